@@ -1,0 +1,107 @@
+"""The plugin's settings, checked once and frozen.
+
+Every setting stands with its default in ``metadata.example.yml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from datasette_embeddings.errors import ConfigProblem
+
+PLUGIN_NAME = "datasette-embeddings"
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_LIMIT = 10
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Where a model that the owner named is to be found."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """What ``plugins: datasette-embeddings:`` says."""
+
+    default_model: str = DEFAULT_MODEL
+    models: Mapping[str, ModelConfig] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    preload: bool = True
+    max_query_length: int = 2_000
+    max_size: int = 100
+
+    @classmethod
+    def from_plugin_config(cls, settings: object) -> Config:
+        """The configuration in *settings*, as Datasette hands it over.
+
+        :raises ConfigProblem: listing everything that is wrong with it.
+        """
+        if settings is None:
+            return cls()
+        if not isinstance(settings, Mapping):
+            raise ConfigProblem([f"Expected a mapping, found {settings!r}"])
+        problems: list[str] = []
+        known: dict[str, object] = {}
+        for name, value in settings.items():
+            reader = READERS.get(name)
+            if reader is None:
+                problems.append(
+                    f"Unknown setting {name!r}; there are {', '.join(sorted(READERS))}"
+                )
+                continue
+            try:
+                known[name] = reader(value)
+            except ValueError as error:
+                problems.append(f"{name}: {error}, found {value!r}")
+        if problems:
+            raise ConfigProblem(problems)
+        return cls(**known)  # type: ignore[arg-type]  # READERS has one reader a field
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a name")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return value
+
+
+def _models(value: object) -> Mapping[str, ModelConfig]:
+    if not isinstance(value, Mapping):
+        raise ValueError("expected model ids, each with a path")
+    models = {}
+    for model_id, settings in value.items():
+        if not (
+            isinstance(settings, Mapping)
+            and set(settings) == {"path"}
+            and isinstance(settings["path"], str)
+        ):
+            raise ValueError(f"expected 'path: FOLDER' under {model_id!r}")
+        models[str(model_id)] = ModelConfig(path=settings["path"])
+    return MappingProxyType(models)
+
+
+READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
+    {
+        "default_model": _text,
+        "models": _models,
+        "preload": _flag,
+        "max_query_length": _count,
+        "max_size": _count,
+    }
+)

@@ -1,0 +1,72 @@
+"""Opening SQLite files, and saying in words why one cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datasette_embeddings.errors import DatabaseProblem
+
+BUSY_TIMEOUT_S = 10.0
+# The start of SQLite's message, and what a person can do about it
+ADVICE = {
+    "database is locked": (
+        f"is locked: another program has been writing to it for {BUSY_TIMEOUT_S:.0f} "
+        "seconds. What was committed is kept; run the same command again"
+    ),
+    "attempt to write a readonly database": (
+        "is read-only. Check the permissions of the file and of its folder"
+    ),
+    "unable to open database file": (
+        "cannot be opened. Check the permissions of the file and of its folder"
+    ),
+    "database or disk is full": (
+        "does not fit: the disk is full. What was committed is kept; "
+        "make room and run the same command again"
+    ),
+    "disk I/O error": (
+        "could not be read or written. What was committed is kept; check the disk"
+    ),
+    "file is not a database": "is not a SQLite database",
+    "database disk image is malformed": (
+        "is damaged. Restore a copy, or try the sqlite3 program's .recover"
+    ),
+}
+
+
+@contextmanager
+def open_database(
+    path: Path, *, writable: bool = False, create: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """A connection to the file at *path*, closed afterwards; *create* makes it.
+
+    :raises DatabaseProblem: for a file that is not there, and for whatever SQLite finds
+        wrong with it inside the block.
+    """
+    if path.is_dir() or not (create or path.exists()):
+        found = "a folder" if path.is_dir() else "nothing"
+        raise DatabaseProblem(f"Expected a database file at {path}, found {found}")
+    mode = "rwc" if create else "rw" if writable else "ro"
+    try:
+        conn = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S
+        )
+        try:
+            # SQLite opens anything; only the first read tells what it is
+            conn.execute("pragma schema_version").fetchone()
+            yield conn
+        finally:
+            conn.close()
+    except sqlite3.DatabaseError as error:
+        raise explained(error, path) from error
+
+
+def explained(error: sqlite3.Error, path: Path) -> DatabaseProblem:
+    """*error* as a sentence about the file at *path*."""
+    message = str(error)
+    for start, advice in ADVICE.items():
+        if message.startswith(start):
+            return DatabaseProblem(f"{path} {advice}")
+    return DatabaseProblem(f"{path}: SQLite says: {message}")

@@ -1,0 +1,129 @@
+"""What can go wrong, as one tree.
+
+Every message says what was expected, what was found and what to do about it::
+
+    EmbeddingsError
+    ├── DatabaseProblem        the file is missing, locked, read-only, not SQLite
+    ├── SchemaMismatch         a table of ours has somebody else's columns
+    ├── UnknownCollection
+    ├── UnknownItem
+    ├── UnknownModel           no runtime here can serve that model id
+    ├── ModelProblem           a model's own files are missing or not understood
+    ├── ModelMismatch          a collection holds vectors of another model
+    ├── InvalidVector          not a vector at all
+    │   └── DimensionMismatch
+    ├── InvalidInput           an argument that a person gave
+    ├── SourceProblem          a table, column or query that cannot be read
+    └── ConfigProblem          the plugin's settings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EmbeddingsError(Exception):
+    """Anything that this package raises on purpose."""
+
+
+class DatabaseProblem(EmbeddingsError):
+    """A database file cannot be used as asked."""
+
+
+class SchemaMismatch(EmbeddingsError):
+    """A table carries a name of ours but not its columns; it is left alone."""
+
+    def __init__(
+        self, table: str, expected: Sequence[str], found: Sequence[str]
+    ) -> None:
+        super().__init__(
+            f"The table {table!r} has the columns {', '.join(found)}; expected "
+            f"{', '.join(expected)}, the schema that llm and datasette-embeddings "
+            "share. Rename that table, or use another database file"
+        )
+        self.table = table
+        self.expected = expected
+        self.found = found
+
+
+class UnknownCollection(EmbeddingsError):
+    """No collection of that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        there = f"it has {', '.join(map(repr, known))}" if known else "it has none"
+        super().__init__(
+            f"No collection {name!r} in this database: {there}. "
+            "Make one with: datasette embeddings embed"
+        )
+        self.name = name
+        self.known = known
+
+
+class UnknownItem(EmbeddingsError):
+    """No item of that id in a collection."""
+
+    def __init__(self, collection: str, item_id: str) -> None:
+        super().__init__(
+            f"No item {item_id!r} in the collection {collection!r}; "
+            "an item id is the source row's primary key, as text"
+        )
+        self.collection = collection
+        self.item_id = item_id
+
+
+class UnknownModel(EmbeddingsError):
+    """No runtime here can serve that model id without a download."""
+
+    def __init__(self, model_id: str, tried: Sequence[str]) -> None:
+        super().__init__(
+            f"The model {model_id!r} cannot be had here. Tried: {'; '.join(tried)}"
+        )
+        self.model_id = model_id
+        self.tried = tried
+
+
+class ModelProblem(EmbeddingsError):
+    """The files of a model are missing or ask for something unsupported."""
+
+
+class ModelMismatch(EmbeddingsError):
+    """A collection belongs to one model, and another was asked for."""
+
+    def __init__(self, collection: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"The collection {collection!r} holds vectors of {expected!r}, not of "
+            f"{found!r}; vectors of two models cannot be compared. Leave out the "
+            "model, choose another collection name, or delete the collection first"
+        )
+        self.expected = expected
+        self.found = found
+
+
+class InvalidVector(EmbeddingsError):
+    """A value that was given as a vector is none."""
+
+
+class DimensionMismatch(InvalidVector):
+    """Two vectors that should be compared differ in length."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"Expected a vector of {expected} dimensions, found {found}")
+        self.expected = expected
+        self.found = found
+
+
+class InvalidInput(EmbeddingsError):
+    """An argument is not what it should be."""
+
+
+class SourceProblem(EmbeddingsError):
+    """The rows to embed cannot be read as asked."""
+
+
+class ConfigProblem(EmbeddingsError):
+    """One or more settings of the plugin are wrong; all of them are listed."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        lines = "".join(f"\n- {problem}" for problem in problems)
+        super().__init__(f"The configuration of datasette-embeddings:{lines}")
+        self.problems = problems

@@ -1,0 +1,58 @@
+"""Item ids: from a row's key to TEXT, and back to the row and its URL.
+
+One key column: its value as text, as llm stores it.  Several: Datasette's row path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasette_embeddings.errors import SourceProblem
+
+# What Datasette's tilde encoding leaves as it is; a space becomes "+"
+TILDE_SAFE = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+)
+
+
+def item_id_of(key: Sequence[object]) -> str:
+    """The item id of a row with that *key*: its value, or a row path for several.
+
+    :raises SourceProblem: for a NULL in the key.
+    """
+    if any(value is None for value in key):
+        raise SourceProblem("A row has NULL for its id; every row needs one")
+    texts = [
+        value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        for value in key
+    ]
+    return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
+
+
+def row_path(item_id: str, key_columns: int) -> str:
+    """The end of the URL of *item_id*'s row in Datasette."""
+    return item_id if key_columns > 1 else tilde_encode(item_id)
+
+
+def key_values(item_id: str, count: int) -> list[str]:
+    """The values of the *count* key columns that :func:`item_id_of` joined."""
+    if count == 1:
+        return [item_id]
+    return [tilde_decode(part) for part in item_id.split(",")]
+
+
+def tilde_encode(text: str) -> str:
+    """*text* as Datasette writes it in a URL: ``a/b.c`` becomes ``a~2Fb~2Ec``."""
+    return "".join(
+        chr(byte) if byte in TILDE_SAFE else "+" if byte == 0x20 else f"~{byte:02X}"
+        for byte in text.encode("utf-8")
+    )
+
+
+def tilde_decode(text: str) -> str:
+    """What :func:`tilde_encode` encoded."""
+    first, *rest = text.replace("+", " ").split("~")
+    decoded = first.encode("utf-8")
+    for part in rest:
+        decoded += bytes([int(part[:2], 16)]) + part[2:].encode("utf-8")
+    return decoded.decode("utf-8")

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datasette_embeddings.config import PLUGIN_NAME, READERS, Config, ModelConfig
+from datasette_embeddings.errors import ConfigProblem
+
+EXAMPLE = Path(__file__).parent.parent / "metadata.example.yml"
+
+
+def test_the_example_holds_every_setting_with_its_default():
+    settings = yaml.safe_load(EXAMPLE.read_text("utf-8"))["plugins"][PLUGIN_NAME]
+    assert set(settings) == set(READERS)
+    assert Config.from_plugin_config(settings) == Config()
+
+
+def test_no_settings_are_the_defaults():
+    assert Config.from_plugin_config(None) == Config()
+
+
+def test_models_have_a_path():
+    config = Config.from_plugin_config({"models": {"my/model": {"path": "/models/x"}}})
+    assert config.models == {"my/model": ModelConfig(path="/models/x")}
+
+
+def test_all_faults_are_in_one_message():
+    with pytest.raises(ConfigProblem) as raised:
+        Config.from_plugin_config(
+            {"max_size": 0, "preload": "yes", "colour": "red", "models": {"x": "y"}}
+        )
+    assert raised.value.problems == [
+        "max_size: expected a whole number of at least 1, found 0",
+        "preload: expected true or false, found 'yes'",
+        "Unknown setting 'colour'; there are default_model, max_query_length, "
+        "max_size, models, preload",
+        "models: expected 'path: FOLDER' under 'x', found {'x': 'y'}",
+    ]
+
+
+@pytest.mark.parametrize("settings", [[], "x", 3], ids=["list", "text", "number"])
+def test_settings_that_are_no_mapping_are_refused(settings):
+    with pytest.raises(ConfigProblem, match="Expected a mapping"):
+        Config.from_plugin_config(settings)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.sources import (
+    QuerySource,
+    SourceRow,
+    TableSource,
+    query_source,
+    snapshot,
+    source_rows,
+    table_source,
+)
+
+
+def documents(conn, source):
+    with snapshot(conn, source) as rows:
+        found = [(each.id, each.content) for each in rows.documents]
+    assert rows.count == len(found)
+    return found
+
+
+def test_a_table_offers_its_text_columns_its_key_and_its_title(conn):
+    assert table_source(conn, "ARTICLES") == TableSource(
+        table="articles",
+        key_columns=("id",),
+        content_columns=("title", "body"),
+        title_column="title",
+    )
+
+
+def test_documents_join_the_columns_with_spaces_as_llm_does(conn):
+    conn.execute("create table t (id integer primary key, a text, b, c text)")
+    conn.execute("insert into t values (1, 'x', 0, null), (2, null, 2.5, 'z')")
+    source = table_source(conn, "t", content_columns=["a", "b", "c"])
+    assert documents(conn, source) == [("1", "x 0 "), ("2", " 2.5 z")]
+
+
+@pytest.mark.parametrize(
+    ("create", "row"),
+    [
+        ('create table "t" ("select" text primary key, "a ""b" text)', ("k/1", "text")),
+        ('create table "t" ("rowid" text, "a ""b" text)', ("k/1", "text")),
+    ],
+    ids=["quoted names", "a column called rowid"],
+)
+def test_odd_column_names_are_only_names(create, row):
+    conn = sqlite3.connect(":memory:")
+    conn.execute(create)
+    conn.execute("insert into t values (?, ?)", row)
+    key = "select" if "select" in create else "rowid"
+    source = table_source(conn, "t", content_columns=['a "b'], key_columns=[key])
+    assert documents(conn, source) == [("k/1", "text")]
+    conn.close()
+
+
+def test_a_compound_key_makes_a_row_path_and_leads_back_to_its_row(conn):
+    conn.execute("create table t (a text, b integer, name text, primary key (b, a))")
+    conn.execute("insert into t values ('x/y', 1, 'one'), ('z', 2, 'two')")
+    source = table_source(conn, "t")
+    assert documents(conn, source) == [("1,x~2Fy", "one"), ("2,z", "two")]
+    assert source_rows(conn, source, ["1,x~2Fy", "3,z"]) == {
+        "1,x~2Fy": SourceRow(title="one", content="one")
+    }
+
+
+def test_a_key_without_a_type_leads_back_to_its_row(conn):
+    conn.execute("create table t (id primary key, body text)")
+    conn.execute("insert into t values (7, 'number'), ('7', 'text'), ('x', 'other')")
+    source = table_source(conn, "t")
+    assert source_rows(conn, source, ["x"])["x"].content == "other"
+    assert source_rows(conn, source, ["7"])["7"].content in ("number", "text")
+
+
+def test_a_table_without_primary_key_uses_rowid(conn):
+    conn.execute("create table t (body text)")
+    conn.execute("insert into t values ('one'), ('two')")
+    source = table_source(conn, "t")
+    assert source.key_columns == ("rowid",)
+    assert documents(conn, source) == [("1", "one"), ("2", "two")]
+    assert source_rows(conn, source, ["2"])["2"].content == "two"
+
+
+def test_a_query_gives_ids_and_content_and_names_the_tables_it_reads(conn):
+    conn.execute("create view titles as select id, title from articles")
+    source = query_source(conn, "select id, title from titles where id < 3; ")
+    assert source.tables == ("articles", "titles")
+    assert documents(conn, source) == [("1", "Sourdough"), ("2", "Night sky")]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select id, title from articles -- all",
+        "with a as (select 1) select *, 2 from a",
+    ],
+    ids=["comment", "with"],
+)
+def test_a_query_may_be_written_in_many_ways(conn, sql):
+    assert documents(conn, query_source(conn, sql))[0][0] == "1"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "delete from articles",
+        "insert into articles values (9, '', '') returning id, title",
+        "select 1, 2; drop table articles",
+        "nonsense",
+        "",
+        "pragma user_version = 3",
+        "attach 'other.db' as other",
+        "select id, title from nowhere",
+    ],
+    ids=lambda sql: sql.partition(" ")[0] or "empty",
+)
+def test_anything_but_one_reading_query_is_refused_and_changes_nothing(conn, sql):
+    before = list(conn.iterdump())
+    with pytest.raises(SourceProblem):
+        query_source(conn, sql)
+    assert list(conn.iterdump()) == before
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("select id from articles", "at least two columns.*found 1"),
+        ("select null, 'x'", "NULL"),
+        ("select 1, 'x' union all select 1, 'y'", "'1' comes twice"),
+        ("select 1, x'00ff'", "'1' has a BLOB"),
+        ("select 1, abs(-9223372036854775808)", "integer overflow"),
+    ],
+    ids=["one column", "null id", "same id", "blob", "fails while it runs"],
+)
+def test_rows_that_cannot_be_embedded_are_refused_with_the_reason(conn, sql, message):
+    with pytest.raises(SourceProblem, match=message):
+        documents(conn, QuerySource(sql))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"table": "nowhere"}, "No table 'nowhere'.*it has 'articles', 'links', 'v'"),
+        ({"table": "articles", "content_columns": ["text"]}, "No column 'text'"),
+        ({"table": "articles", "key_columns": ["key"]}, "No column 'key'"),
+        ({"table": "articles", "title_column": "name"}, "No column 'name'"),
+        ({"table": "links"}, "no TEXT column"),
+        ({"table": "v"}, "'v' is a view"),
+    ],
+    ids=["table", "column", "key", "title", "no text", "view"],
+)
+def test_a_source_that_cannot_be_is_refused_with_what_there_is(
+    conn, arguments, message
+):
+    conn.execute("create table links (a integer, b integer)")
+    conn.execute("create view v as select title from articles")
+    with pytest.raises(SourceProblem, match=message):
+        table_source(conn, **arguments)
+
+
+def test_a_snapshot_shows_the_rows_of_one_moment(conn):
+    source = table_source(conn, "articles")
+    with snapshot(conn, source) as rows:
+        conn.execute("delete from articles")
+        conn.commit()
+        assert len(list(rows.documents)) == 6
+
+
+def test_a_snapshot_leaves_nothing_behind(conn):
+    with snapshot(conn, table_source(conn, "articles")):
+        pass
+    assert conn.execute("select * from sqlite_temp_master").fetchall() == []
