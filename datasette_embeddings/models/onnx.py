@@ -1,0 +1,174 @@
+"""The ONNX runtime: any sentence-transformers folder that holds an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.models.base import EmbeddingModel, silent
+from datasette_embeddings.models.folder import ModelFolder, read_model_folder
+from datasette_embeddings.vectors import normalize
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from tokenizers import Encoding, Tokenizer
+
+    from datasette_embeddings.vectors import Vector, Vectors
+
+    Mask = NDArray[np.int64]  # (b, n)
+
+# Tokens of a batch, padding included: a batch of this size stays in the cache of a
+# core (1,024 and 2,048 were as fast as each other, 8,192 a fifth slower)
+BATCH_TOKENS = 2_048
+TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
+
+
+class OnnxModel(EmbeddingModel):
+    """A model that ONNX Runtime executes on the processor."""
+
+    def __init__(self, model_id: str, folder: Path) -> None:
+        self.model_id = model_id
+        self._files = read_model_folder(folder)
+        self.max_tokens = self._files.max_tokens
+        self._tokenizer = _tokenizer(self._files, cut=True)
+        self._counter = _tokenizer(self._files, cut=False)
+        self._session = _session(self._files.onnx_path)
+        self._inputs = {each.name for each in self._session.get_inputs()}
+        self._output = self._token_output()
+        # A run on nothing tells the size, where a dynamic shape in the file may not
+        self.dimensions = len(self._embed([""])[0])
+
+    def embed_passages(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        return self._embed(
+            [self._files.passage_prompt + text for text in texts], progress=progress
+        )
+
+    def embed_query(self, text: str) -> Vector:
+        vector: Vector = self._embed([self._files.query_prompt + text])[0]
+        return vector
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        prompt = self._files.passage_prompt
+        encodings = self._encode(self._counter, [prompt + text for text in texts])
+        return [len(encoding.ids) for encoding in encodings]
+
+    def _embed(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        import numpy as np
+
+        encodings = self._encode(self._tokenizer, texts)
+        vectors: Vectors | None = None
+        for places in _batches([len(encoding.ids) for encoding in encodings]):
+            batch = self._run([encodings[place] for place in places])
+            if vectors is None:
+                vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32)
+            vectors[places] = batch
+            progress(len(places))
+        if vectors is None:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        return normalize(vectors) if self._files.normalize else vectors
+
+    def _encode(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+        if self._files.lower_case:
+            texts = [text.lower() for text in texts]
+        try:
+            # The fast one leaves out the character offsets, which nobody asks for
+            return tokenizer.encode_batch_fast(list(texts))
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InvalidInput(
+                f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
+            ) from error
+
+    def _run(self, encodings: Sequence[Encoding]) -> Vectors:
+        """One vector an encoding, (b, d), of encodings of about the same length."""
+        import numpy as np
+
+        longest = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(ids),
+        }
+        given = {name: inputs[name] for name in self._inputs}
+        states = self._session.run([self._output], given)[0]  # (b, n, d)
+        return pool(states, mask, self._files.pooling)
+
+    def _token_output(self) -> str:
+        unknown = self._inputs - {"input_ids", "attention_mask", "token_type_ids"}
+        outputs = [each.name for each in self._session.get_outputs()]
+        for name in TOKEN_OUTPUTS:
+            if name in outputs and not unknown:
+                return name
+        raise ModelProblem(
+            f"{self._files.onnx_path} takes {', '.join(sorted(self._inputs))} and "
+            f"gives {', '.join(outputs)}; expected token ids in and one of "
+            f"{', '.join(TOKEN_OUTPUTS)} out"
+        )
+
+
+def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
+    """The vector of each text from the vectors of its tokens: (b, n, d) -> (b, d)."""
+    import numpy as np
+
+    lengths = mask.sum(axis=1)  # (b,)
+    rows = np.arange(len(states))
+    present = mask[:, :, None].astype(bool)  # (b, n, 1)
+    pooled: Vectors
+    if pooling == "cls":
+        pooled = states[:, 0]
+    elif pooling == "lasttoken":
+        pooled = states[rows, lengths - 1]
+    elif pooling == "max":
+        pooled = np.where(present, states, -np.inf).max(axis=1)
+    else:
+        divisors = lengths if pooling == "mean" else np.sqrt(lengths)
+        pooled = (states * present).sum(axis=1) / divisors[:, None]
+    return pooled
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of texts of about the same length, longest first, a batch at a time."""
+    longest_first = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(longest_first):
+        size = max(1, BATCH_TOKENS // max(1, lengths[longest_first[start]]))
+        yield longest_first[start : start + size]
+        start += size
+
+
+def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
+    tokenizer.no_padding()
+    if cut:
+        tokenizer.enable_truncation(files.max_tokens)
+    else:
+        tokenizer.no_truncation()
+    return tokenizer
+
+
+def _session(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Newer releases turn int8 weights into operators that round the activations to
+    # int8 as well: no faster here, and neighbours' recall drops.  Kept as fp32.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its exceptions share no base class but this one
+        raise ModelProblem(f"ONNX Runtime cannot load {path}: {error}") from error

@@ -1,0 +1,68 @@
+"""From a model id to a loaded model: what can serve it here, without a download."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.errors import UnknownModel
+from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.onnx import OnnxModel
+
+BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
+# What people call the bundled model: the hub, llm's plugin and its README
+BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
+
+# One copy of each model in a process, whoever asked for it first
+_loaded: dict[Path, EmbeddingModel] = {}
+_loading = threading.Lock()
+
+
+def canonical_id(model_id: str) -> str:
+    """The one name of a model that has several."""
+    return DEFAULT_MODEL if model_id in BUNDLED_ALIASES else model_id
+
+
+def is_present(
+    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
+) -> bool:
+    """Whether :func:`load_model` would find files for *model_id*."""
+    return _folder(model_id, models) is not None
+
+
+def load_model(
+    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
+) -> EmbeddingModel:
+    """The model called *model_id*, loaded once; *models* are the configured ones.
+
+    A model id that is a path to a sentence-transformers folder is that folder.
+
+    :raises UnknownModel: if nothing here can serve it.
+    """
+    folder = _folder(model_id, models)
+    if folder is None:
+        raise UnknownModel(
+            model_id,
+            [
+                f"the bundled model, which is {DEFAULT_MODEL}",
+                f"the configured models: {', '.join(models) or 'none'}",
+                "a folder of that name with a sentence-transformers model in it "
+                "(modules.json, tokenizer.json, onnx/model.onnx): there is none",
+            ],
+        )
+    with _loading:
+        if folder not in _loaded:
+            _loaded[folder] = OnnxModel(canonical_id(model_id), folder)
+        return _loaded[folder]
+
+
+def _folder(model_id: str, models: Mapping[str, ModelConfig]) -> Path | None:
+    if model_id in models:
+        return Path(models[model_id].path).expanduser().resolve()
+    if canonical_id(model_id) == DEFAULT_MODEL:
+        return BUNDLED_FOLDER
+    folder = Path(model_id).expanduser()
+    return folder.resolve() if (folder / "modules.json").is_file() else None
