@@ -1,0 +1,110 @@
+"""The schema, step by step: llm's two tables, exactly, and our own beside them.
+
+Both sets are recorded in ``_sqlite_migrations``.  The first carries llm's own name and
+the names of its steps, so that llm finds nothing left to do in a database of ours, and
+we finish what an older llm began.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+LLM_SET = "llm.embeddings"
+OUR_SET = "datasette_embeddings"
+
+EMBEDDINGS_ORDER = ("collection_id", "id", "embedding", "content")
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Bring the tables in *conn* up to date; what is there already stays."""
+    import sqlite_utils
+    from sqlite_utils import Migrations
+
+    # No plugins: they would register functions on a connection that is not theirs
+    db = sqlite_utils.Database(conn, execute_plugins=False)
+    for name, steps in ((LLM_SET, LLM_STEPS), (OUR_SET, OUR_STEPS)):
+        migrations = Migrations(name)
+        for step in steps:
+            migrations()(step)
+        if migrations.pending(db):
+            migrations.apply(db)
+
+
+def m001_create_tables(db: Any) -> None:  # noqa: ANN401 - sqlite_utils is imported when used
+    db["collections"].create({"id": int, "name": str, "model": str}, pk="id")
+    db["collections"].create_index(["name"], unique=True)
+    columns = {
+        "collection_id": int,
+        "id": str,
+        "embedding": bytes,
+        "content": str,
+        "metadata": str,
+    }
+    db["embeddings"].create(columns, pk=("collection_id", "id"))
+
+
+def m002_foreign_key(db: Any) -> None:  # noqa: ANN401
+    db["embeddings"].add_foreign_key("collection_id", "collections", "id")
+
+
+def m003_add_updated(db: Any) -> None:  # noqa: ANN401
+    db["embeddings"].add_column("updated", int)
+    db["embeddings"].transform()
+    # When older rows were made is not known; llm calls that "now"
+    db.execute(
+        "update embeddings set updated = ? where updated is null", [int(time.time())]
+    )
+
+
+def m004_store_content_hash(db: Any) -> None:  # noqa: ANN401
+    db["embeddings"].add_column("content_hash", bytes)
+    db["embeddings"].transform(
+        column_order=(*EMBEDDINGS_ORDER, "content_hash", "metadata", "updated")
+    )
+    # Content that was not stored gets a hash that no content has, so that it is
+    # embedded once more
+    unknown = _md5(f"not stored, {time.time()}")
+    rows = db.execute("select rowid, content from embeddings").fetchall()
+    for rowid, content in rows:
+        content_hash = unknown if content is None else _md5(content)
+        db.execute(
+            "update embeddings set content_hash = ? where rowid = ?",
+            [content_hash, rowid],
+        )
+    db["embeddings"].create_index(["content_hash"])
+
+
+def m005_add_content_blob(db: Any) -> None:  # noqa: ANN401
+    db["embeddings"].add_column("content_blob", bytes)
+    db["embeddings"].transform(column_order=(*EMBEDDINGS_ORDER, "content_blob"))
+
+
+def m001_create_embedding_collections(db: Any) -> None:  # noqa: ANN401
+    columns = {
+        "collection_id": int,
+        "name": str,
+        "model": str,
+        "dimensions": int,
+        "source": str,
+        "created": int,
+        "synced": int,
+    }
+    db["_embedding_collections"].create(columns, pk="collection_id")
+
+
+def _md5(text: str) -> bytes:
+    return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
+
+
+LLM_STEPS: tuple[Callable[[Any], None], ...] = (
+    m001_create_tables,
+    m002_foreign_key,
+    m003_add_updated,
+    m004_store_content_hash,
+    m005_add_content_blob,
+)
+OUR_STEPS: tuple[Callable[[Any], None], ...] = (m001_create_embedding_collections,)

@@ -1,0 +1,190 @@
+"""Embeddings: llm's table of vectors, content and metadata."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasette_embeddings.chunks import Document
+from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.schema import PARAMETERS, columns_of
+from datasette_embeddings.vectors import decode, encode
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector, Vectors
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """What an embedding's row keeps beside the vector."""
+
+    id: str
+    content: str | None
+    metadata: Mapping[str, object] | None
+
+
+def stored_hashes(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> dict[str, bytes | None]:
+    """The content hash of each of *item_ids* that is stored."""
+    hashes: dict[str, bytes | None] = {}
+    for start in range(0, len(item_ids), PARAMETERS):
+        some = item_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select id, content_hash
+            from embeddings
+            where collection_id = ?
+            and id in ({", ".join("?" * len(some))})
+            """,
+            [collection.id, *some],
+        )
+        hashes.update(rows.fetchall())
+    return hashes
+
+
+def item_ids(conn: sqlite3.Connection, collection: Collection) -> set[str]:
+    """Every item id of *collection*."""
+    rows = conn.execute(
+        "select id from embeddings where collection_id = ?", [collection.id]
+    )
+    return {row[0] for row in rows}
+
+
+def write_embeddings(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    documents: Sequence[Document],
+    vectors: Vectors,
+    *,
+    store_content: bool,
+) -> None:
+    """Store a vector for each of *documents*, replacing what their ids had."""
+    now = int(time.time())
+    conn.executemany(
+        """
+        insert or replace into embeddings
+          (collection_id, id, embedding, content, content_hash, metadata, updated)
+        values (?, ?, ?, ?, ?, ?, ?)
+        """,
+        [
+            (
+                collection.id,
+                document.id,
+                encode(vector),
+                document.content if store_content else None,
+                document.content_hash,
+                json.dumps(document.metadata) if document.metadata else None,
+                now,
+            )
+            for document, vector in zip(documents, vectors, strict=True)
+        ],
+    )
+
+
+def delete_items(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> None:
+    """Remove the embeddings of *item_ids*."""
+    conn.executemany(
+        "delete from embeddings where collection_id = ? and id = ?",
+        [(collection.id, item_id) for item_id in item_ids],
+    )
+
+
+def stored_vector(
+    conn: sqlite3.Connection, collection: Collection, item_id: str
+) -> Vector:
+    """The vector of one item.
+
+    :raises UnknownItem: if the collection has no such item.
+    """
+    row = conn.execute(
+        "select embedding from embeddings where collection_id = ? and id = ?",
+        [collection.id, item_id],
+    ).fetchone()
+    if row is None:
+        raise UnknownItem(collection.name, item_id)
+    return decode(row[0])
+
+
+def stored_items(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> dict[str, StoredItem]:
+    """Content and metadata of *item_ids*, as far as they are stored."""
+    items = {}
+    for start in range(0, len(item_ids), PARAMETERS):
+        some = item_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select id, content, metadata
+            from embeddings
+            where collection_id = ?
+            and id in ({", ".join("?" * len(some))})
+            """,
+            [collection.id, *some],
+        )
+        for item_id, content, metadata in rows:
+            items[item_id] = StoredItem(item_id, content, _read_metadata(metadata))
+    return items
+
+
+def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[object, ...]:
+    """A few numbers that change whenever the vectors of a collection do.
+
+    llm replaces rows, which gives them new rowids; an update in place sets `updated`.
+    """
+    # Databases of the first llm releases have no such column
+    updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
+    row = conn.execute(
+        f"""
+        select count(*), total(rowid), max(rowid), total({updated})
+        from embeddings
+        where collection_id = ?
+        """,
+        [collection_id],
+    ).fetchone()
+    return tuple(row)
+
+
+def usual_vector_length(
+    conn: sqlite3.Connection, collection_id: int
+) -> tuple[int, int]:
+    """The length in bytes that most vectors of a collection have, and how many do."""
+    row = conn.execute(
+        """
+        select length(embedding), count(*)
+        from embeddings
+        where collection_id = ?
+        and length(embedding) > 0
+        group by 1
+        order by 2 desc, 1
+        limit 1
+        """,
+        [collection_id],
+    ).fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+def vector_rows(
+    conn: sqlite3.Connection, collection_id: int
+) -> Iterator[tuple[str, bytes]]:
+    """Every id and vector BLOB of a collection."""
+    return conn.execute(
+        "select id, embedding from embeddings where collection_id = ?",
+        [collection_id],
+    )
+
+
+def _read_metadata(text: str | None) -> Mapping[str, object] | None:
+    try:
+        metadata = json.loads(text) if text else None
+    except ValueError:
+        # llm writes JSON; whatever else somebody put there is shown, not lost
+        return {"metadata": text}
+    return metadata if isinstance(metadata, dict | None) else {"metadata": metadata}

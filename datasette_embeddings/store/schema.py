@@ -1,0 +1,60 @@
+"""The tables of ours: what they are called, and whether they are ours at all."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from datasette_embeddings.errors import SchemaMismatch
+
+#: Every table whose rows belong to all collections of a database at once
+RAW_TABLES = (
+    "collections",
+    "embeddings",
+    "similarities",
+    "_embedding_collections",
+    "_embedding_chunks",
+    "_embedding_failures",
+)
+REQUIRED_COLUMNS = {
+    "collections": ("id", "name", "model"),
+    "embeddings": ("collection_id", "id", "embedding", "content", "metadata"),
+}
+OUR_COLLECTIONS = "_embedding_collections"
+# SQLite takes at least 999 parameters in one statement
+PARAMETERS = 900
+
+
+@contextmanager
+def transaction(conn: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing, taking the write lock at once."""
+    if not conn.in_transaction:
+        conn.execute("begin immediate")
+    with conn:
+        yield
+
+
+def check_schema(conn: sqlite3.Connection) -> None:
+    """Nothing, if the tables of our names in *conn* are ours or not there.
+
+    :raises SchemaMismatch: if one of them has other columns.
+    """
+    for table, required in REQUIRED_COLUMNS.items():
+        found = columns_of(conn, table)
+        if found and not set(required) <= set(found):
+            raise SchemaMismatch(table, required, found)
+
+
+def has_collections(conn: sqlite3.Connection) -> bool:
+    """Whether *conn* holds the tables of collections.
+
+    :raises SchemaMismatch: if a table has one of the names but not the columns.
+    """
+    check_schema(conn)
+    return all(columns_of(conn, table) for table in REQUIRED_COLUMNS)
+
+
+def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
+    """The columns of *table*; none if it is not there."""
+    return [row[1] for row in conn.execute(f"pragma table_info({table})")]

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.chunks import Document
+from datasette_embeddings.errors import (
+    InvalidInput,
+    ModelMismatch,
+    SchemaMismatch,
+    UnknownCollection,
+    UnknownItem,
+)
+from datasette_embeddings.sources import TableSource
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+ODD_NAMES = [
+    "a/b",
+    "100%",
+    'say "hi"',
+    "it's",
+    "🥕",
+    "<b>bold</b>",
+    "a.b c",
+    "\u202efr",
+]
+
+
+@pytest.fixture
+def empty():
+    connection = sqlite3.connect(":memory:")
+    yield connection
+    connection.close()
+
+
+def write(conn, collection, documents):
+    vectors = np.eye(len(documents), 4, dtype=np.float32)
+    with store.transaction(conn):
+        store.write_embeddings(conn, collection, documents, vectors, store_content=True)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_collection_may_have_any_name(empty, name):
+    made = store.create_collection(empty, name, MODEL, None)
+    write(empty, made, [Document("1", "one")])
+    assert store.collection(empty, name).dimensions == 4
+    renamed = store.rename_collection(empty, name, name + "2")
+    assert [each.name for each in store.collections(empty)] == [renamed.name]
+    store.delete_collection(empty, renamed.name)
+    assert store.collections(empty) == []
+
+
+def test_a_database_without_our_tables_has_no_collections(conn):
+    assert store.collections(conn) == []
+
+
+def test_a_collection_remembers_its_source(empty):
+    source = TableSource("t", ("a", "b"), ("c",), "title")
+    store.create_collection(empty, "x", MODEL, source)
+    assert store.collection(empty, "x").source == source
+
+
+def test_what_llm_calls_the_model_is_the_same_model(empty):
+    store.create_collection(empty, "x", "all-MiniLM-L6-v2", None)
+    assert store.collection(empty, "x").model_id == MODEL
+    assert store.create_collection(empty, "x", "mini-l6", None).id == 1
+
+
+def test_another_model_is_refused_and_the_collection_kept(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    with pytest.raises(ModelMismatch, match=r"'x' holds vectors of .*not of 'other'"):
+        store.create_collection(empty, "x", "other", None)
+    assert store.collection(empty, "x") == made
+
+
+def test_an_unknown_collection_is_named_with_those_there_are(empty):
+    store.create_collection(empty, "x", MODEL, None)
+    with pytest.raises(UnknownCollection, match=r"No collection 'y'.*it has 'x'"):
+        store.collection(empty, "y")
+
+
+def test_an_unknown_item_is_named(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    with pytest.raises(UnknownItem, match="No item '7' in the collection 'x'"):
+        store.stored_vector(empty, made, "7")
+
+
+@pytest.mark.parametrize("name", ["", "  "], ids=["empty", "blank"])
+def test_a_collection_needs_a_name(empty, name):
+    with pytest.raises(InvalidInput, match="needs a name"):
+        store.create_collection(empty, name, MODEL, None)
+
+
+def test_a_collection_cannot_take_the_name_of_another(empty):
+    for name in ("x", "y"):
+        store.create_collection(empty, name, MODEL, None)
+    with pytest.raises(InvalidInput, match="'y' already"):
+        store.rename_collection(empty, "x", "y")
+    assert [each.name for each in store.collections(empty)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create table embeddings (id text primary key, embedding blob)",
+        "create table collections (id integer primary key, title text)",
+    ],
+    ids=["openai-to-sqlite", "somebody's collections"],
+)
+def test_tables_of_another_shape_are_refused_and_left_alone(empty, sql):
+    empty.execute(sql)
+    before = list(empty.iterdump())
+    with pytest.raises(SchemaMismatch, match="has the columns id"):
+        store.create_collection(empty, "x", MODEL, None)
+    with pytest.raises(SchemaMismatch, match="Rename that table"):
+        store.collections(empty)
+    assert list(empty.iterdump()) == before
+
+
+def test_facts_of_a_deleted_collection_do_not_pass_to_the_next_of_its_id(empty):
+    source = TableSource("secret", ("id",), ("body",))
+    store.create_collection(empty, "old", MODEL, source)
+    # What llm does: it knows nothing of our side table, and SQLite gives the id again
+    with empty:
+        empty.execute("delete from collections")
+        empty.execute("insert into collections values (1, 'new', ?)", [MODEL])
+    assert store.collection(empty, "new").source is None
+    store.create_collection(empty, "other", MODEL, None)
+    names = empty.execute("select name from _embedding_collections").fetchall()
+    assert names == [("other",)]
+
+
+def test_deleting_one_collection_keeps_the_others(empty):
+    kept = store.create_collection(empty, "kept", MODEL, None)
+    gone = store.create_collection(empty, "gone", MODEL, None)
+    for each in (kept, gone):
+        write(empty, each, [Document("1", "one"), Document("2", "two")])
+    store.delete_collection(empty, "gone")
+    assert store.count_items(empty, kept) == 2
+    assert empty.execute("select count(*) from embeddings").fetchone() == (2,)
+
+
+def test_a_transaction_that_fails_leaves_nothing(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    vectors = np.eye(1, 4, dtype=np.float32)
+
+    def write_and_fail():
+        with store.transaction(empty):
+            store.write_embeddings(
+                empty, made, [Document("1", "one")], vectors, store_content=True
+            )
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert store.count_items(empty, made) == 0
+
+
+def test_content_and_metadata_come_back(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    write(empty, made, [Document("1", "one", {"year": 2026}), Document("2", "two")])
+    items = store.stored_items(empty, made, ["1", "2", "3"])
+    assert [(each.content, each.metadata) for each in items.values()] == [
+        ("one", {"year": 2026}),
+        ("two", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "metadata"),
+    [("{", {"metadata": "{"}), ("[1]", {"metadata": [1]})],
+    ids=["not JSON", "not an object"],
+)
+def test_metadata_of_another_kind_is_shown_not_lost(empty, text, metadata):
+    made = store.create_collection(empty, "x", MODEL, None)
+    write(empty, made, [Document("1", "one")])
+    empty.execute("update embeddings set metadata = ?", [text])
+    assert store.stored_items(empty, made, ["1"])["1"].metadata == metadata
+
+
+def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    documents = [Document(str(number), "x") for number in range(2_000)]
+    vectors = np.ones((len(documents), 4), dtype=np.float32)
+    with store.transaction(empty):
+        store.write_embeddings(empty, made, documents, vectors, store_content=False)
+    ids = [document.id for document in documents]
+    assert set(store.stored_hashes(empty, made, ids)) == set(ids)
+    assert set(store.stored_items(empty, made, ids)) == set(ids)
+
+
+def test_the_journal_mode_of_a_file_stays(tmp_path):
+    for mode in ("delete", "wal"):
+        connection = sqlite3.connect(tmp_path / f"{mode}.db")
+        connection.execute(f"pragma journal_mode = {mode}")
+        store.create_collection(connection, "x", MODEL, None)
+        assert connection.execute("pragma journal_mode").fetchone() == (mode,)
+        connection.close()
