@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datasette_embeddings.index import indexes
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.sources import table_source
+
+ARTICLES = [
+    (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),
+    (2, "Night sky", "With a small telescope you can see the rings of Saturn."),
+    (3, "Bicycle repair", "How to mend a flat tyre: find the hole and patch the tube."),
+    (4, "Tax return", "Which expenses a freelancer may deduct from taxable income."),
+    (5, "Kittens", "Young cats need food four times a day and a warm place to sleep."),
+    (6, "Backups", "Copy the database to another machine every night, and test it."),
+]
+
+
+@pytest.fixture(scope="session")
+def model():
+    return load_model("sentence-transformers/all-MiniLM-L6-v2")
+
+
+@pytest.fixture(autouse=True)
+def _closed_indexes():
+    """No test sees a matrix, or keeps a file open, of the one before."""
+    yield
+    indexes.close()
+
+
+def write_articles(conn: sqlite3.Connection) -> None:
+    conn.execute(
+        "create table articles (id integer primary key, title text, body text)"
+    )
+    conn.executemany("insert into articles values (?, ?, ?)", ARTICLES)
+    conn.commit()
+
+
+@pytest.fixture
+def conn():
+    """A database in memory with the table `articles`."""
+    connection = sqlite3.connect(":memory:")
+    write_articles(connection)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def built_articles(tmp_path_factory, model) -> bytes:
+    """The bytes of a database with `articles` and a collection of that name."""
+    path = tmp_path_factory.mktemp("built") / "articles.db"
+    connection = sqlite3.connect(path)
+    write_articles(connection)
+    ingest(connection, "articles", table_source(connection, "articles"), model)
+    connection.close()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def articles_db(tmp_path: Path, built_articles: bytes) -> Path:
+    """A database file with the table `articles` and a collection over it."""
+    path = tmp_path / "articles.db"
+    path.write_bytes(built_articles)
+    return path
+
+
+@pytest.fixture
+def articles(articles_db: Path):
+    """A connection to :func:`articles_db`."""
+    connection = sqlite3.connect(articles_db)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """Path of the demo database, made by the real command, and what that printed."""
+    path = tmp_path_factory.mktemp("demo") / "demo.db"
+    command = [sys.executable, "-m", "datasette", "embeddings", "demo", str(path)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return path, made.stdout

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.errors import InvalidInput, UnknownItem
+from datasette_embeddings.search import (
+    Options,
+    checked_limit,
+    checked_query,
+    search_text,
+    similar_items,
+)
+
+
+@pytest.fixture
+def collection(articles):
+    return store.collection(articles, "articles")
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("baking", "Sourdough"),
+        ("astronomy", "Night sky"),
+        ("my wheel has a puncture", "Bicycle repair"),
+        ("what the government takes from my salary", "Tax return"),
+        ("pets", "Kittens"),
+        ("protect against data loss", "Backups"),
+    ],
+)
+def test_a_text_finds_what_it_means(articles, collection, model, text, title):
+    assert search_text(articles, collection, text, model=model)[0].title == title
+
+
+def test_matches_come_best_first_with_all_that_they_show(articles, collection, model):
+    found = search_text(articles, collection, "pets", model=model)
+    assert [each.score for each in found] == sorted(
+        (each.score for each in found), reverse=True
+    )
+    assert (found[0].id, found[0].metadata) == ("5", None)
+    assert found[0].content.startswith("Kittens Young cats need food")
+
+
+def test_the_limit_and_the_lowest_score_are_kept(articles, collection, model):
+    found = search_text(
+        articles, collection, "pets", model=model, options=Options(limit=2)
+    )
+    assert len(found) == 2
+    lowest = found[0].score
+    options = Options(min_score=lowest)
+    assert (
+        len(search_text(articles, collection, "pets", model=model, options=options))
+        == 1
+    )
+
+
+def test_an_item_is_not_similar_to_itself(articles, collection):
+    found = similar_items(articles, collection, "5")
+    assert sorted(each.id for each in found) == ["1", "2", "3", "4", "6"]
+
+
+def test_an_unknown_item_has_nothing_similar(articles, collection):
+    with pytest.raises(UnknownItem, match="'77'"):
+        similar_items(articles, collection, "77")
+
+
+def test_a_match_whose_row_is_gone_still_has_its_score(articles, collection, model):
+    articles.execute("delete from articles")
+    found = search_text(articles, collection, "pets", model=model)[0]
+    assert (found.id, found.title, found.content) == ("5", None, None)
+
+
+def test_a_match_whose_table_is_gone_still_has_its_score(articles, collection, model):
+    articles.execute("drop table articles")
+    found = search_text(articles, collection, "pets", model=model)[0]
+    assert (found.id, found.title, found.content) == ("5", None, None)
+
+
+@pytest.mark.parametrize("text", ["", " \n"], ids=["empty", "blank"])
+def test_an_empty_query_is_refused(text):
+    with pytest.raises(InvalidInput, match="found an empty one"):
+        checked_query(text)
+
+
+def test_a_query_that_is_too_long_is_refused_with_both_lengths():
+    with pytest.raises(InvalidInput, match="at most 10 characters, found 11"):
+        checked_query("x" * 11, max_length=10)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "x", "", None, 1.5, 101], ids=repr)
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(InvalidInput, match="from 1 to 100"):
+        checked_limit(limit, max_limit=100)
+
+
+def test_a_lone_surrogate_is_refused(articles, collection, model):
+    with pytest.raises(InvalidInput, match="surrogates"):
+        search_text(articles, collection, "\ud800", model=model)
