@@ -1,0 +1,26 @@
+"""sqlite-utils' hooks: the same commands and SQL functions there."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from pluggy import HookimplMarker
+
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.sql_functions import register
+
+if TYPE_CHECKING:
+    import click
+
+hookimpl = HookimplMarker("sqlite_utils")
+
+
+@hookimpl
+def register_commands(cli: click.Group) -> None:
+    cli.add_command(embeddings)
+
+
+@hookimpl
+def prepare_connection(conn: sqlite3.Connection) -> None:
+    register(conn)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import numpy as np
+import pytest
+
+import datasette_embeddings
+from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.sql_functions import FUNCTIONS, Policy, register
+from datasette_embeddings.vectors import decode, encode
+
+
+@pytest.fixture
+def sql(articles):
+    """Run SQL on the articles with our functions; one row comes back."""
+    register(articles)
+    return lambda query, *values: articles.execute(query, values).fetchone()
+
+
+def test_the_public_face_registers_the_functions():
+    conn = sqlite3.connect(":memory:")
+    datasette_embeddings.register(conn)
+    assert conn.execute("select length(embed('Hello world'))").fetchone() == (1536,)
+    conn.close()
+
+
+def test_embed_and_embed_query_give_the_models_vectors(sql, model):
+    passage, query = sql("select embed('a cat'), embed_query('a cat')")
+    assert decode(passage) == pytest.approx(model.embed_passages(["a cat"])[0])
+    assert decode(query) == pytest.approx(model.embed_query("a cat"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "embed('mini-l6', 'a cat')",
+        "embed('sentence-transformers/all-MiniLM-L6-v2', 'a cat')",
+        "embed_query('all-MiniLM-L6-v2', 'a cat')",
+        "llm_embed('sentence-transformers/all-MiniLM-L6-v2', 'a cat')",
+    ],
+)
+def test_a_model_can_be_named(sql, call):
+    assert sql(f"select {call} = embed('a cat')") == (1,)
+
+
+def test_numbers_are_embedded_as_they_are_written(sql):
+    assert sql("select embed(2026) = embed('2026')") == (1,)
+
+
+def test_decode_and_encode_undo_each_other(sql):
+    numbers = [1.0, -2.5, 0.10000000149011612]
+    blob = encode(np.array(numbers))
+    assert sql("select embed_decode(?)", blob) == (json.dumps(numbers),)
+    assert sql("select embed_encode(?)", json.dumps(numbers)) == (blob,)
+    assert sql("select embed_decode(?)", json.dumps(numbers)) == (json.dumps(numbers),)
+
+
+def test_cosine_takes_blobs_and_json_alike(sql):
+    a, b = encode(np.array([1, 0])), encode(np.array([1, 1]))
+    scores = sql(
+        "select embed_cosine(?1, ?2), embed_cosine('[1, 0]', ?2), "
+        "embed_cosine(?1, '[1, 1]'), embed_cosine('[1, 0]', '[1, 1]')",
+        a,
+        b,
+    )
+    assert scores == pytest.approx([2**-0.5] * 4)
+    assert {type(score) for score in scores} == {float}
+
+
+def test_search_answers_ids_and_scores_for_json_each(sql):
+    query = """
+        select articles.title, round(found.value ->> 'score', 1)
+        from json_each(embed_search('articles', 'pets', 3)) as found
+        join articles on articles.id = found.value ->> 'id'
+        order by found.key
+        limit 1
+    """
+    assert sql(query) == ("Kittens", pytest.approx(0.4, abs=0.11))
+
+
+def test_average_is_the_mean_of_what_is_not_null(sql):
+    values = "(select '[1, 0]' as v union all select null union all select '[0, 1]')"
+    assert sql(f"select embed_decode(embed_average(v)) from {values}") == (
+        "[0.5, 0.5]",
+    )
+    assert sql(f"select embed_average(v) from {values} where v is null") == (None,)
+
+
+NULL_CALLS = [
+    f"{name}({', '.join(['null'] * len(function.arguments))})"
+    for function in FUNCTIONS
+    for name in (function.name, *function.aliases)
+]
+
+
+@pytest.mark.parametrize("call", NULL_CALLS)
+def test_null_in_gives_null_out(sql, call):
+    assert sql(f"select {call}") == (None,)
+
+
+@pytest.mark.parametrize(
+    "function", FUNCTIONS, ids=lambda each: f"{each.name}-{len(each.arguments)}"
+)
+def test_every_function_has_a_doc_and_an_example_that_runs(sql, function):
+    assert function.doc.endswith(".")
+    example = function.example.replace("'stdlib'", "'articles'")
+    assert sql(example)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("embed('no-such/model', 'x')", "'no-such/model' cannot be had here"),
+        ("embed(x'00ff')", "found a BLOB"),
+        ("embed_decode(x'00010203040506')", "found 7 bytes"),
+        ("embed_encode('[1, \"x\"]')", "numbers only"),
+        ("embed_encode('[1e400]')", "finite numbers"),
+        ("embed_cosine('[1]', '[1, 2]')", "1 dimensions, found 2"),
+        ("embed_cosine(7, '[1, 2]')", "found 7"),
+        ("embed_search('nowhere', 'x', 3)", "No collection 'nowhere'"),
+        ("embed_search('articles', '', 3)", "found an empty one"),
+        ("embed_search('articles', 'x', 0)", "from 1; found 0"),
+        ("embed_average(v) from (select '[1]' v union select '[1, 2]')", "dimensions"),
+    ],
+    ids=lambda value: value.partition("(")[0] if "(" in value else None,
+)
+def test_misuse_raises_and_the_log_says_why(sql, call, reason, caplog):
+    with pytest.raises(sqlite3.OperationalError, match="user-defined"):
+        sql(f"select {call}")
+    assert reason in caplog.text
+
+
+class CountingModel(EmbeddingModel):
+    """Counts how often it runs; a stand-in because the real one does not tell."""
+
+    model_id = "counting"
+    dimensions = 2
+    max_tokens = 10
+
+    def __init__(self):
+        self.runs = 0
+
+    def embed_passages(self, texts, *, progress=None):
+        self.runs += 1
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+    def embed_query(self, text):
+        return self.embed_passages([text])[0]
+
+    def count_tokens(self, texts):
+        return [1] * len(texts)
+
+
+def test_the_same_text_costs_one_run_however_many_rows_there_are():
+    counting = CountingModel()
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=lambda _model_id: counting))
+    rows = "with recursive n(i) as (select 1 union select i + 1 from n where i < 500)"
+    for function in ("embed", "embed_query"):
+        query = f"{rows} select count({function}('text ' || (i % 1))) from n"
+        assert conn.execute(query).fetchone() == (500,)
+    assert counting.runs == 2
+    conn.close()
