@@ -1,0 +1,51 @@
+"""Semantic search for SQLite and Datasette.
+
+>>> import sqlite3, datasette_embeddings
+>>> conn = sqlite3.connect(":memory:")
+>>> datasette_embeddings.register(conn)
+>>> conn.execute("select length(embed('Hello world'))").fetchone()
+(1536,)
+"""
+
+from __future__ import annotations
+
+from datasette_embeddings.chunks import Document
+from datasette_embeddings.datasette_plugin import (
+    menu_links,
+    permission_allowed,
+    permission_resources_sql,
+    prepare_connection,
+    register_commands,
+    register_routes,
+    startup,
+)
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.search import Match, search_text, search_vector, similar_items
+from datasette_embeddings.sql_functions import register
+from datasette_embeddings.store import Collection, collection, collections
+
+# Datasette looks for hooks in the package itself, because templates stand beside it
+HOOKS = (
+    menu_links,
+    permission_allowed,
+    permission_resources_sql,
+    prepare_connection,
+    register_commands,
+    register_routes,
+    startup,
+)
+
+__all__ = [
+    "Collection",
+    "Document",
+    "EmbeddingsError",
+    "Match",
+    "collection",
+    "collections",
+    "load_model",
+    "register",
+    "search_text",
+    "search_vector",
+    "similar_items",
+]

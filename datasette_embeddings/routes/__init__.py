@@ -1,0 +1,21 @@
+"""The pages and their JSON twins: which URL leads to which view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from datasette_embeddings.routes import api, pages
+
+JSON_SUFFIX = r"\.json$"
+DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
+COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
+
+ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
+    (r"^/-/embeddings$", pages.all_collections),
+    (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
+    (DATABASE + "$", pages.database_collections),
+    (DATABASE + JSON_SUFFIX, api.database_collections),
+    (COLLECTION + "$", pages.search),
+    (COLLECTION + JSON_SUFFIX, api.search),
+)

@@ -1,0 +1,67 @@
+"""What a server adds: which models SQL may use, and a thread to run them in."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from datasette_embeddings import store
+from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.errors import SchemaMismatch, UnknownModel
+from datasette_embeddings.models.cache import query_vector
+from datasette_embeddings.models.registry import canonical_id, is_present, load_model
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.vectors import Vector
+
+# One run of a model already uses every core
+_model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
+
+
+def load_allowed(
+    model_id: str, config: Config, conn: sqlite3.Connection
+) -> EmbeddingModel:
+    """The model called *model_id*, if SQL on *conn* may use it in a server.
+
+    That is the bundled one, one of the configuration, or that of a collection of this
+    database, if its files are here: no visitor makes a server load another.
+
+    :raises UnknownModel: for any other, without looking for its files.
+    """
+    wanted = canonical_id(model_id)
+    offered = {DEFAULT_MODEL, config.default_model, *config.models}
+    if wanted not in offered and wanted not in _collection_models(conn):
+        raise UnknownModel(
+            model_id,
+            [f"the models that this server offers: {', '.join(sorted(offered))}"],
+        )
+    return load_model(model_id, config.models)
+
+
+def _collection_models(conn: sqlite3.Connection) -> set[str]:
+    try:
+        return store.model_ids(conn)
+    except SchemaMismatch:
+        # Tables of somebody else's shape hold no collections of ours
+        return set()
+
+
+async def query_vector_in_thread(model_id: str, text: str, config: Config) -> Vector:
+    """The vector of *text* as a question, worked out beside the event loop."""
+    return await _in_model_thread(
+        lambda: query_vector(load_model(model_id, config.models), text)
+    )
+
+
+def preload(config: Config) -> None:
+    """Begin to load the default model, so that the first visitor need not wait."""
+    if config.preload and is_present(config.default_model, config.models):
+        _model_thread.submit(load_model, config.default_model, config.models)
+
+
+async def _in_model_thread(work: Callable[[], Vector]) -> Vector:
+    return await asyncio.get_running_loop().run_in_executor(_model_thread, work)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from datasette.app import Datasette
+
+from datasette_embeddings.compat import is_modern
+
+
+def make_datasette(
+    *paths, settings=None, allow=None, base_url="/", **options
+) -> Datasette:
+    """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""
+    options["settings"] = {"base_url": base_url}
+    config: dict = {"databases": allow or {}}
+    if settings is not None:
+        config["plugins"] = {"datasette-embeddings": settings}
+    name = "config" if is_modern() else "metadata"
+    return Datasette([str(path) for path in paths], **{name: config}, **options)
+
+
+@pytest.fixture
+def datasette(articles_db):
+    return make_datasette(articles_db)
+
+
+def actor_cookie(datasette, actor_id: str) -> dict[str, str]:
+    return {"ds_actor": datasette.sign({"a": {"id": actor_id}}, "actor")}
+
+
+async def get_json(datasette, path, **options):
+    """Status and body of *path*."""
+    response = await datasette.client.get(path, **options)
+    return response.status_code, response.json()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def served(*arguments):
+    """The URL of a real Datasette process on the loopback interface."""
+    port = free_port()
+    command = [sys.executable, "-m", "datasette", *map(str, arguments)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url, process) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/-/versions.json").close()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("Datasette did not start")
+
+
+def execute(path, *statements) -> None:
+    conn = sqlite3.connect(path)
+    for statement in statements:
+        conn.execute(statement)
+    conn.commit()
+    conn.close()

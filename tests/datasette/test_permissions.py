@@ -1,0 +1,167 @@
+"""A collection is seen by exactly those who may see its database and source table."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.compat import is_modern
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.sources import query_source, table_source
+from tests.datasette.conftest import actor_cookie, make_datasette
+
+pytestmark = pytest.mark.asyncio
+
+ROOT_ONLY = {"id": "root"}
+# What is closed, as Datasette's configuration of the database "articles"
+CONFIGURATIONS = {
+    "open": {},
+    "database for root": {"allow": ROOT_ONLY},
+    "database for nobody": {"allow": False},
+    "source for root": {"tables": {"articles": {"allow": ROOT_ONLY}}},
+    "source for nobody": {"tables": {"articles": {"allow": False}}},
+    "embeddings for nobody": {"tables": {"embeddings": {"allow": False}}},
+    "another table for nobody": {"tables": {"other": {"allow": False}}},
+    "source open in a closed database": {
+        "allow": ROOT_ONLY,
+        "tables": {"articles": {"allow": True}},
+    },
+}
+ACTORS = [None, "root", "other"]
+SEARCH = "/articles/-/embeddings/articles"
+
+
+def cookies(datasette, actor):
+    return {} if actor is None else actor_cookie(datasette, actor)
+
+
+async def status(datasette, actor, path):
+    """The status for a client of its own: cookies of one actor do not stay."""
+    options = {"cookies": cookies(datasette, actor)}
+    return (await datasette.client.get(path, **options)).status_code
+
+
+async def core_allows(datasette, actor):
+    """What Datasette's own pages of the database and the source table say."""
+    return [
+        await status(datasette, actor, path) == 200
+        for path in ("/articles", "/articles/articles")
+    ]
+
+
+@pytest.mark.parametrize("actor", ACTORS, ids=str)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+async def test_a_collection_is_seen_exactly_when_core_shows_its_source(
+    articles_db, name, actor
+):
+    datasette = make_datasette(articles_db, allow={"articles": CONFIGURATIONS[name]})
+    visible = all(await core_allows(datasette, actor))
+    for path in (SEARCH, f"{SEARCH}.json", f"{SEARCH}?q=pets", f"{SEARCH}.json?like=5"):
+        found = await status(datasette, actor, path)
+        assert (path, found) == (path, 200 if visible else 404)
+    for path in ("/-/embeddings", "/-/embeddings.json"):
+        response = await datasette.client.get(path, cookies=cookies(datasette, actor))
+        assert response.status_code == 200
+        assert (SEARCH in response.text) is visible
+
+
+@pytest.mark.parametrize("actor", ACTORS, ids=str)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+async def test_raw_tables_are_seen_exactly_when_every_source_is(
+    articles_db, name, actor
+):
+    configuration = CONFIGURATIONS[name]
+    datasette = make_datasette(articles_db, allow={"articles": configuration})
+    source_allowed = (await core_allows(datasette, actor))[1]
+    for table in ("embeddings", "collections", "_embedding_collections"):
+        closed = configuration.get("tables", {}).get(table) == {"allow": False}
+        # Whoever may see the source sees them where the owner has not closed them
+        database_closed = configuration.get("allow") == ROOT_ONLY and actor != "root"
+        expected = source_allowed and not closed and not database_closed
+        found = await status(datasette, actor, f"/articles/{table}.json")
+        assert (table, found) == (table, 200 if expected else 403)
+
+
+async def test_denied_raw_tables_are_not_in_the_list_of_tables(articles_db):
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    body = (await datasette.client.get("/articles.json")).json()
+    assert {table["name"] for table in body["tables"]} & set(store.RAW_TABLES) == set()
+    text = (await datasette.client.get("/articles")).text
+    assert 'href="/articles/embeddings"' not in text
+
+
+async def test_a_collection_that_is_hidden_leaks_nothing(articles_db):
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    hidden = await datasette.client.get(f"{SEARCH}.json?q=pets")
+    missing = await datasette.client.get("/articles/-/embeddings/missing.json?q=pets")
+    assert hidden.json() == {
+        **missing.json(),
+        "error": "Collection not found: articles",
+        "errors": ["Collection not found: articles"],
+    }
+
+
+async def test_a_collection_of_a_query_needs_every_table_that_it_reads(
+    articles_db, model
+):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("create table authors (id integer primary key, name text)")
+    conn.execute("insert into authors values (1, 'Ada')")
+    conn.commit()
+    sql = "select articles.id, title, name from articles join authors"
+    ingest(conn, "joined", query_source(conn, sql), model)
+    conn.close()
+    datasette = make_datasette(
+        articles_db, allow={"articles": {"tables": {"authors": {"allow": False}}}}
+    )
+    assert await status(datasette, None, "/articles/-/embeddings/joined.json") == 404
+    assert await status(datasette, None, f"{SEARCH}.json") == 200
+    assert await status(datasette, None, "/articles/embeddings.json") == 403
+
+
+async def test_a_collection_without_source_is_seen_by_who_sees_embeddings(articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("delete from _embedding_collections")
+    conn.commit()
+    conn.close()
+    tables = {"embeddings": {"allow": ROOT_ONLY}}
+    datasette = make_datasette(articles_db, allow={"articles": {"tables": tables}})
+    assert await status(datasette, None, f"{SEARCH}.json") == 404
+    assert await status(datasette, "root", f"{SEARCH}.json") == 200
+
+
+async def test_one_hidden_collection_hides_those_without_source(articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("insert into collections values (9, 'from-llm', 'some-model')")
+    conn.commit()
+    conn.close()
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    path = "/articles/-/embeddings/from-llm.json"
+    assert await status(datasette, None, path) == 404
+    assert await status(datasette, "root", path) == 200
+    # In one request that asks about several tables, too
+    response = await datasette.client.get("/-/embeddings.json")
+    assert response.json()["collections"] == []
+    assert await status(datasette, None, "/articles/embeddings.json") == 403
+
+
+async def test_the_name_of_a_table_in_another_case_opens_nothing(articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    store.delete_collection(conn, "articles")
+    ingest(conn, "articles", table_source(conn, "ARTICLES"), model)
+    conn.close()
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    assert await status(datasette, None, f"{SEARCH}.json") == 404
+
+
+if is_modern():
+
+    async def test_default_deny_closes_collections_too(articles_db):
+        datasette = make_datasette(articles_db, default_deny=True)
+        assert await status(datasette, None, f"{SEARCH}.json") == 404

@@ -1,0 +1,88 @@
+"""A real Datasette process, as a visitor reaches it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.datasette.conftest import execute, served
+
+
+def get(url):
+    with urllib.request.urlopen(url) as response:
+        return json.load(response)
+
+
+def test_first_visitors_who_come_together_all_get_the_answer(articles_db):
+    with served(articles_db) as url:
+        path = f"{url}/articles/-/embeddings/articles.json?q="
+        texts = ["pets", "baking", "astronomy"] * 10
+        with ThreadPoolExecutor(len(texts)) as pool:
+            answers = list(pool.map(get, [path + text for text in texts]))
+    titles = [answer["matches"][0]["title"] for answer in answers]
+    assert titles == ["Kittens", "Sourdough", "Night sky"] * 10
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_a_server_sees_what_the_cli_commits_while_it_runs(articles_db, journal_mode):
+    execute(articles_db, f"pragma journal_mode = {journal_mode}")
+    with served(articles_db) as url:
+        path = f"{url}/articles/-/embeddings/articles.json?q=chess&_size=1"
+        assert get(path)["matches"][0]["title"] != "Chess"
+        insert = "insert into articles values (7, 'Chess', 'Openings and endgames')"
+        execute(articles_db, insert)
+        command = ["embed", str(articles_db), "articles", "--table", "articles"]
+        subprocess.run(
+            [sys.executable, "-m", "datasette", "embeddings", *command],
+            check=True,
+            capture_output=True,
+        )
+        assert get(path)["matches"][0]["title"] == "Chess"
+
+
+def test_a_served_database_is_not_changed_by_its_visitors(articles_db):
+    before = articles_db.read_bytes()
+    with served(articles_db) as url:
+        for path in ("/-/embeddings", "/articles/-/embeddings/articles?q=pets"):
+            urllib.request.urlopen(url + path).close()
+    assert articles_db.read_bytes() == before
+
+
+def test_a_wrong_setting_ends_the_start_with_one_message(articles_db, tmp_path):
+    metadata = {"plugins": {"datasette-embeddings": {"max_size": "many"}}}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    arguments = ["-m", str(tmp_path / "metadata.json"), "--get", "/"]
+    result = subprocess.run(
+        [sys.executable, "-m", "datasette", str(articles_db), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    message = "max_size: expected a whole number of at least 1, found 'many'"
+    assert (result.returncode != 0, message in result.stderr) == (True, True)
+
+
+def test_a_locked_database_is_searched_all_the_same(articles_db):
+    writer = sqlite3.connect(articles_db)
+    writer.execute("begin immediate")
+    writer.execute("delete from articles")
+    with served(articles_db) as url:
+        path = f"{url}/articles/-/embeddings/articles.json?q=pets&_size=1"
+        assert get(path)["matches"][0]["title"] == "Kittens"
+    writer.rollback()
+    writer.close()
+
+
+def test_an_unknown_collection_is_a_404_for_curl(articles_db):
+    with served(articles_db) as url, pytest.raises(urllib.error.HTTPError) as raised:
+        get(f"{url}/articles/-/embeddings/nowhere.json?q=x")
+    body = json.load(raised.value)
+    assert (raised.value.code, body["status"], body["ok"]) == (404, 404, False)
+    raised.value.close()

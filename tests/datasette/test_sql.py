@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from datasette_embeddings.compat import is_modern
+from tests.datasette.conftest import execute, make_datasette
+
+pytestmark = [
+    pytest.mark.asyncio,
+    # Datasette has sqlite3 print the traceback of a function that raises
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+QUERY_PATH = "/articles/-/query.json" if is_modern() else "/articles.json"
+
+
+async def rows(datasette, sql):
+    response = await datasette.client.get(
+        QUERY_PATH, params={"sql": sql, "_shape": "array"}
+    )
+    return response.status_code, response.json()
+
+
+async def test_the_functions_are_there(datasette):
+    sql = "select length(embed('x')) a, round(embed_cosine('[1, 0]', '[1, 1]'), 3) b"
+    assert await rows(datasette, sql) == (200, [{"a": 1536, "b": 0.707}])
+
+
+async def test_a_search_joins_the_source_table(datasette):
+    sql = """
+        select title
+        from json_each(embed_search('articles', 'pets', 2)) as found
+        join articles on articles.id = found.value ->> 'id'
+        order by found.key
+        limit 1
+    """
+    assert await rows(datasette, sql) == (200, [{"title": "Kittens"}])
+
+
+async def test_a_search_in_an_immutable_database(articles_db):
+    datasette = make_datasette(immutables=[str(articles_db)])
+    sql = "select json_array_length(embed_search('articles', 'pets', 2)) as found"
+    assert await rows(datasette, sql) == (200, [{"found": 2}])
+
+
+async def test_a_model_that_nobody_offers_is_refused(datasette, tmp_path, caplog):
+    (tmp_path / "modules.json").write_text("[]")
+    for model_id in ("some/other-model", str(tmp_path)):
+        status, body = await rows(datasette, f"select embed('{model_id}', 'x')")
+        assert (status, body["error"]) == (
+            400,
+            "user-defined function raised exception",
+        )
+        # Refused before its files are looked at
+        assert f"{model_id!r} cannot be had here. Tried: the models that" in caplog.text
+
+
+async def test_the_model_of_a_collection_of_the_database_is_offered(
+    articles_db, tmp_path, caplog
+):
+    execute(articles_db, "insert into collections values (9, 'far', 'far/away')")
+    status, _body = await rows(
+        make_datasette(articles_db), "select embed('far/away', 'x')"
+    )
+    assert (status, "there is none" in caplog.text) == (400, True)
+
+
+async def test_the_default_model_comes_from_the_configuration(articles_db, caplog):
+    datasette = make_datasette(
+        articles_db, settings={"default_model": "not/here", "preload": False}
+    )
+    assert (await rows(datasette, "select embed('x')"))[0] == 400
+    assert "'not/here' cannot be had here" in caplog.text
