@@ -1,0 +1,54 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+PORT ?= 8001
+
+# One environment to use, one to test with, and one to test on Datasette 1.0
+DEMO_ENV = .venv
+TEST_ENV = .venv-test
+NEXT_ENV = .venv-datasette-1
+
+CLASSIC = datasette==0.65.5
+NEXT = datasette==1.0a41
+NEXT_TOOLS = build hatchling playwright pytest pytest-asyncio
+
+.PHONY: demo serve test lint bundled-model clean
+
+demo: $(DEMO_ENV)/.installed
+	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
+
+serve: demo
+	$(DEMO_ENV)/bin/datasette demo.db --host 127.0.0.1 --port $(PORT)
+
+# Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only
+test: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed lint
+	$(NEXT_ENV)/bin/python -m pytest tests/datasette
+	$(TEST_ENV)/bin/python -m pytest
+
+lint: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/ruff format --check .
+	$(TEST_ENV)/bin/ruff check .
+	$(TEST_ENV)/bin/mypy
+	$(TEST_ENV)/bin/codespell
+
+# Needed only after a change of the script: the weights are part of the repository
+bundled-model: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/python scripts/build_bundled_model.py
+
+clean:
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(NEXT_ENV) demo.db
+
+$(DEMO_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO_ENV)
+	$(DEMO_ENV)/bin/python -m pip install --quiet --editable .
+	touch $@
+
+$(TEST_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(TEST_ENV)
+	$(TEST_ENV)/bin/python -m pip install --quiet --editable '.[test]' '$(CLASSIC)'
+	touch $@
+
+$(NEXT_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(NEXT_ENV)
+	$(NEXT_ENV)/bin/python -m pip install --quiet --editable . '$(NEXT)' $(NEXT_TOOLS)
+	touch $@

@@ -1,0 +1,25 @@
+"""``datasette embeddings …``, and the same as ``sqlite-utils embeddings …``."""
+
+from __future__ import annotations
+
+import click
+
+from datasette_embeddings.cli.base import Commands
+from datasette_embeddings.cli.collections import collections, models
+from datasette_embeddings.cli.demo import demo
+from datasette_embeddings.cli.embed import embed
+from datasette_embeddings.cli.search import search, similar
+
+
+@click.group(cls=Commands)
+def embeddings() -> None:
+    """Semantic search over SQLite: build collections of embeddings and search them.
+
+    \b
+        datasette embeddings embed docs.db articles --table articles
+        datasette embeddings search docs.db articles "how to make a backup"
+    """
+
+
+for command in (embed, search, similar, collections, models, demo):
+    embeddings.add_command(command)

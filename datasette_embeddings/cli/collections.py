@@ -1,0 +1,110 @@
+"""``collections`` and ``models``: what is in a database, and what can embed."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+from datasette_embeddings import store
+from datasette_embeddings.cli.base import (
+    Commands,
+    database_argument,
+    format_option,
+    write,
+)
+from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.formats import Row
+from datasette_embeddings.models.registry import load_model
+
+
+@click.group(cls=Commands)
+def collections() -> None:
+    """List, show, rename and delete collections."""
+
+
+@collections.command("list")
+@database_argument
+@format_option
+def list_collections(database: Path, output_format: str | None) -> None:
+    """Every collection of a database, with its model and number of items."""
+    with open_database(database) as conn:
+        rows = [_collection_row(conn, each) for each in store.collections(conn)]
+    if not rows and output_format is None:
+        click.echo(f"{database} has no collections", err=True)
+    write(rows, output_format or "table")
+
+
+def _collection_row(conn: sqlite3.Connection, collection: store.Collection) -> Row:
+    return {
+        "name": collection.name,
+        "model": collection.model_id,
+        "count": store.count_items(conn, collection),
+        "dimensions": collection.dimensions,
+    }
+
+
+@collections.command("show")
+@database_argument
+@click.argument("collection")
+def show_collection(database: Path, collection: str) -> None:
+    """What is known of one collection, as JSON."""
+    with open_database(database) as conn:
+        found = store.collection(conn, collection)
+        row = _collection_row(conn, found)
+    source = None if found.source is None else asdict(found.source)
+    write([{**row, "source": source, "synced": _time(found.synced)}], "nl")
+
+
+def _time(seconds: int | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, tz=timezone.utc).isoformat()
+
+
+@collections.command("rename")
+@database_argument
+@click.argument("collection")
+@click.argument("new_name")
+def rename_collection(database: Path, collection: str, new_name: str) -> None:
+    """Give COLLECTION another name."""
+    with open_database(database, writable=True) as conn:
+        renamed = store.rename_collection(conn, collection, new_name)
+    click.echo(f"{collection} is now {renamed.name}", err=True)
+
+
+@collections.command("delete")
+@database_argument
+@click.argument("collection")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
+    """Delete COLLECTION and all its embeddings; the source table stays."""
+    with open_database(database, writable=True) as conn:
+        count = store.count_items(conn, store.collection(conn, collection))
+        if not yes:
+            click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
+        store.delete_collection(conn, collection)
+    click.echo(f"Deleted {collection} with {count:,} items", err=True)
+
+
+@click.group(cls=Commands)
+def models() -> None:
+    """The embedding models that can be used here."""
+
+
+@models.command("list")
+@format_option
+def list_models(output_format: str | None) -> None:
+    """Every model that is here, ready to use without a download."""
+    bundled = load_model(DEFAULT_MODEL)
+    row: Row = {
+        "model": bundled.model_id,
+        "runtime": "onnx",
+        "dimensions": bundled.dimensions,
+        "max_tokens": bundled.max_tokens,
+    }
+    write([row], output_format or "table")

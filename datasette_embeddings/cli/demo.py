@@ -1,0 +1,62 @@
+"""``demo``: the standard library as a database, built and searched."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import click
+
+from datasette_embeddings import demo as demonstration
+from datasette_embeddings import search, sources, store
+from datasette_embeddings.cli.base import ProgressBar
+from datasette_embeddings.cli.embed import report_line
+from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.models.registry import load_model
+
+
+@click.command()
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
+def demo(path: Path) -> None:
+    """Build a database of Python's own standard library at PATH, and search it.
+
+    \b
+        datasette embeddings demo demo.db
+        datasette demo.db
+    """
+    with open_database(path, create=True) as conn:
+        count = demonstration.write_functions(conn)
+        source = sources.table_source(
+            conn,
+            demonstration.TABLE,
+            content_columns=("path", "doc"),
+            title_column="path",
+        )
+        with ProgressBar("Embedding", silent=False) as (start, advance):
+            report = ingest(
+                conn,
+                demonstration.COLLECTION,
+                source,
+                load_model(DEFAULT_MODEL),
+                options=IngestOptions(prune=True, start=start, progress=advance),
+            )
+        collection = store.collection(conn, demonstration.COLLECTION)
+        click.echo(f"{path}: {count:,} functions, classes and methods of Python")
+        click.echo(report_line(collection.name, report))
+        for text in demonstration.SEARCHES:
+            _show_demo_search(conn, collection, text)
+    click.echo(f"\nServe it with:\n\n    datasette {path}\n")
+
+
+def _show_demo_search(
+    conn: sqlite3.Connection, collection: store.Collection, text: str
+) -> None:
+    model = load_model(collection.model_id)
+    options = search.Options(limit=3)
+    click.echo(f"\n{text}")
+    for match in search.search_text(
+        conn, collection, text, model=model, options=options
+    ):
+        click.echo(f"  {match.score:.3f}  {match.id}")

@@ -1,0 +1,101 @@
+"""``search`` and ``similar``: matches for a text or an item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from datasette_embeddings import search as searching
+from datasette_embeddings import store
+from datasette_embeddings.cli.base import (
+    database_argument,
+    format_option,
+    limit_option,
+    min_score_option,
+    write,
+)
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.formats import Row
+from datasette_embeddings.models.registry import load_model
+
+# Characters of a match's content that a terminal shows
+SNIPPET_LENGTH = 200
+
+
+@click.command()
+@database_argument
+@click.argument("collection")
+@click.argument("text")
+@limit_option
+@min_score_option
+@format_option
+def search(
+    database: Path,
+    collection: str,
+    text: str,
+    limit: int,
+    min_score: float | None,
+    output_format: str | None,
+) -> None:
+    """The items of COLLECTION that mean most nearly what TEXT asks.
+
+    \b
+        datasette embeddings search docs.db articles "how to make a backup"
+        datasette embeddings search docs.db articles backup --format nl | jq .id
+    """
+    options = searching.Options(searching.checked_limit(limit), min_score)
+    with open_database(database) as conn:
+        found = store.collection(conn, collection)
+        model = load_model(found.model_id)
+        matches = searching.search_text(conn, found, text, model=model, options=options)
+    _show_matches(matches, output_format)
+
+
+@click.command()
+@database_argument
+@click.argument("collection")
+@click.argument("item_id", metavar="ID")
+@limit_option
+@min_score_option
+@format_option
+def similar(
+    database: Path,
+    collection: str,
+    item_id: str,
+    limit: int,
+    min_score: float | None,
+    output_format: str | None,
+) -> None:
+    """The items of COLLECTION closest to the one called ID. Needs no model.
+
+    \b
+        datasette embeddings similar docs.db articles 17
+    """
+    options = searching.Options(searching.checked_limit(limit), min_score)
+    with open_database(database) as conn:
+        found = store.collection(conn, collection)
+        matches = searching.similar_items(conn, found, item_id, options=options)
+    _show_matches(matches, output_format)
+
+
+def _show_matches(
+    matches: Sequence[searching.Match], output_format: str | None
+) -> None:
+    if output_format is not None:
+        rows: list[Row] = [
+            {
+                "id": match.id,
+                "score": match.score,
+                "content": match.content,
+                "metadata": match.metadata,
+            }
+            for match in matches
+        ]
+        return write(rows, output_format)
+    for match in matches:
+        click.echo(f"{match.score:.3f}  {match.title or match.id}")
+        snippet = match.snippet(SNIPPET_LENGTH)
+        if snippet:
+            click.echo(f"       {snippet}")

@@ -1,0 +1,157 @@
+"""Python's own standard library as a database: what the demo builds."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import pkgutil
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from types import ModuleType
+
+TABLE = "functions"
+COLLECTION = "stdlib"
+SEARCHES = (
+    "find spelling suggestions for a mistyped word",
+    "check if two files have the same contents",
+    "guess the kind of a file from its name",
+)
+# They open a window or a browser, print a poem, or are no library at all; the last
+# line is what os and os.path are made of
+LEFT_OUT = frozenset(
+    {"antigravity", "distutils", "idlelib", "lib2to3", "msilib", "test", "this"}
+    | {"tkinter", "turtle", "turtledemo"}
+    | {"genericpath", "nt", "ntpath", "posix", "posixpath"}
+)
+# A module that no package lists among its parts
+UNLISTED = ("os.path",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function, class or method of the standard library that has a docstring."""
+
+    path: str
+    module: str
+    kind: str
+    signature: str
+    summary: str
+    doc: str
+
+
+def write_functions(conn: sqlite3.Connection) -> int:
+    """Fill the table ``functions``, a row each; return how many there are."""
+    entries = list(library_entries())
+    with conn:
+        conn.execute(
+            """
+            create table if not exists functions (
+              path text primary key,
+              module text,
+              kind text,
+              signature text,
+              summary text,
+              doc text
+            )
+            """
+        )
+        conn.execute("delete from functions")
+        conn.executemany(
+            "insert into functions values (?, ?, ?, ?, ?, ?)", map(astuple, entries)
+        )
+    return len(entries)
+
+
+def library_entries() -> Iterator[Entry]:
+    """Every entry of the interpreter that runs, each under its shortest name."""
+    seen: set[int] = set()
+    for module, namespace in _modules():
+        for name, value in _public(namespace):
+            if id(value) in seen or not _is_documented(value):
+                continue
+            seen.add(id(value))
+            path = f"{module}.{name}"
+            kind = "class" if inspect.isclass(value) else "function"
+            yield _entry(path, module, kind, value)
+            if inspect.isclass(value):
+                yield from _methods(path, module, value, seen)
+
+
+def _methods(path: str, module: str, owner: type, seen: set[int]) -> Iterator[Entry]:
+    for name, raw in vars(owner).items():
+        value = getattr(raw, "__func__", raw)
+        if name.startswith("_") or not inspect.isroutine(value):
+            continue
+        if id(value) not in seen and _is_documented(value):
+            seen.add(id(value))
+            yield _entry(f"{path}.{name}", module, "method", value)
+
+
+def _entry(path: str, module: str, kind: str, value: object) -> Entry:
+    doc = inspect.cleandoc(str(value.__doc__))
+    return Entry(
+        path=path,
+        module=module,
+        kind=kind,
+        signature=_signature(value),
+        summary=" ".join(doc.partition("\n\n")[0].split()),
+        doc=doc,
+    )
+
+
+def _is_documented(value: object) -> bool:
+    documented = isinstance(value.__doc__, str) and bool(value.__doc__.strip())
+    return documented and (inspect.isroutine(value) or inspect.isclass(value))
+
+
+def _signature(value: object) -> str:
+    try:
+        return str(inspect.signature(value))  # type: ignore[arg-type]  # it may be any callable
+    except (ValueError, TypeError):
+        # Some built-in functions do not tell theirs
+        return ""
+
+
+def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """What *module* offers: its ``__all__``, else what it defines itself."""
+    offered = getattr(module, "__all__", None)
+    for name in sorted(offered or vars(module)):
+        value = getattr(module, name, None)
+        own = getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_") and (offered or own):
+            yield name, value
+
+
+def _modules() -> Iterator[tuple[str, ModuleType]]:
+    """The public modules of the standard library, a package before its parts."""
+    names = [*UNLISTED]
+    names += [name for name in sorted(sys.stdlib_module_names) if _is_wanted(name)]
+    while names:
+        inner: list[str] = []
+        for name in names:
+            module = _imported(name)
+            if module is None:
+                continue
+            yield name, module
+            parts = pkgutil.iter_modules(getattr(module, "__path__", []))
+            inner += [f"{name}.{part.name}" for part in parts if _is_wanted(part.name)]
+        names = inner
+
+
+def _is_wanted(name: str) -> bool:
+    return not name.startswith("_") and name not in LEFT_OUT
+
+
+def _imported(name: str) -> ModuleType | None:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError):
+            # A part of the library that this system does not have
+            return None

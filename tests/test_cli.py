@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from datasette_embeddings import store
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.errors import DatabaseProblem
+
+DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
+
+
+@pytest.fixture
+def run():
+    """Run a command in this process; its result has exit_code, stdout and stderr."""
+    return lambda *arguments, **options: CliRunner().invoke(
+        embeddings, [str(argument) for argument in arguments], **options
+    )
+
+
+def lines(result):
+    assert (result.exit_code, result.stderr) == (0, "")
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def source_db(tmp_path, articles_db):
+    """A database with the table `articles` and no collection."""
+    conn = sqlite3.connect(articles_db)
+    store.delete_collection(conn, "articles")
+    conn.close()
+    return articles_db
+
+
+def test_embed_says_what_it_did(run, source_db):
+    arguments = ["embed", source_db, "mine", "-t", "articles", "-c", "body"]
+    first, second = run(*arguments), run(*arguments)
+    assert first.stderr == "mine: 6 new, 0 changed, 0 unchanged\n"
+    assert second.stderr == "mine: 0 new, 0 changed, 6 unchanged\n"
+    assert (first.exit_code, second.exit_code) == (0, 0)
+
+
+def test_embed_takes_a_query(run, source_db):
+    sql = "select 'a' || id, title from articles where id < 3"
+    assert run("embed", source_db, "mine", "--sql", sql).exit_code == 0
+    found = lines(run("similar", source_db, "mine", "a1", "--format", "nl"))
+    assert [(each["id"], each["content"]) for each in found] == [("a2", "Night sky")]
+
+
+def test_embed_tells_of_rows_that_it_left_out(run, source_db):
+    conn = sqlite3.connect(source_db)
+    conn.execute("update articles set title = '', body = null where id = 1")
+    conn.execute("update articles set body = ? where id = 2", ["word " * 300])
+    conn.commit()
+    conn.close()
+    assert run("embed", source_db, "mine", "-t", "articles").stderr == (
+        "mine: 5 new, 0 changed, 0 unchanged, 1 without content, not embedded, "
+        "1 cut to the model's length\n"
+    )
+
+
+def test_embed_prunes_on_request(run, articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("delete from articles where id = 1")
+    conn.commit()
+    conn.close()
+    arguments = ["embed", articles_db, "articles", "-t", "articles"]
+    assert (
+        "1 gone from the source (kept: --prune deletes them)" in run(*arguments).stderr
+    )
+    assert "1 gone from the source (deleted)" in run(*arguments, "--prune").stderr
+    assert "gone" not in run(*arguments).stderr
+
+
+def test_embed_warns_of_a_table_without_primary_key(run, source_db):
+    conn = sqlite3.connect(source_db)
+    conn.execute("create table notes (body text)")
+    conn.execute("insert into notes values ('a note')")
+    conn.commit()
+    conn.close()
+    result = run("embed", source_db, "notes", "-t", "notes")
+    assert (result.exit_code, "VACUUM can renumber it" in result.stderr) == (0, True)
+
+
+def test_search_prints_for_people(run, articles_db):
+    result = run("search", articles_db, "articles", "pets", "-n", 1)
+    score, title = result.stdout.splitlines()[0].split("  ")
+    assert (title, 0 < float(score) < 1, result.stderr) == ("Kittens", True, "")
+
+
+def test_search_writes_llms_keys(run, articles_db):
+    found = lines(run("search", articles_db, "articles", "pets", "--format", "nl"))
+    assert [list(each) for each in found] == [
+        ["id", "score", "content", "metadata"]
+    ] * 6
+    assert found[0]["id"] == "5"
+
+
+def test_search_writes_json_csv_and_tables(run, articles_db):
+    arguments = ["search", articles_db, "articles", "pets", "-n", "2", "--format"]
+    nl = lines(run(*arguments, "nl"))
+    assert json.loads(run(*arguments, "json").stdout) == nl
+    rows = list(csv.DictReader(io.StringIO(run(*arguments, "csv").stdout)))
+    assert [row["id"] for row in rows] == [each["id"] for each in nl]
+    table = run(*arguments, "table").stdout.splitlines()
+    assert (table[0].split(), len(table)) == (["id", "score", "content", "metadata"], 4)
+
+
+def test_search_finds_nothing_above_a_score_that_nothing_has(run, articles_db):
+    result = run("search", articles_db, "articles", "pets", "--min-score", "0.99")
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_collections_are_listed_shown_renamed_and_deleted(run, articles_db):
+    row = {
+        "name": "articles",
+        "model": "sentence-transformers/all-MiniLM-L6-v2",
+        "count": 6,
+        "dimensions": 384,
+    }
+    assert lines(run("collections", "list", articles_db, "--format", "nl")) == [row]
+    shown = lines(run("collections", "show", articles_db, "articles"))[0]
+    assert shown["source"]["table"] == "articles"
+    run("collections", "rename", articles_db, "articles", "texts")
+    renamed = lines(run("collections", "list", articles_db, "--format", "nl"))
+    assert renamed == [{**row, "name": "texts"}]
+    assert run("collections", "delete", articles_db, "texts", "-y").exit_code == 0
+    assert lines(run("collections", "list", articles_db, "--format", "nl")) == []
+
+
+def test_a_collection_is_deleted_only_after_a_yes(run, articles_db):
+    result = run("collections", "delete", articles_db, "articles", input="n\n")
+    assert (result.exit_code, "with 6 items?" in result.output) == (1, True)
+    assert len(lines(run("collections", "list", articles_db, "--format", "nl"))) == 1
+
+
+def test_models_are_listed(run):
+    assert lines(run("models", "list", "--format", "nl")) == [
+        {
+            "model": "sentence-transformers/all-MiniLM-L6-v2",
+            "runtime": "onnx",
+            "dimensions": 384,
+            "max_tokens": 256,
+        }
+    ]
+
+
+ERRORS = {
+    "no database": (
+        ["search", "nowhere.db", "articles", "x"],
+        "Expected a database file at nowhere.db, found nothing",
+    ),
+    "a folder": (["search", ".", "articles", "x"], "found a folder"),
+    "not SQLite": (["search", "text.db", "articles", "x"], "is not a SQLite database"),
+    "no table": (
+        ["embed", "articles.db", "x", "-t", "nowhere"],
+        "No table 'nowhere' in this database: it has",
+    ),
+    "no column": (
+        ["embed", "articles.db", "x", "-t", "articles", "-c", "text"],
+        "No column 'text' in the table 'articles': it has 'id', 'title', 'body'",
+    ),
+    "no collection": (
+        ["search", "articles.db", "nowhere", "x"],
+        "No collection 'nowhere' in this database: it has 'articles'",
+    ),
+    "no item": (["similar", "articles.db", "articles", "9"], "No item '9'"),
+    "no model": (
+        ["embed", "articles.db", "x", "-t", "articles", "-m", "no/model"],
+        "The model 'no/model' cannot be had here. Tried:",
+    ),
+    "another model": (
+        ["embed", "bare.db", "x", "-t", "articles"],
+        "The collection 'x' holds vectors of 'other-model', not of",
+    ),
+    "no query": (["search", "articles.db", "articles", " "], "found an empty one"),
+    "limit 0": (
+        ["search", "articles.db", "articles", "x", "-n", "0"],
+        "from 1; found 0",
+    ),
+    "no source": (["embed", "articles.db", "x"], "either --table or --sql"),
+    "two sources": (
+        ["embed", "articles.db", "x", "-t", "articles", "--sql", "select 1, 2"],
+        "either --table or --sql",
+    ),
+    "columns of a query": (
+        ["embed", "articles.db", "x", "--sql", "select 1, 2", "-c", "title"],
+        "--column, --id and --title go with --table",
+    ),
+    "no query at all": (
+        ["embed", "articles.db", "x", "--sql", "drop table a"],
+        "query",
+    ),
+    "no name": (["embed", "articles.db", "", "-t", "articles"], "needs a name"),
+    "another shape": (
+        ["embed", "openai.db", "x", "--sql", "select 1, 'x'"],
+        "The table 'embeddings' has the columns id, embedding; expected",
+    ),
+    "a vector of another length": (
+        ["search", "short.db", "articles", "x"],
+        "Expected a vector of 1 dimensions, found 384",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_is_one_line_that_says_what_to_do(
+    run, articles_db, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.db").write_text("This is a letter, no database. " * 50)
+    prepare = {
+        "openai.db": ["create table embeddings (id text primary key, embedding blob)"],
+        "bare.db": ["create table articles (id integer primary key, body text)"],
+    }
+    for path, statements in prepare.items():
+        conn = sqlite3.connect(path)
+        for statement in statements:
+            conn.execute(statement)
+        if path == "bare.db":
+            store.create_collection(conn, "x", "other-model", None)
+        conn.close()
+    (tmp_path / "short.db").write_bytes(articles_db.read_bytes())
+    conn = sqlite3.connect("short.db")
+    conn.execute("update embeddings set embedding = x'0000803f'")
+    conn.commit()
+    conn.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.db")}
+
+    arguments, message = ERRORS[name]
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.db")} == before
+
+
+def test_a_database_that_another_program_holds_is_named_and_whole(
+    run, source_db, monkeypatch
+):
+    monkeypatch.setattr("datasette_embeddings.databases.BUSY_TIMEOUT_S", 0.2)
+    other = sqlite3.connect(source_db)
+    other.execute("begin immediate")
+    result = run("embed", source_db, "mine", "-t", "articles")
+    assert (result.exit_code, "is locked" in result.stderr) == (1, True)
+    other.rollback()
+    other.close()
+    assert run("embed", source_db, "mine", "-t", "articles").exit_code == 0
+
+
+def test_a_locked_database_can_be_searched_before_the_writer_commits(run, articles_db):
+    other = sqlite3.connect(articles_db)
+    other.execute("begin immediate")
+    other.execute("delete from articles")
+    assert run("search", articles_db, "articles", "pets").exit_code == 0
+    other.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs Unix permissions")
+def test_a_read_only_database_is_named_and_kept(source_db):
+    source_db.chmod(0o444)
+    source_db.parent.chmod(0o555)
+    before = source_db.read_bytes()
+    # The superuser may write everywhere, so the command runs as somebody else
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from datasette_embeddings.databases import open_database\n"
+        "from datasette_embeddings.errors import DatabaseProblem\n"
+        "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
+        "try:\n"
+        "    with open_database(Path(sys.argv[1]), writable=True) as conn:\n"
+        "        conn.execute('create table x (y)')\n"
+        "except DatabaseProblem as problem:\n"
+        "    print(problem)\n"
+    )
+    for folder in source_db.parents:
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(source_db)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    source_db.parent.chmod(0o755)
+    assert "is read-only. Check the permissions" in result.stdout, result.stderr
+    assert source_db.read_bytes() == before
+
+
+def test_a_full_disk_is_named_and_what_was_there_is_kept(run, source_db, monkeypatch):
+    connect = sqlite3.connect
+
+    def connect_to_a_full_disk(*arguments, **options):
+        # SQLite's own limit: it answers as it does when the disk has no room
+        conn = connect(*arguments, **options)
+        pages = conn.execute("pragma page_count").fetchone()[0]
+        conn.execute(f"pragma max_page_count = {pages}")
+        return conn
+
+    conn = connect(source_db)
+    conn.executemany(
+        "insert into articles (title) values (?)",
+        ((f"number {n}",) for n in range(200)),
+    )
+    conn.commit()
+    conn.execute("vacuum")
+    articles = conn.execute("select * from articles").fetchall()
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect_to_a_full_disk)
+        result = run("embed", source_db, "mine", "-t", "articles")
+    assert (result.exit_code, "the disk is full" in result.stderr) == (1, True)
+    assert conn.execute("select * from articles").fetchall() == articles
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+    conn.close()
+    assert run("embed", source_db, "mine", "-t", "articles").exit_code == 0
+
+
+def test_a_killed_run_keeps_what_it_committed_and_the_next_one_completes_it(tmp_path):
+    path = tmp_path / "many.db"
+    conn = sqlite3.connect(path)
+    conn.execute("create table t (id integer primary key, body text)")
+    conn.executemany(
+        "insert into t (body) values (?)",
+        ((f"number {n} of many",) for n in range(4000)),
+    )
+    conn.commit()
+    command = [*DATASETTE, "embed", str(path), "x", "-t", "t"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while stored(conn) == 0 and time.monotonic() < deadline and process.poll() is None:
+        process.poll()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = stored(conn)
+    assert 0 < kept < 4000
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert finished.stderr == f"x: {4000 - kept:,} new, 0 changed, {kept:,} unchanged\n"
+    conn.close()
+
+
+def stored(conn):
+    tables = conn.execute("select 1 from sqlite_master where name = 'embeddings'")
+    if tables.fetchone() is None:
+        return 0
+    return conn.execute("select count(*) from embeddings").fetchone()[0]
+
+
+def test_the_same_commands_are_in_sqlite_utils(articles_db):
+    arguments = ["embeddings", "search", str(articles_db), "articles", "pets"]
+    outputs = {
+        program: subprocess.run(
+            [sys.executable, "-m", program, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for program in ("datasette", "sqlite_utils")
+    }
+    assert outputs["datasette"] == outputs["sqlite_utils"] != ""
+
+
+def test_the_same_functions_are_in_sqlite_utils(articles_db):
+    query = "select json_array_length(embed_search('articles', 'pets', 3)) as found"
+    result = subprocess.run(
+        [sys.executable, "-m", "sqlite_utils", "query", str(articles_db), query],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stdout) == [{"found": 3}]
+
+
+def commands(group, path=()):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, _ in commands(embeddings)], ids=" ".join
+)
+def test_every_command_has_help(run, path):
+    result = run(*path, "--help")
+    assert (result.exit_code, len(result.stdout.splitlines()) > 4) == (0, True)
+
+
+def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
+    from datasette_embeddings.databases import explained
+
+    problem = explained(sqlite3.OperationalError("no such thing"), tmp_path / "x.db")
+    assert isinstance(problem, DatabaseProblem)
+    assert str(problem) == f"{tmp_path / 'x.db'}: SQLite says: no such thing"

@@ -1,0 +1,75 @@
+"""What README.md shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from doctest import ELLIPSIS, DocTestParser, DocTestRunner
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.\d+")
+# Other Pythons document other functions: there, only that the commands work is checked
+SAME_LIBRARY = sys.version_info[:3] == (3, 11, 7)
+
+
+def examples() -> list[tuple[str, str]]:
+    """Every command of README.md with the output that stands below it."""
+    found = []
+    for block in BLOCK.findall(README.read_text("utf-8")):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _newline, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def run(command: str, folder: Path) -> str:
+    programs = Path(sys.executable).parent
+    result = subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout + result.stderr
+
+
+def assert_same(shown: str, found: str) -> None:
+    """Equal text, and numbers that differ by what another processor rounds."""
+    shown = shown.replace('"took_ms": 0.0', '"took_ms": 0')
+    found = re.sub(r'"took_ms": [\d.]+', '"took_ms": 0', found)
+    assert NUMBER.sub("#", found) == NUMBER.sub("#", shown)
+    numbers = [float(number) for number in NUMBER.findall(shown)]
+    assert [float(number) for number in NUMBER.findall(found)] == pytest.approx(
+        numbers, abs=0.002
+    )
+
+
+def test_every_command_prints_what_stands_below_it(demo, tmp_path):
+    shutil.copyfile(demo[0], tmp_path / "demo.db")
+    assert len(examples()) > 8
+    for command, output in examples():
+        found = run(command, tmp_path)
+        assert "Traceback" not in found
+        if SAME_LIBRARY:
+            assert_same(output, found)
+
+
+def test_the_python_example_prints_what_stands_below_it(demo, tmp_path, monkeypatch):
+    shutil.copyfile(demo[0], tmp_path / "demo.db")
+    monkeypatch.chdir(tmp_path)
+    text = re.search(r"```pycon\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
+    test = DocTestParser().get_doctest(text, {}, "README", "README.md", 0)
+    runner = DocTestRunner(optionflags=ELLIPSIS)
+    runner.run(test, clear_globs=False)
+    test.globs["conn"].close()
+    assert runner.failures == 0
