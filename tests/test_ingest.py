@@ -99,6 +99,16 @@ def test_the_content_of_a_table_is_copied_on_request(conn, model):
     assert rows(conn, "content")[1][0].startswith("Night sky With a small telescope")
 
 
+def test_what_llm_stored_of_an_item_stays_stored_when_it_changes(conn, model):
+    sync(conn, model, store_content=True)
+    conn.execute("""update embeddings set metadata = '{"from": "llm"}' where id = 2""")
+    conn.execute("update articles set title = 'Day sky' where id = 2")
+    assert sync(conn, model).changed == 1
+    content, metadata = rows(conn, "content, metadata")[1]
+    assert content.startswith("Day sky With a small telescope")
+    assert metadata == '{"from": "llm"}'
+
+
 def test_the_content_of_a_query_is_stored(conn, model):
     source = query_source(conn, "select id, title from articles")
     ingest(conn, "titles", source, model)

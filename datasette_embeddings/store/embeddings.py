@@ -64,24 +64,42 @@ def write_embeddings(
     *,
     store_content: bool,
 ) -> None:
-    """Store a vector for each of *documents*, replacing what their ids had."""
+    """Store a vector for each of *documents*, replacing what their ids had.
+
+    An item that had its content stored keeps it so; metadata that *documents* say
+    nothing of stays.
+    """
     now = int(time.time())
+    # replace, not update: a new rowid tells every reader that the row has changed
     conn.executemany(
         """
         insert or replace into embeddings
           (collection_id, id, embedding, content, content_hash, metadata, updated)
-        values (?, ?, ?, ?, ?, ?, ?)
+        select
+          :collection_id,
+          :id,
+          :embedding,
+          case when :store or old.content is not null then :content end,
+          :content_hash,
+          coalesce(:metadata, old.metadata),
+          :now
+        from (select 1)
+        left join embeddings as old
+          on old.collection_id = :collection_id and old.id = :id
         """,
         [
-            (
-                collection.id,
-                document.id,
-                encode(vector),
-                document.content if store_content else None,
-                document.content_hash,
-                json.dumps(document.metadata) if document.metadata else None,
-                now,
-            )
+            {
+                "collection_id": collection.id,
+                "id": document.id,
+                "embedding": encode(vector),
+                "store": store_content,
+                "content": document.content,
+                "content_hash": document.content_hash,
+                "metadata": json.dumps(document.metadata)
+                if document.metadata
+                else None,
+                "now": now,
+            }
             for document, vector in zip(documents, vectors, strict=True)
         ],
     )
