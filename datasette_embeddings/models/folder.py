@@ -62,10 +62,8 @@ def read_model_folder(folder: Path) -> ModelFolder:
         lower_case=bool(settings.get("do_lower_case")),
         pooling=_pooling(folder / pooling / "config.json"),
         normalize=normalize,
-        query_prompt=prompts.get("query", ""),
-        passage_prompt=next(
-            (prompts[name] for name in PASSAGE_PROMPTS if prompts.get(name)), ""
-        ),
+        query_prompt=_prompt(prompts, "query"),
+        passage_prompt=_prompt(prompts, *PASSAGE_PROMPTS),
     )
 
 
@@ -114,9 +112,14 @@ def _prompts(folder: Path) -> dict[str, str]:
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise ModelProblem(f"Expected prompts by name in {folder}, found {prompts!r}")
-    default = str(prompts.get(config.get("default_prompt_name"), "") or "")
-    roles = {"query": default, "document": default}
-    return {**roles, **{name: text for name, text in prompts.items() if text}}
+    return {name: str(text or "") for name, text in prompts.items()} | {
+        "": str(prompts.get(config.get("default_prompt_name"), "") or "")
+    }
+
+
+def _prompt(prompts: Mapping[str, str], *names: str) -> str:
+    """The prompt of the first of *names* that has one, else the default prompt."""
+    return next((prompts[name] for name in (*names, "") if name in prompts), "")
 
 
 def _required(path: Path) -> Path:

@@ -150,7 +150,10 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
+    try:
+        tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
+    except Exception as error:  # it raises nothing more specific
+        raise ModelProblem(f"{files.tokenizer_path} cannot be read: {error}") from error
     tokenizer.no_padding()
     if cut:
         tokenizer.enable_truncation(files.max_tokens)
