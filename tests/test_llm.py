@@ -1,0 +1,405 @@
+"""Both directions of promise 2: llm reads what we write, and we what llm wrote.
+
+The real programs run as processes of their own, llm with the fp32 weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from llm.embeddings_migrations import embeddings_migrations
+from sqlite_utils import Database
+
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.ingest import Report, ingest
+from datasette_embeddings.search import search_vector
+from datasette_embeddings.sources import table_source
+from datasette_embeddings.store import Collection, collections
+from datasette_embeddings.vectors import encode
+from tests.hub import MODEL_ID, llm_environment
+
+NOTES = [
+    (1, "Sourdough", "Bread rises overnight with a wild yeast starter."),
+    (2, "Night sky", "A small telescope shows the rings of Saturn and its moons."),
+    (3, "Flat tyre", "Find the hole in the tube, roughen it and glue on a patch."),
+    (4, "Tax return", "What a freelancer may deduct from taxable income."),
+    (5, "Kittens", "Young cats eat four times a day and sleep the rest."),
+    (6, "Backups", "Copy the database to another machine every night."),
+    (7, "Café crème", "Milk foam wants 65 °C; above that it tastes burnt."),
+    (8, "Marathon", "Long slow runs build the endurance for 42 kilometres."),
+    (9, "Sonata", "The pianist practises Beethoven's slow movement."),
+    (10, "Tomatoes", "Water the roots in the morning, and never the leaves."),
+    (11, "猫の世話", "子猫には一日に四回ご飯をあげます。"),
+    (12, "Chess openings for beginners", None),
+]
+QUESTION = "planets seen through a telescope"
+ANSWER = "2"
+NL = ("--format", "nl")
+
+SHARED_TABLES = ("collections", "embeddings", "_sqlite_migrations")
+OLDER_STEPS = [
+    "m002_foreign_key",
+    "m003_add_updated",
+    "m004_store_content_hash",
+    "m005_add_content_blob",
+]
+
+
+def run(*arguments, environment=None):
+    """A finished Python program, which must have succeeded."""
+    finished = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished
+
+
+def ours(*arguments):
+    """What our command line prints."""
+    return run("datasette", "embeddings", *arguments).stdout
+
+
+def report(*arguments):
+    """What our command line says on stderr about its work."""
+    return run("datasette", "embeddings", *arguments).stderr.strip()
+
+
+def objects(lines):
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def ids(matches):
+    return [match["id"] for match in matches]
+
+
+def query(database, sql, parameters=()):
+    with closing(sqlite3.connect(database)) as conn:
+        return conn.execute(sql, parameters).fetchall()
+
+
+def schema(database, tables=None):
+    """The rows of `sqlite_master`: all of them, or what belongs to *tables*."""
+    rows = query(
+        database,
+        "select type, name, tbl_name, sql from sqlite_master order by type, name",
+    )
+    return [row for row in rows if tables is None or row[2] in tables]
+
+
+def recorded_steps(database):
+    return query(
+        database,
+        """
+        select *
+        from _sqlite_migrations
+        where migration_set = 'llm.embeddings'
+        order by id
+        """,
+    )
+
+
+def write_notes(database):
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute(
+            "create table notes (id integer primary key, title text, body text)"
+        )
+        conn.executemany("insert into notes values (?, ?, ?)", NOTES)
+        conn.commit()
+
+
+@pytest.fixture(scope="session")
+def llm(tmp_path_factory):
+    """The real llm: called with its arguments, it answers with its output."""
+    environment = llm_environment(tmp_path_factory.mktemp("llm"))
+
+    def run_llm(*arguments):
+        return run("llm", *arguments, environment=environment).stdout
+
+    return run_llm
+
+
+@pytest.fixture(scope="session")
+def built_by_us(tmp_path_factory):
+    database = tmp_path_factory.mktemp("built-by-us") / "notes.db"
+    write_notes(database)
+    ours("embed", database, "notes", "--table", "notes")
+    return database.read_bytes()
+
+
+@pytest.fixture
+def our_database(tmp_path, built_by_us):
+    """A database with the table `notes` and a collection of ours over it."""
+    database = tmp_path / "ours.db"
+    database.write_bytes(built_by_us)
+    return database
+
+
+@pytest.fixture(scope="session")
+def built_by_llm(tmp_path_factory, llm):
+    folder = tmp_path_factory.mktemp("built-by-llm")
+    database, source = folder / "llm.db", folder / "source.db"
+    with (folder / "notes.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "title", "body"), *NOTES])
+    llm(
+        *("embed-multi", "stored", folder / "notes.csv", "--format", "csv", "--store"),
+        *("--model", MODEL_ID, "--database", database),
+    )
+    write_notes(source)
+    llm(
+        *("embed-multi", "bare", "--attach", "source", source),
+        *("--sql", "select id, title, body from source.notes"),
+        *("--model", MODEL_ID, "--database", database),
+    )
+    return database.read_bytes()
+
+
+@pytest.fixture
+def llm_database(tmp_path, built_by_llm):
+    """A database of llm: `stored` is from CSV with --store, `bare` from a query."""
+    database = tmp_path / "llm.db"
+    database.write_bytes(built_by_llm)
+    return database
+
+
+def test_llm_lists_our_collection(llm, our_database):
+    listed = llm("collections", "list", "--database", our_database, "--json")
+    assert json.loads(listed) == [
+        {"name": "notes", "model": MODEL_ID, "num_embeddings": 12}
+    ]
+
+
+@pytest.mark.parametrize("item_id", ["2", "11"])
+def test_llm_finds_the_similar_items_that_we_find(llm, our_database, item_id):
+    found = objects(llm("similar", "notes", item_id, "--database", our_database))
+    expected = objects(ours("similar", our_database, "notes", item_id, *NL))
+    assert [(match["id"], match["score"]) for match in found] == [
+        (match["id"], pytest.approx(match["score"], abs=1e-5)) for match in expected
+    ]
+
+
+def test_llm_searches_our_int8_vectors_with_its_fp32_model(llm, our_database):
+    found = objects(
+        llm("similar", "notes", "--content", QUESTION, "--database", our_database)
+    )
+    expected = objects(ours("search", our_database, "notes", QUESTION, *NL))
+    assert ids(found)[0] == ids(expected)[0] == ANSWER
+
+
+def test_llm_leaves_our_schema_as_it_is_when_it_reads(llm, our_database):
+    before = schema(our_database), recorded_steps(our_database)
+    llm("collections", "list", "--database", our_database)
+    llm("similar", "notes", "1", "--database", our_database)
+    assert (schema(our_database), recorded_steps(our_database)) == before
+
+
+def test_llm_adds_to_our_collection_and_leaves_our_schema_as_it_is(llm, our_database):
+    before = schema(our_database), recorded_steps(our_database)
+    text = "Jupiter and Saturn in the evening sky"
+    llm("embed", "notes", "13", "--content", text, "--database", our_database)
+    found = objects(ours("search", our_database, "notes", text, *NL))
+    assert ids(found)[:2] == ["13", ANSWER]
+    assert (schema(our_database), recorded_steps(our_database)) == before
+
+
+def test_the_schema_that_we_create_is_the_one_that_llm_creates(
+    our_database, llm_database
+):
+    assert schema(our_database, SHARED_TABLES) == schema(llm_database)
+
+
+def test_llm_finds_every_step_of_its_own_done(our_database):
+    with closing(sqlite3.connect(our_database)) as conn:
+        assert embeddings_migrations.pending(Database(conn)) == []
+
+
+def test_a_collection_of_llm_is_listed_at_once(llm_database):
+    listed = ours("collections", "list", llm_database, "--format", "json")
+    facts = {"model": MODEL_ID, "count": 12, "dimensions": 384}
+    assert json.loads(listed) == [
+        {"name": "bare", **facts},
+        {"name": "stored", **facts},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("collection", "content"),
+    [("stored", " ".join(NOTES[1][1:])), ("bare", None)],
+    ids=["stored", "bare"],
+)
+def test_a_collection_of_llm_is_searched_at_once(llm_database, collection, content):
+    [best] = objects(ours("search", llm_database, collection, QUESTION, "-n1", *NL))
+    assert (best["id"], best["content"], best["metadata"]) == (ANSWER, content, None)
+
+
+@pytest.mark.parametrize("collection", ["stored", "bare"])
+def test_we_find_the_similar_items_that_llm_finds(llm, llm_database, collection):
+    found = objects(ours("similar", llm_database, collection, "5", *NL))
+    expected = objects(llm("similar", collection, "5", "--database", llm_database))
+    assert found == [
+        {**match, "score": pytest.approx(match["score"], abs=1e-5)}
+        for match in expected
+    ]
+
+
+def test_reading_a_database_of_llm_changes_no_byte_of_it(llm_database, built_by_llm):
+    ours("collections", "list", llm_database)
+    ours("search", llm_database, "stored", QUESTION)
+    ours("similar", llm_database, "bare", "5")
+    assert llm_database.read_bytes() == built_by_llm
+
+
+@pytest.mark.parametrize("collection", ["stored", "bare"])
+def test_what_llm_embedded_is_not_embedded_again(llm_database, collection):
+    write_notes(llm_database)
+    done = report("embed", llm_database, collection, "--table", "notes")
+    assert done == f"{collection}: 0 new, 0 changed, 12 unchanged"
+
+
+def test_llm_works_as_before_after_we_wrote_to_its_database(llm, llm_database):
+    before = llm("similar", "stored", "5", "--database", llm_database)
+    write_notes(llm_database)
+    ours("embed", llm_database, "stored", "--table", "notes")
+    assert llm("similar", "stored", "5", "--database", llm_database) == before
+
+
+def test_our_writing_leaves_the_tables_of_llm_as_they_are(llm_database):
+    before = schema(llm_database, SHARED_TABLES), recorded_steps(llm_database)
+    write_notes(llm_database)
+    ours("embed", llm_database, "stored", "--table", "notes")
+    after = schema(llm_database, SHARED_TABLES), recorded_steps(llm_database)
+    assert after == before
+
+
+@pytest.fixture(scope="session")
+def built_with_a_reused_id(tmp_path_factory, llm, built_by_us):
+    folder = tmp_path_factory.mktemp("reused-id")
+    database = folder / "reused.db"
+    database.write_bytes(built_by_us)
+    (folder / "pets.csv").write_text("id,text\n1,Parrots learn to talk\n")
+    llm("collections", "delete", "notes", "--database", database)
+    llm(
+        *("embed-multi", "pets", folder / "pets.csv", "--format", "csv"),
+        *("--model", MODEL_ID, "--database", database),
+    )
+    assert query(database, "select id, name from collections") == [(1, "pets")]
+    return database.read_bytes()
+
+
+@pytest.fixture
+def reused_id(tmp_path, built_with_a_reused_id):
+    """Our database after llm gave the id of a collection of ours to one of its own."""
+    database = tmp_path / "reused.db"
+    database.write_bytes(built_with_a_reused_id)
+    return database
+
+
+def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id):
+    assert json.loads(ours("collections", "show", reused_id, "pets")) == {
+        "name": "pets",
+        "model": MODEL_ID,
+        "count": 1,
+        "dimensions": 384,
+        "source": None,
+        "synced": None,
+    }
+
+
+def test_a_match_shows_no_row_of_a_deleted_collections_source(reused_id):
+    [match] = objects(ours("search", reused_id, "pets", "a talking bird", *NL))
+    # Row 1 of the table `notes` would be the content, were the old source believed
+    assert (match["id"], match["content"]) == ("1", None)
+
+
+def test_the_next_write_cleans_what_we_knew_of_a_deleted_collection(reused_id):
+    ours("embed", reused_id, "notes", "--table", "notes")
+    sql = "select collection_id, name from _embedding_collections"
+    assert query(reused_id, sql) == [(2, "notes")]
+
+
+@pytest.fixture(params=OLDER_STEPS, ids=lambda step: f"before {step[:4]}")
+def older_database(request, tmp_path, model):
+    """A database whose llm stopped before a step: two items, the table `notes`."""
+    database = tmp_path / "older.db"
+    write_notes(database)
+    with closing(sqlite3.connect(database)) as conn:
+        db = Database(conn)
+        embeddings_migrations.apply(db, stop_before=request.param)
+        db["collections"].insert({"name": "old", "model": MODEL_ID})
+        db["embeddings"].insert_all(older_rows(model, db["embeddings"].columns_dict))
+    return database
+
+
+def older_rows(model, columns):
+    """One item with its content and one without, as far as there are *columns*."""
+    texts = [" ".join(note[1:]) for note in NOTES[:2]]
+    vectors = model.embed_passages(texts)
+    for text, vector, number in zip(texts, vectors, (1, 2), strict=True):
+        row = {
+            "collection_id": 1,
+            "id": str(number),
+            "embedding": encode(vector),
+            "content": text if number == 1 else None,
+            "content_hash": hashlib.md5(text.encode()).digest(),
+            "metadata": json.dumps({"page": number}),
+            "updated": 1_700_000_000,
+        }
+        yield {name: value for name, value in row.items() if name in columns}
+
+
+def test_a_database_of_an_older_llm_is_read_as_it_is(older_database, model):
+    before = older_database.read_bytes()
+    with open_database(older_database) as conn:
+        [old] = collections(conn)
+        matches = search_vector(conn, old, model.embed_query(QUESTION))
+    assert old == Collection(1, "old", MODEL_ID, dimensions=384)
+    assert [(match.id, match.metadata) for match in matches] == [
+        ("2", {"page": 2}),
+        ("1", {"page": 1}),
+    ]
+    assert older_database.read_bytes() == before
+
+
+def test_the_first_embed_keeps_all_that_an_older_llm_wrote(older_database):
+    sql = """
+        select collections.name, model, embeddings.id, embedding, content, metadata
+        from collections
+        join embeddings on collection_id = collections.id
+        where collections.name = 'old'
+        order by embeddings.id
+    """
+    before = query(older_database, sql)
+    ours("embed", older_database, "new", "--table", "notes")
+    assert query(older_database, sql) == before
+    assert len(before) == 2
+
+
+def test_the_first_embed_does_what_the_newest_llm_would_do(older_database, tmp_path):
+    brought_up_by_llm = tmp_path / "by-llm.db"
+    brought_up_by_llm.write_bytes(older_database.read_bytes())
+    with closing(sqlite3.connect(brought_up_by_llm)) as conn:
+        embeddings_migrations.apply(Database(conn))
+    ours("embed", older_database, "new", "--table", "notes")
+    with closing(sqlite3.connect(older_database)) as conn:
+        assert embeddings_migrations.pending(Database(conn)) == []
+    assert schema(older_database, SHARED_TABLES) == schema(
+        brought_up_by_llm, SHARED_TABLES
+    )
+
+
+def test_content_that_an_older_llm_stored_is_not_embedded_again(older_database, model):
+    """Without content or hash nobody knows whether a text is the same: once more."""
+    columns = {row[1] for row in query(older_database, "pragma table_info(embeddings)")}
+    with open_database(older_database, writable=True) as conn:
+        done = ingest(conn, "old", table_source(conn, "notes"), model)
+    unchanged = 2 if "content_hash" in columns else 1
+    assert done == Report(new=10, changed=2 - unchanged, unchanged=unchanged)
