@@ -11,6 +11,11 @@ from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sql_functions import FUNCTIONS, Policy, register
 from datasette_embeddings.vectors import decode, encode
 
+# Once Datasette is imported, sqlite3 prints the traceback of a function that raises
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 @pytest.fixture
 def sql(articles):
