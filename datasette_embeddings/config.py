@@ -14,6 +14,7 @@ from datasette_embeddings.errors import ConfigProblem
 PLUGIN_NAME = "datasette-embeddings"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
+DEFAULT_INDEX_MEMORY_MB = 256
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Config:
     preload: bool = True
     max_query_length: int = 2_000
     max_size: int = 100
+    max_text_length: int = 100_000
+    index_memory_mb: int = DEFAULT_INDEX_MEMORY_MB
 
     @classmethod
     def from_plugin_config(cls, settings: object) -> Config:
@@ -103,5 +106,7 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "preload": _flag,
         "max_query_length": _count,
         "max_size": _count,
+        "max_text_length": _count,
+        "index_memory_mb": _count,
     }
 )

@@ -121,6 +121,13 @@ def nearest_to_item(
     )
 
 
+def is_scanned(
+    conn: sqlite3.Connection, collection: store.Collection, options: Options
+) -> bool:
+    """Whether *collection* is too large for memory, so that each search reads it."""
+    return indexes.index(conn, collection.id, immutable=options.immutable).is_scanned
+
+
 def matches(
     conn: sqlite3.Connection, collection: store.Collection, scores: Sequence[Score]
 ) -> list[Match]:

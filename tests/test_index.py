@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from datasette_embeddings import store
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import DimensionMismatch
-from datasette_embeddings.index import Score, VectorIndex, indexes
+from datasette_embeddings.index import Indexes, Score, VectorIndex, indexes
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.sql_functions import Policy, register
 from datasette_embeddings.vectors import encode, normalize
 
 
@@ -195,3 +198,137 @@ def test_an_immutable_file_in_a_folder_that_cannot_be_written_is_read(tmp_path):
     assert list(index.ids) == ["0"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.db"]
     conn.close()
+
+
+@pytest.fixture
+def own_indexes():
+    """Matrices of this test alone, within one megabyte."""
+    own = Indexes(memory_limit_mb=1)
+    yield own
+    own.close()
+
+
+def test_a_collection_larger_than_the_memory_is_scanned_exactly(tmp_path, own_indexes):
+    random = np.random.default_rng(0)
+    vectors = random.integers(-1, 2, (9_000, 40)).astype(np.float32)
+    conn, made = filled(tmp_path / "x.db", vectors)
+    scanned, matrix = own_indexes.index(conn, made.id), indexes.index(conn, made.id)
+    assert (scanned.is_scanned, matrix.is_scanned) == (True, False)
+    for limit, options in (
+        (7, {}),
+        (50, {"without": "5"}),
+        (9_999, {"min_score": 0.4}),
+    ):
+        query = vectors[5]
+        found = scanned.nearest(query, limit, **options)
+        expected = matrix.nearest(query, limit, **options)
+        assert [each.id for each in found] == [each.id for each in expected]
+        assert [each.score for each in found] == pytest.approx(
+            [each.score for each in expected], abs=1e-6
+        )
+    conn.close()
+
+
+def test_a_scan_sees_every_change(tmp_path, own_indexes):
+    conn, made = filled(tmp_path / "x.db", np.ones((9_000, 40)))
+    write(conn, made, [np.arange(40)], ["new"])
+    scanned = own_indexes.index(conn, made.id)
+    assert scanned.nearest(np.arange(40), 1)[0].id == "new"
+    conn.close()
+
+
+def test_the_least_used_matrix_goes_when_memory_is_short(tmp_path, own_indexes):
+    opened = [
+        filled(tmp_path / f"{name}.db", np.ones((1_000, 80)))
+        for name in ("a", "b", "c")
+    ]
+    first, second, third = (
+        own_indexes.index(*spread(each)) for each in [*opened[:2], opened[0]]
+    )
+    assert third is first
+    own_indexes.index(*spread(opened[2]))
+    # Now the second is the least used; it is read again, the first is not
+    assert own_indexes.index(*spread(opened[0])) is first
+    assert own_indexes.index(*spread(opened[1])) is not second
+    for conn, _made in opened:
+        conn.close()
+
+
+def spread(pair):
+    return pair[0], pair[1].id
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["insert", "update", "delete", "replace", "other", "search"]),
+        st.integers(0, 7),
+        st.integers(0, 3),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS)
+@settings(max_examples=60, deadline=None)
+def test_whatever_happens_in_between_a_search_is_right(tmp_path_factory, steps):
+    conn, made = filled(tmp_path_factory.mktemp("x") / "x.db", np.empty((0, 2)))
+    other = sqlite3.connect(conn.execute("pragma database_list").fetchone()[2])
+    truth: dict[str, np.ndarray] = {}
+    clock = 1
+    for action, number, direction in [*steps, ("search", 0, 0)]:
+        item_id, clock = str(number), clock + 1
+        vector = np.array([1, direction], dtype=np.float32)
+        writer = other if number % 2 else conn
+        if action in ("insert", "replace"):
+            write(writer, made, [vector], [item_id])
+            truth[item_id] = vector
+        elif action == "update" and item_id in truth:
+            writer.execute(
+                "update embeddings set embedding = ?, updated = ? where id = ?",
+                [encode(vector), clock, item_id],
+            )
+            truth[item_id] = vector
+        elif action == "delete":
+            writer.execute("delete from embeddings where id = ?", [item_id])
+            truth.pop(item_id, None)
+        elif action == "other":
+            writer.execute(f"create table if not exists t{number} (id)")
+        writer.commit()
+        if action == "search":
+            found = indexes.index(conn, made.id).nearest(np.array([1.0, 0.5]), 99)
+            expected = VectorIndex(
+                list(truth), normalize(np.array(list(truth.values())).reshape(-1, 2))
+            ).nearest(np.array([1.0, 0.5]), 99)
+            assert [each.id for each in found] == [each.id for each in expected]
+    conn.close()
+    other.close()
+
+
+def test_fifty_threads_on_three_connections_and_a_first_load(tmp_path, model):
+    path = tmp_path / "x.db"
+    vectors = np.random.default_rng(0).standard_normal((500, 384))
+    conn, _made = filled(path, vectors)
+    with conn:
+        conn.execute("update collections set model = ?", [model.model_id])
+    loads = []
+    shared = [sqlite3.connect(path, check_same_thread=False) for _ in range(3)]
+    locks = [threading.Lock() for _ in shared]
+
+    def load(model_id):
+        loads.append(id(load_model(model_id)))
+        return load_model(model_id)
+
+    for each in shared:
+        register(each, Policy(load=load))
+
+    def search(number):
+        place = number % 3
+        with locks[place]:
+            sql = "select embed_search('x', ?, 3)"
+            return number % 5, shared[place].execute(sql, [f"t{number % 5}"]).fetchone()
+
+    with ThreadPoolExecutor(50) as pool:
+        answers = set(pool.map(search, range(150)))
+    assert (len(answers), len(set(loads))) == (5, 1)
+    for each in (conn, *shared):
+        each.close()

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from datasette_embeddings import compat, permissions, serving, store
 from datasette_embeddings import search as searching
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInput,
@@ -72,6 +72,8 @@ class Answer:
     size: int
     found: Sequence[Found] = ()
     took_ms: float = 0.0
+    #: The collection is too large for memory: each search reads it from SQLite
+    is_scanned: bool = False
     problem: EmbeddingsError | None = None
 
 
@@ -140,7 +142,9 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         config = compat.checked_config(datasette)
         given = request.args.get("_size") or DEFAULT_LIMIT
         size = searching.checked_limit(given, max_limit=config.max_size)
-        matches = await _matches(datasette, place, text, like, size)
+        immutable = compat.is_immutable(datasette, place.database.name)
+        options = searching.Options(limit=size, immutable=immutable)
+        matches = await _matches(place, text, like, options, config)
     except EmbeddingsError as problem:
         return Answer(place, text, like, size, problem=problem)
     return Answer(
@@ -150,14 +154,24 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         size,
         found=[_found(datasette, place, match) for match in matches],
         took_ms=(time.perf_counter() - started) * 1000,
+        is_scanned=bool(matches) and await _is_scanned(place, options),
     )
 
 
+async def _is_scanned(place: Place, options: searching.Options) -> bool:
+    scanned = await place.database.execute_fn(
+        lambda conn: searching.is_scanned(conn, place.collection, options)
+    )
+    return bool(scanned)
+
+
 async def _matches(
-    datasette: Datasette, place: Place, text: str | None, like: str | None, size: int
+    place: Place,
+    text: str | None,
+    like: str | None,
+    options: searching.Options,
+    config: Config,
 ) -> list[searching.Match]:
-    immutable = compat.is_immutable(datasette, place.database.name)
-    options = searching.Options(limit=size, immutable=immutable)
     collection = place.collection
     if text is not None and like is not None:
         raise InvalidInput("Expected either q or like, found both")
@@ -171,7 +185,6 @@ async def _matches(
         return matches
     if text is None:
         return []
-    config = compat.checked_config(datasette)
     query = searching.checked_query(text, max_length=config.max_query_length)
     # The model first, in a thread of its own: Datasette has few for its databases
     vector = await serving.query_vector_in_thread(collection.model_id, query, config)

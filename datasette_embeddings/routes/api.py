@@ -63,6 +63,7 @@ def search_body(answer: answers.Answer) -> dict[str, Any]:
         "matches": [_match_body(found) for found in answer.found],
         "next": None,
         "next_url": None,
+        "scanned": answer.is_scanned,
         "took_ms": round(answer.took_ms, 1),
     }
 

@@ -72,6 +72,7 @@ async def test_a_search_answers_what_the_design_promises(datasette):
         ],
         "next": None,
         "next_url": None,
+        "scanned": False,
     }
 
 

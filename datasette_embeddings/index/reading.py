@@ -1,0 +1,82 @@
+"""A collection's vectors from SQLite: all at once, or in blocks for each search."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from datasette_embeddings import store
+from datasette_embeddings.index.matrix import (
+    BYTES_PER_ID,
+    Score,
+    VectorIndex,
+    best_first,
+    matrix_of,
+)
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
+
+# Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
+BLOCK_ROWS = 4_096
+
+
+@contextmanager
+def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
+    """A read transaction: all that is read within is of the same moment."""
+    if conn.in_transaction:
+        yield
+        return
+    conn.execute("begin")
+    try:
+        yield
+    finally:
+        conn.rollback()
+
+
+def read_index(conn: sqlite3.Connection, collection_id: int) -> VectorIndex:
+    """The matrix of a collection as it is now."""
+    length, count = store.usual_vector_length(conn, collection_id)
+    return matrix_of(store.vector_rows(conn, collection_id), length, count)
+
+
+def estimated_size(conn: sqlite3.Connection, collection_id: int) -> int:
+    """About how many bytes :func:`read_index` would take."""
+    length, count = store.usual_vector_length(conn, collection_id)
+    return count * (length + BYTES_PER_ID)
+
+
+@dataclass(frozen=True)
+class ScannedIndex:
+    """A collection too large for memory: every search reads it, exactly, in blocks."""
+
+    conn: sqlite3.Connection
+    lock: threading.Lock
+    collection_id: int
+
+    is_scanned = True
+
+    def nearest(
+        self,
+        vector: Vector,
+        limit: int,
+        *,
+        min_score: float | None = None,
+        without: str | None = None,
+    ) -> list[Score]:
+        """As :meth:`VectorIndex.nearest`."""
+        best: list[Score] = []
+        with self.lock, one_moment(self.conn):
+            length, _count = store.usual_vector_length(self.conn, self.collection_id)
+            rows = iter(store.vector_rows(self.conn, self.collection_id))
+            while block := list(islice(rows, BLOCK_ROWS)):
+                found = matrix_of(block, length, len(block)).nearest(
+                    vector, limit, min_score=min_score, without=without
+                )
+                best = best_first([*best, *found], limit)
+        return best
