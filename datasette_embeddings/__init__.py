@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.datasette_plugin import (
+    asgi_wrapper,
     menu_links,
     permission_allowed,
     permission_resources_sql,
@@ -18,6 +19,7 @@ from datasette_embeddings.datasette_plugin import (
     register_commands,
     register_routes,
     startup,
+    top_query,
 )
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.registry import load_model
@@ -27,6 +29,7 @@ from datasette_embeddings.store import Collection, collection, collections
 
 # Datasette looks for hooks in the package itself, because templates stand beside it
 HOOKS = (
+    asgi_wrapper,
     menu_links,
     permission_allowed,
     permission_resources_sql,
@@ -34,6 +37,7 @@ HOOKS = (
     register_commands,
     register_routes,
     startup,
+    top_query,
 )
 
 __all__ = [

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from datasette_embeddings import serving
 from datasette_embeddings.config import PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.sql_functions import Policy
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -138,6 +143,40 @@ def is_immutable(datasette: Datasette, database: str | None) -> bool:
 def database_color(database: Database) -> str:
     """The colour of a database's page header, six hexadecimal digits."""
     return str(getattr(database, "color", "ff0000"))
+
+
+def server_policy(
+    datasette: Datasette, database: str | None, conn: sqlite3.Connection
+) -> Policy:
+    """What SQL on *conn*, a connection of Datasette's, may use."""
+    config = checked_config(datasette)
+    return Policy(
+        load=partial(serving.load_allowed, config=config, conn=conn),
+        default_model=config.default_model,
+        immutable=is_immutable(datasette, database),
+        time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
+        max_text_length=config.max_text_length,
+        report=serving.report_reason,
+        tells_errors=False,
+    )
+
+
+def collecting_reasons(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """*app*, each request of which hears why its SQL functions failed."""
+
+    async def collecting(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        with serving.collected_reasons():
+            await app(scope, receive, send)
+
+    return collecting
+
+
+def reasons_html() -> str | None:
+    """Why SQL functions failed in this request, as a message on a page."""
+    lines = [
+        f'<p class="message-error">{escape(reason)}</p>' for reason in serving.reasons()
+    ]
+    return "".join(lines) or None
 
 
 def json_response(

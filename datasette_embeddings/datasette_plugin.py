@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
@@ -12,7 +11,7 @@ from pluggy import HookimplMarker
 from datasette_embeddings import compat, permissions, serving
 from datasette_embeddings.cli import embeddings
 from datasette_embeddings.routes import ROUTES
-from datasette_embeddings.sql_functions import Policy, register
+from datasette_embeddings.sql_functions import register
 
 if TYPE_CHECKING:
     import click
@@ -34,17 +33,26 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 @hookimpl
 def startup(datasette: Datasette) -> None:
-    serving.preload(compat.checked_config(datasette))
+    serving.start(compat.checked_config(datasette))
 
 
-@hookimpl
+# First, so that datasette-llm-embed's own functions of the same names win
+@hookimpl(tryfirst=True)
 def prepare_connection(
     conn: sqlite3.Connection, database: str | None, datasette: Datasette
 ) -> None:
-    config = compat.checked_config(datasette)
-    load = partial(serving.load_allowed, config=config, conn=conn)
-    immutable = compat.is_immutable(datasette, database)
-    register(conn, Policy(load, config.default_model, immutable))
+    register(conn, compat.server_policy(datasette, database, conn))
+
+
+@hookimpl
+def asgi_wrapper() -> Callable[[Any], Any]:
+    return compat.collecting_reasons
+
+
+@hookimpl
+def top_query() -> str | None:
+    """1.0's query page says why a function failed; 0.65 does not know this hook."""
+    return compat.reasons_html()
 
 
 @hookimpl

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import SchemaMismatch, UnknownModel
+from datasette_embeddings.index import indexes
 from datasette_embeddings.models.cache import query_vector
 from datasette_embeddings.models.registry import canonical_id, is_present, load_model
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
+# Why functions failed in the request that is being answered
+_reasons: ContextVar[list[str] | None] = ContextVar("embeddings_reasons", default=None)
 # One run of a model already uses every core
 _model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
 
@@ -48,6 +53,34 @@ def _collection_models(conn: sqlite3.Connection) -> set[str]:
     except SchemaMismatch:
         # Tables of somebody else's shape hold no collections of ours
         return set()
+
+
+def report_reason(reason: str) -> None:
+    """Keep why a function failed for the page that is being made, if any is."""
+    reasons = _reasons.get()
+    if reasons is not None and reason not in reasons:
+        reasons.append(reason)
+
+
+@contextmanager
+def collected_reasons() -> Iterator[None]:
+    """Within, :func:`reasons` tells why functions failed, to nobody else."""
+    token = _reasons.set([])
+    try:
+        yield
+    finally:
+        _reasons.reset(token)
+
+
+def reasons() -> list[str]:
+    """Why functions failed in the request that is being answered."""
+    return list(_reasons.get() or ())
+
+
+def start(config: Config) -> None:
+    """Set the limits of this process, and load what the first visitor will need."""
+    indexes.memory_limit_mb = config.index_memory_mb
+    preload(config)
 
 
 async def query_vector_in_thread(model_id: str, text: str, config: Config) -> Vector:

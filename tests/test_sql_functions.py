@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 
 import numpy as np
 import pytest
 
 import datasette_embeddings
+from datasette_embeddings.index import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sql_functions import FUNCTIONS, Policy, register
 from datasette_embeddings.vectors import decode, encode
@@ -137,6 +139,91 @@ def test_misuse_raises_and_the_log_says_why(sql, call, reason, caplog):
     assert reason in caplog.text
 
 
+def test_the_last_error_of_a_connection_can_be_asked_for(sql):
+    assert sql("select embed_error()") == (None,)
+    with pytest.raises(sqlite3.OperationalError):
+        sql("select embed_cosine('[1]', '[1, 2]')")
+    assert sql("select embed_error()") == (
+        "embed_cosine(): Expected a vector of 1 dimensions, found 2",
+    )
+
+
+def test_similar_and_nearest_answer_as_search_does(sql):
+    similar = json.loads(sql("select embed_similar('articles', 5, 3)")[0])
+    nearest = json.loads(
+        sql(
+            "select embed_nearest('articles', embedding, 4) "
+            "from embeddings where id = 5"
+        )[0]
+    )
+    assert nearest[0] == {"id": "5", "score": pytest.approx(1, abs=1e-6)}
+    assert similar == nearest[1:]
+
+
+def test_a_join_searches_once_not_once_a_row(articles, monkeypatch):
+    register(articles)
+    searches = []
+    nearest = VectorIndex.nearest
+    monkeypatch.setattr(
+        VectorIndex,
+        "nearest",
+        lambda *args, **options: searches.append(args) or nearest(*args, **options),
+    )
+    rows = articles.execute(
+        """
+        select articles.title, found.value ->> 'id'
+        from articles
+        left join json_each(embed_search('articles', 'pets', 1)) as found
+          on found.value ->> 'id' = articles.id
+        """
+    ).fetchall()
+    assert [row for row in rows if row[1]] == [("Kittens", "5")]
+    assert (len(rows), len(searches)) == (6, 1)
+
+
+def test_a_remembered_answer_is_forgotten_with_the_next_change(articles):
+    register(articles)
+    sql = "select embed_search('articles', 'pets', 1) ->> '$[0].id'"
+    assert articles.execute(sql).fetchone() == ("5",)
+    with articles:
+        articles.execute("delete from embeddings where id = '5'")
+    assert articles.execute(sql).fetchone() != ("5",)
+
+
+def test_a_filter_on_the_source_still_returns_as_many_as_asked_for(sql, articles):
+    articles.execute("alter table articles add column topic text")
+    articles.execute("update articles set topic = 'home' where id in (1, 3, 6)")
+    rows = articles.execute(
+        """
+        select articles.id
+        from articles
+        join embeddings on embeddings.id = articles.id
+        where articles.topic = 'home'
+        order by embed_cosine(embeddings.embedding, embed_query('cats')) desc
+        limit 3
+        """
+    ).fetchall()
+    assert sorted(rows) == [(1,), (3,), (6,)]
+
+
+def test_a_text_longer_than_the_policy_allows_is_refused(articles):
+    register(articles, Policy(max_text_length=10))
+    for call in ("embed(?)", "embed_query(?)", "embed_search('articles', ?, 1)"):
+        with pytest.raises(sqlite3.OperationalError):
+            articles.execute(f"select {call}", ["x" * 11])
+        reason = articles.execute("select embed_error()").fetchone()[0]
+        assert "at most 10 characters, found 11" in reason
+
+
+def test_a_text_with_a_nul_is_embedded(sql):
+    assert sql("select length(embed(?))", "a\0b") == (1536,)
+
+
+def test_a_text_that_is_no_unicode_is_refused(sql):
+    with pytest.raises(sqlite3.OperationalError):
+        sql("select embed(cast(x'eda080' as text))")
+
+
 class CountingModel(EmbeddingModel):
     """Counts how often it runs; a stand-in because the real one does not tell."""
 
@@ -144,11 +231,13 @@ class CountingModel(EmbeddingModel):
     dimensions = 2
     max_tokens = 10
 
-    def __init__(self):
+    def __init__(self, takes_s=0.0):
         self.runs = 0
+        self.takes_s = takes_s
 
     def embed_passages(self, texts, *, progress=None):
         self.runs += 1
+        time.sleep(self.takes_s)
         return np.ones((len(texts), 2), dtype=np.float32)
 
     def embed_query(self, text):
@@ -167,4 +256,37 @@ def test_the_same_text_costs_one_run_however_many_rows_there_are():
         query = f"{rows} select count({function}('text ' || (i % 1))) from n"
         assert conn.execute(query).fetchone() == (500,)
     assert counting.runs == 2
+    conn.close()
+
+
+ROWS = "with recursive n(i) as (select 1 union select i + 1 from n where i < 5000)"
+
+
+def test_a_query_ends_when_its_time_is_up_inside_a_function(model):
+    counting = CountingModel(takes_s=0.01)
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        conn.execute(f"{ROWS} select count(embed('text ' || i)) from n").fetchone()
+    assert counting.runs < 100
+    # The next statement has its own time
+    assert conn.execute("select length(embed('one more'))").fetchone() == (8,)
+    conn.close()
+
+
+def test_loading_a_model_is_not_charged_to_the_query():
+    counting = CountingModel()
+
+    def load_slowly(_model_id):
+        if not counting.runs:
+            time.sleep(0.3)
+        return counting
+
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=load_slowly, time_limit_s=0.25))
+    # As Datasette does: its own deadline, which knows nothing of loads
+    deadline = time.perf_counter() + 0.25
+    conn.set_progress_handler(lambda: time.perf_counter() > deadline, 1000)
+    sql = f"{ROWS} select count(embed('the same' || (i % 2))) from n"
+    assert conn.execute(sql).fetchone() == (5000,)
     conn.close()

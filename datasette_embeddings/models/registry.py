@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
-from datasette_embeddings.errors import UnknownModel
+from datasette_embeddings.errors import ModelProblem, UnknownModel
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.onnx import OnnxModel
 
@@ -16,6 +16,8 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
 # What people call the bundled model: the hub, llm's plugin and its README
 BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
 
+# How long to wait for somebody else's load of a model
+LOAD_WAIT_S = 60.0
 # One copy of each model in a process, whoever asked for it first
 _loaded: dict[Path, EmbeddingModel] = {}
 _loading = threading.Lock()
@@ -53,10 +55,22 @@ def load_model(
                 "(modules.json, tokenizer.json, onnx/model.onnx): there is none",
             ],
         )
-    with _loading:
+    if folder not in _loaded:
+        _load(folder, canonical_id(model_id))
+    return _loaded[folder]
+
+
+def _load(folder: Path, model_id: str) -> None:
+    if not _loading.acquire(timeout=LOAD_WAIT_S):
+        raise ModelProblem(
+            f"The model {model_id!r} is still being loaded after {LOAD_WAIT_S:.0f} "
+            "seconds; try again in a moment"
+        )
+    try:
         if folder not in _loaded:
-            _loaded[folder] = OnnxModel(canonical_id(model_id), folder)
-        return _loaded[folder]
+            _loaded[folder] = OnnxModel(model_id, folder)
+    finally:
+        _loading.release()
 
 
 def _folder(model_id: str, models: Mapping[str, ModelConfig]) -> Path | None:

@@ -16,10 +16,13 @@ from datasette_embeddings.compat import is_modern
 
 
 def make_datasette(
-    *paths, settings=None, allow=None, base_url="/", **options
+    *paths, settings=None, allow=None, base_url="/", sql_time_limit_ms=1000, **options
 ) -> Datasette:
     """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""
-    options["settings"] = {"base_url": base_url}
+    options["settings"] = {
+        "base_url": base_url,
+        "sql_time_limit_ms": sql_time_limit_ms,
+    }
     config: dict = {"databases": allow or {}}
     if settings is not None:
         config["plugins"] = {"datasette-embeddings": settings}

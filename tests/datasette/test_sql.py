@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from datasette_embeddings.compat import is_modern
+from datasette_embeddings.models.cache import passage_vector
 from tests.datasette.conftest import execute, make_datasette
 
 pytestmark = [
@@ -73,3 +74,48 @@ async def test_the_default_model_comes_from_the_configuration(articles_db, caplo
     )
     assert (await rows(datasette, "select embed('x')"))[0] == 400
     assert "'not/here' cannot be had here" in caplog.text
+
+
+SLOW = """
+    with recursive n(i) as (select 1 union select i + 1 from n where i < 5000)
+    select sum(length(embed('slow ' || i))) from n
+"""
+
+
+async def test_a_query_ends_within_datasettes_time_limit(articles_db, model):
+    datasette = make_datasette(articles_db, sql_time_limit_ms=200)
+    before = passage_vector.cache_info().misses
+    status, body = await rows(datasette, SLOW)
+    assert (status, "time limit" in body["error"] or "too long" in body["error"]) == (
+        400,
+        True,
+    )
+    assert passage_vector.cache_info().misses - before < 1000
+
+
+async def test_content_longer_than_the_configuration_allows_is_refused(articles_db):
+    datasette = make_datasette(articles_db, settings={"max_text_length": 10})
+    assert (await rows(datasette, "select embed('0123456789')"))[0] == 200
+    assert (await rows(datasette, "select embed('0123456789a')"))[0] == 400
+
+
+async def test_a_server_tells_no_stranger_the_last_error(datasette):
+    status, body = await rows(datasette, "select embed_error()")
+    assert (status, body["error"]) == (400, "no such function: embed_error")
+
+
+if is_modern():
+
+    async def test_the_query_page_says_why_a_function_failed(datasette):
+        sql = "select embed('<b>other</b>/model', 'x')"
+        response = await datasette.client.get("/articles/-/query", params={"sql": sql})
+        assert "cannot be had here. Tried: the models that this" in response.text
+        assert "&lt;b&gt;other&lt;/b&gt;" in response.text
+        assert "<b>other" not in response.text
+
+    async def test_one_visitor_does_not_see_the_reason_of_another(datasette):
+        await rows(datasette, "select embed('other/model', 'x')")
+        response = await datasette.client.get(
+            "/articles/-/query", params={"sql": "select nonsense"}
+        )
+        assert "cannot be had here" not in response.text

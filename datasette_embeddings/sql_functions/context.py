@@ -1,0 +1,127 @@
+"""What a function knows of its connection: the policy, the clock, the last error."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.models.registry import load_model
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+
+logger = logging.getLogger("datasette_embeddings")
+
+SqlValue: TypeAlias = str | bytes | int | float | None
+# Virtual machine steps between two looks at the clock, as in Datasette
+PROGRESS_STEPS = 1_000
+
+
+def nobody(_reason: str) -> None:
+    """Who hears of an error where nobody else does: the log has it anyway."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What SQL on one connection may use.
+
+    *load* turns a model id into a model or raises; *immutable* tells that the file is
+    opened as one that nobody changes.  *time_limit_s* ends a query that takes longer,
+    *max_text_length* refuses longer texts, *report* hears why a function failed.
+    *tells_errors* adds embed_error(), which on a shared connection would tell a
+    stranger's.
+    """
+
+    load: Callable[[str], EmbeddingModel] = load_model
+    default_model: str = DEFAULT_MODEL
+    immutable: bool = False
+    time_limit_s: float | None = None
+    max_text_length: int | None = None
+    report: Callable[[str], None] = nobody
+    tells_errors: bool = True
+
+
+@dataclass
+class Context:
+    """One connection: what it is allowed, and what it remembers between two calls."""
+
+    conn: sqlite3.Connection
+    policy: Policy
+    clock: Clock
+    last_error: str | None = None
+    #: Answers of searches, with the state of the database that they are of
+    remembered: dict[tuple[object, ...], tuple[object, str]] = field(
+        default_factory=dict
+    )
+
+    def fail(self, name: str, error: EmbeddingsError) -> None:
+        """Tell of *error*, which SQLite cannot carry, wherever somebody listens."""
+        self.last_error = f"{name}(): {error}"
+        logger.warning(self.last_error)
+        self.policy.report(self.last_error)
+
+
+class Clock:
+    """Interrupts a query that runs past its limit inside our functions.
+
+    Datasette looks at the time every thousand steps of SQLite's virtual machine, and
+    one call of a function is one step.  Loading a model or a matrix is not the
+    query's fault: it is not counted.
+    """
+
+    def __init__(self, conn: sqlite3.Connection, limit_s: float | None) -> None:
+        self._conn = conn
+        self._limit_s = limit_s
+        self._started = perf_counter()
+        self._excused = 0.0
+        self._inside = False
+        if limit_s is not None:
+            # The one hook that tells where a statement begins
+            conn.set_trace_callback(self._statement_begins)
+
+    def _statement_begins(self, _sql: str) -> None:
+        if not self._inside:
+            self._started = perf_counter()
+            self._excused = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the statement that runs has used up its time."""
+        elapsed = perf_counter() - self._started - self._excused
+        return self._limit_s is not None and elapsed > self._limit_s
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """A call of ours, whose own statements are part of the one that called it."""
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = False
+
+    def interrupt_if_over(self) -> bool:
+        """Whether time is up; if so, the statement ends at its next step."""
+        if self.is_over:
+            self._conn.interrupt()
+        return self.is_over
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Work that is not counted, after which the whole limit is still there."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            took = perf_counter() - began
+            self._excused += took
+            if self._limit_s is not None and took > self._limit_s / 10:
+                # Datasette's own deadline does not know; it puts its handler back
+                # to none when the query ends
+                self._conn.set_progress_handler(lambda: self.is_over, PROGRESS_STEPS)

@@ -1,0 +1,246 @@
+"""The functions as SQL sees them, and ``register()``, which adds them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from datasette_embeddings import vectors
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.sql_functions import arithmetic, content, searches
+from datasette_embeddings.sql_functions.context import Clock, Context, Policy, SqlValue
+
+
+@dataclass(frozen=True)
+class SqlFunction:
+    """A function as SQL sees it, and an example that the docs show with its result."""
+
+    name: str
+    arguments: tuple[str, ...]
+    call: Callable[..., Any]
+    doc: str
+    example: str
+    aliases: tuple[str, ...] = ()
+    needs_context: bool = False
+    deterministic: bool = True
+    is_aggregate: bool = False
+
+
+FUNCTIONS = (
+    SqlFunction(
+        "embed",
+        ("content",),
+        content.embed,
+        "The passage vector of a text, by the default model, as a BLOB.",
+        "select embed_cosine(embed('a cat'), embed('a kitten'))",
+        needs_context=True,
+    ),
+    SqlFunction(
+        "embed",
+        ("model", "content"),
+        content.embed,
+        "The passage vector of a text, by the model that is named, as a BLOB.",
+        "select length(embed('all-MiniLM-L6-v2', 'a cat'))",
+        aliases=("llm_embed",),
+        needs_context=True,
+    ),
+    SqlFunction(
+        "embed_query",
+        ("text",),
+        content.embed_query,
+        "The query vector of a text: with the prompt that the model wants for one.",
+        "select length(embed_query('pets'))",
+        needs_context=True,
+    ),
+    SqlFunction(
+        "embed_query",
+        ("model", "text"),
+        content.embed_query,
+        "The query vector of a text, by the model that is named.",
+        "select length(embed_query('all-MiniLM-L6-v2', 'pets'))",
+        needs_context=True,
+    ),
+    SqlFunction(
+        "embed_decode",
+        ("vector",),
+        arithmetic.embed_decode,
+        "A vector as a JSON array, written as llm writes it.",
+        "select embed_decode(x'0000803f000000c0')",
+        aliases=("llm_embed_decode",),
+    ),
+    SqlFunction(
+        "embed_encode",
+        ("json",),
+        arithmetic.embed_encode,
+        "A JSON array as a vector: a BLOB of little-endian float32.",
+        "select hex(embed_encode('[1, -2]'))",
+    ),
+    SqlFunction(
+        "embed_cosine",
+        ("a", "b"),
+        arithmetic.embed_cosine,
+        "Cosine similarity, -1 to 1, higher is closer; NULL for a zero vector.",
+        "select embed_cosine('[1, 0]', '[1, 1]')",
+        aliases=("llm_embed_cosine", "embeddings_cosine"),
+    ),
+    SqlFunction(
+        "embed_dot",
+        ("a", "b"),
+        arithmetic.embed_dot,
+        "The dot product: higher is closer, for vectors of length 1 the cosine.",
+        "select embed_dot('[1, 2]', '[3, 4]')",
+    ),
+    SqlFunction(
+        "embed_l2",
+        ("a", "b"),
+        arithmetic.embed_l2,
+        "The Euclidean distance: lower is closer, 0 for the same vector.",
+        "select embed_l2('[0, 0]', '[3, 4]')",
+    ),
+    SqlFunction(
+        "embed_dimensions",
+        ("vector",),
+        arithmetic.embed_dimensions,
+        "How many numbers a vector has.",
+        "select embed_dimensions('[1, 2, 3]')",
+    ),
+    SqlFunction(
+        "embed_normalize",
+        ("vector",),
+        arithmetic.embed_normalize,
+        "The vector of length 1 in the same direction; a zero vector stays zero.",
+        "select embed_decode(embed_normalize('[0, 5]'))",
+    ),
+    SqlFunction(
+        "embed_add",
+        ("a", "b"),
+        arithmetic.embed_add,
+        "The sum of two vectors.",
+        "select embed_decode(embed_add('[1, 2]', '[3, 4]'))",
+    ),
+    SqlFunction(
+        "embed_subtract",
+        ("a", "b"),
+        arithmetic.embed_subtract,
+        "The first vector less the second.",
+        "select embed_decode(embed_subtract('[1, 2]', '[3, 5]'))",
+    ),
+    SqlFunction(
+        "embed_scale",
+        ("vector", "number"),
+        arithmetic.embed_scale,
+        "The vector with each number multiplied.",
+        "select embed_decode(embed_scale('[1, 2]', 0.5))",
+    ),
+    SqlFunction(
+        "embed_search",
+        ("collection", "text", "limit"),
+        searches.embed_search,
+        "The items of a collection closest to a text: JSON for json_each().",
+        "select embed_search('articles', 'pets', 2)",
+        needs_context=True,
+        deterministic=False,
+    ),
+    SqlFunction(
+        "embed_similar",
+        ("collection", "id", "limit"),
+        searches.embed_similar,
+        "The items closest to one of the collection, itself left out: JSON, no model.",
+        "select embed_similar('articles', 5, 2)",
+        needs_context=True,
+        deterministic=False,
+    ),
+    SqlFunction(
+        "embed_nearest",
+        ("collection", "vector", "limit"),
+        searches.embed_nearest,
+        "The items of a collection closest to a vector: JSON for json_each().",
+        "select embed_nearest('articles', embed('a cat'), 2)",
+        needs_context=True,
+        deterministic=False,
+    ),
+    SqlFunction(
+        "embed_average",
+        ("vector",),
+        arithmetic.Average,
+        "Aggregate: the mean of the vectors that are not NULL, as a BLOB.",
+        "select embed_decode(embed_average(value)) from json_each('[[1,0],[0,1]]')",
+        aliases=("llm_embed_average",),
+        is_aggregate=True,
+    ),
+)
+
+
+def register(conn: sqlite3.Connection, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
+    """Make every function of :data:`FUNCTIONS` available to SQL on *conn*."""
+    context = Context(conn, policy, Clock(conn, policy.time_limit_s))
+    for function in FUNCTIONS:
+        for name in (function.name, *function.aliases):
+            _register(context, name, function)
+    if policy.tells_errors:
+        conn.create_function("embed_error", 0, lambda: context.last_error)
+
+
+def _register(context: Context, name: str, function: SqlFunction) -> None:
+    arguments = len(function.arguments)
+    if function.is_aggregate:
+        average: Any = _telling_average(context, name)
+        context.conn.create_aggregate(name, arguments, average)
+        return
+    call = function.call
+    if function.needs_context:
+        call = _timed(context, partial(call, context))
+    told: Callable[..., Any] = _telling(context, name, call)
+    if function.call is arithmetic.embed_cosine:
+        # Called once a row: straight to C for two BLOBs
+        told = vectors.fast_cosine_score(told)
+    context.conn.create_function(
+        name, arguments, told, deterministic=function.deterministic
+    )
+
+
+def _timed(context: Context, call: Callable[..., SqlValue]) -> Callable[..., SqlValue]:
+    """*call*, which may take long, as long as the statement has time left."""
+
+    def timed(*arguments: SqlValue) -> SqlValue:
+        if context.clock.interrupt_if_over():
+            return None
+        with context.clock.inside():
+            result = call(*arguments)
+        context.clock.interrupt_if_over()
+        return result
+
+    return timed
+
+
+def _telling(
+    context: Context, name: str, call: Callable[..., Any]
+) -> Callable[..., SqlValue]:
+    """*call*, telling why where it fails."""
+
+    def told(*arguments: SqlValue) -> SqlValue:
+        try:
+            result: SqlValue = call(*arguments)
+        except EmbeddingsError as error:
+            context.fail(name, error)
+            raise
+        return result
+
+    return told
+
+
+def _telling_average(context: Context, name: str) -> type[arithmetic.Average]:
+    """The aggregate, telling why where it fails."""
+
+    class TellingAverage(arithmetic.Average):
+        def step(self, value: SqlValue) -> None:
+            _telling(context, name, super().step)(value)
+
+        def finalize(self) -> bytes | None:
+            mean: bytes | None = _telling(context, name, super().finalize)()  # type: ignore[assignment]  # as the method that it calls
+            return mean
+
+    return TellingAverage
