@@ -21,7 +21,7 @@ FLOORS = [
     {"store"},
     {"index"},
     {"search"},
-    {"ingest", "sql_functions", "serving"},
+    {"imports", "ingest", "sql_functions", "serving"},
     {"compat", "permissions"},
     {"routes", "cli", "demo"},
     {"datasette_plugin", "sqlite_utils_plugin"},

@@ -8,6 +8,7 @@ from datasette_embeddings.cli.base import Commands
 from datasette_embeddings.cli.collections import collections, models
 from datasette_embeddings.cli.demo import demo
 from datasette_embeddings.cli.embed import embed
+from datasette_embeddings.cli.imports import import_table
 from datasette_embeddings.cli.search import search, similar
 
 
@@ -21,5 +22,5 @@ def embeddings() -> None:
     """
 
 
-for command in (embed, search, similar, collections, models, demo):
+for command in (embed, search, similar, collections, models, import_table, demo):
     embeddings.add_command(command)

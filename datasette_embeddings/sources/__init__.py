@@ -15,6 +15,7 @@ from datasette_embeddings.sources.reading import (
     snapshot,
     source_rows,
 )
+from datasette_embeddings.sources.shadow import shadow_models, shadow_vectors
 
 __all__ = [
     "ROWID",
@@ -23,6 +24,8 @@ __all__ = [
     "SourceRow",
     "TableSource",
     "query_source",
+    "shadow_models",
+    "shadow_vectors",
     "snapshot",
     "source_rows",
     "table_source",

@@ -62,7 +62,7 @@ def table_source(
     :raises SourceProblem: for a table or column that is not there.
     """
     table = _real_name(conn, table)
-    columns = _columns(conn, table)
+    columns = columns_of(conn, table)
     names = [column.name for column in columns]
     for name in (*content_columns, *key_columns, title_column):
         if name is not None and name not in (*names, ROWID):
@@ -140,19 +140,22 @@ def _rowid_of(conn: sqlite3.Connection, table: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _Column:
+class Column:
+    """A column of a table, as SQLite declares it."""
+
     name: str
     type: str
     #: 1 for the first column of the primary key, 0 for a column outside of it
     key_place: int
 
 
-def _columns(conn: sqlite3.Connection, table: str) -> list[_Column]:
+def columns_of(conn: sqlite3.Connection, table: str) -> list[Column]:
+    """The columns of *table*; none if it is not there."""
     rows = conn.execute(f"pragma table_info({quote(table)})")
-    return [_Column(row[1], row[2], row[5]) for row in rows]
+    return [Column(row[1], row[2], row[5]) for row in rows]
 
 
-def _primary_key(columns: Sequence[_Column]) -> tuple[str, ...]:
+def _primary_key(columns: Sequence[Column]) -> tuple[str, ...]:
     keys = [column for column in columns if column.key_place]
     return tuple(key.name for key in sorted(keys, key=lambda key: key.key_place))
 

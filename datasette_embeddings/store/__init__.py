@@ -26,6 +26,7 @@ from datasette_embeddings.store.embeddings import (
     usual_vector_length,
     vector_rows,
     write_embeddings,
+    write_vectors,
 )
 from datasette_embeddings.store.schema import RAW_TABLES, has_collections, transaction
 
@@ -54,4 +55,5 @@ __all__ = [
     "usual_vector_length",
     "vector_rows",
     "write_embeddings",
+    "write_vectors",
 ]

@@ -105,6 +105,24 @@ def write_embeddings(
     )
 
 
+def write_vectors(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    vectors: Sequence[tuple[str, Vector]],
+) -> None:
+    """Store the vector of each id; of what content it is, is not known."""
+    conn.executemany(
+        """
+        insert or replace into embeddings (collection_id, id, embedding, updated)
+        values (?, ?, ?, ?)
+        """,
+        [
+            (collection.id, item_id, encode(vector), int(time.time()))
+            for item_id, vector in vectors
+        ],
+    )
+
+
 def delete_items(
     conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
 ) -> None:
