@@ -12,7 +12,7 @@ CLASSIC = datasette==0.65.5
 NEXT = datasette==1.0a41
 NEXT_TOOLS = build hatchling playwright pytest pytest-asyncio
 
-.PHONY: demo serve test lint bundled-model clean
+.PHONY: demo serve test lint docs bundled-model clean
 
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
@@ -30,6 +30,10 @@ lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/ruff check .
 	$(TEST_ENV)/bin/mypy
 	$(TEST_ENV)/bin/codespell
+
+# Writes the outputs in docs/sql-functions.md anew
+docs: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/cog -rP docs/sql-functions.md
 
 # Needed only after a change of the script: the weights are part of the repository
 bundled-model: $(TEST_ENV)/.installed
