@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from datasette_embeddings import store
 from datasette_embeddings.chunks import Document
-from datasette_embeddings.errors import DimensionMismatch
+from datasette_embeddings.errors import DatabaseProblem, DimensionMismatch
 from datasette_embeddings.index import Indexes, Score, VectorIndex, indexes
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sql_functions import Policy, register
@@ -144,6 +145,8 @@ def test_a_search_in_memory_sees_every_change():
 
 def test_a_commit_that_does_not_touch_the_collection_keeps_its_matrix(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
+    with conn:
+        conn.execute("update embeddings set updated = 1")
     before = indexes.index(conn, made.id)
     conn.execute("create table other (id)")
     conn.commit()
@@ -160,6 +163,55 @@ def test_a_file_that_was_replaced_by_another_is_read_anew(tmp_path):
     os.replace(tmp_path / "y.db", tmp_path / "x.db")
     conn = sqlite3.connect(tmp_path / "x.db")
     assert nearest_id(conn, made) == "new"
+    conn.close()
+
+
+def test_a_file_that_was_copied_over_in_place_is_read_anew(tmp_path):
+    old, made = filled(tmp_path / "x.db", [[1, 0.5]], ["old"])
+    new, _made = filled(tmp_path / "y.db", [[1, 0.5]], ["new"])
+    new.close()
+    assert nearest_id(old, made) == "old"
+    old.close()
+    shutil.copyfile(tmp_path / "y.db", tmp_path / "x.db")
+    conn = sqlite3.connect(tmp_path / "x.db")
+    assert nearest_id(conn, made) == "new"
+    conn.close()
+
+
+def test_a_row_that_goes_and_comes_back_within_a_second_is_seen(tmp_path):
+    conn, made = filled(tmp_path / "x.db", [[1, 0.5], [0, 1]])
+    assert nearest_id(conn, made) == "0"
+    with conn:
+        conn.execute("delete from embeddings where id = '1'")
+    write(conn, made, [[1, 1]], ["1"])
+    assert nearest_id(conn, made) == "1"
+    conn.close()
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
+    (tmp_path / "x.db").unlink()
+    with pytest.raises(DatabaseProblem, match=r"x\.db cannot be read"):
+        indexes.index(conn, made.id)
+    conn.close()
+
+
+@pytest.mark.parametrize(
+    "cell", ["null", "7", "'text'", "x''", "x'010203'"], ids=lambda cell: cell
+)
+def test_what_is_no_vector_is_left_out(tmp_path, cell):
+    conn, made = filled(tmp_path / "x.db", [[1, 1], [1, 0.5]])
+    with conn:
+        conn.execute(f"update embeddings set embedding = {cell} where id = '0'")
+    assert nearest_id(conn, made) == "1"
+    conn.close()
+
+
+def test_a_file_opened_as_immutable_and_as_usual_are_two(tmp_path):
+    conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
+    indexes.index(conn, made.id, immutable=True)
+    write(conn, made, [[1, 1]], ["better"])
+    assert nearest_id(conn, made) == "better"
     conn.close()
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
+from datasette_embeddings.errors import DatabaseProblem
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import (
     ScannedIndex,
@@ -25,21 +28,27 @@ from datasette_embeddings.index.reading import (
 
 Index: TypeAlias = VectorIndex | ScannedIndex
 BYTES_PER_MB = 1_000_000
+# `updated` counts whole seconds, and clocks of two machines differ a little
+RECENT_S = 2
 
 
 class _Owner:
-    """The matrices of one database, and the connection that reads them."""
+    """The matrices of one database file, and the connection that reads them."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
-        self.conn = conn
+    def __init__(self, path: str, *, immutable: bool) -> None:
+        self._path = path
+        self._immutable = immutable
+        self._file = _file_state(path)
+        self._opened = 1
+        self._version: tuple[int, int] | None = None
+        self._loaded: dict[int, _Loaded] = {}
         self.lock = threading.Lock()
-        self._version: object = None
-        self._loaded: dict[int, tuple[tuple[object, ...], VectorIndex]] = {}
+        self.conn = _open(path, immutable)
 
     def index(self, collection_id: int, memory_limit: int) -> Index:
         """The matrix of a collection, with all that is committed by now."""
         with self.lock:
-            version = self.data_version()
+            version = self.state()
             if version != self._version:
                 self._forget_changed()
                 self._version = version
@@ -47,23 +56,51 @@ class _Owner:
                 with one_moment(self.conn):
                     if estimated_size(self.conn, collection_id) > memory_limit:
                         return ScannedIndex(self.conn, self.lock, collection_id)
-                    state = store.snapshot(self.conn, collection_id)
-                    index = read_index(self.conn, collection_id)
-                    self._loaded[collection_id] = state, index
-            return self._loaded[collection_id][1]
+                    self._loaded[collection_id] = self._load(collection_id)
+            return self._loaded[collection_id].index
 
-    def data_version(self) -> object:
-        """A number that changes with every commit of another connection."""
-        return self.conn.execute("pragma data_version").fetchone()[0]
+    def state(self) -> tuple[int, int]:
+        """What changes with every commit of another connection; needs the lock."""
+        version = self._opened, self._data_version()
+        file = _file_state(self._path)
+        if file != self._file and version == self._version:
+            # SQLite noticed nothing: another file was put in place of this one, or
+            # copied over it.  A new connection has no pages of the old one
+            self.conn = _open(self._path, self._immutable)
+            self._opened += 1
+            self._loaded.clear()
+            version = self._opened, self._data_version()
+        self._file = file
+        return version
+
+    def _data_version(self) -> int:
+        return int(self.conn.execute("pragma data_version").fetchone()[0])
+
+    def _load(self, collection_id: int) -> _Loaded:
+        state = store.snapshot(self.conn, collection_id)
+        # Within the same second a row may go and come back, and leave no trace
+        is_recent = (state[-1] or 0) >= time.time() - RECENT_S
+        index = read_index(self.conn, collection_id)
+        return _Loaded(state, index, is_recent)
 
     def _forget_changed(self) -> None:
-        for collection_id, (state, _index) in list(self._loaded.items()):
-            if store.snapshot(self.conn, collection_id) != state:
+        for collection_id, loaded in list(self._loaded.items()):
+            current = store.snapshot(self.conn, collection_id)
+            if loaded.is_recent or current != loaded.state:
                 self.forget(collection_id)
 
     def forget(self, collection_id: int) -> None:
         """Give up a matrix; whoever searches in it still may."""
         self._loaded.pop(collection_id, None)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A matrix, and the numbers of its collection when it was read."""
+
+    state: tuple[float | None, ...]
+    index: VectorIndex
+    is_recent: bool
 
 
 class Indexes:
@@ -72,7 +109,7 @@ class Indexes:
     def __init__(self, memory_limit_mb: int = DEFAULT_INDEX_MEMORY_MB) -> None:
         self.memory_limit_mb = memory_limit_mb
         self._lock = threading.Lock()
-        self._owners: dict[str, tuple[tuple[int, int], _Owner]] = {}
+        self._owners: dict[tuple[str, bool], _Owner] = {}
         # The least used first, and how many bytes each takes
         self._sizes: OrderedDict[tuple[_Owner, int], int] = OrderedDict()
 
@@ -102,7 +139,7 @@ class Indexes:
             version = conn.execute("pragma data_version").fetchone()[0]
             return version, conn.total_changes
         with owner.lock:
-            return id(owner), owner.data_version(), conn.total_changes
+            return owner.state(), conn.total_changes
 
     def _make_room(self, owner: _Owner, collection_id: int, size: int) -> None:
         """Note that a matrix was used; give up the least used beyond the limit."""
@@ -120,27 +157,32 @@ class Indexes:
         path = conn.execute("pragma database_list").fetchone()[2]
         if not path:
             return None
-        real_path = os.path.realpath(path)
-        status = os.stat(real_path)
-        # A file that was replaced by another of the same name is another database
-        identity = (status.st_dev, status.st_ino)
+        key = os.path.realpath(path), immutable
         with self._lock:
-            known = self._owners.get(real_path)
-            if known is not None and known[0] == identity:
-                return known[1]
-            # The old connection is not closed here: a search may still be using it
-            owner = _Owner(_open(real_path, immutable))
-            self._owners[real_path] = identity, owner
-            return owner
+            if key not in self._owners:
+                self._owners[key] = _Owner(key[0], immutable=immutable)
+            return self._owners[key]
 
     def close(self) -> None:
         """Let go of every file and matrix."""
         with self._lock:
-            for _identity, owner in self._owners.values():
+            for owner in self._owners.values():
                 with owner.lock:
                     owner.conn.close()
             self._owners.clear()
             self._sizes.clear()
+
+
+def _file_state(path: str) -> tuple[int, ...]:
+    """What changes when a file is written, or another takes its place.
+
+    :raises DatabaseProblem: if it is gone.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DatabaseProblem(f"The database {path} cannot be read: {error}") from error
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _open(path: str, immutable: bool) -> sqlite3.Connection:

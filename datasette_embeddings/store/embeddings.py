@@ -144,7 +144,7 @@ def stored_vector(
         "select embedding from embeddings where collection_id = ? and id = ?",
         [collection.id, item_id],
     ).fetchone()
-    if row is None:
+    if row is None or not isinstance(row[0], bytes):
         raise UnknownItem(collection.name, item_id)
     return decode(row[0])
 
@@ -158,7 +158,10 @@ def stored_items(
         some = item_ids[start : start + PARAMETERS]
         rows = conn.execute(
             f"""
-            select id, content, metadata
+            select
+              id,
+              case when typeof(content) = 'text' then content end,
+              case when typeof(metadata) = 'text' then metadata end
             from embeddings
             where collection_id = ?
             and id in ({", ".join("?" * len(some))})
@@ -170,16 +173,18 @@ def stored_items(
     return items
 
 
-def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[object, ...]:
-    """A few numbers that change whenever the vectors of a collection do.
+def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None, ...]:
+    """A few numbers that change when the vectors of a collection do; last `updated`.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
+    A row that is deleted and inserted again within one second may change neither:
+    numbers taken within a second of the last are not to be trusted.
     """
     # Databases of the first llm releases have no such column
     updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
     row = conn.execute(
         f"""
-        select count(*), total(rowid), max(rowid), total({updated})
+        select count(*), total(rowid), max(rowid), total({updated}), max({updated})
         from embeddings
         where collection_id = ?
         """,
@@ -197,7 +202,9 @@ def usual_vector_length(
         select length(embedding), count(*)
         from embeddings
         where collection_id = ?
+        and typeof(embedding) = 'blob'
         and length(embedding) > 0
+        and length(embedding) % 4 = 0
         group by 1
         order by 2 desc, 1
         limit 1
@@ -210,9 +217,15 @@ def usual_vector_length(
 def vector_rows(
     conn: sqlite3.Connection, collection_id: int
 ) -> Iterator[tuple[str, bytes]]:
-    """Every id and vector BLOB of a collection."""
+    """Every id and vector of a collection that are TEXT and BLOB, as they must be."""
     return conn.execute(
-        "select id, embedding from embeddings where collection_id = ?",
+        """
+        select id, embedding
+        from embeddings
+        where collection_id = ?
+        and typeof(id) = 'text'
+        and typeof(embedding) = 'blob'
+        """,
         [collection_id],
     )
 
