@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
     Actor: TypeAlias = Mapping[str, Any] | None
 
-VIEW_ACTIONS = ("view-table", "view-database", "view-instance")
+# Datasette's own.  _memory may have every other database attached (--crossdb), whose
+# permissions nobody would ask about
+NOT_SERVED = frozenset({"_internal", "_memory"})
 
 
 def is_modern() -> bool:
@@ -37,60 +41,57 @@ def checked_config(datasette: Datasette) -> Config:
 
     :raises StartupError: Datasette's own, listing everything that is wrong with it.
     """
+    with startup_errors():
+        return Config.from_plugin_config(datasette.plugin_config(PLUGIN_NAME))
+
+
+def start(datasette: Datasette) -> None:
+    """Start serving, if all that the configuration asks for is here.
+
+    :raises StartupError: as :func:`checked_config`.
+    """
+    config = checked_config(datasette)
+    with startup_errors():
+        serving.start(config)
+
+
+@contextmanager
+def startup_errors() -> Iterator[None]:
+    """A wrong configuration as the error with which Datasette refuses to start."""
     from datasette.utils import StartupError
 
     try:
-        return Config.from_plugin_config(datasette.plugin_config(PLUGIN_NAME))
+        yield
     except ConfigProblem as problem:
         raise StartupError(str(problem)) from problem
 
 
-async def allowed(
-    datasette: Datasette,
-    actor: Actor,
-    action: str,
-    database: str | None = None,
-    table: str | None = None,
+async def may_view(
+    datasette: Datasette, actor: Actor, database: str, table: str | None = None
 ) -> bool:
-    """Whether *actor* may do *action*, one of Datasette's own, as its pages decide."""
+    """Whether *actor* may see a database, or a table of it, as Datasette decides."""
     if is_modern():
-        return await _allowed_modern(datasette, actor, action, database, table)
-    return await _allowed_classic(datasette, actor, action, database, table)
+        from datasette.resources import DatabaseResource, TableResource
+
+        if table is None:
+            action, resource = "view-database", DatabaseResource(database)
+        else:
+            action, resource = "view-table", TableResource(database, table)
+        return bool(
+            await datasette.allowed(action=action, resource=resource, actor=actor)
+        )
+    return await _may_view_classic(datasette, actor, database, table)
 
 
-async def _allowed_modern(
-    datasette: Datasette,
-    actor: Actor,
-    action: str,
-    database: str | None,
-    table: str | None,
-) -> bool:
-    from datasette.resources import DatabaseResource, TableResource
-
-    resource = None
-    if database is not None:
-        resource = DatabaseResource(database)
-        if table is not None:
-            resource = TableResource(database, table)
-    return bool(await datasette.allowed(action=action, resource=resource, actor=actor))
-
-
-async def _allowed_classic(
-    datasette: Datasette,
-    actor: Actor,
-    action: str,
-    database: str | None,
-    table: str | None,
+async def _may_view_classic(
+    datasette: Datasette, actor: Actor, database: str, table: str | None
 ) -> bool:
     from datasette import Forbidden
 
     # The most specific first: 0.65 takes the first opinion that anybody has
-    chain: list[object] = []
+    chain: list[object] = [("view-database", database), "view-instance"]
     if table is not None:
-        chain.append(("view-table", (database, table)))
-    if database is not None:
-        chain.append(("view-database", database))
-    chain.append("view-instance")
+        chain.insert(0, ("view-table", (database, table)))
     try:
         await datasette.ensure_permissions(actor, chain)
     except Forbidden:
@@ -102,17 +103,15 @@ def deny_tables_sql(tables: Sequence[tuple[str, str]]) -> Any:  # noqa: ANN401 -
     """1.0's way to say that (database, table) pairs may not be seen."""
     from datasette.permissions import PermissionSQL
 
-    params: dict[str, str] = {}
-    selects = []
-    for place, (database, table) in enumerate(tables):
-        params[f"embeddings_database_{place}"] = database
-        params[f"embeddings_table_{place}"] = table
-        selects.append(
-            f"select :embeddings_database_{place} as parent, "
-            f":embeddings_table_{place} as child, 0 as allow, "
-            "'it holds rows of a table that may not be seen' as reason"
-        )
-    return PermissionSQL(sql=" union all ".join(selects), params=params)
+    sql = """
+        select
+          json_extract(value, '$[0]') as parent,
+          json_extract(value, '$[1]') as child,
+          0 as allow,
+          'it holds rows of a table that may not be seen' as reason
+        from json_each(:embeddings_denied)
+    """
+    return PermissionSQL(sql=sql, params={"embeddings_denied": json.dumps(tables)})
 
 
 def database_for_route(datasette: Datasette, route: str) -> Database | None:
@@ -121,15 +120,15 @@ def database_for_route(datasette: Datasette, route: str) -> Database | None:
         database = datasette.get_database(route=route)
     except KeyError:
         return None
-    return None if database.name == "_internal" else database
+    return None if database.name in NOT_SERVED else database
 
 
 def all_databases(datasette: Datasette) -> list[Database]:
-    """Every database but Datasette's own."""
+    """Every database that holds collections of its own."""
     return [
         database
         for name, database in datasette.databases.items()
-        if name != "_internal"
+        if name not in NOT_SERVED
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,8 +46,9 @@ def open_database(
     :raises DatabaseProblem: for a file that is not there, and for whatever SQLite finds
         wrong with it inside the block.
     """
-    if path.is_dir() or not (create or path.exists()):
-        found = "a folder" if path.is_dir() else "nothing"
+    # os.path, unlike Path, has no exception for a folder that may not be entered
+    if os.path.isdir(path) or not (create or os.path.exists(path)):
+        found = "a folder" if os.path.isdir(path) else "nothing"
         raise DatabaseProblem(f"Expected a database file at {path}, found {found}")
     mode = "rwc" if create else "rw" if writable else "ro"
     try:
@@ -54,6 +56,8 @@ def open_database(
             f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S
         )
         try:
+            # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
+            conn.text_factory = lambda text: text.decode("utf-8", "replace")
             # SQLite opens anything; only the first read tells what it is
             conn.execute("pragma schema_version").fetchone()
             yield conn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings import compat, permissions, serving
+from datasette_embeddings import compat, permissions
 from datasette_embeddings.cli import embeddings
 from datasette_embeddings.routes import ROUTES
 from datasette_embeddings.sql_functions import register
@@ -33,7 +33,7 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 @hookimpl
 def startup(datasette: Datasette) -> None:
-    serving.start(compat.checked_config(datasette))
+    compat.start(datasette)
 
 
 # First, so that datasette-llm-embed's own functions of the same names win

@@ -11,8 +11,10 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from types import ModuleType
+
+from datasette_embeddings.errors import InvalidInput
 
 TABLE = "functions"
 COLLECTION = "stdlib"
@@ -45,7 +47,17 @@ class Entry:
 
 
 def write_functions(conn: sqlite3.Connection) -> int:
-    """Fill the table ``functions``, a row each; return how many there are."""
+    """Fill the table ``functions``, a row each; return how many there are.
+
+    :raises InvalidInput: if there is another table of that name.
+    """
+    found = [row[1] for row in conn.execute(f"pragma table_info({TABLE})")]
+    columns = [field.name for field in fields(Entry)]
+    if found and found != columns:
+        raise InvalidInput(
+            f"This database has a table {TABLE!r} of its own, with the columns "
+            f"{', '.join(found)}; choose another path for the demo"
+        )
     entries = list(library_entries())
     with conn:
         conn.execute(
@@ -112,8 +124,9 @@ def _is_documented(value: object) -> bool:
 def _signature(value: object) -> str:
     try:
         return str(inspect.signature(value))  # type: ignore[arg-type]  # it may be any callable
-    except (ValueError, TypeError):
-        # Some built-in functions do not tell theirs
+    except Exception:
+        # Some built-in functions do not tell theirs, and a default that this system
+        # lacks, or an annotation that cannot be worked out, raises whatever it likes
         return ""
 
 

@@ -38,5 +38,5 @@ def import_shadow_table(
     collection = store.create_collection(conn, name or source.table, chosen, source)
     with store.transaction(conn):
         store.write_vectors(conn, collection, vectors)
-    store.finish_sync(conn, collection)
+    store.finish_sync(conn, collection, source)
     return collection, len(vectors)

@@ -35,10 +35,6 @@ class Report:
     gone: int = 0
     pruned: bool = False
 
-    @property
-    def embedded(self) -> int:
-        return self.new + self.changed
-
     def __add__(self, other: Report) -> Report:
         return Report(
             new=self.new + other.new,
@@ -66,7 +62,7 @@ class IngestOptions:
 def ingest(
     conn: sqlite3.Connection,
     name: str,
-    source: store.Source,
+    source: sources.ReadableSource,
     model: EmbeddingModel,
     *,
     options: IngestOptions = IngestOptions(),
@@ -77,6 +73,7 @@ def ingest(
     are kept and the next run goes on from there.
 
     :raises ModelMismatch: if the collection holds vectors of another model.
+    :raises InvalidInput: if it was made from other tables.
     """
     # A table's content stays where it is; a query's rows may not be found again
     keep = options.store_content or not isinstance(source, sources.TableSource)
@@ -91,7 +88,8 @@ def ingest(
                 conn, collection, window, model, options=options
             )
     gone = _remove_gone(conn, collection, seen, prune=options.prune)
-    store.finish_sync(conn, collection)
+    is_complete = options.prune or not gone
+    store.finish_sync(conn, collection, source if is_complete else None)
     return replace(report, gone=gone, pruned=options.prune)
 
 
@@ -111,6 +109,9 @@ def _ingest_window(
     options.progress(len(window) - len(wanted))
     vectors, truncated = _embed(model, wanted, progress=options.progress)
     with store.transaction(conn):
+        store.check_exists(conn, collection)
+        if options.store_content:
+            store.store_contents(conn, collection, full)
         store.write_embeddings(
             conn, collection, wanted, vectors, store_content=options.store_content
         )

@@ -29,16 +29,25 @@ def item_id_of(key: Sequence[object]) -> str:
     return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
 
 
-def row_path(item_id: str, key_columns: int) -> str:
-    """The end of the URL of *item_id*'s row in Datasette."""
-    return item_id if key_columns > 1 else tilde_encode(item_id)
+def row_path(item_id: str, key_columns: int) -> str | None:
+    """The end of the URL of *item_id*'s row in Datasette; None if it has no row."""
+    if key_columns == 1:
+        return tilde_encode(item_id)
+    return None if key_values(item_id, key_columns) is None else item_id
 
 
-def key_values(item_id: str, count: int) -> list[str]:
-    """The values of the *count* key columns that :func:`item_id_of` joined."""
+def key_values(item_id: str, count: int) -> list[str] | None:
+    """The values of the *count* key columns that :func:`item_id_of` joined.
+
+    None for an id that is no row path of so many columns, as another tool may write.
+    """
     if count == 1:
         return [item_id]
-    return [tilde_decode(part) for part in item_id.split(",")]
+    parts = item_id.split(",")
+    try:
+        return [tilde_decode(part) for part in parts] if len(parts) == count else None
+    except ValueError:
+        return None
 
 
 def tilde_encode(text: str) -> str:

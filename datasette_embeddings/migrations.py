@@ -11,11 +11,13 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 LLM_SET = "llm.embeddings"
 OUR_SET = "datasette_embeddings"
 
+UTC = timezone.utc
 EMBEDDINGS_ORDER = ("collection_id", "id", "embedding", "content")
 
 
@@ -31,7 +33,24 @@ def migrate(conn: sqlite3.Connection) -> None:
         for step in steps:
             migrations()(step)
         if migrations.pending(db):
+            _record_what_is_there(db, migrations, name)
             migrations.apply(db)
+
+
+def _record_what_is_there(db: Any, migrations: Any, name: str) -> None:  # noqa: ANN401
+    """Record llm's steps whose work is there without their record.
+
+    Tables that were copied from another database come without it.
+    """
+    if name != LLM_SET or not db["embeddings"].exists() or migrations.applied(db):
+        return
+    columns = set(db["embeddings"].columns_dict)
+    done = [step.__name__ for step, column in LLM_SIGNS if column in columns]
+    migrations.ensure_migrations_table(db)
+    db[migrations.migrations_table].insert_all(
+        {"migration_set": name, "name": step, "applied_at": str(datetime.now(UTC))}
+        for step in done
+    )
 
 
 def m001_create_tables(db: Any) -> None:  # noqa: ANN401 - sqlite_utils is imported when used
@@ -106,5 +125,13 @@ LLM_STEPS: tuple[Callable[[Any], None], ...] = (
     m003_add_updated,
     m004_store_content_hash,
     m005_add_content_blob,
+)
+# The column of `embeddings` that tells that a step was done
+LLM_SIGNS = tuple(
+    zip(
+        LLM_STEPS,
+        ("embedding", "embedding", "updated", "content_hash", "content_blob"),
+        strict=True,
+    )
 )
 OUR_STEPS: tuple[Callable[[Any], None], ...] = (m001_create_embedding_collections,)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, store
 from datasette_embeddings.errors import SchemaMismatch
-from datasette_embeddings.sources import QuerySource, TableSource
+from datasette_embeddings.sources import UnreadableSource
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from datasette.app import Datasette
     from datasette.database import Database
 
@@ -21,29 +21,51 @@ if TYPE_CHECKING:
 _asking: ContextVar[bool] = ContextVar("embeddings_asking", default=False)
 
 
-def source_tables(collection: store.Collection) -> tuple[str, ...]:
-    """The tables whose rows a collection gives away.
+@dataclass(frozen=True)
+class _Holdings:
+    """The collections of a database, and those whose rows nobody can be shown.
 
-    Where that is not known, as for one that llm made, it is ``embeddings`` itself.
+    *sealed* are the sources that cannot be asked about: a table that is gone, because
+    Datasette allows whatever is not there, and what nobody here can read.
     """
-    source = collection.source
-    if isinstance(source, TableSource):
-        return (source.table,)
-    if isinstance(source, QuerySource) and source.tables:
-        return source.tables
-    return ("embeddings",)
+
+    collections: Sequence[store.Collection]
+    sealed: frozenset[str]
+    is_unreadable: bool = False
+
+    def tables(self) -> set[str]:
+        return {table for each in self.collections for table in asked_about(each)}
+
+
+def asked_about(collection: store.Collection) -> tuple[str, ...]:
+    """The tables that decide who may see *collection*.
+
+    Where its source is not known, as for one that llm made, it is ``embeddings``.
+    """
+    if isinstance(collection.source, UnreadableSource):
+        return (UNREADABLE,)
+    return store.source_tables(collection.source) or ("embeddings",)
+
+
+# No table can be called so, and nobody may see it
+UNREADABLE = ""
 
 
 async def visible_collections(
     datasette: Datasette, actor: compat.Actor, database: Database
 ) -> list[store.Collection]:
     """The collections of *database* that *actor* may see, by name."""
-    if not await compat.allowed(datasette, actor, "view-database", database.name):
+    if not await compat.may_view(datasette, actor, database.name):
         return []
-    found = await database.execute_fn(_collections)
-    tables = _source_tables(found)
-    verdicts = await _verdicts(datasette, actor, database.name, tables)
-    return [each for each in found if _is_visible(each, verdicts)]
+    holdings = await database.execute_fn(_holdings)
+    verdicts = await _verdicts(
+        datasette, actor, database.name, holdings, holdings.tables()
+    )
+    return [
+        each
+        for each in holdings.collections
+        if all(verdicts[table] for table in asked_about(each))
+    ]
 
 
 async def visible_collection(
@@ -82,6 +104,7 @@ async def denied_raw_tables(
     if _asking.get():
         return []
     token = _asking.set(True)
+    databases = list(databases)
     try:
         verdicts = await asyncio.gather(
             *(_holds_secrets(datasette, actor, each) for each in databases)
@@ -99,35 +122,37 @@ async def denied_raw_tables(
 async def _holds_secrets(
     datasette: Datasette, actor: compat.Actor, database: Database
 ) -> bool:
-    found = await database.execute_fn(_collections)
+    holdings = await database.execute_fn(_holdings)
     # The answer about a raw table is what is being worked out: Datasette would
     # remember a half answer for the rest of the request
-    tables = _source_tables(found) - set(store.RAW_TABLES)
-    verdicts = await _verdicts(datasette, actor, database.name, tables)
-    return not all(verdicts.values())
-
-
-def _source_tables(collections: Iterable[store.Collection]) -> set[str]:
-    return {table for each in collections for table in source_tables(each)}
+    tables = holdings.tables() - set(store.RAW_TABLES)
+    verdicts = await _verdicts(datasette, actor, database.name, holdings, tables)
+    return holdings.is_unreadable or not all(verdicts.values())
 
 
 async def _verdicts(
-    datasette: Datasette, actor: compat.Actor, database: str, tables: Iterable[str]
+    datasette: Datasette,
+    actor: compat.Actor,
+    database: str,
+    holdings: _Holdings,
+    tables: Iterable[str],
 ) -> dict[str, bool]:
     """For each of *tables*, whether *actor* may see it."""
     return {
-        table: await compat.allowed(datasette, actor, "view-table", database, table)
+        table: table not in holdings.sealed
+        and await compat.may_view(datasette, actor, database, table)
         for table in sorted(tables)
     }
 
 
-def _is_visible(collection: store.Collection, verdicts: dict[str, bool]) -> bool:
-    return all(verdicts[table] for table in source_tables(collection))
-
-
-def _collections(conn: sqlite3.Connection) -> list[store.Collection]:
+def _holdings(conn: sqlite3.Connection) -> _Holdings:
     try:
-        return store.collections(conn)
-    except SchemaMismatch:
-        # Somebody else's tables: the CLI says so, a page has nothing to show
-        return []
+        found = store.collections(conn)
+    except SchemaMismatch as problem:
+        # Somebody else's tables: the CLI says so, a page has nothing to show.  Facts
+        # of another shape than ours may hide that a source is secret
+        unreadable = problem.table == store.OUR_COLLECTIONS
+        return _Holdings([], frozenset(), is_unreadable=unreadable)
+    tables = {table for each in found for table in asked_about(each)}
+    sealed = (table for table in tables if not store.columns_of(conn, table))
+    return _Holdings(found, frozenset(sealed))

@@ -32,7 +32,10 @@ class Match:
 
     def snippet(self, length: int) -> str:
         """The beginning of the content after the title, on one line, cut at a word."""
-        content = (self.content or "").removeprefix(self.title or "")
+        content, title = self.content or "", self.title or ""
+        rest = content.removeprefix(title)
+        if not rest or rest[0].isspace():
+            content = rest
         text = " ".join(content.split())
         if len(text) <= length:
             return text
@@ -121,11 +124,15 @@ def nearest_to_item(
     )
 
 
-def is_scanned(
+def index_state(
     conn: sqlite3.Connection, collection: store.Collection, options: Options
-) -> bool:
-    """Whether *collection* is too large for memory, so that each search reads it."""
-    return indexes.index(conn, collection.id, immutable=options.immutable).is_scanned
+) -> tuple[bool, int]:
+    """Whether each search reads *collection* from SQLite; how many items it leaves out.
+
+    Left out are vectors of another length than most, zero, or not finite.
+    """
+    index = indexes.index(conn, collection.id, immutable=options.immutable)
+    return index.is_scanned, index.left_out
 
 
 def matches(

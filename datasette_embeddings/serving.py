@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_MODEL, Config
-from datasette_embeddings.errors import SchemaMismatch, UnknownModel
+from datasette_embeddings.errors import ConfigProblem, SchemaMismatch, UnknownModel
 from datasette_embeddings.index import indexes
 from datasette_embeddings.models.cache import query_vector
 from datasette_embeddings.models.registry import canonical_id, is_present, load_model
@@ -20,6 +21,8 @@ from datasette_embeddings.models.registry import canonical_id, is_present, load_
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
+
+logger = logging.getLogger("datasette_embeddings")
 
 # Why functions failed in the request that is being answered
 _reasons: ContextVar[list[str] | None] = ContextVar("embeddings_reasons", default=None)
@@ -78,9 +81,28 @@ def reasons() -> list[str]:
 
 
 def start(config: Config) -> None:
-    """Set the limits of this process, and load what the first visitor will need."""
+    """Set the limits of this process, and load what the first visitor will need.
+
+    :raises ConfigProblem: if a model of the configuration is not here.
+    """
+    missing = [
+        f"The model {model_id!r} is not here: expected the bundled one, or under "
+        "models a folder with modules.json, tokenizer.json and onnx/model.onnx"
+        for model_id in (config.default_model, *config.models)
+        if not is_present(model_id, config.models)
+    ]
+    if missing:
+        raise ConfigProblem(missing)
     indexes.memory_limit_mb = config.index_memory_mb
-    preload(config)
+    if config.preload:
+        loading = _model_thread.submit(load_model, config.default_model, config.models)
+        loading.add_done_callback(_log_failure)
+
+
+def _log_failure(loading: Future[EmbeddingModel]) -> None:
+    problem = loading.exception()
+    if problem is not None:
+        logger.warning("The default model could not be loaded: %s", problem)
 
 
 async def query_vector_in_thread(model_id: str, text: str, config: Config) -> Vector:
@@ -88,12 +110,6 @@ async def query_vector_in_thread(model_id: str, text: str, config: Config) -> Ve
     return await _in_model_thread(
         lambda: query_vector(load_model(model_id, config.models), text)
     )
-
-
-def preload(config: Config) -> None:
-    """Begin to load the default model, so that the first visitor need not wait."""
-    if config.preload and is_present(config.default_model, config.models):
-        _model_thread.submit(load_model, config.default_model, config.models)
 
 
 async def _in_model_thread(work: Callable[[], Vector]) -> Vector:

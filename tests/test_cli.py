@@ -180,7 +180,7 @@ ERRORS = {
         "The model 'no/model' cannot be had here. Tried:",
     ),
     "another model": (
-        ["embed", "bare.db", "x", "-t", "articles"],
+        ["embed", "bare.db", "x", "-t", "articles", "-m", "mini-l6"],
         "The collection 'x' holds vectors of 'other-model', not of",
     ),
     "no query": (["search", "articles.db", "articles", " "], "found an empty one"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import click
@@ -25,7 +26,11 @@ from datasette_embeddings.models.registry import load_model
 @click.option("keys", "--id", multiple=True, help="A column that identifies a row.")
 @click.option("--title", help="The column that names a row in results.")
 @click.option("--sql", help="Embed the rows of a query: first the id, then content.")
-@click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True)
+@click.option(
+    "-m",
+    "--model",
+    help=f"Default: the model of the collection, for a new one {DEFAULT_MODEL}.",
+)
 @click.option("--store", "store_content", is_flag=True, help="Copy the content too.")
 @click.option("--prune", is_flag=True, help="Delete items whose source row is gone.")
 @click.option("--silent", is_flag=True, help="No progress bar.")
@@ -37,7 +42,7 @@ def embed(
     keys: tuple[str, ...],
     title: str | None,
     sql: str | None,
-    model: str,
+    model: str | None,
     *,
     store_content: bool,
     prune: bool,
@@ -57,7 +62,7 @@ def embed(
             "--column, --id and --title go with --table; a query names its own columns"
         )
     with open_database(database, writable=True) as conn:
-        source: store.Source
+        source: sources.ReadableSource
         if table is not None:
             source = sources.table_source(
                 conn,
@@ -74,10 +79,15 @@ def embed(
                 conn,
                 collection,
                 source,
-                load_model(model),
+                load_model(model or _model_of(conn, collection)),
                 options=IngestOptions(store_content, prune, start, advance),
             )
     click.echo(report_line(collection, report), err=True)
+
+
+def _model_of(conn: sqlite3.Connection, collection: str) -> str:
+    existing = store.find_collection(conn, collection)
+    return DEFAULT_MODEL if existing is None else existing.model_id
 
 
 def _warn_of_rowid(source: sources.TableSource) -> None:

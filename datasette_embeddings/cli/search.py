@@ -95,7 +95,12 @@ def _show_matches(
         ]
         return write(rows, output_format)
     for match in matches:
-        click.echo(f"{match.score:.3f}  {match.title or match.id}")
+        click.echo(f"{match.score:.3f}  {printable(match.title or match.id)}")
         snippet = match.snippet(SNIPPET_LENGTH)
         if snippet:
-            click.echo(f"       {snippet}")
+            click.echo(f"       {printable(snippet)}")
+
+
+def printable(text: str) -> str:
+    """*text* without the control characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -60,6 +60,8 @@ class ScannedIndex:
     collection_id: int
 
     is_scanned = True
+    #: Not known before a scan, and of no use after it
+    left_out = 0
 
     def nearest(
         self,

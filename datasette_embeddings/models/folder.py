@@ -53,7 +53,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
             f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
             "supported are Transformer, Pooling and Normalize"
         )
-    settings = _optional_json(folder / "sentence_bert_config.json")
+    settings = _optional_json(transformer / "sentence_bert_config.json")
     prompts = _prompts(folder)
     return ModelFolder(
         onnx_path=_onnx_path(folder),
@@ -72,7 +72,12 @@ def _modules(folder: Path) -> dict[str, str]:
     modules = _json(_required(folder / "modules.json"))
     if not isinstance(modules, list):
         raise ModelProblem(f"Expected a list in {folder / 'modules.json'}")
-    return {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    try:
+        return {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ModelProblem(
+            f"Expected modules with a type and a path in {folder / 'modules.json'}"
+        ) from error
 
 
 def _onnx_path(folder: Path) -> Path:
@@ -83,20 +88,26 @@ def _onnx_path(folder: Path) -> Path:
 
 
 def _max_tokens(transformer: Path, settings: Mapping[str, object]) -> int:
+    stated = settings.get("max_seq_length")
+    if isinstance(stated, int) and stated > 0:
+        return stated
     limits = [
-        settings.get("max_seq_length"),
         _optional_json(transformer / "tokenizer_config.json").get("model_max_length"),
         _optional_json(transformer / "config.json").get("max_position_embeddings"),
     ]
-    # The first that is there: some tokenizers say 10**30 for "no limit"
-    for limit in limits:
-        if isinstance(limit, int) and 0 < limit < 1_000_000:
-            return limit
-    raise ModelProblem(f"Expected max_seq_length in {transformer.parent}")
+    # Some tokenizers say 10**30 for "no limit"
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    if not known or min(known) > 1_000_000:
+        raise ModelProblem(
+            f"Expected max_seq_length in {transformer / 'sentence_bert_config.json'}"
+        )
+    return min(known)
 
 
 def _pooling(path: Path) -> str:
     config = _optional_json(_required(path))
+    if config.get("include_prompt") is False:
+        raise ModelProblem(f"{path} leaves the prompt out of the pooling: unsupported")
     chosen = [config["pooling_mode"]] if "pooling_mode" in config else []
     chosen += [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
     if len(chosen) != 1 or chosen[0] not in POOLINGS:

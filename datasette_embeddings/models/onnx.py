@@ -101,7 +101,10 @@ class OnnxModel(EmbeddingModel):
             "token_type_ids": np.zeros_like(ids),
         }
         given = {name: inputs[name] for name in self._inputs}
-        states = self._session.run([self._output], given)[0]  # (b, n, d)
+        try:
+            states = self._session.run([self._output], given)[0]  # (b, n, d)
+        except Exception as error:  # its exceptions share no base class but this one
+            raise ModelProblem(f"The model {self.model_id!r} fails: {error}") from error
         return pool(states, mask, self._files.pooling)
 
     def _token_output(self) -> str:

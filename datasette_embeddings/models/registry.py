@@ -19,7 +19,7 @@ BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
 # How long to wait for somebody else's load of a model
 LOAD_WAIT_S = 60.0
 # One copy of each model in a process, whoever asked for it first
-_loaded: dict[Path, EmbeddingModel] = {}
+_loaded: dict[tuple[str, Path], EmbeddingModel] = {}
 _loading = threading.Lock()
 
 
@@ -32,7 +32,8 @@ def is_present(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> bool:
     """Whether :func:`load_model` would find files for *model_id*."""
-    return _folder(model_id, models) is not None
+    folder = _folder(model_id, models)
+    return folder is not None and (folder / "modules.json").is_file()
 
 
 def load_model(
@@ -55,20 +56,21 @@ def load_model(
                 "(modules.json, tokenizer.json, onnx/model.onnx): there is none",
             ],
         )
-    if folder not in _loaded:
-        _load(folder, canonical_id(model_id))
-    return _loaded[folder]
+    key = canonical_id(model_id), folder
+    if key not in _loaded:
+        _load(*key)
+    return _loaded[key]
 
 
-def _load(folder: Path, model_id: str) -> None:
+def _load(model_id: str, folder: Path) -> None:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelProblem(
             f"The model {model_id!r} is still being loaded after {LOAD_WAIT_S:.0f} "
             "seconds; try again in a moment"
         )
     try:
-        if folder not in _loaded:
-            _loaded[folder] = OnnxModel(model_id, folder)
+        if (model_id, folder) not in _loaded:
+            _loaded[model_id, folder] = OnnxModel(model_id, folder)
     finally:
         _loading.release()
 
@@ -78,5 +80,9 @@ def _folder(model_id: str, models: Mapping[str, ModelConfig]) -> Path | None:
         return Path(models[model_id].path).expanduser().resolve()
     if canonical_id(model_id) == DEFAULT_MODEL:
         return BUNDLED_FOLDER
-    folder = Path(model_id).expanduser()
-    return folder.resolve() if (folder / "modules.json").is_file() else None
+    try:
+        folder = Path(model_id).expanduser()
+        return folder.resolve() if (folder / "modules.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):
+        # No path at all: too long, in a closed folder, of a user that is not there
+        return None

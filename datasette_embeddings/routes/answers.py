@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from datasette_embeddings import compat, permissions, serving, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
+from datasette_embeddings.databases import explained
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInput,
@@ -20,8 +24,6 @@ from datasette_embeddings.item_ids import row_path, tilde_decode, tilde_encode
 from datasette_embeddings.sources import TableSource
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from datasette.app import Datasette
     from datasette.database import Database
     from datasette.utils.asgi import Request
@@ -31,6 +33,20 @@ if TYPE_CHECKING:
 
 class Absent(EmbeddingsError):
     """What is not there, or may not be seen by whoever asks; answered with 404."""
+
+
+class Unavailable(EmbeddingsError):
+    """A database that cannot be read now; answered with 503."""
+
+
+@asynccontextmanager
+async def readable(database: Database) -> AsyncIterator[None]:
+    """Within, what SQLite finds wrong with *database* is :class:`Unavailable`."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        problem = explained(error, Path(database.name))
+        raise Unavailable(str(problem)) from error
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,8 @@ class Answer:
     took_ms: float = 0.0
     #: The collection is too large for memory: each search reads it from SQLite
     is_scanned: bool = False
+    #: Items whose vectors cannot be compared with the others
+    left_out: int = 0
     problem: EmbeddingsError | None = None
 
 
@@ -83,13 +101,14 @@ async def listed(
     """Every collection in *databases* that the actor of *request* may see."""
     found = []
     for database in databases:
-        visible = await permissions.visible_collections(
-            datasette, request.actor, database
-        )
-        for each in visible:
-            count = await _count(database, each)
-            path = collection_path(datasette, database, each.name)
-            found.append(Listed(database.name, each, count, path))
+        async with readable(database):
+            visible = await permissions.visible_collections(
+                datasette, request.actor, database
+            )
+            for each in visible:
+                count = await _count(database, each)
+                path = collection_path(datasette, database, each.name)
+                found.append(Listed(database.name, each, count, path))
     return found
 
 
@@ -105,8 +124,8 @@ async def requested_database(datasette: Datasette, request: Request) -> Database
     """
     route = _decoded(request.url_vars["database"])
     database = compat.database_for_route(datasette, route)
-    if database is None or not await compat.allowed(
-        datasette, request.actor, "view-database", database.name
+    if database is None or not await compat.may_view(
+        datasette, request.actor, database.name
     ):
         raise Absent(f"Database not found: {route}")
     return database
@@ -119,12 +138,13 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
     """
     database = await requested_database(datasette, request)
     name = _decoded(request.url_vars["collection"])
-    collection = await permissions.visible_collection(
-        datasette, request.actor, database, name
-    )
-    if collection is None:
-        raise Absent(f"Collection not found: {name}")
-    count = await _count(database, collection)
+    async with readable(database):
+        collection = await permissions.visible_collection(
+            datasette, request.actor, database, name
+        )
+        if collection is None:
+            raise Absent(f"Collection not found: {name}")
+        count = await _count(database, collection)
     path = collection_path(datasette, database, name)
     return Place(database, collection, count, path)
 
@@ -144,7 +164,9 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         size = searching.checked_limit(given, max_limit=config.max_size)
         immutable = compat.is_immutable(datasette, place.database.name)
         options = searching.Options(limit=size, immutable=immutable)
-        matches = await _matches(place, text, like, options, config)
+        async with readable(place.database):
+            matches = await _matches(place, text, like, options, config)
+            state = await _index_state(place, options) if matches else (False, 0)
     except EmbeddingsError as problem:
         return Answer(place, text, like, size, problem=problem)
     return Answer(
@@ -154,15 +176,16 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         size,
         found=[_found(datasette, place, match) for match in matches],
         took_ms=(time.perf_counter() - started) * 1000,
-        is_scanned=bool(matches) and await _is_scanned(place, options),
+        is_scanned=state[0],
+        left_out=state[1],
     )
 
 
-async def _is_scanned(place: Place, options: searching.Options) -> bool:
-    scanned = await place.database.execute_fn(
-        lambda conn: searching.is_scanned(conn, place.collection, options)
+async def _index_state(place: Place, options: searching.Options) -> tuple[bool, int]:
+    state: tuple[bool, int] = await place.database.execute_fn(
+        lambda conn: searching.index_state(conn, place.collection, options)
     )
-    return bool(scanned)
+    return state
 
 
 async def _matches(
@@ -201,7 +224,8 @@ def _found(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     path = None
     if isinstance(source, TableSource):
         table = datasette.urls.table(place.database.name, source.table)
-        path = f"{table}/{row_path(match.id, len(source.key_columns))}"
+        row = row_path(match.id, len(source.key_columns))
+        path = None if row is None else f"{table}/{row}"
     like_path = f"{place.path}?like={quote(match.id, safe='')}"
     return Found(match, path, like_path)
 
@@ -216,6 +240,8 @@ def status_of(problem: EmbeddingsError) -> int:
     """The HTTP status that says what *problem* says."""
     if isinstance(problem, Absent | UnknownItem):
         return 404
+    if isinstance(problem, Unavailable):
+        return 503
     return 400 if isinstance(problem, InvalidInput) else 500
 
 

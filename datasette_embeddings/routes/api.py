@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json``"""
     databases = compat.all_databases(datasette)
-    found = await answers.listed(datasette, request, databases)
+    try:
+        found = await answers.listed(datasette, request, databases)
+    except answers.Unavailable as problem:
+        return _error(datasette, request, problem)
     return compat.json_response(datasette, request, _list_body(found))
 
 
@@ -27,9 +30,9 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
     """``/{database}/-/embeddings.json``"""
     try:
         database = await answers.requested_database(datasette, request)
-    except answers.Absent as problem:
+        found = await answers.listed(datasette, request, [database])
+    except (answers.Absent, answers.Unavailable) as problem:
         return _error(datasette, request, problem)
-    found = await answers.listed(datasette, request, [database])
     body = {**_list_body(found), "database": database.name}
     return compat.json_response(datasette, request, body)
 
@@ -41,7 +44,7 @@ async def search(datasette: Datasette, request: Request) -> Response:
         return compat.error_response(datasette, request, message, status=405)
     try:
         answer = await answers.answer(datasette, request)
-    except answers.Absent as problem:
+    except (answers.Absent, answers.Unavailable) as problem:
         return _error(datasette, request, problem)
     if answer.problem is not None:
         return _error(datasette, request, answer.problem)
@@ -64,6 +67,7 @@ def search_body(answer: answers.Answer) -> dict[str, Any]:
         "next": None,
         "next_url": None,
         "scanned": answer.is_scanned,
+        "left_out": answer.left_out,
         "took_ms": round(answer.took_ms, 1),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat
-from datasette_embeddings.config import PLUGIN_NAME
+from datasette_embeddings.config import DEFAULT_LIMIT, PLUGIN_NAME
 from datasette_embeddings.routes import answers
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ async def search(datasette: Datasette, request: Request) -> Response:
         "database": answer.place.database.name,
         "db_color": compat.database_color(answer.place.database),
         "snippet_length": SNIPPET_LENGTH,
+        "default_size": DEFAULT_LIMIT,
         "alternate_url_json": f"{answer.place.path}.json{query_string}",
     }
     status = 200 if answer.problem is None else answers.status_of(answer.problem)

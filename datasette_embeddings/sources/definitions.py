@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from datasette_embeddings.errors import SourceProblem
 
@@ -18,6 +20,14 @@ READ_ACTIONS = frozenset(
         sqlite3.SQLITE_RECURSIVE,
     }
 )
+# What SQLite asks for when it first meets a virtual table of the query
+VIRTUAL_TABLE_ACTIONS = frozenset(
+    {
+        (sqlite3.SQLITE_UPDATE, "sqlite_master"),
+        (sqlite3.SQLITE_PRAGMA, "data_version"),
+    }
+)
+FTS_CONTENT = re.compile(r"""\bcontent\s*=\s*["'\[`]?([^"'\]`,)]+)""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,14 @@ class QuerySource:
 
     sql: str
     tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnreadableSource:
+    """What a newer release, or somebody else, noted of where rows come from."""
+
+
+Source: TypeAlias = TableSource | QuerySource | UnreadableSource
 
 
 def quote(identifier: str) -> str:
@@ -92,15 +110,13 @@ def query_source(conn: sqlite3.Connection, sql: str) -> QuerySource:
     """
     tables: set[str] = set()
 
-    def remember(action: int, name: str | None, *_rest: str | None) -> int:
+    def watch(action: int, name: str | None, *rest: str | None) -> int:
         if action == sqlite3.SQLITE_READ and name:
             tables.add(name)
-        # Everything a query does besides reading would change the database
-        if action not in READ_ACTIONS:
-            return sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_OK
+        allowed = action in READ_ACTIONS or (action, name) in VIRTUAL_TABLE_ACTIONS
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
-    conn.set_authorizer(remember)
+    conn.set_authorizer(watch)
     try:
         # "explain" compiles the query without running it
         conn.execute(f"explain {sql}").close()
@@ -111,8 +127,20 @@ def query_source(conn: sqlite3.Connection, sql: str) -> QuerySource:
     finally:
         # Python 3.10 cannot take an authorizer away, only put in a willing one
         conn.set_authorizer(lambda *_request: sqlite3.SQLITE_OK)
-    names = set(_table_names(conn))
-    return QuerySource(sql, tuple(sorted(tables & names)))
+    return QuerySource(sql, _with_contents(conn, tables))
+
+
+def _with_contents(conn: sqlite3.Connection, names: set[str]) -> tuple[str, ...]:
+    """Those of *names* that are tables here, and those that full-text tables index."""
+    created = dict(
+        conn.execute("select name, sql from sqlite_master where type = 'table'")
+    )
+    contents = {
+        match[1]
+        for name in names
+        if (match := FTS_CONTENT.search(created.get(name) or ""))
+    }
+    return tuple(sorted((names | contents) & set(_table_names(conn))))
 
 
 def _real_name(conn: sqlite3.Connection, table: str) -> str:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import SourceProblem
@@ -14,6 +15,11 @@ from datasette_embeddings.sources.definitions import QuerySource, TableSource, q
 
 SNAPSHOT_TABLE = "temp._embedding_source"
 PAGE_ROWS = 500
+MAX_INTEGER = 2**63
+# What SQLite says of the database and not of the query
+FAULTS_OF_THE_FILE = ("database", "disk", "unable to open", "attempt to write")
+
+ReadableSource: TypeAlias = TableSource | QuerySource
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,7 @@ class SourceRow:
 
 
 @contextmanager
-def snapshot(
-    conn: sqlite3.Connection, source: TableSource | QuerySource
-) -> Iterator[Snapshot]:
+def snapshot(conn: sqlite3.Connection, source: ReadableSource) -> Iterator[Snapshot]:
     """The rows of *source*, their content joined with spaces as llm does.
 
     They are copied to a temporary table first.  Reading the source itself between our
@@ -53,31 +57,34 @@ def snapshot(
         conn.execute(f"drop table {SNAPSHOT_TABLE}")
 
 
-def _copy_rows(
-    conn: sqlite3.Connection, source: TableSource | QuerySource, keys: int
-) -> int:
+def _copy_rows(conn: sqlite3.Connection, source: ReadableSource, keys: int) -> int:
     """How many rows of *source* were copied to the snapshot table."""
-    query = _rows_sql(source)
     try:
-        found = len(conn.execute(f"select * from ({query}\n) limit 0").description)
+        rows = conn.execute(_rows_sql(source))
+        found = len(rows.description)
         if found <= keys:
             raise SourceProblem(
                 f"Expected at least two columns, the id and the content; found {found}"
             )
-        # Names of our own: the query's may come twice, or be called rowid
-        columns = ", ".join(f"column_{place}" for place in range(found))
+        # Names of our own: the query's may come twice
+        columns = [f"column_{place}" for place in range(found)]
         conn.execute(
-            f"create table {SNAPSHOT_TABLE} (number integer primary key, {columns})"
+            f"create table {SNAPSHOT_TABLE} "
+            f"(number integer primary key, {', '.join(columns)})"
         )
-        cursor = conn.execute(
-            f"insert into {SNAPSHOT_TABLE} ({columns}) select * from ({query}\n)"
+        cursor = conn.executemany(
+            f"insert into {SNAPSHOT_TABLE} ({', '.join(columns)}) "
+            f"values ({', '.join('?' * found)})",
+            rows,
         )
         conn.commit()
     except sqlite3.OperationalError as error:
         conn.rollback()
         conn.execute(f"drop table if exists {SNAPSHOT_TABLE}")
+        if str(error).startswith(FAULTS_OF_THE_FILE):
+            raise
         raise SourceProblem(f"The rows cannot be read: {error}") from error
-    return cursor.rowcount
+    return max(cursor.rowcount, 0)
 
 
 def _documents(conn: sqlite3.Connection, keys: int) -> Iterator[Document]:
@@ -138,18 +145,39 @@ def _row_of(
     columns: Sequence[str],
     item_id: str,
 ) -> tuple[object, ...] | None:
-    values = key_values(item_id, len(source.key_columns))
-    selected = f"select {', '.join(map(quote, columns))} from {quote(source.table)}"
-    by_value = " and ".join(f"{quote(key)} = ?" for key in source.key_columns)
-    # A column without a type keeps 7 and '7' apart, and the id is text: look twice
-    by_text = " and ".join(
-        f"cast({quote(key)} as text) = ?" for key in source.key_columns
+    keys = key_values(item_id, len(source.key_columns))
+    if keys is None:
+        return None
+    # A column without a type keeps 7, '7' and x'37' apart, and the id is text
+    conditions = " and ".join(
+        f"{_qualified(source, column)} in (?, ?, ?)" for column in source.key_columns
     )
-    for condition in (by_value, by_text):
-        row = conn.execute(f"{selected} where {condition}", values).fetchone()
-        if row is not None:
-            return tuple(row)
-    return None
+    row = conn.execute(
+        f"""
+        select {", ".join(_qualified(source, column) for column in columns)}
+        from {quote(source.table)}
+        where {conditions}
+        """,
+        [value for key in keys for value in (key, number_or(key), key.encode())],
+    ).fetchone()
+    return None if row is None else tuple(row)
+
+
+def number_or(text: str) -> int | float | str:
+    """The number that is written as *text*, else *text*."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except (ValueError, OverflowError):
+            continue
+        if str(number) == text and abs(number) < MAX_INTEGER:
+            return number
+    return text
+
+
+def _qualified(source: TableSource, column: str) -> str:
+    # SQLite takes a quoted name that is no column for a text, but not a qualified one
+    return f"{quote(source.table)}.{quote(column)}"
 
 
 def joined(item_id: str, values: Sequence[object]) -> str:
@@ -165,8 +193,9 @@ def joined(item_id: str, values: Sequence[object]) -> str:
     return " ".join("" if value is None else str(value) for value in values)
 
 
-def _rows_sql(source: TableSource | QuerySource) -> str:
+def _rows_sql(source: ReadableSource) -> str:
     if isinstance(source, QuerySource):
-        return source.sql.strip().rstrip(";")
-    columns = ", ".join(map(quote, (*source.key_columns, *source.content_columns)))
-    return f"select {columns} from {quote(source.table)}"
+        return source.sql
+    columns = (*source.key_columns, *source.content_columns)
+    selected = ", ".join(_qualified(source, column) for column in columns)
+    return f"select {selected} from {quote(source.table)}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datasette_embeddings.store.catalog import (
     Collection,
-    Source,
     collection,
     collections,
     count_items,
+    find_collection,
+    model_ids,
+    source_tables,
+)
+from datasette_embeddings.store.changes import (
+    check_exists,
     create_collection,
     delete_collection,
-    find_collection,
     finish_sync,
-    model_ids,
     rename_collection,
 )
 from datasette_embeddings.store.embeddings import (
@@ -20,6 +23,7 @@ from datasette_embeddings.store.embeddings import (
     delete_items,
     item_ids,
     snapshot,
+    store_contents,
     stored_hashes,
     stored_items,
     stored_vector,
@@ -28,15 +32,23 @@ from datasette_embeddings.store.embeddings import (
     write_embeddings,
     write_vectors,
 )
-from datasette_embeddings.store.schema import RAW_TABLES, has_collections, transaction
+from datasette_embeddings.store.schema import (
+    OUR_COLLECTIONS,
+    RAW_TABLES,
+    columns_of,
+    has_collections,
+    transaction,
+)
 
 __all__ = [
+    "OUR_COLLECTIONS",
     "RAW_TABLES",
     "Collection",
-    "Source",
     "StoredItem",
+    "check_exists",
     "collection",
     "collections",
+    "columns_of",
     "count_items",
     "create_collection",
     "delete_collection",
@@ -48,6 +60,8 @@ __all__ = [
     "model_ids",
     "rename_collection",
     "snapshot",
+    "source_tables",
+    "store_contents",
     "stored_hashes",
     "stored_items",
     "stored_vector",

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, fields
+from typing import Any
 
-from datasette_embeddings.errors import InvalidInput, ModelMismatch, UnknownCollection
-from datasette_embeddings.migrations import migrate
+from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.registry import canonical_id
-from datasette_embeddings.sources import QuerySource, TableSource
+from datasette_embeddings.sources import (
+    QuerySource,
+    Source,
+    TableSource,
+    UnreadableSource,
+)
 from datasette_embeddings.store.schema import (
-    check_schema,
+    OUR_COLLECTIONS,
     columns_of,
     has_collections,
-    transaction,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
-
-OUR_COLLECTIONS = "_embedding_collections"
-
-Source: TypeAlias = TableSource | QuerySource
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def collections(conn: sqlite3.Connection) -> list[Collection]:
     """Every collection in *conn*, by name."""
     if not has_collections(conn):
         return []
-    rows = conn.execute(_COLLECTIONS_SQL.format(condition="")).fetchall()
+    rows = conn.execute(_COLLECTIONS_SQL).fetchall()
     facts = _facts(conn)
     return [_collection(row, facts) for row in rows]
 
@@ -69,12 +67,13 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
     """The collection called *name*, or None."""
     if not has_collections(conn):
         return None
-    sql = _COLLECTIONS_SQL.format(condition="where collections.name = ?")
-    row = conn.execute(sql, [name]).fetchone()
+    rows = conn.execute(f"select * from ({_COLLECTIONS_SQL}) where name = ?", [name])
+    row = rows.fetchone()
     return None if row is None else _collection(row, _facts(conn))
 
 
-# The length of any one vector stands for all: a collection has one model
+# The length of any one vector stands for all: a collection has one model.  llm writes
+# TEXT; a name of another type is none that anybody could ask for
 _COLLECTIONS_SQL = """
     select
       collections.id,
@@ -84,10 +83,12 @@ _COLLECTIONS_SQL = """
         select length(embedding)
         from embeddings
         where embeddings.collection_id = collections.id
+        and typeof(embedding) = 'blob'
         limit 1
       )
     from collections
-    {condition}
+    where typeof(collections.name) = 'text'
+    and typeof(collections.model) = 'text'
     order by collections.name
 """
 
@@ -140,121 +141,27 @@ def model_ids(conn: sqlite3.Connection) -> set[str]:
     }
 
 
-def create_collection(
-    conn: sqlite3.Connection, name: str, model_id: str, source: Source | None
-) -> Collection:
-    """The collection called *name*, made if need be, remembering its *source*.
-
-    :raises ModelMismatch: if it is there and holds vectors of another model.
-    """
-    if not name.strip():
-        raise InvalidInput("A collection needs a name that is not empty")
-    check_schema(conn)
-    migrate(conn)
-    existing = find_collection(conn, name)
-    if existing is not None and existing.model_id != canonical_id(model_id):
-        raise ModelMismatch(name, existing.model_id, canonical_id(model_id))
-    with transaction(conn):
-        _drop_stale_facts(conn)
-        if existing is None:
-            conn.execute(
-                "insert into collections (name, model) values (?, ?)",
-                [name, canonical_id(model_id)],
-            )
-        conn.execute(
-            """
-            insert into _embedding_collections
-              (collection_id, name, model, source, created)
-            select id, name, model, :source, :now
-            from collections
-            where name = :name
-            on conflict (collection_id) do update set source = excluded.source
-            """,
-            {"name": name, "source": _write_source(source), "now": int(time.time())},
-        )
-    return collection(conn, name)
-
-
-def _drop_stale_facts(conn: sqlite3.Connection) -> None:
-    conn.execute(
-        """
-        delete from _embedding_collections
-        where not exists (
-          select 1
-          from collections
-          where collections.id = _embedding_collections.collection_id
-          and collections.name = _embedding_collections.name
-          and collections.model = _embedding_collections.model
-        )
-        """
-    )
-
-
-def finish_sync(conn: sqlite3.Connection, collection: Collection) -> None:
-    """Note that *collection* is up to date with its source now."""
-    with transaction(conn):
-        conn.execute(
-            """
-            update _embedding_collections
-            set synced = :now,
-                dimensions = (
-                  select length(embedding) / 4
-                  from embeddings
-                  where collection_id = :id
-                  limit 1
-                )
-            where collection_id = :id
-            """,
-            {"id": collection.id, "now": int(time.time())},
-        )
-
-
-def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
-    """The collection called *name*, now called *new_name*.
-
-    :raises InvalidInput: if another one is called that already.
-    """
-    found = collection(conn, name)
-    if not new_name.strip():
-        raise InvalidInput("A collection needs a name that is not empty")
-    if find_collection(conn, new_name) is not None:
-        raise InvalidInput(f"There is a collection {new_name!r} already; it is kept")
-    with transaction(conn):
-        conn.execute(
-            "update collections set name = ? where id = ?", [new_name, found.id]
-        )
-        if columns_of(conn, OUR_COLLECTIONS):
-            conn.execute(
-                """
-                update _embedding_collections
-                set name = ?
-                where collection_id = ? and name = ?
-                """,
-                [new_name, found.id, name],
-            )
-    return replace(found, name=new_name)
-
-
-def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
-    """What was deleted: the collection called *name* with all its embeddings."""
-    found = collection(conn, name)
-    with transaction(conn):
-        conn.execute("delete from embeddings where collection_id = ?", [found.id])
-        conn.execute("delete from collections where id = ?", [found.id])
-        if columns_of(conn, OUR_COLLECTIONS):
-            _drop_stale_facts(conn)
-    return found
-
-
-def _write_source(source: Source | None) -> str | None:
-    return None if source is None else json.dumps(asdict(source))
+def source_tables(source: Source | None) -> tuple[str, ...]:
+    """The tables whose rows *source* gives; none where that is not known."""
+    if isinstance(source, TableSource):
+        return (source.table,)
+    return source.tables if isinstance(source, QuerySource) else ()
 
 
 def _read_source(text: str | None) -> Source | None:
     if not text:
         return None
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(text).items()
-    }
-    return TableSource(**fields) if "table" in fields else QuerySource(**fields)
+    try:
+        noted: dict[str, Any] = json.loads(text)
+        kind: Any = TableSource if "table" in noted else QuerySource
+        known = {field.name for field in fields(kind)}
+        source: Source = kind(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in noted.items()
+                if name in known
+            }
+        )
+        return source
+    except (ValueError, TypeError, AttributeError):
+        return UnreadableSource()

@@ -123,6 +123,20 @@ def write_vectors(
     )
 
 
+def store_contents(
+    conn: sqlite3.Connection, collection: Collection, documents: Sequence[Document]
+) -> None:
+    """Copy the content of *documents*, whose vectors stay, where it is not yet."""
+    conn.executemany(
+        """
+        update embeddings
+        set content = ?
+        where collection_id = ? and id = ? and content is null
+        """,
+        [(document.content, collection.id, document.id) for document in documents],
+    )
+
+
 def delete_items(
     conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
 ) -> None:

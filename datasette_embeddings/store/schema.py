@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.sources import quote
 
 #: Every table whose rows belong to all collections of a database at once
 RAW_TABLES = (
@@ -22,6 +23,7 @@ REQUIRED_COLUMNS = {
     "embeddings": ("collection_id", "id", "embedding", "content", "metadata"),
 }
 OUR_COLLECTIONS = "_embedding_collections"
+OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
 # SQLite takes at least 999 parameters in one statement
 PARAMETERS = 900
 
@@ -40,7 +42,7 @@ def check_schema(conn: sqlite3.Connection) -> None:
 
     :raises SchemaMismatch: if one of them has other columns.
     """
-    for table, required in REQUIRED_COLUMNS.items():
+    for table, required in {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS}.items():
         found = columns_of(conn, table)
         if found and not set(required) <= set(found):
             raise SchemaMismatch(table, required, found)
@@ -56,5 +58,5 @@ def has_collections(conn: sqlite3.Connection) -> bool:
 
 
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
-    """The columns of *table*; none if it is not there."""
-    return [row[1] for row in conn.execute(f"pragma table_info({table})")]
+    """The columns of *table* in the main database; none if it is not there."""
+    return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]

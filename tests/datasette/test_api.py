@@ -73,6 +73,7 @@ async def test_a_search_answers_what_the_design_promises(datasette):
         "next": None,
         "next_url": None,
         "scanned": False,
+        "left_out": 0,
     }
 
 

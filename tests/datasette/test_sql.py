@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from datasette.utils import StartupError
 
 from datasette_embeddings.compat import is_modern
-from datasette_embeddings.models.cache import passage_vector
+from datasette_embeddings.models import cache
+from datasette_embeddings.models.registry import BUNDLED_FOLDER
 from tests.datasette.conftest import execute, make_datasette
 
 pytestmark = [
@@ -68,12 +70,27 @@ async def test_the_model_of_a_collection_of_the_database_is_offered(
     assert (status, "there is none" in caplog.text) == (400, True)
 
 
-async def test_the_default_model_comes_from_the_configuration(articles_db, caplog):
+async def test_the_default_model_comes_from_the_configuration(articles_db, tmp_path):
+    (tmp_path / "model").symlink_to(BUNDLED_FOLDER)
+    models = {"my/model": {"path": str(tmp_path / "model")}}
     datasette = make_datasette(
-        articles_db, settings={"default_model": "not/here", "preload": False}
+        articles_db, settings={"default_model": "my/model", "models": models}
     )
-    assert (await rows(datasette, "select embed('x')"))[0] == 400
-    assert "'not/here' cannot be had here" in caplog.text
+    sql = "select embed('x') = embed('my/model', 'x') as same"
+    assert await rows(datasette, sql) == (200, [{"same": 1}])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"default_model": "not/here"}, {"models": {"x": {"path": "/not/here"}}}],
+    ids=["default model", "model"],
+)
+async def test_a_configured_model_that_is_not_here_stops_the_start(
+    articles_db, settings
+):
+    datasette = make_datasette(articles_db, settings=settings)
+    with pytest.raises(StartupError, match="is not here: expected the bundled one"):
+        await datasette.invoke_startup()
 
 
 SLOW = """
@@ -84,13 +101,13 @@ SLOW = """
 
 async def test_a_query_ends_within_datasettes_time_limit(articles_db, model):
     datasette = make_datasette(articles_db, sql_time_limit_ms=200)
-    before = passage_vector.cache_info().misses
+    before = cache._passage_vector.cache_info().misses
     status, body = await rows(datasette, SLOW)
     assert (status, "time limit" in body["error"] or "too long" in body["error"]) == (
         400,
         True,
     )
-    assert passage_vector.cache_info().misses - before < 1000
+    assert cache._passage_vector.cache_info().misses - before < 1000
 
 
 async def test_content_longer_than_the_configuration_allows_is_refused(articles_db):
