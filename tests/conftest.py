@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from datasette_embeddings.index import indexes
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources import table_source
+
+with suppress(ImportError):
+    # Not in the environment of the next Datasette, where nothing uses it
+    from hypothesis import settings
+
+    # A slow machine is no fault, and the first example loads the libraries
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
 
 ARTICLES = [
     (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),

@@ -4,11 +4,14 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +19,7 @@ from click.testing import CliRunner
 from datasette_embeddings import store
 from datasette_embeddings.cli import embeddings
 from datasette_embeddings.errors import DatabaseProblem
+from datasette_embeddings.models.registry import BUNDLED_FOLDER
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 
@@ -267,12 +271,9 @@ def test_a_locked_database_can_be_searched_before_the_writer_commits(run, articl
     other.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs Unix permissions")
 def test_a_read_only_database_is_named_and_kept(source_db):
-    source_db.chmod(0o444)
-    source_db.parent.chmod(0o555)
-    before = source_db.read_bytes()
-    # The superuser may write everywhere, so the command runs as somebody else
+    # The superuser may write everywhere, so what opens the file runs as somebody else,
+    # who must be able to reach it: hence a folder of its own
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -285,18 +286,20 @@ def test_a_read_only_database_is_named_and_kept(source_db):
         "except DatabaseProblem as problem:\n"
         "    print(problem)\n"
     )
-    for folder in source_db.parents:
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(source_db)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    source_db.parent.chmod(0o755)
-    assert "is read-only. Check the permissions" in result.stdout, result.stderr
-    assert source_db.read_bytes() == before
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.db"
+        shutil.copyfile(source_db, path)
+        path.chmod(0o444)
+        os.chmod(folder, 0o555)
+        result = subprocess.run(
+            [sys.executable, "-c", script, str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        os.chmod(folder, 0o755)
+        assert "is read-only. Check the permissions" in result.stdout, result.stderr
+        assert path.read_bytes() == source_db.read_bytes()
 
 
 def test_a_full_disk_is_named_and_what_was_there_is_kept(run, source_db, monkeypatch):
@@ -340,7 +343,7 @@ def test_a_killed_run_keeps_what_it_committed_and_the_next_one_completes_it(tmp_
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while stored(conn) == 0 and time.monotonic() < deadline and process.poll() is None:
-        process.poll()
+        time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = stored(conn)
@@ -404,3 +407,75 @@ def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
     problem = explained(sqlite3.OperationalError("no such thing"), tmp_path / "x.db")
     assert isinstance(problem, DatabaseProblem)
     assert str(problem) == f"{tmp_path / 'x.db'}: SQLite says: no such thing"
+
+
+def test_embed_keeps_the_model_of_the_collection(run, tmp_path):
+    model = tmp_path / "model"
+    model.symlink_to(BUNDLED_FOLDER)
+    conn = sqlite3.connect(tmp_path / "x.db")
+    conn.execute("create table t (id integer primary key, body text)")
+    conn.execute("insert into t values (1, 'a text')")
+    conn.commit()
+    conn.close()
+    path = tmp_path / "x.db"
+    run("embed", path, "x", "-t", "t", "-m", model)
+    assert run("embed", path, "x", "-t", "t").stderr == (
+        "x: 0 new, 0 changed, 1 unchanged\n"
+    )
+    shown = lines(run("collections", "show", path, "x"))[0]
+    assert shown["model"] == str(model)
+
+
+def test_text_that_is_not_utf_8_is_embedded_and_shown(run, source_db):
+    conn = sqlite3.connect(source_db)
+    conn.execute("update articles set title = cast(x'436166e9' as text) where id = 5")
+    conn.commit()
+    conn.close()
+    assert run("embed", source_db, "x", "-t", "articles").exit_code == 0
+    assert "Caf\N{REPLACEMENT CHARACTER}" in run("search", source_db, "x", "cat").stdout
+
+
+def test_what_would_steer_a_terminal_is_not_printed(run, source_db):
+    conn = sqlite3.connect(source_db)
+    conn.execute("update articles set title = 'a' || char(27) || ']0;owned' || char(7)")
+    conn.commit()
+    conn.close()
+    run("embed", source_db, "x", "-t", "articles")
+    result = run("search", source_db, "x", "cat")
+    assert (result.exit_code, "\x1b" in result.stdout, "\x07" in result.stdout) == (
+        0,
+        False,
+        False,
+    )
+
+
+def test_ctrl_c_is_one_line_and_keeps_what_was_committed(run, source_db, monkeypatch):
+    def interrupt(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    module = sys.modules["datasette_embeddings.cli.embed"]
+    monkeypatch.setattr(module, "ingest", interrupt)
+    result = run("embed", source_db, "x", "-t", "articles")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: Interrupted. What was committed is kept; run it again to go on\n",
+    )
+
+
+def test_the_demo_does_not_touch_a_table_that_is_not_its_own(run, tmp_path):
+    conn = sqlite3.connect(tmp_path / "x.db")
+    conn.execute("create table functions (a, b, c, d, e, f)")
+    conn.execute("insert into functions values (1, 2, 3, 4, 5, 6)")
+    conn.commit()
+    result = run("demo", tmp_path / "x.db")
+    assert (result.exit_code, "'functions' of its own" in result.stderr) == (1, True)
+    assert conn.execute("select count(*) from functions").fetchone() == (1,)
+    conn.close()
+
+
+@pytest.mark.parametrize(
+    "model_id", ["~nobody-at-all/x", "x" * 5000, "a\0b"], ids=["user", "long", "nul"]
+)
+def test_a_model_that_cannot_be_a_path_is_unknown(run, source_db, model_id):
+    result = run("embed", source_db, "x", "-t", "articles", "-m", model_id)
+    assert (result.exit_code, "cannot be had here" in result.stderr) == (1, True)

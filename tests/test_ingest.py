@@ -7,7 +7,7 @@ import pytest
 
 from datasette_embeddings import ingest as ingest_module
 from datasette_embeddings import store
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import InvalidInput, SourceProblem, UnknownCollection
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.search import search_text
 from datasette_embeddings.sources import QuerySource, query_source, table_source
@@ -177,3 +177,56 @@ def test_a_collection_over_its_own_database_tables_can_be_searched(conn, model):
     ingest(conn, "bodies", source, model)
     found = search_text(conn, store.collection(conn, "bodies"), "cats", model=model)
     assert found[0].id == "5"
+
+
+def test_a_collection_does_not_take_rows_of_another_table(conn, model):
+    sync(conn, model)
+    conn.execute("create table public (id integer primary key, body text)")
+    conn.execute("insert into public values (9, 'for everybody')")
+    with pytest.raises(InvalidInput, match="is made from articles, not from"):
+        ingest(conn, "articles", table_source(conn, "public"), model)
+    assert store.collection(conn, "articles").source.table == "articles"
+    assert len(rows(conn)) == 6
+
+
+def test_an_unknown_source_stays_while_foreign_items_remain(conn, model):
+    sync(conn, model)
+    conn.execute("delete from _embedding_collections")
+    conn.execute("update embeddings set id = 'foreign' where id = '1'")
+    conn.commit()
+    assert sync(conn, model) == Report(new=1, unchanged=5, gone=1)
+    assert store.collection(conn, "articles").source is None
+    sync(conn, model, prune=True)
+    assert store.collection(conn, "articles").source.table == "articles"
+
+
+def test_a_collection_whose_table_was_renamed_follows_it(conn, model):
+    sync(conn, model)
+    conn.execute("alter table articles rename to posts")
+    assert ingest(conn, "articles", table_source(conn, "posts"), model).unchanged == 6
+    assert store.collection(conn, "articles").source.table == "posts"
+
+
+def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
+    articles_db, model, monkeypatch
+):
+    monkeypatch.setattr(ingest_module, "WINDOW", 2)
+    conn, other = sqlite3.connect(articles_db), sqlite3.connect(articles_db)
+
+    def delete(_count):
+        if store.find_collection(other, "articles"):
+            store.delete_collection(other, "articles")
+
+    with pytest.raises(UnknownCollection):
+        sync(conn, model, progress=delete)
+    assert conn.execute("select count(*) from embeddings").fetchone() == (0,)
+    conn.close()
+    other.close()
+
+
+def test_content_is_copied_later_without_embedding_again(conn, model):
+    sync(conn, model)
+    before = rows(conn)
+    assert sync(conn, model, store_content=True) == Report(unchanged=6)
+    assert rows(conn) == before
+    assert all(content for (content,) in rows(conn, "content"))

@@ -5,6 +5,7 @@ import pytest
 from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput, UnknownItem
 from datasette_embeddings.search import (
+    Match,
     Options,
     checked_limit,
     checked_query,
@@ -97,3 +98,20 @@ def test_a_limit_that_is_none_is_refused(limit):
 def test_a_lone_surrogate_is_refused(articles, collection, model):
     with pytest.raises(InvalidInput, match="surrogates"):
         search_text(articles, collection, "\ud800", model=model)
+
+
+@pytest.mark.parametrize(
+    ("title", "content", "snippet"),
+    [
+        ("Cat", "Cat food and", "food and"),
+        ("Cat", "Category a", "Category a"),
+        ("Cat", "Cat", ""),
+        (None, "a\n  b", "a b"),
+        ("x", None, ""),
+        ("x", "one two three", "one two …"),
+        ("x", "y" * 20, "y" * 10 + " …"),
+    ],
+)
+def test_a_snippet_is_the_beginning_after_the_title(title, content, snippet):
+    match = Match("1", 0.5, title, content, None)
+    assert match.snippet(10) == snippet

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import (
     QuerySource,
     SourceRow,
@@ -173,3 +174,58 @@ def test_a_snapshot_leaves_nothing_behind(conn):
     with snapshot(conn, table_source(conn, "articles")):
         pass
     assert conn.execute("select * from sqlite_temp_master").fetchall() == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "tables"),
+    [
+        (
+            "select rowid, title from found where found match 'sky'",
+            ("articles", "found"),
+        ),
+        ("select key, value from json_each('[1]')", ()),
+        ("select id, title from articles; -- all of them", ("articles",)),
+    ],
+    ids=["full-text", "json_each", "comment"],
+)
+def test_virtual_tables_may_be_read_on_a_fresh_connection(tmp_path, conn, sql, tables):
+    conn.execute("create virtual table found using fts5(title, content='articles')")
+    conn.execute("insert into found (rowid, title) select id, title from articles")
+    conn.commit()
+    conn.execute("vacuum into ?", [str(tmp_path / "x.db")])
+    fresh = sqlite3.connect(tmp_path / "x.db")
+    source = query_source(fresh, sql)
+    assert set(source.tables) >= set(tables)
+    assert documents(fresh, source)
+    fresh.close()
+
+
+def test_a_column_that_is_gone_is_no_text(conn):
+    source = table_source(conn, "articles")
+    conn.execute("alter table articles rename column body to text")
+    with pytest.raises(sqlite3.OperationalError, match="no such column"):
+        source_rows(conn, source, ["1"])
+    with pytest.raises(SourceProblem, match="no such column"):
+        documents(conn, source)
+
+
+@pytest.mark.parametrize("item_id", ["13", "1,2,3", "~ZZ,1", ""])
+def test_an_id_that_is_no_row_path_has_no_row(conn, item_id):
+    conn.execute("create table t (a text, b text, name text, primary key (a, b))")
+    source = table_source(conn, "t")
+    assert source_rows(conn, source, [item_id]) == {}
+    assert row_path(item_id, 2) is None
+
+
+@pytest.mark.parametrize("key", [7, "7", 1.5, b"x/y", "ü", 2**62, ""], ids=repr)
+def test_a_row_is_found_by_its_index_whatever_its_key(conn, key):
+    conn.execute("create table t (id primary key, body text)")
+    conn.execute("insert into t values (?, 'found')", [key])
+    source = table_source(conn, "t")
+    [(item_id, _content)] = documents(conn, source)
+    plans = []
+    conn.set_trace_callback(plans.append)
+    assert source_rows(conn, source, [item_id])[item_id].content == "found"
+    conn.set_trace_callback(None)
+    plan = conn.execute(f"explain query plan {plans[-1]}").fetchall()
+    assert "SEARCH t USING" in plan[0][3]

@@ -14,7 +14,7 @@ from datasette_embeddings.errors import (
     UnknownCollection,
     UnknownItem,
 )
-from datasette_embeddings.sources import TableSource
+from datasette_embeddings.sources import TableSource, UnreadableSource
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 ODD_NAMES = [
@@ -199,3 +199,61 @@ def test_the_journal_mode_of_a_file_stays(tmp_path):
         store.create_collection(connection, "x", MODEL, None)
         assert connection.execute("pragma journal_mode").fetchone() == (mode,)
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "source", ["{", "[]", '"text"', "7", '{"query": 1}', '{"table": "t"}'], ids=repr
+)
+def test_a_source_that_nobody_can_read_is_no_source_that_is_known(empty, source):
+    store.create_collection(empty, "x", MODEL, None)
+    empty.execute("update _embedding_collections set source = ?", [source])
+    assert store.collection(empty, "x").source == UnreadableSource()
+
+
+def test_a_source_of_a_newer_release_is_read_as_far_as_it_is_known(empty):
+    known = TableSource("t", ("id",), ("body",))
+    store.create_collection(empty, "x", MODEL, known)
+    empty.execute(
+        "update _embedding_collections set source = json_set(source, '$.new', 1)"
+    )
+    assert store.collection(empty, "x").source == known
+
+
+@pytest.mark.parametrize("value", ["null", "x'ff'"], ids=["null", "blob"])
+@pytest.mark.parametrize("column", ["name", "model"])
+def test_a_collection_without_a_name_is_none(empty, column, value):
+    store.create_collection(empty, "x", MODEL, None)
+    store.create_collection(empty, "y", MODEL, None)
+    empty.execute(f"update collections set {column} = {value} where name = 'x'")
+    assert [each.name for each in store.collections(empty)] == ["y"]
+    assert store.model_ids(empty) == {MODEL}
+
+
+@pytest.mark.parametrize("cell", ["null", "7", "'text'"], ids=lambda cell: cell)
+def test_an_item_whose_vector_is_none_is_unknown(empty, cell):
+    made = store.create_collection(empty, "x", MODEL, None)
+    write(empty, made, [Document("1", "one")])
+    empty.execute(f"update embeddings set embedding = {cell}, content = x'ff'")
+    with pytest.raises(UnknownItem):
+        store.stored_vector(empty, made, "1")
+    assert store.stored_items(empty, made, ["1"])["1"].content is None
+
+
+def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
+    made = store.create_collection(empty, "x", MODEL, None)
+    write(empty, made, [Document("1", "one")])
+    with empty:
+        empty.execute("drop table _sqlite_migrations")
+        empty.execute("drop table _embedding_collections")
+    again = store.create_collection(empty, "x", MODEL, None)
+    assert (again.id, store.count_items(empty, again)) == (made.id, 1)
+    steps = empty.execute(
+        "select name from _sqlite_migrations where migration_set = 'llm.embeddings'"
+    ).fetchall()
+    assert [name for (name,) in steps] == [
+        "m001_create_tables",
+        "m002_foreign_key",
+        "m003_add_updated",
+        "m004_store_content_hash",
+        "m005_add_content_blob",
+    ]

@@ -4,6 +4,7 @@ import json
 import math
 import struct
 
+import llm
 import numpy as np
 import pytest
 from hypothesis import given
@@ -159,6 +160,5 @@ def test_rows_without_a_direction_are_named_and_become_zero():
 
 
 def test_json_is_what_llm_prints():
-    llm = pytest.importorskip("llm")
     blob = encode(np.random.default_rng(0).standard_normal(50))
     assert to_json(decode(blob)) == json.dumps(llm.decode(blob))

@@ -136,9 +136,8 @@ def model_ids(conn: sqlite3.Connection) -> set[str]:
     """The model of each collection in *conn*."""
     if not has_collections(conn):
         return set()
-    return {
-        canonical_id(row[0]) for row in conn.execute("select model from collections")
-    }
+    rows = conn.execute("select model from collections where typeof(model) = 'text'")
+    return {canonical_id(row[0]) for row in rows}
 
 
 def source_tables(source: Source | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -57,19 +58,20 @@ def served(*arguments):
     port = free_port()
     command = [sys.executable, "-m", "datasette", *map(str, arguments)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            if not is_answering(url, process):
+                log.seek(0)
+                raise RuntimeError(f"Datasette did not start: {log.read().decode()}")
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
 
-def wait_for(url, process) -> None:
+def is_answering(url, process) -> bool:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -77,8 +79,8 @@ def wait_for(url, process) -> None:
         except urllib.error.URLError:
             time.sleep(0.1)
         else:
-            return
-    raise RuntimeError("Datasette did not start")
+            return process.poll() is None
+    return False
 
 
 def execute(path, *statements) -> None:

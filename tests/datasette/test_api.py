@@ -235,3 +235,51 @@ async def test_a_model_that_is_not_here_is_named(articles_db):
     assert (status, "'far/away' cannot be had here" in body["error"]) == (500, True)
     status, body = await get_json(make_datasette(articles_db), f"{SEARCH}?like=5")
     assert (status, len(body["matches"])) == (200, 5)
+
+
+async def test_an_id_that_is_no_row_path_has_no_url(articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("create table notes (a text, b text, body text, primary key (a, b))")
+    conn.execute("insert into notes values ('x', 'y', 'a note')")
+    ingest(conn, "notes", table_source(conn, "notes"), model)
+    conn.execute("update embeddings set id = '13' where id = 'x,y'")
+    conn.commit()
+    conn.close()
+    datasette = make_datasette(articles_db)
+    status, body = await get_json(datasette, "/articles/-/embeddings/notes.json?q=a")
+    assert (status, body["matches"][0]["url"]) == (200, None)
+
+
+async def test_items_that_cannot_be_compared_are_counted(articles_db):
+    execute(articles_db, "update embeddings set embedding = x'0000803f' where id = '1'")
+    datasette = make_datasette(articles_db)
+    _status, body = await get_json(datasette, f"{SEARCH}?q=pets")
+    assert (len(body["matches"]), body["left_out"]) == (5, 1)
+    page = await datasette.client.get(f"{SEARCH.removesuffix('.json')}?q=pets")
+    assert "1 items are left out" in page.text
+
+
+async def test_a_collection_larger_than_the_memory_says_that_it_is_scanned(articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.executemany(
+        "insert into embeddings (collection_id, id, embedding) values (1, ?, ?)",
+        [(f"x{number}", bytes(1536)) for number in range(800)],
+    )
+    conn.commit()
+    conn.close()
+    datasette = make_datasette(articles_db, settings={"index_memory_mb": 1})
+    _status, body = await get_json(datasette, f"{SEARCH}?q=pets&_size=1")
+    assert (body["scanned"], body["matches"][0]["id"]) == (True, "5")
+
+
+async def test_a_database_that_cannot_be_read_now_is_unavailable(articles_db):
+    datasette = make_datasette(articles_db)
+    await datasette.invoke_startup()
+    writer = sqlite3.connect(articles_db)
+    writer.execute("begin exclusive")
+    database = datasette.get_database("articles")
+    await database.execute_fn(lambda conn: conn.execute("pragma busy_timeout = 50"))
+    status, body = await get_json(datasette, f"{SEARCH}?q=pets")
+    writer.rollback()
+    writer.close()
+    assert (status, list(body)) == (503, ["ok", "error", "errors", "status"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 
 import pytest
@@ -10,7 +11,7 @@ from datasette_embeddings import store
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.sources import query_source, table_source
-from tests.datasette.conftest import actor_cookie, make_datasette
+from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
 pytestmark = pytest.mark.asyncio
 
@@ -158,6 +159,82 @@ async def test_the_name_of_a_table_in_another_case_opens_nothing(articles_db, mo
     closed = CONFIGURATIONS["source for root"]
     datasette = make_datasette(articles_db, allow={"articles": closed})
     assert await status(datasette, None, f"{SEARCH}.json") == 404
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["alter table articles rename to private", "drop table articles"],
+    ids=["renamed", "dropped"],
+)
+async def test_a_source_that_is_gone_shows_nothing(articles_db, change):
+    execute(articles_db, change)
+    datasette = make_datasette(articles_db)
+    assert await status(datasette, None, f"{SEARCH}.json") == 404
+    assert await status(datasette, None, "/articles/embeddings.json") == 403
+
+
+@pytest.mark.parametrize("source", ["{", "[]", "7"], ids=repr)
+async def test_a_source_that_nobody_can_read_shows_nothing(articles_db, source):
+    execute(articles_db, f"update _embedding_collections set source = '{source}'")
+    datasette = make_datasette(articles_db)
+    assert await status(datasette, None, f"{SEARCH}.json") == 404
+    assert await status(datasette, None, "/articles/embeddings.json") == 403
+    assert await status(datasette, None, "/articles/articles.json") == 200
+
+
+async def test_facts_of_another_shape_close_that_database_only(articles_db, tmp_path):
+    shutil.copyfile(articles_db, tmp_path / "odd.db")
+    execute(tmp_path / "odd.db", "drop table _embedding_collections")
+    execute(tmp_path / "odd.db", "create table _embedding_collections (x)")
+    datasette = make_datasette(articles_db, tmp_path / "odd.db")
+    assert await status(datasette, None, "/odd/-/embeddings/articles.json") == 404
+    assert await status(datasette, None, "/odd/embeddings.json") == 403
+    assert await status(datasette, None, "/odd/articles.json") == 200
+    assert await status(datasette, None, f"{SEARCH}.json") == 200
+
+
+async def test_databases_that_are_attached_to_memory_are_not_searched_there(
+    articles_db, tmp_path
+):
+    shutil.copyfile(articles_db, tmp_path / "other.db")
+    closed = {"articles": {"allow": False}, "other": {"allow": False}}
+    datasette = make_datasette(
+        articles_db, tmp_path / "other.db", allow=closed, crossdb=True, memory=True
+    )
+    path = "/_memory/-/embeddings"
+    assert await status(datasette, None, f"{path}.json") == 404
+    assert await status(datasette, None, f"{path}/articles.json?like=5") == 404
+    response = await datasette.client.get("/-/embeddings.json")
+    assert response.json()["collections"] == []
+
+
+async def test_a_hundred_databases_with_a_secret_can_be_served(articles_db, tmp_path):
+    paths = [tmp_path / f"d{number}.db" for number in range(100)]
+    for path in paths:
+        shutil.copyfile(articles_db, path)
+    closed = {path.stem: CONFIGURATIONS["source for root"] for path in paths}
+    datasette = make_datasette(*paths, allow=closed)
+    assert await status(datasette, None, "/d7/embeddings.json") == 403
+    assert await status(datasette, None, "/d7/-/embeddings/articles.json") == 404
+    assert await status(datasette, "root", "/d7/-/embeddings/articles.json") == 200
+
+
+async def test_a_collection_of_a_full_text_table_needs_the_table_that_it_indexes(
+    articles_db, model
+):
+    execute(
+        articles_db,
+        "create virtual table found using fts5(title, content='articles')",
+        "insert into found (rowid, title) select id, title from articles",
+    )
+    conn = sqlite3.connect(articles_db)
+    source = query_source(conn, "select rowid, title from found")
+    ingest(conn, "found", source, model)
+    conn.close()
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    assert await status(datasette, None, "/articles/-/embeddings/found.json") == 404
+    assert await status(datasette, "root", "/articles/-/embeddings/found.json") == 200
 
 
 if is_modern():

@@ -35,7 +35,7 @@ async def test_a_search_joins_the_source_table(datasette):
     sql = """
         select title
         from json_each(embed_search('articles', 'pets', 2)) as found
-        join articles on articles.id = found.value ->> 'id'
+        join articles on articles.id = json_extract(found.value, '$.id')
         order by found.key
         limit 1
     """
