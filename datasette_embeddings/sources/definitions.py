@@ -131,16 +131,25 @@ def query_source(conn: sqlite3.Connection, sql: str) -> QuerySource:
 
 
 def _with_contents(conn: sqlite3.Connection, names: set[str]) -> tuple[str, ...]:
-    """Those of *names* that are tables here, and those that full-text tables index."""
+    """Those of *names* that are tables here, and those that full-text tables index.
+
+    A virtual table's own shadow tables are left out: it stands for them.
+    """
     created = dict(
         conn.execute("select name, sql from sqlite_master where type = 'table'")
     )
-    contents = {
-        match[1]
+    virtual = {
+        name
         for name in names
-        if (match := FTS_CONTENT.search(created.get(name) or ""))
+        if (created.get(name) or "").lower().startswith("create virtual table")
     }
-    return tuple(sorted((names | contents) & set(_table_names(conn))))
+    shadows = {
+        name for name in names for owner in virtual if name.startswith(f"{owner}_")
+    }
+    contents = {
+        match[1] for name in virtual if (match := FTS_CONTENT.search(created[name]))
+    }
+    return tuple(sorted((names - shadows | contents) & set(_table_names(conn))))
 
 
 def _real_name(conn: sqlite3.Connection, table: str) -> str:
