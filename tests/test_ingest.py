@@ -189,15 +189,17 @@ def test_a_collection_does_not_take_rows_of_another_table(conn, model):
     assert len(rows(conn)) == 6
 
 
-def test_an_unknown_source_stays_while_foreign_items_remain(conn, model):
+def test_foreign_items_of_an_unknown_source_are_remembered(conn, model):
     sync(conn, model)
     conn.execute("delete from _embedding_collections")
     conn.execute("update embeddings set id = 'foreign' where id = '1'")
     conn.commit()
     assert sync(conn, model) == Report(new=1, unchanged=5, gone=1)
-    assert store.collection(conn, "articles").source is None
+    source = store.collection(conn, "articles").source
+    assert store.source_tables(source) == ("articles", "embeddings")
     sync(conn, model, prune=True)
-    assert store.collection(conn, "articles").source.table == "articles"
+    source = store.collection(conn, "articles").source
+    assert store.source_tables(source) == ("articles",)
 
 
 def test_a_collection_whose_table_was_renamed_follows_it(conn, model):

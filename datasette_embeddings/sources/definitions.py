@@ -38,6 +38,8 @@ class TableSource:
     key_columns: tuple[str, ...]
     content_columns: tuple[str, ...]
     title_column: str | None = None
+    #: The collection also holds items that came from elsewhere
+    is_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class QuerySource:
 
     sql: str
     tables: tuple[str, ...] = ()
+    is_mixed: bool = False
 
 
 @dataclass(frozen=True)

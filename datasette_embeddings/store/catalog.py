@@ -141,10 +141,14 @@ def model_ids(conn: sqlite3.Connection) -> set[str]:
 
 
 def source_tables(source: Source | None) -> tuple[str, ...]:
-    """The tables whose rows *source* gives; none where that is not known."""
-    if isinstance(source, TableSource):
-        return (source.table,)
-    return source.tables if isinstance(source, QuerySource) else ()
+    """The tables whose rows *source* gives; none where that is not known.
+
+    ``embeddings`` is among them where other items of unknown source are there too.
+    """
+    if source is None or isinstance(source, UnreadableSource):
+        return ()
+    tables = (source.table,) if isinstance(source, TableSource) else source.tables
+    return (*tables, "embeddings") if source.is_mixed else tables
 
 
 def _read_source(text: str | None) -> Source | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from datasette_embeddings.errors import InvalidInput, ModelMismatch, UnknownCollection
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.registry import canonical_id
-from datasette_embeddings.sources import Source
+from datasette_embeddings.sources import Source, UnreadableSource
 from datasette_embeddings.store.catalog import (
     Collection,
     collection,
@@ -32,8 +32,8 @@ def create_collection(
 ) -> Collection:
     """The collection called *name*, made if need be, remembering its *source*.
 
-    One that has items keeps the source that it has until :func:`finish_sync`: whoever
-    may see it depends on the source, and its items are still of the old one.
+    Who may see a collection depends on its source.  One that has items keeps the source
+    that it has until :func:`finish_sync`, or is mixed where none was known.
 
     :raises ModelMismatch: if it is there and holds vectors of another model.
     :raises InvalidInput: if it is there and was made from other tables.
@@ -45,12 +45,12 @@ def create_collection(
     existing = find_collection(conn, name)
     if existing is not None and existing.model_id != canonical_id(model_id):
         raise ModelMismatch(name, existing.model_id, canonical_id(model_id))
-    if existing is not None:
+    noted: Source | None = source
+    if existing is not None and count_items(conn, existing):
         _check_same_tables(conn, existing, source)
+        noted = _mixed(source) if existing.source is None else None
     with transaction(conn):
         _drop_stale_facts(conn)
-        if existing is not None and existing.source is None:
-            source = None
         if existing is None:
             conn.execute(
                 "insert into collections (name, model) values (?, ?)",
@@ -63,9 +63,10 @@ def create_collection(
             select id, name, model, :source, :now
             from collections
             where name = :name
-            on conflict (collection_id) do nothing
+            on conflict (collection_id) do update
+            set source = coalesce(excluded.source, source)
             """,
-            {"name": name, "source": _write_source(source), "now": int(time.time())},
+            {"name": name, "source": _write_source(noted), "now": int(time.time())},
         )
     return collection(conn, name)
 
@@ -73,15 +74,24 @@ def create_collection(
 def _check_same_tables(
     conn: sqlite3.Connection, existing: Collection, source: Source | None
 ) -> None:
-    """Nothing, if *existing* may be brought up to date from *source*."""
+    """Nothing, if *existing*, which has items, may be brought up to date from *source*.
+
+    A table that is gone may have been renamed to the new one.
+    """
     old, new = source_tables(existing.source), source_tables(source)
     is_there = all(columns_of(conn, table) for table in old)
-    if old and is_there and set(old) != set(new) and count_items(conn, existing):
+    if old and is_there and set(old) - {"embeddings"} != set(new):
         raise InvalidInput(
             f"The collection {existing.name!r} is made from {', '.join(old)}, not from "
             f"{', '.join(new) or 'there'}; choose another collection name, "
             "or delete it first"
         )
+
+
+def _mixed(source: Source | None) -> Source | None:
+    if source is None or isinstance(source, UnreadableSource):
+        return source
+    return replace(source, is_mixed=True)
 
 
 def _drop_stale_facts(conn: sqlite3.Connection) -> None:
