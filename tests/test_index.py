@@ -17,6 +17,7 @@ from datasette_embeddings import store
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import DatabaseProblem, DimensionMismatch
 from datasette_embeddings.index import Indexes, Score, VectorIndex, indexes
+from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sql_functions import Policy, register
 from datasette_embeddings.vectors import encode, normalize
@@ -51,6 +52,36 @@ def test_the_nearest_are_those_of_a_full_sort(count, limit, seed):
     ranked = sorted(zip(scores, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
     expected = [Score(item_id, score) for score, item_id in ranked[:limit]]
     assert VectorIndex(ids, vectors).nearest(query, limit) == expected
+    coarse = VectorIndex(ids, vectors, coarse=coarse_matrix(vectors))
+    assert set(np.argsort(-np.array(scores), kind="stable")[:limit]) <= set(
+        coarse.coarse.candidates(query, min(limit, count))
+    )
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.2, 0.02], ids=["wide", "close", "closest"])
+def test_a_coarse_matrix_rules_out_no_right_row(spread):
+    random = np.random.default_rng(0)
+    centre = random.standard_normal(64)
+    vectors = normalize(centre + spread * random.standard_normal((30_000, 64)))
+    ids = [str(number) for number in range(len(vectors))]
+    plain = VectorIndex(ids, vectors)
+    coarse = VectorIndex(ids, vectors, coarse=coarse_matrix(vectors))
+    for row in (0, 17, 29_999):
+        for options in ({}, {"without": str(row)}, {"min_score": 0.5}):
+            found = coarse.nearest(vectors[row], 10, **options)
+            expected = plain.nearest(vectors[row], 10, **options)
+            assert [each.id for each in found] == [each.id for each in expected]
+            assert [each.score for each in found] == pytest.approx(
+                [each.score for each in expected], abs=1e-6
+            )
+
+
+def test_a_large_collection_has_a_coarse_matrix(tmp_path):
+    conn, made = filled(tmp_path / "x.db", np.eye(20_000, 8) + 0.1)
+    index = indexes.index(conn, made.id)
+    assert index.coarse.steps.shape == index.vectors.shape
+    assert index.size > index.vectors.nbytes + index.coarse.size
+    conn.close()
 
 
 def test_an_item_can_be_left_out_and_a_score_asked_for():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import DimensionMismatch
+from datasette_embeddings.index.coarse import CoarseMatrix
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
     FLOAT32,
@@ -15,8 +16,15 @@ from datasette_embeddings.vectors import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datasette_embeddings.vectors import Vector, Vectors
 
+# From here on a product takes longer than the cache of a processor helps
+LARGE_ROWS = 20_000
+# Gathering more than one row in so many costs more than the whole product
+FEW = 20
 # What an id costs beside its vector: the text, the object, the place in a list
 BYTES_PER_ID = 100
 
@@ -45,6 +53,8 @@ class VectorIndex:
     ids: Sequence[str]
     vectors: Vectors
     left_out: int = 0
+    #: For a large matrix: what rules out most of its rows
+    coarse: CoarseMatrix | None = None
 
     #: Whether every search reads the vectors from SQLite again
     is_scanned = False
@@ -52,7 +62,8 @@ class VectorIndex:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        return self.vectors.nbytes + len(self.ids) * BYTES_PER_ID
+        coarse = self.coarse.size if self.coarse else 0
+        return self.vectors.nbytes + coarse + len(self.ids) * BYTES_PER_ID
 
     def nearest(
         self,
@@ -77,14 +88,17 @@ class VectorIndex:
         query = normalize(vector)
         if not query.any():
             return []
-        scores = self.vectors @ query  # (n,)
         # One more, for the item that may be left out
-        wanted = min(limit + (without is not None), len(scores))
+        wanted = min(limit + (without is not None), len(self.ids))
+        rows, scores = self._scores(query, wanted)
         # partition first: sorting all n scores costs more than the product
         worst = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
+        best = scores >= worst
         candidates = (
-            Score(self.ids[row], max(-1.0, min(1.0, float(scores[row]))))
-            for row in np.flatnonzero(scores >= worst).tolist()
+            Score(self.ids[row], max(-1.0, min(1.0, score)))
+            for row, score in zip(
+                rows[best].tolist(), scores[best].tolist(), strict=True
+            )
             if self.ids[row] != without
         )
         return [
@@ -92,6 +106,16 @@ class VectorIndex:
             for found in best_first(candidates, limit)
             if min_score is None or found.score >= min_score
         ]
+
+    def _scores(self, query: Vector, wanted: int) -> tuple[NDArray[np.intp], Vector]:
+        """Rows among which are the *wanted* best, (m,), and the score of each, (m,)."""
+        import numpy as np
+
+        if self.coarse is not None:
+            rows = self.coarse.candidates(query, wanted)
+            if len(rows) < len(self.ids) // FEW:
+                return rows, self.vectors[rows] @ query
+        return np.arange(len(self.ids)), self.vectors @ query
 
 
 def matrix_of(

@@ -6,13 +6,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
+from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.index.matrix import (
     BYTES_PER_ID,
+    LARGE_ROWS,
     Score,
     VectorIndex,
     best_first,
@@ -40,15 +42,19 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
 
 
 def read_index(conn: sqlite3.Connection, collection_id: int) -> VectorIndex:
-    """The matrix of a collection as it is now."""
+    """The matrix of a collection as it is now, with a coarse one if it is large."""
     length, count = store.usual_vector_length(conn, collection_id)
-    return matrix_of(store.vector_rows(conn, collection_id), length, count)
+    index = matrix_of(store.vector_rows(conn, collection_id), length, count)
+    if len(index.ids) < LARGE_ROWS:
+        return index
+    return replace(index, coarse=coarse_matrix(index.vectors))
 
 
 def estimated_size(conn: sqlite3.Connection, collection_id: int) -> int:
     """About how many bytes :func:`read_index` would take."""
     length, count = store.usual_vector_length(conn, collection_id)
-    return count * (length + BYTES_PER_ID)
+    coarse = length // 4 if count >= LARGE_ROWS else 0
+    return count * (length + coarse + BYTES_PER_ID)
 
 
 @dataclass(frozen=True)
