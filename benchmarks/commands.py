@@ -1,0 +1,31 @@
+"""Whole processes, ours and the peers', in one environment that holds them all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def datasette_environment(folder: Path) -> dict[str, str]:
+    """Variables with which ``datasette`` starts as where datasette-llm-embed is not.
+
+    That peer of sql_cosine.py is a plugin, so every ``datasette`` would import it and,
+    with it, all of llm.  An empty module in *folder* takes its place.
+    """
+    (folder / "datasette_llm_embed.py").touch()
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def run(command: str, *arguments: str | Path, environment: Mapping[str, str]) -> str:
+    """What a console script of this environment prints; its complaint ends all."""
+    done = subprocess.run(
+        [SCRIPTS / command, *arguments], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
