@@ -21,9 +21,10 @@ from datasette_embeddings.errors import DatabaseProblem
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import (
     ScannedIndex,
-    estimated_size,
+    Shape,
     one_moment,
     read_index,
+    shape_of,
 )
 
 Index: TypeAlias = VectorIndex | ScannedIndex
@@ -54,9 +55,10 @@ class _Owner:
                 self._version = version
             if collection_id not in self._loaded:
                 with one_moment(self.conn):
-                    if estimated_size(self.conn, collection_id) > memory_limit:
+                    shape = shape_of(self.conn, collection_id)
+                    if shape.size > memory_limit:
                         return ScannedIndex(self.conn, self.lock, collection_id)
-                    self._loaded[collection_id] = self._load(collection_id)
+                    self._loaded[collection_id] = self._load(collection_id, shape)
             return self._loaded[collection_id].index
 
     def state(self) -> tuple[int, int]:
@@ -76,11 +78,11 @@ class _Owner:
     def _data_version(self) -> int:
         return int(self.conn.execute("pragma data_version").fetchone()[0])
 
-    def _load(self, collection_id: int) -> _Loaded:
+    def _load(self, collection_id: int, shape: Shape) -> _Loaded:
         state = store.snapshot(self.conn, collection_id)
         # Within the same second a row may go and come back, and leave no trace
         is_recent = (state[-1] or 0) >= time.time() - RECENT_S
-        index = read_index(self.conn, collection_id)
+        index = read_index(self.conn, collection_id, shape)
         return _Loaded(state, index, is_recent)
 
     def _forget_changed(self) -> None:
@@ -124,7 +126,7 @@ class Indexes:
         owner = self._owner_of(conn, immutable)
         if owner is None:
             # In memory: nobody else can open it, so it is read on its own connection
-            return read_index(conn, collection_id)
+            return read_index(conn, collection_id, shape_of(conn, collection_id))
         index = owner.index(collection_id, self.memory_limit_mb * BYTES_PER_MB)
         if isinstance(index, VectorIndex):
             self._make_room(owner, collection_id, index.size)

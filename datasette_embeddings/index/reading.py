@@ -41,20 +41,34 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
         conn.rollback()
 
 
-def read_index(conn: sqlite3.Connection, collection_id: int) -> VectorIndex:
+@dataclass(frozen=True)
+class Shape:
+    """What most vectors of a collection are like: *length* in bytes, and how many."""
+
+    length: int
+    count: int
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the matrix takes, a coarse one included."""
+        coarse = self.length // 4 if self.count >= LARGE_ROWS else 0
+        return self.count * (self.length + coarse + BYTES_PER_ID)
+
+
+def shape_of(conn: sqlite3.Connection, collection_id: int) -> Shape:
+    """The shape of a collection as it is now."""
+    return Shape(*store.usual_vector_length(conn, collection_id))
+
+
+def read_index(
+    conn: sqlite3.Connection, collection_id: int, shape: Shape
+) -> VectorIndex:
     """The matrix of a collection as it is now, with a coarse one if it is large."""
-    length, count = store.usual_vector_length(conn, collection_id)
-    index = matrix_of(store.vector_rows(conn, collection_id), length, count)
+    rows = store.vector_rows(conn, collection_id)
+    index = matrix_of(rows, shape.length, shape.count)
     if len(index.ids) < LARGE_ROWS:
         return index
     return replace(index, coarse=coarse_matrix(index.vectors))
-
-
-def estimated_size(conn: sqlite3.Connection, collection_id: int) -> int:
-    """About how many bytes :func:`read_index` would take."""
-    length, count = store.usual_vector_length(conn, collection_id)
-    coarse = length // 4 if count >= LARGE_ROWS else 0
-    return count * (length + coarse + BYTES_PER_ID)
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ class ScannedIndex:
         """As :meth:`VectorIndex.nearest`."""
         best: list[Score] = []
         with self.lock, one_moment(self.conn):
-            length, _count = store.usual_vector_length(self.conn, self.collection_id)
+            length = shape_of(self.conn, self.collection_id).length
             rows = iter(store.vector_rows(self.conn, self.collection_id))
             while block := list(islice(rows, BLOCK_ROWS)):
                 found = matrix_of(block, length, len(block)).nearest(
