@@ -10,10 +10,12 @@ Every message says what was expected, what was found and what to do about it::
     ├── UnknownModel           no runtime here can serve that model id
     ├── ModelProblem           a model's own files are missing or not understood
     ├── ModelMismatch          a collection holds vectors of another model
+    ├── PromptMismatch         … or of the same model with another prompt
     ├── InvalidVector          not a vector at all
     │   └── DimensionMismatch
     ├── InvalidInput           an argument that a person gave
-    ├── SourceProblem          a table, column or query that cannot be read
+    ├── SourceProblem          a table, column, file or query that cannot be read
+    ├── MissingLibrary         an optional dependency that is not installed
     └── ConfigProblem          the plugin's settings
 """
 
@@ -39,7 +41,9 @@ class SchemaMismatch(EmbeddingsError):
         super().__init__(
             f"The table {table!r} has the columns {', '.join(found)}; expected "
             f"{', '.join(expected)}, the schema that llm and datasette-embeddings "
-            "share. Rename that table, or use another database file"
+            "share. Rename that table or use another database file. Vectors in a table "
+            "of id and embedding can be had with: datasette embeddings import NEW.db "
+            f"{table} --from THIS.db"
         )
         self.table = table
         self.expected = expected
@@ -93,7 +97,20 @@ class ModelMismatch(EmbeddingsError):
         super().__init__(
             f"The collection {collection!r} holds vectors of {expected!r}, not of "
             f"{found!r}; vectors of two models cannot be compared. Leave out the "
-            "model, choose another collection name, or delete the collection first"
+            "model, choose another collection name, or make it anew with --rebuild"
+        )
+        self.expected = expected
+        self.found = found
+
+
+class PromptMismatch(EmbeddingsError):
+    """A collection was embedded with one prompt, and the model now has another."""
+
+    def __init__(self, collection: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"The texts of the collection {collection!r} were embedded behind the "
+            f"prompt {expected!r}, and the model now puts {found!r} there; such "
+            "vectors cannot be compared. Make it anew with --rebuild"
         )
         self.expected = expected
         self.found = found
@@ -118,6 +135,17 @@ class InvalidInput(EmbeddingsError):
 
 class SourceProblem(EmbeddingsError):
     """The rows to embed cannot be read as asked."""
+
+
+class MissingLibrary(EmbeddingsError):
+    """Something was asked for that an optional dependency does."""
+
+    def __init__(self, library: str, purpose: str) -> None:
+        super().__init__(
+            f"The library {library!r}, which {purpose} needs, is not installed. "
+            f"Install it with: pip install {library}"
+        )
+        self.library = library
 
 
 class ConfigProblem(EmbeddingsError):

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.errors import ModelProblem
+
 if TYPE_CHECKING:
+    from datasette_embeddings.chunks import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 
@@ -21,6 +24,8 @@ class EmbeddingModel(ABC):
     dimensions: int
     #: Longer texts are cut; the two tokens that mark the ends count
     max_tokens: int
+    #: What the model wants in front of a passage; never part of stored content
+    passage_prompt: str = ""
     supports_text: bool = True
     supports_images: bool = False
 
@@ -37,3 +42,24 @@ class EmbeddingModel(ABC):
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, uncut, its passage prompt included."""
+
+    @abstractmethod
+    def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
+        """Where each token of each text stands, in characters; prompts are left out."""
+
+    def embed_images(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        """One vector an image, (n, d), each of them given as the bytes of its file.
+
+        :raises ModelProblem: if the model takes no images.
+        """
+        raise ModelProblem(
+            f"The model {self.model_id!r} takes texts, not images; choose one that "
+            "takes images with --model"
+        )
+
+    @property
+    def passage_tokens(self) -> int:
+        """How many tokens of a text the model reads, its own and the prompt apart."""
+        return self.max_tokens - self.count_tokens([""])[0]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
+    from datasette_embeddings.chunks import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
     Mask = NDArray[np.int64]  # (b, n)
@@ -33,6 +34,7 @@ class OnnxModel(EmbeddingModel):
         self.model_id = model_id
         self._files = read_model_folder(folder)
         self.max_tokens = self._files.max_tokens
+        self.passage_prompt = self._files.passage_prompt
         self._tokenizer = _tokenizer(self._files, cut=True)
         self._counter = _tokenizer(self._files, cut=False)
         self._session = _session(self._files.onnx_path)
@@ -45,7 +47,7 @@ class OnnxModel(EmbeddingModel):
         self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
     ) -> Vectors:
         return self._embed(
-            [self._files.passage_prompt + text for text in texts], progress=progress
+            [self.passage_prompt + text for text in texts], progress=progress
         )
 
     def embed_query(self, text: str) -> Vector:
@@ -53,9 +55,14 @@ class OnnxModel(EmbeddingModel):
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        prompt = self._files.passage_prompt
-        encodings = self._encode(self._counter, [prompt + text for text in texts])
-        return [len(encoding.ids) for encoding in encodings]
+        texts = [self.passage_prompt + text for text in texts]
+        return [len(each.ids) for each in self._encode(self._counter, texts)]
+
+    def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
+        if self._files.lower_case:
+            texts = [_lower_in_place(text) for text in texts]
+        encodings = self._counter.encode_batch(list(texts), add_special_tokens=False)
+        return [encoding.offsets for encoding in encodings]
 
     def _embed(
         self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
@@ -138,6 +145,11 @@ def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
         divisors = lengths if pooling == "mean" else np.sqrt(lengths)
         pooled = (states * present).sum(axis=1) / divisors[:, None]
     return pooled
+
+
+def _lower_in_place(text: str) -> str:
+    """*text* in lower case, each character where it was."""
+    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import base64
+import random
+import re
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from datasette_embeddings.chunks import METHODS, Chunk, Chunking, boundaries, split
+from datasette_embeddings.errors import InvalidInput, MissingLibrary
+
+TEXTS = {
+    "prose": "Dr. Smith baked bread. It rose all night, e.g. in the cellar!  Did it?"
+    "\n\nA second paragraph has one sentence that is too long for a chunk of its own.\n"
+    " \n\tThe third one\nbreaks its lines.",
+    "markdown": "# Bread\n\nFlour, water and salt.\n\n```\n# no heading\n```\n\n"
+    "Yeast\n=====\n\nIt rises.\n\n- one\n- two\n",
+    "windows": "# One\r\n\r\nThe first.\r\n\r\n# Two\r\n\r\nThe second, longer.\r\n",
+    "long word": "a" * 5_000,
+    "no spaces": "日本語の文章には空白がありません。" * 40,
+    "joiners": "👩‍👩‍👧‍👦🏳️‍🌈" * 60,
+    "accents": "Smo\u0308rga\u030asbord İstanbul Straße ﬁn " * 20,
+    "scripts": "Привет, мир! สวัสดีชาวโลก שלום עולם مرحبا بالعالم. 안녕하세요 " * 8,
+}
+
+
+@pytest.fixture(params=TEXTS.values(), ids=TEXTS)
+def text(request):
+    return request.param
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return installed(request.param)
+
+
+def installed(method):
+    if method == "sentences":
+        pytest.importorskip("sentencex")
+    return method
+
+
+def chunks_of(model, text, method, size, overlap=0):
+    [tokens] = model.token_spans([text])
+    return split(text, Chunking(method, size, overlap), tokens=tokens, size=size)
+
+
+def texts_of(chunks):
+    return [chunk.text for chunk in chunks]
+
+
+def own_tokens(model, texts):
+    """How many tokens each text has besides the two that the model adds."""
+    [added] = model.count_tokens([""])
+    return [count - added for count in model.count_tokens(texts)]
+
+
+def shared_tokens(tokens, chunks):
+    """How many tokens each chunk repeats of the one before."""
+    return [
+        sum(after.start <= start < before.end for start, _end in tokens)
+        for before, after in pairwise(chunks)
+    ]
+
+
+def lost(text, chunks):
+    """What of *text* is in no chunk."""
+    kept = {place for chunk in chunks for place in range(chunk.start, chunk.end)}
+    return "".join(char for place, char in enumerate(text) if place not in kept)
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(12, 0), (12, 4), (254, 0)])
+def test_a_chunk_is_the_slice_of_the_document_that_its_offsets_name(
+    model, text, method, size, overlap
+):
+    chunks = chunks_of(model, text, method, size, overlap)
+    assert chunks == [
+        Chunk(position, each.start, each.end, text[each.start : each.end].strip())
+        for position, each in enumerate(chunks)
+    ]
+
+
+@pytest.mark.parametrize("size", [12, 254])
+def test_no_chunk_has_more_tokens_than_the_size(model, text, method, size):
+    counts = own_tokens(model, texts_of(chunks_of(model, text, method, size)))
+    assert [count for count in counts if not 0 < count <= size] == []
+
+
+def test_what_is_cut_inside_a_word_is_read_whole_too(model):
+    """A part of a word may have more tokens by itself than it had in the word."""
+    noise = base64.b64encode(random.Random(7).randbytes(60_000)).decode()
+    counts = own_tokens(model, texts_of(chunks_of(model, noise, "fixed", 254)))
+    assert len(counts) > 100
+    assert max(counts) <= 254
+
+
+@pytest.mark.parametrize("size", [1, 12, 254])
+def test_only_white_space_is_in_no_chunk(model, text, method, size):
+    chunks = chunks_of(model, text, method, size)
+    assert lost(text, chunks).strip() == ""
+    assert all(a.end <= b.start for a, b in pairwise(chunks))
+
+
+@pytest.mark.parametrize("overlap", [1, 4, 11])
+def test_neighbours_share_at_most_the_overlap(model, text, method, overlap):
+    chunks = chunks_of(model, text, method, 12, overlap)
+    [tokens] = model.token_spans([text])
+    assert max(shared_tokens(tokens, chunks), default=0) <= overlap
+    assert lost(text, chunks).strip() == ""
+    starts = [chunk.start for chunk in chunks]
+    assert starts == sorted(set(starts))
+
+
+def test_an_overlap_repeats_the_words_that_end_the_chunk_before(model):
+    text = "one two three four five six seven"
+    assert texts_of(chunks_of(model, text, "fixed", 3, 1)) == [
+        "one two three",
+        "three four five",
+        "five six seven",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "lengths"),
+    [
+        ("日" * 10, 4, [4, 4, 2]),
+        ("!" * 9, 3, [3, 3, 3]),
+        ("?" * 5 + " end", 4, [4, 5]),
+    ],
+    ids=["CJK", "marks", "joins the next word"],
+)
+def test_a_word_longer_than_the_size_is_cut_between_its_tokens(
+    model, method, text, size, lengths
+):
+    chunks = chunks_of(model, text, method, size)
+    assert [len(chunk.text) for chunk in chunks] == lengths
+
+
+def test_a_word_is_repeated_in_part_where_chunks_overlap(model):
+    chunks = chunks_of(model, "日本語文章空白", "fixed", 4, 2)
+    assert texts_of(chunks) == ["日本語文", "語文章空", "章空白"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n", "\t\r\n \u00a0\u2003\n"], ids=repr)
+def test_a_text_of_white_space_has_no_chunk(model, method, text):
+    assert chunks_of(model, text, method, 12) == []
+
+
+def test_a_text_that_fits_is_one_chunk_without_its_margins(model, method):
+    assert chunks_of(model, "\n  Two sentences. In one!\n", method, 12) == [
+        Chunk(0, 3, 25, "Two sentences. In one!")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Dr. Smith met Prof. Jones at 3 p.m. today. He paid $3.50! Why?",
+            [
+                "Dr. Smith met Prof. Jones at 3 p.m. today. ",
+                "He paid $3.50! ",
+                "Why?",
+            ],
+        ),
+        ("今日は晴れです。明日は雨です。", ["今日は晴れです。", "明日は雨です。"]),
+        ("😀 Żółć. Łódź jest tu.", ["😀 Żółć. ", "Łódź jest tu."]),
+    ],
+    ids=["abbreviations", "Japanese", "beyond ASCII"],
+)
+def test_a_sentence_ends_where_a_reader_ends_it(text, expected):
+    pytest.importorskip("sentencex")
+    assert [text[slice(*span)] for span in boundaries.sentences(text)] == expected
+
+
+def test_sentences_stay_whole_while_they_fit(model):
+    pytest.importorskip("sentencex")
+    text = "Dr. Smith baked a loaf. It rose. Mr. Jones ate all of it."
+    assert texts_of(chunks_of(model, text, "sentences", 10)) == [
+        "Dr. Smith baked a loaf. It rose.",
+        "Mr. Jones ate all of it.",
+    ]
+
+
+def test_without_sentencex_the_error_tells_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencex", None)
+    with pytest.raises(MissingLibrary, match="pip install sentencex"):
+        split("One. Two.", Chunking("sentences"), tokens=[(0, 9)], size=1)
+
+
+def test_paragraphs_end_at_blank_lines_and_stay_whole_while_they_fit(model):
+    text = "A bee.\n\nA fly.\n \t\nA long wasp\nsits on the line.\n\n\n\nAn ant."
+    assert texts_of(chunks_of(model, text, "paragraphs", 9)) == [
+        "A bee.\n\nA fly.",
+        "A long wasp\nsits on the line.",
+        "An ant.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Intro.\n\n# A\n\na\n\n## B\n\nb\n", ["Intro.", "# A\n\na", "## B\n\nb"]),
+        (
+            "# A\n\n```sh\n# no\n```\n\n# B\n\nb",
+            ["# A\n\n```sh\n# no\n```", "# B\n\nb"],
+        ),
+        ("# A\n\n    # no\n\n# B\n\nb", ["# A\n\n    # no", "# B\n\nb"]),
+        (
+            "# A\n\n## B\n\n### C\n\nc\n\n# D\nd",
+            ["# A\n\n## B\n\n### C\n\nc", "# D\nd"],
+        ),
+        ("One\n===\n\na\n\nTwo\n---\n\nb", ["One\n===\n\na", "Two\n---\n\nb"]),
+        ("# A\r\n\r\na\r\n\r\nB\r\n---\r\nb", ["# A\r\n\r\na", "B\r\n---\r\nb"]),
+        ("a\n\n- # no\n\n> # no\n\n#no", ["a\n\n- # no\n\n> # no\n\n#no"]),
+        ("a\n\n# End\n", ["a", "# End"]),
+    ],
+    ids=[
+        "headings",
+        "fence",
+        "indented code",
+        "bare headings",
+        "setext",
+        "CRLF",
+        "no headings",
+        "bare at the end",
+    ],
+)
+def test_a_markdown_chunk_begins_at_a_heading(model, text, expected):
+    assert texts_of(chunks_of(model, text, "markdown", 100)) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lines",), "one of fixed, sentences, paragraphs, markdown; found 'lines'"),
+        (("fixed", 0), "at least 1 token, found 0"),
+        (("fixed", 5, 5), "from 0 to less than the chunk size, found 5"),
+        (("fixed", None, -1), "from 0 to less than the chunk size, found -1"),
+    ],
+    ids=["method", "size", "overlap", "negative overlap"],
+)
+def test_chunking_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        Chunking(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("chunking", "message"),
+    [
+        (Chunking("fixed", 255), "at most 254 tokens.*found 255"),
+        (Chunking("fixed", None, 254), "less than the 254 tokens.*found 254"),
+    ],
+    ids=["size", "overlap"],
+)
+def test_more_than_the_model_reads_is_refused(model, chunking, message):
+    with pytest.raises(InvalidInput, match=message):
+        chunking.checked_size(model.passage_tokens)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, 254), (254, 254), (1, 1)])
+def test_the_size_is_what_the_model_reads_unless_it_is_given(model, size, expected):
+    assert Chunking("fixed", size).checked_size(model.passage_tokens) == expected
+
+
+anything = st.text() | st.text("ab \n\r\t#=-`>.!日é\u0085\u2028\x1c", max_size=80)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    text=anything,
+    size=st.integers(1, 5),
+    overlap=st.integers(0, 4),
+    token=st.sampled_from([r"\S+", r"\S"]),
+)
+def test_any_text_is_split_into_slices_that_fit_and_cover_it(
+    text, method, size, overlap, token
+):
+    assume(overlap < size)
+    installed(method)
+    tokens = [match.span() for match in re.finditer(token, text)]
+    chunks = split(text, Chunking(method, size, overlap), tokens=tokens, size=size)
+    assert chunks == [
+        Chunk(position, each.start, each.end, text[each.start : each.end].strip())
+        for position, each in enumerate(chunks)
+    ]
+    for each in chunks:
+        assert sum(each.start <= start < each.end for start, _ in tokens) <= size
+    assert max(shared_tokens(tokens, chunks), default=0) <= overlap
+    assert lost(text, chunks).strip() == ""
