@@ -5,6 +5,7 @@ One key column: its value as text, as llm stores it.  Several: Datasette's row p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from datasette_embeddings.errors import SourceProblem
@@ -18,22 +19,35 @@ TILDE_SAFE = frozenset(
 def item_id_of(key: Sequence[object]) -> str:
     """The item id of a row with that *key*: its value, or a row path for several.
 
-    :raises SourceProblem: for a NULL in the key.
+    :raises SourceProblem: for a NULL in the key, and for a list or object.
     """
     if any(value is None for value in key):
         raise SourceProblem("A row has NULL for its id; every row needs one")
-    texts = [
-        value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-        for value in key
-    ]
+    texts = [_text(value) for value in key]
     return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
 
 
-def row_path(item_id: str, key_columns: int) -> str | None:
-    """The end of the URL of *item_id*'s row in Datasette; None if it has no row."""
+def _text(value: object) -> str:
+    if isinstance(value, list | dict):
+        raise SourceProblem(
+            f"A row has {json.dumps(value)[:60]} for its id; expected a text or number"
+        )
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def row_path(item_id: str, key_columns: int, prefix: str = "") -> str | None:
+    """The end of the URL of *item_id*'s row in Datasette; None if it has no row.
+
+    *prefix* is what the collection puts in front of its ids.
+    """
+    if not item_id.startswith(prefix):
+        return None
+    key = item_id.removeprefix(prefix)
     if key_columns == 1:
-        return tilde_encode(item_id)
-    return None if key_values(item_id, key_columns) is None else item_id
+        return tilde_encode(key)
+    return None if key_values(key, key_columns) is None else key
 
 
 def key_values(item_id: str, count: int) -> list[str] | None:

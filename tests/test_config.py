@@ -34,8 +34,8 @@ def test_all_faults_are_in_one_message():
     assert raised.value.problems == [
         "max_size: expected a whole number of at least 1, found 0",
         "preload: expected true or false, found 'yes'",
-        "Unknown setting 'colour'; there are default_model, index_memory_mb, "
-        "max_query_length, max_size, max_text_length, models, preload",
+        "Unknown setting 'colour'; there are collections, default_model, "
+        "index_memory_mb, max_query_length, max_size, max_text_length, models, preload",
         "models: expected 'path: FOLDER' under 'x', found {'x': 'y'}",
     ]
 

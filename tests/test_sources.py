@@ -4,6 +4,8 @@ import sqlite3
 
 import pytest
 
+from datasette_embeddings import sources
+from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import (
@@ -11,17 +13,18 @@ from datasette_embeddings.sources import (
     SourceRow,
     TableSource,
     query_source,
-    snapshot,
     source_rows,
     table_source,
 )
 
 
 def documents(conn, source):
-    with snapshot(conn, source) as rows:
-        found = [(each.id, each.content) for each in rows.documents]
-    assert rows.count == len(found)
-    return found
+    return [(each.id, each.content) for each in read(conn, source)]
+
+
+def read(conn, source):
+    with sources.documents(conn, source) as found:
+        return list(found)
 
 
 def test_a_table_offers_its_text_columns_its_key_and_its_title(conn):
@@ -129,16 +132,42 @@ def test_anything_but_one_reading_query_is_refused_and_changes_nothing(conn, sql
     ("sql", "message"),
     [
         ("select id from articles", "at least two columns.*found 1"),
-        ("select null, 'x'", "NULL"),
-        ("select 1, 'x' union all select 1, 'y'", "'1' comes twice"),
-        ("select 1, x'00ff'", "'1' has a BLOB"),
         ("select 1, abs(-9223372036854775808)", "integer overflow"),
     ],
-    ids=["one column", "null id", "same id", "blob", "fails while it runs"],
+    ids=["one column", "fails while it runs"],
 )
-def test_rows_that_cannot_be_embedded_are_refused_with_the_reason(conn, sql, message):
+def test_rows_that_cannot_be_read_are_refused_with_the_reason(conn, sql, message):
     with pytest.raises(SourceProblem, match=message):
         documents(conn, QuerySource(sql))
+
+
+@pytest.mark.parametrize(
+    ("row", "failure"),
+    [
+        (
+            "null, 'x'",
+            Failure("row 2", "A row has NULL for its id; every row needs one"),
+        ),
+        (
+            "7, x'00ff'",
+            Failure(
+                "7",
+                "The row '7' has a BLOB among its content; expected text. "
+                "Name the columns to embed with --column",
+            ),
+        ),
+    ],
+    ids=["null id", "blob"],
+)
+def test_a_row_that_cannot_be_embedded_is_a_failure_beside_the_others(
+    conn, row, failure
+):
+    sql = f"select 1, 'one' union all select {row} union all select 3, 'three'"
+    assert read(conn, QuerySource(sql)) == [
+        Document("1", "one"),
+        failure,
+        Document("3", "three"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,20 +189,6 @@ def test_a_source_that_cannot_be_is_refused_with_what_there_is(
     conn.execute("create view v as select title from articles")
     with pytest.raises(SourceProblem, match=message):
         table_source(conn, **arguments)
-
-
-def test_a_snapshot_shows_the_rows_of_one_moment(conn):
-    source = table_source(conn, "articles")
-    with snapshot(conn, source) as rows:
-        conn.execute("delete from articles")
-        conn.commit()
-        assert len(list(rows.documents)) == 6
-
-
-def test_a_snapshot_leaves_nothing_behind(conn):
-    with snapshot(conn, table_source(conn, "articles")):
-        pass
-    assert conn.execute("select * from sqlite_temp_master").fetchall() == []
 
 
 @pytest.mark.parametrize(
@@ -228,4 +243,4 @@ def test_a_row_is_found_by_its_index_whatever_its_key(conn, key):
     assert source_rows(conn, source, [item_id])[item_id].content == "found"
     conn.set_trace_callback(None)
     plan = conn.execute(f"explain query plan {plans[-1]}").fetchall()
-    assert "SEARCH t USING" in plan[0][3]
+    assert "SEARCH main.t USING" in plan[0][3]

@@ -2,39 +2,58 @@
 
 from __future__ import annotations
 
+from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.definitions import (
     ROWID,
+    STDIN,
+    FileSource,
+    FolderSource,
     QuerySource,
+    ReadableSource,
     Source,
+    SourceRules,
     TableSource,
     UnreadableSource,
-    query_source,
+    from_note,
+    noted,
     quote,
-    table_source,
 )
-from datasette_embeddings.sources.reading import (
-    ReadableSource,
-    Snapshot,
-    SourceRow,
-    snapshot,
-    source_rows,
+from datasette_embeddings.sources.queries import query_source, refreshed
+from datasette_embeddings.sources.reading import SourceRow, documents, source_rows
+from datasette_embeddings.sources.rows import FORMATS
+from datasette_embeddings.sources.shadow import (
+    has_shadow,
+    shadow_models,
+    shadow_vectors,
+    vector_rows_of_table,
 )
-from datasette_embeddings.sources.shadow import shadow_models, shadow_vectors
+from datasette_embeddings.sources.tables import columns_of, table_source
 
 __all__ = [
+    "FORMATS",
     "ROWID",
+    "STDIN",
+    "FileSource",
+    "FolderSource",
     "QuerySource",
     "ReadableSource",
-    "Snapshot",
     "Source",
     "SourceRow",
+    "SourceRules",
     "TableSource",
     "UnreadableSource",
+    "chosen_source",
+    "columns_of",
+    "documents",
+    "from_note",
+    "has_shadow",
+    "noted",
     "query_source",
     "quote",
+    "refreshed",
     "shadow_models",
     "shadow_vectors",
-    "snapshot",
     "source_rows",
     "table_source",
+    "vector_rows_of_table",
 ]

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from itertools import islice
 
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.errors import SourceProblem
-from datasette_embeddings.item_ids import item_id_of, key_values
-from datasette_embeddings.sources.definitions import QuerySource, TableSource, quote
+from datasette_embeddings.item_ids import key_values
+from datasette_embeddings.sources.content import RowProblem, RowReader, content_of_row
+from datasette_embeddings.sources.definitions import (
+    FileSource,
+    FolderSource,
+    QuerySource,
+    ReadableSource,
+    TableSource,
+    quote,
+)
+from datasette_embeddings.sources.folders import files_of_folders
+from datasette_embeddings.sources.paths import located
+from datasette_embeddings.sources.queries import attached_databases
+from datasette_embeddings.sources.rows import BadRow, NumberedRow, rows_of_file
 
-SNAPSHOT_TABLE = "temp._embedding_source"
-PAGE_ROWS = 500
 MAX_INTEGER = 2**63
+RAW = "temp._embedding_raw"
+PAGE = 500
 # What SQLite says of the database and not of the query
 FAULTS_OF_THE_FILE = ("database", "disk", "unable to open", "attempt to write")
-
-ReadableSource: TypeAlias = TableSource | QuerySource
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The rows of a source at one moment: how many, and each as a document."""
-
-    count: int
-    documents: Iterator[Document]
 
 
 @dataclass(frozen=True)
@@ -35,87 +37,116 @@ class SourceRow:
     """What a source row shows of itself in a result."""
 
     title: str | None
-    content: str
+    #: None where it holds no text
+    content: str | None
 
 
 @contextmanager
-def snapshot(conn: sqlite3.Connection, source: ReadableSource) -> Iterator[Snapshot]:
-    """The rows of *source*, their content joined with spaces as llm does.
+def documents(
+    conn: sqlite3.Connection, source: ReadableSource, *, limit: int | None = None
+) -> Iterator[Iterator[Document | Failure]]:
+    """Each row of *source* as a document, or why it cannot be one; the first *limit*.
 
-    They are copied to a temporary table first.  Reading the source itself between our
-    own commits would keep its lock for the whole run, and in WAL mode the first commit
-    of somebody else would fail all later ones of ours.
+    Rows of the database are copied first, so that nobody has to wait for us.
 
-    :raises SourceProblem: for a query that fails or has fewer than two columns; while
-        reading, for a row without an id, an id that comes twice, or a BLOB.
+    :raises SourceProblem: for a source that cannot be read at all.
     """
-    keys = len(source.key_columns) if isinstance(source, TableSource) else 1
-    count = _copy_rows(conn, source, keys)
-    try:
-        yield Snapshot(count, _documents(conn, keys))
-    finally:
-        conn.execute(f"drop table {SNAPSHOT_TABLE}")
+    found = located(conn, source)
+    attached = found.attached if isinstance(found, QuerySource) else ()
+    with attached_databases(conn, attached):
+        try:
+            yield _first(_documents_of(conn, found, limit), limit)
+        finally:
+            conn.rollback()
+            conn.execute(f"drop table if exists {RAW}")
 
 
-def _copy_rows(conn: sqlite3.Connection, source: ReadableSource, keys: int) -> int:
-    """How many rows of *source* were copied to the snapshot table."""
+def _first(
+    found: Generator[Document | Failure, None, None], limit: int | None
+) -> Iterator[Document | Failure]:
+    with closing(found):
+        yield from islice(found, limit)
+
+
+def _documents_of(
+    conn: sqlite3.Connection, source: ReadableSource, limit: int | None
+) -> Generator[Document | Failure, None, None]:
+    if isinstance(source, FolderSource):
+        yield from files_of_folders(source)
+    elif isinstance(source, FileSource):
+        with rows_of_file(source) as (names, rows):
+            yield from _documents(source, names, rows)
+    else:
+        sql = source.sql if isinstance(source, QuerySource) else _table_sql(source)
+        names = _copy(conn, sql, limit)
+        yield from _documents(source, names, enumerate(_copied(conn), 1))
+
+
+def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str]:
+    """The names of the columns of *sql*, whose rows are now in a temporary table.
+
+    What is made of a row may take long, and while rows are read, nobody can commit.
+    """
     try:
-        rows = conn.execute(_rows_sql(source))
-        found = len(rows.description)
-        if found <= keys:
-            raise SourceProblem(
-                f"Expected at least two columns, the id and the content; found {found}"
-            )
+        rows = conn.execute(sql)
+        names = [column[0] for column in rows.description]
+        # SQLite ends a running query of two databases when a table is created
+        rows.close()
         # Names of our own: the query's may come twice
-        columns = [f"column_{place}" for place in range(found)]
-        conn.execute(
-            f"create table {SNAPSHOT_TABLE} "
-            f"(number integer primary key, {', '.join(columns)})"
+        columns = [f"column_{place}" for place in range(len(names))]
+        conn.execute(f"create table {RAW} ({', '.join(columns)})")
+        rows = conn.execute(sql)
+        conn.executemany(
+            f"insert into {RAW} values ({', '.join('?' * len(names))})",
+            islice(rows, limit),
         )
-        cursor = conn.executemany(
-            f"insert into {SNAPSHOT_TABLE} ({', '.join(columns)}) "
-            f"values ({', '.join('?' * found)})",
-            rows,
-        )
+        rows.close()
         conn.commit()
     except sqlite3.OperationalError as error:
         conn.rollback()
-        conn.execute(f"drop table if exists {SNAPSHOT_TABLE}")
         if str(error).startswith(FAULTS_OF_THE_FILE):
             raise
         raise SourceProblem(f"The rows cannot be read: {error}") from error
-    return max(cursor.rowcount, 0)
+    return names
 
 
-def _documents(conn: sqlite3.Connection, keys: int) -> Iterator[Document]:
-    seen: set[str] = set()
-    for row in _snapshot_rows(conn):
-        item_id = item_id_of(row[:keys])
-        if item_id in seen:
-            raise SourceProblem(
-                f"The id {item_id!r} comes twice; ids must be unique. "
-                "Choose another key with --id"
-            )
-        seen.add(item_id)
-        yield Document(item_id, joined(item_id, row[keys:]))
-
-
-def _snapshot_rows(conn: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    """The copied rows, a page at a time: an open cursor would hinder our commits."""
+def _copied(conn: sqlite3.Connection) -> Iterator[Sequence[object]]:
+    """The copied rows, some at a time: no statement stays open between them."""
     last = 0
     while page := conn.execute(
-        f"""
-        select *
-        from {SNAPSHOT_TABLE}
-        where number > ?
-        order by number
-        limit {PAGE_ROWS}
-        """,
+        f"select rowid, * from {RAW} where rowid > ? order by rowid limit {PAGE}",
         [last],
     ).fetchall():
         for row in page:
             yield row[1:]
         last = page[-1][0]
+
+
+def _documents(
+    source: ReadableSource, names: Sequence[str], rows: Iterable[NumberedRow]
+) -> Iterator[Document | Failure]:
+    reader = RowReader(source, names) if names else None
+    for number, values in rows:
+        if reader is None or isinstance(values, BadRow):
+            error = getattr(values, "error", "The object is empty")
+            yield Failure(f"row {number}", error, is_item=False)
+            continue
+        try:
+            yield reader.document(values)
+        except RowProblem as problem:
+            item_id = problem.item_id
+            is_item = item_id is not None
+            yield Failure(item_id or f"row {number}", str(problem), is_item=is_item)
+
+
+def _table_sql(source: TableSource) -> str:
+    columns = dict.fromkeys(
+        (*source.key_columns, *source.content_columns, *source.metadata_columns)
+    )
+    selected = ", ".join(
+        f"{_qualified(source, column)} as {quote(column)}" for column in columns
+    )
+    return f"select {selected} from main.{quote(source.table)}"
 
 
 def source_rows(
@@ -134,9 +165,21 @@ def source_rows(
             title = row[-1] if source.title_column else None
             found[item_id] = SourceRow(
                 title=None if title is None else str(title),
-                content=joined(item_id, row[contents]),
+                content=_shown_content(source, item_id, row[contents]),
             )
     return found
+
+
+def _shown_content(
+    source: TableSource, item_id: str, values: Sequence[object]
+) -> str | None:
+    if not source.content_columns:
+        return None
+    try:
+        return content_of_row(source, item_id, values)
+    except SourceProblem:
+        # It may have become a BLOB since it was embedded
+        return None
 
 
 def _row_of(
@@ -145,7 +188,10 @@ def _row_of(
     columns: Sequence[str],
     item_id: str,
 ) -> tuple[object, ...] | None:
-    keys = key_values(item_id, len(source.key_columns))
+    if not item_id.startswith(source.id_prefix):
+        return None
+    key = item_id.removeprefix(source.id_prefix)
+    keys = key_values(key, len(source.key_columns))
     if keys is None:
         return None
     # A column without a type keeps 7, '7' and x'37' apart, and the id is text
@@ -155,7 +201,7 @@ def _row_of(
     row = conn.execute(
         f"""
         select {", ".join(_qualified(source, column) for column in columns)}
-        from {quote(source.table)}
+        from main.{quote(source.table)}
         where {conditions}
         """,
         [value for key in keys for value in (key, number_or(key), key.encode())],
@@ -178,24 +224,3 @@ def number_or(text: str) -> int | float | str:
 def _qualified(source: TableSource, column: str) -> str:
     # SQLite takes a quoted name that is no column for a text, but not a qualified one
     return f"{quote(source.table)}.{quote(column)}"
-
-
-def joined(item_id: str, values: Sequence[object]) -> str:
-    """*values* as one text; NULL is nothing, a number its digits.
-
-    :raises SourceProblem: for a BLOB, which is no text.
-    """
-    if any(isinstance(value, bytes) for value in values):
-        raise SourceProblem(
-            f"The row {item_id!r} has a BLOB among its content; expected text. "
-            "Name the columns to embed with --column"
-        )
-    return " ".join("" if value is None else str(value) for value in values)
-
-
-def _rows_sql(source: ReadableSource) -> str:
-    if isinstance(source, QuerySource):
-        return source.sql
-    columns = (*source.key_columns, *source.content_columns)
-    selected = ", ".join(_qualified(source, column) for column in columns)
-    return f"select {selected} from {quote(source.table)}"

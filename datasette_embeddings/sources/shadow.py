@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.item_ids import item_id_of
-from datasette_embeddings.sources.definitions import TableSource, columns_of, quote
+from datasette_embeddings.sources.definitions import TableSource, quote
+from datasette_embeddings.sources.tables import columns_of
 
 PREFIX = "_embeddings_"
 COLUMN_PREFIX = "emb_"
@@ -48,3 +49,33 @@ def shadow_vectors(
         """
     )
     return ((item_id_of(row[1:]), row[0]) for row in rows)
+
+
+def vector_rows_of_table(
+    conn: sqlite3.Connection, table: str
+) -> Iterator[tuple[str, bytes]]:
+    """Id and vector of each row in a table that has the columns id and embedding.
+
+    openai-to-sqlite and what datasette-faiss serves are of this shape.
+
+    :raises SourceProblem: if there is no such table.
+    """
+    names = [column.name for column in columns_of(conn, table)]
+    if not {"id", "embedding"} <= set(names):
+        raise SourceProblem(
+            f"Expected a table {table!r} with the columns id and embedding, or a table "
+            f"{PREFIX + table!r} beside it; found {', '.join(names) or 'neither'}"
+        )
+    rows = conn.execute(
+        f"""
+        select id, embedding
+        from {quote(table)}
+        where embedding is not null
+        """
+    )
+    return ((item_id_of([item_id]), vector) for item_id, vector in rows)
+
+
+def has_shadow(conn: sqlite3.Connection, table: str) -> bool:
+    """Whether the older datasette-embeddings wrote vectors beside *table*."""
+    return bool(columns_of(conn, PREFIX + table))

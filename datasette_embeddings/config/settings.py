@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from datasette_embeddings.config.collections import CollectionConfig, collections
 from datasette_embeddings.errors import ConfigProblem
 
 PLUGIN_NAME = "datasette-embeddings"
@@ -30,6 +31,9 @@ class Config:
 
     default_model: str = DEFAULT_MODEL
     models: Mapping[str, ModelConfig] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    collections: Mapping[str, CollectionConfig] = field(
         default_factory=lambda: MappingProxyType({})
     )
     preload: bool = True
@@ -103,6 +107,7 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
     {
         "default_model": _text,
         "models": _models,
+        "collections": collections,
         "preload": _flag,
         "max_query_length": _count,
         "max_size": _count,

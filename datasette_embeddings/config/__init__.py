@@ -1,0 +1,25 @@
+"""The settings, checked once and frozen."""
+
+from __future__ import annotations
+
+from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config.settings import (
+    DEFAULT_INDEX_MEMORY_MB,
+    DEFAULT_LIMIT,
+    DEFAULT_MODEL,
+    PLUGIN_NAME,
+    READERS,
+    Config,
+    ModelConfig,
+)
+
+__all__ = [
+    "DEFAULT_INDEX_MEMORY_MB",
+    "DEFAULT_LIMIT",
+    "DEFAULT_MODEL",
+    "PLUGIN_NAME",
+    "READERS",
+    "CollectionConfig",
+    "Config",
+    "ModelConfig",
+]

@@ -1,0 +1,129 @@
+"""A collection as it is declared: in the configuration, or by a command's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionConfig:
+    """What goes into a collection; each field is named as its setting.
+
+    One of *table*, *sql*, *input* and *files* says where rows come from.
+    """
+
+    table: str | None = None
+    sql: str | None = None
+    #: Other databases that *sql* reads: alias and path
+    attach: Pairs = ()
+    #: Path of a CSV, TSV, JSON or NDJSON file; "-" is the standard input
+    input: str | None = None
+    input_format: str | None = None
+    #: Folder and glob
+    files: Pairs = ()
+    images: bool = False
+    encodings: tuple[str, ...] = ()
+    id: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    template: str | None = None
+    strip_html: bool = False
+    metadata: tuple[str, ...] = ()
+    title: str | None = None
+    prefix: str = ""
+    chunk: str | None = None
+    chunk_size: int | None = None
+    chunk_overlap: int = 0
+    model: str | None = None
+    store: bool = False
+
+
+def collections(value: object) -> Mapping[str, CollectionConfig]:
+    """The collections that *value* declares, by name.
+
+    :raises ValueError: saying what is wrong with the first that cannot be read.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("expected collection names, each with its settings")
+    declared = {str(name): _collection(str(name), each) for name, each in value.items()}
+    return MappingProxyType(declared)
+
+
+def _collection(name: str, value: object) -> CollectionConfig:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected settings such as 'table: docs' under {name!r}")
+    given = {}
+    for setting, content in value.items():
+        reader = READERS.get(setting)
+        if reader is None:
+            raise ValueError(
+                f"unknown setting {setting!r} under {name!r}; there are "
+                f"{', '.join(sorted(READERS))}"
+            )
+        try:
+            given[setting] = reader(content)
+        except ValueError as error:
+            raise ValueError(f"{error} for {setting!r} under {name!r}") from error
+    return CollectionConfig(**given)  # type: ignore[arg-type]  # a reader a field
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a text")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("expected a whole number")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(
+        isinstance(each, str) for each in values
+    ):
+        raise ValueError("expected a name or a list of names")
+    return tuple(values)
+
+
+def _pairs(value: object) -> Pairs:
+    if not isinstance(value, Mapping):
+        raise ValueError("expected 'name: value' lines")
+    return tuple((str(key), _text(each)) for key, each in value.items())
+
+
+READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
+    {
+        "table": _text,
+        "sql": _text,
+        "attach": _pairs,
+        "input": _text,
+        "input_format": _text,
+        "files": _pairs,
+        "images": _flag,
+        "encodings": _texts,
+        "id": _texts,
+        "columns": _texts,
+        "template": _text,
+        "strip_html": _flag,
+        "metadata": _texts,
+        "title": _text,
+        "prefix": _text,
+        "chunk": _text,
+        "chunk_size": _number,
+        "chunk_overlap": _number,
+        "model": _text,
+        "store": _flag,
+    }
+)

@@ -1,0 +1,494 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from datasette_embeddings import sources
+from datasette_embeddings.chunks import Document, Failure
+from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.errors import SourceProblem
+
+CSV = "id,title,body\n1,Bread,Flour\n2,Bees,\n"
+OBJECTS = [{"id": 1, "title": "Bread"}, {"id": 2, "title": "Bees"}]
+LINES = "".join(f"{json.dumps(each)}\n" for each in OBJECTS)
+NO_TEXT = (
+    "Expected text; it is not in UTF-8, and no encoding could be told from it. "
+    "Name one with --encoding, for example cp1252"
+)
+GERMAN = (
+    "Die Bäckerei öffnet früh: Für süße Brötchen müssen die Gäste über die Straße "
+    "gehen, und wer zu spät kommt, hört schon von weitem, dass die schönsten Stücke "
+    "längst verkauft sind. Außerdem gibt es Käse, Gemüse und Öl aus der Mühle."
+)
+FRENCH = (
+    "Le pain lève pendant la nuit. Après le pétrissage, la pâte est façonnée et "
+    "laissée à reposer près du four ; à l'aube, le boulanger l'enfourne, et déjà les "
+    "élèves du collège s'arrêtent devant la fenêtre, où l'odeur les a menés."
+)
+SPANISH = (
+    "El niño comió una manzana por la mañana, según la señora; después se fue a "
+    "España con su compañera, y allí vivió muchos años en una casa pequeña."
+)
+
+
+def read(**config):
+    """What a source without a database yields, and ids and contents of that."""
+    conn = sqlite3.connect(":memory:")
+    source = sources.chosen_source(conn, CollectionConfig(**config))
+    with sources.documents(conn, source) as found:
+        documents = list(found)
+    conn.close()
+    return [
+        (each.id, each.content) if isinstance(each, Document) else each
+        for each in documents
+    ]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Reads a file of some content, which is called *name*."""
+
+    def rows_of(content, name="rows.csv", **config):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read(input=str(path), **config)
+
+    return rows_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of notes; in it are a text, a page and two folders of more."""
+    root = tmp_path / "notes"
+    (root / "b" / "c").mkdir(parents=True)
+    (root / "z.md").write_text("zebra")
+    (root / "a.md").write_text("# Äpfel", encoding="utf-8")
+    (root / "b" / "page.md").write_text("<p>One</p><p>Two &amp; three</p>")
+    (root / "b" / "c" / "deep.md").write_text("deep")
+    (root / "list.txt").write_text("no note")
+    return root
+
+
+def files(*folders, pattern="**/*.md", **config):
+    return read(files=tuple((str(each), pattern) for each in folders), **config)
+
+
+ROWS = [("1", "Bread"), ("2", "Bees")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", "id,title\n1,Bread\n2,Bees\n"),
+        ("ROWS.CSV", "id,title\r\n1,Bread\r\n\r\n2,Bees"),
+        ("rows.tsv", "id\ttitle\n1\tBread\n2\tBees\n"),
+        ("rows.tab", "id\ttitle\n1\tBread\n2\tBees\n"),
+        ("rows.json", json.dumps(OBJECTS, indent=2)),
+        ("rows.nl", LINES),
+        ("rows.ndjson", LINES.replace("\n", "\r\n")),
+        ("rows.jsonl", LINES.replace("\n", "\n\n")),
+        ("csv", "id,title\n1,Bread\n2,Bees\n"),
+        ("tsv", "id\ttitle\n1\tBread\n2\tBees\n"),
+        ("json", f"\n {json.dumps(OBJECTS, indent=2)}"),
+        ("nl", LINES),
+    ],
+    ids=lambda value: value if len(value) < 12 else "",
+)
+def test_the_format_is_told_by_the_suffix_else_by_the_beginning(rows, name, content):
+    assert rows(content, name) == ROWS
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"id": 1, "a": "x"}', '{\n"id": 1,\n"a": "x"\n}\n', '{"id": 1, "a": "x"}\n'],
+    ids=["one line", "several lines", "newline"],
+)
+@pytest.mark.parametrize("name", ["one.json", "one"])
+def test_one_json_object_is_one_row(rows, name, content):
+    assert rows(content, name) == [("1", "x")]
+
+
+def test_a_long_first_line_is_newline_delimited_json(rows):
+    long = "x" * 10_000
+    content = f'{{"id": 1, "a": "{long}"}}\n{{"id": 2, "a": "y"}}\n'
+    assert rows(content, "rows") == [("1", long), ("2", "y")]
+
+
+def test_a_format_that_is_named_wins(rows):
+    assert rows(LINES, "rows.csv", input_format="nl") == ROWS
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, [("1", "Bread Flour"), ("2", "Bees ")]),
+        ({"id": ("title",)}, [("Bread", "1 Flour"), ("Bees", "2 ")]),
+        ({"columns": ("title",)}, [("1", "Bread"), ("2", "Bees")]),
+        ({"id": ("title", "id")}, [("Bread,1", "Flour"), ("Bees,2", "")]),
+        ({"prefix": "food/"}, [("food/1", "Bread Flour"), ("food/2", "Bees ")]),
+        ({"template": "{{ title }}!"}, [("1", "Bread!"), ("2", "Bees!")]),
+    ],
+    ids=["first column", "id", "columns", "compound", "prefix", "template"],
+)
+def test_the_first_column_is_the_id_unless_another_is_named(rows, config, expected):
+    assert rows(CSV, **config) == expected
+
+
+def test_json_values_that_are_no_text_are_content_as_json_writes_them(rows):
+    row = {"id": 7, "a": 1.5, "b": True, "c": None, "d": [1, "ü"], "e": {"f": None}}
+    assert rows(json.dumps([row]), "rows.json") == [
+        ("7", '1.5 true  [1, "ü"] {"f": null}')
+    ]
+
+
+def test_a_key_that_only_later_objects_have_is_content_of_those(rows):
+    objects = [{"id": 1, "a": "x"}, {"b": "y", "id": 2}, {"a": "z", "id": 3}]
+    expected = [("1", "x"), ("2", "y"), ("3", "z")]
+    assert rows(json.dumps(objects), "rows.json") == expected
+
+
+def test_an_object_without_keys_is_no_reason_to_lose_the_others(rows):
+    content = '{}\n{"id": 1, "a": "x"}\n'
+    assert rows(content, "rows.nl")[1:] == [("1", "x")]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"columns": ("b",)}, {"template": "{{ b }}"}], ids=str
+)
+def test_a_key_that_the_first_object_lacks_may_be_content(rows, config):
+    content = '{"id": 1}\n{"id": 2, "b": "y"}\n'
+    assert rows(content, "rows.nl", **config) == [("1", ""), ("2", "y")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["rows.json", "rows.csv", "rows"])
+def test_a_byte_order_mark_tells_the_encoding_and_is_no_text(rows, name, encoding):
+    text = '[{"id": 1, "a": "é日"}]' if name == "rows.json" else "id,a\n1,é日\n"
+    assert rows(text.encode(encoding), name) == [("1", "é日")]
+
+
+def test_the_encodings_are_tried_in_order_after_utf_8(rows):
+    content = "id,a\n1,Gänge\n".encode("latin-1")
+    assert rows(content, encodings=("ascii", "latin-1")) == [("1", "Gänge")]
+    assert rows("id,a\n1,Gänge\n", encodings=("latin-1",)) == [("1", "Gänge")]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(GERMAN, id="German"),
+        pytest.param(FRENCH, id="French"),
+        pytest.param(SPANISH, id="Spanish"),
+    ],
+)
+def test_an_encoding_that_nobody_named_is_told_from_the_text(rows, text, encoding):
+    content = f'id,a\n1,"{text}"\n'.encode(encoding)
+    assert rows(content) == [("1", text)]
+
+
+@pytest.mark.parametrize(
+    ("encodings", "message"),
+    [
+        (("latin-99",), "such as latin-1; found 'latin-99'"),
+        (("ascii", "utf-32"), "UTF-8 or ascii, utf-32; it is in none of them"),
+        (("base64",), "such as latin-1; found 'base64'"),
+        (("rot13",), "such as latin-1; found 'rot13'"),
+    ],
+    ids=["no encoding", "none fits", "bytes", "texts"],
+)
+def test_text_in_none_of_the_named_encodings_is_refused(rows, encodings, message):
+    with pytest.raises(SourceProblem, match=message):
+        rows("id,a\n1,Gänge".encode("latin-1"), encodings=encodings)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "id,a,b\n1,x\n2,x,y\n3,x,y,z\n",
+            [
+                Failure(
+                    "row 1", "Expected 3 fields as in the first line, found 2 in line 2"
+                ),
+                ("2", "x y"),
+                Failure(
+                    "row 3", "Expected 3 fields as in the first line, found 4 in line 4"
+                ),
+            ],
+        ),
+        (
+            'id,a\n1,x\n2,"y\n3,z\n',
+            [
+                ("1", "x"),
+                Failure("row 2", "Line 4 cannot be read: unexpected end of data"),
+            ],
+        ),
+        (
+            'id,a\n1,"x"y\n2,"z,\nz"\n',
+            [
+                Failure("row 1", "Line 2 cannot be read: ',' expected after '\"'"),
+                ("2", "z,\nz"),
+            ],
+        ),
+        ("id,a\n,x\n", [("", "x")]),
+        ("id,a\n", []),
+    ],
+    ids=["fields", "open quote", "text behind a quote", "empty id", "no rows"],
+)
+def test_a_bad_row_of_a_csv_file_is_a_failure_beside_the_others(
+    rows, content, expected
+):
+    assert rows(content) == expected
+
+
+@pytest.mark.parametrize("row", ["5", "null", '"text"', "[1]"])
+@pytest.mark.parametrize("kind", ["json", "nl"])
+def test_what_is_no_object_is_a_failure_beside_the_others(rows, kind, row):
+    lines = ['{"id": 1, "a": "x"}', row, '{"id": 3, "a": "z"}']
+    content = "\n".join(lines) if kind == "nl" else f"[{','.join(lines)}]"
+    assert rows(content, f"rows.{kind}") == [
+        ("1", "x"),
+        Failure("row 2", f"Expected a JSON object, found {row}"),
+        ("3", "z"),
+    ]
+
+
+def test_a_line_that_is_no_json_is_a_failure_beside_the_others(rows):
+    content = 'oops\n{"id": 2, "a": "y"}\nnull and void\n{"id": 4, "a": "z"}'
+    assert rows(content, "rows.nl") == [
+        Failure("row 1", "Line 1 is no JSON: Expecting value"),
+        ("2", "y"),
+        Failure("row 3", "Line 3 is no JSON: Extra data"),
+        ("4", "z"),
+    ]
+
+
+def test_a_row_without_an_id_is_a_failure(rows):
+    content = '{"id": null, "a": "x"}\n{"a": "y"}\n{"id": 0, "a": "z"}'
+    reason = "A row has NULL for its id; every row needs one"
+    assert rows(content, "rows.nl") == [
+        Failure("row 1", reason),
+        Failure("row 2", reason),
+        ("0", "z"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", "", "names of the columns in the first line; it is empty"),
+        ("rows", "", "names of the columns in the first line; it is empty"),
+        ("rows.csv", '"id,a\n1,x\n', "The first line cannot be read"),
+        ("rows.csv", "id\n1\n", "id and the content; found 1"),
+        ("rows.csv", bytes(range(256)), "no encoding could be told from it"),
+        ("rows.json", "", "The JSON cannot be read"),
+        ("rows.json", '[{"id": 1, "a": "x"}, {"id"', "The JSON cannot be read"),
+        ("rows.json", "[" * 100_000, "The JSON cannot be read: maximum recursion"),
+        ("rows.json", "5", "Expected a JSON list of objects, found 5"),
+    ],
+    ids=[
+        *("empty CSV", "empty", "first line", "one column", "binary", "empty JSON"),
+        *("truncated", "deep", "number"),
+    ],
+)
+def test_a_file_of_no_rows_is_refused_with_the_reason(rows, name, content, message):
+    with pytest.raises(SourceProblem, match=message):
+        rows(content, name)
+
+
+@pytest.mark.parametrize(("name", "content"), [("rows.json", "[]"), ("rows.nl", "")])
+def test_an_empty_list_has_no_rows(rows, name, content):
+    assert rows(content, name) == []
+
+
+def test_a_field_may_be_longer_than_csv_allows_by_itself(rows):
+    assert rows(f"id,a\n1,{'x' * 200_000}\n") == [("1", "x" * 200_000)]
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
+    with pytest.raises(SourceProblem, match="cannot be read: No such file or dir"):
+        read(input=str(tmp_path / "none.csv"))
+    with pytest.raises(SourceProblem, match="cannot be read: Is a directory"):
+        read(input=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [CSV, CSV.encode("utf-16")], ids=["text", "utf-16"])
+def test_the_standard_input_is_read_as_a_file(monkeypatch, content):
+    buffer = io.BytesIO(content.encode() if isinstance(content, str) else content)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=buffer))
+    assert read(input="-") == [("1", "Bread Flour"), ("2", "Bees ")]
+
+
+def test_a_pipe_is_embedded(articles_db, articles):
+    command = [sys.executable, "-m", "datasette", "embeddings", "embed"]
+    subprocess.run(
+        [*command, str(articles_db), "piped", "-"],
+        input=LINES.encode(),
+        capture_output=True,
+        check=True,
+    )
+    ids = articles.execute(
+        """
+        select embeddings.id, content
+        from embeddings join collections on collections.id = collection_id
+        where name = 'piped'
+        order by 1
+        """
+    )
+    assert ids.fetchall() == ROWS
+
+
+def test_what_nobody_may_read_is_named(folder):
+    # As another user, for root may read everything: hence a folder outside tmp_path
+    script = (
+        "import os, sys\n"
+        "from tests.test_files import SourceProblem, files, read\n"
+        "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
+        "try: read(input=sys.argv[1] + '/z.md')\n"
+        "except SourceProblem as problem: print(str(problem).partition('notes')[2])\n"
+        "print(files(sys.argv[1]))\n"
+    )
+    with tempfile.TemporaryDirectory() as parent:
+        os.chmod(parent, 0o755)
+        root = shutil.copytree(folder, Path(parent) / "notes")
+        (root / "z.md").chmod(0)
+        (root / "b").chmod(0)
+        result = subprocess.run(
+            [sys.executable, "-c", script, str(root)],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        (root / "b").chmod(0o755)
+    expected = [
+        Failure("b/", "The folder cannot be read: Permission denied", is_item=False),
+        ("a.md", "# Äpfel"),
+        Failure("z.md", "The file cannot be read: Permission denied"),
+    ]
+    assert result.stdout.splitlines() == [
+        "/z.md cannot be read: Permission denied",
+        str(expected),
+    ], result.stderr
+
+
+def test_the_id_of_a_file_is_its_path_within_the_folder_and_files_are_in_order(folder):
+    page = "<p>One</p><p>Two &amp; three</p>"
+    assert files(folder) == [
+        ("a.md", "# Äpfel"),
+        ("b/c/deep.md", "deep"),
+        ("b/page.md", page),
+        ("z.md", "zebra"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.md", ["a.md", "z.md"]),
+        ("*", ["a.md", "list.txt", "z.md"]),
+        ("b/*", ["b/page.md"]),
+        ("*.zip", []),
+    ],
+)
+def test_a_glob_chooses_files_and_no_folders(folder, pattern, expected):
+    assert [item_id for item_id, _ in files(folder, pattern=pattern)] == expected
+
+
+def test_several_folders_are_read_in_turn_with_the_prefix_in_front(folder):
+    found = files(folder / "b" / "c", folder, pattern="*.md", prefix="p/")
+    assert found == [("p/deep.md", "deep"), ("p/a.md", "# Äpfel"), ("p/z.md", "zebra")]
+
+
+def test_html_is_stripped_from_files_as_asked(folder):
+    found = files(folder, pattern="*/*.md", strip_html=True)
+    assert found == [("b/page.md", "One\n\nTwo & three")]
+
+
+def test_images_are_bytes(folder):
+    (folder / "b.png").write_bytes(b"\x89PNG\xff")
+    found = files(folder, pattern="*.png", images=True)
+    assert found == [("b.png", b"\x89PNG\xff")]
+
+
+def test_links_that_lead_round_or_nowhere_end_nothing(folder):
+    (folder / "b" / "loop").symlink_to(folder)
+    (folder / "b" / "self.md").symlink_to("self.md")
+    (folder / "b" / "gone.md").symlink_to("nowhere.md")
+    (folder / "b" / "to_z.md").symlink_to("../z.md")
+    (folder / "b" / "page.md").unlink()
+    assert files(folder) == [
+        ("a.md", "# Äpfel"),
+        ("b/c/deep.md", "deep"),
+        Failure("b/gone.md", "The file cannot be read: No such file or directory"),
+        Failure(
+            "b/self.md", "The file cannot be read: Too many levels of symbolic links"
+        ),
+        ("b/to_z.md", "zebra"),
+        ("z.md", "zebra"),
+    ]
+
+
+def test_each_file_has_its_own_encoding_and_a_binary_one_is_a_failure(folder):
+    (folder / "b.md").write_bytes(GERMAN.encode("latin-1"))
+    (folder / "c.md").write_bytes(GERMAN.encode("utf-16"))
+    (folder / "d.md").write_bytes(bytes(range(256)))
+    assert files(folder, pattern="*.md") == [
+        ("a.md", "# Äpfel"),
+        ("b.md", GERMAN),
+        ("c.md", GERMAN),
+        Failure("d.md", NO_TEXT),
+        ("z.md", "zebra"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "message"),
+    [
+        ("none", "*", "Expected a folder at .*none, found nothing"),
+        ("z.md", "*", "Expected a folder at .*z.md, found a file"),
+        ("", "/etc/*", r"a glob within the folder, .*; found '/etc/\*'"),
+        ("", "", "a glob within the folder, .*; found ''"),
+        ("b", "../*.md", r"a glob within the folder, .*; found '\.\./\*\.md'"),
+    ],
+    ids=["missing", "file", "absolute", "empty", "upwards"],
+)
+def test_a_folder_or_glob_that_cannot_be_is_refused(folder, path, pattern, message):
+    with pytest.raises(SourceProblem, match=message):
+        files(folder / path, pattern=pattern)
+
+
+@pytest.mark.parametrize("text", ["Pâte à pain", "Müller", "prix: 5 £"])
+def test_a_text_that_tells_too_little_of_its_encoding_is_refused(rows, text):
+    with pytest.raises(SourceProblem, match="Name one with --encoding"):
+        rows(f"id,text\n1,{text}".encode("cp1252"))
+
+
+def test_an_encoding_that_shows_late_is_told_all_the_same(rows):
+    lines = [f"{number},plain text" for number in range(30_000)]
+    content = "\n".join(["id,text", *lines, f'x,"{FRENCH}"']).encode("cp1252")
+    assert rows(content)[-1] == ("x", FRENCH)
+
+
+def test_a_pipe_in_a_folder_is_a_failure_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "a.md")
+    assert read(files=((str(tmp_path), "*"),)) == [
+        Failure("a.md", "Expected a file; it is a pipe, socket or device")
+    ]
+
+
+@pytest.mark.parametrize("value", ["[1]", '{"a": 1}'])
+def test_a_list_or_object_is_no_id(rows, value):
+    [failure] = rows(f'{{"id": {value}, "text": "x"}}', "rows.nl")
+    assert "for its id; expected a text or number" in failure.error
