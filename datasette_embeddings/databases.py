@@ -50,6 +50,7 @@ def open_database(
     if os.path.isdir(path) or not (create or os.path.exists(path)):
         found = "a folder" if os.path.isdir(path) else "nothing"
         raise DatabaseProblem(f"Expected a database file at {path}, found {found}")
+    is_new = create and not os.path.exists(path)
     mode = "rwc" if create else "rw" if writable else "ro"
     try:
         conn = sqlite3.connect(
@@ -63,6 +64,9 @@ def open_database(
             yield conn
         finally:
             conn.close()
+            if is_new and path.stat().st_size == 0:
+                # Nothing came of it
+                path.unlink()
     except sqlite3.DatabaseError as error:
         raise explained(error, path) from error
 

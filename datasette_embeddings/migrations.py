@@ -112,7 +112,36 @@ def m001_create_embedding_collections(db: Any) -> None:  # noqa: ANN401
         "created": int,
         "synced": int,
     }
-    db["_embedding_collections"].create(columns, pk="collection_id")
+    db["_embedding_collections"].create(columns, pk="collection_id", if_not_exists=True)
+
+
+def m002_chunks_and_failures(db: Any) -> None:  # noqa: ANN401
+    chunks = {
+        "collection_id": int,
+        "id": str,
+        "document_id": str,
+        "document_hash": bytes,
+        "position": int,
+        "start": int,
+        "end": int,
+    }
+    # All of it may be there already, in tables that came without their record
+    key = ("collection_id", "id")
+    db["_embedding_chunks"].create(chunks, pk=key, if_not_exists=True)
+    db["_embedding_chunks"].create_index(
+        ["collection_id", "document_id", "position"], if_not_exists=True
+    )
+    failures = {
+        "collection_id": int,
+        "id": str,
+        "error": str,
+        "attempts": int,
+        "last_tried": int,
+    }
+    db["_embedding_failures"].create(failures, pk=key, if_not_exists=True)
+    for column in ("passage_prompt", "state"):
+        if column not in db["_embedding_collections"].columns_dict:
+            db["_embedding_collections"].add_column(column, str)
 
 
 def _md5(text: str) -> bytes:
@@ -134,4 +163,7 @@ LLM_SIGNS = tuple(
         strict=True,
     )
 )
-OUR_STEPS: tuple[Callable[[Any], None], ...] = (m001_create_embedding_collections,)
+OUR_STEPS: tuple[Callable[[Any], None], ...] = (
+    m001_create_embedding_collections,
+    m002_chunks_and_failures,
+)

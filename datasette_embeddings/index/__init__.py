@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.index.matrix import Score, VectorIndex
+from datasette_embeddings.index.matrix import Score, VectorIndex, best_first
 from datasette_embeddings.index.owner import Index, Indexes, indexes
 
-__all__ = ["Index", "Indexes", "Score", "VectorIndex", "indexes"]
+__all__ = ["Index", "Indexes", "Score", "VectorIndex", "best_first", "indexes"]

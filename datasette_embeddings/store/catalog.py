@@ -6,11 +6,9 @@ its id, name and model all agree: llm deletes collections without telling us.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.registry import canonical_id
@@ -18,21 +16,27 @@ from datasette_embeddings.sources import (
     QuerySource,
     Source,
     TableSource,
-    UnreadableSource,
+    from_note,
 )
 from datasette_embeddings.store.schema import (
+    CHUNKS,
     OUR_COLLECTIONS,
     columns_of,
     has_collections,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
+READY, BUILDING = "ready", "building"
+# What the new and the old are called while the other has the name
+NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
+
 
 @dataclass(frozen=True)
 class Collection:
     """A named set of embeddings of one model; *dimensions* is None while it is empty.
 
-    *source* is None for a collection that llm made.
+    *source* is None for a collection that llm made.  One that *is_building* is to take
+    the place of another, and nobody is shown it.
     """
 
     id: int
@@ -41,15 +45,25 @@ class Collection:
     dimensions: int | None
     source: Source | None = None
     synced: int | None = None
+    #: The prompt its passages were embedded with; None where that is not known
+    passage_prompt: str | None = None
+    #: Some of its items are chunks of documents
+    has_chunks: bool = False
+    is_building: bool = False
 
 
 def collections(conn: sqlite3.Connection) -> list[Collection]:
     """Every collection in *conn*, by name."""
+    return [each for each in all_collections(conn) if not each.is_building]
+
+
+def all_collections(conn: sqlite3.Connection) -> list[Collection]:
+    """Every collection in *conn*, those that are being rebuilt included."""
     if not has_collections(conn):
         return []
     rows = conn.execute(_COLLECTIONS_SQL).fetchall()
     facts = _facts(conn)
-    return [_collection(row, facts) for row in rows]
+    return [_collection(conn, row, facts) for row in rows]
 
 
 def collection(conn: sqlite3.Connection, name: str) -> Collection:
@@ -69,7 +83,8 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
         return None
     rows = conn.execute(f"select * from ({_COLLECTIONS_SQL}) where name = ?", [name])
     row = rows.fetchone()
-    return None if row is None else _collection(row, _facts(conn))
+    found = None if row is None else _collection(conn, row, _facts(conn))
+    return None if found is None or found.is_building else found
 
 
 # The length of any one vector stands for all: a collection has one model.  llm writes
@@ -93,35 +108,65 @@ _COLLECTIONS_SQL = """
 """
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """A row of ``_embedding_collections``, as far as it is there."""
+
+    source: str | None = None
+    synced: int | None = None
+    passage_prompt: str | None = None
+    state: str | None = None
+
+
 def _collection(
+    conn: sqlite3.Connection,
     row: tuple[int, str, str, int | None],
-    facts: Mapping[tuple[int, str, str], tuple[str | None, int | None]],
+    facts: Mapping[tuple[int, str, str], _Facts],
 ) -> Collection:
     collection_id, name, model, length = row
-    source, synced = facts.get((collection_id, name, model), (None, None))
+    known = facts.get((collection_id, name, model))
+    noted = known or _Facts()
     return Collection(
         id=collection_id,
         name=name,
         model_id=canonical_id(model),
         dimensions=None if length is None else length // BYTES_PER_NUMBER,
-        source=_read_source(source),
-        synced=synced,
+        source=from_note(noted.source),
+        synced=noted.synced,
+        passage_prompt=noted.passage_prompt,
+        # Without facts that agree, chunks of this id are another collection's
+        has_chunks=known is not None and _has_chunks(conn, collection_id),
+        is_building=noted.state == BUILDING,
     )
 
 
-def _facts(
-    conn: sqlite3.Connection,
-) -> dict[tuple[int, str, str], tuple[str | None, int | None]]:
+def _has_chunks(conn: sqlite3.Connection, collection_id: int) -> bool:
+    if not columns_of(conn, CHUNKS):
+        return False
+    row = conn.execute(
+        "select 1 from _embedding_chunks where collection_id = ? limit 1",
+        [collection_id],
+    ).fetchone()
+    return row is not None
+
+
+def _facts(conn: sqlite3.Connection) -> dict[tuple[int, str, str], _Facts]:
     """What ``_embedding_collections`` says, keyed by what must agree."""
-    if not columns_of(conn, OUR_COLLECTIONS):
+    columns = columns_of(conn, OUR_COLLECTIONS)
+    if not columns:
         return {}
+    # Databases of our first releases have no such columns
+    later = [
+        name if name in columns else f"null as {name}"
+        for name in ("passage_prompt", "state")
+    ]
     rows = conn.execute(
-        """
-        select collection_id, name, model, source, synced
+        f"""
+        select collection_id, name, model, source, synced, {", ".join(later)}
         from _embedding_collections
         """
     )
-    return {(row[0], row[1], row[2]): (row[3], row[4]) for row in rows}
+    return {(row[0], row[1], row[2]): _Facts(*row[3:]) for row in rows}
 
 
 def count_items(conn: sqlite3.Connection, collection: Collection) -> int:
@@ -141,30 +186,15 @@ def model_ids(conn: sqlite3.Connection) -> set[str]:
 
 
 def source_tables(source: Source | None) -> tuple[str, ...]:
-    """The tables whose rows *source* gives; none where that is not known.
+    """The tables of this database whose rows *source* gives.
 
-    ``embeddings`` is among them where other items of unknown source are there too.
+    None where that is not known, and for files.  ``embeddings`` is among them where
+    other items of unknown source are there too.
     """
-    if source is None or isinstance(source, UnreadableSource):
+    if isinstance(source, TableSource):
+        tables: tuple[str, ...] = (source.table,)
+    elif isinstance(source, QuerySource):
+        tables = source.tables
+    else:
         return ()
-    tables = (source.table,) if isinstance(source, TableSource) else source.tables
     return (*tables, "embeddings") if source.is_mixed else tables
-
-
-def _read_source(text: str | None) -> Source | None:
-    if not text:
-        return None
-    try:
-        noted: dict[str, Any] = json.loads(text)
-        kind: Any = TableSource if "table" in noted else QuerySource
-        known = {field.name for field in fields(kind)}
-        source: Source = kind(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in noted.items()
-                if name in known
-            }
-        )
-        return source
-    except (ValueError, TypeError, AttributeError):
-        return UnreadableSource()

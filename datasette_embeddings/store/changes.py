@@ -2,99 +2,141 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from datasette_embeddings.errors import InvalidInput, ModelMismatch, UnknownCollection
-from datasette_embeddings.migrations import migrate
+from datasette_embeddings.errors import (
+    InvalidInput,
+    UnknownCollection,
+)
 from datasette_embeddings.models.registry import canonical_id
-from datasette_embeddings.sources import Source, UnreadableSource
+from datasette_embeddings.sources import Source, UnreadableSource, noted
 from datasette_embeddings.store.catalog import (
+    NEW_NAME,
+    OLD_NAME,
+    READY,
     Collection,
+    all_collections,
     collection,
     collections,
     count_items,
     find_collection,
     source_tables,
 )
+from datasette_embeddings.store.fitting import check_fits, check_name, prepare
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
-    check_schema,
+    SIDE_TABLES,
     columns_of,
     transaction,
 )
 
 
 def create_collection(
-    conn: sqlite3.Connection, name: str, model_id: str, source: Source | None
+    conn: sqlite3.Connection,
+    name: str,
+    model_id: str,
+    source: Source | None,
+    *,
+    passage_prompt: str | None = None,
 ) -> Collection:
     """The collection called *name*, made if need be, remembering its *source*.
 
     Who may see a collection depends on its source.  One that has items keeps the source
-    that it has until :func:`finish_sync`, or is mixed where none was known.
+    that it has until :func:`finish_sync`, or is mixed where no tables were known.
 
+    :raises DatabaseProblem: if one of llm's two tables is missing.
     :raises ModelMismatch: if it is there and holds vectors of another model.
+    :raises PromptMismatch: if they are of the model with another prompt.
     :raises InvalidInput: if it is there and was made from other tables.
     """
-    if not name.strip():
-        raise InvalidInput("A collection needs a name that is not empty")
-    check_schema(conn)
-    migrate(conn)
+    check_name(name)
+    prepare(conn)
     existing = find_collection(conn, name)
-    if existing is not None and existing.model_id != canonical_id(model_id):
-        raise ModelMismatch(name, existing.model_id, canonical_id(model_id))
-    noted: Source | None = source
-    if existing is not None and count_items(conn, existing):
-        _check_same_tables(conn, existing, source)
-        noted = _mixed(source) if existing.source is None else None
-    with transaction(conn):
-        _drop_stale_facts(conn)
-        if existing is None:
-            conn.execute(
-                "insert into collections (name, model) values (?, ?)",
-                [name, canonical_id(model_id)],
-            )
-        conn.execute(
-            """
-            insert into _embedding_collections
-              (collection_id, name, model, source, created)
-            select id, name, model, :source, :now
-            from collections
-            where name = :name
-            on conflict (collection_id) do update
-            set source = coalesce(excluded.source, source)
-            """,
-            {"name": name, "source": _write_source(noted), "now": int(time.time())},
+    remembered: Source | None = source
+    has_items = existing is not None and count_items(conn, existing) > 0
+    if existing is not None:
+        check_fits(
+            conn, existing, model_id, source=source, passage_prompt=passage_prompt
         )
+        if has_items:
+            is_known = source_tables(existing.source) or isinstance(
+                existing.source, UnreadableSource
+            )
+            remembered = None if is_known else mixed(source)
+    with transaction(conn):
+        drop_stale_facts(conn)
+        if existing is None:
+            insert_collection(conn, name, model_id)
+        elif not has_items:
+            # Nothing is left of what it was made from
+            conn.execute(
+                "update _embedding_collections set source = null "
+                "where collection_id = ?",
+                [existing.id],
+            )
+        note_facts(conn, name, remembered, passage_prompt=passage_prompt)
     return collection(conn, name)
 
 
-def _check_same_tables(
-    conn: sqlite3.Connection, existing: Collection, source: Source | None
-) -> None:
-    """Nothing, if *existing*, which has items, may be brought up to date from *source*.
+def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> None:
+    """A row of ``collections``.
 
-    A table that is gone may have been renamed to the new one.
+    :raises InvalidInput: if there is one of that name that nobody is shown.
     """
-    old, new = source_tables(existing.source), source_tables(source)
-    is_there = all(columns_of(conn, table) for table in old)
-    if old and is_there and set(old) - {"embeddings"} != set(new):
-        raise InvalidInput(
-            f"The collection {existing.name!r} is made from {', '.join(old)}, not from "
-            f"{', '.join(new) or 'there'}; choose another collection name, "
-            "or delete it first"
+    try:
+        conn.execute(
+            "insert into collections (name, model) values (?, ?)",
+            [name, canonical_id(model_id)],
         )
+    except sqlite3.IntegrityError as error:
+        raise InvalidInput(
+            f"The name {name!r} is taken by a collection that is being rebuilt; "
+            "choose another"
+        ) from error
 
 
-def _mixed(source: Source | None) -> Source | None:
+def note_facts(
+    conn: sqlite3.Connection,
+    name: str,
+    source: Source | None,
+    *,
+    passage_prompt: str | None,
+    state: str = READY,
+) -> None:
+    """What is known of the collection called *name*; None leaves what was known."""
+    conn.execute(
+        """
+        insert into _embedding_collections
+          (collection_id, name, model, source, passage_prompt, state, created)
+        select id, name, model, :source, :passage_prompt, :state, :now
+        from collections
+        where name = :name
+        on conflict (collection_id) do update
+        set source = coalesce(excluded.source, source),
+            passage_prompt = coalesce(excluded.passage_prompt, passage_prompt),
+            state = excluded.state
+        """,
+        {
+            "name": name,
+            "source": noted(source),
+            "passage_prompt": passage_prompt,
+            "state": state,
+            "now": int(time.time()),
+        },
+    )
+
+
+def mixed(source: Source | None) -> Source | None:
+    """*source* of a collection that also holds items of elsewhere."""
     if source is None or isinstance(source, UnreadableSource):
         return source
     return replace(source, is_mixed=True)
 
 
-def _drop_stale_facts(conn: sqlite3.Connection) -> None:
+def drop_stale_facts(conn: sqlite3.Connection) -> None:
+    """Remove what is known of collections that are no longer there."""
     conn.execute(
         """
         delete from _embedding_collections
@@ -107,6 +149,17 @@ def _drop_stale_facts(conn: sqlite3.Connection) -> None:
         )
         """
     )
+    for table in SIDE_TABLES:
+        if columns_of(conn, table):
+            conn.execute(
+                f"""
+                delete from {table}
+                where collection_id not in (
+                  select collection_id
+                  from _embedding_collections
+                )
+                """
+            )
 
 
 def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:
@@ -127,11 +180,14 @@ def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:
 def finish_sync(
     conn: sqlite3.Connection, collection: Collection, source: Source | None
 ) -> None:
-    """Note that *collection* is up to date now, and all of it from *source*.
+    """Note that *collection* is up to date now with *source*.
 
-    *source* is None where it also holds items of elsewhere: it keeps what it had.
+    Where *source* is None it keeps what was noted.
+
+    :raises UnknownCollection: if somebody deleted it meanwhile.
     """
     with transaction(conn):
+        check_exists(conn, collection)
         conn.execute(
             """
             update _embedding_collections
@@ -148,7 +204,7 @@ def finish_sync(
             {
                 "id": collection.id,
                 "now": int(time.time()),
-                "source": _write_source(source),
+                "source": noted(source),
             },
         )
 
@@ -159,9 +215,8 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
     :raises InvalidInput: if another one is called that already.
     """
     found = collection(conn, name)
-    if not new_name.strip():
-        raise InvalidInput("A collection needs a name that is not empty")
-    if find_collection(conn, new_name) is not None:
+    check_name(new_name)
+    if any(each.name == new_name for each in all_collections(conn)):
         raise InvalidInput(f"There is a collection {new_name!r} already; it is kept")
     with transaction(conn):
         conn.execute(
@@ -180,15 +235,20 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
 
 
 def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
-    """What was deleted: the collection called *name* with all its embeddings."""
+    """What was deleted: the collection called *name* with all that belongs to it."""
     found = collection(conn, name)
-    with transaction(conn):
-        conn.execute("delete from embeddings where collection_id = ?", [found.id])
-        conn.execute("delete from collections where id = ?", [found.id])
-        if columns_of(conn, OUR_COLLECTIONS):
-            _drop_stale_facts(conn)
+    twins = {NEW_NAME.format(name=name), OLD_NAME.format(name=name)}
+    for each in all_collections(conn):
+        if each.is_building and each.name in twins:
+            remove_collection(conn, each)
+    remove_collection(conn, found)
     return found
 
 
-def _write_source(source: Source | None) -> str | None:
-    return None if source is None else json.dumps(asdict(source))
+def remove_collection(conn: sqlite3.Connection, collection: Collection) -> None:
+    """Delete *collection* with all that belongs to it."""
+    with transaction(conn):
+        conn.execute("delete from embeddings where collection_id = ?", [collection.id])
+        conn.execute("delete from collections where id = ?", [collection.id])
+        if columns_of(conn, OUR_COLLECTIONS):
+            drop_stale_facts(conn)

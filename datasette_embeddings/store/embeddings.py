@@ -7,16 +7,18 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.schema import PARAMETERS, columns_of
-from datasette_embeddings.vectors import decode, encode
+from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
+
+Value = TypeVar("Value", str, bytes)
 
 
 @dataclass(frozen=True)
@@ -28,30 +30,53 @@ class StoredItem:
     metadata: Mapping[str, object] | None
 
 
-def stored_hashes(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
-) -> dict[str, bytes | None]:
-    """The content hash of each of *item_ids* that is stored."""
-    hashes: dict[str, bytes | None] = {}
-    for start in range(0, len(item_ids), PARAMETERS):
-        some = item_ids[start : start + PARAMETERS]
+def vectors_of_hashes(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    hashes: Sequence[bytes],
+    *,
+    dimensions: int,
+) -> dict[bytes, Vector]:
+    """The vectors in *collection* of contents with these *hashes*, as far as there are.
+
+    A content that moves to another id is not embedded again.
+    """
+    length = dimensions * BYTES_PER_NUMBER
+    found: dict[bytes, Vector] = {}
+    # One row a hash, however many items have it.  "+" keeps SQLite from going through
+    # the whole collection: the index on hashes is the one to use
+    for some in _portions(hashes):
+        wanted = ", ".join(["(?)"] * len(some))
         rows = conn.execute(
             f"""
-            select id, content_hash
-            from embeddings
-            where collection_id = ?
-            and id in ({", ".join("?" * len(some))})
+            select wanted, (
+              select embedding
+              from embeddings
+              where content_hash = wanted
+              and +collection_id = ?
+              and typeof(embedding) = 'blob'
+              and length(embedding) = ?
+              limit 1
+            )
+            from (select column1 as wanted from (values {wanted}))
             """,
-            [collection.id, *some],
+            [collection.id, length, *some],
         )
-        hashes.update(rows.fetchall())
-    return hashes
+        found.update((digest, decode(vector)) for digest, vector in rows if vector)
+    return found
 
 
 def item_ids(conn: sqlite3.Connection, collection: Collection) -> set[str]:
-    """Every item id of *collection*."""
+    """The id of every item of *collection* that has a vector."""
     rows = conn.execute(
-        "select id from embeddings where collection_id = ?", [collection.id]
+        """
+        select id
+        from embeddings
+        where collection_id = ?
+        and typeof(id) = 'text'
+        and typeof(embedding) = 'blob'
+        """,
+        [collection.id],
     )
     return {row[0] for row in rows}
 
@@ -63,25 +88,28 @@ def write_embeddings(
     vectors: Vectors,
     *,
     store_content: bool,
+    keep_metadata: bool = True,
 ) -> None:
     """Store a vector for each of *documents*, replacing what their ids had.
 
     An item that had its content stored keeps it so; metadata that *documents* say
-    nothing of stays.
+    nothing of stay, if *keep_metadata*.
     """
     now = int(time.time())
     # replace, not update: a new rowid tells every reader that the row has changed
     conn.executemany(
         """
         insert or replace into embeddings
-          (collection_id, id, embedding, content, content_hash, metadata, updated)
+          (collection_id, id, embedding, content, content_blob, content_hash, metadata,
+           updated)
         select
           :collection_id,
           :id,
           :embedding,
           case when :store or old.content is not null then :content end,
+          case when :store or old.content_blob is not null then :image end,
           :content_hash,
-          coalesce(:metadata, old.metadata),
+          case when :keep then coalesce(:metadata, old.metadata) else :metadata end,
           :now
         from (select 1)
         left join embeddings as old
@@ -93,7 +121,9 @@ def write_embeddings(
                 "id": document.id,
                 "embedding": encode(vector),
                 "store": store_content,
-                "content": document.content,
+                "keep": keep_metadata,
+                "content": None if is_image(document) else document.content,
+                "image": document.content if is_image(document) else None,
                 "content_hash": document.content_hash,
                 "metadata": json.dumps(document.metadata)
                 if document.metadata
@@ -123,30 +153,6 @@ def write_vectors(
     )
 
 
-def store_contents(
-    conn: sqlite3.Connection, collection: Collection, documents: Sequence[Document]
-) -> None:
-    """Copy the content of *documents*, whose vectors stay, where it is not yet."""
-    conn.executemany(
-        """
-        update embeddings
-        set content = ?
-        where collection_id = ? and id = ? and content is null
-        """,
-        [(document.content, collection.id, document.id) for document in documents],
-    )
-
-
-def delete_items(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
-) -> None:
-    """Remove the embeddings of *item_ids*."""
-    conn.executemany(
-        "delete from embeddings where collection_id = ? and id = ?",
-        [(collection.id, item_id) for item_id in item_ids],
-    )
-
-
 def stored_vector(
     conn: sqlite3.Connection, collection: Collection, item_id: str
 ) -> Vector:
@@ -168,8 +174,7 @@ def stored_items(
 ) -> dict[str, StoredItem]:
     """Content and metadata of *item_ids*, as far as they are stored."""
     items = {}
-    for start in range(0, len(item_ids), PARAMETERS):
-        some = item_ids[start : start + PARAMETERS]
+    for some in _portions(item_ids):
         rows = conn.execute(
             f"""
             select
@@ -242,6 +247,17 @@ def vector_rows(
         """,
         [collection_id],
     )
+
+
+def is_image(document: Document) -> bool:
+    """Whether what stands for *document* is bytes."""
+    return isinstance(document.content, bytes)
+
+
+def _portions(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """*values*, as many at a time as one statement takes."""
+    for start in range(0, len(values), PARAMETERS):
+        yield values[start : start + PARAMETERS]
 
 
 def _read_metadata(text: str | None) -> Mapping[str, object] | None:

@@ -24,6 +24,14 @@ REQUIRED_COLUMNS = {
 }
 OUR_COLLECTIONS = "_embedding_collections"
 OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
+CHUNKS = "_embedding_chunks"
+FAILURES = "_embedding_failures"
+#: Our tables whose rows belong to a collection by its id alone
+SIDE_TABLES = (CHUNKS, FAILURES)
+SIDE_COLUMNS = {
+    CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
+    FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
+}
 # SQLite takes at least 999 parameters in one statement
 PARAMETERS = 900
 
@@ -42,7 +50,8 @@ def check_schema(conn: sqlite3.Connection) -> None:
 
     :raises SchemaMismatch: if one of them has other columns.
     """
-    for table, required in {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS}.items():
+    tables = {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS, **SIDE_COLUMNS}
+    for table, required in tables.items():
         found = columns_of(conn, table)
         if found and not set(required) <= set(found):
             raise SchemaMismatch(table, required, found)

@@ -1,0 +1,62 @@
+"""Which item is which piece of which document."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.schema import PARAMETERS
+
+
+@dataclass(frozen=True)
+class StoredChunk:
+    """Of which document an item is which piece."""
+
+    document_id: str
+    document_hash: bytes
+    position: int
+    start: int
+    end: int
+
+
+def stored_chunks(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> Mapping[str, StoredChunk]:
+    """Which of *item_ids* are chunks, and of what."""
+    found: dict[str, StoredChunk] = {}
+    if not collection.has_chunks:
+        return found
+    for start in range(0, len(item_ids), PARAMETERS):
+        some = item_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select id, document_id, document_hash, position, start, "end"
+            from _embedding_chunks
+            where collection_id = ?
+            and id in ({", ".join("?" * len(some))})
+            """,
+            [collection.id, *some],
+        )
+        found.update((row[0], StoredChunk(*row[1:])) for row in rows)
+    return found
+
+
+def chunk_ids(
+    conn: sqlite3.Connection, collection: Collection, document_id: str
+) -> list[str]:
+    """The items that are chunks of a document, in their order."""
+    if not collection.has_chunks:
+        return []
+    rows = conn.execute(
+        """
+        select id
+        from _embedding_chunks
+        where collection_id = ?
+        and document_id = ?
+        order by position
+        """,
+        [collection.id, document_id],
+    )
+    return [row[0] for row in rows]

@@ -1,0 +1,74 @@
+"""Rows that could not be embedded, and why."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.changes import check_exists
+from datasette_embeddings.store.schema import FAILURES, columns_of, transaction
+from datasette_embeddings.store.states import STAGED
+
+
+@dataclass(frozen=True)
+class StoredFailure:
+    """A row that could not be embedded, in how many runs, and when last."""
+
+    id: str
+    error: str
+    attempts: int
+    last_tried: int
+
+
+def record_failures(
+    conn: sqlite3.Connection, collection: Collection, *, is_complete: bool
+) -> None:
+    """Note the staged rows that failed; if all rows were staged, forget the others."""
+    with transaction(conn):
+        check_exists(conn, collection)
+        conn.execute(
+            f"""
+            insert into _embedding_failures
+              (collection_id, id, error, attempts, last_tried)
+            select :collection_id, id, min(error), 1, :now
+            from {STAGED}
+            where state in ('failed', 'unread')
+            group by id
+            on conflict (collection_id, id) do update
+            set error = excluded.error,
+                attempts = attempts + 1,
+                last_tried = excluded.last_tried
+            """,
+            {"collection_id": collection.id, "now": int(time.time())},
+        )
+        if is_complete:
+            conn.execute(
+                f"""
+                delete from _embedding_failures
+                where collection_id = ?
+                and id not in (
+                  select id
+                  from {STAGED}
+                  where state in ('failed', 'unread')
+                )
+                """,
+                [collection.id],
+            )
+
+
+def failures(conn: sqlite3.Connection, collection: Collection) -> list[StoredFailure]:
+    """The rows of *collection* that could not be embedded, by id."""
+    if not columns_of(conn, FAILURES):
+        return []
+    rows = conn.execute(
+        """
+        select id, error, attempts, last_tried
+        from _embedding_failures
+        where collection_id = ?
+        order by id
+        """,
+        [collection.id],
+    )
+    return [StoredFailure(*row) for row in rows]

@@ -1,0 +1,112 @@
+"""A collection made anew beside the old one, and swapped in when it is whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import chain, count
+
+from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.models.registry import canonical_id
+from datasette_embeddings.sources import Source
+from datasette_embeddings.store.catalog import (
+    BUILDING,
+    NEW_NAME,
+    OLD_NAME,
+    READY,
+    Collection,
+    all_collections,
+    find_collection,
+)
+from datasette_embeddings.store.changes import (
+    drop_stale_facts,
+    insert_collection,
+    note_facts,
+    remove_collection,
+)
+from datasette_embeddings.store.fitting import check_name, prepare
+from datasette_embeddings.store.schema import transaction
+
+
+def begin_rebuild(
+    conn: sqlite3.Connection,
+    name: str,
+    model_id: str,
+    source: Source,
+    *,
+    passage_prompt: str,
+) -> Collection:
+    """An unseen collection that is to become *name*.
+
+    One that an earlier run left unfinished is gone on with, if it is of the same model,
+    prompt and source.
+    """
+    check_name(name)
+    prepare(conn)
+    new_name = NEW_NAME.format(name=name)
+    begun = _found(conn, new_name)
+    if begun is not None:
+        same = (begun.model_id, begun.passage_prompt, begun.source)
+        if same == (canonical_id(model_id), passage_prompt, source):
+            return begun
+        remove_collection(conn, begun)
+    with transaction(conn):
+        drop_stale_facts(conn)
+        insert_collection(conn, new_name, model_id)
+        note_facts(
+            conn, new_name, source, passage_prompt=passage_prompt, state=BUILDING
+        )
+    made = _found(conn, new_name)
+    assert made is not None
+    return made
+
+
+def finish_rebuild(
+    conn: sqlite3.Connection, building: Collection, name: str
+) -> Collection:
+    """The collection called *name*, which is now what *building* was.
+
+    The names change in one transaction; what is left of the old goes afterwards.
+
+    :raises UnknownCollection: if another run has swapped or removed it meanwhile.
+    """
+    with transaction(conn):
+        begun = _found(conn, building.name)
+        if begun is None or begun.id != building.id:
+            raise UnknownCollection(building.name, [])
+        old = find_collection(conn, name)
+        if old is not None:
+            # Known to us or not, it is shown to nobody from now on
+            note_facts(conn, name, None, passage_prompt=None, state=BUILDING)
+            _rename(conn, old.id, _free_name(conn, OLD_NAME.format(name=name)))
+        _rename(conn, building.id, name)
+        note_facts(conn, name, None, passage_prompt=None, state=READY)
+    for each in unfinished(conn):
+        if each.name.startswith(OLD_NAME.format(name=name)):
+            remove_collection(conn, each)
+    swapped = find_collection(conn, name)
+    assert swapped is not None
+    return swapped
+
+
+def _free_name(conn: sqlite3.Connection, name: str) -> str:
+    """*name*, or with a number behind it where a collection is called so."""
+    taken = {row[0] for row in conn.execute("select name from collections")}
+    numbered = (f"{name} {number}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
+
+
+def unfinished(conn: sqlite3.Connection) -> list[Collection]:
+    """What runs that were cut short left: rebuilt in part, or replaced and not gone."""
+    return [each for each in all_collections(conn) if each.is_building]
+
+
+def _found(conn: sqlite3.Connection, name: str) -> Collection | None:
+    return next((each for each in unfinished(conn) if each.name == name), None)
+
+
+def _rename(conn: sqlite3.Connection, collection_id: int, name: str) -> None:
+    for sql in (
+        "update collections set name = ? where id = ?",
+        "update _embedding_collections set name = ? where collection_id = ?",
+    ):
+        conn.execute(sql, [name, collection_id])

@@ -1,0 +1,252 @@
+"""A source's rows beside what is stored of them: what is new, changed, gone.
+
+They are copied to a temporary table, once, with their hashes.  Reading the source
+itself between our own commits would keep its lock for the whole run, and in WAL mode
+the first commit of somebody else would fail all later ones of ours.  And SQLite
+compares a million hashes without any of them being in Python's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from datasette_embeddings.chunks import Document, Failure
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.schema import CHUNKS, columns_of
+from datasette_embeddings.store.states import (
+    CHANGED,
+    EMPTY,
+    FAILED,
+    NEW,
+    STAGED,
+    UNREAD,
+    state_sql,
+)
+
+# Of what a window holds at most: enough for batches of texts of one length, and all
+# that a crash can lose
+WINDOW_DOCUMENTS = 1_024
+WINDOW_CHARACTERS = 4_000_000
+# Rows that one statement changes, so that no transaction is long
+STEP = 10_000
+
+
+@contextmanager
+def staged(
+    conn: sqlite3.Connection, documents: Iterable[Document | Failure]
+) -> Iterator[Staging]:
+    """*documents* in a temporary table, which goes again afterwards.
+
+    A row whose id came before, or whose text UTF-8 cannot hold, becomes a failure.
+    """
+    try:
+        conn.execute(
+            f"""
+            create table {STAGED} (
+              number integer primary key,
+              id text,
+              content,
+              content_hash blob,
+              metadata text,
+              state text,
+              error text
+            )
+            """
+        )
+        conn.executemany(
+            f"""
+            insert into {STAGED} (id, content, content_hash, metadata, state, error)
+            values (?, ?, ?, ?, ?, ?)
+            """,
+            map(_row, documents),
+        )
+        conn.execute(f"create index {STAGED}_id on _embedding_staged (id)")
+        conn.execute(
+            f"""
+            update {STAGED}
+            set state = 'failed',
+                error = 'The id comes more than once; the first row with it is kept'
+            where state is null
+            and exists (
+              select 1
+              from {STAGED} as earlier
+              where earlier.id = _embedding_staged.id
+              and earlier.number < _embedding_staged.number
+              and (earlier.state is null or earlier.state = 'empty')
+            )
+            """
+        )
+        conn.commit()
+        yield Staging(conn)
+    finally:
+        conn.rollback()
+        conn.execute(f"drop table if exists {STAGED}")
+
+
+def _row(document: Document | Failure) -> tuple[object, ...]:
+    item_id = document.id.encode("utf-8", "backslashreplace").decode()
+    if isinstance(document, Failure):
+        state = FAILED if document.is_item else UNREAD
+        return item_id, None, None, None, state, document.error
+    try:
+        if document.is_empty:
+            return item_id, None, None, None, EMPTY, None
+        metadata = None
+        if document.metadata is not None:
+            metadata = json.dumps(document.metadata, allow_nan=False)
+        document.id.encode()
+        return (
+            item_id,
+            document.content,
+            document.content_hash,
+            metadata,
+            None,
+            None,
+        )
+    except UnicodeEncodeError as error:
+        problem = f"Expected text that UTF-8 can hold: {error}"
+    except (TypeError, ValueError) as error:
+        problem = f"The metadata is no JSON: {error}"
+    return item_id, None, None, None, FAILED, problem
+
+
+class Staging:
+    """The staged rows, each in one state."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+
+    def compare(
+        self,
+        collection: Collection | None,
+        *,
+        is_chunked: bool,
+        everything_changed: bool = False,
+        clears_metadata: bool = False,
+    ) -> None:
+        """Tell of each row whether it is new, changed or as in *collection*.
+
+        *everything_changed*: the rows are to be embedded anew whatever they hold.
+        *clears_metadata*: what is stored of metadata is not wanted any more.
+        """
+        if collection is None:
+            state = f"'{NEW}'"
+        else:
+            has_chunks = bool(columns_of(self._conn, CHUNKS))
+            state = state_sql(by_chunks=is_chunked, has_chunks=has_chunks)
+            if "content_hash" not in columns_of(self._conn, "embeddings"):
+                # An old llm's: the first write finds out what it can
+                state = f"'{CHANGED}'"
+        self._in_steps(
+            f"""
+            update {STAGED}
+            set state = {state}
+            where number between :low and :high
+            and state is null
+            """,
+            {
+                "collection_id": collection and collection.id,
+                "everything_changed": everything_changed,
+                "clears_metadata": clears_metadata,
+            },
+        )
+
+    def counts(self) -> dict[str, int]:
+        """How many rows are in each state that any is in, by its name."""
+        rows = self._conn.execute(
+            f"select state, count(*) from {STAGED} group by state"
+        )
+        return dict(rows.fetchall())
+
+    def windows(self) -> Iterator[list[Document]]:
+        """The documents to embed, some at a time."""
+        last, window, characters = 0, list[Document](), 0
+        while page := self._wanted(last):
+            for number, item_id, content, metadata in page:
+                last = number
+                characters += len(content)
+                known = json.loads(metadata) if metadata else None
+                window.append(Document(item_id, content, known))
+                full = len(window) >= WINDOW_DOCUMENTS
+                if full or characters >= WINDOW_CHARACTERS:
+                    yield window
+                    window, characters = [], 0
+        if window:
+            yield window
+
+    def _wanted(self, after: int) -> list[tuple[int, str, str | bytes, str | None]]:
+        rows = self._conn.execute(
+            f"""
+            select number, id, content, metadata
+            from {STAGED}
+            where number > ?
+            and state in ('{NEW}', '{CHANGED}')
+            order by number
+            limit 64
+            """,
+            [after],
+        )
+        return rows.fetchall()
+
+    def sample(self, count: int) -> list[Document]:
+        """About *count* of the documents to embed, from all parts of the source."""
+        rows = self._conn.execute(
+            f"""
+            select id, content
+            from (
+              select id, content, row_number() over (order by number) as place
+              from {STAGED}
+              where state in ('{NEW}', '{CHANGED}')
+            )
+            where place % max(1, :wanted / :count) = 0
+            limit :count
+            """,
+            {"count": count, "wanted": self.wanted()},
+        )
+        return [Document(*row) for row in rows]
+
+    def wanted(self) -> int:
+        """How many documents are to be embedded."""
+        counts = self.counts()
+        return counts.get(NEW, 0) + counts.get(CHANGED, 0)
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        """Note that rows could not be embedded."""
+        with self._conn:
+            self._conn.executemany(
+                f"""
+                update {STAGED}
+                set state = '{FAILED}', error = ?
+                where id = ?
+                and state in ('{NEW}', '{CHANGED}')
+                """,
+                [(failure.error, failure.id) for failure in failures],
+            )
+
+    def failures(self, limit: int) -> list[Failure]:
+        """The first *limit* rows that failed."""
+        rows = self._conn.execute(
+            f"""
+            select id, error
+            from {STAGED}
+            where state in ('{FAILED}', '{UNREAD}')
+            order by number
+            limit ?
+            """,
+            [limit],
+        )
+        return [Failure(*row) for row in rows]
+
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """First and last number of the rows, some at a time."""
+        row = self._conn.execute(f"select max(number) from {STAGED}").fetchone()
+        for low in range(1, (row[0] or 0) + 1, STEP):
+            yield low, low + STEP - 1
+
+    def _in_steps(self, sql: str, parameters: dict[str, object]) -> None:
+        for low, high in self.steps():
+            with self._conn:
+                self._conn.execute(sql, {**parameters, "low": low, "high": high})
