@@ -21,7 +21,7 @@ FLOORS = [
     {"store"},
     {"index"},
     {"search"},
-    {"imports", "ingest", "sql_functions", "serving"},
+    {"exports", "imports", "ingest", "sql_functions", "serving"},
     {"compat", "permissions"},
     {"routes", "cli", "demo"},
     {"datasette_plugin", "sqlite_utils_plugin"},
@@ -29,17 +29,24 @@ FLOORS = [
 ]
 # Imported by the function that needs them: they take long, or may not be there
 HEAVY = {
+    "bs4",
+    "chardet",
     "datasette",
     "faiss",
+    "jinja2",
+    "markdown_it",
     "numpy",
     "onnxruntime",
     "PIL",
+    "pyarrow",
+    "sentencex",
     "simsimd",
     "sqlite_utils",
     "tabulate",
     "tokenizers",
     "torch",
     "tqdm",
+    "yaml",
 }
 MODULES = sorted(
     path

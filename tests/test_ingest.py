@@ -5,22 +5,30 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import ingest as ingest_module
 from datasette_embeddings import store
-from datasette_embeddings.errors import InvalidInput, SourceProblem, UnknownCollection
+from datasette_embeddings.errors import InvalidInput, UnknownCollection
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.search import search_text
-from datasette_embeddings.sources import QuerySource, query_source, table_source
+from datasette_embeddings.sources import (
+    QuerySource,
+    SourceRules,
+    query_source,
+    table_source,
+)
+from datasette_embeddings.store import staging
 
 
-def sync(conn, model, **options):
+def sync(conn, model, *, rules=None, **options):
     return ingest(
         conn,
         "articles",
-        table_source(conn, "articles"),
+        table_source(conn, "articles", rules=rules or SourceRules()),
         model,
         options=IngestOptions(**options),
     )
+
+
+STORED = SourceRules(store_content=True)
 
 
 def rows(conn, columns="id, embedding"):
@@ -95,12 +103,12 @@ def test_the_content_of_a_table_stays_where_it_is(conn, model):
 
 
 def test_the_content_of_a_table_is_copied_on_request(conn, model):
-    sync(conn, model, store_content=True)
+    sync(conn, model, rules=STORED)
     assert rows(conn, "content")[1][0].startswith("Night sky With a small telescope")
 
 
 def test_what_llm_stored_of_an_item_stays_stored_when_it_changes(conn, model):
-    sync(conn, model, store_content=True)
+    sync(conn, model, rules=STORED)
     conn.execute("""update embeddings set metadata = '{"from": "llm"}' where id = 2""")
     conn.execute("update articles set title = 'Day sky' where id = 2")
     assert sync(conn, model).changed == 1
@@ -116,7 +124,7 @@ def test_the_content_of_a_query_is_stored(conn, model):
 
 
 def test_the_hash_is_the_md5_of_the_text(conn, model):
-    sync(conn, model, store_content=True)
+    sync(conn, model, rules=STORED)
     for content, content_hash in rows(conn, "content, content_hash"):
         assert content_hash == hashlib.md5(content.encode()).digest()
 
@@ -141,21 +149,27 @@ def test_progress_hears_of_every_row(conn, model):
     assert heard == {"total": 6, "done": 6}
 
 
-def test_windows_before_a_bad_row_are_kept(conn, model, monkeypatch):
-    monkeypatch.setattr(ingest_module, "WINDOW", 2)
+def test_a_bad_row_fails_alone_and_is_tried_again(conn, model):
     conn.execute("insert into articles values (7, 'blob', x'00ff')")
-    with pytest.raises(SourceProblem, match="'7' has a BLOB"):
-        sync(conn, model)
-    assert len(rows(conn)) == 6
-    conn.execute("delete from articles where id = 7")
-    assert sync(conn, model) == Report(unchanged=6)
+    report = sync(conn, model)
+    assert (report.new, report.failed) == (6, 1)
+    assert [failure.id for failure in report.failures] == ["7"]
+    [failure] = store.failures(conn, store.collection(conn, "articles"))
+    assert (failure.id, failure.attempts) == ("7", 1)
+    assert "has a BLOB among its content" in failure.error
+    sync(conn, model)
+    [failure] = store.failures(conn, store.collection(conn, "articles"))
+    assert failure.attempts == 2
+    conn.execute("update articles set body = 'text' where id = 7")
+    assert sync(conn, model) == Report(new=1, unchanged=6)
+    assert store.failures(conn, store.collection(conn, "articles")) == []
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_another_writer_between_the_windows_does_no_harm(
     articles_db, model, monkeypatch, journal_mode
 ):
-    monkeypatch.setattr(ingest_module, "WINDOW", 1)
+    monkeypatch.setattr(staging, "WINDOW_DOCUMENTS", 1)
     conn = sqlite3.connect(articles_db)
     conn.execute(f"pragma journal_mode = {journal_mode}")
     conn.execute("update articles set title = title || '!'")
@@ -212,7 +226,7 @@ def test_a_collection_whose_table_was_renamed_follows_it(conn, model):
 def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
     articles_db, model, monkeypatch
 ):
-    monkeypatch.setattr(ingest_module, "WINDOW", 2)
+    monkeypatch.setattr(staging, "WINDOW_DOCUMENTS", 2)
     conn, other = sqlite3.connect(articles_db), sqlite3.connect(articles_db)
 
     def delete(_count):
@@ -229,6 +243,6 @@ def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
 def test_content_is_copied_later_without_embedding_again(conn, model):
     sync(conn, model)
     before = rows(conn)
-    assert sync(conn, model, store_content=True) == Report(unchanged=6)
+    assert sync(conn, model, rules=STORED) == Report(unchanged=6)
     assert rows(conn) == before
     assert all(content for (content,) in rows(conn, "content"))

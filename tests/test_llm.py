@@ -22,7 +22,7 @@ from datasette_embeddings.ingest import Report, ingest
 from datasette_embeddings.search import search_vector
 from datasette_embeddings.sources import table_source
 from datasette_embeddings.store import Collection, collections
-from datasette_embeddings.vectors import encode
+from datasette_embeddings.vectors import decode, encode
 from tests.hub import MODEL_ID, llm_environment
 
 NOTES = [
@@ -309,6 +309,7 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "model": MODEL_ID,
         "count": 1,
         "dimensions": 384,
+        "failed": 0,
         "source": None,
         "synced": None,
     }
@@ -403,3 +404,57 @@ def test_content_that_an_older_llm_stored_is_not_embedded_again(older_database, 
         done = ingest(conn, "old", table_source(conn, "notes"), model)
     unchanged = 2 if "content_hash" in columns else 1
     assert done == Report(new=10, changed=2 - unchanged, unchanged=unchanged)
+
+
+def write_rows(path, rows):
+    lines = [json.dumps({"id": key, "text": text}) for key, text in rows.items()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def stored_rows(database):
+    """Hash and vector of each item by id, which must come once each."""
+    rows = query(database, "select id, content_hash, embedding from embeddings")
+    assert len({row[0] for row in rows}) == len(rows)
+    return {item_id: (digest, decode(vector)) for item_id, digest, vector in rows}
+
+
+@pytest.mark.parametrize("first", ["llm", "ours"])
+def test_both_programs_take_turns_in_one_collection(llm, tmp_path, model, first):
+    """Each finds the other's rows unchanged, and no row twice, lost or stale."""
+    database, path = tmp_path / "shared.db", tmp_path / "rows.nl"
+    texts = {f"note {number}": " ".join(note[1:3]) for number, *note in NOTES[:6]}
+    texts = {key: f"{text} for everybody" for key, text in texts.items()}
+
+    def by_llm():
+        llm(
+            *("embed-multi", "notes", path, "--format", "nl"),
+            *("--model", MODEL_ID, "--database", database),
+        )
+
+    def by_us():
+        return report("embed", database, "notes", path, "--silent")
+
+    if first == "ours":
+        write_rows(path, texts)
+        sqlite3.connect(database).close()
+        assert by_us() == "notes: 6 new, 0 changed, 0 unchanged"
+    for turn in range(2):
+        write_rows(path, texts)
+        by_llm()
+        assert by_us().endswith(f"0 new, 0 changed, {len(texts)} unchanged")
+        texts["note 1"] = f"Something else in turn {turn}"
+        texts[f"added {turn}"] = f"A note that was added in turn {turn}"
+        write_rows(path, texts)
+        assert by_us().startswith("notes: 1 new, 1 changed")
+        before = stored_rows(database)
+        by_llm()
+        assert {key: row[0] for key, row in stored_rows(database).items()} == {
+            key: row[0] for key, row in before.items()
+        }
+    rows = stored_rows(database)
+    assert set(rows) == set(texts)
+    expected = model.embed_passages(list(texts.values()))
+    for (key, text), vector in zip(texts.items(), expected, strict=True):
+        digest, stored = rows[key]
+        assert digest == hashlib.md5(text.encode()).digest()
+        assert stored @ vector >= 0.998

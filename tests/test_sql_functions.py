@@ -249,6 +249,9 @@ class CountingModel(EmbeddingModel):
     def count_tokens(self, texts):
         return [1] * len(texts)
 
+    def token_spans(self, texts):
+        return [[(0, len(text))] for text in texts]
+
 
 def test_the_same_text_costs_one_run_however_many_rows_there_are():
     counting = CountingModel()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +16,7 @@ from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.formats import FORMATS, Row, written
 
 Step: TypeAlias = Callable[[int], None]
+EVENT_EVERY_S = 1.0
 
 database_argument = click.argument(
     "database", type=click.Path(path_type=Path), metavar="DB"
@@ -55,6 +58,45 @@ def write(rows: Sequence[Row], output_format: str) -> None:
     """Print *rows* in one of the formats."""
     for line in written(rows, output_format):
         click.echo(line)
+
+
+@contextmanager
+def progress(
+    label: str, *, silent: bool, output_format: str | None = None
+) -> Iterator[tuple[Step, Step]]:
+    """What hears of the total and of each step: a bar, or JSON, on stderr.
+
+    The bar has rate and time left, and is only there where a person watches.
+    """
+    if output_format is not None and not silent:
+        yield _events(label)
+        return
+    bar = ProgressBar(label, silent=silent)
+    with bar as steps:
+        yield steps
+
+
+def _events(label: str) -> tuple[Step, Step]:
+    """Progress as a JSON object a line, at most one a second."""
+    state: dict[str, object] = {"event": "progress", "collection": label}
+    done, last = 0, 0.0
+
+    def start(total: int) -> None:
+        state["total"] = total
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if done == state["total"] or time.monotonic() - last >= EVENT_EVERY_S:
+            last = time.monotonic()
+            click.echo(json.dumps({**state, "done": done}), err=True)
+
+    return start, advance
+
+
+def printable(text: str) -> str:
+    """*text* without the control characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 class ProgressBar(AbstractContextManager[tuple[Step, Step]]):

@@ -9,8 +9,8 @@ import click
 
 from datasette_embeddings import demo as demonstration
 from datasette_embeddings import search, sources, store
-from datasette_embeddings.cli.base import ProgressBar
-from datasette_embeddings.cli.embed import report_line
+from datasette_embeddings.cli.base import progress
+from datasette_embeddings.cli.reports import report_line
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest import IngestOptions, ingest
@@ -34,7 +34,7 @@ def demo(path: Path) -> None:
             content_columns=("path", "doc"),
             title_column="path",
         )
-        with ProgressBar("Embedding", silent=False) as (start, advance):
+        with progress("Embedding", silent=False) as (start, advance):
             report = ingest(
                 conn,
                 demonstration.COLLECTION,

@@ -1,88 +1,167 @@
-"""``embed``: a table or query into a collection."""
+"""``embed``: rows into a collection."""
 
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datasette_embeddings import sources, store
-from datasette_embeddings.cli.base import ProgressBar, database_argument
-from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.cli.base import database_argument, progress
+from datasette_embeddings.cli.options import declared, source_options
+from datasette_embeddings.cli.reports import show_report
+from datasette_embeddings.config import DEFAULT_MODEL, CollectionConfig, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.syncing import remembered_source
 from datasette_embeddings.models.registry import load_model
+
+# The exit code of a run that went through, but for some rows
+SOME_FAILED = 2
+
+limit_rows_option = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Take only the first so many rows, to try it.",
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, and write nothing."
+)
+rebuild_option = click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Make the collection anew beside the old, and swap it in when it is whole.",
+)
+summary_option = click.option(
+    "output_format",
+    "--format",
+    type=click.Choice(["json"]),
+    help="Summary on stdout and progress on stderr as JSON, an object a line.",
+)
+silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 
 
 @click.command()
 @database_argument
 @click.argument("collection")
-@click.option("-t", "--table", help="Embed the rows of this table or view.")
-@click.option(
-    "columns", "-c", "--column", multiple=True, help="A column to embed; repeatable."
-)
-@click.option("keys", "--id", multiple=True, help="A column that identifies a row.")
-@click.option("--title", help="The column that names a row in results.")
-@click.option("--sql", help="Embed the rows of a query: first the id, then content.")
-@click.option(
-    "-m",
-    "--model",
-    help=f"Default: the model of the collection, for a new one {DEFAULT_MODEL}.",
-)
-@click.option("--store", "store_content", is_flag=True, help="Copy the content too.")
+@click.argument("input", required=False)
+@source_options
 @click.option("--prune", is_flag=True, help="Delete items whose source row is gone.")
-@click.option("--silent", is_flag=True, help="No progress bar.")
+@limit_rows_option
+@dry_run_option
+@rebuild_option
+@summary_option
+@silent_option
+@click.pass_context
 def embed(
+    ctx: click.Context,
+    /,
     database: Path,
     collection: str,
-    table: str | None,
-    columns: tuple[str, ...],
-    keys: tuple[str, ...],
-    title: str | None,
-    sql: str | None,
-    model: str | None,
     *,
-    store_content: bool,
-    prune: bool,
+    output_format: str | None,
     silent: bool,
+    **given: Any,  # noqa: ANN401 - whatever source_options adds
 ) -> None:
-    """Embed the rows of a table or query into COLLECTION, skipping unchanged ones.
+    """Embed rows into COLLECTION, skipping those that have not changed.
+
+    They come from a table, a query, files, or INPUT: a CSV, TSV, JSON or
+    newline-delimited JSON file, or - for standard input. Without any of these, from
+    where the collection was made from before.
 
     \b
         datasette embeddings embed docs.db articles --table articles -c title -c body
         datasette embeddings embed docs.db recent \\
           --sql "select id, title, body from articles where year > 2020"
+        datasette embeddings embed docs.db notes --files ~/notes '**/*.md' \\
+          --chunk markdown
+        symbex '*.*' --nl | datasette embeddings embed code.db functions -
+
+    The exit code is 2 if some rows could not be embedded.
     """
-    if (table is None) == (sql is None):
-        raise InvalidInput("Expected either --table or --sql, to say what to embed")
-    if sql is not None and (columns or keys or title):
-        raise InvalidInput(
-            "--column, --id and --title go with --table; a query names its own columns"
+    config = declared(given)
+    check_options(given["limit"], rebuild=given["rebuild"])
+    options = IngestOptions(
+        prune=given["prune"],
+        limit=given["limit"],
+        dry_run=given["dry_run"],
+        rebuild=given["rebuild"],
+    )
+    # Rows of a file need no database that is there already
+    create = bool(config.input or config.files) and not options.dry_run
+    writable = not options.dry_run
+    with open_database(database, writable=writable, create=create) as conn:
+        source = _source(conn, collection, config)
+        report = embedded(
+            conn,
+            collection,
+            source,
+            model_id=config.model,
+            options=options,
+            silent=silent,
+            output_format=output_format,
         )
-    with open_database(database, writable=True) as conn:
-        source: sources.ReadableSource
-        if table is not None:
-            source = sources.table_source(
-                conn,
-                table,
-                content_columns=columns,
-                key_columns=keys,
-                title_column=title,
-            )
-            _warn_of_rowid(source)
-        else:
-            source = sources.query_source(conn, str(sql))
-        with ProgressBar("Embedding", silent=silent) as (start, advance):
-            report = ingest(
-                conn,
-                collection,
-                source,
-                load_model(model or _model_of(conn, collection)),
-                options=IngestOptions(store_content, prune, start, advance),
-            )
-    click.echo(report_line(collection, report), err=True)
+    show_report(collection, report, output_format)
+    if report.failed:
+        ctx.exit(SOME_FAILED)
+
+
+def check_options(limit: int | None, *, rebuild: bool) -> None:
+    """Nothing, if these go together.
+
+    :raises InvalidInput: for a part of a collection that would replace the whole.
+    """
+    if limit is not None and rebuild:
+        raise InvalidInput(
+            "Expected --limit or --rebuild, found both: a part would take the place of "
+            "the whole. Try a few rows under another collection name"
+        )
+
+
+def embedded(
+    conn: sqlite3.Connection,
+    collection: str,
+    source: sources.ReadableSource,
+    *,
+    model_id: str | None,
+    options: IngestOptions,
+    silent: bool,
+    output_format: str | None,
+    config: Config = Config(),
+) -> Report:
+    """The report of an ingest that shows its progress."""
+    if isinstance(source, sources.TableSource) and output_format is None:
+        _warn_of_rowid(source)
+    model = load_model(model_id or _model_of(conn, collection), config.models)
+    with progress(collection, silent=silent, output_format=output_format) as steps:
+        start, advance = steps
+        options = replace(options, start=start, progress=advance)
+        return ingest(conn, collection, source, model, options=options)
+
+
+def _source(
+    conn: sqlite3.Connection, collection: str, config: CollectionConfig
+) -> sources.ReadableSource:
+    source = sources.chosen_source(conn, config)
+    if source is not None:
+        return source
+    existing = store.find_collection(conn, collection)
+    says_how = replace(config, model=None) != CollectionConfig()
+    if existing is None or says_how:
+        raise InvalidInput(
+            "Expected --table, --sql, --files or an input file, to say what to embed"
+        )
+    remembered = remembered_source(conn, existing)
+    if isinstance(remembered, str):
+        raise InvalidInput(
+            f"Expected --table, --sql, --files or an input file to embed into "
+            f"{collection!r}: {remembered}"
+        )
+    return remembered
 
 
 def _model_of(conn: sqlite3.Connection, collection: str) -> str:
@@ -97,20 +176,3 @@ def _warn_of_rowid(source: sources.TableSource) -> None:
             "item id; VACUUM can renumber it. Name a column with --id to be safe",
             err=True,
         )
-
-
-def report_line(collection: str, report: Report) -> str:
-    """What an ingest did, in one line."""
-    parts = [
-        f"{report.new:,} new",
-        f"{report.changed:,} changed",
-        f"{report.unchanged:,} unchanged",
-    ]
-    if report.empty:
-        parts.append(f"{report.empty:,} without content, not embedded")
-    if report.truncated:
-        parts.append(f"{report.truncated:,} cut to the model's length")
-    if report.gone:
-        fate = "deleted" if report.pruned else "kept: --prune deletes them"
-        parts.append(f"{report.gone:,} gone from the source ({fate})")
-    return f"{collection}: {', '.join(parts)}"

@@ -1,0 +1,109 @@
+"""Who may see a collection follows where its rows come from, whatever a run does."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.chunks import Document
+from datasette_embeddings.imports import import_vector_table
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.sources import FileSource, QuerySource, table_source
+from tests.models import StandIn
+
+MIXED = ("articles", "embeddings")
+
+
+@pytest.fixture
+def stranger(conn):
+    """`articles` beside a collection of that name which llm made, of secret items."""
+    model = StandIn()
+    made = store.create_collection(conn, "articles", model.model_id, None)
+    documents = [Document("1", "secret", {"salary": 1}), Document("x", "secret too")]
+    with store.transaction(conn):
+        vectors = np.eye(2, 4, dtype=np.float32)
+        store.write_embeddings(conn, made, documents, vectors, store_content=True)
+        conn.execute("delete from _embedding_collections")
+    return conn
+
+
+def sync(conn, **options):
+    source = table_source(conn, "articles")
+    return ingest(conn, "articles", source, StandIn(), options=IngestOptions(**options))
+
+
+def tables(conn):
+    return store.source_tables(store.collection(conn, "articles").source)
+
+
+def test_items_of_elsewhere_that_stay_count(stranger):
+    sync(stranger)
+    assert tables(stranger) == MIXED
+
+
+def test_an_item_of_elsewhere_whose_row_fails_counts(stranger):
+    stranger.execute("update articles set body = x'00' where id = 1")
+    sync(stranger, prune=True)
+    assert tables(stranger) == MIXED
+
+
+def test_metadata_of_elsewhere_count(stranger):
+    sync(stranger, prune=True)
+    metadata = stranger.execute("select metadata from embeddings where id = '1'")
+    assert metadata.fetchone() == ('{"salary": 1}',)
+    assert tables(stranger) == MIXED
+
+
+def test_nothing_of_elsewhere_is_left_when_all_of_it_was_replaced(stranger):
+    stranger.execute("update embeddings set metadata = null")
+    sync(stranger, prune=True)
+    assert tables(stranger) == ("articles",)
+
+
+def test_a_rebuild_leaves_nothing_of_elsewhere(stranger):
+    sync(stranger, rebuild=True)
+    assert tables(stranger) == ("articles",)
+    assert set(stranger.execute("select id, metadata from embeddings")) == {
+        (str(number), None) for number in range(1, 7)
+    }
+
+
+def test_a_row_that_fails_does_not_hide_the_items_of_a_known_source(conn):
+    conn.execute("update articles set body = x'00' where id = 1")
+    sync(conn)
+    assert tables(conn) == ("articles",)
+
+
+def test_vectors_that_are_imported_open_nothing(stranger):
+    stranger.execute("create table public (id, embedding)")
+    stranger.execute("insert into public values (7, zeroblob(16))")
+    import_vector_table(stranger, "public", name="articles", model_id="stand-in")
+    assert "embeddings" in tables(stranger)
+
+
+def test_an_empty_collection_forgets_its_table_when_other_vectors_come(conn, tmp_path):
+    source = QuerySource("select id, title from articles where 0", ("articles",))
+    ingest(conn, "articles", source, StandIn())
+    origin = sqlite3.connect(tmp_path / "other.db")
+    origin.execute("create table vectors (id, embedding)")
+    origin.execute("insert into vectors values ('secret', zeroblob(16))")
+    import_vector_table(
+        conn, "vectors", origin=origin, name="articles", model_id="stand-in"
+    )
+    origin.close()
+    assert store.collection(conn, "articles").source is None
+
+
+def test_a_table_that_joins_a_file_is_asked_about_at_once(conn, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("id,text\nx,from a file\n")
+    ingest(conn, "articles", FileSource(str(path)), StandIn())
+    seen = []
+    source = table_source(conn, "articles")
+    options = IngestOptions(progress=lambda _count: seen.append(tables(conn)))
+    ingest(conn, "articles", source, StandIn(), options=options)
+    assert set(seen) == {MIXED}
+    assert tables(conn) == MIXED

@@ -1,0 +1,199 @@
+"""Whatever stops a run: the database is whole, and the next run completes the work.
+
+Real processes, really killed, beside a real server that reads all the while.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from datasette_embeddings.vectors import decode
+
+DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
+# Prime, so that the last window is not a full one
+ROWS = 397
+KILLS = 20
+OPTIONS = ["--table", "docs", "--metadata", "year"]
+CHUNKS = ["--chunk", "sentences", "--chunk-size", "12"]
+# Small windows, so that a run has many moments between two commits
+SMALL_WINDOWS = (
+    "import sys; from datasette_embeddings.store import staging;"
+    "staging.WINDOW_DOCUMENTS = 16;"
+    "from datasette.cli import cli; sys.argv[0] = 'datasette'; cli()"
+)
+
+
+def write_docs(path, journal_mode):
+    conn = sqlite3.connect(path)
+    conn.execute(f"pragma journal_mode = {journal_mode}")
+    conn.execute("create table docs (id integer primary key, body text, year)")
+    conn.executemany(
+        "insert into docs values (?, ?, ?)",
+        (
+            (number, f"Text {number} of many. It has sentences. Three of them.", 2026)
+            for number in range(ROWS)
+        ),
+    )
+    conn.commit()
+    conn.close()
+
+
+def change_docs(path, step):
+    """Changes of every kind, so that a run has deletions and replacements to do."""
+    conn = sqlite3.connect(path)
+    conn.execute(
+        "update docs set body = body || ? where id % 7 = ?", [f" {step}", step]
+    )
+    conn.execute("update docs set year = year + 1 where id % 5 = ?", [step % 5])
+    conn.execute("delete from docs where id = ?", [step * 3 + 1])
+    conn.execute("insert into docs values (?, ?, 1)", [10_000 + step, f"Added {step}"])
+    conn.commit()
+    conn.close()
+
+
+def command(path, *arguments):
+    program = [sys.executable, "-c", SMALL_WINDOWS, "embeddings", "embed"]
+    return [*program, str(path), "docs", *OPTIONS, *arguments, "--prune", "--silent"]
+
+
+def contents(path):
+    """Every row of every table of ours but the times; the vectors apart."""
+    conn = sqlite3.connect(path)
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+    rows = conn.execute(
+        """
+        select id, content, content_blob, content_hash, metadata
+        from embeddings
+        order by id
+        """
+    ).fetchall()
+    vectors = conn.execute("select embedding from embeddings order by id").fetchall()
+    chunks = conn.execute("select * from _embedding_chunks order by id").fetchall()
+    failures = conn.execute("select id, error from _embedding_failures").fetchall()
+    facts = conn.execute(
+        "select collection_id, name, model, dimensions, source, passage_prompt, state "
+        "from _embedding_collections"
+    ).fetchall()
+    conn.close()
+    matrix = np.stack([decode(vector) for (vector,) in vectors])
+    return (rows, chunks, failures, facts), matrix
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize("arguments", [[], CHUNKS], ids=["whole", "chunks"])
+def test_killed_at_any_moment_the_next_run_completes_the_work(
+    tmp_path, journal_mode, arguments
+):
+    killed, whole = tmp_path / "killed.db", tmp_path / "whole.db"
+    for path in (killed, whole):
+        write_docs(path, journal_mode)
+    started = time.monotonic()
+    subprocess.run(command(whole, *arguments), check=True, capture_output=True)
+    longest = time.monotonic() - started
+    moments = random.Random(f"{journal_mode} {arguments}")
+    died = 0
+    for step in range(KILLS // 4):
+        process = subprocess.Popen(
+            command(killed, *arguments), stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(moments.uniform(0.2, 1.0) * longest)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            died += process.wait() == -signal.SIGKILL
+        change_docs(killed, step)
+        change_docs(whole, step)
+    for path in (killed, whole):
+        subprocess.run(command(path, *arguments), check=True, capture_output=True)
+    (rows, vectors), (expected, expected_vectors) = contents(killed), contents(whole)
+    assert rows == expected
+    assert np.abs(vectors - expected_vectors).max() < 1e-5
+    assert died > 0
+    conn = sqlite3.connect(killed)
+    assert conn.execute("pragma journal_mode").fetchone() == (journal_mode,)
+    conn.close()
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_readers_are_answered_while_a_run_writes(tmp_path, journal_mode):
+    path = tmp_path / "docs.db"
+    write_docs(path, journal_mode)
+    process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
+    reader = sqlite3.connect(path, timeout=1)
+    slowest, reads = 0.0, 0
+    while process.poll() is None:
+        started = time.monotonic()
+        assert reader.execute("select count(*) from docs").fetchone() == (ROWS,)
+        slowest, reads = max(slowest, time.monotonic() - started), reads + 1
+    reader.close()
+    assert (process.returncode, process.stderr.read()) == (
+        0,
+        f"docs: {ROWS} new, 0 changed, 0 unchanged\n",
+    )
+    assert reads > 10
+    assert slowest < 1
+    process.stderr.close()
+
+
+def test_a_full_disk_in_the_middle_keeps_what_was_committed(tmp_path):
+    path = tmp_path / "docs.db"
+    write_docs(path, "delete")
+    # SQLite's own limit: it answers as it does when the disk has no room
+    full = SMALL_WINDOWS.replace(
+        "from datasette.cli",
+        "import sqlite3; connect = sqlite3.connect\n"
+        "def limited(*arguments, **options):\n"
+        "    conn = connect(*arguments, **options)\n"
+        "    conn.execute('pragma max_page_count = 60')\n"
+        "    return conn\n"
+        "sqlite3.connect = limited\n"
+        "from datasette.cli",
+    )
+    arguments = command(path)
+    result = subprocess.run(
+        [sys.executable, "-c", full, *arguments[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, "the disk is full" in result.stderr) == (1, True)
+    assert len(result.stderr.splitlines()) == 1
+    conn = sqlite3.connect(path)
+    kept = conn.execute("select count(*) from embeddings").fetchone()[0]
+    conn.close()
+    assert 0 < kept < ROWS
+    finished = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert finished.stderr == (
+        f"docs: {ROWS - kept} new, 0 changed, {kept} unchanged\n"
+    )
+
+
+def test_an_interrupt_ends_with_one_line_and_keeps_what_was_committed(tmp_path):
+    path = tmp_path / "docs.db"
+    write_docs(path, "delete")
+    process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
+    conn = sqlite3.connect(path, timeout=5)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        tables = conn.execute(
+            "select name from sqlite_master where name = 'embeddings'"
+        )
+        if tables.fetchall() and conn.execute("select 1 from embeddings").fetchone():
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _output, errors = process.communicate()
+    conn.close()
+    assert (process.returncode, errors) == (
+        1,
+        "Error: Interrupted. What was committed is kept; run it again to go on\n",
+    )
