@@ -64,7 +64,7 @@ async def visible_collections(
     return [
         each
         for each in holdings.collections
-        if all(verdicts[table] for table in asked_about(each))
+        if not each.is_building and all(verdicts[table] for table in asked_about(each))
     ]
 
 
@@ -147,7 +147,7 @@ async def _verdicts(
 
 def _holdings(conn: sqlite3.Connection) -> _Holdings:
     try:
-        found = store.collections(conn)
+        found = store.all_collections(conn)
     except SchemaMismatch as problem:
         # Somebody else's tables: the CLI says so, a page has nothing to show.  Facts
         # of another shape than ours may hide that a source is secret

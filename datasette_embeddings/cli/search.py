@@ -14,6 +14,7 @@ from datasette_embeddings.cli.base import (
     format_option,
     limit_option,
     min_score_option,
+    printable,
     write,
 )
 from datasette_embeddings.databases import open_database
@@ -24,12 +25,20 @@ from datasette_embeddings.models.registry import load_model
 SNIPPET_LENGTH = 200
 
 
+all_chunks_option = click.option(
+    "--all-chunks",
+    is_flag=True,
+    help="Of a chunked document show every chunk that matches, not only the best.",
+)
+
+
 @click.command()
 @database_argument
 @click.argument("collection")
 @click.argument("text")
 @limit_option
 @min_score_option
+@all_chunks_option
 @format_option
 def search(
     database: Path,
@@ -38,6 +47,8 @@ def search(
     limit: int,
     min_score: float | None,
     output_format: str | None,
+    *,
+    all_chunks: bool,
 ) -> None:
     """The items of COLLECTION that mean most nearly what TEXT asks.
 
@@ -45,7 +56,9 @@ def search(
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
     """
-    options = searching.Options(searching.checked_limit(limit), min_score)
+    options = searching.Options(
+        searching.checked_limit(limit), min_score, all_chunks=all_chunks
+    )
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         model = load_model(found.model_id)
@@ -59,6 +72,7 @@ def search(
 @click.argument("item_id", metavar="ID")
 @limit_option
 @min_score_option
+@all_chunks_option
 @format_option
 def similar(
     database: Path,
@@ -67,13 +81,17 @@ def similar(
     limit: int,
     min_score: float | None,
     output_format: str | None,
+    *,
+    all_chunks: bool,
 ) -> None:
     """The items of COLLECTION closest to the one called ID. Needs no model.
 
     \b
         datasette embeddings similar docs.db articles 17
     """
-    options = searching.Options(searching.checked_limit(limit), min_score)
+    options = searching.Options(
+        searching.checked_limit(limit), min_score, all_chunks=all_chunks
+    )
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         matches = searching.similar_items(conn, found, item_id, options=options)
@@ -95,12 +113,15 @@ def _show_matches(
         ]
         return write(rows, output_format)
     for match in matches:
-        click.echo(f"{match.score:.3f}  {printable(match.title or match.id)}")
+        title = match.title or match.document_id
+        click.echo(f"{match.score:.3f}  {printable(title)}{_place(match)}")
         snippet = match.snippet(SNIPPET_LENGTH)
         if snippet:
             click.echo(f"       {printable(snippet)}")
 
 
-def printable(text: str) -> str:
-    """*text* without the control characters that could steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+def _place(match: searching.Match) -> str:
+    """Where in its document the passage of a chunk stands."""
+    if match.start is None:
+        return ""
+    return f"  (characters {match.start:,} to {match.end:,})"

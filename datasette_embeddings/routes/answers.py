@@ -163,7 +163,9 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         given = request.args.get("_size") or DEFAULT_LIMIT
         size = searching.checked_limit(given, max_limit=config.max_size)
         immutable = compat.is_immutable(datasette, place.database.name)
-        options = searching.Options(limit=size, immutable=immutable)
+        options = searching.Options(
+            limit=size, immutable=immutable, all_chunks=_all_chunks(request)
+        )
         async with readable(place.database):
             matches = await _matches(place, text, like, options, config)
             state = await _index_state(place, options) if matches else (False, 0)
@@ -179,6 +181,14 @@ async def answer(datasette: Datasette, request: Request) -> Answer:
         is_scanned=state[0],
         left_out=state[1],
     )
+
+
+def _all_chunks(request: Request) -> bool:
+    """Whether ``?_chunks=`` asks for every chunk and not only each document's best."""
+    chunks = request.args.get("_chunks") or "best"
+    if chunks not in ("best", "all"):
+        raise InvalidInput(f"Expected _chunks=best or _chunks=all, found {chunks!r}")
+    return bool(chunks == "all")
 
 
 async def _index_state(place: Place, options: searching.Options) -> tuple[bool, int]:
@@ -224,9 +234,9 @@ def _found(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     path = None
     if isinstance(source, TableSource):
         table = datasette.urls.table(place.database.name, source.table)
-        row = row_path(match.id, len(source.key_columns))
+        row = row_path(match.document_id, len(source.key_columns), source.id_prefix)
         path = None if row is None else f"{table}/{row}"
-    like_path = f"{place.path}?like={quote(match.id, safe='')}"
+    like_path = f"{place.path}?like={quote(match.document_id, safe='')}"
     return Found(match, path, like_path)
 
 

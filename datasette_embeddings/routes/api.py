@@ -82,9 +82,9 @@ def _match_body(found: answers.Found) -> dict[str, Any]:
         "url": found.row_path,
         "image_url": None,
         "metadata": match.metadata,
-        "document_id": match.id,
-        "start": None,
-        "end": None,
+        "document_id": match.document_id,
+        "start": match.start,
+        "end": match.end,
     }
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from datasette_embeddings import search, store
-from datasette_embeddings.index import Score, indexes
+from datasette_embeddings.index import indexes
 from datasette_embeddings.models.cache import query_vector
 from datasette_embeddings.sql_functions.arithmetic import vector_of
 from datasette_embeddings.sql_functions.content import checked_text, loaded
@@ -22,7 +22,7 @@ def embed_search(
     if collection is None or text is None or limit is None:
         return None
 
-    def nearest(found: store.Collection, options: search.Options) -> list[Score]:
+    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
         query = search.checked_query(checked_text(context, text))
         vector = query_vector(loaded(context, found.model_id), query)
         return search.nearest_to_vector(context.conn, found, vector, options=options)
@@ -36,7 +36,7 @@ def embed_similar(
     if collection is None or item_id is None or limit is None:
         return None
 
-    def nearest(found: store.Collection, options: search.Options) -> list[Score]:
+    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
         return search.nearest_to_item(
             context.conn, found, str(item_id), options=options
         )
@@ -50,7 +50,7 @@ def embed_nearest(
     if collection is None or vector is None or limit is None:
         return None
 
-    def nearest(found: store.Collection, options: search.Options) -> list[Score]:
+    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
         return search.nearest_to_vector(
             context.conn, found, vector_of(vector), options=options
         )
@@ -61,7 +61,7 @@ def embed_nearest(
 def _answer(
     context: Context,
     question: tuple[SqlValue, ...],
-    nearest: Callable[[store.Collection, search.Options], list[Score]],
+    nearest: Callable[[store.Collection, search.Options], list[search.Hit]],
 ) -> str:
     """What *nearest* finds, as JSON; the same question again costs no search."""
     immutable = context.policy.immutable
@@ -80,5 +80,13 @@ def _answer(
     return answer
 
 
-def _json(scores: Sequence[Score]) -> str:
-    return json.dumps([{"id": found.id, "score": found.score} for found in scores])
+def _json(hits: Sequence[search.Hit]) -> str:
+    return json.dumps([_found(hit) for hit in hits])
+
+
+def _found(hit: search.Hit) -> dict[str, object]:
+    found: dict[str, object] = {"id": hit.id, "score": hit.score}
+    if hit.chunk is not None:
+        # What joins back to the source row
+        found["document_id"] = hit.document_id
+    return found

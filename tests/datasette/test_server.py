@@ -47,6 +47,31 @@ def test_a_server_sees_what_the_cli_commits_while_it_runs(articles_db, journal_m
         assert get(path)["matches"][0]["title"] == "Chess"
 
 
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_a_server_answers_while_a_run_writes(articles_db, journal_mode):
+    execute(
+        articles_db,
+        f"pragma journal_mode = {journal_mode}",
+        """
+        with numbers(n) as (select 1 union all select n + 1 from numbers where n < 3000)
+        insert into articles (title, body) select 'Text ' || n, 'of many' from numbers
+        """,
+    )
+    command = [sys.executable, "-m", "datasette", "embeddings", "embed"]
+    with served(articles_db) as url:
+        path = f"{url}/articles/-/embeddings/articles.json?q=pets&_size=1"
+        process = subprocess.Popen([*command, articles_db, "articles", "--silent"])
+        counts = []
+        while process.poll() is None:
+            answer = get(path)
+            assert answer["matches"][0]["title"] == "Kittens"
+            counts.append(answer["collection"]["count"])
+        assert process.returncode == 0
+        assert get(path)["collection"]["count"] == 3006
+    assert counts == sorted(counts)
+    assert len(counts) > 3
+
+
 def test_a_served_database_is_not_changed_by_its_visitors(articles_db):
     before = articles_db.read_bytes()
     with served(articles_db) as url:

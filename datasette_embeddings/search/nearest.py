@@ -1,0 +1,169 @@
+"""The items nearest to a vector or an item: ids and scores, a document's best chunk."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from datasette_embeddings import store
+from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.index import Score, best_first, indexes
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
+
+# How many more chunks than documents are asked for, at first and again
+MORE_CHUNKS = 4
+#: The best so many items, best first
+Ranked: TypeAlias = Callable[[int], list[Score]]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item, its score, and which piece of which document it is, if it is one."""
+
+    id: str
+    score: float
+    chunk: store.StoredChunk | None = None
+
+    @property
+    def document_id(self) -> str:
+        """The document that it is a chunk of, or itself."""
+        return self.id if self.chunk is None else self.chunk.document_id
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a search may be told besides what to look for."""
+
+    limit: int = DEFAULT_LIMIT
+    min_score: float | None = None
+    #: The file is opened as one that nobody changes
+    immutable: bool = False
+    #: Every chunk is a match of its own, not only the best of each document
+    all_chunks: bool = False
+
+
+def nearest_to_vector(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    vector: Vector,
+    *,
+    options: Options = Options(),
+) -> list[Hit]:
+    """The items of *collection* closest to *vector*, best first."""
+    index = indexes.index(conn, collection.id, immutable=options.immutable)
+
+    def ranked(limit: int) -> list[Score]:
+        return index.nearest(vector, limit, min_score=options.min_score)
+
+    return _hits(conn, collection, ranked, options)
+
+
+def nearest_to_item(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    item_id: str,
+    *,
+    options: Options = Options(),
+) -> list[Hit]:
+    """The items of *collection* closest to one of its own, which is left out.
+
+    The id may be that of a document: the score of another one is then that of the best
+    pair of their chunks.
+
+    :raises UnknownItem: if the collection has no such item.
+    """
+    ids = store.chunk_ids(conn, collection, item_id) or [item_id]
+    chunk = store.stored_chunks(conn, collection, ids).get(ids[0])
+    own = item_id if chunk is None else chunk.document_id
+    vectors = [store.stored_vector(conn, collection, each) for each in ids]
+    index = indexes.index(conn, collection.id, immutable=options.immutable)
+
+    def ranked(limit: int) -> list[Score]:
+        best: dict[str, Score] = {}
+        for each, vector in zip(ids, vectors, strict=True):
+            for found in index.nearest(
+                vector, limit, min_score=options.min_score, without=each
+            ):
+                if found.id not in best or found.score > best[found.id].score:
+                    best[found.id] = found
+        return best_first(best.values(), limit)
+
+    return _hits(conn, collection, ranked, options, without=own)
+
+
+def _hits(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    ranked: Ranked,
+    options: Options,
+    *,
+    without: str | None = None,
+) -> list[Hit]:
+    """The best items by *ranked*; in a chunked collection the best of each document."""
+    if not collection.has_chunks:
+        return [Hit(each.id, each.score) for each in ranked(options.limit)]
+    wanted = options.limit * MORE_CHUNKS
+    while True:
+        scores = ranked(wanted)
+        chunks = store.stored_chunks(conn, collection, [each.id for each in scores])
+        hits = [Hit(each.id, each.score, chunks.get(each.id)) for each in scores]
+        hits = [hit for hit in hits if hit.document_id != without]
+        if not options.all_chunks:
+            hits = _best_of_each_document(hits)
+        if len(hits) >= options.limit or len(scores) < wanted:
+            return hits[: options.limit]
+        wanted *= MORE_CHUNKS
+
+
+def _best_of_each_document(hits: Sequence[Hit]) -> list[Hit]:
+    best: dict[str, Hit] = {}
+    for hit in hits:
+        best.setdefault(hit.document_id, hit)
+    return list(best.values())
+
+
+def index_state(
+    conn: sqlite3.Connection, collection: store.Collection, options: Options
+) -> tuple[bool, int]:
+    """Whether each search reads *collection* from SQLite; how many items it leaves out.
+
+    Left out are vectors of another length than most, zero, or not finite.
+    """
+    index = indexes.index(conn, collection.id, immutable=options.immutable)
+    return index.is_scanned, index.left_out
+
+
+def checked_query(text: str, *, max_length: int | None = None) -> str:
+    """*text*, if it asks something and no more than *max_length* characters.
+
+    :raises InvalidInput: if it does not.
+    """
+    if not text.strip():
+        raise InvalidInput("Expected a text to search for, found an empty one")
+    if max_length is not None and len(text) > max_length:
+        raise InvalidInput(
+            f"Expected a text of at most {max_length:,} characters, found {len(text):,}"
+        )
+    return text
+
+
+def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
+    """*limit* as a whole number from 1.
+
+    :raises InvalidInput: if it is not one, or above *max_limit*.
+    """
+    try:
+        number = int(str(limit))
+    except ValueError:
+        number = 0
+    top = "" if max_limit is None else f" to {max_limit}"
+    if number < 1 or (max_limit is not None and number > max_limit):
+        raise InvalidInput(
+            f"Expected a limit, a whole number from 1{top}; found {limit!r}"
+        )
+    return number
