@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
-from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.sources import shadow_models, shadow_vectors, table_source
+from datasette_embeddings.errors import DimensionMismatch, InvalidInput, InvalidVector
+from datasette_embeddings.sources import (
+    Source,
+    TableSource,
+    shadow_models,
+    shadow_vectors,
+    table_source,
+    vector_rows_of_table,
+)
 from datasette_embeddings.vectors import decode
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
 
 
 def import_shadow_table(
@@ -33,10 +45,62 @@ def import_shadow_table(
             "choose one with --model"
         )
     source = table_source(conn, table)
-    rows = list(shadow_vectors(conn, source, models[chosen]))
-    vectors = [(item_id, decode(blob)) for item_id, blob in rows]
-    collection = store.create_collection(conn, name or source.table, chosen, source)
+    rows = shadow_vectors(conn, source, models[chosen])
+    return _written(conn, name or source.table, chosen, source, rows)
+
+
+def import_vector_table(
+    conn: sqlite3.Connection,
+    table: str,
+    *,
+    origin: sqlite3.Connection | None = None,
+    name: str | None = None,
+    model_id: str | None = None,
+) -> tuple[store.Collection, int]:
+    """The collection with the vectors of *table*, whose columns are id and embedding.
+
+    The table is in *origin*, or in the same database.  Nothing in it says which model
+    made the vectors, so *model_id* must.
+
+    :raises InvalidInput: without a model.
+    :raises SourceProblem: if the table has another shape.
+    :raises InvalidVector: for a BLOB that is none; nothing is imported then.
+    """
+    rows = vector_rows_of_table(origin or conn, table)
+    if model_id is None:
+        raise InvalidInput(
+            f"Expected the model that made the vectors of {table!r}, which the table "
+            "does not tell; name it with --model"
+        )
+    # Whoever may not see that table may not see its ids here either
+    source = TableSource(table, ("id",), ()) if origin is None else None
+    return _written(conn, name or table, model_id, source, rows)
+
+
+def _written(
+    conn: sqlite3.Connection,
+    name: str,
+    model_id: str,
+    source: Source | None,
+    rows: Iterable[tuple[str, bytes]],
+) -> tuple[store.Collection, int]:
+    vectors = [(item_id, _vector(item_id, value)) for item_id, value in rows]
+    lengths = {len(vector) for _id, vector in vectors}
+    if len(lengths) > 1:
+        raise DimensionMismatch(max(lengths), min(lengths))
+    collection = store.create_collection(conn, name, model_id, source)
+    was_empty = not store.count_items(conn, collection)
     with store.transaction(conn):
+        store.check_exists(conn, collection)
         store.write_vectors(conn, collection, vectors)
-    store.finish_sync(conn, collection, source)
+    # What it held before stays as secret as it was
+    store.finish_sync(conn, collection, source if was_empty else None)
     return collection, len(vectors)
+
+
+def _vector(item_id: str, value: object) -> Vector:
+    if not isinstance(value, bytes):
+        raise InvalidVector(
+            f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
+        )
+    return decode(value)

@@ -69,8 +69,80 @@ def test_embed_tells_of_rows_that_it_left_out(run, source_db):
     conn.close()
     assert run("embed", source_db, "mine", "-t", "articles").stderr == (
         "mine: 5 new, 0 changed, 0 unchanged, 1 without content, not embedded, "
-        "1 cut to the model's length\n"
+        "1 cut to the model's length (--chunk splits them)\n"
     )
+
+
+def test_embed_needs_no_source_the_second_time(run, articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("insert into articles values (7, 'Chess', 'Openings')")
+    conn.commit()
+    conn.close()
+    result = run("embed", articles_db, "articles")
+    assert result.stderr == "articles: 1 new, 0 changed, 6 unchanged\n"
+    result = run("embed", articles_db, "articles", "--chunk", "fixed")
+    assert (result.exit_code, "to say what to embed" in result.stderr) == (1, True)
+
+
+def test_embed_tells_a_script_what_it_did(run, source_db):
+    rows = '{"id": "a", "text": "one"}\n{"id": "b", "text": \n'
+    arguments = ["embed", source_db, "mine", "-", "--format", "json"]
+    result = run(*arguments, input=rows)
+    assert result.exit_code == 2
+    assert json.loads(result.stdout) == {
+        "collection": "mine",
+        "new": 1,
+        "changed": 0,
+        "metadata": 0,
+        "unchanged": 0,
+        "empty": 0,
+        "failed": 1,
+        "unread": 1,
+        "truncated": 0,
+        "chunks": None,
+        "gone": 0,
+        "pruned": False,
+        "is_dry_run": False,
+        "estimated_s": None,
+        "failures": [{"id": "row 2", "error": "Line 2 is no JSON: Expecting value"}],
+    }
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert events[-1] == {
+        "event": "progress",
+        "collection": "mine",
+        "total": 2,
+        "done": 2,
+    }
+
+
+def test_only_the_first_failures_are_printed(run, source_db):
+    rows = "id,text\n" + "".join(f"{number}\n" for number in range(15))
+    result = run("embed", source_db, "mine", "-", input=rows)
+    lines = result.stderr.splitlines()
+    assert lines[0] == (
+        "mine: 0 new, 0 changed, 0 unchanged, 15 failed; the next run tries again"
+    )
+    assert len(lines) == 12
+    assert lines[-1] == "  … and 5 more: datasette embeddings check"
+
+
+def test_the_chunks_of_a_document_are_shown_with_their_place(run, source_db):
+    options = ["-t", "articles", "-c", "body", "--chunk", "fixed", "--chunk-size", "6"]
+    run("embed", source_db, "mine", *options)
+    result = run("search", source_db, "mine", "planets", "-n", 1)
+    assert "Night sky  (characters " in result.stdout
+    arguments = ["search", source_db, "mine", "planets", "--format", "nl"]
+    best, everything = lines(run(*arguments)), lines(run(*arguments, "--all-chunks"))
+    assert (len(best), len(everything)) == (6, 10)
+
+
+def test_files_and_pipes_need_no_database_that_is_there(run, tmp_path):
+    path = tmp_path / "new.db"
+    result = run("embed", path, "notes", tmp_path / "nowhere.csv")
+    assert (result.exit_code, path.exists()) == (1, False)
+    rows = '{"id": 1, "text": "one"}'
+    assert run("embed", path, "notes", "-", input=rows).exit_code == 0
+    assert len(lines(run("search", path, "notes", "one", "--format", "nl"))) == 1
 
 
 def test_embed_prunes_on_request(run, articles_db):
@@ -192,14 +264,14 @@ ERRORS = {
         ["search", "articles.db", "articles", "x", "-n", "0"],
         "from 1; found 0",
     ),
-    "no source": (["embed", "articles.db", "x"], "either --table or --sql"),
+    "no source": (["embed", "articles.db", "x"], "Expected --table, --sql, --files"),
     "two sources": (
         ["embed", "articles.db", "x", "-t", "articles", "--sql", "select 1, 2"],
-        "either --table or --sql",
+        "Expected one of table, sql, input, files; found table and sql",
     ),
     "columns of a query": (
-        ["embed", "articles.db", "x", "--sql", "select 1, 2", "-c", "title"],
-        "--column, --id and --title go with --table",
+        ["embed", "articles.db", "x", "--sql", "select 1, 2", "--title", "t"],
+        "'title' goes with table, not with sql",
     ),
     "no query at all": (
         ["embed", "articles.db", "x", "--sql", "drop table a"],

@@ -1,14 +1,22 @@
-"""The shadow tables of the older datasette-embeddings become collections."""
+"""What other tools wrote becomes collections."""
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 
 import pytest
+from click.testing import CliRunner
 
 from datasette_embeddings import store
-from datasette_embeddings.errors import InvalidInput, InvalidVector, SourceProblem
-from datasette_embeddings.imports import import_shadow_table
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.errors import (
+    DimensionMismatch,
+    InvalidInput,
+    InvalidVector,
+    SourceProblem,
+)
+from datasette_embeddings.imports import import_shadow_table, import_vector_table
 from datasette_embeddings.search import similar_items
 from datasette_embeddings.sql_functions import register
 
@@ -78,3 +86,106 @@ def test_the_queries_of_the_alphas_still_run(alpha):
         {"vector": struct.pack("<3f", 1, 5, 0)},
     ).fetchall()
     assert rows == [("Kittens",)]
+
+
+@pytest.fixture
+def openai(tmp_path):
+    """A database as openai-to-sqlite wrote it: our table's name, another shape."""
+    path = tmp_path / "openai.db"
+    conn = sqlite3.connect(path)
+    conn.execute("create table embeddings (id text primary key, embedding blob)")
+    conn.executemany(
+        "insert into embeddings values (?, ?)",
+        [(f"page/{number}", struct.pack("<3f", 1, number, 0)) for number in range(4)],
+    )
+    conn.commit()
+    conn.close()
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(embeddings, [str(argument) for argument in arguments])
+
+
+def test_vectors_of_openai_to_sqlite_go_into_another_file(openai, tmp_path):
+    before = openai.read_bytes()
+    path = tmp_path / "new.db"
+    result = run(
+        *("import", path, "embeddings", "--from", openai),
+        *("--name", "pages", "--model", "text-embedding-ada-002"),
+    )
+    assert result.stderr == "pages: 4 vectors of text-embedding-ada-002 imported\n"
+    found = run("similar", path, "pages", "page/3", "-n", 1, "--format", "nl")
+    assert '"id": "page/2"' in found.stdout
+    assert openai.read_bytes() == before
+
+
+def test_the_error_about_that_shape_names_the_import(openai):
+    result = run("embed", openai, "x", "--sql", "select 1, 'x'")
+    assert result.exit_code == 1
+    assert "datasette embeddings import NEW.db embeddings --from THIS.db" in (
+        result.stderr
+    )
+
+
+def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
+    conn.execute("create table intros (id integer primary key, embedding blob, t)")
+    conn.execute("insert into intros values (7, ?, 'x')", [struct.pack("<2f", 1, 0)])
+    conn.execute("insert into intros values (8, null, 'y')")
+    made, count = import_vector_table(conn, "intros", model_id="mini-l6")
+    assert (made.name, count) == ("intros", 1)
+    # Whoever may not see that table may not see the collection
+    collection = store.collection(conn, "intros")
+    assert store.source_tables(collection.source) == ("intros",)
+
+
+def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):
+    path = tmp_path / "new.db"
+    run("import", path, "embeddings", "--from", openai, "-m", "mini-l6")
+    conn = sqlite3.connect(path)
+    conn.execute("create table vectors (id, embedding)")
+    conn.execute("insert into vectors values (1, x'0000803f')")
+    conn.commit()
+    run("import", path, "vectors", "-m", "mini-l6")
+    before = conn.execute("select * from embeddings").fetchall()
+    result = run("sync", path)
+    assert result.exit_code == 0
+    assert "its vectors were imported, and no content came with them" in result.stderr
+    assert conn.execute("select * from embeddings").fetchall() == before
+    conn.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments", "error", "message"),
+    [
+        ("select 1", {}, InvalidInput, "Expected the model that made the vectors"),
+        (
+            "update vectors set embedding = 'text' where id = 2",
+            {"model_id": "m"},
+            InvalidVector,
+            "Expected a BLOB for the vector of '2', found 'text'",
+        ),
+        (
+            "update vectors set embedding = x'0000803f0000803f' where id = 2",
+            {"model_id": "m"},
+            DimensionMismatch,
+            "2 dimensions, found 1",
+        ),
+        (
+            "alter table vectors rename column embedding to vector",
+            {"model_id": "m"},
+            SourceProblem,
+            "columns id and embedding.*found id, vector",
+        ),
+    ],
+    ids=["no model", "text", "two lengths", "another shape"],
+)
+def test_what_cannot_be_imported_is_refused_whole(
+    conn, statement, arguments, error, message
+):
+    conn.execute("create table vectors (id, embedding)")
+    conn.executemany("insert into vectors values (?, x'0000803f')", [(1,), (2,), (3,)])
+    conn.execute(statement)
+    with pytest.raises(error, match=message):
+        import_vector_table(conn, "vectors", **arguments)
+    assert store.collections(conn) == []

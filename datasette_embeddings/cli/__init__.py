@@ -5,11 +5,14 @@ from __future__ import annotations
 import click
 
 from datasette_embeddings.cli.base import Commands
+from datasette_embeddings.cli.check import check
 from datasette_embeddings.cli.collections import collections, models
 from datasette_embeddings.cli.demo import demo
 from datasette_embeddings.cli.embed import embed
+from datasette_embeddings.cli.exports import export_collection
 from datasette_embeddings.cli.imports import import_table
 from datasette_embeddings.cli.search import search, similar
+from datasette_embeddings.cli.sync import sync
 
 
 @click.group(cls=Commands)
@@ -22,5 +25,17 @@ def embeddings() -> None:
     """
 
 
-for command in (embed, search, similar, collections, models, import_table, demo):
+COMMANDS = (
+    embed,
+    sync,
+    search,
+    similar,
+    collections,
+    models,
+    check,
+    import_table,
+    export_collection,
+    demo,
+)
+for command in COMMANDS:
     embeddings.add_command(command)

@@ -56,8 +56,12 @@ def show_collection(database: Path, collection: str) -> None:
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         row = _collection_row(conn, found)
+        failed = len(store.failures(conn, found))
     source = None if found.source is None else asdict(found.source)
-    write([{**row, "source": source, "synced": _time(found.synced)}], "nl")
+    write(
+        [{**row, "failed": failed, "source": source, "synced": _time(found.synced)}],
+        "nl",
+    )
 
 
 def _time(seconds: int | None) -> str | None:

@@ -6,28 +6,55 @@ from pathlib import Path
 
 import click
 
+from datasette_embeddings import sources
 from datasette_embeddings.cli.base import database_argument
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.imports import import_shadow_table
+from datasette_embeddings.imports import import_shadow_table, import_vector_table
 
 
 @click.command("import")
 @database_argument
 @click.argument("table")
+@click.option(
+    "origin",
+    "--from",
+    type=click.Path(path_type=Path),
+    help="The database that holds TABLE, if it is another.",
+)
 @click.option("--name", help="What to call the collection; else as the table.")
-@click.option("-m", "--model", help="Which model's vectors, where there are several.")
+@click.option("-m", "--model", help="Which model's vectors they are.")
 def import_table(
-    database: Path, table: str, name: str | None, model: str | None
+    database: Path,
+    table: str,
+    origin: Path | None,
+    name: str | None,
+    model: str | None,
 ) -> None:
-    """Make a collection of what the older datasette-embeddings wrote beside TABLE.
+    """Make a collection of the vectors that another tool wrote; TABLE stays.
 
-    Its alphas kept the vectors in a table called _embeddings_TABLE, which stays.
+    Either TABLE has the columns id and embedding, as openai-to-sqlite writes it and
+    datasette-faiss reads it; which model made the vectors, only you know. Or the older
+    datasette-embeddings kept them beside it, in a table called _embeddings_TABLE.
 
     \b
         datasette embeddings import docs.db articles
+        datasette embeddings import new.db embeddings --from old.db \\
+          --name articles --model text-embedding-ada-002
     """
-    with open_database(database, writable=True) as conn:
-        collection, count = import_shadow_table(conn, table, name=name, model_id=model)
+    with open_database(database, writable=True, create=origin is not None) as conn:
+        if origin is not None:
+            with open_database(origin) as other:
+                collection, count = import_vector_table(
+                    conn, table, origin=other, name=name, model_id=model
+                )
+        elif sources.has_shadow(conn, table):
+            collection, count = import_shadow_table(
+                conn, table, name=name, model_id=model
+            )
+        else:
+            collection, count = import_vector_table(
+                conn, table, name=name, model_id=model
+            )
     click.echo(
         f"{collection.name}: {count:,} vectors of {collection.model_id} imported",
         err=True,

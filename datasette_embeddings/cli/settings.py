@@ -1,0 +1,70 @@
+"""The configuration file, read without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datasette_embeddings.config import PLUGIN_NAME, CollectionConfig, Config
+from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.sources import STDIN
+
+
+def settings_for(
+    path: Path | None, database: Path
+) -> tuple[Config, Mapping[str, CollectionConfig]]:
+    """The settings in the file at *path*, and the collections declared for *database*.
+
+    Those at the top level are declared for every database; those under
+    ``databases: NAME: plugins:`` for the one of that name.
+
+    :raises ConfigProblem: for a file that is neither YAML nor JSON, or wrong settings.
+    """
+    if path is None:
+        return Config(), {}
+    content = _content(path)
+    config = Config.from_plugin_config(_plugin(content))
+    databases = content.get("databases") or {}
+    own = databases.get(database.stem) if isinstance(databases, Mapping) else None
+    declared = _plugin(own if isinstance(own, Mapping) else {}) or {}
+    if not isinstance(declared, Mapping):
+        raise ConfigProblem([f"Expected a mapping under databases, found {declared!r}"])
+    inner = Config.from_plugin_config({"collections": declared.get("collections", {})})
+    found = {**config.collections, **inner.collections}
+    return config, {name: _located(each, path) for name, each in found.items()}
+
+
+def _located(declared: CollectionConfig, settings: Path) -> CollectionConfig:
+    """*declared* with its paths, which are given from the folder of *settings*."""
+    folder = settings.absolute().parent
+
+    def real(path: str) -> str:
+        return path if path == STDIN else str(folder / Path(path).expanduser())
+
+    return replace(
+        declared,
+        input=declared.input and real(declared.input),
+        files=tuple((real(each), glob) for each, glob in declared.files),
+        attach=tuple((alias, real(each)) for alias, each in declared.attach),
+    )
+
+
+def _plugin(content: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds
+    plugins = content.get("plugins") or {}
+    return plugins.get(PLUGIN_NAME) if isinstance(plugins, Mapping) else None
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        # JSON is YAML as well
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigProblem([f"{path} is neither YAML nor JSON: {line}"]) from error
+    if not isinstance(content, Mapping):
+        raise ConfigProblem([f"Expected a mapping in {path}, found {content!r}"])
+    return content

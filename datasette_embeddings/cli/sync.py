@@ -1,0 +1,109 @@
+"""``sync``: every collection of a database brought up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from datasette_embeddings import sources
+from datasette_embeddings.cli.base import database_argument, printable
+from datasette_embeddings.cli.embed import (
+    SOME_FAILED,
+    check_options,
+    dry_run_option,
+    embedded,
+    limit_rows_option,
+    rebuild_option,
+    silent_option,
+    summary_option,
+)
+from datasette_embeddings.cli.reports import show_report
+from datasette_embeddings.cli.settings import settings_for
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.ingest import IngestOptions, Report
+from datasette_embeddings.ingest.syncing import SyncOutcome
+from datasette_embeddings.ingest.syncing import sync as synced
+
+
+@click.command()
+@database_argument
+@click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
+@click.option(
+    "-m",
+    "--metadata",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The YAML or JSON file that declares the collections, as Datasette takes it.",
+)
+@limit_rows_option
+@dry_run_option
+@rebuild_option
+@summary_option
+@silent_option
+@click.pass_context
+def sync(
+    ctx: click.Context,
+    database: Path,
+    collections: tuple[str, ...],
+    metadata: Path | None,
+    limit: int | None,
+    output_format: str | None,
+    *,
+    dry_run: bool,
+    rebuild: bool,
+    silent: bool,
+) -> None:
+    """Bring every collection up to date: new, changed and deleted rows.
+
+    Those that the configuration declares, and those that the database remembers the
+    source of; with names, only these. What cannot be read again is left as it is.
+
+    \b
+        datasette embeddings sync docs.db
+        datasette embeddings sync docs.db -m metadata.yml --dry-run
+
+    The exit code is 1 if a collection could not be brought up to date, 2 if some rows
+    could not be embedded.
+    """
+    check_options(limit, rebuild=rebuild)
+    settings, declared = settings_for(metadata, database)
+    options = IngestOptions(prune=True, limit=limit, dry_run=dry_run, rebuild=rebuild)
+    outcomes: list[SyncOutcome] = []
+    create = any(each.input or each.files for each in declared.values())
+    with open_database(
+        database, writable=not dry_run, create=create and not dry_run
+    ) as conn:
+
+        def work(
+            name: str, source: sources.ReadableSource, model_id: str | None
+        ) -> Report:
+            return embedded(
+                conn,
+                name,
+                source,
+                model_id=model_id or settings.default_model,
+                options=options,
+                silent=silent,
+                output_format=output_format,
+                config=settings,
+            )
+
+        for outcome in synced(conn, declared, work, only=collections):
+            _show_outcome(outcome, output_format)
+            outcomes.append(outcome)
+    if not outcomes:
+        click.echo(f"{database} has no collections, and none is declared", err=True)
+    if any(each.problem for each in outcomes):
+        ctx.exit(1)
+    if any(each.report and each.report.failed for each in outcomes):
+        ctx.exit(SOME_FAILED)
+
+
+def _show_outcome(outcome: SyncOutcome, output_format: str | None) -> None:
+    name = printable(outcome.collection)
+    if outcome.report is not None:
+        show_report(outcome.collection, outcome.report, output_format)
+    elif outcome.skipped:
+        click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
+    else:
+        click.echo(f"Error: {name}: {outcome.problem}", err=True)

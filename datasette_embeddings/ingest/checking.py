@@ -1,0 +1,107 @@
+"""What is wrong in a database of collections, and mending it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from datasette_embeddings import sources, store
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.ingest.comparing import compare
+from datasette_embeddings.ingest.syncing import remembered_source
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be, in how many rows, and what mends it."""
+
+    #: None for what belongs to no collection
+    collection: str | None
+    problem: str
+    count: int
+    #: What to do about it
+    remedy: str
+
+
+FIX = "check --fix deletes them"
+FIX_BY_SYNC = "check --fix, or sync"
+
+
+def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
+    """Everything that is wrong in the database of *conn*; nothing is changed."""
+    if not store.has_collections(conn):
+        return
+    for problem, count in (
+        ("embeddings without a collection", store.count_orphans(conn)),
+        ("facts about a collection that is gone", store.count_left_behind(conn)),
+        ("chunks without an embedding", store.count_lost_chunks(conn)),
+    ):
+        if count:
+            yield Problem(None, problem, count, FIX)
+    for unfinished in store.unfinished(conn):
+        count = store.count_items(conn, unfinished)
+        remedy = "run --rebuild again to complete it; check --fix deletes it"
+        yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
+    for collection in store.collections(conn):
+        yield from _problems_of(conn, collection)
+
+
+def _problems_of(
+    conn: sqlite3.Connection, collection: store.Collection
+) -> Iterator[Problem]:
+    source = remembered_source(conn, collection)
+    is_known = not isinstance(source, str)
+    odd = store.count_odd_vectors(conn, collection)
+    if odd:
+        remedy = FIX_BY_SYNC if is_known else f"none: {source}"
+        yield Problem(
+            collection.name, "vectors of another length than most", odd, remedy
+        )
+    failed = store.failures(conn, collection)
+    if failed:
+        first = f"{failed[0].id}: {failed[0].error}"
+        remedy = f"mend the rows, then sync. The first, {first}"
+        yield Problem(collection.name, "rows that failed", len(failed), remedy)
+    if isinstance(source, str):
+        return
+    try:
+        yield from _stale(conn, collection, source)
+    except EmbeddingsError as error:
+        yield Problem(collection.name, "a source that cannot be read", 1, str(error))
+
+
+def _stale(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    source: sources.ReadableSource,
+) -> Iterator[Problem]:
+    with (
+        sources.documents(conn, source) as documents,
+        store.staged(conn, documents) as staging,
+    ):
+        compare(staging, collection, source)
+        counts = staging.counts()
+        gone = store.gone_documents(conn, collection, prefix=source.id_prefix)
+        counts["gone"] = 0 if counts.get("unread") else len(gone)
+    for state, problem in (
+        ("new", "rows that are not embedded yet"),
+        ("changed", "rows that have changed since they were embedded"),
+        ("metadata", "rows whose metadata have changed"),
+        ("gone", "items whose row is gone"),
+    ):
+        if counts.get(state):
+            yield Problem(collection.name, problem, counts[state], FIX_BY_SYNC)
+
+
+def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
+    """Delete what belongs nowhere; a vector that may be made anew is deleted too."""
+    if not store.has_collections(conn):
+        return
+    for unfinished in store.unfinished(conn):
+        store.remove_collection(conn, unfinished)
+    for collection in store.collections(conn):
+        if not isinstance(remembered_source(conn, collection), str):
+            store.remove_odd_vectors(conn, collection)
+    # Last, because a chunk that lost its vector is a stray
+    store.remove_strays(conn)

@@ -1,0 +1,170 @@
+"""`check`: every kind of damage is found, and mended on request."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from click.testing import CliRunner
+
+from datasette_embeddings import store
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.sources import table_source
+
+DAMAGES = {
+    "orphans": (
+        "insert into embeddings (collection_id, id) values (99, 'lost')",
+        (None, "embeddings without a collection", 1),
+    ),
+    "left behind by llm": (
+        "update collections set name = 'renamed'",
+        (None, "facts about a collection that is gone", 1),
+    ),
+    "failures left behind": (
+        "insert into _embedding_failures values (99, 'a', 'error', 1, 1)",
+        (None, "facts about a collection that is gone", 1),
+    ),
+    "mixed dimensions": (
+        "update embeddings set embedding = x'0000803f' where id = '2'",
+        ("articles", "vectors of another length than most", 1),
+    ),
+    "no vector": (
+        "update embeddings set embedding = null where id = '2'",
+        ("articles", "vectors of another length than most", 1),
+    ),
+    "new row": (
+        "insert into articles values (7, 'a', 'b')",
+        ("articles", "rows that are not embedded yet", 1),
+    ),
+    "changed row": (
+        "update articles set title = 'a' where id < 3",
+        ("articles", "rows that have changed since they were embedded", 2),
+    ),
+    "row that is gone": (
+        "delete from articles where id = 1",
+        ("articles", "items whose row is gone", 1),
+    ),
+    "lost chunk": (
+        """
+        insert into _embedding_chunks
+        values (1, 'a#0', 'a', x'00', 0, 0, 1)
+        """,
+        (None, "chunks without an embedding", 1),
+    ),
+}
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments: CliRunner().invoke(
+        embeddings, [str(argument) for argument in arguments]
+    )
+
+
+def change(path, *statements):
+    conn = sqlite3.connect(path)
+    for sql in statements:
+        conn.execute(sql)
+    conn.commit()
+    conn.close()
+
+
+def found(result):
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    return [(row["collection"], row["problem"], row["count"]) for row in rows]
+
+
+def test_nothing_is_wrong_with_a_fresh_collection(run, articles_db):
+    before = articles_db.read_bytes()
+    result = run("check", articles_db)
+    assert (result.exit_code, result.stderr) == (
+        0,
+        f"{articles_db}: nothing is wrong\n",
+    )
+    assert articles_db.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_each_kind_of_damage_is_found_and_mended(run, articles_db, name):
+    sql, expected = DAMAGES[name]
+    change(articles_db, sql)
+    before = articles_db.read_bytes()
+    result = run("check", articles_db, "--format", "nl")
+    assert (result.exit_code, expected in found(result)) == (2, True)
+    assert articles_db.read_bytes() == before
+    assert run("check", articles_db, "--fix").exit_code == 0
+    assert run("check", articles_db).exit_code == 0
+
+
+def test_mending_embeds_what_it_deleted(run, articles_db):
+    change(articles_db, "update embeddings set embedding = x'00' where id = '2'")
+    run("check", articles_db, "--fix")
+    conn = sqlite3.connect(articles_db)
+    collection = store.collection(conn, "articles")
+    assert len(store.stored_vector(conn, collection, "2")) == 384
+    conn.close()
+
+
+def test_rows_that_fail_are_told_of_until_they_are_mended(run, articles_db):
+    change(articles_db, "insert into articles values (7, x'00', 'a blob')")
+    run("sync", articles_db)
+    result = run("check", articles_db, "--fix", "--format", "nl")
+    assert (result.exit_code, found(result)) == (
+        2,
+        [("articles", "rows that failed", 1)],
+    )
+    assert "has a BLOB among its content" in result.stdout
+    change(articles_db, "update articles set title = 'a text' where id = 7")
+    assert run("check", articles_db, "--fix").exit_code == 0
+
+
+def test_vectors_of_an_unknown_source_are_not_deleted(run, articles_db):
+    change(
+        articles_db,
+        "delete from _embedding_collections",
+        "update embeddings set embedding = x'0000803f' where id = '2'",
+    )
+    result = run("check", articles_db, "--fix", "--format", "nl")
+    assert found(result) == [("articles", "vectors of another length than most", 1)]
+    assert "not known" in result.stdout
+    conn = sqlite3.connect(articles_db)
+    assert conn.execute("select count(*) from embeddings").fetchone() == (6,)
+    conn.close()
+
+
+def test_a_rebuild_that_did_not_finish_is_told_of_and_removed(run, articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    options = IngestOptions(rebuild=True, limit=2)
+    ingest(conn, "articles", table_source(conn, "articles"), model, options=options)
+    result = run("check", articles_db, "--format", "nl")
+    assert found(result) == [
+        ("articles (rebuilding)", "a rebuild that did not finish", 2)
+    ]
+    assert run("check", articles_db, "--fix").exit_code == 0
+    assert conn.execute("select name from collections").fetchall() == [("articles",)]
+    conn.close()
+
+
+def test_a_table_that_is_gone_is_told_of(run, articles_db):
+    change(articles_db, "drop table articles")
+    result = run("check", articles_db, "--fix", "--format", "nl")
+    assert found(result) == [("articles", "a source that cannot be read", 1)]
+
+
+def test_a_chunk_whose_embedding_is_lost_is_embedded_again(run, articles_db):
+    arguments = ["--table", "articles", "--chunk", "fixed", "--chunk-size", "5"]
+    run("embed", articles_db, "chunks", *arguments)
+    change(articles_db, "delete from embeddings where id = '2#1'")
+    assert run("check", articles_db, "--fix").exit_code == 0
+    conn = sqlite3.connect(articles_db)
+    ids = conn.execute("select id from embeddings where id like '2#%'").fetchall()
+    assert ("2#1",) in ids
+    conn.close()
+
+
+def test_a_database_without_our_tables_has_nothing_wrong(run, tmp_path):
+    change(tmp_path / "x.db", "create table t (a)")
+    assert run("check", tmp_path / "x.db").exit_code == 0
+    assert run("check", tmp_path / "x.db", "--fix").exit_code == 0
