@@ -1,4 +1,4 @@
-"""What README.md shows is what happens."""
+"""What README.md and docs/building.md show is what happens."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+REPOSITORY = Path(__file__).parent.parent
+README = REPOSITORY / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.\d+")
 # Other Pythons document other functions: there, only that the commands work is checked
 SAME_LIBRARY = sys.version_info[:3] == (3, 11, 7)
 
 
-def examples() -> list[tuple[str, str]]:
-    """Every command of README.md with the output that stands below it."""
+def examples(document: Path) -> list[tuple[str, str]]:
+    """Every command of *document* with the output that stands below it."""
     found = []
-    for block in BLOCK.findall(README.read_text("utf-8")):
+    for block in BLOCK.findall(document.read_text("utf-8")):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _newline, output = part.partition("\n")
             found.append((command, output))
@@ -54,10 +55,12 @@ def assert_same(shown: str, found: str) -> None:
     )
 
 
-def test_every_command_prints_what_stands_below_it(demo, tmp_path):
+@pytest.mark.parametrize("name", ["README.md", "docs/building.md"])
+def test_every_command_prints_what_stands_below_it(demo, tmp_path, name):
     shutil.copyfile(demo[0], tmp_path / "demo.db")
-    assert len(examples()) > 8
-    for command, output in examples():
+    commands = examples(REPOSITORY / name)
+    assert len(commands) >= 8
+    for command, output in commands:
         found = run(command, tmp_path)
         assert "Traceback" not in found
         assert ("Error: " in found) == ("Error: " in output)
