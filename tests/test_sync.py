@@ -234,7 +234,10 @@ BAD_SETTINGS = {
     "not YAML": ("a: [", "is neither YAML nor JSON"),
     "a list": ("[1]", "Expected a mapping in"),
     "no mapping": ({"x": 3}, "expected settings such as 'table: docs' under 'x'"),
-    "unknown": ({"x": {"tables": "t"}}, "unknown setting 'tables' under 'x'; there are"),
+    "unknown": (
+        {"x": {"tables": "t"}},
+        "unknown setting 'tables' under 'x'; there are",
+    ),
     "kind": ({"x": {"table": 3}}, "expected a text for 'table' under 'x'"),
     "flag": ({"x": {"store": "yes"}}, "expected true or false for 'store'"),
     "number": ({"x": {"chunk_size": -1}}, "expected a whole number for 'chunk_size'"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -71,9 +71,25 @@ def progress(
     if output_format is not None and not silent:
         yield _events(label)
         return
-    bar = ProgressBar(label, silent=silent)
-    with bar as steps:
-        yield steps
+    bars: list[Any] = []
+
+    def start(total: int) -> None:
+        from tqdm import tqdm
+
+        # disable=None: only where a person watches
+        disable = True if silent else None
+        bars.append(
+            tqdm(total=total, desc=label, unit=" rows", leave=False, disable=disable)
+        )
+
+    def advance(count: int) -> None:
+        bars[0].update(count)
+
+    try:
+        yield start, advance
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def _events(label: str) -> tuple[Step, Step]:
@@ -97,31 +113,3 @@ def _events(label: str) -> tuple[Step, Step]:
 def printable(text: str) -> str:
     """*text* without the control characters that could steer a terminal."""
     return "".join(char if char.isprintable() else " " for char in text)
-
-
-class ProgressBar(AbstractContextManager[tuple[Step, Step]]):
-    """A bar on stderr, with rate and time left: one call starts, one moves it."""
-
-    def __init__(self, label: str, *, silent: bool) -> None:
-        self._label = label
-        self._silent = silent
-        self._bar: Any = None
-
-    def __enter__(self) -> tuple[Step, Step]:
-        return self._start, self._advance
-
-    def __exit__(self, *_error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _start(self, total: int) -> None:
-        from tqdm import tqdm
-
-        # disable=None: only where a person watches
-        disable = True if self._silent else None
-        self._bar = tqdm(
-            total=total, desc=self._label, unit=" rows", leave=False, disable=disable
-        )
-
-    def _advance(self, count: int) -> None:
-        self._bar.update(count)

@@ -1,4 +1,4 @@
-"""Text, vector or item to matches: the one use case behind every door."""
+"""Hits with all that a result shows of them: title, passage, metadata."""
 
 from __future__ import annotations
 

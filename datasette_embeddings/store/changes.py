@@ -135,20 +135,22 @@ def mixed(source: Source | None) -> Source | None:
     return replace(source, is_mixed=True)
 
 
+#: Facts about a collection that is gone, or whose id another one has now
+STALE_FACTS = """
+    from _embedding_collections
+    where not exists (
+      select 1
+      from collections
+      where collections.id = _embedding_collections.collection_id
+      and collections.name = _embedding_collections.name
+      and collections.model = _embedding_collections.model
+    )
+"""
+
+
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Remove what is known of collections that are no longer there."""
-    conn.execute(
-        """
-        delete from _embedding_collections
-        where not exists (
-          select 1
-          from collections
-          where collections.id = _embedding_collections.collection_id
-          and collections.name = _embedding_collections.name
-          and collections.model = _embedding_collections.model
-        )
-        """
-    )
+    conn.execute(f"delete {STALE_FACTS}")
     for table in SIDE_TABLES:
         if columns_of(conn, table):
             conn.execute(

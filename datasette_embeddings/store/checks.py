@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.changes import drop_stale_facts
+from datasette_embeddings.store.changes import STALE_FACTS, drop_stale_facts
 from datasette_embeddings.store.embeddings import usual_vector_length
 from datasette_embeddings.store.schema import (
     CHUNKS,
@@ -21,16 +21,6 @@ ORPHANS = """
       select 1
       from collections
       where collections.id = embeddings.collection_id
-    )
-"""
-STALE_FACTS = """
-    from _embedding_collections
-    where not exists (
-      select 1
-      from collections
-      where collections.id = _embedding_collections.collection_id
-      and collections.name = _embedding_collections.name
-      and collections.model = _embedding_collections.model
     )
 """
 LOST_CHUNKS = """
