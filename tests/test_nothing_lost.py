@@ -23,7 +23,7 @@ DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 ROWS = 397
 KILLS = 20
 OPTIONS = ["--table", "docs", "--metadata", "year"]
-CHUNKS = ["--chunk", "sentences", "--chunk-size", "12"]
+CHUNKS = ["--chunk", "fixed", "--chunk-size", "8"]
 # Small windows, so that a run has many moments between two commits
 SMALL_WINDOWS = (
     "import sys; from datasette_embeddings.store import staging;"

@@ -98,7 +98,7 @@ def test_what_is_declared_for_another_database_is_not_built(run, articles_db, se
 
 def test_a_declaration_that_changes_is_followed(run, articles_db, settings):
     run("sync", articles_db, "-m", settings({"x": {"table": "articles"}}))
-    declared = {"x": {"table": "articles", "chunk": "sentences", "chunk_size": 20}}
+    declared = {"x": {"table": "articles", "chunk": "fixed", "chunk_size": 20}}
     result = run("sync", articles_db, "x", "-m", settings(declared))
     assert result.stderr.startswith("x: 0 new, 6 changed, 0 unchanged")
 
