@@ -492,3 +492,9 @@ def test_a_pipe_in_a_folder_is_a_failure_and_nobody_waits_for_it(tmp_path):
 def test_a_list_or_object_is_no_id(rows, value):
     [failure] = rows(f'{{"id": {value}, "text": "x"}}', "rows.nl")
     assert "for its id; expected a text or number" in failure.error
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_file_may_have_another_mark_than_a_comma(rows, mark):
+    content = f'id{mark}text\n1{mark}"one, two"\n2{mark}three\n'
+    assert rows(content) == [("1", "one, two"), ("2", "three")]

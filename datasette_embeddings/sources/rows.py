@@ -32,6 +32,8 @@ SUFFIXES = {
 }
 # Characters of the beginning that a format is told from
 PEEKED = 4_096
+# Of a CSV file; spreadsheets use a semicolon where the comma is a decimal point
+DELIMITERS = (",", ";", "\t", "|")
 # Objects whose keys are looked at before the first of them is read
 LOOKED_AT = 1_000
 # As large as the C code behind csv takes on every system
@@ -61,7 +63,7 @@ def rows_of_file(
         kind = source.format or SUFFIXES.get(Path(source.path).suffix.lower())
         kind = kind or _format_of(text)
         if kind in ("csv", "tsv"):
-            yield _separated(text, "\t" if kind == "tsv" else ",")
+            yield _separated(text, "\t" if kind == "tsv" else _delimiter_of(text))
         else:
             yield _objects(_json(text) if kind == "json" else _lines(text))
 
@@ -98,6 +100,14 @@ def _format_of(text: IO[str]) -> str:
             return "nl" if len(first_line) >= PEEKED - 1 else "json"
         return "nl"
     return "tsv" if "\t" in first_line and "," not in first_line else "csv"
+
+
+def _delimiter_of(text: IO[str]) -> str:
+    """A comma, or what stands in the first line in place of one."""
+    first_line, _newline, _rest = text.read(PEEKED).partition("\n")
+    text.seek(0)
+    found = (mark for mark in DELIMITERS if mark in first_line)
+    return next(found, DELIMITERS[0])
 
 
 def _separated(

@@ -77,6 +77,8 @@ async def test_the_page_shows_the_passage_and_its_place(chunked):
     page = (await chunked.client.get(f"{PATH}?q=planets")).text
     assert "A small telescope shows" in page
     assert "characters 56 to 111" in page
+    assert "2 results from 3 passages, best first." in page
+    assert "3 passages, embedded with" in page
     assert 'href="/articles/docs/a~2Fb~231"' in page
     assert "like=docs%3Aa%2Fb%231" in page
 
