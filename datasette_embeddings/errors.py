@@ -145,7 +145,7 @@ class MissingLibrary(EmbeddingsError):
             f"The library {library!r}, which {purpose} needs, is not installed. "
             f"Install it with: pip install {library}"
         )
-        self.library = library
+        self.name = library
 
 
 class ConfigProblem(EmbeddingsError):

@@ -80,8 +80,8 @@ def _delete_leftovers(
     """Delete what documents will not have any more: chunks, or the whole."""
     whole = [_keys(collection, each) for each in embedded if each.chunks is None]
     split = [_keys(collection, each) for each in embedded if each.chunks is not None]
-    conn.executemany(_DELETE_CHUNK_ITEMS, [*whole, *split])
-    conn.executemany(_DELETE_CHUNKS, [*whole, *split])
+    conn.executemany(DELETE_CHUNK_ITEMS, [*whole, *split])
+    conn.executemany(DELETE_CHUNKS, [*whole, *split])
     # The id of a document may look like, and be, that of another one's chunk
     conn.executemany(_FORGET_CHUNK, whole)
     conn.executemany(DELETE_WHOLE, split)
@@ -95,7 +95,8 @@ def _keys(collection: Collection, embedded: EmbeddedDocument) -> dict[str, objec
     }
 
 
-_DELETE_CHUNK_ITEMS = """
+#: The items of a document's chunks from the position *kept* on
+DELETE_CHUNK_ITEMS = """
     delete from embeddings
     where collection_id = :collection_id
     and id in (
@@ -106,7 +107,8 @@ _DELETE_CHUNK_ITEMS = """
       and position >= :kept
     )
 """
-_DELETE_CHUNKS = """
+#: What is known of a document's chunks
+DELETE_CHUNKS = """
     delete from _embedding_chunks
     where collection_id = :collection_id
     and document_id = :id

@@ -6,7 +6,11 @@ import sqlite3
 from collections.abc import Sequence
 
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.documents import DELETE_WHOLE
+from datasette_embeddings.store.documents import (
+    DELETE_CHUNK_ITEMS,
+    DELETE_CHUNKS,
+    DELETE_WHOLE,
+)
 from datasette_embeddings.store.schema import CHUNKS, columns_of, transaction
 from datasette_embeddings.store.states import STAGED, UNREAD
 
@@ -74,26 +78,8 @@ def delete_documents(
     conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
 ) -> None:
     """Delete what is stored of *document_ids*, chunks included."""
-    ids = [{"collection_id": collection.id, "id": each} for each in document_ids]
-    conn.executemany(
-        """
-        delete from embeddings
-        where collection_id = :collection_id
-        and id in (
-          select id
-          from _embedding_chunks
-          where collection_id = :collection_id
-          and document_id = :id
-        )
-        """,
-        ids,
-    )
-    conn.executemany(
-        """
-        delete from _embedding_chunks
-        where collection_id = :collection_id
-        and document_id = :id
-        """,
-        ids,
-    )
-    conn.executemany(DELETE_WHOLE, ids)
+    keys = [
+        {"collection_id": collection.id, "id": each, "kept": 0} for each in document_ids
+    ]
+    for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNKS, DELETE_WHOLE):
+        conn.executemany(sql, keys)
