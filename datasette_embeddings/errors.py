@@ -16,6 +16,7 @@ Every message says what was expected, what was found and what to do about it::
     ├── InvalidInput           an argument that a person gave
     ├── SourceProblem          a table, column, file or query that cannot be read
     ├── MissingLibrary         an optional dependency that is not installed
+    ├── TooBusy                a server with more to do than it may
     └── ConfigProblem          the plugin's settings
 """
 
@@ -146,6 +147,18 @@ class MissingLibrary(EmbeddingsError):
             f"Install it with: pip install {library}"
         )
         self.name = library
+
+
+class TooBusy(EmbeddingsError):
+    """A server does and holds as much as its owner allows."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        super().__init__(
+            f"This server answers {at_once} searches at once and lets {waiting} wait; "
+            "try again in a moment"
+        )
+        self.at_once = at_once
+        self.waiting = waiting
 
 
 class ConfigProblem(EmbeddingsError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,29 +73,54 @@ async def visible_collection(
     datasette: Datasette, actor: compat.Actor, database: Database, name: str
 ) -> store.Collection | None:
     """The collection called *name*, or None for whoever may not see it."""
-    visible = await visible_collections(datasette, actor, database)
-    return next((each for each in visible if each.name == name), None)
+    if not await compat.may_view(datasette, actor, database.name):
+        return None
+    holdings = await database.execute_fn(lambda conn: _holdings(conn, name))
+    verdicts = await _verdicts(
+        datasette, actor, database.name, holdings, holdings.tables()
+    )
+    return next((each for each in holdings.collections if all(verdicts.values())), None)
 
 
-async def opinion_on_table(
+async def opinion(
+    datasette: Datasette, actor: compat.Actor, action: str, resource: object
+) -> bool | None:
+    """What 0.65 is told of *action*; None for no opinion."""
+    if action == compat.EMBED_ACTION:
+        allow = compat.checked_config(datasette).allow_embed
+        return compat.embed_opinion(actor, allow)
+    if action != "view-table" or not isinstance(resource, tuple):
+        return None
+    return await _opinion_on_table(datasette, actor, *resource)
+
+
+async def rules(datasette: Datasette, actor: compat.Actor, action: str) -> Any:  # noqa: ANN401 - 1.0's own
+    """What 1.0 is told of *action*; None for nothing."""
+    if action == compat.EMBED_ACTION:
+        allow = compat.checked_config(datasette).allow_embed
+        return compat.embed_rule(datasette, actor, allow)
+    return await _denials_sql(datasette, actor) if action == "view-table" else None
+
+
+async def _opinion_on_table(
     datasette: Datasette, actor: compat.Actor, database: str, table: str
 ) -> bool | None:
     """False for a raw table that *actor* may not see, None for no opinion."""
     if table.lower() not in store.RAW_TABLES or database not in datasette.databases:
         return None
     holder = datasette.databases[database]
-    denied = await denied_raw_tables(datasette, actor, [holder])
+    denied = await _denied_raw_tables(datasette, actor, [holder])
     return False if denied else None
 
 
-async def denials_sql(datasette: Datasette, actor: compat.Actor) -> Any:  # noqa: ANN401 - 1.0's own
+async def _denials_sql(datasette: Datasette, actor: compat.Actor) -> Any:  # noqa: ANN401 - 1.0's own
     """The raw tables that *actor* may not see, as 1.0 wants to hear it."""
     databases = compat.all_databases(datasette)
-    denied = await denied_raw_tables(datasette, actor, databases)
+    denied = await _denied_raw_tables(datasette, actor, databases)
     return compat.deny_tables_sql(denied) if denied else None
 
 
-async def denied_raw_tables(
+async def _denied_raw_tables(
     datasette: Datasette, actor: compat.Actor, databases: Iterable[Database]
 ) -> list[tuple[str, str]]:
     """Database and name of each raw table that *actor* may not see.
@@ -103,14 +129,11 @@ async def denied_raw_tables(
     """
     if _asking.get():
         return []
-    token = _asking.set(True)
     databases = list(databases)
-    try:
+    with _asking_only_datasette():
         verdicts = await asyncio.gather(
             *(_holds_secrets(datasette, actor, each) for each in databases)
         )
-    finally:
-        _asking.reset(token)
     return [
         (database.name, table)
         for database, secret in zip(databases, verdicts, strict=True)
@@ -138,16 +161,35 @@ async def _verdicts(
     tables: Iterable[str],
 ) -> dict[str, bool]:
     """For each of *tables*, whether *actor* may see it."""
-    return {
-        table: table not in holdings.sealed
-        and await compat.may_view(datasette, actor, database, table)
-        for table in sorted(tables)
-    }
+    verdicts = {}
+    for table in sorted(tables):
+        # What we have to say is of the raw tables only, and takes a while
+        known = nullcontext() if table in store.RAW_TABLES else _asking_only_datasette()
+        with known:
+            verdicts[table] = table not in holdings.sealed and await compat.may_view(
+                datasette, actor, database, table
+            )
+    return verdicts
 
 
-def _holdings(conn: sqlite3.Connection) -> _Holdings:
+@contextmanager
+def _asking_only_datasette() -> Iterator[None]:
+    """Within, our own hooks have no opinion on any table."""
+    token = _asking.set(True)
     try:
-        found = store.all_collections(conn)
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
+    """What a database holds, or of it only the collection called *name*."""
+    try:
+        if name is None:
+            found = store.all_collections(conn)
+        else:
+            named = store.find_collection(conn, name)
+            found = [] if named is None else [named]
     except SchemaMismatch as problem:
         # Somebody else's tables: the CLI says so, a page has nothing to show.  Facts
         # of another shape than ours may hide that a source is secret

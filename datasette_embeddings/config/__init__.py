@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config.collections import (
+    CollectionConfig,
+    SimilaritySettings,
+)
 from datasette_embeddings.config.settings import (
     DEFAULT_INDEX_MEMORY_MB,
     DEFAULT_LIMIT,
@@ -22,4 +25,5 @@ __all__ = [
     "CollectionConfig",
     "Config",
     "ModelConfig",
+    "SimilaritySettings",
 ]

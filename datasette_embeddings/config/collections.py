@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class SimilaritySettings:
+    """How many others each document is to have, and how near they must be."""
+
+    limit: int
+    min_score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,7 @@ class CollectionConfig:
     chunk_overlap: int = 0
     model: str | None = None
     store: bool = False
+    similarities: SimilaritySettings | None = None
 
 
 def collections(value: object) -> Mapping[str, CollectionConfig]:
@@ -103,6 +113,17 @@ def _pairs(value: object) -> Pairs:
     return tuple((str(key), _text(each)) for key, each in value.items())
 
 
+def _similarities(value: object) -> SimilaritySettings:
+    given: Mapping[str, Any] = value if isinstance(value, Mapping) else {"limit": value}
+    limit, min_score = given.get("limit"), given.get("min_score")
+    if set(given) <= {"limit", "min_score"} and type(limit) is int and limit >= 1:
+        if min_score is None:
+            return SimilaritySettings(limit)
+        if type(min_score) in (int, float) and -1 <= min_score <= 1:
+            return SimilaritySettings(limit, float(min_score))
+    raise ValueError("expected a number of items, or 'limit: 10' and 'min_score: 0.5'")
+
+
 READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
     {
         "table": _text,
@@ -125,5 +146,6 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "chunk_overlap": _number,
         "model": _text,
         "store": _flag,
+        "similarities": _similarities,
     }
 )

@@ -40,6 +40,12 @@ class Config:
     max_query_length: int = 2_000
     max_size: int = 100
     max_text_length: int = 100_000
+    max_inputs: int = 2_048
+    max_body_bytes: int = 2_000_000
+    max_searches: int = 3
+    max_waiting: int = 128
+    #: Datasette's allow block for the embedding API; None leaves it to Datasette
+    allow_embed: object = None
     index_memory_mb: int = DEFAULT_INDEX_MEMORY_MB
 
     @classmethod
@@ -88,6 +94,12 @@ def _count(value: object) -> int:
     return value
 
 
+def _allow_block(value: object) -> object:
+    if not isinstance(value, bool | Mapping | None):
+        raise ValueError("expected true, false or an allow block of Datasette's")
+    return value
+
+
 def _models(value: object) -> Mapping[str, ModelConfig]:
     if not isinstance(value, Mapping):
         raise ValueError("expected model ids, each with a path")
@@ -112,6 +124,11 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "max_query_length": _count,
         "max_size": _count,
         "max_text_length": _count,
+        "max_inputs": _count,
+        "max_body_bytes": _count,
+        "max_searches": _count,
+        "max_waiting": _count,
+        "allow_embed": _allow_block,
         "index_memory_mb": _count,
     }
 )

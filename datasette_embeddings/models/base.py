@@ -39,6 +39,12 @@ class EmbeddingModel(ABC):
     def embed_query(self, text: str) -> Vector:
         """The vector of a question, (d,)."""
 
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """The vector of each question, (n, d), worked out together where that pays."""
+        import numpy as np
+
+        return np.stack([self.embed_query(text) for text in texts])
+
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has, uncut, its passage prompt included."""

@@ -1,8 +1,9 @@
-"""Query vectors that were asked for lately: the same text costs no second model run."""
+"""Vectors that were asked for lately: the same text costs no second model run."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,29 +15,48 @@ REMEMBERED = 1_024
 LONGEST_REMEMBERED = 4_096
 
 
+class VectorCache:
+    """The vectors of the last *size* texts, by model; many threads may ask."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._vectors: OrderedDict[tuple[EmbeddingModel, str], Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def get(self, model: EmbeddingModel, text: str) -> Vector | None:
+        """The vector of *text*, read-only because it is shared; None if forgotten."""
+        with self._lock:
+            vector = self._vectors.get((model, text))
+            if vector is not None:
+                self._vectors.move_to_end((model, text))
+            return vector
+
+    def put(self, model: EmbeddingModel, text: str, vector: Vector) -> Vector:
+        """Remember *vector*, unless *text* is too long to keep; give it back."""
+        vector.setflags(write=False)
+        if len(text) <= LONGEST_REMEMBERED:
+            with self._lock:
+                self._vectors[model, text] = vector
+                if len(self._vectors) > self._size:
+                    self._vectors.popitem(last=False)
+        return vector
+
+
+queries, passages = VectorCache(), VectorCache()
+
+
 def query_vector(model: EmbeddingModel, text: str) -> Vector:
     """The vector of *text* as a question, read-only because it is shared."""
-    remembered = len(text) <= LONGEST_REMEMBERED
-    run = _query_vector if remembered else _query_vector.__wrapped__
-    return run(model, text)
+    known = queries.get(model, text)
+    return queries.put(model, text, model.embed_query(text)) if known is None else known
 
 
 def passage_vector(model: EmbeddingModel, text: str) -> Vector:
     """The vector of *text* as a passage, read-only because it is shared."""
-    remembered = len(text) <= LONGEST_REMEMBERED
-    run = _passage_vector if remembered else _passage_vector.__wrapped__
-    return run(model, text)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _query_vector(model: EmbeddingModel, text: str) -> Vector:
-    vector = model.embed_query(text)
-    vector.setflags(write=False)
-    return vector
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _passage_vector(model: EmbeddingModel, text: str) -> Vector:
-    vector: Vector = model.embed_passages([text])[0]
-    vector.setflags(write=False)
-    return vector
+    known = passages.get(model, text)
+    if known is not None:
+        return known
+    return passages.put(model, text, model.embed_passages([text])[0])

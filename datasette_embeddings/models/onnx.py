@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import EmbeddingModel, silent
 from datasette_embeddings.models.folder import ModelFolder, read_model_folder
 from datasette_embeddings.vectors import normalize
@@ -51,8 +51,11 @@ class OnnxModel(EmbeddingModel):
         )
 
     def embed_query(self, text: str) -> Vector:
-        vector: Vector = self._embed([self._files.query_prompt + text])[0]
+        vector: Vector = self.embed_queries([text])[0]
         return vector
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._embed([self._files.query_prompt + text for text in texts])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
@@ -163,8 +166,10 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
-    from tokenizers import Tokenizer
-
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingLibrary("tokenizers", "every model of texts") from error
     try:
         tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
     except Exception as error:  # it raises nothing more specific
@@ -178,8 +183,10 @@ def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
 
 
 def _session(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingLibrary("onnxruntime", "the bundled model") from error
     options = onnxruntime.SessionOptions()
     # Newer releases turn int8 weights into operators that round the activations to
     # int8 as well: no faster here, and neighbours' recall drops.  Kept as fp32.

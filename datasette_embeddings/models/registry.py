@@ -36,6 +36,14 @@ def is_present(
     return folder is not None and (folder / "modules.json").is_file()
 
 
+def loaded_model(
+    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
+) -> EmbeddingModel | None:
+    """The model called *model_id* if it is in memory already."""
+    folder = _folder(model_id, models)
+    return None if folder is None else _loaded.get((canonical_id(model_id), folder))
+
+
 def load_model(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> EmbeddingModel:
@@ -50,7 +58,8 @@ def load_model(
         raise UnknownModel(
             model_id,
             [
-                f"the bundled model, which is {DEFAULT_MODEL}",
+                f"the bundled model, which is {DEFAULT_MODEL}"
+                f"{'' if BUNDLED_FOLDER.is_dir() else ' and was taken away'}",
                 f"the configured models: {', '.join(models) or 'none'}",
                 "a folder of that name with a sentence-transformers model in it "
                 "(modules.json, tokenizer.json, onnx/model.onnx): there is none",
@@ -79,7 +88,8 @@ def _folder(model_id: str, models: Mapping[str, ModelConfig]) -> Path | None:
     if model_id in models:
         return Path(models[model_id].path).expanduser().resolve()
     if canonical_id(model_id) == DEFAULT_MODEL:
-        return BUNDLED_FOLDER
+        # Whoever needs no model may leave it out of a small container
+        return BUNDLED_FOLDER if (BUNDLED_FOLDER / "modules.json").is_file() else None
     try:
         folder = Path(model_id).expanduser()
         return folder.resolve() if (folder / "modules.json").is_file() else None

@@ -1,0 +1,137 @@
+"""Who may do what, as the Datasette that runs decides it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+
+# Having vectors made: open to all who see this Datasette, unless it is closed
+EMBED_ACTION = "embeddings-embed"
+Actor: TypeAlias = Mapping[str, Any] | None
+
+
+def is_modern() -> bool:
+    """Whether Datasette's permissions are those of 1.0."""
+    try:
+        import datasette.permissions  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+async def may_view(
+    datasette: Datasette, actor: Actor, database: str, table: str | None = None
+) -> bool:
+    """Whether *actor* may see a database, or a table of it, as Datasette decides."""
+    if is_modern():
+        from datasette.resources import DatabaseResource, TableResource
+
+        if table is None:
+            action, resource = "view-database", DatabaseResource(database)
+        else:
+            action, resource = "view-table", TableResource(database, table)
+        return bool(
+            await datasette.allowed(action=action, resource=resource, actor=actor)
+        )
+    return await _may_view_classic(datasette, actor, database, table)
+
+
+async def _may_view_classic(
+    datasette: Datasette, actor: Actor, database: str, table: str | None
+) -> bool:
+    from datasette import Forbidden
+
+    # The most specific first: 0.65 takes the first opinion that anybody has
+    chain: list[object] = [("view-database", database), "view-instance"]
+    if table is not None:
+        chain.insert(0, ("view-table", (database, table)))
+    try:
+        await datasette.ensure_permissions(actor, chain)
+    except Forbidden:
+        return False
+    return True
+
+
+def deny_tables_sql(tables: Sequence[tuple[str, str]]) -> Any:  # noqa: ANN401 - 1.0 only
+    """1.0's way to say that (database, table) pairs may not be seen."""
+    from datasette.permissions import PermissionSQL
+
+    sql = """
+        select
+          json_extract(value, '$[0]') as parent,
+          json_extract(value, '$[1]') as child,
+          0 as allow,
+          'it holds rows of a table that may not be seen' as reason
+        from json_each(:embeddings_denied)
+    """
+    return PermissionSQL(sql=sql, params={"embeddings_denied": json.dumps(tables)})
+
+
+async def may_execute_sql(datasette: Datasette, actor: Actor, database: str) -> bool:
+    """Whether *actor* may run SQL of their own in a database."""
+    if is_modern():
+        from datasette.resources import DatabaseResource
+
+        return bool(
+            await datasette.allowed(
+                action="execute-sql", resource=DatabaseResource(database), actor=actor
+            )
+        )
+    return bool(
+        await datasette.permission_allowed(actor, "execute-sql", database, default=True)
+    ) and await may_view(datasette, actor, database)
+
+
+async def may_view_instance(datasette: Datasette, actor: Actor) -> bool:
+    """Whether *actor* may see this Datasette at all."""
+    if is_modern():
+        return bool(await datasette.allowed(action="view-instance", actor=actor))
+    return bool(
+        await datasette.permission_allowed(actor, "view-instance", default=True)
+    )
+
+
+async def may_embed(datasette: Datasette, actor: Actor) -> bool:
+    """Whether *actor* may have vectors made; who sees this Datasette, unless closed."""
+    if is_modern():
+        return bool(await datasette.allowed(action=EMBED_ACTION, actor=actor))
+    return await may_view_instance(datasette, actor) and bool(
+        await datasette.permission_allowed(actor, EMBED_ACTION, default=True)
+    )
+
+
+def embed_actions() -> list[Any]:
+    """The action as 1.0 wants to know it."""
+    from datasette.permissions import Action
+
+    return [
+        Action(
+            name=EMBED_ACTION,
+            description="Have vectors made of texts",
+            also_requires="view-instance",
+        )
+    ]
+
+
+def embed_opinion(actor: Actor, allow: object) -> bool | None:
+    """Whether the allow block of the settings lets *actor* embed; None without one."""
+    from datasette.utils import actor_matches_allow
+
+    return None if allow is None else bool(actor_matches_allow(actor, allow))
+
+
+def embed_rule(datasette: Datasette, actor: Actor, allow: object) -> Any:  # noqa: ANN401 - 1.0 only
+    """:func:`embed_opinion` as 1.0 wants to hear it; open by default."""
+    from datasette.permissions import PermissionSQL
+
+    opinion = embed_opinion(actor, allow)
+    if opinion is None:
+        opened = PermissionSQL.allow(reason="open unless the configuration closes it")
+        return None if datasette.default_deny else opened
+    reason = "allow_embed in the settings of datasette-embeddings"
+    rule = PermissionSQL.allow if opinion else PermissionSQL.deny
+    return rule(reason=reason)

@@ -1,0 +1,79 @@
+"""The settings of a Datasette, checked, and what its connections may do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings import serving
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.compat.databases import is_immutable
+from datasette_embeddings.config import PLUGIN_NAME, Config
+from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.sql_functions import Policy
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+
+
+def checked_config(datasette: Datasette) -> Config:
+    """What the configuration says under ``plugins: datasette-embeddings:``.
+
+    :raises StartupError: Datasette's own, listing everything that is wrong with it.
+    """
+    with startup_errors():
+        return Config.from_plugin_config(datasette.plugin_config(PLUGIN_NAME))
+
+
+def start(datasette: Datasette) -> None:
+    """Start serving, if all that the configuration asks for is here.
+
+    :raises StartupError: as :func:`checked_config`.
+    """
+    config = checked_config(datasette)
+    with startup_errors():
+        serving.start(config)
+
+
+@contextmanager
+def startup_errors() -> Iterator[None]:
+    """A wrong configuration as the error with which Datasette refuses to start."""
+    from datasette.utils import StartupError
+
+    try:
+        yield
+    except ConfigProblem as problem:
+        raise StartupError(str(problem)) from problem
+
+
+def add_classic_templates(env: Any, folder: Path) -> None:  # noqa: ANN401 - Jinja's
+    """On 0.65, let the templates in *folder* come before Datasette's own.
+
+    Those of the owner, and of other plugins, come before them.
+    """
+    if is_modern():
+        return
+    for loader in env.loader.loaders:
+        paths = getattr(loader, "searchpath", None)
+        if paths:
+            paths.insert(len(paths) - 1, str(folder))
+
+
+def server_policy(
+    datasette: Datasette, database: str | None, conn: sqlite3.Connection
+) -> Policy:
+    """What SQL on *conn*, a connection of Datasette's, may use."""
+    config = checked_config(datasette)
+    return Policy(
+        load=partial(serving.load_allowed, config=config, conn=conn),
+        default_model=config.default_model,
+        immutable=is_immutable(datasette, database),
+        time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
+        max_text_length=config.max_text_length,
+        report=serving.report_reason,
+        tells_errors=False,
+    )

@@ -1,0 +1,38 @@
+"""What a server adds: its models and their thread, its limits, the reasons of SQL."""
+
+from __future__ import annotations
+
+from datasette_embeddings.serving.batches import (
+    in_model_thread,
+    passage_vectors,
+    questions,
+)
+from datasette_embeddings.serving.gate import Gate, gate_of
+from datasette_embeddings.serving.models import (
+    check_offered,
+    is_ready,
+    load_allowed,
+    offered_models,
+    start,
+)
+from datasette_embeddings.serving.reasons import (
+    collected_reasons,
+    reasons,
+    report_reason,
+)
+
+__all__ = [
+    "Gate",
+    "check_offered",
+    "collected_reasons",
+    "gate_of",
+    "in_model_thread",
+    "is_ready",
+    "load_allowed",
+    "offered_models",
+    "passage_vectors",
+    "questions",
+    "reasons",
+    "report_reason",
+    "start",
+]

@@ -1,0 +1,112 @@
+"""The thread in which models run, and the questions that it answers together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from datasette_embeddings.config import Config
+from datasette_embeddings.models.cache import queries
+from datasette_embeddings.models.registry import load_model, loaded_model
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.vectors import Vector, Vectors
+
+Result = TypeVar("Result")
+
+# One run of a model already uses every core
+model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
+# Questions that one run answers, and passages after which the next question is heard
+LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True)
+class _Question:
+    text: str
+    vector: Future[Vector] = field(default_factory=Future)
+
+
+class QuestionBatches:
+    """Questions to models; one run answers all that came during the one before."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[_Question]] = defaultdict(list)
+
+    async def vector(self, model_id: str, text: str, config: Config) -> Vector:
+        """The vector of *text* as a question, worked out beside the event loop.
+
+        Whoever is cancelled before a run takes the question leaves nothing behind.
+        """
+        model = loaded_model(model_id, config.models)
+        known = None if model is None else queries.get(model, text)
+        if known is not None:
+            return known
+        question = _Question(text)
+        with self._lock:
+            self._waiting[model_id].append(question)
+        # One run for each question that came: the first takes all, the others the rest
+        model_thread.submit(self._answer, model_id, config)
+        return await asyncio.wrap_future(question.vector)
+
+    def _answer(self, model_id: str, config: Config) -> None:
+        with self._lock:
+            taken = self._waiting[model_id][:LARGEST_BATCH]
+            del self._waiting[model_id][:LARGEST_BATCH]
+        asked = [each for each in taken if each.vector.set_running_or_notify_cancel()]
+        if not asked:
+            return
+        try:
+            texts = list(dict.fromkeys(each.text for each in asked))
+            vectors = _vectors(load_model(model_id, config.models), texts)
+        except Exception as problem:  # whatever it is, those who wait must hear it
+            for each in asked:
+                each.vector.set_exception(problem)
+            return
+        for each in asked:
+            each.vector.set_result(vectors[each.text])
+
+
+def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
+    """The vector of each text, remembered from now on."""
+    known = {text: queries.get(model, text) for text in texts}
+    vectors = {text: vector for text, vector in known.items() if vector is not None}
+    new = [text for text in texts if text not in vectors]
+    if new:
+        for text, vector in zip(new, model.embed_queries(new), strict=True):
+            # A copy: a row alone would keep the whole batch in memory
+            vectors[text] = queries.put(model, text, vector.copy())
+    return vectors
+
+
+questions = QuestionBatches()
+
+
+async def passage_vectors(
+    model_id: str, texts: Sequence[str], config: Config
+) -> Vectors:
+    """The vectors of *texts* as passages, (n, d); questions are heard in between."""
+    import numpy as np
+
+    def embedded(some: Sequence[str]) -> Vectors:
+        return load_model(model_id, config.models).embed_passages(some)
+
+    portions = [
+        texts[start : start + LARGEST_BATCH]
+        for start in range(0, len(texts), LARGEST_BATCH)
+    ]
+    return np.concatenate(
+        [await in_model_thread(partial(embedded, some)) for some in portions]
+    )
+
+
+async def in_model_thread(work: Callable[[], Result]) -> Result:
+    """What *work* gives, done where models run."""
+    return await asyncio.get_running_loop().run_in_executor(model_thread, work)

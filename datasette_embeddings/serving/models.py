@@ -1,0 +1,111 @@
+"""Which models a server offers, and that they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from datasette_embeddings import store
+from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.errors import ConfigProblem, SchemaMismatch, UnknownModel
+from datasette_embeddings.index import indexes
+from datasette_embeddings.models.registry import (
+    canonical_id,
+    is_present,
+    load_model,
+    loaded_model,
+)
+from datasette_embeddings.serving.batches import model_thread
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+
+logger = logging.getLogger("datasette_embeddings")
+
+
+def load_allowed(
+    model_id: str, config: Config, conn: sqlite3.Connection
+) -> EmbeddingModel:
+    """The model called *model_id*, if SQL on *conn* may use it in a server.
+
+    That is the bundled one, one of the configuration, or that of a collection of this
+    database, if its files are here: no visitor makes a server load another.
+
+    :raises UnknownModel: for any other, without looking for its files.
+    """
+    # Asked once a row: the database only where nothing else settles it
+    if not is_offered(model_id, config) and (
+        canonical_id(model_id) not in _collection_models(conn)
+    ):
+        check_offered(model_id, config)
+    return load_model(model_id, config.models)
+
+
+def offered_models(config: Config) -> list[str]:
+    """The models that every visitor may use: the bundled and the configured ones."""
+    return sorted({DEFAULT_MODEL, config.default_model, *config.models})
+
+
+def is_offered(model_id: str, config: Config) -> bool:
+    """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
+    return not {model_id, canonical_id(model_id)}.isdisjoint(offered_models(config))
+
+
+def check_offered(model_id: str, config: Config) -> None:
+    """Refuse a model that is not one of :func:`offered_models`.
+
+    :raises UnknownModel: for any other, without looking for its files.
+    """
+    if not is_offered(model_id, config):
+        offered = ", ".join(offered_models(config))
+        raise UnknownModel(model_id, [f"the models that this server offers: {offered}"])
+
+
+async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
+    """Whether that model is in memory, or comes there soon; it is loaded if need be.
+
+    True as well where it cannot be loaded: whoever asks it will hear why.
+    """
+    if loaded_model(model_id, config.models) is not None:
+        return True
+    loading = model_thread.submit(load_model, model_id, config.models)
+    done, _late = await asyncio.wait({asyncio.wrap_future(loading)}, timeout=within_s)
+    return bool([task.exception() for task in done])
+
+
+def _collection_models(conn: sqlite3.Connection) -> set[str]:
+    try:
+        return store.model_ids(conn)
+    except SchemaMismatch:
+        # Tables of somebody else's shape hold no collections of ours
+        return set()
+
+
+def start(config: Config) -> None:
+    """Set the limits of this process, and load what the first visitor will need.
+
+    A server without the bundled model answers what needs none.
+
+    :raises ConfigProblem: if a model that the configuration names is not here.
+    """
+    missing = [
+        f"The model {model_id!r} is not here: expected the bundled one, or under "
+        "models a folder with modules.json, tokenizer.json and onnx/model.onnx"
+        for model_id in (config.default_model, *config.models)
+        if model_id != DEFAULT_MODEL and not is_present(model_id, config.models)
+    ]
+    if missing:
+        raise ConfigProblem(missing)
+    indexes.memory_limit_mb = config.index_memory_mb
+    if config.preload:
+        loading = model_thread.submit(load_model, config.default_model, config.models)
+        loading.add_done_callback(_log_failure)
+
+
+def _log_failure(loading: Future[EmbeddingModel]) -> None:
+    problem = loading.exception()
+    if problem is not None:
+        logger.warning("The default model could not be loaded: %s", problem)

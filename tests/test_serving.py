@@ -1,0 +1,198 @@
+"""What a server adds: batches of questions, and how many are answered at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from datasette_embeddings.config import Config
+from datasette_embeddings.errors import ModelProblem, TooBusy, UnknownModel
+from datasette_embeddings.models import cache
+from datasette_embeddings.models.registry import BUNDLED_FOLDER
+from datasette_embeddings.serving import Gate, batches, gate_of, is_ready
+from datasette_embeddings.serving.batches import QuestionBatches, model_thread
+from tests.models import StandIn
+
+pytestmark = pytest.mark.asyncio
+CONFIG = Config()
+MODEL = CONFIG.default_model
+
+
+class Held:
+    """Within, the thread of the models waits, as it does behind a long run."""
+
+    def __init__(self):
+        self._go = threading.Event()
+
+    def __enter__(self):
+        self._waiting = model_thread.submit(self._go.wait)
+
+    def __exit__(self, *_error):
+        self._go.set()
+        self._waiting.result()
+
+
+class Counting(StandIn):
+    """A stand-in that notes how many questions each run answers."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.runs = []
+
+    def embed_queries(self, texts):
+        self.runs.append(len(texts))
+        if self.is_down:
+            raise ModelProblem("The model is down")
+        return super().embed_queries(texts)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    """In place of the real model, which would not tell how it was asked."""
+    stand_in = Counting()
+    monkeypatch.setattr(batches, "load_model", lambda *_arguments: stand_in)
+    monkeypatch.setattr(batches, "loaded_model", lambda *_arguments: stand_in)
+    return stand_in
+
+
+async def ask(questions, *texts):
+    return await asyncio.gather(
+        *(questions.vector(MODEL, text, CONFIG) for text in texts)
+    )
+
+
+async def begun(*tasks):
+    """Let *tasks* come as far as they get."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_questions_that_come_together_are_answered_by_one_run(counting):
+    questions = QuestionBatches()
+    texts = [f"question {number}" for number in range(20)]
+    with Held():
+        asked = asyncio.ensure_future(ask(questions, *texts, *texts))
+        await begun(asked)
+    vectors = await asked
+    assert counting.runs == [20]
+    for text, vector in zip(texts * 2, vectors, strict=True):
+        assert vector.tolist() == counting.embed_query(text).tolist()
+
+
+async def test_a_batch_has_an_end(counting):
+    questions = QuestionBatches()
+    with Held():
+        asked = asyncio.ensure_future(ask(questions, *map(str, range(70))))
+        await begun(asked)
+    assert len(await asked) == 70
+    assert counting.runs == [32, 32, 6]
+
+
+async def test_a_text_that_was_asked_before_needs_no_run(counting):
+    questions = QuestionBatches()
+    await ask(questions, "again")
+    with Held():
+        await asyncio.wait_for(ask(questions, "again"), 5)
+    assert counting.runs == [1]
+
+
+async def test_whoever_leaves_before_the_run_costs_nothing(counting):
+    questions = QuestionBatches()
+    with Held():
+        leaving = asyncio.ensure_future(ask(questions, "leaving"))
+        staying = asyncio.ensure_future(ask(questions, "staying"))
+        await begun(leaving, staying)
+        leaving.cancel()
+        await begun()
+    assert len(await staying) == 1
+    assert counting.runs == [1]
+
+
+async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
+    counting.is_down = True
+    questions = QuestionBatches()
+    found = await asyncio.gather(
+        *(questions.vector(MODEL, text, CONFIG) for text in "ab"),
+        return_exceptions=True,
+    )
+    assert [str(each) for each in found] == ["The model is down"] * 2
+
+
+async def test_a_model_that_is_not_here_is_heard_too():
+    with pytest.raises(UnknownModel):
+        await QuestionBatches().vector("far/away", "text", CONFIG)
+
+
+async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monkeypatch):
+    monkeypatch.setattr(batches, "queries", cache.VectorCache())
+    texts = ["pets", "how do I mend a flat tyre on the road?", "x " * 300]
+    with Held():
+        asked = asyncio.ensure_future(ask(QuestionBatches(), *texts))
+        await begun(asked)
+    singly = np.stack([model.embed_query(text) for text in texts])
+    assert np.allclose(np.stack(await asked), singly, atol=1e-6)
+
+
+async def test_the_cache_forgets_what_was_asked_longest_ago(model):
+    remembered = cache.VectorCache(2)
+    vector = np.ones(3, dtype=np.float32)
+    for text in ("a", "b"):
+        remembered.put(model, text, vector)
+    remembered.get(model, "a")
+    remembered.put(model, "c", vector)
+    known = [text for text in "abc" if remembered.get(model, text) is not None]
+    assert (known, len(remembered)) == (["a", "c"], 2)
+
+
+async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change(model):
+    remembered = cache.VectorCache()
+    kept = remembered.put(model, "x" * 5_000, np.ones(3, dtype=np.float32))
+    assert (len(remembered), kept.flags.writeable) == (0, False)
+
+
+async def test_a_gate_lets_so_many_through_and_so_many_wait():
+    gate = Gate(2, 1)
+    inside, leave = [], asyncio.Event()
+
+    async def visit(name):
+        async with gate.place():
+            inside.append(name)
+            await leave.wait()
+
+    visits = [asyncio.ensure_future(visit(name)) for name in "abc"]
+    await begun(*visits)
+    assert inside == ["a", "b"]
+    with pytest.raises(TooBusy, match="answers 2 searches at once and lets 1 wait"):
+        await visit("d")
+    leave.set()
+    await asyncio.gather(*visits)
+    assert inside == ["a", "b", "c"]
+
+
+async def test_whoever_leaves_the_queue_leaves_room():
+    gate = Gate(1, 1)
+    async with gate.place():
+        for _ in range(3):
+            waiting = asyncio.ensure_future(gate.place().__aenter__())
+            await begun(waiting)
+            waiting.cancel()
+            await begun(waiting)
+    async with gate.place():
+        pass
+
+
+async def test_a_gate_belongs_to_its_limits():
+    assert gate_of(CONFIG) is gate_of(Config())
+    assert gate_of(CONFIG) is not gate_of(Config(max_searches=9))
+
+
+async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):
+    config = Config.from_plugin_config({"models": {"x": {"path": str(BUNDLED_FOLDER)}}})
+    with Held():
+        assert await is_ready("x", config, within_s=0.01) is False
+    assert await is_ready("x", config, within_s=60) is True
+    assert await is_ready("far/away", config, within_s=60) is True
