@@ -144,6 +144,11 @@ def m002_chunks_and_failures(db: Any) -> None:  # noqa: ANN401
             db["_embedding_collections"].add_column(column, str)
 
 
+def m003_similarities(db: Any) -> None:  # noqa: ANN401
+    if "similarities" not in db["_embedding_collections"].columns_dict:
+        db["_embedding_collections"].add_column("similarities", str)
+
+
 def _md5(text: str) -> bytes:
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
 
@@ -166,4 +171,5 @@ LLM_SIGNS = tuple(
 OUR_STEPS: tuple[Callable[[Any], None], ...] = (
     m001_create_embedding_collections,
     m002_chunks_and_failures,
+    m003_similarities,
 )

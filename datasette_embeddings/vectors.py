@@ -53,12 +53,20 @@ def from_json(text: str) -> Vector:
 
     :raises InvalidVector: for anything but finite numbers in float32's range.
     """
-    import numpy as np
-
     try:
         numbers = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidVector(f"Expected a JSON array of numbers: {error}") from error
+    return vector_of_numbers(numbers)
+
+
+def vector_of_numbers(numbers: object) -> Vector:
+    """The vector that a JSON array of *numbers*, already read, stands for.
+
+    :raises InvalidVector: as :func:`from_json`.
+    """
+    import numpy as np
+
     if not isinstance(numbers, list) or not numbers:
         raise InvalidVector("Expected a JSON array with at least one number")
     if not all(type(number) in (int, float) for number in numbers):

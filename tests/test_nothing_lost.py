@@ -16,7 +16,11 @@ import time
 import numpy as np
 import pytest
 
+from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.sources import table_source
 from datasette_embeddings.vectors import decode
+from tests.models import StandIn
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 # Prime, so that the last window is not a full one
@@ -197,3 +201,15 @@ def test_an_interrupt_ends_with_one_line_and_keeps_what_was_committed(tmp_path):
         1,
         "Error: Interrupted. What was committed is kept; run it again to go on\n",
     )
+
+
+def test_a_source_that_cannot_be_read_says_so_and_can_be_mended(conn):
+    # A connection as Python opens it, which takes no text that is not UTF-8
+    conn.execute("update articles set body = cast(x'ff' as text) where id = 4")
+    conn.commit()
+    source = table_source(conn, "articles")
+    with pytest.raises(SourceProblem, match="Could not decode to UTF-8"):
+        ingest(conn, "articles", source, StandIn())
+    conn.execute("update articles set body = 'mended' where id = 4")
+    conn.commit()
+    assert ingest(conn, "articles", source, StandIn()).new == 6

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.index.matrix import Score, VectorIndex, best_first
+from datasette_embeddings.index.matrix import Keep, Score, VectorIndex, best_first
 from datasette_embeddings.index.owner import Index, Indexes, indexes
+from datasette_embeddings.index.reading import one_moment
 
-__all__ = ["Index", "Indexes", "Score", "VectorIndex", "best_first", "indexes"]
+__all__ = [
+    "Index",
+    "Indexes",
+    "Keep",
+    "Score",
+    "VectorIndex",
+    "best_first",
+    "indexes",
+    "one_moment",
+]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.errors import DimensionMismatch
 from datasette_embeddings.index.coarse import CoarseMatrix
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.vectors import Vector, Vectors
 
+#: Whether the item of that id may be found
+Keep: TypeAlias = Callable[[str], bool]
 # From here on a product takes longer than the cache of a processor helps
 LARGE_ROWS = 20_000
 # Gathering more than one row in so many costs more than the whole product
@@ -72,10 +74,12 @@ class VectorIndex:
         *,
         min_score: float | None = None,
         without: str | None = None,
+        keep: Keep | None = None,
     ) -> list[Score]:
         """The *limit* items closest to *vector*, best first, ties by id.
 
-        The item *without* is left out, and so is all below *min_score*.
+        The item *without* is left out, and so is all below *min_score*, and every item
+        whose id *keep* does not.
 
         :raises DimensionMismatch: if *vector* is not as long as the rows.
         """
@@ -88,9 +92,15 @@ class VectorIndex:
         query = normalize(vector)
         if not query.any():
             return []
+        kept = None if keep is None else self._rows_of(keep)
         # One more, for the item that may be left out
-        wanted = min(limit + (without is not None), len(self.ids))
-        rows, scores = self._scores(query, wanted)
+        wanted = min(
+            limit + (without is not None),
+            len(self.ids) if kept is None else len(kept),
+        )
+        if not wanted:
+            return []
+        rows, scores = self._scores(query, wanted, kept)
         # partition first: sorting all n scores costs more than the product
         worst = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
         best = scores >= worst
@@ -107,10 +117,25 @@ class VectorIndex:
             if min_score is None or found.score >= min_score
         ]
 
-    def _scores(self, query: Vector, wanted: int) -> tuple[NDArray[np.intp], Vector]:
-        """Rows among which are the *wanted* best, (m,), and the score of each, (m,)."""
+    def _rows_of(self, keep: Keep) -> NDArray[np.intp]:
+        """The rows whose ids *keep* keeps."""
         import numpy as np
 
+        return np.flatnonzero(np.fromiter(map(keep, self.ids), bool, len(self.ids)))
+
+    def _scores(
+        self, query: Vector, wanted: int, kept: NDArray[np.intp] | None
+    ) -> tuple[NDArray[np.intp], Vector]:
+        """Rows among which are the *wanted* best, (m,), and the score of each, (m,).
+
+        They are all among *kept*, if that is given.
+        """
+        import numpy as np
+
+        if kept is not None:
+            if len(kept) < len(self.ids) // FEW:
+                return kept, self.vectors[kept] @ query
+            return kept, (self.vectors @ query)[kept]
         if self.coarse is not None:
             rows = self.coarse.candidates(query, wanted)
             if len(rows) < len(self.ids) // FEW:

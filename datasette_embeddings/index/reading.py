@@ -15,6 +15,7 @@ from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.index.matrix import (
     BYTES_PER_ID,
     LARGE_ROWS,
+    Keep,
     Score,
     VectorIndex,
     best_first,
@@ -90,6 +91,7 @@ class ScannedIndex:
         *,
         min_score: float | None = None,
         without: str | None = None,
+        keep: Keep | None = None,
     ) -> list[Score]:
         """As :meth:`VectorIndex.nearest`."""
         best: list[Score] = []
@@ -98,7 +100,7 @@ class ScannedIndex:
             rows = iter(store.vector_rows(self.conn, self.collection_id))
             while block := list(islice(rows, BLOCK_ROWS)):
                 found = matrix_of(block, length, len(block)).nearest(
-                    vector, limit, min_score=min_score, without=without
+                    vector, limit, min_score=min_score, without=without, keep=keep
                 )
                 best = best_first([*best, *found], limit)
         return best

@@ -18,18 +18,29 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.search.related import Pair, related_items, similar_pairs
+from datasette_embeddings.search.selecting import selected_items, source_table
+from datasette_embeddings.search.snippets import Piece, excerpt, shortened
 
 __all__ = [
     "Hit",
     "Match",
     "Options",
+    "Pair",
+    "Piece",
     "checked_limit",
     "checked_query",
+    "excerpt",
     "index_state",
     "matches",
     "nearest_to_item",
     "nearest_to_vector",
+    "related_items",
     "search_text",
     "search_vector",
+    "selected_items",
+    "shortened",
     "similar_items",
+    "similar_pairs",
+    "source_table",
 ]

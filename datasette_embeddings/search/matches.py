@@ -16,6 +16,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.search.snippets import Piece, excerpt
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -38,6 +39,8 @@ class Match:
     start: int | None = None
     end: int | None = None
     document_id: str = ""
+    #: Its source row is still there; False too where it never came from a table
+    has_row: bool = False
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -45,14 +48,15 @@ class Match:
 
     def snippet(self, length: int) -> str:
         """The beginning of the content after the title, on one line, cut at a word."""
+        return "".join(piece.text for piece in self.excerpt(None, length))
+
+    def excerpt(self, query: str | None, length: int) -> list[Piece]:
+        """The piece of the content after the title where most words of *query* are."""
         content, title = self.content or "", self.title or ""
         rest = content.removeprefix(title)
         if not rest or rest[0].isspace():
             content = rest
-        text = " ".join(content.split())
-        if len(text) <= length:
-            return text
-        return f"{text[:length].rpartition(' ')[0] or text[:length]} …"
+        return excerpt(content, query, length)
 
 
 def search_text(
@@ -127,6 +131,7 @@ def _match(
         start=hit.chunk.start if hit.chunk else None,
         end=hit.chunk.end if hit.chunk else None,
         document_id=hit.document_id,
+        has_row=row is not None,
     )
 
 

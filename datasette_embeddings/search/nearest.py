@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.index import Score, best_first, indexes
+from datasette_embeddings.index import Keep, Score, best_first, indexes
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -40,11 +40,22 @@ class Options:
     """What a search may be told besides what to look for."""
 
     limit: int = DEFAULT_LIMIT
+    #: How many of the best to leave out, for what comes after them
+    offset: int = 0
     min_score: float | None = None
     #: The file is opened as one that nobody changes
     immutable: bool = False
     #: Every chunk is a match of its own, not only the best of each document
     all_chunks: bool = False
+    #: Only items whose ids begin so
+    prefix: str = ""
+    #: Only these items, as :func:`selected_items` gives them
+    among: frozenset[str] | None = None
+
+    @property
+    def wanted(self) -> int:
+        """How many of the best are needed."""
+        return self.offset + self.limit
 
 
 def nearest_to_vector(
@@ -56,9 +67,10 @@ def nearest_to_vector(
 ) -> list[Hit]:
     """The items of *collection* closest to *vector*, best first."""
     index = indexes.index(conn, collection.id, immutable=options.immutable)
+    keep = _keep(options)
 
     def ranked(limit: int) -> list[Score]:
-        return index.nearest(vector, limit, min_score=options.min_score)
+        return index.nearest(vector, limit, min_score=options.min_score, keep=keep)
 
     return _hits(conn, collection, ranked, options)
 
@@ -82,12 +94,13 @@ def nearest_to_item(
     own = item_id if chunk is None else chunk.document_id
     vectors = [store.stored_vector(conn, collection, each) for each in ids]
     index = indexes.index(conn, collection.id, immutable=options.immutable)
+    keep = _keep(options)
 
     def ranked(limit: int) -> list[Score]:
         best: dict[str, Score] = {}
         for each, vector in zip(ids, vectors, strict=True):
             for found in index.nearest(
-                vector, limit, min_score=options.min_score, without=each
+                vector, limit, min_score=options.min_score, without=each, keep=keep
             ):
                 if found.id not in best or found.score > best[found.id].score:
                     best[found.id] = found
@@ -106,8 +119,9 @@ def _hits(
 ) -> list[Hit]:
     """The best items by *ranked*; in a chunked collection the best of each document."""
     if not collection.has_chunks:
-        return [Hit(each.id, each.score) for each in ranked(options.limit)]
-    wanted = options.limit * MORE_CHUNKS
+        scores = ranked(options.wanted)[options.offset :]
+        return [Hit(each.id, each.score) for each in scores]
+    wanted = options.wanted * MORE_CHUNKS
     while True:
         scores = ranked(wanted)
         chunks = store.stored_chunks(conn, collection, [each.id for each in scores])
@@ -115,9 +129,19 @@ def _hits(
         hits = [hit for hit in hits if hit.document_id != without]
         if not options.all_chunks:
             hits = _best_of_each_document(hits)
-        if len(hits) >= options.limit or len(scores) < wanted:
-            return hits[: options.limit]
+        if len(hits) >= options.wanted or len(scores) < wanted:
+            return hits[options.offset : options.wanted]
         wanted *= MORE_CHUNKS
+
+
+def _keep(options: Options) -> Keep | None:
+    """Which items may be found, None for all."""
+    prefix, among = options.prefix, options.among
+    if among is None:
+        return (lambda item_id: item_id.startswith(prefix)) if prefix else None
+    if not prefix:
+        return among.__contains__
+    return frozenset(each for each in among if each.startswith(prefix)).__contains__
 
 
 def _best_of_each_document(hits: Sequence[Hit]) -> list[Hit]:
@@ -164,6 +188,6 @@ def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
     top = "" if max_limit is None else f" to {max_limit}"
     if number < 1 or (max_limit is not None and number > max_limit):
         raise InvalidInput(
-            f"Expected a limit, a whole number from 1{top}; found {limit!r}"
+            f"Expected a limit, a whole number from 1{top}; found {limit!r:.60}"
         )
     return number

@@ -21,6 +21,13 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.sources.queries import query_source, refreshed
 from datasette_embeddings.sources.reading import SourceRow, documents, source_rows
 from datasette_embeddings.sources.rows import FORMATS
+from datasette_embeddings.sources.selecting import (
+    Selection,
+    ValueCount,
+    counted_values,
+    selectable_columns,
+    selected_ids,
+)
 from datasette_embeddings.sources.shadow import (
     has_shadow,
     shadow_models,
@@ -37,13 +44,16 @@ __all__ = [
     "FolderSource",
     "QuerySource",
     "ReadableSource",
+    "Selection",
     "Source",
     "SourceRow",
     "SourceRules",
     "TableSource",
     "UnreadableSource",
+    "ValueCount",
     "chosen_source",
     "columns_of",
+    "counted_values",
     "documents",
     "from_note",
     "has_shadow",
@@ -51,6 +61,8 @@ __all__ = [
     "query_source",
     "quote",
     "refreshed",
+    "selectable_columns",
+    "selected_ids",
     "shadow_models",
     "shadow_vectors",
     "source_rows",

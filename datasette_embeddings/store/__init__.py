@@ -8,6 +8,7 @@ from datasette_embeddings.store.catalog import (
     collection,
     collections,
     count_items,
+    current,
     find_collection,
     model_ids,
     source_tables,
@@ -29,7 +30,12 @@ from datasette_embeddings.store.checks import (
     remove_odd_vectors,
     remove_strays,
 )
-from datasette_embeddings.store.chunks import StoredChunk, chunk_ids, stored_chunks
+from datasette_embeddings.store.chunks import (
+    StoredChunk,
+    chunk_ids,
+    chunks_of_documents,
+    stored_chunks,
+)
 from datasette_embeddings.store.documents import (
     EmbeddedDocument,
     apply_small_changes,
@@ -50,6 +56,7 @@ from datasette_embeddings.store.embeddings import (
 )
 from datasette_embeddings.store.failures import (
     StoredFailure,
+    count_failures,
     failures,
     record_failures,
 )
@@ -72,13 +79,38 @@ from datasette_embeddings.store.schema import (
     has_collections,
     transaction,
 )
+from datasette_embeddings.store.similarities import (
+    PAIRS_SQL,
+    Mark,
+    MarkedVector,
+    SimilarityRow,
+    existing_documents,
+    lists_with,
+    marked_vectors,
+    most_similar,
+    remove_similarities,
+    similarities_of,
+    similarity_lists,
+    similarity_marks,
+    write_similarities,
+)
+from datasette_embeddings.store.similarity_notes import (
+    note_similarities,
+    prepare_similarities,
+    similarities_state,
+    similarity_settings,
+)
 from datasette_embeddings.store.staging import Staging, staged
 
 __all__ = [
     "OUR_COLLECTIONS",
+    "PAIRS_SQL",
     "RAW_TABLES",
     "Collection",
     "EmbeddedDocument",
+    "Mark",
+    "MarkedVector",
+    "SimilarityRow",
     "Staging",
     "StoredChunk",
     "StoredFailure",
@@ -90,18 +122,22 @@ __all__ = [
     "check_fits",
     "check_name",
     "chunk_ids",
+    "chunks_of_documents",
     "collection",
     "collections",
     "columns_of",
+    "count_failures",
     "count_items",
     "count_left_behind",
     "count_lost_chunks",
     "count_odd_vectors",
     "count_orphans",
     "create_collection",
+    "current",
     "delete_collection",
     "delete_documents",
     "delete_gone",
+    "existing_documents",
     "failures",
     "find_collection",
     "finish_rebuild",
@@ -111,13 +147,24 @@ __all__ = [
     "has_metadata",
     "item_ids",
     "items_of",
+    "lists_with",
+    "marked_vectors",
     "mixed",
     "model_ids",
+    "most_similar",
+    "note_similarities",
+    "prepare_similarities",
     "record_failures",
     "remove_collection",
     "remove_odd_vectors",
+    "remove_similarities",
     "remove_strays",
     "rename_collection",
+    "similarities_of",
+    "similarities_state",
+    "similarity_lists",
+    "similarity_marks",
+    "similarity_settings",
     "snapshot",
     "source_tables",
     "staged",
@@ -131,5 +178,6 @@ __all__ = [
     "vectors_of_hashes",
     "write_documents",
     "write_embeddings",
+    "write_similarities",
     "write_vectors",
 ]

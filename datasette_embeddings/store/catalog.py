@@ -87,6 +87,17 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
     return None if found is None or found.is_building else found
 
 
+def current(conn: sqlite3.Connection, known: Collection) -> Collection:
+    """*known* as it is by now, also while it is being rebuilt.
+
+    :raises UnknownCollection: if somebody deleted it meanwhile.
+    """
+    for each in all_collections(conn):
+        if (each.id, each.name) == (known.id, known.name):
+            return each
+    raise UnknownCollection(known.name, [each.name for each in collections(conn)])
+
+
 # The length of any one vector stands for all: a collection has one model.  llm writes
 # TEXT; a name of another type is none that anybody could ask for
 _COLLECTIONS_SQL = """

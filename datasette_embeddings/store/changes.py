@@ -28,7 +28,9 @@ from datasette_embeddings.store.fitting import check_fits, check_name, prepare
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     SIDE_TABLES,
+    SIMILARITIES,
     columns_of,
+    has_similarities,
     transaction,
 )
 
@@ -151,17 +153,20 @@ STALE_FACTS = """
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Remove what is known of collections that are no longer there."""
     conn.execute(f"delete {STALE_FACTS}")
-    for table in SIDE_TABLES:
-        if columns_of(conn, table):
-            conn.execute(
-                f"""
-                delete from {table}
-                where collection_id not in (
-                  select collection_id
-                  from _embedding_collections
-                )
-                """
+    tables = [table for table in SIDE_TABLES if columns_of(conn, table)]
+    # openai-to-sqlite has one of that name, which is left alone
+    if has_similarities(conn):
+        tables.append(SIMILARITIES)
+    for table in tables:
+        conn.execute(
+            f"""
+            delete from {table}
+            where collection_id not in (
+              select collection_id
+              from _embedding_collections
             )
+            """
+        )
 
 
 def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:

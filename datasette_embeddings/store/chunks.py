@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasette_embeddings.store.catalog import Collection
@@ -41,6 +41,19 @@ def stored_chunks(
         )
         found.update((row[0], StoredChunk(*row[1:])) for row in rows)
     return found
+
+
+def chunks_of_documents(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Container[str]
+) -> set[str]:
+    """The items of *collection* that are chunks of one of *document_ids*."""
+    if not collection.has_chunks:
+        return set()
+    rows = conn.execute(
+        "select id, document_id from _embedding_chunks where collection_id = ?",
+        [collection.id],
+    )
+    return {item_id for item_id, document in rows if document in document_ids}
 
 
 def chunk_ids(

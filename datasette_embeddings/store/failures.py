@@ -58,6 +58,17 @@ def record_failures(
             )
 
 
+def count_failures(conn: sqlite3.Connection, collection: Collection) -> int:
+    """How many rows of *collection* could not be embedded."""
+    if not columns_of(conn, FAILURES):
+        return 0
+    row = conn.execute(
+        "select count(*) from _embedding_failures where collection_id = ?",
+        [collection.id],
+    ).fetchone()
+    return int(row[0])
+
+
 def failures(conn: sqlite3.Connection, collection: Collection) -> list[StoredFailure]:
     """The rows of *collection* that could not be embedded, by id."""
     if not columns_of(conn, FAILURES):

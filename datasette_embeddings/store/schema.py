@@ -17,6 +17,7 @@ RAW_TABLES = (
     "_embedding_collections",
     "_embedding_chunks",
     "_embedding_failures",
+    "_embedding_similarity_marks",
 )
 REQUIRED_COLUMNS = {
     "collections": ("id", "name", "model"),
@@ -26,11 +27,16 @@ OUR_COLLECTIONS = "_embedding_collections"
 OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
 CHUNKS = "_embedding_chunks"
 FAILURES = "_embedding_failures"
+#: The name that openai-to-sqlite has for its own, which has no collections
+SIMILARITIES = "similarities"
+SIMILARITY_COLUMNS = ("collection_id", "id", "other_id", "score")
+SIMILARITY_MARKS = "_embedding_similarity_marks"
 #: Our tables whose rows belong to a collection by its id alone
-SIDE_TABLES = (CHUNKS, FAILURES)
+SIDE_TABLES = (CHUNKS, FAILURES, SIMILARITY_MARKS)
 SIDE_COLUMNS = {
     CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
+    SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
 }
 # SQLite takes at least 999 parameters in one statement
 PARAMETERS = 900
@@ -64,6 +70,11 @@ def has_collections(conn: sqlite3.Connection) -> bool:
     """
     check_schema(conn)
     return all(columns_of(conn, table) for table in REQUIRED_COLUMNS)
+
+
+def has_similarities(conn: sqlite3.Connection) -> bool:
+    """Whether the table of similarities is there, and is ours."""
+    return set(SIMILARITY_COLUMNS) <= set(columns_of(conn, SIMILARITIES))
 
 
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.store.catalog import Collection
@@ -42,6 +42,8 @@ def staged(
 
     A row whose id came before, or whose text UTF-8 cannot hold, becomes a failure.
     """
+    # What a source that could not be read left behind
+    conn.execute(f"drop table if exists {STAGED}")
     try:
         conn.execute(
             f"""
@@ -83,7 +85,9 @@ def staged(
         yield Staging(conn)
     finally:
         conn.rollback()
-        conn.execute(f"drop table if exists {STAGED}")
+        with suppress(sqlite3.OperationalError):
+            # Locked by the statement that failed; its error is the one to hear
+            conn.execute(f"drop table if exists {STAGED}")
 
 
 def _row(document: Document | Failure) -> tuple[object, ...]:

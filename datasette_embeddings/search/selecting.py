@@ -1,0 +1,35 @@
+"""Conditions on the rows of a source table → the items that stand for them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from datasette_embeddings import store
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.sources import Selection, TableSource, selected_ids
+
+
+def selected_items(
+    conn: sqlite3.Connection, collection: store.Collection, selection: Selection
+) -> frozenset[str]:
+    """The items of *collection* whose source rows *selection* takes, and some ids more.
+
+    Rows that are not embedded have ids too.
+
+    :raises InvalidInput: if the collection has no source table, or SQLite no answer.
+    """
+    documents = selected_ids(conn, source_table(collection), selection)
+    return frozenset(documents | store.chunks_of_documents(conn, collection, documents))
+
+
+def source_table(collection: store.Collection) -> TableSource:
+    """The table whose rows *collection* holds.
+
+    :raises InvalidInput: if its rows come from elsewhere.
+    """
+    if not isinstance(collection.source, TableSource):
+        raise InvalidInput(
+            "Filters and facets need a source table, and the collection "
+            f"{collection.name!r} was not made from one"
+        )
+    return collection.source

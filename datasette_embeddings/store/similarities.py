@@ -1,0 +1,222 @@
+"""Similarities: the nearest other documents of each, and of which vectors they are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.schema import (
+    CHUNKS,
+    PARAMETERS,
+    SIMILARITIES,
+    SIMILARITY_MARKS,
+    has_similarities,
+)
+
+#: id, other_id and score
+SimilarityRow: TypeAlias = tuple[str, str, float]
+#: The id of a document, what changes with a vector of it, and the vector
+MarkedVector: TypeAlias = tuple[str, str, bytes]
+
+
+class Mark(NamedTuple):
+    """Of which vectors a document's similarities are, and what a new one must score.
+
+    *lowest* is None where a document has no vector to compare.
+    """
+
+    state: str
+    lowest: float | None
+
+
+def marked_vectors(
+    conn: sqlite3.Connection, collection: Collection
+) -> Iterator[MarkedVector]:
+    """Every vector of *collection*, and what of it changes with it.
+
+    llm replaces rows, which gives them new rowids; an update in place sets `updated`.
+    """
+    if collection.has_chunks:
+        sql = f"""
+            select
+              coalesce(document_id, embeddings.id),
+              embeddings.rowid || ':' || coalesce(updated, ''),
+              embedding
+            from embeddings
+            left join {CHUNKS} as chunks
+              on chunks.collection_id = embeddings.collection_id
+              and chunks.id = embeddings.id
+        """
+    else:
+        sql = """
+            select id, rowid || ':' || coalesce(updated, ''), embedding
+            from embeddings
+        """
+    return conn.execute(
+        f"""
+        {sql}
+        where embeddings.collection_id = ?
+        and typeof(embeddings.id) = 'text'
+        and typeof(embedding) = 'blob'
+        """,
+        [collection.id],
+    )
+
+
+def similarity_marks(
+    conn: sqlite3.Connection, collection: Collection
+) -> dict[str, Mark]:
+    """Of each document of *collection* what its similarities are of."""
+    rows = conn.execute(
+        f"select id, state, lowest from {SIMILARITY_MARKS} where collection_id = ?",
+        [collection.id],
+    )
+    return {row[0]: Mark(*row[1:]) for row in rows}
+
+
+def existing_documents(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
+) -> set[str]:
+    """Which of *document_ids* have an embedding, or chunks that have."""
+    found: set[str] = set()
+    for start in range(0, len(document_ids), PARAMETERS):
+        some = document_ids[start : start + PARAMETERS]
+        wanted = ", ".join("?" * len(some))
+        sql = f"select id from embeddings where collection_id = ? and id in ({wanted})"
+        found.update(row[0] for row in conn.execute(sql, [collection.id, *some]))
+        if collection.has_chunks:
+            sql = f"""
+                select document_id
+                from {CHUNKS}
+                where collection_id = ?
+                and document_id in ({wanted})
+            """
+            found.update(row[0] for row in conn.execute(sql, [collection.id, *some]))
+    return found
+
+
+def lists_with(
+    conn: sqlite3.Connection, collection: Collection, others: Sequence[str]
+) -> set[str]:
+    """The documents that have one of *others* among their similarities."""
+    found: set[str] = set()
+    for start in range(0, len(others), PARAMETERS):
+        some = others[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select distinct id
+            from {SIMILARITIES}
+            where collection_id = ?
+            and other_id in ({", ".join("?" * len(some))})
+            """,
+            [collection.id, *some],
+        )
+        found.update(row[0] for row in rows)
+    return found
+
+
+def similarities_of(
+    conn: sqlite3.Connection, collection: Collection, document_id: str
+) -> list[tuple[str, float]]:
+    """The other documents noted for a document, and their scores, best first."""
+    if not has_similarities(conn):
+        return []
+    return conn.execute(
+        f"""
+        select other_id, score
+        from {SIMILARITIES}
+        where id = ?
+        and collection_id = ?
+        order by score desc, other_id
+        """,
+        [document_id, collection.id],
+    ).fetchall()
+
+
+def similarity_lists(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]
+) -> dict[str, list[tuple[str, float]]]:
+    """The other documents noted for each of *document_ids*, and their scores."""
+    return {
+        each: conn.execute(
+            f"""
+            select other_id, score
+            from {SIMILARITIES}
+            where id = ?
+            and collection_id = ?
+            """,
+            [each, collection.id],
+        ).fetchall()
+        for each in document_ids
+    }
+
+
+def most_similar(
+    conn: sqlite3.Connection, collection: Collection, *, limit: int, offset: int = 0
+) -> list[SimilarityRow]:
+    """The pairs of documents nearest to each other, each pair once, best first."""
+    if not has_similarities(conn):
+        return []
+    return conn.execute(
+        PAIRS_SQL,
+        {"collection_id": collection.id, "limit": limit, "offset": offset},
+    ).fetchall()
+
+
+#: A pair may stand in the list of one of the two only
+PAIRS_SQL = """
+    select min(id, other_id) as id, max(id, other_id) as other_id, max(score) as score
+    from similarities
+    where collection_id = :collection_id
+    group by 1, 2
+    order by 3 desc, 1, 2
+    limit :limit offset :offset
+"""
+
+
+def write_similarities(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    rows: Iterable[SimilarityRow],
+    marks: Iterable[tuple[str, Mark]],
+    *,
+    replaced: Sequence[str] | None,
+    gone: Sequence[str] = (),
+) -> None:
+    """Write *rows* in place of the lists of *replaced*, or of all where that is None.
+
+    The lists of *gone* go too, and their marks.
+    """
+    if replaced is None:
+        remove_similarities(conn, collection)
+    else:
+        keys = [[each, collection.id] for each in (*replaced, *gone)]
+        conn.executemany(
+            f"delete from {SIMILARITIES} where id = ? and collection_id = ?", keys
+        )
+        conn.executemany(
+            f"delete from {SIMILARITY_MARKS} where id = ? and collection_id = ?",
+            [[each, collection.id] for each in gone],
+        )
+    conn.executemany(
+        f"""
+        insert into {SIMILARITIES} (collection_id, id, other_id, score)
+        values ({collection.id:d}, ?, ?, ?)
+        """,
+        rows,
+    )
+    conn.executemany(
+        f"""
+        insert or replace into {SIMILARITY_MARKS} (collection_id, id, state, lowest)
+        values ({collection.id:d}, ?, ?, ?)
+        """,
+        ((document_id, mark.state, mark.lowest) for document_id, mark in marks),
+    )
+
+
+def remove_similarities(conn: sqlite3.Connection, collection: Collection) -> None:
+    """Delete all similarities of *collection*."""
+    for table in (SIMILARITIES, SIMILARITY_MARKS):
+        conn.execute(f"delete from {table} where collection_id = ?", [collection.id])

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from datasette_embeddings.search import Match, Piece, excerpt, shortened
+
+LONG = "filler " * 100
+
+
+def shown(pieces):
+    """The text of *pieces*, with marked words in brackets."""
+    return "".join(f"[{each.text}]" if each.is_word else each.text for each in pieces)
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "expected"),
+    [
+        ("Feed the cat.", "cat", "Feed the [cat]."),
+        ("Cats and a CAT", "cat", "[Cats] and a [CAT]"),
+        ("concatenate the cat", "cat", "concatenate the [cat]"),
+        ("how to make a backup", "How to make a backup?", "how to [make] a [backup]"),
+        ("walked, walking, walks", "walk", "[walked], [walking], [walks]"),
+        ("one (two) three", "(two)", "one ([two]) three"),
+        ("Über die Brücke", "brücke über", "[Über] die [Brücke]"),
+        ("a  line\nand\tanother", None, "a line and another"),
+        ("nothing of it", "to a", "nothing of it"),
+        ("", "cat", ""),
+    ],
+)
+def test_the_words_of_the_query_are_marked(content, query, expected):
+    assert shown(excerpt(content, query, 100)) == expected
+
+
+def test_the_excerpt_is_where_most_different_words_are():
+    content = f"{LONG} tube {LONG} patch the tube with glue {LONG}"
+    text = shown(excerpt(content, "glue to patch a tube", 60))
+    assert "[patch] the [tube] with [glue]" in text
+    assert (text.startswith("… "), text.endswith(" …")) == (True, True)
+
+
+def test_the_beginning_is_shown_where_no_other_place_is_better():
+    assert shown(excerpt(f"tube {LONG} tube", "tube", 30)).startswith("[tube] filler")
+
+
+def test_an_excerpt_is_about_as_long_as_asked_for():
+    assert len(shown(excerpt(LONG, None, 80))) <= 82
+
+
+def test_a_megabyte_without_a_space_is_cut():
+    assert excerpt("x" * 1_000_000, "y", 50) == [Piece("x" * 50 + " …")]
+
+
+def test_the_title_is_not_said_twice():
+    match = Match("1", 0.5, "Kittens", "Kittens Young cats need food", None)
+    assert match.excerpt("cat", 100) == [
+        Piece("Young "),
+        Piece("cats", is_word=True),
+        Piece(" need food"),
+    ]
+
+
+def test_a_long_name_is_shortened_at_a_word():
+    assert shortened("a name\nthat is too long", 12) == "a name that …"
+    assert shortened("short", 12) == "short"
