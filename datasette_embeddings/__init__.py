@@ -12,14 +12,24 @@ from __future__ import annotations
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.datasette_plugin import (
     asgi_wrapper,
+    database_actions,
+    extra_template_vars,
+    homepage_actions,
     menu_links,
     permission_allowed,
     permission_resources_sql,
     prepare_connection,
+    prepare_jinja2_environment,
+    register_actions,
     register_commands,
     register_routes,
+    row_actions,
+    skip_csrf,
     startup,
+    table_actions,
     top_query,
+    top_row,
+    view_actions,
 )
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.registry import load_model
@@ -30,14 +40,24 @@ from datasette_embeddings.store import Collection, collection, collections
 # Datasette looks for hooks in the package itself, because templates stand beside it
 HOOKS = (
     asgi_wrapper,
+    database_actions,
+    extra_template_vars,
+    homepage_actions,
     menu_links,
     permission_allowed,
     permission_resources_sql,
     prepare_connection,
+    prepare_jinja2_environment,
+    register_actions,
     register_commands,
     register_routes,
+    row_actions,
+    skip_csrf,
     startup,
+    table_actions,
     top_query,
+    top_row,
+    view_actions,
 )
 
 __all__ = [

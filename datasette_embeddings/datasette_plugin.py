@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
 from datasette_embeddings import compat, permissions
 from datasette_embeddings.cli import embeddings
-from datasette_embeddings.routes import ROUTES
+from datasette_embeddings.routes import ROUTES, links, related
 from datasette_embeddings.sql_functions import register
 
 if TYPE_CHECKING:
     import click
     from datasette.app import Datasette
+    from datasette.utils.asgi import Request
+    from jinja2 import Environment
 
 # Not datasette.hookimpl, which would import all of Datasette at once
 hookimpl = HookimplMarker("datasette")
@@ -46,7 +48,7 @@ def prepare_connection(
 
 @hookimpl
 def asgi_wrapper() -> Callable[[Any], Any]:
-    return compat.collecting_reasons
+    return compat.request_wrapper
 
 
 @hookimpl
@@ -57,26 +59,101 @@ def top_query() -> str | None:
 
 @hookimpl
 def menu_links(datasette: Datasette) -> list[dict[str, str]]:
-    return [
-        {"href": datasette.urls.path("/-/embeddings"), "label": "Search by meaning"}
-    ]
+    return links.everywhere(datasette)
+
+
+@hookimpl
+def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
+    """1.0's menu of the home page; 0.65 does not know this hook."""
+    return links.everywhere(datasette)
+
+
+@hookimpl
+async def database_actions(
+    datasette: Datasette, actor: compat.Actor, database: str
+) -> list[dict[str, str]]:
+    return await links.of_database(datasette, actor, database)
+
+
+@hookimpl
+async def table_actions(
+    datasette: Datasette, actor: compat.Actor, database: str, table: str
+) -> list[dict[str, str]]:
+    """Of tables, and of 0.65's views."""
+    return await links.of_table(datasette, actor, database, table)
+
+
+@hookimpl
+async def view_actions(
+    datasette: Datasette, actor: compat.Actor, database: str, view: str
+) -> list[dict[str, str]]:
+    """1.0's menu of a view; 0.65 does not know this hook."""
+    return await links.of_table(datasette, actor, database, view)
+
+
+@hookimpl
+async def row_actions(
+    datasette: Datasette,
+    actor: compat.Actor,
+    database: str,
+    table: str,
+    row: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """1.0's menu of a row; 0.65 does not know this hook."""
+    return await links.of_row(datasette, actor, database, table, row)
+
+
+@hookimpl
+async def top_row(
+    datasette: Datasette,
+    request: Request,
+    database: str,
+    table: str,
+    row: Mapping[str, Any],
+) -> str | None:
+    """1.0's place for related rows; 0.65 does not know this hook."""
+    return await related.html_of_row(datasette, request, database, table, row)
+
+
+@hookimpl
+def prepare_jinja2_environment(env: Environment) -> None:
+    """On 0.65, which has no hook for a row page, a template of ours shows them."""
+    compat.add_classic_templates(env, related.CLASSIC_TEMPLATES)
+
+
+@hookimpl
+def extra_template_vars(
+    datasette: Datasette,
+    request: Request | None,
+    database: str | None,
+    table: str | None,
+) -> dict[str, Any]:
+    return related.template_vars(datasette, request, database, table)
 
 
 @hookimpl
 async def permission_allowed(
     datasette: Datasette, actor: compat.Actor, action: str, resource: object
 ) -> bool | None:
-    """0.65's way to deny the raw tables; 1.0 does not know this hook."""
-    if action != "view-table" or not isinstance(resource, tuple):
-        return None
-    return await permissions.opinion_on_table(datasette, actor, *resource)
+    """0.65's way to ask who may do what; 1.0 does not know this hook."""
+    return await permissions.opinion(datasette, actor, action, resource)
+
+
+@hookimpl
+def skip_csrf(scope: dict[str, Any]) -> bool:
+    """0.65's question whether a POST needs no token; 1.0 does not know this hook."""
+    return compat.is_json_post(scope)
+
+
+@hookimpl
+def register_actions() -> list[Any]:
+    """1.0's list of what can be allowed; 0.65 does not know this hook."""
+    return compat.embed_actions()
 
 
 @hookimpl
 def permission_resources_sql(
     datasette: Datasette, actor: compat.Actor, action: str
 ) -> Awaitable[Any] | None:
-    """1.0's way to deny the raw tables; 0.65 does not know this hook."""
-    if action != "view-table":
-        return None
-    return permissions.denials_sql(datasette, actor)
+    """1.0's way to ask who may do what; 0.65 does not know this hook."""
+    return permissions.rules(datasette, actor, action)

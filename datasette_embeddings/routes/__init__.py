@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from datasette_embeddings.routes import api, pages
+from datasette_embeddings.routes import api, embedding, openapi, pages, pairs
 
 JSON_SUFFIX = r"\.json$"
 DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
@@ -14,8 +14,13 @@ COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/-/embeddings$", pages.all_collections),
     (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
+    (r"^/-/embeddings/embed" + JSON_SUFFIX, embedding.embed),
+    (r"^/-/embeddings/v1/embeddings$", embedding.openai_embeddings),
+    (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
     (DATABASE + "$", pages.database_collections),
     (DATABASE + JSON_SUFFIX, api.database_collections),
     (COLLECTION + "$", pages.search),
     (COLLECTION + JSON_SUFFIX, api.search),
+    (COLLECTION + "/pairs$", pairs.pairs_page),
+    (COLLECTION + "/pairs" + JSON_SUFFIX, pairs.pairs_json),
 )

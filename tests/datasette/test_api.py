@@ -70,8 +70,8 @@ async def test_a_search_answers_what_the_design_promises(datasette):
                 "end": None,
             }
         ],
-        "next": None,
-        "next_url": None,
+        "next": "1",
+        "next_url": f"http://localhost{SEARCH}?q=pets&_size=1&_next=1",
         "scanned": False,
         "left_out": 0,
     }
@@ -133,11 +133,12 @@ async def test_limits_come_from_the_configuration(articles_db):
 
 
 async def test_another_method_is_refused(datasette):
-    response = await datasette.client.post(SEARCH, data={"q": "pets"})
+    response = await datasette.client.put(SEARCH, json={"text": "pets"})
     assert (response.status_code, response.json()["error"]) == (
         405,
-        "Expected GET, found POST",
+        "Expected GET or HEAD or POST, found PUT",
     )
+    assert response.headers["allow"] == "GET, HEAD, POST, OPTIONS"
 
 
 @pytest.mark.parametrize("cors", [True, False])
@@ -232,7 +233,7 @@ async def test_every_database_is_listed(articles_db, tmp_path):
 async def test_a_model_that_is_not_here_is_named(articles_db):
     execute(articles_db, "update collections set model = 'far/away'")
     status, body = await get_json(make_datasette(articles_db), f"{SEARCH}?q=pets")
-    assert (status, "'far/away' cannot be had here" in body["error"]) == (500, True)
+    assert (status, "'far/away' cannot be had here" in body["error"]) == (422, True)
     status, body = await get_json(make_datasette(articles_db), f"{SEARCH}?like=5")
     assert (status, len(body["matches"])) == (200, 5)
 

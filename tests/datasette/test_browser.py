@@ -1,12 +1,18 @@
-"""A person with a real browser: types, reads, follows, goes back."""
+"""A person with a real browser: types, reads, follows, narrows down, goes back."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import sqlite3
+from itertools import product
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.sources import SourceRules, query_source, table_source
 from tests.datasette.conftest import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -26,6 +32,81 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WINDOWS = {"wide": (1200, 900), "phone": (320, 640)}
+SCRIPT = {"script": True, "plain": False}
+# Without script and with it, on a desk and on a small phone
+everybody = pytest.mark.parametrize(
+    "page", list(product(WINDOWS, SCRIPT)), ids="-".join, indirect=True
+)
+# Each of them once, where what is tested depends on one of the two
+crosswise = pytest.mark.parametrize(
+    "page", [("wide", "plain"), ("phone", "script")], ids="-".join, indirect=True
+)
+without_script = pytest.mark.parametrize("page", [("wide", "plain")], indirect=True)
+in_both_windows = pytest.mark.parametrize(
+    "page", [(window, "script") for window in WINDOWS], ids=WINDOWS, indirect=True
+)
+
+SEARCH = "/notes/-/embeddings/notes"
+# Topic, title and text of six notes each, which differ in their number
+NOTES = [
+    ("pets", "Kittens", "Young cats need food four times a day and a warm place."),
+    ("baking", "Sourdough", "Flour, water and salt become bread with wild yeast."),
+    ("sky", "Night sky", "With a small telescope you see the rings of Saturn."),
+    ("bicycles", "Flat tyre", "Find the hole in the tube of the wheel and patch it."),
+]
+UNBROKEN = "Lost" * 60
+GONE = "The row that this was made from is gone"
+FACTS = (
+    "26 items, embedded with sentence-transformers/all-MiniLM-L6-v2 (384 dimensions)."
+)
+
+
+def write_notes(conn):
+    """Twenty-four notes, one without a topic, one that will go, one that fails."""
+    conn.execute(
+        "create table notes (id integer primary key, title, body, topic, action)"
+    )
+    rows = [
+        (None, f"{title} {number}", f"{text} Part {number}.", topic, "read")
+        for topic, title, text in NOTES
+        for number in range(1, 7)
+    ]
+    rows += [
+        (25, UNBROKEN, "Umbrellas and gloves wait at the station.", "", "write"),
+        (26, "Chess", "The opening decides little, the endgame much.", "games", ""),
+        (27, "Broken", b"no text", "games", ""),
+    ]
+    conn.executemany("insert into notes values (?, ?, ?, ?, ?)", rows)
+    conn.execute("create table vacant (id integer primary key, body text)")
+    conn.commit()
+
+
+@pytest.fixture(scope="module")
+def notes_db(tmp_path_factory, model):
+    path = tmp_path_factory.mktemp("browser") / "notes.db"
+    conn = sqlite3.connect(path)
+    write_notes(conn)
+    rules = SourceRules(metadata_columns=("topic",))
+    columns = ["title", "body"]
+    notes = table_source(conn, "notes", content_columns=columns, rules=rules)
+    ingest(conn, "notes", notes, model)
+    ingest(conn, "vacant", table_source(conn, "vacant"), model)
+    ingest(conn, "bare", query_source(conn, "select id, title from notes"), model)
+    conn.execute("delete from notes where id = 26")
+    conn.execute(
+        "update embeddings set content = null where collection_id = "
+        "(select id from collections where name = 'bare')"
+    )
+    conn.commit()
+    conn.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def site(notes_db):
+    with served(notes_db) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -35,45 +116,555 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, articles_db):
-    """A page of 320 by 640 pixels, a small phone, and the problems that it met."""
-    with served(articles_db) as url:
-        context = browser.new_context(
-            base_url=url, viewport={"width": 320, "height": 640}
-        )
-        page = context.new_page()
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("requestfailed", lambda request: problems.append(request.url))
-        yield page
-        context.close()
-    assert problems == []
+def problems():
+    """What went wrong in the page; none of it may be left after a test."""
+    found: list[str] = []
+    yield found
+    assert found == []
 
 
-def test_a_person_searches_follows_a_match_and_goes_back(page):
-    page.goto("/-/embeddings")
-    page.get_by_role("link", name="articles", exact=True).last.click()
-    page.get_by_label("What are you looking for?").fill("my wheel has a puncture")
-    page.keyboard.press("Enter")
-    first = page.locator(".embeddings-results h2 a").first
-    expect(first).to_have_text("Bicycle repair")
-    expect(page.get_by_role("status")).to_contain_text("6 of 6 items")
-    first.click()
-    expect(page).to_have_url("/articles/articles/3")
-    page.go_back()
-    expect(page.get_by_label("What are you looking for?")).to_have_value(
-        "my wheel has a puncture"
+@pytest.fixture
+def page(request, browser, site, problems):
+    window, script = getattr(request, "param", ("wide", "script"))
+    width, height = WINDOWS[window]
+    context = browser.new_context(
+        base_url=site,
+        viewport={"width": width, "height": height},
+        java_script_enabled=SCRIPT[script],
+    )
+    page = context.new_page()
+    watch(page, site, problems)
+    yield page
+    context.close()
+
+
+def watch(page, site, problems):
+    """Errors, requests that fail and those to any host but ours are *problems*."""
+
+    def failed(request):
+        # The script takes back what nobody waits for any more
+        if request.failure != "net::ERR_ABORTED":
+            problems.append(f"{request.url}: {request.failure}")
+
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", failed)
+    page.on(
+        "request",
+        lambda request: request.url.startswith(site) or problems.append(request.url),
     )
 
 
+def box(page):
+    return page.get_by_label("What are you looking for?")
+
+
+def status(page):
+    return page.get_by_role("status")
+
+
+def titles(page):
+    return page.locator(".embeddings-results h2")
+
+
+def title_texts(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('.embeddings-results h2')]"
+        ".map((each) => each.textContent.trim())"
+    )
+
+
+def summary(page, text):
+    return page.locator("summary").get_by_text(text)
+
+
+def ask(page, text):
+    """Type *text* key by key, behind what is there."""
+    box(page).press("End")
+    box(page).press_sequentially(text)
+
+
+# Everybody
+
+
+@everybody
+def test_a_person_searches_follows_a_match_and_goes_back(page):
+    page.goto("/-/embeddings")
+    page.locator("td.col-collection").get_by_role("link", name="notes").click()
+    box(page).fill("my wheel has a puncture")
+    page.keyboard.press("Enter")
+    expect(titles(page).first).to_contain_text("Flat tyre")
+    expect(status(page)).to_have_text("10 of 26 items, best first.")
+    expect(page.locator("mark").first).to_have_text("wheel")
+    expect(page.locator(".embeddings-metadata").first).to_contain_text("bicycles")
+    titles(page).first.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"/notes/notes/(19|2[0-4])$"))
+    page.go_back()
+    expect(box(page)).to_have_value("my wheel has a puncture")
+    expect(titles(page).first).to_contain_text("Flat tyre")
+
+
+@crosswise
 def test_more_like_this_leads_to_the_neighbours(page):
-    page.goto("/articles/-/embeddings/articles?q=pets")
-    page.get_by_role("link", name="more like this").first.click()
-    expect(page.get_by_role("status")).to_contain_text("5 items closest to 5")
-    expect(page.locator(".embeddings-results li")).to_have_count(5)
+    page.goto(f"{SEARCH}?q=cats")
+    page.get_by_role("link", name="more like this: Kittens").first.click()
+    expect(page).to_have_url(re.compile(r"\?like=[1-6]$"))
+    expect(status(page)).to_contain_text("10 items closest to")
+    expect(titles(page).first).to_contain_text("Kittens")
+    ask(page, "bread")
+    page.keyboard.press("Enter")
+    expect(titles(page).first).to_contain_text("Sourdough")
+    expect(page).to_have_url(f"{SEARCH}?q=bread")
 
 
-def test_the_page_fits_a_small_phone(page):
-    page.goto("/articles/-/embeddings/articles?q=pets")
+@crosswise
+def test_pages_follow_each_other(page):
+    page.goto(f"{SEARCH}?q=cats")
+    expect(titles(page)).to_have_count(10)
+    first_page = title_texts(page)
+    page.get_by_role("link", name="Next page").click()
+    expect(status(page)).to_have_text("10 of 26 items, best first, from number 11.")
+    assert set(title_texts(page)).isdisjoint(first_page)
+    page.get_by_role("link", name="Next page").click()
+    expect(status(page)).to_have_text("6 of 26 items, best first, from number 21.")
+    expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    page.get_by_role("link", name="Previous page").click()
+    page.get_by_role("link", name="Previous page").click()
+    expect(titles(page)).to_have_text(first_page)
+    page.get_by_role("link", name="Next page").click()
+    box(page).fill("cats")
+    page.get_by_role("button", name="Search").click()
+    expect(status(page)).to_have_text("10 of 26 items, best first.")
+
+
+@everybody
+def test_a_filter_is_set_kept_and_removed(page):
+    page.goto(f"{SEARCH}?q=cats")
+    summary(page, "Narrow it down").click()
+    page.get_by_label("Column").select_option("topic")
+    page.get_by_label("Value", exact=True).fill("sky")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(f"{SEARCH}?q=cats&topic__exact=sky")
+    expect(status(page)).to_have_text("6 of 26 items, best first.")
+    condition = page.get_by_label("Conditions").get_by_role("listitem")
+    expect(condition).to_contain_text('topic = "sky"')
+    box(page).fill("bread")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{SEARCH}?q=bread&topic__exact=sky")
+    expect(page).to_have_title("bread: notes")
+    expect(titles(page).first).to_contain_text("Night sky")
+    page.get_by_role("link", name="Remove the condition").click()
+    expect(page).to_have_url(f"{SEARCH}?q=bread")
+    expect(titles(page).first).to_contain_text("Sourdough")
+
+
+@crosswise
+def test_values_are_counted_beside_the_results_and_lead_to_them(page):
+    page.goto(f"{SEARCH}?q=cats")
+    summary(page, "Narrow it down").click()
+    page.get_by_label("Count the values of").select_option("topic")
+    page.get_by_role("button", name="Apply").click()
+    values = page.get_by_role("region", name="topic").get_by_role("listitem")
+    expect(values).to_have_text(
+        ["baking 6", "bicycles 6", "pets 6", "sky 6", "(blank) 1", "games 1"]
+    )
+    page.get_by_role("link", name="baking").click()
+    expect(page).to_have_url(f"{SEARCH}?q=cats&_facet=topic&topic=baking")
+    expect(titles(page)).to_contain_text(["Sourdough"] * 6)
+    page.get_by_role("link", name="baking", exact=True).click()
+    expect(values).to_have_count(6)
+    page.get_by_role("link", name="Do not count the values of topic").click()
+    expect(values).to_have_count(0)
+    expect(page).to_have_url(f"{SEARCH}?q=cats")
+
+
+@crosswise
+def test_an_empty_box_asks_nothing(page):
+    page.goto(f"{SEARCH}?q=cats")
+    box(page).fill("")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(SEARCH)
+    expect(titles(page)).to_have_count(0)
+    expect(status(page)).to_have_text("")
+
+
+@crosswise
+def test_a_faulty_filter_can_be_removed(page):
+    page.goto(f"{SEARCH}?q=cats&colour=red")
+    expect(status(page)).to_contain_text("No column 'colour'")
+    page.get_by_role("link", name="Remove the condition").click()
+    expect(titles(page).first).to_contain_text("Kittens")
+
+
+@without_script
+def test_an_empty_value_is_a_filter_too(page):
+    page.goto(f"{SEARCH}?q=cats&_facet=topic")
+    page.get_by_role("link", name="(blank)").click()
+    expect(titles(page)).to_have_count(1)
+    expect(titles(page)).to_contain_text("LostLost")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("vacant", "This collection is empty"),
+        ("vacant?q=cats", "This collection is empty"),
+        ("notes?q=cats&_min_score=0.99", "Nothing matches: no item scores 0.99"),
+        ("notes?q=cats&topic=none", "Nothing matches: no item passes the conditions."),
+        ("notes?q=cats&_next=80", "There are no more results."),
+        ("bare?q=cats", "Its text is not stored here"),
+        ("notes?q=the+endgame+of+chess", GONE),
+        ("notes?q=cats", FACTS),
+        ("notes", "1 row could not be embedded and cannot be found here"),
+    ],
+)
+def test_each_state_has_its_sentence(page, path, sentence):
+    page.goto(f"/notes/-/embeddings/{path}")
+    expect(page.locator(".content")).to_contain_text(sentence)
+
+
+# Typing
+
+
+def test_typing_searches_without_a_reload(page):
+    page.goto(SEARCH)
+    page.evaluate("window.marker = 1")
+    ask(page, "cats")
+    expect(titles(page).first).to_contain_text("Kittens")
+    expect(page).to_have_url(f"{SEARCH}?q=cats")
+    expect(page).to_have_title("cats: notes")
+    expect(page.locator(".embeddings-about")).to_contain_text(FACTS)
+    expect(box(page)).to_be_focused()
+    box(page).fill("bread")
+    expect(titles(page).first).to_contain_text("Sourdough")
+    box(page).fill("")
+    expect(titles(page)).to_have_count(0)
+    expect(page).to_have_url(SEARCH)
+    assert page.evaluate("window.marker") == 1
+
+
+def test_spaces_are_no_question(page):
+    page.goto(SEARCH)
+    ask(page, "  ")
+    page.keyboard.press("Enter")
+    expect(status(page)).to_have_text("")
+    expect(page).to_have_url(SEARCH)
+
+
+def test_a_burst_of_typing_is_one_entry_of_the_history(page):
+    page.goto(SEARCH)
+    entries = page.evaluate("history.length")
+    ask(page, "cats")
+    expect(page).to_have_url(f"{SEARCH}?q=cats")
+    ask(page, " need")
+    expect(page).to_have_url(f"{SEARCH}?q=cats+need")
+    assert page.evaluate("history.length") == entries + 1
+    page.go_back()
+    expect(box(page)).to_have_value("")
+    expect(titles(page)).to_have_count(0)
+    page.go_forward()
+    expect(box(page)).to_have_value("cats need")
+    expect(titles(page).first).to_contain_text("Kittens")
+
+
+def test_who_has_read_an_answer_can_go_back_to_it(page):
+    page.clock.install()
+    page.goto(SEARCH)
+    ask(page, "cats")
+    page.clock.fast_forward(1000)
+    expect(titles(page).first).to_contain_text("Kittens")
+    page.clock.fast_forward(10_000)
+    box(page).fill("bread")
+    page.clock.fast_forward(1000)
+    expect(titles(page).first).to_contain_text("Sourdough")
+    page.go_back()
+    expect(box(page)).to_have_value("cats")
+    expect(titles(page).first).to_contain_text("Kittens")
+    expect(page).to_have_title("cats: notes")
+
+
+def test_going_back_brings_back_filters_and_limits(page):
+    page.goto(f"{SEARCH}?topic=pets&_size=3")
+    page.evaluate("window.marker = 1")
+    ask(page, "cats")
+    expect(titles(page)).to_have_count(3)
+    page.get_by_label("Lowest score").fill("0.99")
+    page.keyboard.press("Enter")
+    expect(status(page)).to_contain_text("Nothing matches")
+    expect(page.get_by_label("Lowest score")).to_be_focused()
+    page.go_back()
+    expect(titles(page)).to_have_count(3)
+    expect(page.get_by_label("Lowest score")).to_have_value("")
+    expect(page.get_by_label("Lowest score")).to_be_focused()
+    page.go_forward()
+    expect(status(page)).to_contain_text("Nothing matches")
+    expect(page.get_by_label("Lowest score")).to_have_value("0.99")
+    expect(page).to_have_url(f"{SEARCH}?q=cats&_size=3&topic=pets&_min_score=0.99")
+    assert page.evaluate("window.marker") == 1
+
+
+@pytest.mark.parametrize("condition", ["topic=", "action=write"])
+def test_typing_keeps_the_filters(page, condition):
+    page.goto(f"{SEARCH}?q=cats&{condition}")
+    box(page).fill("gloves")
+    expect(page).to_have_url(f"{SEARCH}?q=gloves&{condition}")
+    expect(titles(page)).to_have_count(1)
+    expect(titles(page)).to_contain_text("LostLost")
+
+
+def test_a_slow_answer_never_takes_the_place_of_a_later_one(page):
+    held = []
+    page.route("**/*?q=cats", lambda route: held.append(route))
+    page.goto(SEARCH)
+    ask(page, "cats")
+    expect(status(page)).to_have_text("Searching …")
+    box(page).fill("bread")
+    expect(titles(page).first).to_contain_text("Sourdough")
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(titles(page).first).to_contain_text("Sourdough")
+    expect(status(page)).to_have_text("10 of 26 items, best first.")
+
+
+def test_keys_that_come_with_an_answer_are_not_forgotten(page):
+    page.clock.install()
+    page.goto(SEARCH)
+    page.clock.pause_at("2100-01-01")
+    ask(page, "cats")
+    page.clock.run_for(300)
+    expect(titles(page).first).to_contain_text("Kittens")
+    ask(page, " or br")
+    page.clock.run_for(100)
+    held = []
+    page.route("**/*?q=cats+or+br", lambda route: held.append(route))
+    page.clock.run_for(300)
+    ask(page, "ead")
+    expect(page).to_have_url(f"{SEARCH}?q=cats+or+br")
+    held[0].continue_()
+    expect(page).to_have_title("cats or br: notes")
+    page.clock.run_for(300)
+    expect(page).to_have_title("cats or bread: notes")
+
+
+def test_an_unfinished_word_of_an_input_method_is_not_searched(page):
+    page.clock.install()
+    page.goto(SEARCH)
+    page.clock.pause_at("2100-01-01")
+    box(page).focus()
+    keyboard = page.context.new_cdp_session(page)
+    unfinished = {"text": "ね", "selectionStart": 1, "selectionEnd": 1}
+    keyboard.send("Input.imeSetComposition", unfinished)
+    page.clock.run_for(500)
+    expect(page).to_have_url(SEARCH)
+    keyboard.send("Input.insertText", {"text": "猫"})
+    page.clock.run_for(300)
+    expect(page).to_have_title("猫: notes")
+    expect(box(page)).to_have_value("猫")
+
+
+def test_a_mark_in_the_address_searches_nothing(page, site):
+    page.goto(f"{SEARCH}?q=cats")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("location.hash = 'here'")
+    page.go_back()
+    expect(page).to_have_url(f"{SEARCH}?q=cats")
+    ask(page, " need")
+    expect(page).to_have_title("cats need: notes")
+    assert asked == [f"{site}{SEARCH}?q=cats+need"]
+
+
+def test_a_page_left_in_the_middle_of_a_search_goes_on_with_it(page):
+    page.goto(SEARCH)
+    held = []
+    page.route("**/*?q=cats", lambda route: held.append(route), times=1)
+    ask(page, "cats")
+    expect(status(page)).to_have_text("Searching …")
+    # What a browser does with a page that it keeps: playwright switches that off
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    held[0].abort("aborted")
+    page.wait_for_load_state("networkidle")
+    page.evaluate(
+        "dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))"
+    )
+    expect(titles(page).first).to_contain_text("Kittens")
+
+
+@in_both_windows
+def test_a_click_elsewhere_closes_none_of_ours(page):
+    """On a page of 0.65 it closes every <details>, as if it were a menu."""
+    page.goto(f"{SEARCH}?q=cats")
+    summary(page, "Narrow it down").click()
+    summary(page, "Ask the same").click()
+    box(page).click()
+    page.get_by_role("heading", name="Search notes").click()
+    expect(page.get_by_label("Lowest score")).to_be_visible()
+    expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
+    summary(page, "Ask the same").click()
+    expect(page.get_by_role("heading", name="curl", exact=True)).to_be_hidden()
+    expect(page.get_by_label("Lowest score")).to_be_visible()
+
+
+# When something is in the way
+
+
+def test_a_server_out_of_reach_is_told_and_tried_again(page, problems):
+    page.goto(f"{SEARCH}?q=bread")
+    page.route("**/*?q=cats", lambda route: route.abort("connectionrefused"))
+    box(page).fill("cats")
+    expect(status(page)).to_contain_text("No answer")
+    expect(status(page)).to_contain_text("Press Enter to try again.")
+    expect(titles(page)).to_have_count(0)
+    assert "net::ERR_CONNECTION_REFUSED" in problems.pop()
+    page.unroute("**/*?q=cats")
+    page.keyboard.press("Enter")
+    expect(titles(page).first).to_contain_text("Kittens")
+
+
+def test_an_answer_of_somebody_else_is_told(page):
+    page.goto(SEARCH)
+    page.route("**/*?q=cats", lambda route: route.fulfill(status=403, body="<p>No"))
+    ask(page, "cats")
+    expect(status(page)).to_contain_text("No answer: the server said 403")
+
+
+def test_a_fault_is_told_where_the_answer_would_be(page):
+    page.goto(SEARCH)
+    ask(page, "x" * 10)
+    box(page).fill("x" * 2001)
+    expect(status(page)).to_contain_text("at most 2,000 characters, found 2,001")
+    expect(titles(page)).to_have_count(0)
+
+
+HOLD = """
+import time
+from pathlib import Path
+from datasette_embeddings.serving.batches import model_thread
+
+
+def hold():
+    while not Path({free!r}).exists():
+        time.sleep(0.05)
+
+
+model_thread.submit(hold)
+"""
+
+
+@pytest.mark.parametrize(
+    "page", [("wide", "script"), ("phone", "plain")], ids="-".join, indirect=True
+)
+def test_a_model_that_is_being_loaded_is_told_and_its_answer_comes_by_itself(
+    page, notes_db, tmp_path, problems
+):
+    """The thread of the models is busy until the person has read that it is."""
+    free = tmp_path / "free"
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "hold.py").write_text(HOLD.format(free=str(free)))
+    with served(notes_db, "--plugins-dir", tmp_path / "plugins") as url:
+        page.goto(f"{url}{SEARCH}?q=cats&_facet=topic")
+        expect(status(page)).to_contain_text("all-MiniLM-L6-v2 is being loaded")
+        expect(page.get_by_label("Count the values of")).to_have_value("topic")
+        free.touch()
+        expect(titles(page).first).to_contain_text("Kittens")
+        expect(status(page)).to_have_text("10 of 26 items, best first.")
+    # Nothing of it came from the other server, whose page this was
+    assert all(each.startswith(url) for each in problems)
+    problems.clear()
+
+
+# Keyboard and screen reader
+
+
+def focused(page):
+    return page.evaluate(
+        "document.activeElement.value || document.activeElement.textContent.trim()"
+    )
+
+
+def tab(page):
+    page.keyboard.press("Tab")
+    return focused(page)
+
+
+def test_the_keyboard_reaches_everything_in_its_order(page):
+    page.goto(f"{SEARCH}?q=cats&_size=1")
+    while tab(page) != "cats":
+        assert focused(page) != "Powered by Datasette"
+    order = [tab(page) for _ in range(6)]
+    title = titles(page).inner_text()
+    assert order == [
+        *("Search", "Narrow it down", "json", title, "more like this", "Next page")
+    ]
+    assert tab(page).startswith("Ask the same")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
+
+
+def test_the_keyboard_narrows_down(page):
+    page.goto(f"{SEARCH}?q=cats")
+    summary(page, "Narrow it down").focus()
+    page.keyboard.press("Space")
+    tab(page)
+    page.keyboard.type("topic")
+    tab(page)
+    tab(page)
+    page.keyboard.type("sky")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{SEARCH}?q=cats&topic__exact=sky")
+
+
+def test_one_status_stays_and_tells_what_is_new(page):
+    page.goto(SEARCH)
+    page.evaluate("window.region = document.querySelector('[role=status]')")
+    ask(page, "cats")
+    expect(status(page)).to_have_text("10 of 26 items, best first.")
+    assert page.evaluate("document.querySelector('[role=status]') === window.region")
+
+
+def test_who_reads_on_while_an_answer_comes_stays_at_that_place(page):
+    page.clock.install()
+    page.goto(f"{SEARCH}?q=cats")
+    page.clock.pause_at("2100-01-01")
+    summary(page, "Ask the same").click()
+    ask(page, " need")
+    titles(page).first.get_by_role("link").focus()
+    page.clock.run_for(300)
+    expect(page).to_have_title("cats need: notes")
+    expect(page.locator("#embeddings-answer")).to_be_focused()
+    expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
+    assert tab(page) == "json"
+
+
+PLACES = {
+    "list": "/-/embeddings",
+    "form": SEARCH,
+    "everything": f"{SEARCH}?q=gloves&_facet=topic&action__not=x&_min_score=-1&_size=2",
+    "gone": f"{SEARCH}?q=the+endgame+of+chess",
+    "like": f"{SEARCH}?like=25",
+    "fault": f"{SEARCH}?q=cats&_size=none",
+    "no match": f"{SEARCH}?q=cats&_min_score=0.99",
+    "empty": "/notes/-/embeddings/vacant",
+}
+
+
+@pytest.mark.parametrize("path", PLACES.values(), ids=PLACES)
+@in_both_windows
+def test_a_page_fits_its_window_and_axe_finds_nothing(page, path):
+    page.goto(path)
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
     width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= 320
+    assert width <= page.viewport_size["width"]
+    # Only what is ours: the frame is that of Datasette, whose 0.65 names no language
+    found = Axe().run(
+        page,
+        context={"include": [[".content"]]},
+        options={
+            "resultTypes": ["violations"],
+            "rules": {"target-size": {"enabled": True}},
+        },
+    )
+    violations = {
+        each["id"]: [node["target"] for node in each["nodes"]]
+        for each in found.response["violations"]
+    }
+    assert violations == {}

@@ -47,10 +47,10 @@ async def test_the_page_asks_for_a_text(datasette):
 async def test_a_match_shows_title_snippet_score_and_row(datasette):
     status, text = await page(datasette, f"{SEARCH}?q=pets")
     assert (status, "6 of 6 items, best first." in text) == (200, True)
-    first = text.partition("<li>\n      <h2>")[2].partition("</li>")[0]
+    first = text.partition('<ol class="embeddings-results"')[2].partition("</li>")[0]
     assert '<a href="/articles/articles/5"><bdi>Kittens</bdi></a>' in first
     assert "<bdi>Young cats need food four times a day" in first
-    assert f'<a href="{SEARCH}?like=5">more like this</a>' in first
+    assert f'<a href="{SEARCH}?like=5" aria-label="more like this: Kittens">' in first
     assert "score 0." in first
 
 

@@ -1,0 +1,268 @@
+"""Texts and pictures to vectors, in the shape that clients of OpenAI's know."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings import compat, serving
+from datasette_embeddings.config import Config
+from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.routes.faults import Denied
+from datasette_embeddings.routes.guard import READS, json_view, queued
+from datasette_embeddings.routes.questions import (
+    check_unicode,
+    image_bytes,
+    json_object,
+    whole_number,
+)
+from datasette_embeddings.vectors import encode
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils import MultiParams
+    from datasette.utils.asgi import Request, Response
+
+    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.vectors import Vector
+
+ENCODINGS = ("float", "base64", "hex")
+INPUT_TYPES = ("passage", "query")
+DIMENSIONS = re.compile("[0-9]{1,9}")
+# What a query string may hold; OpenAI's clients want to be asked about dimensions
+ARGS = ("model", "input", "encoding_format", "input_type", "dimensions")
+# What a body may hold; the last one is OpenAI's and unused
+BODY_KEYS = (*ARGS, "user")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be embedded, each a text or the bytes of a picture, and how."""
+
+    model_id: str
+    inputs: tuple[str | bytes, ...]
+    encoding_format: str = ENCODINGS[0]
+    input_type: str = INPUT_TYPES[0]
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """Vectors in the order of the inputs, and the tokens of each text."""
+
+    vectors: Sequence[Vector]
+    tokens: Sequence[int]
+    #: The places of texts that the model has read only the beginning of
+    truncated: Sequence[int]
+
+
+@json_view(*READS, "POST")
+@queued
+async def embed(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """``/-/embeddings/embed.json``"""
+    return await _embed(datasette, request, body)
+
+
+@json_view("POST")
+@queued
+async def openai_embeddings(
+    datasette: Datasette, request: Request, body: bytes
+) -> Response:
+    """``/-/embeddings/v1/embeddings``"""
+    return await _embed(datasette, request, body)
+
+
+async def _embed(
+    datasette: Datasette, request: Request, body: bytes | None
+) -> Response:
+    from datasette import Response
+
+    if not await compat.may_embed(datasette, request.actor):
+        raise Denied(
+            "You may not have texts embedded here: that takes the permission "
+            f"{compat.EMBED_ACTION!r}"
+        )
+    config = compat.checked_config(datasette)
+    if body is None:
+        wanted = _wanted(_from_args(request.args), ARGS, config)
+    else:
+        wanted = _wanted(json_object(body), BODY_KEYS, config)
+    serving.check_offered(wanted.model_id, config)
+    embedded = await _embedded(wanted, config)
+    return Response(
+        await asyncio.to_thread(_answer, wanted, embedded),
+        headers=compat.cors_headers(datasette, request),
+        content_type="application/json; charset=utf-8",
+    )
+
+
+def _from_args(args: MultiParams) -> dict[str, object]:
+    given: dict[str, object] = {name: args[name] for name in args if name != "input"}
+    if "input" in args:
+        given["input"] = args.getlist("input")
+    dimensions = args.get("dimensions")
+    # More digits are no number of dimensions, and more than Python reads
+    if dimensions and DIMENSIONS.fullmatch(dimensions):
+        given["dimensions"] = int(dimensions)
+    return given
+
+
+def _wanted(given: dict[str, Any], known: Sequence[str], config: Config) -> Wanted:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InvalidInput(
+            f"Unknown in the request: {', '.join(map(repr, unknown))}; "
+            f"it may have {', '.join(known)}"
+        )
+    model_id = given.get("model")
+    if not isinstance(model_id, str | None):
+        raise InvalidInput(f"Expected the id of a model, found {model_id!r:.60}")
+    if not isinstance(given.get("user"), str | None):
+        raise InvalidInput(f"Expected a text for user, found {given['user']!r:.60}")
+    return Wanted(
+        model_id=config.default_model if model_id is None else model_id,
+        inputs=_inputs(given.get("input"), config),
+        encoding_format=_one_of(given, "encoding_format", ENCODINGS),
+        input_type=_one_of(given, "input_type", INPUT_TYPES),
+        dimensions=whole_number("dimensions", given.get("dimensions")),
+    )
+
+
+def _one_of(given: dict[str, Any], name: str, choices: Sequence[str]) -> str:
+    value = choices[0] if given.get(name) is None else given[name]
+    if value not in choices:
+        raise InvalidInput(
+            f"Expected for {name} one of {', '.join(choices)}; found {value!r:.60}"
+        )
+    return str(value)
+
+
+def _inputs(value: object, config: Config) -> tuple[str | bytes, ...]:
+    inputs = value if isinstance(value, list) else [value]
+    if value is None or not inputs:
+        raise InvalidInput(
+            "Expected input, a text, a picture as {'image': base64} or a list of them"
+        )
+    if len(inputs) > config.max_inputs:
+        raise InvalidInput(
+            f"Expected at most {config.max_inputs:,} inputs, found {len(inputs):,}"
+        )
+    return tuple(_input(each, config) for each in inputs)
+
+
+def _input(value: object, config: Config) -> str | bytes:
+    if isinstance(value, dict) and set(value) == {"image"}:
+        picture = image_bytes(value["image"])
+        if picture:
+            return picture
+    if isinstance(value, int | list):
+        # Some clients split texts into the tokens of a model of OpenAI's
+        raise InvalidInput(
+            f"Expected a text or {{'image': base64}}, found {value!r:.60}. Token ids "
+            "mean nothing to another model: send the texts themselves, in LangChain "
+            "with check_embedding_ctx_length=False"
+        )
+    if not isinstance(value, str):
+        raise InvalidInput(
+            f"Expected a text or {{'image': base64}}, found {value!r:.60}"
+        )
+    if not value.strip():
+        raise InvalidInput("Expected a text to embed, found an empty one")
+    if len(value) > config.max_text_length:
+        raise InvalidInput(
+            f"Expected a text of at most {config.max_text_length:,} characters, "
+            f"found {len(value):,}"
+        )
+    return check_unicode(value)
+
+
+async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
+    model = await serving.in_model_thread(
+        lambda: load_model(wanted.model_id, config.models)
+    )
+    if wanted.dimensions not in (None, model.dimensions):
+        raise InvalidInput(
+            f"Expected {model.dimensions} dimensions, all that the model "
+            f"{model.model_id!r} gives, found {wanted.dimensions}"
+        )
+    texts = [each for each in wanted.inputs if isinstance(each, str)]
+    pictures = [each for each in wanted.inputs if isinstance(each, bytes)]
+    if pictures and not model.supports_images:
+        raise ModelProblem(f"The model {model.model_id!r} takes texts, not images")
+    vectors_of_texts = iter(await _text_vectors(model, texts, wanted, config))
+    vectors_of_pictures = iter(
+        await serving.in_model_thread(partial(model.embed_images, pictures))
+        if pictures
+        else ()
+    )
+    tokens = await serving.in_model_thread(partial(model.count_tokens, texts))
+    counts = iter(tokens)
+    return _Embedded(
+        [
+            next(vectors_of_texts if isinstance(each, str) else vectors_of_pictures)
+            for each in wanted.inputs
+        ],
+        tokens,
+        [
+            place
+            for place, each in enumerate(wanted.inputs)
+            if isinstance(each, str) and next(counts) > model.max_tokens
+        ],
+    )
+
+
+async def _text_vectors(
+    model: EmbeddingModel, texts: Sequence[str], wanted: Wanted, config: Config
+) -> Sequence[Vector]:
+    if not texts:
+        return []
+    if wanted.input_type == "query":
+        return [
+            await serving.questions.vector(model.model_id, text, config)
+            for text in texts
+        ]
+    return list(await serving.passage_vectors(model.model_id, texts, config))
+
+
+def _answer(wanted: Wanted, embedded: _Embedded) -> str:
+    """The answer in JSON, written vector by vector.
+
+    Thousands of them take a second in one piece, and all others would wait for it.
+    """
+    tokens = sum(embedded.tokens)
+    facts = {
+        "ok": True,
+        "object": "list",
+        "model": wanted.model_id,
+        "dimensions": len(embedded.vectors[0]),
+        "truncated": embedded.truncated,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    found = (
+        json.dumps(
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _encoded(vector, wanted.encoding_format),
+            }
+        )
+        for index, vector in enumerate(embedded.vectors)
+    )
+    return f'{json.dumps(facts)[:-1]}, "data": [{", ".join(found)}]}}'
+
+
+def _encoded(vector: Vector, encoding_format: str) -> str | list[float]:
+    if encoding_format == "float":
+        numbers: list[float] = vector.tolist()
+        return numbers
+    blob = encode(vector)
+    return blob.hex() if encoding_format == "hex" else base64.b64encode(blob).decode()

@@ -1,0 +1,89 @@
+"""What can go wrong with a request, and the HTTP status that says so."""
+
+from __future__ import annotations
+
+from datasette_embeddings.errors import (
+    DatabaseProblem,
+    EmbeddingsError,
+    InvalidInput,
+    InvalidVector,
+    MissingLibrary,
+    ModelProblem,
+    TooBusy,
+    UnknownItem,
+    UnknownModel,
+)
+
+# Seconds after which whoever was told to come again may
+RETRY_AFTER_S = 1
+
+
+class Absent(EmbeddingsError):
+    """What is not there, or may not be seen by whoever asks."""
+
+
+class Denied(EmbeddingsError):
+    """What the actor may not do."""
+
+
+class WrongMethod(EmbeddingsError):
+    """A method that this path does not answer."""
+
+    def __init__(self, allowed: tuple[str, ...], found: str) -> None:
+        super().__init__(f"Expected {' or '.join(allowed)}, found {found}")
+        self.allowed = allowed
+
+
+class TooSlow(EmbeddingsError):
+    """A body that did not come in time."""
+
+
+class TooLarge(EmbeddingsError):
+    """A body larger than the configuration allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Expected a body of at most {limit:,} bytes; it has more")
+        self.limit = limit
+
+
+class ClientGone(EmbeddingsError):
+    """Nobody waits for the answer any more."""
+
+
+class Unavailable(EmbeddingsError):
+    """A database that cannot be read now, or a model that is not loaded yet."""
+
+
+# The first that fits
+STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
+    (Absent, 404),
+    (UnknownItem, 404),
+    (Denied, 403),
+    (WrongMethod, 405),
+    (TooSlow, 408),
+    (TooLarge, 413),
+    (TooBusy, 429),
+    (ClientGone, 499),
+    (Unavailable, 503),
+    (DatabaseProblem, 503),
+    (InvalidInput, 400),
+    # The request is right, and yet there is no vector of it here
+    (InvalidVector, 422),
+    (UnknownModel, 422),
+    (ModelProblem, 422),
+    (MissingLibrary, 422),
+)
+
+
+def status_of(problem: EmbeddingsError) -> int:
+    """The HTTP status that says what *problem* says."""
+    return next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
+
+
+def headers_of(problem: EmbeddingsError) -> dict[str, str]:
+    """What the status wants to be told beside the message."""
+    if isinstance(problem, WrongMethod):
+        return {"Allow": ", ".join((*problem.allowed, "OPTIONS"))}
+    if isinstance(problem, TooBusy | Unavailable):
+        return {"Retry-After": str(RETRY_AFTER_S)}
+    return {}

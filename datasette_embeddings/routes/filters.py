@@ -1,0 +1,107 @@
+"""Datasette's own filters, ``?topic=sqlite&created__gt=2022``, as conditions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.sources import Selection
+
+#: ``created__gt`` and what it is compared with
+Filter: TypeAlias = tuple[str, str]
+# Filters, or values in their lists.  SQLite looks for a value among all others:
+# ten times as many take a hundred times as long, with 40,000 about ten seconds, which
+# no time limit ends
+MOST_VALUES = 1_000
+
+
+def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:
+    """The rows of *table*, which has *columns*, that all of *pairs* let pass.
+
+    :raises InvalidInput: for a column or comparison that there is not, where Datasette
+        would leave the filter out.
+    """
+    from datasette.filters import Filters
+
+    _check_count(len(pairs))
+    filters = Filters(sorted(pairs))
+    for column, lookup, _value in filters.selections():
+        check_column(column, columns)
+        if lookup not in comparisons():
+            raise InvalidInput(
+                f"No comparison {lookup!r:.60} for the column {column!r:.60}; "
+                f"there are {', '.join(comparisons())}"
+            )
+    try:
+        conditions, values = filters.build_where_clauses(table)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"A filter has a value out of place: {error}") from error
+    if any(isinstance(value, list | dict) for value in values.values()):
+        raise InvalidInput("Expected a filter's JSON list to hold texts and numbers")
+    _check_count(len(values))
+    return Selection(tuple(conditions), values)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_VALUES:
+        raise InvalidInput(
+            f"Expected at most {MOST_VALUES:,} values in filters, found {count:,}"
+        )
+
+
+def check_column(column: str, columns: Sequence[str]) -> None:
+    """Refuse a *column* that the source table does not have.
+
+    :raises InvalidInput: then.
+    """
+    if column not in columns:
+        raise InvalidInput(
+            f"No column {column!r:.60} in the source table; it has {', '.join(columns)}"
+        )
+
+
+def comparisons() -> dict[str, str]:
+    """The name of each comparison, ``gt``, and its sign, ``>``."""
+    from datasette.filters import Filters
+
+    return {key: sign for key, sign, _needs_none in Filters([]).lookups()}
+
+
+def in_words(pair: Filter) -> str:
+    """A filter as a person reads it, ``topic = "sqlite"``."""
+    from datasette.filters import Filters
+
+    text = Filters([pair]).human_description_en()
+    return str(text).removeprefix("where ")
+
+
+def from_json(filters: object) -> tuple[Filter, ...]:
+    """The filters of a JSON body, ``{"topic": "sqlite", "year__in": [2022, 2023]}``.
+
+    A list is that of ``__in`` or ``__notin``; for others each of it is a filter.
+
+    :raises InvalidInput: if they are nothing of the kind.
+    """
+    if not isinstance(filters, dict):
+        raise InvalidInput(
+            f"Expected filters as an object of column and value, found {filters!r:.60}"
+        )
+    pairs: list[Filter] = []
+    for name, value in filters.items():
+        if isinstance(value, list) and name.endswith(("__in", "__notin")):
+            pairs.append((name, json.dumps([_text(name, each) for each in value])))
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            pairs.append((name, _text(name, each)))
+    return tuple(pairs)
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidInput(
+            f"Expected a text, a number or a list of them for the filter {name!r:.60}, "
+            f"found {json.dumps(value):.60}"
+        )
+    return str(value)

@@ -1,0 +1,174 @@
+"""Around every view: its methods, its body, its faults, and clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from datasette_embeddings import compat, serving
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.routes.faults import (
+    Absent,
+    ClientGone,
+    TooLarge,
+    TooSlow,
+    WrongMethod,
+    headers_of,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils.asgi import Request, Response
+
+#: What answers a request, given the body of a POST
+View: TypeAlias = Callable[..., Coroutine[Any, Any, "Response"]]
+#: The same as Datasette calls it
+Handler: TypeAlias = Callable[..., Awaitable["Response"]]
+
+# A client that takes longer to send its body is not waited for
+BODY_TIMEOUT_S = 30.0
+READS = ("GET", "HEAD")
+
+
+def queued(view: View) -> View:
+    """*view*, of which only so many are answered at once; others wait for their turn.
+
+    :raises TooBusy: if too many wait already.
+    """
+
+    async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
+        config = compat.checked_config(datasette)
+        async with serving.gate_of(config).place():
+            return await view(datasette, request, *body)
+
+    return in_turn
+
+
+def json_view(*methods: str) -> Callable[[View], Handler]:
+    """A view that answers *methods* in JSON, and whose faults have one shape."""
+
+    def decorate(view: View) -> Handler:
+        async def guarded(datasette: Datasette, request: Request) -> Response:
+            try:
+                if request.method == "OPTIONS":
+                    return _options(datasette, request, methods)
+                return await _answered(view, datasette, request, methods)
+            except EmbeddingsError as problem:
+                return compat.error_response(
+                    datasette,
+                    request,
+                    str(problem),
+                    status=status_of(problem),
+                    headers=headers_of(problem),
+                )
+
+        guarded.__doc__ = view.__doc__
+        return guarded
+
+    return decorate
+
+
+def page_view(view: View) -> Handler:
+    """A view that answers GET with a page; what it cannot show, Datasette explains."""
+
+    async def guarded(datasette: Datasette, request: Request) -> Response:
+        from datasette import NotFound, Response
+        from datasette.views.base import DatasetteError
+
+        try:
+            return await _answered(view, datasette, request, READS)
+        except Absent as problem:
+            raise NotFound(str(problem)) from problem
+        except (ClientGone, WrongMethod) as problem:
+            return Response.text(
+                str(problem), status=status_of(problem), headers=headers_of(problem)
+            )
+        except EmbeddingsError as problem:
+            raise DatasetteError(str(problem), status=status_of(problem)) from problem
+
+    guarded.__doc__ = view.__doc__
+    return guarded
+
+
+async def _answered(
+    view: View, datasette: Datasette, request: Request, methods: tuple[str, ...]
+) -> Response:
+    if request.method not in methods:
+        raise WrongMethod(methods, request.method)
+    if request.method == "POST":
+        limit = compat.checked_config(datasette).max_body_bytes
+        work = view(datasette, request, await body_of(request, limit))
+    else:
+        work = view(datasette, request)
+    return await while_connected(request, work)
+
+
+def _options(
+    datasette: Datasette, request: Request, methods: tuple[str, ...]
+) -> Response:
+    from datasette import Response
+
+    headers = compat.cors_headers(datasette, request)
+    headers["Allow"] = ", ".join((*methods, "OPTIONS"))
+    return Response("", status=200, headers=headers)
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The body of *request*, of at most *limit* bytes.
+
+    :raises TooLarge: for a larger one, before all of it is read.
+    :raises TooSlow: for one that takes longer than BODY_TIMEOUT_S.
+    :raises ClientGone: if it never ends.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+        raise TooLarge(limit)
+    try:
+        return await asyncio.wait_for(_read(request, limit), BODY_TIMEOUT_S)
+    except asyncio.TimeoutError as error:
+        raise TooSlow(
+            f"Expected the body within {BODY_TIMEOUT_S:.0f} seconds"
+        ) from error
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("The client left before it had sent everything")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(limit)
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+async def while_connected(
+    request: Request, work: Coroutine[Any, Any, Response]
+) -> Response:
+    """What *work* gives; it is cancelled when the client leaves.
+
+    :raises ClientGone: then.
+    """
+    answering = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise ClientGone("The client left before the answer")
+        return answering.result()
+    finally:
+        for task in (answering, leaving):
+            task.cancel()
+            with suppress(asyncio.CancelledError, EmbeddingsError):
+                await task
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,144 @@
+"""A collection's most similar pairs: near-duplicates, read from a table."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from datasette_embeddings import compat, store
+from datasette_embeddings import search as searching
+from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.routes import places, questions, shapes
+from datasette_embeddings.routes.answers import Found, shown
+from datasette_embeddings.routes.guard import READS, json_view, page_view, queued
+from datasette_embeddings.routes.pages import page
+from datasette_embeddings.routes.places import Place, readable
+from datasette_embeddings.routes.urls import with_args
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils.asgi import Request, Response
+
+
+@dataclass(frozen=True)
+class FoundPair:
+    """Two documents and how much they are alike, with the paths that they lead to."""
+
+    one: Found
+    other: Found
+    score: float
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A page of the pairs of a collection, best first."""
+
+    place: Place
+    pairs: Sequence[FoundPair]
+    offset: int
+    next: int | None
+    #: Whether similarities have been worked out at all
+    is_known: bool
+
+
+async def _pairs(datasette: Datasette, request: Request) -> Pairs:
+    place = await places.requested_place(datasette, request)
+    config = compat.checked_config(datasette)
+    size = searching.checked_limit(
+        request.args.get("_size") or questions.default_size(config),
+        max_limit=config.max_size,
+    )
+    offset = questions.checked_offset("_next", request.args.get("_next") or None)
+
+    def read(conn: sqlite3.Connection) -> tuple[list[searching.Pair], bool, bool]:
+        found = searching.similar_pairs(
+            conn, place.collection, limit=size, offset=offset
+        )
+        # Pairs whose rows are gone are left out, so fewer than *size* need not be all
+        after = store.most_similar(
+            conn, place.collection, limit=1, offset=offset + size
+        )
+        settings = store.similarity_settings(conn, place.collection)
+        return found, bool(after), settings is not None
+
+    async with readable(place.database):
+        found, has_next, is_known = await place.database.execute_fn(read)
+    pairs = [
+        FoundPair(
+            shown(datasette, place, pair.one),
+            shown(datasette, place, pair.other),
+            pair.score,
+        )
+        for pair in found
+    ]
+    return Pairs(place, pairs, offset, offset + size if has_next else None, is_known)
+
+
+@json_view(*READS)
+@queued
+async def pairs_json(datasette: Datasette, request: Request) -> Response:
+    """``/{database}/-/embeddings/{collection}/pairs.json``"""
+    found = await _pairs(datasette, request)
+    next_path = _next_path(request, found)
+    next_url = next_path and str(datasette.absolute_url(request, next_path))
+    body = {
+        "ok": True,
+        "database": found.place.database.name,
+        "collection": found.place.collection.name,
+        "pairs": [_body(pair) for pair in found.pairs],
+        "next": None if found.next is None else str(found.next),
+        "next_url": next_url,
+    }
+    return shapes.shaped(datasette, request, body, "pairs", key=None)
+
+
+def _body(pair: FoundPair) -> dict[str, Any]:
+    return {
+        "id": pair.one.match.document_id,
+        "other_id": pair.other.match.document_id,
+        "score": pair.score,
+        "title": pair.one.match.title,
+        "other_title": pair.other.match.title,
+        "url": pair.one.row_path,
+        "other_url": pair.other.row_path,
+    }
+
+
+def _next_path(request: Request, found: Pairs) -> str | None:
+    if found.next is None:
+        return None
+    return with_args(request, {"_next": str(found.next)})
+
+
+@page_view
+@queued
+async def pairs_page(datasette: Datasette, request: Request) -> Response:
+    """``/{database}/-/embeddings/{collection}/pairs``"""
+    found = await _pairs(datasette, request)
+    place = found.place
+    context = {
+        "found": found,
+        "place": place,
+        "collection": place.collection,
+        "database": place.database.name,
+        "db_color": compat.database_color(place.database),
+        "next_path": _next_path(request, found),
+        "sql_path": await _sql_path(datasette, request, place),
+        "sql": store.PAIRS_SQL.strip(),
+        "shortened": searching.shortened,
+        "alternate_url_json": with_args(request, {}, f"{place.path}/pairs.json"),
+    }
+    return await page(datasette, request, "embeddings_pairs.html", context)
+
+
+async def _sql_path(datasette: Datasette, request: Request, place: Place) -> str | None:
+    """Where the SQL behind the page is run, for those who may."""
+    database = place.database.name
+    if not await compat.may_execute_sql(datasette, request.actor, database):
+        return None
+    values = {"collection_id": place.collection.id, "limit": DEFAULT_LIMIT, "offset": 0}
+    query = urlencode({"sql": store.PAIRS_SQL.strip(), **values})
+    return f"{compat.sql_path(datasette, database)}?{query}"

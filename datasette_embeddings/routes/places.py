@@ -1,0 +1,113 @@
+"""The collections that a request names, as far as its actor may see them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasette_embeddings import compat, permissions, store
+from datasette_embeddings.databases import explained
+from datasette_embeddings.item_ids import tilde_decode, tilde_encode
+from datasette_embeddings.routes.faults import Absent, Unavailable
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.database import Database
+    from datasette.utils.asgi import Request
+
+    from datasette_embeddings.store import Collection
+
+
+@asynccontextmanager
+async def readable(database: Database) -> AsyncIterator[None]:
+    """Within, what SQLite finds wrong with *database* is :class:`Unavailable`."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        problem = explained(error, Path(database.name))
+        raise Unavailable(str(problem)) from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """A collection that the actor may see, and the path of its search page."""
+
+    database: Database
+    collection: Collection
+    path: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A collection in a list, how many items it has, and its search page."""
+
+    database: str
+    collection: Collection
+    count: int
+    path: str
+
+
+async def listed(
+    datasette: Datasette, request: Request, databases: Sequence[Database]
+) -> list[Listed]:
+    """Every collection in *databases* that the actor of *request* may see."""
+    found = []
+    for database in databases:
+        async with readable(database):
+            visible = await permissions.visible_collections(
+                datasette, request.actor, database
+            )
+            for each in visible:
+                count = await database.execute_fn(
+                    lambda conn, each=each: store.count_items(conn, each)
+                )
+                path = collection_path(datasette, database.name, each.name)
+                found.append(Listed(database.name, each, count, path))
+    return found
+
+
+async def requested_database(datasette: Datasette, request: Request) -> Database:
+    """The database that the URL of *request* names.
+
+    :raises Absent: if there is none, or the actor may not see it.
+    """
+    route = _decoded(request.url_vars["database"])
+    database = compat.database_for_route(datasette, route)
+    if database is None or not await compat.may_view(
+        datasette, request.actor, database.name
+    ):
+        raise Absent(f"Database not found: {route}")
+    return database
+
+
+async def requested_place(datasette: Datasette, request: Request) -> Place:
+    """The collection that the URL of *request* names.
+
+    :raises Absent: if there is none, or the actor may not see it.
+    """
+    database = await requested_database(datasette, request)
+    name = _decoded(request.url_vars["collection"])
+    async with readable(database):
+        collection = await permissions.visible_collection(
+            datasette, request.actor, database, name
+        )
+    if collection is None:
+        raise Absent(f"Collection not found: {name}")
+    return Place(database, collection, collection_path(datasette, database.name, name))
+
+
+def collection_path(datasette: Datasette, database: str, name: str) -> str:
+    """The path of a collection's search page."""
+    prefix = datasette.urls.database(database)
+    return f"{prefix}/-/embeddings/{tilde_encode(name)}"
+
+
+def _decoded(part: str) -> str:
+    try:
+        return tilde_decode(part)
+    except ValueError as error:
+        raise Absent(f"Not a tilde-encoded name: {part}") from error

@@ -1,0 +1,271 @@
+"""What a request asks: the same words in a query string and in a JSON body."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings import search as searching
+from datasette_embeddings.config import DEFAULT_LIMIT, Config
+from datasette_embeddings.errors import InvalidInput, InvalidVector
+from datasette_embeddings.routes.filters import Filter, from_json
+from datasette_embeddings.vectors import vector_of_numbers
+
+if TYPE_CHECKING:
+    from datasette.utils import MultiParams
+
+    from datasette_embeddings.vectors import Vector
+
+# What a body may hold; the first four are what can be searched for
+ASKED = ("text", "like", "vector", "image")
+BODY_KEYS = (
+    *ASKED,
+    *("size", "next", "min_score", "prefix", "chunks", "filters", "facet"),
+)
+# A query string's own names; all others but those with "_" in front are columns
+QUERY, LIKE = "q", "like"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to search for, one of the first four, and among what."""
+
+    text: str | None = None
+    like: str | None = None
+    vector: Vector | None = field(default=None, compare=False)
+    image: bytes | None = None
+    size: int = DEFAULT_LIMIT
+    #: How many matches come before those that are asked for
+    offset: int = 0
+    min_score: float | None = None
+    prefix: str = ""
+    all_chunks: bool = False
+    filters: tuple[Filter, ...] = ()
+    facet: str | None = None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is anything to search for."""
+        asked = (self.text, self.like, self.vector, self.image)
+        return any(each is not None for each in asked)
+
+
+def from_args(args: MultiParams, config: Config) -> Question:
+    """The question of a query string.
+
+    :raises InvalidInput: for one that cannot be answered.
+    """
+    text, like = args.get(QUERY), args.get(LIKE)
+    if text is not None and like is not None:
+        raise InvalidInput("Expected either q or like, found both")
+    return Question(
+        text=text if text is None else _checked_text(text, config),
+        like=like,
+        size=searching.checked_limit(
+            args.get("_size") or default_size(config), max_limit=config.max_size
+        ),
+        offset=checked_offset("_next", args.get("_next") or None),
+        min_score=_score("_min_score", args.get("_min_score") or None),
+        prefix=args.get("_prefix") or "",
+        all_chunks=_all_chunks("_chunks", args.get("_chunks") or None),
+        filters=filters_of(args),
+        facet=_one("_facet", args.getlist("_facet")),
+    )
+
+
+def filters_of(args: MultiParams) -> tuple[Filter, ...]:
+    """The filters of a query string, as Datasette tells them from other things."""
+    return tuple(
+        (name, value)
+        for name in args
+        if name not in (QUERY, LIKE) and not is_special(name)
+        for value in args.getlist(name)
+    )
+
+
+def is_special(name: str) -> bool:
+    """Whether a name in a query string is none of a column."""
+    return name.startswith("_") and "__" not in name
+
+
+def from_body(body: bytes, config: Config) -> Question:
+    """The question of a JSON body.
+
+    :raises InvalidInput: for one that cannot be answered.
+    """
+    asked = json_object(body)
+    unknown = sorted(set(asked) - set(BODY_KEYS))
+    if unknown:
+        raise InvalidInput(
+            f"Unknown in the body: {', '.join(map(repr, unknown))}; "
+            f"it may have {', '.join(BODY_KEYS)}"
+        )
+    given = [name for name in ASKED if asked.get(name) is not None]
+    if len(given) != 1:
+        raise InvalidInput(
+            f"Expected one of {', '.join(ASKED)}; found {', '.join(given) or 'none'}"
+        )
+    text = _string("text", asked.get("text"))
+    size = whole_number("size", asked.get("size"))
+    return Question(
+        text=None if text is None else _checked_text(text, config),
+        like=_string("like", asked.get("like")),
+        vector=_vector(asked.get("vector")),
+        image=image_bytes(asked.get("image")),
+        size=searching.checked_limit(
+            default_size(config) if size is None else size, max_limit=config.max_size
+        ),
+        offset=checked_offset("next", _string("next", asked.get("next"))),
+        min_score=_score("min_score", _number("min_score", asked.get("min_score"))),
+        prefix=_string("prefix", asked.get("prefix")) or "",
+        all_chunks=_all_chunks("chunks", asked.get("chunks")),
+        filters=() if asked.get("filters") is None else from_json(asked["filters"]),
+        facet=_string("facet", asked.get("facet")),
+    )
+
+
+def default_size(config: Config) -> int:
+    """How many matches whoever does not say gets."""
+    return min(DEFAULT_LIMIT, config.max_size)
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object that *body* is in JSON.
+
+    :raises InvalidInput: if it is none.
+    """
+    try:
+        found = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"Expected a JSON object for a body: {error}") from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f"Expected a JSON object for a body, found {found!r:.60}")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+def image_bytes(encoded: object) -> bytes | None:
+    """The bytes of a picture in base64, also behind ``data:image/png;base64,``.
+
+    :raises InvalidInput: if they are not.
+    """
+    text = _string("image", encoded)
+    if text is None:
+        return None
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"Expected an image in base64: {error}") from error
+
+
+def check_unicode(text: str) -> str:
+    """*text*, if it can be written as UTF-8.
+
+    :raises InvalidInput: for half of a surrogate pair, which JSON can spell.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"Expected a text in UTF-8: {error}") from error
+    return text
+
+
+def _checked_text(text: str, config: Config) -> str:
+    return searching.checked_query(text, max_length=config.max_query_length)
+
+
+def _string(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(f"Expected a text for {name}, found {value!r:.60}")
+    return check_unicode(value)
+
+
+def whole_number(name: str, value: object) -> int | None:
+    """*value* as the whole number that it is in JSON, where 3.0 is 3.
+
+    :raises InvalidInput: if it is none.
+    """
+    if value is None or type(value) is int:
+        return value
+    if not isinstance(value, float) or not value.is_integer():
+        raise InvalidInput(f"Expected a whole number for {name}, found {value!r:.60}")
+    return int(value)
+
+
+def _number(name: str, value: object) -> int | float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"Expected a number for {name}, found {value!r:.60}")
+    return value
+
+
+def _vector(numbers: object) -> Vector | None:
+    if numbers is None:
+        return None
+    try:
+        return vector_of_numbers(numbers)
+    except InvalidVector as error:
+        raise InvalidInput(str(error)) from error
+
+
+def checked_offset(name: str, value: str | None) -> int:
+    """How many matches to leave out; the token of a next page is that number."""
+    if value is None:
+        return 0
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise InvalidInput(
+            f"Expected for {name} what an answer gave as next, found {value!r:.60}"
+        )
+    return int(value)
+
+
+def _score(name: str, value: str | float | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        score = math.nan
+    if not -1 <= score <= 1:
+        raise InvalidInput(
+            f"Expected for {name} a score from -1 to 1, found {value!r:.60}"
+        )
+    return score
+
+
+def _all_chunks(name: str, value: object) -> bool:
+    """Whether every chunk is asked for and not only each document's best."""
+    if value not in (None, "best", "all"):
+        raise InvalidInput(f"Expected {name}=best or {name}=all, found {value!r:.60}")
+    return value == "all"
+
+
+def _one(name: str, values: list[str]) -> str | None:
+    if len(values) > 1:
+        raise InvalidInput(f"Expected one {name}, found {len(values)}")
+    return (values[0] or None) if values else None
+
+
+def asked_for(question: Question) -> Mapping[str, object]:
+    """*question* as an answer repeats it; a vector or a picture is not."""
+    given: dict[str, object] = {
+        "text": question.text,
+        "like": question.like,
+        "min_score": question.min_score,
+        "prefix": question.prefix or None,
+        "filters": [list(pair) for pair in question.filters] or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,68 @@
+"""What the table of similarities tells: neither a model nor a vector is needed."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from datasette_embeddings import store
+from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.search.matches import Match, matches
+from datasette_embeddings.search.nearest import Hit
+from datasette_embeddings.sources import TableSource
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two documents and how much they are alike."""
+
+    one: Match
+    other: Match
+    score: float
+
+
+def related_items(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    document_id: str,
+    *,
+    limit: int = DEFAULT_LIMIT,
+) -> list[Match]:
+    """The documents noted as nearest to one, best first; none where none are noted.
+
+    Those that are gone since are left out.
+    """
+    noted = store.similarities_of(conn, collection, document_id)
+    there = store.existing_documents(conn, collection, [each for each, _ in noted])
+    hits = [Hit(each, score) for each, score in noted if each in there]
+    return _shown(conn, collection, hits[:limit])
+
+
+def similar_pairs(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    offset: int = 0,
+) -> list[Pair]:
+    """The pairs of documents noted as most alike, each pair once, best first."""
+    rows = store.most_similar(conn, collection, limit=limit, offset=offset)
+    ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
+    there = store.existing_documents(conn, collection, ids)
+    hits = [Hit(each, 1.0) for each in ids if each in there]
+    shown = {match.id: match for match in _shown(conn, collection, hits)}
+    return [
+        Pair(shown[one], shown[other], score)
+        for one, other, score in rows
+        if one in shown and other in shown
+    ]
+
+
+def _shown(
+    conn: sqlite3.Connection, collection: store.Collection, hits: list[Hit]
+) -> list[Match]:
+    """What *hits* show; of a table only what has its row still."""
+    found = matches(conn, collection, hits)
+    if not isinstance(collection.source, TableSource):
+        return found
+    return [match for match in found if match.has_row]

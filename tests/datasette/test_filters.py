@@ -1,0 +1,394 @@
+"""Filters, facets and pages of a search, as Datasette has those of a table."""
+
+from __future__ import annotations
+
+import sqlite3
+from urllib.parse import urlencode
+
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.compat import is_modern
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.sources import SourceRules, query_source, table_source
+from tests.datasette.conftest import execute, get_json, make_datasette
+
+pytestmark = pytest.mark.asyncio
+
+SEARCH = "/notes/-/embeddings/notes.json"
+TOPICS = ["sqlite", "python", "", None, '["a", "b"]']
+ROWS = [
+    (
+        number,
+        f"Note {number}",
+        TOPICS[number % 5],
+        2015 + number % 9,
+        f"2022-0{1 + number % 9}-01T10:00",
+        '["x", "y"]' if number % 2 else "[]",
+    )
+    for number in range(60)
+]
+
+
+@pytest.fixture(scope="module")
+def notes_db(tmp_path_factory, model):
+    path = tmp_path_factory.mktemp("notes") / "notes.db"
+    conn = sqlite3.connect(path)
+    conn.execute(
+        """
+        create table notes (
+          id integer primary key, title text, topic text, year int, created text,
+          tags text
+        )
+        """
+    )
+    conn.executemany("insert into notes values (?, ?, ?, ?, ?, ?)", ROWS)
+    conn.execute("create table q (q text primary key, like text, _x text, body text)")
+    conn.execute("insert into q values ('a', 'b', 'c', 'one'), ('d', 'e', 'f', 'two')")
+    conn.commit()
+    notes = table_source(conn, "notes", content_columns=["title"])
+    ingest(conn, "notes", notes, model)
+    ingest(conn, "q", table_source(conn, "q", content_columns=["body"]), model)
+    conn.execute("create view recent as select * from notes where year > 2019")
+    recent = table_source(conn, "recent", content_columns=["title"], key_columns=["id"])
+    ingest(conn, "recent", recent, model)
+    ingest(conn, "titles", query_source(conn, "select id, title from notes"), model)
+    conn.close()
+    return path
+
+
+@pytest.fixture
+def datasette(notes_db):
+    return make_datasette(notes_db)
+
+
+FILTERS = [
+    "topic=sqlite",
+    "topic__exact=sqlite",
+    "topic__not=sqlite",
+    "topic__contains=l",
+    "topic__endswith=n",
+    "topic__startswith=py",
+    "topic__like=%25y%25",
+    "topic__notlike=%25y%25",
+    "topic__glob=*y*",
+    "topic__in=sqlite,python",
+    'topic__in=["sqlite", ""]',
+    "topic__notin=sqlite,python",
+    "topic__isnull=1",
+    "topic__notnull=1",
+    "topic__isblank=1",
+    "topic__notblank=1",
+    "topic=",
+    "year=2020",
+    "year__gt=2020",
+    "year__gte=2020",
+    "year__lt=2017",
+    "year__lte=2017",
+    "created__date=2022-03-01",
+    "tags__arraycontains=x",
+    "tags__arraynotcontains=x",
+    "topic=sqlite&year__gt=2018",
+    "year__gt=2017&year__lt=2019",
+    "topic=nowhere",
+    "id__in=1,2,3,99",
+    *(["topic__notcontains=l"] if is_modern() else []),
+]
+
+
+@pytest.mark.parametrize("query", FILTERS)
+async def test_a_filter_lets_pass_what_it_does_on_the_page_of_the_table(
+    datasette, query
+):
+    path = f"/notes/notes.json?{query}&_shape=array&_size=100"
+    rows = (await datasette.client.get(path)).json()
+    status, body = await get_json(datasette, f"{SEARCH}?q=note&_size=100&{query}")
+    expected = sorted(str(row["id"]) for row in rows)
+    assert (status, sorted(match["id"] for match in body["matches"])) == (200, expected)
+
+
+@pytest.mark.parametrize("query", ["topic=sqlite", "year__gt=2020"])
+async def test_filters_come_before_the_ranking(datasette, query):
+    path = f"{SEARCH}?q=note+17&_size=100"
+    everything = (await get_json(datasette, path))[1]["matches"]
+    kept = (await get_json(datasette, f"{path}&{query}"))[1]["matches"]
+    few = (await get_json(datasette, f"{SEARCH}?q=note+17&_size=3&{query}"))[1]
+    ids = [match["id"] for match in kept]
+    ranked = [match["id"] for match in everything if match["id"] in ids]
+    assert (ids, [match["id"] for match in few["matches"]]) == (ranked, ranked[:3])
+
+
+async def test_a_body_has_the_same_filters_as_a_query_string(datasette):
+    by_url = f"{SEARCH}?q=note&topic__in=sqlite,python&year__gt=2016&year__lt=2020"
+    _status, expected = await get_json(datasette, by_url)
+    filters = {
+        "topic__in": ["sqlite", "python"],
+        "year__gt": 2016,
+        "year__lt": "2020",
+    }
+    response = await datasette.client.post(
+        SEARCH, json={"text": "note", "filters": filters}
+    )
+    assert response.json()["matches"] == expected["matches"]
+    assert len(expected["matches"]) == 7
+
+
+async def test_a_list_in_a_body_is_a_filter_for_each(datasette):
+    filters = {"title__contains": ["Note", "7"]}
+    response = await datasette.client.post(
+        SEARCH, json={"text": "note", "filters": filters, "size": 100}
+    )
+    ids = sorted(int(match["id"]) for match in response.json()["matches"])
+    assert ids == [7, 17, 27, 37, 47, 57]
+
+
+async def test_columns_called_like_a_word_of_ours_are_reached_all_the_same(datasette):
+    path = "/notes/-/embeddings/q.json?like=a"
+    for name in ("q", "like", "_x"):
+        value = {"q": "d", "like": "e", "_x": "f"}[name]
+        _status, body = await get_json(datasette, f"{path}&{name}__exact={value}")
+        assert [match["id"] for match in body["matches"]] == ["d"]
+
+
+async def test_a_view_can_be_filtered(datasette):
+    path = "/notes/-/embeddings/recent.json?q=note&_size=100&topic=sqlite&_facet=year"
+    status, body = await get_json(datasette, path)
+    assert (status, len(body["matches"])) == (200, 5)
+    assert {each["value"] for each in facet(body, "year")} <= set(range(2020, 2024))
+
+
+def facet(body, column):
+    return body["facet_results"]["results"][column]["results"]
+
+
+@pytest.mark.parametrize("query", ["", "&year__gt=2018", "&topic=nowhere"])
+async def test_a_facet_counts_what_that_of_the_table_does(datasette, query):
+    path = f"/notes/notes.json?_facet=topic{query}"
+    _status, table = await get_json(
+        datasette, f"{path}&_extra=facet_results" if is_modern() else path
+    )
+    results = table["facet_results"]
+    results = results.get("results", results)
+    expected = [
+        {"value": each["value"], "count": each["count"]}
+        for each in results["topic"]["results"]
+    ]
+    _status, body = await get_json(datasette, f"{SEARCH}?q=note&_facet=topic{query}")
+    assert sorted(facet(body, "topic"), key=str) == sorted(expected, key=str)
+
+
+async def test_a_facet_with_many_values_says_that_there_are_more(datasette):
+    _status, body = await get_json(datasette, f"{SEARCH}?q=note&_facet=title")
+    found = body["facet_results"]["results"]["title"]
+    assert (len(found["results"]), found["truncated"]) == (30, True)
+
+
+async def test_a_facet_needs_no_question(datasette):
+    _status, body = await get_json(datasette, f"{SEARCH}?_facet=topic")
+    assert (body["matches"], len(facet(body, "topic"))) == ([], 4)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            "colour=red",
+            "No column 'colour' in the source table; "
+            "it has id, title, topic, year, created, tags",
+        ),
+        ("topic__near=x", "No comparison 'near' for the column 'topic'; there are"),
+        ("topic__in=[1", "A filter has a value out of place: "),
+        ("topic__in=[[1]]", "Expected a filter's JSON list to hold texts and numbers"),
+        ("topic__arraycontains=x", "needs JSON, which a row of that column is not"),
+        ("_facet=colour", "No column 'colour' in the source table"),
+        ("_facet=topic&_facet=year", "Expected one _facet, found 2"),
+        ("year__gt=9999999999999999999999", "a value SQL cannot take"),
+        ("_min_score=2", "Expected for _min_score a score from -1 to 1, found '2'"),
+        ("_min_score=nan", "a score from -1 to 1, found 'nan'"),
+        ("_next=-1", "Expected for _next what an answer gave as next, found '-1'"),
+        ("_next=1e3", "Expected for _next what an answer gave as next"),
+        ("_chunks=some", "Expected _chunks=best or _chunks=all, found 'some'"),
+        ("_shape=round", "Expected a _shape of objects, arrays, array,"),
+        ("_nl=on", "Expected _shape=array or _shape=arrayfirst with _nl"),
+    ],
+)
+async def test_what_cannot_be_answered_is_said(datasette, query, message):
+    status, body = await get_json(datasette, f"{SEARCH}?q=note&{query}")
+    assert (status, message in body["error"]) == (400, True), body["error"]
+    page = await datasette.client.get(f"{SEARCH.removesuffix('.json')}?q=note&{query}")
+    assert page.status_code == (200 if query[:3] in ("_sh", "_nl") else 400)
+
+
+async def test_a_collection_of_a_query_has_no_columns_to_filter(datasette):
+    path = "/notes/-/embeddings/titles.json?q=note"
+    for query in ("title=x", "_facet=title"):
+        status, body = await get_json(datasette, f"{path}&{query}")
+        assert (status, "need a source table" in body["error"]) == (400, True)
+
+
+async def test_a_filter_that_takes_too_long_is_stopped(tmp_path, model):
+    path = tmp_path / "notes.db"
+    execute(
+        path,
+        "create table notes (id integer primary key, body text)",
+        """
+        with numbers(n) as (select 1 union all select n + 1 from numbers where n < 300)
+        insert into notes select n, 'a text' from numbers
+        """,
+        """
+        create view slow as select notes.id, notes.body, (
+          select count(*) from notes a, notes b, notes c where a.id + b.id < notes.id
+        ) as n from notes
+        """,
+    )
+    conn = sqlite3.connect(path)
+    source = table_source(conn, "slow", content_columns=["body"], key_columns=["id"])
+    made = store.create_collection(conn, "slow", model.model_id, source)
+    conn.close()
+    assert made.name == "slow"
+    datasette = make_datasette(path, sql_time_limit_ms=50)
+    query = "/notes/-/embeddings/slow.json?q=x&n__gt=5"
+    status, body = await get_json(datasette, query)
+    assert (status, "longer than this server's time limit" in body["error"]) == (
+        400,
+        True,
+    )
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(datasette):
+    path = f"{SEARCH}?q=note&_size=7&year__gt=2016"
+    seen, url = [], path
+    while url:
+        status, body = await get_json(datasette, url)
+        assert status == 200
+        seen += [match["id"] for match in body["matches"]]
+        url = (body["next_url"] or "").removeprefix("http://localhost")
+    everything = await get_json(datasette, f"{path}&_size=100".replace("_size=7&", ""))
+    assert seen == [match["id"] for match in everything[1]["matches"]]
+    assert (len(seen), body["next"], body["next_url"]) == (46, None, None)
+
+
+async def test_a_page_behind_the_last_is_empty(datasette):
+    status, body = await get_json(datasette, f"{SEARCH}?q=note&_next=999999")
+    assert (status, body["matches"], body["next"]) == (200, [], None)
+
+
+async def test_blank_filters_stay_in_the_address_of_the_next_page(datasette):
+    _status, body = await get_json(datasette, f"{SEARCH}?q=note&topic=&_size=2")
+    assert "topic=&" in body["next_url"]
+
+
+async def test_the_next_page_of_a_body_is_asked_for_by_its_token(datasette):
+    first = (await datasette.client.post(SEARCH, json={"text": "note"})).json()
+    second = await datasette.client.post(
+        SEARCH, json={"text": "note", "next": first["next"]}
+    )
+    _status, expected = await get_json(datasette, f"{SEARCH}?q=note&_next=10")
+    assert (first["next"], first["next_url"]) == ("10", None)
+    assert second.json()["matches"] == expected["matches"]
+
+
+async def test_the_lowest_score_and_the_prefix_narrow_the_answer(datasette):
+    _status, body = await get_json(datasette, f"{SEARCH}?q=note&_size=100&_prefix=1")
+    ids = {match["id"] for match in body["matches"]}
+    assert ids == {"1", *map(str, range(10, 20))}
+    lowest = body["matches"][4]["score"]
+    path = f"{SEARCH}?q=note&_prefix=1&_min_score={lowest}"
+    _status, narrowed = await get_json(datasette, path)
+    assert narrowed["matches"] == body["matches"][:5]
+    assert narrowed["query"] == {"text": "note", "min_score": lowest, "prefix": "1"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"like": "3"}, {"text": "note"}, {"vector": "of item 3"}],
+    ids=["like", "text", "vector"],
+)
+async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
+    if "vector" in asked:
+        conn = sqlite3.connect(notes_db)
+        notes = store.collection(conn, "notes")
+        asked = {"vector": store.stored_vector(conn, notes, "3").tolist()}
+        conn.close()
+    response = await datasette.client.post(SEARCH, json={**asked, "size": 3})
+    body = response.json()
+    assert (response.status_code, len(body["matches"])) == (200, 3)
+    assert ("3" in [match["id"] for match in body["matches"]]) is ("vector" in asked)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 400, "Expected one of text, like, vector, image; found none"),
+        ({"text": "a", "like": "1"}, 400, "found text, like"),
+        ({"text": "a", "colour": 1}, 400, "Unknown in the body: 'colour'"),
+        ({"text": 3}, 400, "Expected a text for text, found 3"),
+        ({"text": "a", "size": "3"}, 400, "Expected a whole number for size"),
+        ({"text": "a", "size": 0}, 400, "a whole number from 1 to 100"),
+        ({"text": "a", "filters": [1]}, 400, "Expected filters as an object"),
+        ({"text": "a", "filters": {"topic": None}}, 400, "Expected a text, a number"),
+        ({"vector": [1, 2]}, 400, "Expected a vector of 384 dimensions, found 2"),
+        ({"vector": ["a"]}, 400, "Expected numbers only"),
+        ({"vector": []}, 400, "at least one number"),
+        ({"image": "!"}, 400, "Expected an image in base64"),
+        ({"image": "aGk="}, 422, "takes texts, not images"),
+        ({"like": "nowhere"}, 404, "No item 'nowhere'"),
+    ],
+)
+async def test_a_body_that_cannot_be_answered_is_refused(
+    datasette, body, status, message
+):
+    response = await datasette.client.post(SEARCH, json=body)
+    assert (response.status_code, message in response.json()["error"]) == (
+        status,
+        True,
+    ), response.text
+
+
+async def test_the_list_has_datasettes_shapes(datasette):
+    path = f"{SEARCH}?q=note&_size=2"
+    _status, objects = await get_json(datasette, path)
+    matches = objects["matches"]
+    ids = [match["id"] for match in matches]
+    assert (await get_json(datasette, f"{path}&_shape=array"))[1] == matches
+    assert (await get_json(datasette, f"{path}&_shape=arrayfirst"))[1] == ids
+    _status, by_id = await get_json(datasette, f"{path}&_shape=object")
+    assert by_id == dict(zip(ids, matches, strict=True))
+    _status, arrays = await get_json(datasette, f"{path}&_shape=arrays")
+    assert arrays["columns"] == list(matches[0])
+    assert arrays["matches"] == [list(match.values()) for match in matches]
+    lines = await datasette.client.get(f"{path}&_shape=arrayfirst&_nl=on")
+    assert lines.text.splitlines() == [f'"{each}"' for each in ids]
+    path = "/-/embeddings.json"
+    _status, urls = await get_json(datasette, f"{path}?_shape=arrayfirst")
+    _status, by_url = await get_json(datasette, f"{path}?_shape=object")
+    names = ["notes", "q", "recent", "titles"]
+    assert urls == [f"/notes/-/embeddings/{name}" for name in names]
+    assert [by_url[url]["name"] for url in urls] == names
+
+
+async def test_the_form_leads_to_an_address_worth_sharing(datasette):
+    form = [("q", "note"), ("year__gt", "2017"), ("_min_score", ""), ("_prefix", "")]
+    form += [("_filter_column", "topic"), ("_filter_op", "not")]
+    form += [("_filter_value", "a b"), ("_facet", "")]
+    page = SEARCH.removesuffix(".json")
+    response = await datasette.client.get(f"{page}?{urlencode(form)}")
+    assert (response.status_code, response.headers["location"]) == (
+        302,
+        f"{page}?q=note&year__gt=2017&topic__not=a+b",
+    )
+    unfilled = [("q", "note"), ("_filter_column", ""), ("_filter_op", "exact")]
+    response = await datasette.client.get(f"{page}?{urlencode(unfilled)}")
+    assert response.headers["location"] == f"{page}?q=note"
+
+
+async def test_metadata_of_a_match_is_given(tmp_path, model):
+    path = tmp_path / "notes.db"
+    execute(path, "create table notes (id integer primary key, body text, year int)")
+    execute(path, "insert into notes values (1, 'a text', 2022)")
+    conn = sqlite3.connect(path)
+    rules = SourceRules(metadata_columns=("year",))
+    ingest(conn, "notes", table_source(conn, "notes", rules=rules), model)
+    conn.close()
+    _status, body = await get_json(make_datasette(path), f"{SEARCH}?q=text")
+    assert body["matches"][0]["metadata"] == {"year": 2022}
