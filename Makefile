@@ -10,7 +10,8 @@ NEXT_ENV = .venv-datasette-1
 
 CLASSIC = datasette==0.65.5
 NEXT = datasette==1.0a41
-NEXT_TOOLS = build hatchling playwright pytest pytest-asyncio
+NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
+	pytest pytest-asyncio schemathesis==4.32.5
 
 .PHONY: demo serve test lint docs bundled-model clean
 

@@ -1,0 +1,643 @@
+"""What goes wrong has one shape and the right status, whoever notices it first."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+from datasette_embeddings import serving, store
+from datasette_embeddings.compat import is_modern, request_wrapper
+from datasette_embeddings.routes import guard
+from tests.datasette.conftest import (
+    actor_cookie,
+    free_port,
+    make_datasette,
+    served,
+)
+from tests.datasette.test_embed_api import has_four_keys, write_settings
+
+SEARCH = "/articles/-/embeddings/articles.json"
+EMBED = "/-/embeddings/embed.json"
+OPENAI = "/-/embeddings/v1/embeddings"
+LISTS = ("/-/embeddings.json", "/articles/-/embeddings.json")
+DOCUMENT = "/-/embeddings/openapi.json"
+READ = (*LISTS, DOCUMENT)
+POSTED = (SEARCH, EMBED, OPENAI)
+ALLOWED = {
+    **dict.fromkeys(READ, "GET, HEAD, OPTIONS"),
+    **dict.fromkeys((SEARCH, EMBED), "GET, HEAD, POST, OPTIONS"),
+    OPENAI: "POST, OPTIONS",
+}
+# A body that each of them answers, and a query string
+BODIES = {SEARCH: {"text": "pets"}, EMBED: {"input": "x"}, OPENAI: {"input": "x"}}
+ASKED = {SEARCH: f"{SEARCH}?q=pets", EMBED: f"{EMBED}?input=x"}
+ROOT_ONLY = {"id": "root"}
+
+asynchronous = pytest.mark.asyncio
+
+
+def is_error(response, status):
+    return (
+        response.status_code == status
+        and response.headers["content-type"] == "application/json; charset=utf-8"
+        and has_four_keys(response.json(), status)
+    )
+
+
+# Methods
+
+
+@asynchronous
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "TRACE"])
+@pytest.mark.parametrize("path", ALLOWED)
+async def test_a_method_that_a_path_does_not_take_is_refused(datasette, path, method):
+    if method in ALLOWED[path]:
+        return
+    response = await datasette.client.request(method, path)
+    assert is_error(response, 405)
+    assert response.headers["allow"] == ALLOWED[path]
+
+
+@asynchronous
+@pytest.mark.parametrize("path", ALLOWED)
+async def test_options_tells_the_methods(datasette, path):
+    response = await datasette.client.request("OPTIONS", path)
+    assert (response.status_code, response.text) == (200, "")
+    assert response.headers["allow"] == ALLOWED[path]
+
+
+@asynchronous
+@pytest.mark.parametrize("path", [*READ, *ASKED.values()])
+async def test_head_is_get_without_its_body(articles_db, path):
+    datasette = make_datasette(articles_db, cors=True)
+    found = await datasette.client.get(path)
+    head = await datasette.client.head(path)
+    assert (head.status_code, head.headers) == (200, found.headers)
+
+
+# Bodies
+
+
+def broken_bodies():
+    deep = "[" * 100_000
+    return {
+        "nothing": b"",
+        "a blank": b"  ",
+        "half": b'{"text": "pe',
+        "no json": b"text=pets",
+        "a list": b'[{"text": "pets"}]',
+        "a text": b'"pets"',
+        "null": b"null",
+        "not a number": b'{"min_score": NaN, "text": "pets"}',
+        "infinity": b'{"vector": [Infinity]}',
+        "an endless number": b'{"size": ' + b"9" * 5_000 + b"}",
+        "a deep list": deep.encode(),
+        "a deep object": b'{"text":' * 100_000,
+        "latin-1": '{"text": "Käse"}'.encode("latin-1"),
+        "two objects": b"{}{}",
+        "a comma too many": b'{"text": "pets",}',
+    }
+
+
+@asynchronous
+@pytest.mark.parametrize("name", broken_bodies())
+@pytest.mark.parametrize("path", POSTED)
+async def test_a_body_that_is_no_json_object_is_refused(datasette, path, name):
+    response = await datasette.client.post(path, content=broken_bodies()[name])
+    assert is_error(response, 400)
+    assert response.json()["error"].startswith("Expected a JSON object for a body")
+    assert len(response.text) < 500
+
+
+WRONG = {
+    "no key": {},
+    "an unknown key": {"text": "pets", "limit": 3},
+    "two questions": {"text": "pets", "like": "1"},
+    "only null": {"text": None},
+    "a number for a text": {"text": 7},
+    "a list for a text": {"text": ["pets"]},
+    "an empty text": {"text": " "},
+    "a long text": {"text": "x" * 2_001},
+    "half a character": {"text": "\ud83e"},
+    "a number for an id": {"like": 5},
+    "no vector": {"vector": []},
+    "a short vector": {"vector": [1, 2]},
+    "texts for a vector": {"vector": ["1"] * 384},
+    "a flag in a vector": {"vector": [True] * 384},
+    "too large for float32": {"vector": [1e39] * 384},
+    "too large for float64": {"vector": [10**400] * 384},
+    "no base64": {"image": "no!"},
+    "a text for a size": {"text": "pets", "size": "3"},
+    "a flag for a size": {"text": "pets", "size": True},
+    "a broken size": {"text": "pets", "size": 1.5},
+    "size 0": {"text": "pets", "size": 0},
+    "a large size": {"text": "pets", "size": 101},
+    "an endless size": {"text": "pets", "size": 1e300},
+    "a number for next": {"text": "pets", "next": 10},
+    "no number in next": {"text": "pets", "next": "ten"},
+    "nothing in next": {"text": "pets", "next": ""},
+    "a long next": {"text": "pets", "next": "1" * 19},
+    "a text for a score": {"text": "pets", "min_score": "0.5"},
+    "a high score": {"text": "pets", "min_score": 1.1},
+    "an endless score": {"text": "pets", "min_score": 10**400},
+    "a number for a prefix": {"text": "pets", "prefix": 7},
+    "other chunks": {"text": "pets", "chunks": "some"},
+    "empty chunks": {"text": "pets", "chunks": ""},
+    "a list of filters": {"text": "pets", "filters": []},
+    "an unknown filter": {"text": "pets", "filters": {"size": 3}},
+    "null in a filter": {"text": "pets", "filters": {"title": None}},
+    "a flag in a filter": {"text": "pets", "filters": {"title": True}},
+    "an object in a filter": {"text": "pets", "filters": {"title": {"is": "x"}}},
+    "lists in a filter": {"text": "pets", "filters": {"title__in": [["x"]]}},
+    "a deep list in a filter": {"like": "1", "filters": {"id__in": "[" * 9_999}},
+    "half a list in a filter": {"like": "1", "filters": {"id__in": "[1"}},
+    "too many values": {"like": "1", "filters": {"id__in": [*range(1_001)]}},
+    "too many filters": {"like": "1", "filters": {"id": [*range(1_001)]}},
+    "an empty facet": {"text": "pets", "facet": ""},
+    "an unknown facet": {"text": "pets", "facet": "size"},
+    "a list of facets": {"text": "pets", "facet": ["title"]},
+}
+
+
+@asynchronous
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_question_that_cannot_be_answered_is_refused(datasette, name):
+    response = await datasette.client.post(SEARCH, content=json.dumps(WRONG[name]))
+    assert is_error(response, 400)
+
+
+@asynchronous
+async def test_a_filter_may_have_a_thousand_values(datasette):
+    body = {"like": "1", "filters": {"id__in": [*range(1_000)]}}
+    response = await datasette.client.post(SEARCH, json=body)
+    assert (response.status_code, len(response.json()["matches"])) == (200, 5)
+
+
+@asynchronous
+@pytest.mark.parametrize("name", ["id__in", "id__notin", "id", "id__gt"])
+async def test_a_body_full_of_values_costs_no_time(datasette, name):
+    body = {"like": "1", "filters": {name: [*range(200_000)]}}
+    started = time.monotonic()
+    response = await datasette.client.post(SEARCH, json=body)
+    assert (response.status_code, time.monotonic() - started < 20) == (400, True)
+
+
+@asynchronous
+async def test_what_may_be_left_out_may_be_null(datasette):
+    keys = ("like", "vector", "image", "size", "next", "min_score", "prefix")
+    body = {"text": "pets", **dict.fromkeys((*keys, "chunks", "filters", "facet"))}
+    found = (await datasette.client.post(SEARCH, json=body)).json()
+    plain = (await datasette.client.post(SEARCH, json={"text": "pets"})).json()
+    assert found["matches"] == plain["matches"]
+
+
+@asynchronous
+async def test_a_whole_number_may_be_written_with_a_point(datasette):
+    content = b'{"text": "pets", "size": 2.0}'
+    response = await datasette.client.post(SEARCH, content=content)
+    assert len(response.json()["matches"]) == 2
+
+
+async def pieces(size, count):
+    for _ in range(count):
+        yield b"x" * size
+
+
+@asynchronous
+@pytest.mark.parametrize("path", POSTED)
+async def test_a_body_that_is_too_large_is_refused(articles_db, path):
+    datasette = make_datasette(articles_db, settings={"max_body_bytes": 1_000})
+    declared = await datasette.client.post(path, content=b" " * 1_001)
+    undeclared = await datasette.client.post(path, content=pieces(100, 11))
+    for response in (declared, undeclared):
+        assert is_error(response, 413)
+        assert "at most 1,000 bytes" in response.json()["error"]
+    assert "content-length" not in undeclared.request.headers
+    just_right = json.dumps(BODIES[path]).ljust(1_000).encode()
+    response = await datasette.client.post(path, content=just_right)
+    assert response.status_code == 200
+
+
+# What Datasette would tell in HTML
+
+UNKNOWN = [
+    "/articles/-/embeddings/x/y.json",
+    "/articles/-/embeddings/a.b.json",
+    "/articles/-/embeddings/%7B.json",
+    "/articles/-/embeddings/%7B.%7D.json",
+    "/0.5/-/embeddings.json",
+    "/-/embeddings/v1/models",
+    "/-/embeddings/v1/embeddings/x",
+    "/nowhere/table/-/embeddings/x.json",
+]
+
+
+class Printer:
+    """Stands for rich, which Datasette uses where it is installed, and which fails."""
+
+    @staticmethod
+    def get_console():
+        raise ValueError("Value for 'trace' required if not called in except: block")
+
+
+@asynchronous
+@pytest.mark.parametrize("rich", [None, Printer], ids=["plain", "with rich"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", UNKNOWN)
+async def test_an_unknown_path_is_absent(datasette, monkeypatch, path, method, rich):
+    monkeypatch.setattr("datasette.handle_exception.rich", rich)
+    response = await datasette.client.request(method, path)
+    assert is_error(response, 404)
+    assert "location" not in response.headers
+
+
+@pytest.fixture
+def broken(monkeypatch, capfd):
+    """Faults that nobody has thought of, and a quiet log."""
+
+    def fail(*arguments, **options):
+        raise RuntimeError("something deep")
+
+    monkeypatch.setattr("datasette.handle_exception.rich", None)
+    monkeypatch.setattr(store, "count_items", fail)
+    monkeypatch.setattr(serving, "passage_vectors", fail)
+    monkeypatch.setattr(serving, "offered_models", fail)
+
+
+@asynchronous
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("path", [*READ, *ASKED.values()])
+async def test_a_fault_of_ours_has_the_shape_of_the_others(articles_db, path):
+    response = await make_datasette(articles_db).client.get(path)
+    assert is_error(response, 500)
+    assert "access-control-allow-origin" not in response.headers
+
+
+@asynchronous
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize("path", POSTED)
+async def test_so_has_a_fault_in_a_post(articles_db, path):
+    datasette = make_datasette(articles_db, cors=True)
+    response = await datasette.client.post(path, json=BODIES[path])
+    assert is_error(response, 500)
+    assert "access-control-allow-origin" not in response.headers
+
+
+async def answer_of(app, path="/-/embeddings/embed.json"):
+    """What *app*, wrapped, sends, and what it raises."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": b""}
+    problem = None
+    try:
+        await request_wrapper(app)(scope, None, send)
+    except Exception as error:
+        problem = error
+    return sent, problem
+
+
+@asynchronous
+async def test_a_fault_before_datasette_has_that_shape_and_stays_in_the_log():
+    async def app(scope, receive, send):
+        raise LookupError("boundary")
+
+    (start, body), problem = await answer_of(app)
+    assert (start["status"], type(problem)) == (500, LookupError)
+    assert has_four_keys(json.loads(body["body"]), 500)
+
+
+@asynchronous
+async def test_a_fault_in_the_middle_of_an_answer_is_left_to_the_server():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise LookupError("late")
+
+    (start,), problem = await answer_of(app)
+    assert (start["status"], type(problem)) == (200, LookupError)
+
+
+@asynchronous
+async def test_an_error_that_comes_in_pieces_is_put_together():
+    async def app(scope, receive, send):
+        headers = [[b"content-type", b"text/html"], [b"x-kept", b"yes"]]
+        await send({"type": "http.response.start", "status": 418, "headers": headers})
+        for piece in (b"<h1>", b"Tea"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    (start, body), _problem = await answer_of(app)
+    assert has_four_keys(json.loads(body["body"]), 418)
+    assert dict(map(tuple, start["headers"])) == {
+        b"x-kept": b"yes",
+        b"content-type": b"application/json; charset=utf-8",
+    }
+
+
+@asynchronous
+async def test_other_paths_are_left_as_they_are():
+    async def app(scope, receive, send):
+        raise LookupError("core's own")
+
+    assert (await answer_of(app, "/articles"))[0] == []
+
+
+# Other sites
+
+
+@asynchronous
+@pytest.mark.parametrize("cors", [True, False])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((path, 200) for path in (*READ, *ASKED.values())),
+        (f"{SEARCH}?q=pets&_size=0", 400),
+        (f"{SEARCH}?like=77", 404),
+        ("/articles/-/embeddings/nothing.json", 404),
+        ("/nowhere/-/embeddings.json", 404),
+        ("/-/embeddings/nothing.json", 404),
+        (f"{EMBED}?input=x&model=far/away", 422),
+        (OPENAI, 405),
+    ],
+)
+async def test_other_sites_may_read_a_get_where_datasette_lets_them(
+    articles_db, monkeypatch, path, status, cors
+):
+    monkeypatch.setattr("datasette.handle_exception.rich", None)
+    datasette = make_datasette(articles_db, cors=cors)
+    for method in ("GET", "HEAD"):
+        response = await datasette.client.request(method, path)
+        assert response.status_code == status
+        assert ("access-control-allow-origin" in response.headers) is cors
+
+
+@asynchronous
+@pytest.mark.parametrize("path", POSTED)
+async def test_other_sites_may_not_read_a_post(articles_db, path):
+    datasette = make_datasette(articles_db, cors=True)
+    for body in (BODIES[path], {}):
+        response = await datasette.client.post(path, json=body)
+        assert response.status_code in (200, 400)
+        assert "access-control-allow-origin" not in response.headers
+    response = await datasette.client.put(path, json={})
+    assert "access-control-allow-origin" not in response.headers
+
+
+JSON_TYPES = ["application/json", "application/json; charset=utf-8", "Application/JSON"]
+# What a form of another site can send without being asked first
+FORM_TYPES = ["text/plain", "application/x-www-form-urlencoded"]
+
+
+async def post_as_root(datasette, path, body, **headers):
+    cookies = actor_cookie(datasette, "root")
+    return await datasette.client.post(
+        path, content=json.dumps(body), cookies=cookies, headers=headers
+    )
+
+
+@pytest.fixture
+def closed(articles_db):
+    """A Datasette in which only root may search, or have anything embedded."""
+    return make_datasette(
+        articles_db,
+        settings={"allow_embed": ROOT_ONLY},
+        allow={"articles": {"allow": ROOT_ONLY}},
+    )
+
+
+@asynchronous
+@pytest.mark.parametrize("content_type", JSON_TYPES)
+@pytest.mark.parametrize("path", POSTED)
+async def test_a_post_with_a_cookie_is_that_actors(closed, path, content_type):
+    headers = {"content-type": content_type}
+    response = await post_as_root(closed, path, BODIES[path], **headers)
+    assert response.status_code == 200
+    response = await closed.client.post(path, json=BODIES[path])
+    assert response.status_code in (403, 404)
+
+
+@asynchronous
+@pytest.mark.parametrize("path", POSTED)
+async def test_a_post_with_a_cookie_from_another_site_is_refused(closed, path):
+    if is_modern():
+        attempts = [
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+            {"origin": "https://elsewhere.example"},
+        ]
+    else:
+        attempts = [{"content-type": each} for each in FORM_TYPES]
+        attempts.append({})
+    for headers in attempts:
+        response = await post_as_root(closed, path, BODIES[path], **headers)
+        assert is_error(response, 403)
+        assert "must come from a page of this Datasette" in response.json()["error"]
+
+
+if is_modern():
+
+    @asynchronous
+    @pytest.mark.parametrize(
+        "headers",
+        [{"sec-fetch-site": "same-origin"}, {"origin": "http://localhost"}],
+        ids=str,
+    )
+    async def test_a_post_with_a_cookie_from_the_same_site_is_answered(closed, headers):
+        response = await post_as_root(closed, EMBED, {"input": "x"}, **headers)
+        assert response.status_code == 200
+
+else:
+
+    @asynchronous
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/-/logout",
+            "/-/permissions",
+            "/articles",
+            "/articles/articles.json",
+            "/articles/-/embeddings/articles",
+            "/-/embeddings",
+            "/-/embeddings.json",
+            "/-/embeddings/openapi.json",
+            "/-/embeddings/v1/embeddings/x",
+        ],
+    )
+    async def test_no_other_path_takes_a_post_with_a_cookie(closed, path):
+        headers = {"content-type": "application/json"}
+        response = await post_as_root(closed, path, {}, **headers)
+        assert response.status_code == 403
+
+    def test_a_form_without_its_boundary_has_that_shape_too(articles_db):
+        headers = {"content-type": "multipart/form-data", "cookie": "a=b"}
+        with served(articles_db) as url:
+            response = httpx.post(url + EMBED, content=b"x", headers=headers)
+        assert is_error(response, 500)
+
+
+# Clients that come slowly, in crowds, or not at all
+
+
+def request_head(path, **headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@contextmanager
+def connection(url):
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), timeout=30) as found:
+        yield found
+
+
+def received(client, end) -> bytes:
+    """What the server sends up to *end*."""
+    found = b""
+    while end not in found and (piece := client.recv(65_536)):
+        found += piece
+    return found
+
+
+@contextmanager
+def running(datasette):
+    """The URL of *datasette* in a thread of this process, where it can be changed."""
+    port = free_port()
+    config = uvicorn.Config(
+        datasette.app(), port=port, log_level="error", lifespan="on", http="h11"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(datasette, monkeypatch):
+    monkeypatch.setattr(guard, "BODY_TIMEOUT_S", 0.2)
+    with running(datasette) as url, connection(url) as client:
+        client.sendall(request_head(EMBED, Content_Length=100) + b'{"input"')
+        assert received(client, b'"status": 408}').startswith(b"HTTP/1.1 408 ")
+        assert httpx.post(url + EMBED, json={"input": "x"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content_Length": 10**12}, b""),
+        ({"Transfer_Encoding": "chunked"}, b"800\r\n" + b"x" * 2048 + b"\r\n"),
+    ],
+    ids=["declared", "chunked"],
+)
+def test_a_body_that_is_too_large_is_not_waited_for(articles_db, headers, body):
+    datasette = make_datasette(articles_db, settings={"max_body_bytes": 1_000})
+    with running(datasette) as url, connection(url) as client:
+        client.sendall(request_head(SEARCH, **headers) + body)
+        assert received(client, b'"status": 413}').startswith(b"HTTP/1.1 413 ")
+
+
+def long_text(number) -> str:
+    return f"{number} " + "a question that nobody has asked before " * 40
+
+
+def search(url, number):
+    text = long_text(number)
+    return httpx.post(f"{url}{SEARCH}", json={"text": text, "size": 1}, timeout=60)
+
+
+def test_a_crowd_is_told_to_come_again(articles_db, tmp_path):
+    settings = {"max_searches": 1, "max_waiting": 1}
+    with served(articles_db, "-m", write_settings(tmp_path, settings)) as url:
+        with ThreadPoolExecutor(30) as pool:
+            responses = list(pool.map(lambda number: search(url, number), range(40)))
+        refused = [each for each in responses if each.status_code != 200]
+        assert 0 < len(refused) < 40
+        for response in refused:
+            assert is_error(response, 429)
+            assert response.headers["retry-after"] == "1"
+        assert search(url, 60).status_code == 200
+
+
+def test_clients_that_vanish_hold_nothing(articles_db, tmp_path):
+    settings = {"max_searches": 1, "max_waiting": 40}
+    with served(articles_db, "-m", write_settings(tmp_path, settings)) as url:
+        assert search(url, 0).status_code == 200
+        for number in range(60):
+            body = json.dumps({"text": long_text(number + 1)}).encode()
+            sent = body if number % 2 else body[:100]
+            with connection(url) as client:
+                head = request_head(SEARCH, Content_Length=len(body))
+                client.sendall(head + sent)
+        started = time.monotonic()
+        assert search(url, 61).status_code == 200
+        assert time.monotonic() - started < 5
+
+
+LONGEST_HOLD_S = 20
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Searches for "hold" do not end before the second event; the first says when."""
+    begun, release = threading.Event(), threading.Event()
+    vector = serving.questions.vector
+
+    async def slow_vector(model_id, text, config):
+        if text == "hold":
+            begun.set()
+            end = time.monotonic() + LONGEST_HOLD_S
+            while not release.is_set() and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+        return await vector(model_id, text, config)
+
+    monkeypatch.setattr(serving.questions, "vector", slow_vector)
+    return begun, release
+
+
+def status_of_search(url, text, timeout=60):
+    path = f"{url}{SEARCH}"
+    return httpx.get(path, params={"q": text}, timeout=timeout).status_code
+
+
+ONE_AND_ONE = {"max_searches": 1, "max_waiting": 1}
+
+
+def test_a_client_that_leaves_the_queue_gives_its_place_up(articles_db, held):
+    begun, release = held
+    datasette = make_datasette(articles_db, settings=ONE_AND_ONE)
+    with running(datasette) as url, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(status_of_search, url, "hold")
+        begun.wait(timeout=30)
+        with pytest.raises(httpx.ReadTimeout):
+            status_of_search(url, "who leaves", timeout=0.5)
+        # Were the place still taken, this one would be told to come again
+        waiting = pool.submit(status_of_search, url, "who waits")
+        with pytest.raises(FutureTimeout):
+            waiting.result(timeout=0.5)
+        release.set()
+        assert (first.result(), waiting.result()) == (200, 200)
+
+
+def test_a_client_that_leaves_its_search_gives_its_place_up(articles_db, held):
+    datasette = make_datasette(articles_db, settings=ONE_AND_ONE)
+    with running(datasette) as url:
+        with pytest.raises(httpx.ReadTimeout):
+            status_of_search(url, "hold", timeout=0.5)
+        assert status_of_search(url, "pets", timeout=LONGEST_HOLD_S / 2) == 200

@@ -1,0 +1,279 @@
+"""The OpenAPI document says what the code does, and schemathesis finds nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from datasette.utils import MultiParams
+
+from datasette_embeddings.compat.responses import JSON_PATHS, POST_PATHS
+from datasette_embeddings.config import Config
+from datasette_embeddings.ingest import ingest
+from datasette_embeddings.models.registry import BUNDLED_ALIASES
+from datasette_embeddings.routes import ROUTES, embedding, filters, questions, shapes
+from datasette_embeddings.sources import table_source
+from tests.datasette.conftest import get_json, make_datasette, served
+
+HERE = Path(__file__).parent
+DOCUMENT = "/-/embeddings/openapi.json"
+SEARCH = "/{database}/-/embeddings/{collection}.json"
+EMBED = "/-/embeddings/embed.json"
+LIMITS = {"max_query_length": 200, "max_text_length": 300}
+LIMITS |= {"max_size": 20, "max_inputs": 4}
+FUNCTIONS = [
+    ("zlib.compress", "zlib", "function", "Compress a string or bytes."),
+    ("gzip.open", "gzip", "function", "Open a gzip-compressed file."),
+    ("gzip.GzipFile.read", "gzip", "method", "Read and decompress a file."),
+    ("io.BytesIO.readlines", "io", "method", "Read a file, a list of its lines."),
+    ("io.BytesIO.write", "io", "method", "Write bytes to a file."),
+    ("math.gcd", "math", "function", "Greatest Common Divisor."),
+]
+
+
+@pytest.fixture(scope="module")
+def demo_db(tmp_path_factory, model):
+    """A small demo.db, as `datasette embeddings demo` builds a large one."""
+    path = tmp_path_factory.mktemp("openapi") / "demo.db"
+    conn = sqlite3.connect(path)
+    conn.execute(
+        """
+        create table functions (
+          path text primary key, module text, kind text, summary text, doc text
+        )
+        """
+    )
+    rows = [(*function, function[-1]) for function in FUNCTIONS]
+    conn.executemany("insert into functions values (?, ?, ?, ?, ?)", rows)
+    conn.commit()
+    source = table_source(
+        conn, "functions", content_columns=("path", "doc"), title_column="path"
+    )
+    ingest(conn, "stdlib", source, model)
+    conn.close()
+    return path
+
+
+@pytest.fixture
+def datasette(demo_db):
+    return make_datasette(demo_db)
+
+
+async def document_of(datasette):
+    return (await get_json(datasette, DOCUMENT))[1]
+
+
+def operations(document):
+    """Method, path and operation of everything that can be called."""
+    return [
+        (method, path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in ("get", "post")
+    ]
+
+
+def resolved(document, found):
+    while "$ref" in found:
+        target = document
+        for part in found["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        found = target
+    return found
+
+
+def parameters(document, path, method):
+    """The names in the query string of an operation, and their schemas."""
+    item = document["paths"][path]
+    given = [*item.get("parameters", ()), *item[method].get("parameters", ())]
+    found = [resolved(document, each) for each in given]
+    return {
+        each["name"]: resolved(document, each["schema"])
+        for each in found
+        if each["in"] == "query"
+    }
+
+
+def body_schema(document, path):
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    return resolved(document, content["application/json"]["schema"])
+
+
+@pytest.mark.asyncio
+async def test_the_document_is_one_of_openapi(datasette):
+    document = await document_of(datasette)
+    schemathesis.openapi.from_dict(document).validate()
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate({"$schema": DRAFT, **schema})
+
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.asyncio
+async def test_every_json_route_is_in_the_document_and_no_other(datasette):
+    routes = {re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", route) for route, _ in ROUTES}
+    paths = {route.strip("^$").replace("\\.", ".") for route in routes}
+    in_json = {path for path in paths if JSON_PATHS.search(path)}
+    assert set((await document_of(datasette))["paths"]) == in_json
+
+
+@pytest.mark.asyncio
+async def test_every_path_takes_the_methods_of_the_document(datasette):
+    document = await document_of(datasette)
+    for path, item in document["paths"].items():
+        methods = {method.upper() for method in item if method in ("get", "post")}
+        url = path.format(database="demo", collection="stdlib")
+        response = await datasette.client.request("OPTIONS", url)
+        allowed = set(response.headers["allow"].split(", "))
+        assert allowed - {"HEAD", "OPTIONS"} == methods
+        assert ("HEAD" in allowed) is ("GET" in methods)
+        assert bool(POST_PATHS.search(url)) is ("POST" in methods)
+
+
+@pytest.mark.asyncio
+async def test_the_names_of_a_query_string_are_those_that_the_code_reads(datasette):
+    document = await document_of(datasette)
+    search = parameters(document, SEARCH, "get")
+    shape = parameters(document, "/-/embeddings.json", "get")
+    own = set(search) - set(shape) - {"filters"}
+    assert own == names_read(questions.from_args)
+    assert search["filters"]["additionalProperties"] == {"type": "string"}
+    assert set(parameters(document, EMBED, "get")) == set(embedding.ARGS)
+    for path in (SEARCH, "/{database}/-/embeddings.json"):
+        assert shape.items() <= parameters(document, path, "get").items()
+    assert parameters(document, SEARCH, "post") == shape
+    assert set(shape) == {"_shape", "_nl"}
+    assert shape["_shape"]["enum"] == list(shapes.SHAPES)
+
+
+def names_read(read):
+    """The names that *read* looks for in a query string."""
+    names = set()
+
+    class Noted(MultiParams):
+        def get(self, name, default=None):
+            names.add(name)
+            return default
+
+        def getlist(self, name):
+            names.add(name)
+            return []
+
+    read(Noted({}), Config())
+    return names
+
+
+@pytest.mark.asyncio
+async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
+    document = await document_of(datasette)
+    question = body_schema(document, SEARCH)
+    assert tuple(question["properties"]) == questions.BODY_KEYS
+    assert [each["required"] for each in question["oneOf"]] == [
+        [name] for name in questions.ASKED
+    ]
+    to_embed = body_schema(document, EMBED)
+    assert set(to_embed["properties"]) == set(embedding.BODY_KEYS)
+    schemas = document["components"]["schemas"]
+    _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
+    assert values["maxItems"] == filters.MOST_VALUES
+    assert schemas["EncodingFormat"]["enum"] == list(embedding.ENCODINGS)
+    assert schemas["InputType"]["enum"] == list(embedding.INPUT_TYPES)
+
+
+@pytest.mark.asyncio
+async def test_limits_and_models_are_those_of_the_server(demo_db, tmp_path):
+    models = {"mine": {"path": str(tmp_path)}}
+    settings = {"max_size": 7, "max_query_length": 11, "max_text_length": 13}
+    settings |= {"max_inputs": 3, "preload": False}
+    document = await document_of(make_datasette(demo_db, settings=settings))
+    schemas = document["components"]["schemas"]
+    assert (schemas["Size"]["maximum"], schemas["Size"]["default"]) == (7, 7)
+    assert schemas["QueryText"]["maxLength"] == 11
+    assert schemas["Text"]["maxLength"] == 13
+    assert (schemas["Inputs"]["maxItems"], schemas["Texts"]["maxItems"]) == (3, 3)
+    assert schemas["OfferedModel"]["enum"] == sorted(BUNDLED_ALIASES)
+    (tmp_path / "modules.json").write_text("[]")
+    datasette = make_datasette(demo_db, settings={"models": models, "preload": False})
+    schemas = (await document_of(datasette))["components"]["schemas"]
+    assert schemas["OfferedModel"]["enum"] == sorted([*BUNDLED_ALIASES, "mine"])
+
+
+@pytest.mark.asyncio
+async def test_a_search_without_size_has_as_many_as_may_be(demo_db):
+    datasette = make_datasette(demo_db, settings={"max_size": 2})
+    status, body = await get_json(datasette, "/demo/-/embeddings/stdlib.json?q=file")
+    assert (status, len(body["matches"])) == (200, 2)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("base_url", ["/", "/data/"])
+async def test_the_server_is_where_the_document_says(demo_db, base_url):
+    datasette = make_datasette(demo_db, base_url=base_url)
+    document = await document_of(datasette)
+    assert document["servers"] == [{"url": base_url.rstrip("/") or "/"}]
+
+
+@pytest.mark.asyncio
+async def test_the_examples_of_the_document_are_answered(datasette):
+    document = await document_of(datasette)
+    asked = 0
+    for method, path, operation in operations(document):
+        url = path.format(database="demo", collection="stdlib")
+        for line in re.findall("GET (/.*)", operation.get("description", "")):
+            response = await datasette.client.get(line)
+            assert (line, response.status_code) == (line, 200)
+            asked += 1
+        content = operation.get("requestBody", {}).get("content", {})
+        for example in content.get("application/json", {}).get("examples", {}).values():
+            response = await datasette.client.request(
+                method.upper(), url, json=example["value"]
+            )
+            assert (example, response.status_code) == (example, 200)
+            asked += 1
+    assert asked == 14
+
+
+@pytest.fixture(scope="module")
+def url(demo_db, tmp_path_factory):
+    settings = {"plugins": {"datasette-embeddings": LIMITS}}
+    metadata = tmp_path_factory.mktemp("settings") / "metadata.json"
+    metadata.write_text(json.dumps(settings))
+    with served(demo_db, "-m", metadata) as url:
+        yield url
+
+
+def test_schemathesis_finds_no_failure(url, tmp_path):
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "schemathesis.cli"]
+    command += ["--config-file", HERE / "schemathesis.toml", "run", url + DOCUMENT]
+    command += ["--seed", 1, "--max-examples", 25, "--continue-on-failure"]
+    command += ["--report", "json", "--report-json-path", report]
+    result = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(HERE.parent.parent)},
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(report.read_text())
+    assert (found["complete"], found["failures"], found["errors"]) == (True, [], [])
+    # All but the document itself, which it leaves out
+    called = operations(httpx.get(url + DOCUMENT).json())
+    names = {f"{method.upper()} {path}" for method, path, _ in called}
+    assert set(found["valid_rates"]) == names - {f"GET {DOCUMENT}"}
+    # Not only refusals: each operation has answered what was asked
+    for name, phases in found["valid_rates"].items():
+        accepted = sum(phase["accepted"] for phase in phases.values())
+        assert (name, accepted > 10) == (name, True)
