@@ -20,7 +20,7 @@ FLOORS = [
     {"sources", "formats", "models"},
     {"store"},
     {"index"},
-    {"search"},
+    {"search", "similarities"},
     {"exports", "imports", "ingest", "sql_functions", "serving"},
     {"compat", "permissions"},
     {"routes", "cli", "demo"},

@@ -12,6 +12,7 @@ from datasette_embeddings.cli.embed import embed
 from datasette_embeddings.cli.exports import export_collection
 from datasette_embeddings.cli.imports import import_table
 from datasette_embeddings.cli.search import search, similar
+from datasette_embeddings.cli.similarities import similarities
 from datasette_embeddings.cli.sync import sync
 
 
@@ -30,6 +31,7 @@ COMMANDS = (
     sync,
     search,
     similar,
+    similarities,
     collections,
     models,
     check,

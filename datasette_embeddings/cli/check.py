@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import sources
+from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import database_argument, format_option, write
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.databases import open_database
@@ -68,5 +68,7 @@ def _mend(conn: sqlite3.Connection) -> None:
         )
 
     for outcome in sync(conn, {}, work):
+        if outcome.skipped:
+            similarities.refresh(conn, store.collection(conn, outcome.collection))
         if outcome.problem is not None:
             click.echo(f"Error: {outcome.collection}: {outcome.problem}", err=True)

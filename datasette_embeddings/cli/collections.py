@@ -56,12 +56,11 @@ def show_collection(database: Path, collection: str) -> None:
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         row = _collection_row(conn, found)
-        failed = len(store.failures(conn, found))
+        failed = store.count_failures(conn, found)
+        related = store.similarity_settings(conn, found)
     source = None if found.source is None else asdict(found.source)
-    write(
-        [{**row, "failed": failed, "source": source, "synced": _time(found.synced)}],
-        "nl",
-    )
+    row = {**row, "failed": failed, "source": source, "synced": _time(found.synced)}
+    write([{**row, "similarities": None if related is None else asdict(related)}], "nl")
 
 
 def _time(seconds: int | None) -> str | None:

@@ -90,6 +90,7 @@ def embed(
         limit=given["limit"],
         dry_run=given["dry_run"],
         rebuild=given["rebuild"],
+        similarities=config.similarities,
     )
     # Rows of a file need no database that is there already
     create = bool(config.input or config.files) and not options.dry_run
@@ -150,7 +151,7 @@ def _source(
     if source is not None:
         return source
     existing = store.find_collection(conn, collection)
-    says_how = replace(config, model=None) != CollectionConfig()
+    says_how = replace(config, model=None, similarities=None) != CollectionConfig()
     if existing is None or says_how:
         raise InvalidInput(
             "Expected --table, --sql, --files or an input file, to say what to embed"

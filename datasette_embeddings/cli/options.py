@@ -9,10 +9,21 @@ from typing import Any, TypeVar
 import click
 
 from datasette_embeddings.chunks import METHODS
-from datasette_embeddings.config import DEFAULT_MODEL, CollectionConfig
+from datasette_embeddings.config import (
+    DEFAULT_MODEL,
+    CollectionConfig,
+    SimilaritySettings,
+)
 from datasette_embeddings.sources import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _settings(
+    _ctx: click.Context, _option: click.Parameter, limit: int | None
+) -> SimilaritySettings | None:
+    return None if limit is None else SimilaritySettings(limit)
+
 
 SOURCE_OPTIONS = (
     click.option("-t", "--table", help="Embed the rows of this table or view."),
@@ -81,6 +92,13 @@ SOURCE_OPTIONS = (
         help=f"Default: the model of the collection, for a new one {DEFAULT_MODEL}.",
     ),
     click.option("--store", is_flag=True, help="Copy the content of a table too."),
+    click.option(
+        "--similarities",
+        type=click.IntRange(min=1),
+        callback=_settings,
+        metavar="N",
+        help="Note the N nearest others of each document, now and from now on.",
+    ),
 )
 
 

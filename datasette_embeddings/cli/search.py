@@ -57,7 +57,7 @@ def search(
         datasette embeddings search docs.db articles backup --format nl | jq .id
     """
     options = searching.Options(
-        searching.checked_limit(limit), min_score, all_chunks=all_chunks
+        searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
     )
     with open_database(database) as conn:
         found = store.collection(conn, collection)
@@ -90,7 +90,7 @@ def similar(
         datasette embeddings similar docs.db articles 17
     """
     options = searching.Options(
-        searching.checked_limit(limit), min_score, all_chunks=all_chunks
+        searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
     )
     with open_database(database) as conn:
         found = store.collection(conn, collection)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from datasette_embeddings import sources
+from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import database_argument, printable
 from datasette_embeddings.cli.embed import (
     SOME_FAILED,
@@ -77,18 +78,24 @@ def sync(
         def work(
             name: str, source: sources.ReadableSource, model_id: str | None
         ) -> Report:
+            config = declared.get(name)
             return embedded(
                 conn,
                 name,
                 source,
                 model_id=model_id or settings.default_model,
-                options=options,
+                options=replace(
+                    options, similarities=config.similarities if config else None
+                ),
                 silent=silent,
                 output_format=output_format,
                 config=settings,
             )
 
         for outcome in synced(conn, declared, work, only=collections):
+            if outcome.skipped and not dry_run:
+                # llm, or a pipe, may have brought rows of its own
+                similarities.refresh(conn, store.collection(conn, outcome.collection))
             _show_outcome(outcome, output_format)
             outcomes.append(outcome)
     if not outcomes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import sources, store
+from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest.comparing import (
     compare,
@@ -60,9 +60,29 @@ def ingest(
             return run.supposed(name)
         collection = run.collection(name)
         report = run.embed(collection)
+    _relate(conn, name, collection, options)
     if options.rebuild and options.limit is None:
         store.finish_rebuild(conn, collection, name)
     return report
+
+
+def _relate(
+    conn: sqlite3.Connection,
+    name: str,
+    collection: store.Collection,
+    options: IngestOptions,
+) -> None:
+    """Bring the similarities of *collection* up to date, if it is to have any.
+
+    What is to take the place of another has those that the other has.
+    """
+    wanted = options.similarities
+    existing = store.find_collection(conn, name)
+    if wanted is None and existing is not None:
+        wanted = store.similarity_settings(conn, existing)
+    if wanted is not None:
+        # Chunks and dimensions may have come with this run
+        similarities.build(conn, store.current(conn, collection), wanted)
 
 
 def _check_model(source: sources.ReadableSource, model: EmbeddingModel) -> None:

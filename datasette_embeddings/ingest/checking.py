@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datasette_embeddings import sources, store
+from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.syncing import remembered_source
@@ -57,6 +57,11 @@ def _problems_of(
         remedy = FIX_BY_SYNC if is_known else f"none: {source}"
         yield Problem(
             collection.name, "vectors of another length than most", odd, remedy
+        )
+    stale = similarities.count_stale(conn, collection)
+    if stale:
+        yield Problem(
+            collection.name, "documents whose similarities are old", stale, FIX_BY_SYNC
         )
     failed = store.failures(conn, collection)
     if failed:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from datasette_embeddings.chunks import Failure
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.models.base import silent
 
 
@@ -53,3 +54,5 @@ class IngestOptions:
     limit: int | None = None
     rebuild: bool = False
     dry_run: bool = False
+    #: What similarities the collection is to have; None for what it has
+    similarities: SimilaritySettings | None = None

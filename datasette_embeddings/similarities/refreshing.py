@@ -1,0 +1,147 @@
+"""The table of similarities, made and kept right as vectors come, change and go.
+
+What a full run would write stands in the table after any history.  Work grows with what
+changed times all, not with all times all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from datasette_embeddings import store
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.index import one_moment
+from datasette_embeddings.similarities.reading import changes, read
+from datasette_embeddings.similarities.work import Refreshed, Work
+
+# As often a run begins again because somebody wrote meanwhile; then it holds the lock
+ATTEMPTS = 3
+
+
+def silent(_count: int) -> None:
+    """The progress of somebody who does not want to know."""
+
+
+def build(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    settings: SimilaritySettings,
+    *,
+    start: Callable[[int], None] = silent,
+    progress: Callable[[int], None] = silent,
+) -> Refreshed:
+    """Note for each document of *collection* its nearest others, now and from now on.
+
+    *start* hears how many documents are compared, *progress* how many more are done.
+
+    :raises InvalidInput: for a limit below 1, or a score that there is not.
+    :raises SchemaMismatch: if somebody else's table has the name.
+    """
+    if settings.limit < 1:
+        raise InvalidInput(
+            f"Expected a limit, a whole number from 1; found {settings.limit}"
+        )
+    if settings.min_score is not None and not -1 <= settings.min_score <= 1:
+        raise InvalidInput(
+            f"Expected a lowest score from -1 to 1, found {settings.min_score}"
+        )
+    store.prepare_similarities(conn)
+    return _refresh(conn, collection, settings, start, progress)
+
+
+def refresh(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    *,
+    start: Callable[[int], None] = silent,
+    progress: Callable[[int], None] = silent,
+) -> Refreshed | None:
+    """Bring the similarities of *collection* up to date; None if it has none."""
+    settings = store.similarity_settings(conn, collection)
+    if settings is None:
+        return None
+    store.prepare_similarities(conn)
+    return _refresh(conn, collection, settings, start, progress)
+
+
+def count_stale(conn: sqlite3.Connection, collection: store.Collection) -> int:
+    """How many documents have changed, come or gone since their similarities."""
+    if store.similarity_settings(conn, collection) is None:
+        return 0
+    marks = store.similarity_marks(conn, collection)
+    found = changes(read(conn, collection), marks)
+    return len(found.places) + len(found.gone)
+
+
+def remove(conn: sqlite3.Connection, collection: store.Collection) -> None:
+    """Forget the similarities of *collection*, and that it is to have any."""
+    store.prepare_similarities(conn)
+    with store.transaction(conn):
+        store.remove_similarities(conn, collection)
+        store.note_similarities(conn, collection, None)
+
+
+def _refresh(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    settings: SimilaritySettings,
+    start: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> Refreshed:
+    with _kept_in_memory(conn):
+        for attempt in range(ATTEMPTS):
+            # The last attempt holds the lock while lists are made, as nobody likes
+            holding = store.transaction if attempt == ATTEMPTS - 1 else one_moment
+            version = _version(conn)
+            with holding(conn):
+                snapshot = store.snapshot(conn, collection.id)
+                if _is_done(conn, collection, settings, snapshot):
+                    return Refreshed(0, store.count_items(conn, collection))
+                work = Work.begun(conn, collection, settings, snapshot)
+                if holding is store.transaction:
+                    work.write(conn, work.lists(conn, start, progress))
+                    return work.report
+            lists = work.lists(conn, start, progress)
+            with store.transaction(conn):
+                if version == _version(conn) or work.is_current(conn):
+                    work.write(conn, lists)
+                    return work.report
+    raise AssertionError("the last attempt returns")
+
+
+def _is_done(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    settings: SimilaritySettings,
+    snapshot: tuple[float | None, ...],
+) -> bool:
+    """Whether the table is of these vectors and settings already."""
+    return store.similarity_settings(
+        conn, collection
+    ) == settings and store.similarities_state(conn, collection) == list(snapshot)
+
+
+def _version(conn: sqlite3.Connection) -> int:
+    """What every commit of somebody else changes."""
+    return int(conn.execute("pragma data_version").fetchone()[0])
+
+
+@contextmanager
+def _kept_in_memory(conn: sqlite3.Connection) -> Iterator[None]:
+    """Within, what a transaction changes is not written before its commit.
+
+    In rollback-journal mode SQLite would lock readers out when its cache is full.  The
+    file is mapped into memory, which halves the time that reading every vector takes.
+    """
+    before = conn.execute("pragma cache_spill").fetchone()[0]
+    mapped = conn.execute("pragma mmap_size").fetchone()
+    conn.execute("pragma cache_spill = off")
+    conn.execute("pragma mmap_size = 1000000000")
+    try:
+        yield
+    finally:
+        conn.execute(f"pragma cache_spill = {int(before)}")
+        conn.execute(f"pragma mmap_size = {mapped[0] if mapped else 0}")

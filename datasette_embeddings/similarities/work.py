@@ -1,0 +1,245 @@
+"""What is to be done to a collection's similarities, from reading it to writing them.
+
+A list is worked out anew where its document changed or lost a neighbour; elsewhere it
+is joined by the new documents that are near enough.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasette_embeddings import store
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.similarities.pairs import (
+    CLOSE,
+    NONE,
+    Documents,
+    Nearest,
+    Wanted,
+    blocks,
+    in_order,
+    nearest,
+    nearest_of,
+)
+from datasette_embeddings.similarities.reading import Changes, Reading, changes, read
+
+if TYPE_CHECKING:
+    from datasette_embeddings.similarities.pairs import Places
+    from datasette_embeddings.vectors import Vectors
+
+# Above this part of all, a full run is as fast
+MOST_CHANGED = 0.3
+# `updated` counts whole seconds: a state of this moment may change and look the same
+RECENT_S = 2
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How many documents were compared anew, of how many."""
+
+    compared: int
+    documents: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done to a collection's similarities, as it was when it began."""
+
+    collection: store.Collection
+    settings: SimilaritySettings
+    snapshot: tuple[float | None, ...]
+    reading: Reading
+    marks: Mapping[str, store.Mark]
+    #: None where all lists are made anew
+    changes: Changes | None
+
+    @classmethod
+    def begun(
+        cls,
+        conn: sqlite3.Connection,
+        collection: store.Collection,
+        settings: SimilaritySettings,
+        snapshot: tuple[float | None, ...],
+    ) -> Work:
+        reading = read(conn, collection)
+        marks = store.similarity_marks(conn, collection)
+        found: Changes | None = changes(reading, marks)
+        is_same = store.similarity_settings(conn, collection) == settings
+        assert found is not None
+        total = len(reading.documents.ids)
+        # Who is left alone, or has as much to do as anew, begins anew
+        is_anew = total < 2 or len(found.places) > MOST_CHANGED * total
+        if not is_same or not marks or is_anew:
+            found = None
+        return cls(collection, settings, snapshot, reading, marks, found)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The settings as far as there are others."""
+        others = len(self.reading.documents.ids) - 1
+        return Wanted(max(0, min(self.settings.limit, others)), self.settings.min_score)
+
+    @property
+    def report(self) -> Refreshed:
+        """How much work it is."""
+        total = len(self.reading.documents.ids)
+        return Refreshed(
+            total if self.changes is None else len(self.changes.places), total
+        )
+
+    def is_current(self, conn: sqlite3.Connection) -> bool:
+        """Whether nobody has changed the vectors or the lists since."""
+        return (
+            store.snapshot(conn, self.collection.id) == self.snapshot
+            and store.similarity_marks(conn, self.collection) == self.marks
+        )
+
+    def lists(
+        self,
+        conn: sqlite3.Connection,
+        start: Callable[[int], None],
+        progress: Callable[[int], None],
+    ) -> list[Nearest]:
+        """Every list that is not as it was."""
+        documents, wanted = self.reading.documents, self.wanted
+        start(self.report.compared)
+        if not wanted.limit:
+            return []
+        if self.changes is None:
+            return list(_told(nearest(documents, wanted), progress))
+        return self._changed_lists(conn, self.changes, wanted, progress)
+
+    def _changed_lists(
+        self,
+        conn: sqlite3.Connection,
+        changed: Changes,
+        wanted: Wanted,
+        progress: Callable[[int], None],
+    ) -> list[Nearest]:
+        import numpy as np
+
+        documents, places = self.reading.documents, self.reading.places
+        old = changed.old
+        losers = store.lists_with(conn, self.collection, old) if old else set()
+        lost = sorted(
+            {places[each] for each in losers if each in places} - set(changed.places)
+        )
+        lowest = np.full(len(documents.ids), np.inf, dtype=np.float32)
+        for each, mark in self.marks.items():
+            if each in places and mark.lowest is not None:
+                lowest[places[each]] = mark.lowest
+        # These are worked out by themselves
+        lowest[changed.places] = lowest[lost] = np.inf
+        lists: list[Nearest] = []
+        joining: dict[int, list[tuple[int, float]]] = {}
+        for block in blocks(documents, np.array(changed.places, dtype=np.intp)):
+            scores = documents.scores(block)
+            _note_joining(joining, block, scores, lowest)
+            found = nearest_of(documents, block, scores, wanted)
+            lists += _told(found, progress)
+        if lost:
+            lists += nearest(documents, wanted, np.array(lost, dtype=np.intp))
+        ids = [documents.ids[place] for place in joining]
+        noted = store.similarity_lists(conn, self.collection, ids)
+        for place, newcomers in joining.items():
+            known = noted[documents.ids[place]]
+            lists.append(_joined(documents, place, known, newcomers, places, wanted))
+        return lists
+
+    def write(self, conn: sqlite3.Connection, lists: Sequence[Nearest]) -> None:
+        """Put *lists* into the table; part of a transaction."""
+        store.check_exists(conn, self.collection)
+        ids, states = self.reading.documents.ids, self.reading.states
+        lists = sorted(lists, key=lambda each: ids[each.place])
+        # None for what cannot be compared; what is alone has no list and takes anyone
+        lowest: dict[str, float | None] = dict.fromkeys(states.keys() - set(ids))
+        anew = ids if self.changes is None else [ids[p] for p in self.changes.places]
+        lowest.update(dict.fromkeys(anew, self._least()))
+        lowest.update((ids[each.place], self._lowest(each)) for each in lists)
+        marks = ((each, store.Mark(states[each], low)) for each, low in lowest.items())
+        store.write_similarities(
+            conn,
+            self.collection,
+            _rows(ids, lists),
+            marks,
+            replaced=None if self.changes is None else sorted(lowest),
+            gone=() if self.changes is None else self.changes.gone,
+        )
+        is_recent = (self.snapshot[-1] or 0) >= time.time() - RECENT_S
+        state = None if is_recent else self.snapshot
+        store.note_similarities(conn, self.collection, self.settings, state)
+
+    def _lowest(self, found: Nearest) -> float:
+        """What a new document must score to join a list."""
+        if len(found.others) < self.settings.limit:
+            return self._least()
+        return float(found.scores[-1])
+
+    def _least(self) -> float:
+        least = self.settings.min_score
+        return NONE if least is None else least
+
+
+def _told(
+    lists: Iterator[Nearest], progress: Callable[[int], None]
+) -> Iterator[Nearest]:
+    for each in lists:
+        progress(1)
+        yield each
+
+
+def _note_joining(
+    joining: dict[int, list[tuple[int, float]]],
+    block: Places,
+    scores: Vectors,
+    lowest: Vectors,
+) -> None:
+    """Note which documents of *block* score enough for which lists."""
+    import numpy as np
+
+    rows, columns = np.nonzero(scores >= lowest - CLOSE)
+    values = scores[rows, columns]
+    for row, column, score in zip(
+        block[rows].tolist(), columns.tolist(), values.tolist(), strict=True
+    ):
+        joining.setdefault(column, []).append((row, score))
+
+
+def _joined(
+    documents: Documents,
+    place: int,
+    known: Sequence[tuple[str, float]],
+    newcomers: Sequence[tuple[int, float]],
+    places: Mapping[str, int],
+    wanted: Wanted,
+) -> Nearest:
+    """The list of *place* with *newcomers* in it."""
+    import numpy as np
+
+    both = [*((places[each], score) for each, score in known), *newcomers]
+    both.sort(key=lambda pair: -pair[1])
+    others = np.array([other for other, _score in both], dtype=np.intp)
+    scores = np.array([score for _other, score in both], dtype=np.float32)
+    if not wanted.decided(scores[None, : wanted.limit + 1])[0]:
+        return in_order(documents, place, others, wanted)
+    keep = slice(None, wanted.limit)
+    others, scores = others[keep], np.clip(scores[keep], -1, 1)
+    if wanted.min_score is not None:
+        is_near = scores >= wanted.min_score
+        others, scores = others[is_near], scores[is_near]
+    return Nearest(place, others, scores)
+
+
+def _rows(
+    ids: Sequence[str], lists: Sequence[Nearest]
+) -> Iterator[store.SimilarityRow]:
+    for each in lists:
+        document_id = ids[each.place]
+        for other, score in zip(
+            each.others.tolist(), each.scores.tolist(), strict=True
+        ):
+            yield document_id, ids[other], score

@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasette_embeddings import similarities, store
+from datasette_embeddings.chunks import Chunk, Document
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.errors import InvalidInput, SchemaMismatch
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.ingest.checking import problems
+from datasette_embeddings.search import related_items, similar_items, similar_pairs
+from datasette_embeddings.similarities import pairs, work
+from datasette_embeddings.sources import table_source
+from datasette_embeddings.store import EmbeddedDocument
+from datasette_embeddings.vectors import normalize
+
+LIMIT = SimilaritySettings(3)
+
+
+def empty(name="x"):
+    conn = sqlite3.connect(":memory:")
+    return conn, store.create_collection(conn, name, "some-model", None)
+
+
+def write(conn, collection, vectors):
+    """Store *vectors*, a mapping from id to a vector, or to those of its chunks."""
+    embedded = []
+    for document_id, found in vectors.items():
+        array = np.array(found, dtype=np.float32)
+        chunks = None
+        if array.ndim == 2:
+            chunks = [Chunk(n, n, n + 1, str(n)) for n in range(len(array))]
+        document = Document(document_id, document_id)
+        embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
+    with store.transaction(conn):
+        store.write_documents(conn, collection, embedded, store_content=False)
+    return store.collection(conn, collection.name)
+
+
+def table(conn):
+    return conn.execute(
+        "select id, other_id, score from similarities order by id, score desc, other_id"
+    ).fetchall()
+
+
+def expected(vectors, wanted):
+    """What an inspection of every pair finds, in float64."""
+    rows = []
+    arrays = {
+        each: normalize(np.atleast_2d(np.array(found, dtype=np.float32))).astype(float)
+        for each, found in vectors.items()
+    }
+    for each, mine in arrays.items():
+        scores = [
+            (-round(float((mine @ theirs.T).max()), 6), other)
+            for other, theirs in arrays.items()
+            if other != each
+        ]
+        rows += [
+            (each, other, -score)
+            for score, other in sorted(scores)[: wanted.limit]
+            if wanted.min_score is None or -score >= wanted.min_score
+        ]
+    return sorted(rows, key=lambda row: (row[0], -row[2], row[1]))
+
+
+def assert_same(found, wanted):
+    assert [row[:2] for row in found] == [row[:2] for row in wanted]
+    assert [row[2] for row in found] == pytest.approx(
+        [row[2] for row in wanted], abs=1e-5
+    )
+
+
+# Few different numbers, so that many scores tie
+numbers = st.integers(-2, 2)
+vector = st.tuples(numbers, numbers, numbers).filter(any)
+chunked = st.lists(vector, min_size=1, max_size=3)
+names = st.sampled_from([f"{letter}'#/" for letter in "abcdefghijklmnop"])
+
+
+def histories(value):
+    step = st.tuples(
+        st.dictionaries(names, value, max_size=6), st.sets(names, max_size=3)
+    )
+    return st.lists(step, min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize("value", [vector, chunked], ids=["whole", "chunks"])
+@pytest.mark.parametrize("min_score", [None, 0.5])
+@given(data=st.data(), limit=st.integers(1, 5))
+@settings(max_examples=60)
+def test_after_any_history_the_table_is_that_of_a_full_run(
+    data, limit, min_score, value
+):
+    conn, made = empty()
+    wanted = SimilaritySettings(limit, min_score)
+    similarities.build(conn, made, wanted)
+    current = {}
+    for written, deleted in data.draw(histories(value)):
+        current.update(written)
+        made = write(conn, made, written)
+        with store.transaction(conn):
+            store.delete_documents(conn, made, sorted(deleted))
+        for each in deleted:
+            current.pop(each, None)
+        made = store.collection(conn, "x")
+        similarities.refresh(conn, made)
+        assert_same(table(conn), expected(current, wanted))
+    conn.close()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.integers(1, 200))
+@settings(max_examples=40)
+def test_the_best_of_many_are_those_of_a_full_sort(seed, limit, count):
+    random = np.random.default_rng(seed)
+    vectors = normalize(random.standard_normal((count + 2, 5)).astype(np.float32))
+    documents = pairs.Documents([str(n) for n in range(len(vectors))], vectors)
+    wanted = pairs.Wanted(min(limit, len(vectors) - 1))
+    scores = vectors.astype(float) @ vectors.T.astype(float)
+    np.fill_diagonal(scores, -9)
+    for each in pairs.nearest(documents, wanted):
+        best = np.sort(scores[each.place])[::-1][: wanted.limit]
+        assert each.scores.tolist() == pytest.approx(best.tolist(), abs=1e-5)
+        assert scores[each.place][each.others].tolist() == pytest.approx(
+            best.tolist(), abs=1e-5
+        )
+
+
+def test_the_three_columns_of_openai_to_sqlite_are_there():
+    conn, made = empty()
+    made = write(conn, made, {"a": [1, 0], "b": [1, 1], "c": [0, 1]})
+    similarities.build(conn, made, LIMIT)
+    rows = conn.execute(
+        """
+        select id, other_id, score from similarities
+        where id = :id order by score desc limit 10
+        """,
+        {"id": "a"},
+    ).fetchall()
+    assert rows == [("a", "b", pytest.approx(0.70710678)), ("a", "c", 0.0)]
+    plan = conn.execute(
+        "explain query plan select * from similarities where id = 'a'"
+    ).fetchall()
+    assert "SEARCH" in plan[0][3]
+    assert "id=?" in plan[0][3]
+
+
+def test_a_table_of_the_older_shape_is_left_alone_and_named():
+    conn, made = empty()
+    made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
+    conn.execute(
+        """
+        create table similarities
+          (id text, other_id text, score float, primary key (id, other_id))
+        """
+    )
+    conn.execute("insert into similarities values ('x', 'y', 0.5)")
+    conn.commit()
+    with pytest.raises(SchemaMismatch, match="'similarities' has the columns id, oth"):
+        similarities.build(conn, made, LIMIT)
+    assert similarities.refresh(conn, made) is None
+    store.delete_collection(conn, "x")
+    assert table(conn) == [("x", "y", 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "rows"),
+    [
+        ({}, []),
+        ({"a": [1, 2]}, []),
+        ({"a": [1, 0], "b": [2, 0]}, [("a", "b", 1.0), ("b", "a", 1.0)]),
+        ({"a": [0, 0], "b": [1, 0], "c": [1, 0]}, [("b", "c", 1.0), ("c", "b", 1.0)]),
+    ],
+    ids=["none", "one", "fewer than the limit", "a zero vector"],
+)
+def test_small_collections_have_what_there_is(vectors, rows):
+    conn, made = empty()
+    made = write(conn, made, vectors) if vectors else made
+    similarities.build(conn, made, SimilaritySettings(10))
+    assert table(conn) == rows
+    similarities.refresh(conn, store.collection(conn, "x"))
+    assert table(conn) == rows
+
+
+def test_equal_scores_are_in_the_order_of_their_ids():
+    conn, made = empty()
+    same = {f"{number:02}": [1, 2, 3] for number in range(30)}
+    made = write(conn, made, same)
+    similarities.build(conn, made, SimilaritySettings(3))
+    assert [row[1] for row in table(conn) if row[0] == "07"] == ["00", "01", "02"]
+    assert [row[1] for row in table(conn) if row[0] == "01"] == ["00", "02", "03"]
+
+
+def test_vectors_of_an_old_run_are_left_out():
+    conn, made = empty()
+    made = write(conn, made, {"old": [1, 0]})
+    conn.execute("update embeddings set embedding = x'0000803f'")
+    made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
+    similarities.build(conn, made, LIMIT)
+    assert {row[0] for row in table(conn)} == {"a", "b"}
+
+
+def test_a_document_does_not_recommend_itself():
+    conn, made = empty()
+    chunks = {"a": [[1, 0], [0, 1]], "b": [[1, 0.1], [-1, 0]], "c": [[0, 1]]}
+    made = write(conn, made, chunks)
+    similarities.build(conn, made, LIMIT)
+    assert_same(table(conn), expected(chunks, LIMIT))
+    assert all(row[0] != row[1] for row in table(conn))
+
+
+@pytest.mark.parametrize("settings", [SimilaritySettings(0), SimilaritySettings(-1)])
+def test_a_limit_below_one_is_refused(settings):
+    conn, made = empty()
+    with pytest.raises(InvalidInput, match="a limit, a whole number from 1; found"):
+        similarities.build(conn, made, settings)
+
+
+def test_a_score_that_there_is_not_is_refused():
+    conn, made = empty()
+    with pytest.raises(InvalidInput, match="a lowest score from -1 to 1, found 7"):
+        similarities.build(conn, made, SimilaritySettings(3, 7))
+
+
+def test_other_settings_make_all_lists_anew():
+    conn, made = empty()
+    vectors = {f"{n}": [n + 1, 1] for n in range(6)}
+    made = write(conn, made, vectors)
+    for wanted in (
+        SimilaritySettings(1),
+        SimilaritySettings(4),
+        SimilaritySettings(4, 0.99),
+        SimilaritySettings(2),
+    ):
+        similarities.build(conn, made, wanted)
+        assert_same(table(conn), expected(vectors, wanted))
+
+
+def test_nothing_is_compared_where_nothing_changed(monkeypatch):
+    conn, made = empty()
+    made = write(conn, made, {f"{n}": [n + 1, 1] for n in range(6)})
+    conn.execute("update embeddings set updated = 1000")
+    conn.commit()
+    assert similarities.build(conn, made, LIMIT).compared == 6
+    assert similarities.refresh(conn, made).compared == 0
+
+
+def test_one_changed_document_is_one_compared():
+    conn, made = empty()
+    random = np.random.default_rng(1)
+    made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(50)})
+    similarities.build(conn, made, LIMIT)
+    made = write(conn, made, {"7": [1, 2, 3, 4]})
+    found = similarities.refresh(conn, made)
+    assert (found.compared, found.documents) == (1, 50)
+
+
+def test_removed_similarities_stay_away():
+    conn, made = empty()
+    made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
+    similarities.build(conn, made, LIMIT)
+    similarities.remove(conn, made)
+    made = write(conn, made, {"c": [1, 0]})
+    assert (similarities.refresh(conn, made), table(conn)) == (None, [])
+
+
+def test_two_collections_have_their_own():
+    conn, one = empty("one")
+    two = store.create_collection(conn, "two", "some-model", None)
+    one = write(conn, one, {"a": [1, 0], "b": [1, 1]})
+    two = write(conn, two, {"a": [1, 0], "c": [1, 1]})
+    similarities.build(conn, one, LIMIT)
+    similarities.build(conn, two, LIMIT)
+    assert [each[0] for each in store.similarities_of(conn, two, "a")] == ["c"]
+    store.delete_collection(conn, "one")
+    assert [row[:2] for row in table(conn)] == [("a", "c"), ("c", "a")]
+
+
+def articles_table(conn):
+    return conn.execute(
+        """
+        select id, other_id, round(score, 4) from similarities
+        order by id, score desc, other_id
+        """
+    ).fetchall()
+
+
+def test_a_run_keeps_similarities_right(conn, model):
+    source = table_source(conn, "articles")
+    ingest(conn, "articles", source, model)
+    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
+    conn.execute("delete from articles where id = 3")
+    conn.execute("update articles set body = 'A loaf of bread.' where id = 2")
+    conn.commit()
+    ingest(conn, "articles", source, model, options=IngestOptions(prune=True))
+    kept = articles_table(conn)
+    conn.execute("delete from similarities")
+    conn.execute("delete from _embedding_similarity_marks")
+    conn.commit()
+    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    assert kept == articles_table(conn)
+    assert {row[0] for row in kept} == {"1", "2", "4", "5", "6", "7"}
+
+
+def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
+    source = table_source(conn, "articles")
+    ingest(conn, "articles", source, model)
+    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    before = articles_table(conn)
+    ingest(conn, "articles", source, model, options=IngestOptions(rebuild=True))
+    assert articles_table(conn) == before
+    found = store.collection(conn, "articles")
+    assert store.similarity_settings(conn, found) == LIMIT
+    ids = conn.execute("select distinct collection_id from similarities").fetchall()
+    assert ids == [(found.id,)]
+
+
+def test_related_items_have_titles_and_none_that_are_gone(conn, model):
+    ingest(conn, "articles", table_source(conn, "articles"), model)
+    found = store.collection(conn, "articles")
+    assert related_items(conn, found, "5") == []
+    similarities.build(conn, found, SimilaritySettings(5))
+    related = related_items(conn, found, "5", limit=2)
+    assert [match.title for match in related] == [
+        match.title for match in similar_items(conn, found, "5")[:2]
+    ]
+    conn.execute("delete from articles where id = ?", [related[0].id])
+    conn.execute("delete from embeddings where id = ?", [related[1].id])
+    left = [match.id for match in related_items(conn, found, "5")]
+    assert len(left) == 3
+    assert not {each.id for each in related} & set(left)
+
+
+def test_pairs_come_once_and_best_first(conn, model):
+    ingest(conn, "articles", table_source(conn, "articles"), model)
+    found = store.collection(conn, "articles")
+    similarities.build(conn, found, SimilaritySettings(1))
+    shown = similar_pairs(conn, found, limit=100)
+    keys = [frozenset((pair.one.id, pair.other.id)) for pair in shown]
+    scores = [pair.score for pair in shown]
+    assert (len(keys), scores) == (len(set(keys)), sorted(scores, reverse=True))
+    noted = {frozenset(row[:2]) for row in articles_table(conn)}
+    assert set(keys) == noted
+    assert similar_pairs(conn, found, limit=2, offset=1) == shown[1:3]
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+import numpy as np
+from datasette_embeddings import similarities, store
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.similarities import work
+
+conn = sqlite3.connect(sys.argv[1])
+written = 0
+def rows(ids, lists):
+    global written
+    for row in honest(ids, lists):
+        written += 1
+        if written == 200:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row
+honest, work._rows = work._rows, rows
+similarities.build(conn, store.collection(conn, "x"), SimilaritySettings(9))
+"""
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
+    path = tmp_path / "x.db"
+    conn = sqlite3.connect(path)
+    conn.execute(f"pragma journal_mode = {journal_mode}")
+    made = store.create_collection(conn, "x", "some-model", None)
+    random = np.random.default_rng(2)
+    made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(60)})
+    similarities.build(conn, made, LIMIT)
+    before = table(conn)
+    conn.close()
+    command = [sys.executable, "-c", KILLED, str(path)]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    conn = sqlite3.connect(path)
+    assert table(conn) == before
+    similarities.build(conn, store.collection(conn, "x"), SimilaritySettings(9))
+    assert len(table(conn)) == 60 * 9
+    conn.close()
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_readers_see_the_old_table_until_the_new_one_is_whole(
+    tmp_path, journal_mode, monkeypatch
+):
+    path = tmp_path / "x.db"
+    conn = sqlite3.connect(path)
+    conn.execute(f"pragma journal_mode = {journal_mode}")
+    made = store.create_collection(conn, "x", "some-model", None)
+    random = np.random.default_rng(3)
+    made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(900)})
+    similarities.build(conn, made, SimilaritySettings(2))
+    # As few pages as would be written early
+    conn.execute("pragma cache_size = 5")
+    seen = []
+    honest = work._rows
+
+    def rows(ids, lists):
+        for number, row in enumerate(honest(ids, lists)):
+            if number % 500 == 499:
+                reader = sqlite3.connect(path, timeout=0)
+                seen.append(
+                    reader.execute("select count(*) from similarities").fetchone()[0]
+                )
+                reader.close()
+            yield row
+
+    monkeypatch.setattr(work, "_rows", rows)
+    similarities.build(conn, made, SimilaritySettings(5))
+    assert seen == [1800] * 9
+    assert len(table(conn)) == 4500
+    conn.close()
+
+
+def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
+    path = tmp_path / "x.db"
+    conn = sqlite3.connect(path)
+    made = store.create_collection(conn, "x", "some-model", None)
+    vectors = {f"{n}": [n + 1, 1, 0] for n in range(9)}
+    made = write(conn, made, vectors)
+    honest, times = work.nearest, []
+
+    def interrupted(*arguments):
+        if not times:
+            times.append(1)
+            other = sqlite3.connect(path)
+            write(other, made, {"new": [1, 1, 0.1]})
+            other.close()
+        return honest(*arguments)
+
+    monkeypatch.setattr(work, "nearest", interrupted)
+    similarities.build(conn, made, LIMIT)
+    vectors["new"] = [1, 1, 0.1]
+    assert_same(table(conn), expected(vectors, LIMIT))
+    conn.close()
+
+
+def test_the_command_makes_keeps_and_removes_them(articles_db, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "datasette", "embeddings", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        return result.returncode, result.stderr
+
+    path = str(articles_db)
+    command = ["similarities", path, "articles", "--limit", "2"]
+    assert run(*command) == (0, "articles: 6 of 6 compared anew\n")
+    conn = sqlite3.connect(path)
+    assert len(articles_table(conn)) == 12
+    conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
+    conn.commit()
+    assert run("sync", path, "--silent")[0] == 0
+    assert len(articles_table(conn)) == 14
+    code, told = run("similarities", path, "articles", "--limit", "0")
+    assert (code, told) == (
+        1,
+        "Error: Expected a limit, a whole number from 1; found 0\n",
+    )
+    assert run("similarities", path, "articles", "--remove")[0] == 0
+    assert articles_table(conn) == []
+    metadata = tmp_path / "metadata.yml"
+    metadata.write_text(
+        "plugins:\n  datasette-embeddings:\n    collections:\n      articles:\n"
+        "        table: articles\n        similarities: {limit: 1, min_score: -1}\n"
+    )
+    assert run("sync", path, "-m", str(metadata), "--silent")[0] == 0
+    assert len(articles_table(conn)) == 7
+    conn.execute("update embeddings set embedding = zeroblob(1536) where id = '7'")
+    conn.execute("update embeddings set updated = 1 where id = '7'")
+    conn.commit()
+    found = list(problems(conn))
+    assert ("documents whose similarities are old", 2) in [
+        (each.problem, each.count) for each in found
+    ] or ("documents whose similarities are old", 1) in [
+        (each.problem, each.count) for each in found
+    ]
+    conn.close()
