@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from datasette_embeddings.cli import embeddings
+from datasette_embeddings.routes import ROUTES, embedding
+from datasette_embeddings.routes.faults import STATUSES
+from datasette_embeddings.routes.questions import BODY_KEYS
+from datasette_embeddings.routes.shapes import SHAPES
 from datasette_embeddings.sql_functions import FUNCTIONS
 from tests.test_cli import commands
 
 REPOSITORY = Path(__file__).parent.parent
 DOCS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
 TEXT = "\n".join(path.read_text("utf-8") for path in DOCS)
 
 
@@ -43,9 +48,33 @@ def test_every_command_is_named(path):
     assert path[-1] in TEXT
 
 
+@pytest.mark.parametrize("name", [*BODY_KEYS, *embedding.BODY_KEYS[:4], *SHAPES])
+def test_every_word_of_the_api_is_documented(name):
+    assert f"`{name}`" in SEARCHING
+
+
+@pytest.mark.parametrize("name", ["_size", "_next", "_min_score", "_prefix"])
+def test_every_name_of_a_query_string_is_documented(name):
+    assert f"| `{name}` |" in SEARCHING
+
+
+@pytest.mark.parametrize("status", sorted({status for _kind, status in STATUSES}))
+def test_every_status_is_documented(status):
+    # Nobody is there to read 499
+    assert status == 499 or str(status) in SEARCHING
+
+
+@pytest.mark.parametrize("route", [route for route, _view in ROUTES])
+def test_every_route_is_documented(route):
+    path = route.replace("\\", "").strip("^$")
+    path = path.replace("(?P<database>[^/.]+)", "demo")
+    path = path.replace("(?P<collection>[^/.]+)", "stdlib")
+    assert path in SEARCHING
+
+
 def test_every_link_within_the_project_leads_somewhere():
     for document in DOCS:
         for target in document.read_text("utf-8").split("](")[1:]:
-            path = target.partition(")")[0]
+            path = target.partition(")")[0].partition("#")[0]
             if not path.startswith("http"):
                 assert (document.parent / path).exists(), path

@@ -1,7 +1,8 @@
-"""What README.md and docs/building.md show is what happens."""
+"""What the README and the documents show is what happens."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.datasette.conftest import served
+
 REPOSITORY = Path(__file__).parent.parent
 README = REPOSITORY / "README.md"
+SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
+SERVED = "http://127.0.0.1:8001"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.\d+")
 # Other Pythons document other functions: there, only that the commands work is checked
@@ -55,17 +60,57 @@ def assert_same(shown: str, found: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/building.md"])
-def test_every_command_prints_what_stands_below_it(demo, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("README.md", 8), ("docs/building.md", 8), ("docs/searching.md", 3)],
+)
+def test_every_command_prints_what_stands_below_it(demo, tmp_path, name, count):
     shutil.copyfile(demo[0], tmp_path / "demo.db")
     commands = examples(REPOSITORY / name)
-    assert len(commands) >= 8
+    assert len(commands) >= count
     for command, output in commands:
         found = run(command, tmp_path)
         assert "Traceback" not in found
         assert ("Error: " in found) == ("Error: " in output)
         if SAME_LIBRARY:
             assert_same(output, found)
+
+
+@pytest.fixture(scope="module")
+def served_demo(demo):
+    """What `make serve` serves, at another port."""
+    with served(demo[0]) as url:
+        yield url
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_every_request_of_the_documents_is_answered(served_demo):
+    blocks = re.findall(r"^```sh\n(.*?)^```$", SEARCHING, re.MULTILINE | re.DOTALL)
+    requests = [
+        each
+        for block in blocks
+        for each in re.split(r"^(?=curl )", block, flags=re.MULTILINE)
+        if each
+    ]
+    assert len(requests) >= 4
+    for request in requests:
+        command = request.replace(SERVED, served_demo).replace("curl", "curl -sS", 1)
+        result = subprocess.run(
+            command, shell=True, capture_output=True, text=True, check=True
+        )
+        answer = json.loads(result.stdout)
+        assert answer["ok"] is ("_size=0" not in request), result.stdout
+
+
+def test_the_client_of_openai_is_answered_as_the_document_says(served_demo):
+    code = re.search(r"```python\n(.*?)```", SEARCHING, re.DOTALL)[1]
+    result = subprocess.run(
+        [sys.executable, "-c", code.replace(SERVED, served_demo)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("2 384\n", "")
 
 
 @pytest.mark.skipif(not SAME_LIBRARY, reason="the outputs are those of Python 3.11.7")
