@@ -310,6 +310,7 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "count": 1,
         "dimensions": 384,
         "failed": 0,
+        "similarities": None,
         "source": None,
         "synced": None,
     }
