@@ -24,6 +24,8 @@ FLOAT32 = "<f4"  # little-endian, the layout that llm stores
 BYTES_PER_NUMBER = 4
 # Rows that are widened to float64 at a time: 3 MB of 384 dimensions
 BLOCK_ROWS = 1_024
+# As far as this from 1, the square of a length is that of float32's rounding
+UNIT = 5e-7
 
 
 def encode(vector: Vector) -> bytes:
@@ -170,15 +172,19 @@ def normalize_in_place(vectors: Vectors) -> NDArray[np.bool_]:
     """
     import numpy as np
 
-    usable = np.empty(len(vectors), dtype=np.bool_)
+    usable = np.ones(len(vectors), dtype=np.bool_)
     for start in range(0, len(vectors), BLOCK_ROWS):
         block = vectors[start : start + BLOCK_ROWS]
+        # Most vectors come with length 1, and stay as they are
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_unit = np.abs(np.einsum("ij,ij->i", block, block) - 1) < UNIT
+        other = np.flatnonzero(~is_unit)
         # float64: squares of large float32 numbers overflow float32, small ones vanish
-        wide = block.astype(np.float64)
+        wide = block[other].astype(np.float64)
         norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))  # (rows,)
         has_direction = np.isfinite(norms) & (norms > 0)
         wide /= np.where(has_direction, norms, 1)[:, None]
         wide[~has_direction] = 0
-        block[:] = wide
-        usable[start : start + BLOCK_ROWS] = has_direction
+        block[other] = wide
+        usable[start + other] = has_direction
     return usable

@@ -11,8 +11,13 @@ between equals: what is near to what depends on the vectors only, not on the run
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,10 +29,12 @@ if TYPE_CHECKING:
     Places = NDArray[np.intp]
 
 # Bytes of the scores that are looked at together: a block of rows by all of them
-BLOCK_BYTES = 48_000_000
-LEAST_ROWS, MOST_ROWS = 16, 1_024
+BLOCK_BYTES = 24_000_000
+LEAST_ROWS, MOST_ROWS = 16, 512
+# Blocks in work at once
+MOST_WORKERS = 8
 # Columns of a group, whose maximum stands for them
-GROUP = 64
+GROUP = 12
 # float32 may round two scores by this much together, and their digits that count
 CLOSE = 4e-6
 DIGITS = 6
@@ -46,16 +53,16 @@ class Documents:
     ids: Sequence[str]
     vectors: Vectors
     starts: Places | None = None
-    #: Of each document its place among all ids in their order, (n,)
-    ranks: Places = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def ranks(self) -> Places:
+        """Of each document its place among all ids in their order, (n,)."""
         import numpy as np
 
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         ranks = np.empty(len(order), dtype=np.intp)
         ranks[order] = np.arange(len(order))
-        object.__setattr__(self, "ranks", ranks)
+        return ranks
 
     def vectors_of(self, places: Places) -> tuple[Vectors, Places | None]:
         """The vectors of the documents at *places*, and where each of them begins."""
@@ -68,12 +75,16 @@ class Documents:
         lengths = np.array([len(each) for each in rows])
         return self.vectors[np.concatenate(rows)], np.cumsum(lengths) - lengths
 
-    def scores(self, places: Places) -> Vectors:
-        """The score of each document at *places* with every one, (b, n), in float32."""
+    def scores(self, places: Places, memory: Vectors | None = None) -> Vectors:
+        """The score of each document at *places* with every one, (b, n), in float32.
+
+        They may lie in *memory*, of at least as many rows.
+        """
         import numpy as np
 
         mine, my_starts = self.vectors_of(places)
-        scores: Vectors = mine @ self.vectors.T
+        out = None if memory is None else memory[: len(mine)]
+        scores: Vectors = np.matmul(mine, self.vectors.T, out=out)
         if self.starts is not None and my_starts is not None:
             # The best pair of their vectors stands for two documents
             scores = np.maximum.reduceat(scores, self.starts, axis=1)
@@ -130,8 +141,47 @@ def nearest(
     import numpy as np
 
     everywhere = np.arange(len(documents.ids)) if places is None else places
-    for block in blocks(documents, everywhere):
-        yield from nearest_of(documents, block, documents.scores(block), wanted)
+    work = list(blocks(documents, everywhere))
+    if len(work) <= 1:
+        for block in work:
+            yield from nearest_of(documents, block, documents.scores(block), wanted)
+        return
+    from threadpoolctl import threadpool_limits
+
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    memories = Memories(workers)
+
+    def lists_of(block: Places) -> list[Nearest]:
+        with memories.scores(documents, block) as scores:
+            return list(nearest_of(documents, block, scores, wanted))
+
+    # One core a block, product and all: a product that takes all cores keeps them
+    # spinning while the best of its scores are found
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+        for lists in threads.map(lists_of, work):
+            yield from lists
+
+
+class Memories:
+    """Where *count* workers have their scores: new memory takes as long as the best."""
+
+    def __init__(self, count: int) -> None:
+        self._free: SimpleQueue[Vectors | None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    @contextmanager
+    def scores(self, documents: Documents, places: Places) -> Iterator[Vectors]:
+        """As :meth:`Documents.scores`; gone when the block ends."""
+        memory = self._free.get()
+        is_enough = memory is not None and len(memory) >= len(places)
+        try:
+            scores = documents.scores(places, memory if is_enough else None)
+            if documents.starts is None and not is_enough:
+                memory = scores
+            yield scores
+        finally:
+            self._free.put(memory)
 
 
 def blocks(documents: Documents, places: Places) -> Iterator[Places]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress, islice
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
@@ -14,6 +15,9 @@ from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, normalize_in
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vectors
+
+# Rows that are read together: in parts of this size numpy and SQLite do the work
+ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class _Found:
     lengths: Counter[int]
 
 
-def _read(rows: Iterable[store.MarkedVector], length: int, count: int) -> _Found:
+def _read(rows: Iterator[store.MarkedVector], length: int, count: int) -> _Found:
     """The vectors of *length* bytes among *rows*, which are *count* at most."""
     import numpy as np
 
@@ -70,15 +74,20 @@ def _read(rows: Iterable[store.MarkedVector], length: int, count: int) -> _Found
     states: dict[str, str] = {}
     lengths: Counter[int] = Counter()
     start = 0
-    for document_id, state, blob in rows:
-        # A document is what its chunks are, in their order
-        known = states.get(document_id)
-        states[document_id] = state if known is None else f"{known} {state}"
-        lengths[len(blob)] += 1
-        if len(blob) == length and start < len(memory):
-            memory[start : start + length] = blob
-            start += length
-            owners.append(document_id)
+    while some := list(islice(rows, ROWS)):
+        ids, their_states, blobs = zip(*some, strict=True)
+        for document_id, state in zip(ids, their_states, strict=True):
+            # A document is what its chunks are, in their order
+            if document_id in states:
+                state = f"{states[document_id]} {state}"
+            states[document_id] = state
+        their_lengths = [len(blob) for blob in blobs]
+        lengths.update(their_lengths)
+        fits = [each == length for each in their_lengths]
+        owners += compress(ids, fits)
+        part = b"".join(compress(blobs, fits))
+        memory[start : start + len(part)] = part
+        start += len(part)
     return _Found(vectors[: len(owners)], owners, states, lengths)
 
 
@@ -107,18 +116,16 @@ class Changes:
     gone: list[str]
 
 
-def changes(reading: Reading, marks: Mapping[str, store.Mark]) -> Changes:
+def changes(reading: Reading, marks: store.Marks) -> Changes:
     """What differs from the last time, of which *marks* are."""
     states, ids = reading.states, reading.documents.ids
     places = [
         place
         for place, each in enumerate(ids)
-        if each not in marks
-        or marks[each].state != states[each]
-        or marks[each].lowest is None
+        if marks.states.get(each) != states[each] or marks.lowest[each] is None
     ]
     compared = set(ids)
-    old = [ids[place] for place in places if ids[place] in marks]
-    gone = [each for each in marks if each not in compared]
-    had_list = [each for each in gone if marks[each].lowest is not None]
+    old = [ids[place] for place in places if ids[place] in marks.states]
+    gone = [each for each in marks.states if each not in compared]
+    had_list = [each for each in gone if marks.lowest[each] is not None]
     return Changes(places, [*old, *had_list], gone)

@@ -81,8 +81,8 @@ from datasette_embeddings.store.schema import (
 )
 from datasette_embeddings.store.similarities import (
     PAIRS_SQL,
-    Mark,
     MarkedVector,
+    Marks,
     SimilarityRow,
     existing_documents,
     lists_with,
@@ -108,8 +108,8 @@ __all__ = [
     "RAW_TABLES",
     "Collection",
     "EmbeddedDocument",
-    "Mark",
     "MarkedVector",
+    "Marks",
     "SimilarityRow",
     "Staging",
     "StoredChunk",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.schema import (
@@ -17,18 +18,21 @@ from datasette_embeddings.store.schema import (
 
 #: id, other_id and score
 SimilarityRow: TypeAlias = tuple[str, str, float]
+#: The id of a document, of which vectors its list is, and what a new one must score
+MarkRow: TypeAlias = tuple[str, str, float | None]
 #: The id of a document, what changes with a vector of it, and the vector
 MarkedVector: TypeAlias = tuple[str, str, bytes]
 
 
-class Mark(NamedTuple):
-    """Of which vectors a document's similarities are, and what a new one must score.
+@dataclass(frozen=True)
+class Marks:
+    """Of which vectors each document's similarities are, and what a new one must score.
 
     *lowest* is None where a document has no vector to compare.
     """
 
-    state: str
-    lowest: float | None
+    states: dict[str, str]
+    lowest: dict[str, float | None]
 
 
 def marked_vectors(
@@ -65,15 +69,13 @@ def marked_vectors(
     )
 
 
-def similarity_marks(
-    conn: sqlite3.Connection, collection: Collection
-) -> dict[str, Mark]:
+def similarity_marks(conn: sqlite3.Connection, collection: Collection) -> Marks:
     """Of each document of *collection* what its similarities are of."""
     rows = conn.execute(
         f"select id, state, lowest from {SIMILARITY_MARKS} where collection_id = ?",
         [collection.id],
-    )
-    return {row[0]: Mark(*row[1:]) for row in rows}
+    ).fetchall()
+    return Marks({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
 
 
 def existing_documents(
@@ -136,21 +138,27 @@ def similarities_of(
 
 
 def similarity_lists(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]
+    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, list[tuple[str, float]]]:
-    """The other documents noted for each of *document_ids*, and their scores."""
-    return {
-        each: conn.execute(
+    """The other documents noted for each of *document_ids*, and their scores.
+
+    Those of which none is noted are not among the keys.
+    """
+    lists: dict[str, list[tuple[str, float]]] = {}
+    for start in range(0, len(document_ids), PARAMETERS):
+        some = document_ids[start : start + PARAMETERS]
+        rows = conn.execute(
             f"""
-            select other_id, score
+            select id, other_id, score
             from {SIMILARITIES}
-            where id = ?
-            and collection_id = ?
+            where collection_id = ?
+            and id in ({", ".join("?" * len(some))})
             """,
-            [each, collection.id],
-        ).fetchall()
-        for each in document_ids
-    }
+            [collection.id, *some],
+        )
+        for document_id, other, score in rows:
+            lists.setdefault(document_id, []).append((other, score))
+    return lists
 
 
 def most_similar(
@@ -180,18 +188,27 @@ def write_similarities(
     conn: sqlite3.Connection,
     collection: Collection,
     rows: Iterable[SimilarityRow],
-    marks: Iterable[tuple[str, Mark]],
+    marks: Iterable[MarkRow],
     *,
     replaced: Sequence[str] | None,
+    left: Iterable[tuple[str, str]] = (),
     gone: Sequence[str] = (),
 ) -> None:
     """Write *rows* in place of the lists of *replaced*, or of all where that is None.
 
-    The lists of *gone* go too, and their marks.
+    *left*, (document, other), are in that list no more, the rest of which stays.  The
+    lists of *gone* go too, and their marks.
     """
     if replaced is None:
         remove_similarities(conn, collection)
     else:
+        conn.executemany(
+            f"""
+            delete from {SIMILARITIES}
+            where collection_id = {collection.id:d} and id = ? and other_id = ?
+            """,
+            left,
+        )
         keys = [[each, collection.id] for each in (*replaced, *gone)]
         conn.executemany(
             f"delete from {SIMILARITIES} where id = ? and collection_id = ?", keys
@@ -202,7 +219,7 @@ def write_similarities(
         )
     conn.executemany(
         f"""
-        insert into {SIMILARITIES} (collection_id, id, other_id, score)
+        insert or replace into {SIMILARITIES} (collection_id, id, other_id, score)
         values ({collection.id:d}, ?, ?, ?)
         """,
         rows,
@@ -212,7 +229,7 @@ def write_similarities(
         insert or replace into {SIMILARITY_MARKS} (collection_id, id, state, lowest)
         values ({collection.id:d}, ?, ?, ?)
         """,
-        ((document_id, mark.state, mark.lowest) for document_id, mark in marks),
+        marks,
     )
 
 
