@@ -86,13 +86,12 @@ def _relate(
 
 
 def _check_model(source: sources.ReadableSource, model: EmbeddingModel) -> None:
-    is_image = isinstance(source, sources.FolderSource) and source.images
-    if is_image and not model.supports_images:
+    if source.images and not model.supports_images:
         raise InvalidInput(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
         )
-    if is_image and source.chunking is not None:
+    if source.images and source.chunking is not None:
         raise InvalidInput("Images have no text to split")
     if source.chunking is not None:
         source.chunking.checked_size(model.passage_tokens)

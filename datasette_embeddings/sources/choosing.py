@@ -57,6 +57,7 @@ def chosen_source(
         strip_html=config.strip_html,
         id_prefix=config.prefix,
         chunking=_chunking(config),
+        images=config.images,
         store_content=config.store,
     )
     if config.table is not None:
@@ -97,7 +98,7 @@ def _outside_source(
         )
     if config.files:
         folders = tuple((noted_path(conn, each), glob) for each, glob in config.files)
-        return FolderSource(folders, config.encodings, config.images, **vars(rules))
+        return FolderSource(folders, config.encodings, **vars(rules))
     return None
 
 

@@ -26,6 +26,8 @@ class SourceRules:
     #: In front of each id
     id_prefix: str = ""
     chunking: Chunking | None = None
+    #: The content is an image: the bytes of a file, or a BLOB
+    images: bool = False
     #: The content is copied, even that of a table, which could be read there
     store_content: bool = False
     #: The collection also holds items that came from elsewhere
@@ -77,8 +79,6 @@ class FolderSource(SourceRules):
 
     folders: tuple[tuple[str, str], ...]
     encodings: tuple[str, ...] = ()
-    #: The files are images, and their bytes are the content
-    images: bool = False
 
 
 @dataclass(frozen=True)
