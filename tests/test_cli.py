@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from datasette_embeddings import store
 from datasette_embeddings.cli import embeddings
 from datasette_embeddings.errors import DatabaseProblem
-from datasette_embeddings.models.registry import BUNDLED_FOLDER
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 

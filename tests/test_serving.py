@@ -11,7 +11,7 @@ import pytest
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelProblem, TooBusy, UnknownModel
 from datasette_embeddings.models import cache
-from datasette_embeddings.models.registry import BUNDLED_FOLDER
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving import Gate, batches, gate_of, is_ready
 from datasette_embeddings.serving.batches import QuestionBatches, model_thread
 from tests.models import StandIn

@@ -6,6 +6,7 @@ from datasette_embeddings.config.collections import (
     CollectionConfig,
     SimilaritySettings,
 )
+from datasette_embeddings.config.models import RUNTIMES, ModelConfig
 from datasette_embeddings.config.settings import (
     DEFAULT_INDEX_MEMORY_MB,
     DEFAULT_LIMIT,
@@ -13,7 +14,6 @@ from datasette_embeddings.config.settings import (
     PLUGIN_NAME,
     READERS,
     Config,
-    ModelConfig,
 )
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "PLUGIN_NAME",
     "READERS",
+    "RUNTIMES",
     "CollectionConfig",
     "Config",
     "ModelConfig",

@@ -10,19 +10,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from datasette_embeddings.config.collections import CollectionConfig, collections
+from datasette_embeddings.config.models import ModelConfig, models
 from datasette_embeddings.errors import ConfigProblem
 
 PLUGIN_NAME = "datasette-embeddings"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
 DEFAULT_INDEX_MEMORY_MB = 256
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Where a model that the owner named is to be found."""
-
-    path: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,9 @@ class Config:
             try:
                 known[name] = reader(value)
             except ValueError as error:
-                problems.append(f"{name}: {error}, found {value!r}")
+                # What is said of models may hold a key
+                found = "" if name == "models" else f", found {value!r}"
+                problems.append(f"{name}: {error}{found}")
         if problems:
             raise ConfigProblem(problems)
         return cls(**known)  # type: ignore[arg-type]  # READERS has one reader a field
@@ -100,25 +96,10 @@ def _allow_block(value: object) -> object:
     return value
 
 
-def _models(value: object) -> Mapping[str, ModelConfig]:
-    if not isinstance(value, Mapping):
-        raise ValueError("expected model ids, each with a path")
-    models = {}
-    for model_id, settings in value.items():
-        if not (
-            isinstance(settings, Mapping)
-            and set(settings) == {"path"}
-            and isinstance(settings["path"], str)
-        ):
-            raise ValueError(f"expected 'path: FOLDER' under {model_id!r}")
-        models[str(model_id)] = ModelConfig(path=settings["path"])
-    return MappingProxyType(models)
-
-
 READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
     {
         "default_model": _text,
-        "models": _models,
+        "models": models,
         "collections": collections,
         "preload": _flag,
         "max_query_length": _count,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelProblem
 
 if TYPE_CHECKING:
@@ -17,6 +19,45 @@ def silent(_done: int) -> None:
     """The progress of somebody who does not want to know."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A model that somebody asks for, and what the owner says of it."""
+
+    model_id: str
+    settings: ModelConfig = field(default_factory=ModelConfig)
+    #: Its files may be fetched
+    may_download: bool = False
+
+    @property
+    def name(self) -> str:
+        """What its runtime calls it."""
+        return self.settings.model or self.model_id
+
+
+@dataclass(frozen=True)
+class Found:
+    """A runtime can serve a model that is wanted."""
+
+    runtime: str
+    load: Callable[[], EmbeddingModel]
+    #: Its files are fetched first
+    downloads: bool = False
+    #: Somebody else's machine may do the work, and send a bill
+    is_remote: bool = False
+
+
+@dataclass(frozen=True)
+class NotHere:
+    """A runtime cannot serve a model that is wanted, and why."""
+
+    reason: str
+
+
+def given_or(given: str | None, own: str) -> str:
+    """The prompt that the owner gave, even an empty one, or else the model's own."""
+    return own if given is None else given
+
+
 class EmbeddingModel(ABC):
     """A loaded model; safe to call from many threads at once."""
 
@@ -24,8 +65,17 @@ class EmbeddingModel(ABC):
     dimensions: int
     #: Longer texts are cut; the two tokens that mark the ends count
     max_tokens: int
-    #: What the model wants in front of a passage; never part of stored content
+    #: What the model wants in front of a passage, and of a question; never part of
+    #: stored content
     passage_prompt: str = ""
+    query_prompt: str = ""
+    #: The commit of a hub, or a digest of its files; None where nobody can tell
+    revision: str | None = None
+    #: Each of its vectors has length 1
+    normalized: bool = True
+    #: What executes it, and on what
+    runtime: str = ""
+    device: str = "cpu"
     supports_text: bool = True
     supports_images: bool = False
 

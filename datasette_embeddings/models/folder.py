@@ -67,6 +67,12 @@ def read_model_folder(folder: Path) -> ModelFolder:
     )
 
 
+def has_onnx(folder: Path) -> bool:
+    """Whether *folder* holds a model that ONNX Runtime may execute."""
+    is_there = any((folder / name).is_file() for name in ONNX_FILES)
+    return is_there and (folder / "modules.json").is_file()
+
+
 def _modules(folder: Path) -> dict[str, str]:
     """The kind of each module and the subfolder that describes it."""
     modules = _json(_required(folder / "modules.json"))

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
-from datasette_embeddings.models.base import EmbeddingModel, silent
-from datasette_embeddings.models.folder import ModelFolder, read_model_folder
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    Found,
+    NotHere,
+    Wanted,
+    given_or,
+    silent,
+)
+from datasette_embeddings.models.folder import ModelFolder, has_onnx, read_model_folder
+from datasette_embeddings.models.hub import commit_of, folder_of
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -21,23 +31,54 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.int64]  # (b, n)
 
+BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
 # Tokens of a batch, padding included: a batch of this size stays in the cache of a
 # core (1,024 and 2,048 were as fast as each other, 8,192 a fifth slower)
 BATCH_TOKENS = 2_048
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 
 
+def find(wanted: Wanted) -> Found | NotHere:
+    """The folder of *wanted* with an ONNX file in it, the bundled one among them."""
+    if wanted.settings.device not in (None, "cpu"):
+        return NotHere(f"it runs on the processor, not on {wanted.settings.device}")
+    if wanted.model_id == DEFAULT_MODEL and wanted.settings.path is None:
+        # Whoever needs no model may leave it out of a small container
+        if not (BUNDLED_FOLDER / "modules.json").is_file():
+            return NotHere("the bundled model was taken away")
+        folder: Path | None = BUNDLED_FOLDER
+    else:
+        folder = folder_of(wanted)
+    if folder is not None and has_onnx(folder):
+        return Found(
+            "onnx", partial(OnnxModel, wanted.model_id, folder, wanted.settings)
+        )
+    return NotHere(
+        "expected a folder of that name, or under 'path', or in the hub's cache, with "
+        "modules.json, tokenizer.json and onnx/model.onnx: there is none"
+    )
+
+
 class OnnxModel(EmbeddingModel):
     """A model that ONNX Runtime executes on the processor."""
 
-    def __init__(self, model_id: str, folder: Path) -> None:
+    runtime = "onnx"
+
+    def __init__(
+        self, model_id: str, folder: Path, settings: ModelConfig = ModelConfig()
+    ) -> None:
         self.model_id = model_id
         self._files = read_model_folder(folder)
         self.max_tokens = self._files.max_tokens
-        self.passage_prompt = self._files.passage_prompt
+        self.query_prompt = given_or(settings.query_prompt, self._files.query_prompt)
+        self.passage_prompt = given_or(
+            settings.passage_prompt, self._files.passage_prompt
+        )
+        self.revision = commit_of(folder)
+        self.normalized = self._files.normalize
         self._tokenizer = _tokenizer(self._files, cut=True)
         self._counter = _tokenizer(self._files, cut=False)
-        self._session = _session(self._files.onnx_path)
+        self._session = _session(self._files.onnx_path, settings.threads)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = self._token_output()
         # A run on nothing tells the size, where a dynamic shape in the file may not
@@ -55,7 +96,7 @@ class OnnxModel(EmbeddingModel):
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed([self._files.query_prompt + text for text in texts])
+        return self._embed([self.query_prompt + text for text in texts])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
@@ -182,12 +223,14 @@ def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
     return tokenizer
 
 
-def _session(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
+def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingLibrary("onnxruntime", "the bundled model") from error
     options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     # Newer releases turn int8 weights into operators that round the activations to
     # int8 as well: no faster here, and neighbours' recall drops.  Kept as fp32.
     options.add_session_config_entry("session.disable_quant_qdq", "1")

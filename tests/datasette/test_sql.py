@@ -5,7 +5,7 @@ from datasette.utils import StartupError
 
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.models import cache
-from datasette_embeddings.models.registry import BUNDLED_FOLDER
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import execute, make_datasette
 
 pytestmark = [

@@ -1,0 +1,154 @@
+"""A model as the owner names it: what executes it, where it is, how it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+RUNTIMES = ("onnx", "sentence-transformers", "open_clip", "llm", "http")
+DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_RETRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What is said of a model; each field is named as its setting."""
+
+    #: What executes it, one of :data:`RUNTIMES`; None for the first that can
+    runtime: str | None = None
+    #: The folder of its files
+    path: str | None = None
+    #: What the runtime calls it, where that is not its id
+    model: str | None = None
+    #: The commit, tag or branch of a hub
+    revision: str | None = None
+    #: In front of questions and of passages; None for what its own files say
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    #: As many of the first numbers of each vector are kept (Matryoshka)
+    dimensions: int | None = None
+    #: Code that came with the model may be run
+    trust_remote_code: bool = False
+    #: cpu, cuda or mps; None for the best there is
+    device: str | None = None
+    threads: int | None = None
+    #: Texts or images that are embedded together
+    batch_size: int | None = None
+    #: Seconds without a question after which its memory is given back
+    unload_after: float | None = None
+    #: An endpoint that answers as OpenAI's does, up to ``/v1`` or ``/v1/embeddings``
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    #: Seconds to wait for an answer, and how often to ask again
+    timeout: float = DEFAULT_TIMEOUT_S
+    retries: int = DEFAULT_RETRIES
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether somebody else's machine does the work."""
+        return self.url is not None
+
+
+def models(value: object) -> Mapping[str, ModelConfig]:
+    """The models that *value* names, by id.
+
+    :raises ValueError: saying what is wrong with the first that cannot be read.  Values
+        are never part of it: one may be a key.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("expected model ids, each with its settings")
+    return MappingProxyType(
+        {str(model_id): _model(str(model_id), each) for model_id, each in value.items()}
+    )
+
+
+def _model(model_id: str, value: object) -> ModelConfig:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected settings such as 'path: FOLDER' under {model_id!r}")
+    given = {}
+    for setting, content in value.items():
+        reader = READERS.get(setting)
+        if reader is None:
+            raise ValueError(
+                f"unknown setting {setting!r} under {model_id!r}; there are "
+                f"{', '.join(sorted(READERS))}"
+            )
+        try:
+            given[setting] = reader(content)
+        except ValueError as error:
+            raise ValueError(f"{error} for {setting!r} under {model_id!r}") from error
+    config = ModelConfig(**given)  # type: ignore[arg-type]  # a reader a field
+    if config.runtime == "http" and config.url is None:
+        raise ValueError(f"expected 'url' for the runtime 'http' under {model_id!r}")
+    return config
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("expected a text")
+    return value
+
+
+def _prompt(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("expected a text")
+    return value
+
+
+def _runtime(value: object) -> str:
+    if value not in RUNTIMES:
+        raise ValueError(f"expected one of {', '.join(RUNTIMES)}")
+    return str(value)
+
+
+def _url(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with http:// or https://")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return value
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("expected a whole number of at least 0")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError("expected seconds, more than 0")
+    return float(value)
+
+
+READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
+    {
+        "runtime": _runtime,
+        "path": _text,
+        "model": _text,
+        "revision": _text,
+        "query_prompt": _prompt,
+        "passage_prompt": _prompt,
+        "dimensions": _count,
+        "trust_remote_code": _flag,
+        "device": _text,
+        "threads": _count,
+        "batch_size": _count,
+        "unload_after": _seconds,
+        "url": _url,
+        "api_key": _text,
+        "timeout": _seconds,
+        "retries": _number,
+    }
+)

@@ -1,0 +1,62 @@
+"""Many texts or images, as many at a time as memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.models.base import silent
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vectors
+
+Content = TypeVar("Content")
+# torch.OutOfMemoryError and ONNX Runtime's failures share nothing but their words
+OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
+
+
+def in_batches(
+    contents: Sequence[Content],
+    size: int,
+    embed: Callable[[Sequence[Content]], Vectors],
+    *,
+    dimensions: int,
+    progress: Callable[[int], None] = silent,
+    free: Callable[[], None] = lambda: None,
+) -> Vectors:
+    """One vector of each of *contents*, (n, d), *size* at a time.
+
+    Where memory runs out, *free* is called and half as many are tried, from then on.
+
+    :raises ModelProblem: if there is not enough memory for a single one.
+    """
+    import numpy as np
+
+    vectors = np.empty((len(contents), dimensions), dtype=np.float32)
+    start = 0
+    while start < len(contents):
+        some = contents[start : start + size]
+        try:
+            vectors[start : start + len(some)] = embed(some)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(some) == 1:
+                raise ModelProblem(
+                    f"There is not enough memory to embed a single one: {error}"
+                ) from error
+        else:
+            start += len(some)
+            progress(len(some))
+            continue
+        # Not while the error holds the arrays of the run that failed
+        size = len(some) // 2
+        free()
+    return vectors
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether *error* says that memory ran out, of the machine or of its device."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(each in said for each in OUT_OF_MEMORY)

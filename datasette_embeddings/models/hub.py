@@ -1,0 +1,87 @@
+"""Where the files of a model lie: a folder, or the cache that hub libraries share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.models.base import Wanted
+
+# A repository in the cache: …/models--NAME/snapshots/COMMIT
+SNAPSHOTS = "snapshots"
+
+
+def folder_of(wanted: Wanted) -> Path | None:
+    """The folder with the files of *wanted*, as far as they are here.
+
+    The one that its settings name, one of that name, or that of the hub's cache.
+    """
+    if wanted.settings.path is not None:
+        folder = Path(wanted.settings.path).expanduser().resolve()
+        return folder if folder.is_dir() else None
+    return _own_folder(wanted.name) or _cached(wanted.name, wanted.settings.revision)
+
+
+def _own_folder(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder.resolve() if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        # No path at all: too long, in a closed folder, of a user that is not there
+        return None
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    if not is_repository(name):
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+
+
+def is_repository(name: str) -> bool:
+    """Whether *name* looks like one of the hub's, which are USER/MODEL."""
+    user, _slash, model = name.partition("/")
+    return bool(user and model and "/" not in model and not name.startswith((".", "~")))
+
+
+def fetched(wanted: Wanted, patterns: Sequence[str]) -> Path:
+    """The folder with the files of *wanted* that fit *patterns*, fetched if need be.
+
+    :raises ModelProblem: saying why they cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                wanted.name,
+                revision=wanted.settings.revision,
+                allow_patterns=list(patterns),
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ModelProblem(
+            f"The model {wanted.model_id!r} cannot be fetched from the hub: {line}"
+        ) from error
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that *folder* is of, if it lies in the hub's cache."""
+    return folder.name if folder.parent.name == SNAPSHOTS else None
+
+
+def has_gpu(device: str | None) -> bool:
+    """Whether a GPU is asked for, or one seems to be here; torch is not asked."""
+    if device is not None:
+        return device.partition(":")[0] in ("cuda", "mps")
+    is_apple = sys.platform == "darwin" and Path("/opt/homebrew").exists()
+    return is_apple or Path("/dev/nvidia0").exists()
