@@ -44,7 +44,7 @@ def ingest(
     are kept and the next run goes on from there.
 
     :raises ModelMismatch: if the collection holds vectors of another model.
-    :raises PromptMismatch: if it was embedded with another prompt.
+    :raises IdentityMismatch: if it was embedded with another prompt, say.
     :raises InvalidInput: if it was made from other tables.
     :raises SourceProblem: if the source cannot be read at all.
     :raises UnknownCollection: if somebody deletes or swaps it meanwhile.
@@ -116,10 +116,7 @@ class _Run:
     def collection(self, name: str) -> store.Collection:
         """The collection to write to."""
         make = store.begin_rebuild if self.options.rebuild else store.create_collection
-        prompt = self.model.passage_prompt
-        return make(
-            self.conn, name, self.model.model_id, self.source, passage_prompt=prompt
-        )
+        return make(self.conn, name, self.model.identity, self.source)
 
     def counted(self) -> Report:
         """How many rows are in each state by now."""
@@ -215,11 +212,7 @@ class _Run:
             existing = store.find_collection(self.conn, name)
         if existing is not None:
             store.check_fits(
-                self.conn,
-                existing,
-                self.model.model_id,
-                source=self.source,
-                passage_prompt=self.model.passage_prompt,
+                self.conn, existing, self.model.identity, source=self.source
             )
         compare(self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())

@@ -60,7 +60,7 @@ from datasette_embeddings.store.failures import (
     failures,
     record_failures,
 )
-from datasette_embeddings.store.fitting import check_fits, check_name
+from datasette_embeddings.store.fitting import check_fits, check_identity, check_name
 from datasette_embeddings.store.gone import (
     delete_documents,
     delete_gone,
@@ -120,6 +120,7 @@ __all__ = [
     "begin_rebuild",
     "check_exists",
     "check_fits",
+    "check_identity",
     "check_name",
     "chunk_ids",
     "chunks_of_documents",
