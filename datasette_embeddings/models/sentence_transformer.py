@@ -79,22 +79,22 @@ class SentenceTransformerModel(EmbeddingModel):
     def __init__(self, wanted: Wanted, folder: Path | None) -> None:
         settings = wanted.settings
         self.model_id = wanted.model_id
-        self._model = _loaded(wanted, folder)
+        self.library_model = _loaded(wanted, folder)
         self._lock = threading.Lock()
         folder = folder or folder_of(wanted)
         self.revision = None if folder is None else commit_of(folder)
-        self.device = str(self._model.device)
-        prompts = self._model.prompts, self._model.default_prompt_name
+        self.device = str(self.library_model.device)
+        prompts = self.library_model.prompts, self.library_model.default_prompt_name
         self.query_prompt = given_or(settings.query_prompt, _prompt(*prompts, "query"))
         self.passage_prompt = given_or(
             settings.passage_prompt, _prompt(*prompts, *PASSAGE_PROMPTS)
         )
         self.normalized = any(
-            type(module).__name__ == "Normalize" for module in self._model
+            type(module).__name__ == "Normalize" for module in self.library_model
         )
-        whole = int(self._model.get_embedding_dimension())
+        whole = int(self.library_model.get_embedding_dimension())
         self.dimensions = _checked_dimensions(wanted, folder, whole)
-        self.max_tokens = _max_tokens(self._model)
+        self.max_tokens = _max_tokens(self.library_model)
         is_gpu = not self.device.startswith("cpu")
         default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
         self._batch_size = settings.batch_size or default
@@ -106,7 +106,7 @@ class SentenceTransformerModel(EmbeddingModel):
     def embed_passages(
         self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
     ) -> Vectors:
-        encode = partial(self._model.encode_document, prompt=self.passage_prompt)
+        encode = partial(self.library_model.encode_document, prompt=self.passage_prompt)
         return self._embed(texts, encode, progress)
 
     def embed_query(self, text: str) -> Vector:
@@ -114,7 +114,7 @@ class SentenceTransformerModel(EmbeddingModel):
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        encode = partial(self._model.encode_query, prompt=self.query_prompt)
+        encode = partial(self.library_model.encode_query, prompt=self.query_prompt)
         return self._embed(texts, encode, silent)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -124,7 +124,7 @@ class SentenceTransformerModel(EmbeddingModel):
         return [len(ids) for ids in encoded["input_ids"]]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        if not getattr(self._model.tokenizer, "is_fast", False):
+        if not getattr(self.library_model.tokenizer, "is_fast", False):
             raise ModelProblem(
                 f"The tokenizer of {self.model_id!r} does not tell where a token is, "
                 "so its texts cannot be split; leave out --chunk"
@@ -138,7 +138,7 @@ class SentenceTransformerModel(EmbeddingModel):
             return {"input_ids": [], "offset_mapping": []}
         given = {"add_special_tokens": False, "truncation": False, "verbose": False}
         with self._lock:
-            encoded: Mapping[str, Any] = self._model.tokenizer(
+            encoded: Mapping[str, Any] = self.library_model.tokenizer(
                 _checked(texts), **{**given, **options}
             )
         return encoded
