@@ -98,17 +98,6 @@ def _order(asked: Wanted) -> list[str]:
     return order
 
 
-def is_present(
-    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
-) -> bool:
-    """Whether :func:`load_model` would find files for *model_id*."""
-    try:
-        find(wanted(model_id, models))
-    except UnknownModel:
-        return False
-    return True
-
-
 def loaded_model(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> EmbeddingModel | None:

@@ -1,6 +1,7 @@
 """The sentence-transformers runtime: any of its models, on a processor or a GPU.
 
-Vectors are those of its own ``encode_document`` and ``encode_query``.
+Vectors are those of its own ``encode_document`` and ``encode_query`` with the prompts
+that the model's files name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from datasette_embeddings.models.base import (
     silent,
 )
 from datasette_embeddings.models.batches import in_batches
-from datasette_embeddings.models.folder import PASSAGE_PROMPTS
+from datasette_embeddings.models.folder import prompts_of
 from datasette_embeddings.models.hub import commit_of, folder_of, is_repository
 
 if TYPE_CHECKING:
@@ -84,11 +85,11 @@ class SentenceTransformerModel(EmbeddingModel):
         folder = folder or folder_of(wanted)
         self.revision = None if folder is None else commit_of(folder)
         self.device = str(self.library_model.device)
-        prompts = self.library_model.prompts, self.library_model.default_prompt_name
-        self.query_prompt = given_or(settings.query_prompt, _prompt(*prompts, "query"))
-        self.passage_prompt = given_or(
-            settings.passage_prompt, _prompt(*prompts, *PASSAGE_PROMPTS)
-        )
+        # As the ONNX runtime reads them: the library's own choice prefers the empty
+        # prompt that it saves itself to E5's
+        own = ("", "") if folder is None else prompts_of(folder)
+        self.query_prompt = given_or(settings.query_prompt, own[0])
+        self.passage_prompt = given_or(settings.passage_prompt, own[1])
         self.normalized = any(
             type(module).__name__ == "Normalize" for module in self.library_model
         )
@@ -210,18 +211,8 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
                 "'trust_remote_code: true' for it under models in the configuration"
             )
         raise ModelProblem(
-            f"The model {wanted.model_id!r} cannot be loaded: {line}.{hint}"
+            f"The model {wanted.model_id!r} cannot be loaded: {line.rstrip('.')}.{hint}"
         ) from error
-
-
-def _prompt(
-    prompts: Mapping[str, str | None], default_name: str | None, *names: str
-) -> str:
-    """The prompt of the first of *names* that has one, as the library chooses it."""
-    found = next((prompts[name] for name in names if name in prompts), None)
-    if found is None and default_name is not None:
-        found = prompts.get(default_name)
-    return found or ""
 
 
 def _max_tokens(model: Any) -> int:  # noqa: ANN401 - imported late
