@@ -14,11 +14,16 @@ from datasette_embeddings.errors import ConfigProblem, SchemaMismatch, UnknownMo
 from datasette_embeddings.index import indexes
 from datasette_embeddings.models.registry import (
     canonical_id,
-    is_present,
-    load_model,
+    find,
     loaded_model,
+    wanted,
 )
 from datasette_embeddings.serving.batches import model_thread
+from datasette_embeddings.serving.offers import (
+    check_offered,
+    is_offered,
+    load_offered,
+)
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -32,7 +37,8 @@ def load_allowed(
     """The model called *model_id*, if SQL on *conn* may use it in a server.
 
     That is the bundled one, one of the configuration, or that of a collection of this
-    database, if its files are here: no visitor makes a server load another.
+    database, if its files are here: no visitor makes a server load another, nor one
+    that may cost money.
 
     :raises UnknownModel: for any other, without looking for its files.
     """
@@ -41,27 +47,7 @@ def load_allowed(
         canonical_id(model_id) not in _collection_models(conn)
     ):
         check_offered(model_id, config)
-    return load_model(model_id, config.models)
-
-
-def offered_models(config: Config) -> list[str]:
-    """The models that every visitor may use: the bundled and the configured ones."""
-    return sorted({DEFAULT_MODEL, config.default_model, *config.models})
-
-
-def is_offered(model_id: str, config: Config) -> bool:
-    """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
-    return not {model_id, canonical_id(model_id)}.isdisjoint(offered_models(config))
-
-
-def check_offered(model_id: str, config: Config) -> None:
-    """Refuse a model that is not one of :func:`offered_models`.
-
-    :raises UnknownModel: for any other, without looking for its files.
-    """
-    if not is_offered(model_id, config):
-        offered = ", ".join(offered_models(config))
-        raise UnknownModel(model_id, [f"the models that this server offers: {offered}"])
+    return load_offered(model_id, config)
 
 
 async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
@@ -71,7 +57,7 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
     """
     if loaded_model(model_id, config.models) is not None:
         return True
-    loading = model_thread.submit(load_model, model_id, config.models)
+    loading = model_thread.submit(load_offered, model_id, config)
     done, _late = await asyncio.wait({asyncio.wrap_future(loading)}, timeout=within_s)
     return bool([task.exception() for task in done])
 
@@ -91,17 +77,18 @@ def start(config: Config) -> None:
 
     :raises ConfigProblem: if a model that the configuration names is not here.
     """
-    missing = [
-        f"The model {model_id!r} is not here: expected the bundled one, or under "
-        "models a folder with modules.json, tokenizer.json and onnx/model.onnx"
-        for model_id in (config.default_model, *config.models)
-        if model_id != DEFAULT_MODEL and not is_present(model_id, config.models)
-    ]
+    missing = []
+    for model_id in (config.default_model, *config.models):
+        try:
+            if model_id != DEFAULT_MODEL:
+                find(wanted(model_id, config.models))
+        except UnknownModel as problem:
+            missing.append(str(problem))
     if missing:
         raise ConfigProblem(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
-        loading = model_thread.submit(load_model, config.default_model, config.models)
+        loading = model_thread.submit(load_offered, config.default_model, config)
         loading.add_done_callback(_log_failure)
 
 

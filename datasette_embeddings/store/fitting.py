@@ -8,6 +8,7 @@ from datasette_embeddings.errors import (
     DatabaseProblem,
     InvalidInput,
     ModelMismatch,
+    ModelProblem,
     PromptMismatch,
 )
 from datasette_embeddings.migrations import migrate
@@ -71,6 +72,20 @@ def check_fits(
     if None not in (known, passage_prompt) and known != passage_prompt:
         raise PromptMismatch(existing.name, str(known), str(passage_prompt))
     _check_same_tables(conn, existing, source)
+
+
+def check_dimensions(existing: Collection, dimensions: int) -> None:
+    """Nothing, if vectors of *dimensions* numbers may join those of *existing*.
+
+    :raises ModelProblem: if they are of another length: an endpoint can put another
+        model behind the same name.
+    """
+    if existing.dimensions not in (None, dimensions):
+        raise ModelProblem(
+            f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
+            f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
+            "such vectors cannot be compared. Make it anew with --rebuild"
+        )
 
 
 def _check_same_tables(
