@@ -85,7 +85,7 @@ def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - whatever YAML
 class _Environment(dict[str, str]):
     """Variables, where one that is not set is an error."""
 
-    def get(self, name: str, _default: object = None) -> str:  # type: ignore[override]
+    def get(self, name: str, _default: object = None) -> str:
         return self[name]
 
 

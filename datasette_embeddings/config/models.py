@@ -94,7 +94,7 @@ def _key(value: object) -> str:
     # Datasette puts nothing where {"$env": …} names a variable that is not set
     if not isinstance(value, str) or not value.strip():
         raise ValueError(
-            "expected a key, found none; one that $env names must be set where this runs"
+            "expected a key, found none (one that $env names must be set here)"
         )
     # One that $file names ends with a line
     return value.strip()

@@ -221,10 +221,8 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
     if isinstance(problem, MayPass) and problem.wait_s is not None:
         return problem.wait_s
-    growing = tenacity.wait_exponential_jitter(
-        initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S
-    )
-    return growing(state)
+    growing = tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
+    return (growing + tenacity.wait_random(0, FIRST_WAIT_S))(state)
 
 
 def _retry_after_s(header: str | None) -> float | None:
