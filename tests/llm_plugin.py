@@ -8,7 +8,7 @@ import llm
 
 
 class Letters(llm.EmbeddingModel):
-    """Texts to vectors without weights; it notes what it was asked, and with what key."""
+    """Vectors without weights; it notes what it was asked, and with which key."""
 
     model_id = "letters-of-the-test"
     batch_size = 4

@@ -11,7 +11,9 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from llm import Collection
 from llm.plugins import pm
+from sqlite_utils import Database
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
@@ -248,6 +250,19 @@ def test_one_text_that_the_plugin_cannot_take_fails_alone(conn):
     assert (report.new, report.failed) == (29, 1)
     assert "I cannot take 'poison'" in report.failures[0].error
     assert conn.execute("select model from collections").fetchone() == (LETTERS,)
+
+
+def test_an_alias_makes_the_collection_that_llm_makes_of_it(conn):
+    notes = [(str(number), text) for number, text in enumerate(TEXTS)]
+    Collection("notes", Database(conn), model_id="abc").embed_multi(notes)
+    conn.execute("create table notes (id integer primary key, body text)")
+    conn.executemany("insert into notes values (?, ?)", [*notes, (10, "a new one")])
+    model = load_model("abc")
+    report = ingest(conn, "notes", table_source(conn, "notes"), model)
+    assert (report.new, report.unchanged) == (1, 10)
+    assert plugged(model).asked[-1] == ["a new one"]
+    ours = Collection("notes", Database(conn), create=False)
+    assert [each.id for each in ours.similar("a new one", number=1)] == ["10"]
 
 
 # The real programs, with the real model
