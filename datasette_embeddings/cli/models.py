@@ -14,7 +14,7 @@ from datasette_embeddings.cli.base import (
     format_option,
     write,
 )
-from datasette_embeddings.cli.settings import settings_for
+from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModel
@@ -26,14 +26,6 @@ from datasette_embeddings.models.registry import (
     considered,
     find,
     wanted,
-)
-from datasette_embeddings.sources import STDIN
-
-metadata_option = click.option(
-    "-m",
-    "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The YAML or JSON file that names models, as Datasette takes it.",
 )
 
 
@@ -58,7 +50,7 @@ def list_models(
         datasette embeddings models list
         datasette embeddings models list docs.db -m metadata.yml
     """
-    config, _declared = settings_for(metadata, Path(STDIN))
+    config = config_in(metadata)
     names = {DEFAULT_MODEL: None, **dict.fromkeys([config.default_model])}
     names |= dict.fromkeys(config.models) | dict.fromkeys(cached_names())
     if database is not None:
@@ -98,7 +90,7 @@ def fetch(model_ids: tuple[str, ...], metadata: Path | None) -> None:
     \b
         datasette embeddings models fetch BAAI/bge-small-en-v1.5
     """
-    config, _declared = settings_for(metadata, Path(STDIN))
+    config = config_in(metadata)
     for model_id in model_ids:
         model = fetched_model(model_id, config)
         [length] = {len(vector) for vector in model.embed_passages(["a"])}
@@ -124,7 +116,7 @@ def export(model_id: str, folder: Path, metadata: Path | None, *, int8: bool) ->
         datasette embeddings models export BAAI/bge-small-en-v1.5 bge --int8
         datasette embeddings embed docs.db articles --table articles --model ./bge
     """
-    config, _declared = settings_for(metadata, Path(STDIN))
+    config = config_in(metadata)
     known = config.models.get(model_id, ModelConfig())
     settings = replace(known, runtime=sentence_transformer.RUNTIME, device="cpu")
     model = fetched_model(model_id, Config(models={model_id: settings}))

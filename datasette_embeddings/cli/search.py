@@ -17,6 +17,7 @@ from datasette_embeddings.cli.base import (
     printable,
     write,
 )
+from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import Row
 from datasette_embeddings.models.registry import load_model
@@ -39,6 +40,7 @@ all_chunks_option = click.option(
 @limit_option
 @min_score_option
 @all_chunks_option
+@metadata_option
 @format_option
 def search(
     database: Path,
@@ -49,19 +51,22 @@ def search(
     output_format: str | None,
     *,
     all_chunks: bool,
+    metadata: Path | None,
 ) -> None:
     """The items of COLLECTION that mean most nearly what TEXT asks.
 
     \b
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
+        datasette embeddings search docs.db articles backup -m metadata.yml
     """
+    config = config_in(metadata)
     options = searching.Options(
         searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
     )
     with open_database(database) as conn:
         found = store.collection(conn, collection)
-        model = load_model(found.model_id)
+        model = load_model(found.model_id, config.models)
         matches = searching.search_text(conn, found, text, model=model, options=options)
     _show_matches(matches, output_format)
 

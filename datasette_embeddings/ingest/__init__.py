@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import similarities, sources, store
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.ingest.comparing import (
     compare,
     drops_metadata,
@@ -153,17 +153,28 @@ class _Run:
         self, collection: store.Collection, window: Sequence[Document]
     ) -> Embedded:
         def known(hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
+            dimensions = self.model.dimensions or collection.dimensions
+            if dimensions is None:
+                # The first vectors that there are tell
+                return {}
             return store.vectors_of_hashes(
-                self.conn, collection, hashes, dimensions=self.model.dimensions
+                self.conn, collection, hashes, dimensions=dimensions
             )
 
-        embedded = embed_documents(
-            window,
-            self.model,
-            chunking=self.source.chunking,
-            known=known,
-            progress=self.options.progress,
-        )
+        try:
+            embedded = embed_documents(
+                window,
+                self.model,
+                chunking=self.source.chunking,
+                known=known,
+                progress=self.options.progress,
+            )
+        except ModelProblem as problem:
+            raise ModelProblem(
+                f"{problem}. What was committed is kept; run it again to go on"
+            ) from problem
+        for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
+            store.check_dimensions(collection, dimensions)
         with store.transaction(self.conn):
             store.check_exists(self.conn, collection)
             store.write_documents(

@@ -131,8 +131,15 @@ def _outcomes(
         (images, model.embed_images),
     ):
         outcomes.update(_attempted(model, contents, embed, progress))
-    lengths = model.count_tokens(texts) if texts else []
-    return outcomes, {
+    return outcomes, _cut(texts, model)
+
+
+def _cut(texts: Sequence[str], model: EmbeddingModel) -> set[Content]:
+    """Those of *texts* of which the model reads only the beginning, as far as known."""
+    if not texts or model.max_tokens is None:
+        return set()
+    lengths = model.count_tokens(texts)
+    return {
         text
         for text, length in zip(texts, lengths, strict=True)
         if length > model.max_tokens
@@ -146,6 +153,9 @@ def _attempted(
     progress: Callable[[int], None],
 ) -> dict[Content, Outcome]:
     """The outcome of each of *contents*: halves are tried where the whole fails.
+
+    Before that the simplest text is, so that a model that is down is asked twice, and
+    not once a half.
 
     :raises EmbeddingsError: if the model fails on the simplest text too.
     """
@@ -162,6 +172,7 @@ def _attempted(
         vectors = embed(contents, progress=hear)
     except EmbeddingsError as error:
         progress(-heard)
+        _check_works(model, error)
         if len(contents) > 1:
             middle = len(contents) // 2
             halves = contents[:middle], contents[middle:]
@@ -169,7 +180,6 @@ def _attempted(
                 _attempted(model, half, embed, progress) for half in halves
             )
             return {**first, **second}
-        _check_works(model, error)
         progress(1)
         return {contents[0]: str(error)}
     return dict(zip(contents, map(_checked, vectors), strict=True))

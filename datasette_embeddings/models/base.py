@@ -82,9 +82,11 @@ class EmbeddingModel(ABC):
     """A loaded model; safe to call from many threads at once."""
 
     model_id: str
-    dimensions: int
-    #: Longer texts are cut; the two tokens that mark the ends count
-    max_tokens: int
+    #: None until the first vector tells, where nothing else does
+    dimensions: int | None
+    #: Longer texts are cut; the two tokens that mark the ends count.  None where nobody
+    #: can tell
+    max_tokens: int | None
     #: What the model wants in front of a passage, and of a question; never part of
     #: stored content
     passage_prompt: str = ""
@@ -98,6 +100,8 @@ class EmbeddingModel(ABC):
     device: str = "cpu"
     supports_text: bool = True
     supports_images: bool = False
+    #: Somebody else's machine may do the work, and send a bill
+    is_remote: bool = False
 
     @abstractmethod
     def embed_passages(
@@ -148,6 +152,11 @@ class EmbeddingModel(ABC):
         )
 
     @property
-    def passage_tokens(self) -> int:
-        """How many tokens of a text the model reads, its own and the prompt apart."""
+    def passage_tokens(self) -> int | None:
+        """How many tokens of a text the model reads, its own and the prompt apart.
+
+        None where nobody can tell.
+        """
+        if self.max_tokens is None:
+            return None
         return self.max_tokens - self.count_tokens([""])[0]

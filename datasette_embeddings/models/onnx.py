@@ -87,6 +87,8 @@ class OnnxModel(EmbeddingModel):
     """A model that ONNX Runtime executes on the processor."""
 
     runtime = "onnx"
+    dimensions: int
+    max_tokens: int
 
     def __init__(
         self, model_id: str, folder: Path, settings: ModelConfig = ModelConfig()

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
-from datasette_embeddings.models import onnx, sentence_transformer
+from datasette_embeddings.models import http, llm_models, onnx, sentence_transformer
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
 from datasette_embeddings.models.cache import passages, queries
 from datasette_embeddings.models.hub import has_gpu
@@ -26,6 +26,8 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
         "sentence-transformers": sentence_transformer.find,
+        "llm": llm_models.find,
+        "http": http.find,
     }
 )
 UNSET = ModelConfig()
@@ -54,8 +56,28 @@ def canonical_id(model_id: str) -> str:
 
 def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     """The model called *model_id*, with what *models*, the configured ones, say."""
-    settings = models.get(model_id) or models.get(canonical_id(model_id))
-    return Wanted(canonical_id(model_id), settings or UNSET)
+    name = configured_id(model_id, models)
+    if name is None:
+        return Wanted(canonical_id(model_id), UNSET)
+    return Wanted(canonical_id(name), models[name])
+
+
+def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
+    """The id by which *models*, the configured ones, name *model_id*, if they do.
+
+    The bundled model is served by what is bundled, unless it is named by its own id.
+    """
+    for name in (model_id, canonical_id(model_id)):
+        if name in models:
+            return name
+    if canonical_id(model_id) == DEFAULT_MODEL:
+        return None
+    same = (
+        name
+        for name, settings in models.items()
+        if llm_models.is_same(Wanted(name, settings), model_id)
+    )
+    return next(same, None)
 
 
 def find(asked: Wanted) -> Found:
@@ -110,17 +132,24 @@ def load_model(
     models: Mapping[str, ModelConfig] = MappingProxyType({}),
     *,
     may_download: bool = False,
+    may_be_remote: bool = True,
 ) -> EmbeddingModel:
     """The model called *model_id*, loaded once; *models* are the configured ones.
 
     A model id that is a path to a folder is that folder.
 
-    :raises UnknownModel: if nothing here can serve it.
+    :raises UnknownModel: if nothing here can serve it, or only what may cost money and
+        that may not be.
     :raises ModelProblem: if its files are not what they should be.
     """
     asked = wanted(model_id, models)
     model = _in_memory(asked)
-    return model or _load(asked, replace(asked, may_download=may_download))
+    if model is None:
+        to_find = replace(asked, may_download=may_download)
+        model = _load(asked, to_find, may_be_remote=may_be_remote)
+    if model.is_remote and not may_be_remote:
+        raise _remote(model_id, model.runtime)
+    return model
 
 
 def _in_memory(key: Wanted) -> EmbeddingModel | None:
@@ -131,7 +160,18 @@ def _in_memory(key: Wanted) -> EmbeddingModel | None:
     return known.model
 
 
-def _load(key: Wanted, asked: Wanted) -> EmbeddingModel:
+def _remote(model_id: str, runtime: str) -> UnknownModel:
+    return UnknownModel(
+        model_id,
+        [
+            f"{runtime}, whose models may send texts elsewhere and cost money, so that "
+            "visitors have only those that the configuration names under models: add "
+            "this one there"
+        ],
+    )
+
+
+def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelProblem(
             f"The model {key.model_id!r} is still being loaded after "
@@ -139,7 +179,10 @@ def _load(key: Wanted, asked: Wanted) -> EmbeddingModel:
         )
     try:
         if key not in _loaded:
-            _loaded[key] = _Loaded(find(asked).load(), time.monotonic())
+            found = find(asked)
+            if found.is_remote and not may_be_remote:
+                raise _remote(key.model_id, found.runtime)
+            _loaded[key] = _Loaded(found.load(), time.monotonic())
             if key.settings.unload_after is not None:
                 _look_again(key, key.settings.unload_after)
         return _loaded[key].model

@@ -14,7 +14,7 @@ from datasette_embeddings import compat, serving, sources, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.item_ids import row_path
-from datasette_embeddings.models.registry import load_model, loaded_model
+from datasette_embeddings.models.registry import loaded_model
 from datasette_embeddings.routes import filters
 from datasette_embeddings.routes.places import Place, readable
 from datasette_embeddings.routes.questions import Question
@@ -94,7 +94,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
     elif question.image is not None:
         picture = question.image
         vector = await serving.in_model_thread(
-            lambda: _image(model_id, picture, config)
+            lambda: _image(model_id, picture, config), of=(model_id, config)
         )
     else:
         return question.vector
@@ -105,7 +105,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
 
 
 def _image(model_id: str, image: bytes, config: Config) -> Vector:
-    model = load_model(model_id, config.models)
+    model = serving.load_offered(model_id, config)
     if not model.supports_images:
         raise ModelProblem(f"The model {model_id!r} takes texts, not images")
     vector: Vector = model.embed_images([image])[0]

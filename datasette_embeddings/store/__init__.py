@@ -60,7 +60,12 @@ from datasette_embeddings.store.failures import (
     failures,
     record_failures,
 )
-from datasette_embeddings.store.fitting import check_fits, check_identity, check_name
+from datasette_embeddings.store.fitting import (
+    check_dimensions,
+    check_fits,
+    check_identity,
+    check_name,
+)
 from datasette_embeddings.store.gone import (
     delete_documents,
     delete_gone,
@@ -118,6 +123,7 @@ __all__ = [
     "all_collections",
     "apply_small_changes",
     "begin_rebuild",
+    "check_dimensions",
     "check_exists",
     "check_fits",
     "check_identity",

@@ -9,6 +9,7 @@ from datasette_embeddings.errors import (
     IdentityMismatch,
     InvalidInput,
     ModelMismatch,
+    ModelProblem,
 )
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
@@ -104,6 +105,20 @@ def _check_dimensions(
     usual = length // BYTES_PER_NUMBER
     if dimensions is not None and usual not in (0, dimensions):
         raise IdentityMismatch(existing.name, "dimensions", usual, dimensions)
+
+
+def check_dimensions(existing: Collection, dimensions: int) -> None:
+    """Nothing, if vectors of *dimensions* numbers may join those of *existing*.
+
+    :raises ModelProblem: if they are of another length: an endpoint can put another
+        model behind the same name.
+    """
+    if existing.dimensions not in (None, dimensions):
+        raise ModelProblem(
+            f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
+            f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
+            "such vectors cannot be compared. Make it anew with --rebuild"
+        )
 
 
 def _check_same_tables(
