@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.request import urlopen
@@ -317,10 +319,12 @@ def test_an_idle_model_gives_its_memory_back(folder):
     while registry._loaded.get(wanted("idle", settings)) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert all(key[0] is not model for key in cache.queries._vectors)
+    expected, gone = model.embed_query("x"), weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
     again = load_model("idle", settings)
-    assert again is not model
-    assert again.embed_query("x") == pytest.approx(model.embed_query("x"), abs=1e-6)
+    assert again.embed_query("x") == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_model_that_somebody_asks_for_stays(folder):
