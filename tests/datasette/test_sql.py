@@ -89,7 +89,9 @@ async def test_a_configured_model_that_is_not_here_stops_the_start(
     articles_db, settings
 ):
     datasette = make_datasette(articles_db, settings=settings)
-    with pytest.raises(StartupError, match="is not here: expected the bundled one"):
+    with pytest.raises(
+        StartupError, match="cannot be had here. Tried: the bundled model"
+    ):
         await datasette.invoke_startup()
 
 
