@@ -53,8 +53,10 @@ class OutsideModel(EmbeddingModel):
     def embed_passages(
         self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
     ) -> Vectors:
+        prompted = [self.passage_prompt + text for text in texts]
+        # One alone comes from SQL, or from a page
         return self._embed_texts(
-            [self.passage_prompt + text for text in texts], progress=progress
+            prompted, progress=progress, is_urgent=len(prompted) == 1
         )
 
     def embed_query(self, text: str) -> Vector:
