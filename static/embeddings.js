@@ -33,11 +33,16 @@
   function address() {
     // form.action may be a filter by a column of that name
     const url = new URL(form.getAttribute("action"), location.href);
+    const isAsked = picture || box.value.trim();
     for (const [name, value] of new FormData(form)) {
       const isEmpty =
         (name === "q" && !value.trim()) || (OPTIONAL.includes(name) && !value);
-      // An unfinished filter is for the button
-      if (!isEmpty && !name.startsWith("_filter_")) url.searchParams.append(name, value);
+      if (name === "_like") {
+        if (!isAsked) url.searchParams.append("like", value);
+      } else if (!isEmpty && !name.startsWith("_filter_")) {
+        // An unfinished filter is for the button
+        url.searchParams.append(name, value);
+      }
     }
     return url.href;
   }
@@ -157,7 +162,9 @@
   // The server knows the address of a filter; a picture would be lost on the way there
   async function narrow() {
     const url = new URL(form.getAttribute("action"), location.href);
-    url.search = new URLSearchParams(new FormData(form));
+    const fields = new URLSearchParams(new FormData(form));
+    fields.delete("_like");
+    url.search = fields;
     try {
       go((await fetch(url)).url, { withConditions: true });
     } catch (error) {
@@ -190,9 +197,10 @@
     const limit = Number(asking.dataset.maxBytes);
     if (body.length > limit) {
       answer.replaceChildren();
+      const megabytes = ((limit * 3) / 4e6).toFixed(1); // base64 is a third longer
       say(
-        `The picture is too large: this server takes ${limit.toLocaleString()} bytes of ` +
-          "text, a third more than the file has, and it could not be made smaller here.",
+        `The picture is too large: this server takes ${megabytes} MB, and this browser ` +
+          "cannot make it smaller.",
         "message-error",
       );
       return;
@@ -239,8 +247,8 @@
     if (!asking) return;
     const preview = part("asked");
     preview.hidden = !picture;
-    preview.querySelector("img").src = picture ? picture.preview : "";
-    if (!picture) part("file").value = "";
+    if (picture) preview.querySelector("img").src = picture.preview;
+    else part("file").value = "";
   }
 
   // What cannot be shown, as a TIFF in most browsers, has a link beside it all the same

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Fields of the form that are left out of the URL when nobody filled them in
 OPTIONAL = ("_min_score", "_prefix", "_facet")
+# What the form keeps of "more like this", for as long as nobody types a text
+KEPT_LIKE = "_like"
 FILTER_FIELDS = ("_filter_column", "_filter_op", "_filter_value")
 
 
@@ -98,14 +100,21 @@ def tidy_path(request: Request) -> str | None:
 
     has_fields = any(name in request.args for name in FILTER_FIELDS)
     empty = {name for name in OPTIONAL if request.args.get(name) == ""}
-    if not has_fields and not empty:
+    if not has_fields and not empty and KEPT_LIKE not in request.args:
         return None
     changed = [(name, value) for name, value in filters_should_redirect(request.args)]
     # An empty box of the form asks nothing; in a URL written by hand it is a fault
     kept = [
         pair
         for pair in pairs_of(request)
-        if pair[0] not in {*empty, *FILTER_FIELDS} and pair != (questions.QUERY, "")
+        if pair[0] not in {*empty, *FILTER_FIELDS, KEPT_LIKE}
+        and pair != (questions.QUERY, "")
     ]
     added = [(name, value) for name, value in changed if value is not None]
-    return joined(request.path, [*kept, *added])
+    return joined(request.path, [*_kept_like(request), *kept, *added])
+
+
+def _kept_like(request: Request) -> list[tuple[str, str]]:
+    like = request.args.get(KEPT_LIKE)
+    is_asked = request.args.get(questions.QUERY) or questions.LIKE in request.args
+    return [] if like is None or is_asked else [(questions.LIKE, like)]
