@@ -579,9 +579,7 @@ async def test_what_is_hidden_is_answered_like_what_is_not_there(outsider, path)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE"])
-@pytest.mark.parametrize(
-    "path", [HIDDEN, f"{HIDDEN}.json", f"{HIDDEN}/image/zq-9071"]
-)
+@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json", f"{HIDDEN}/image/zq-9071"])
 async def test_other_methods_do_not_tell_what_is_hidden_either(outsider, method, path):
     await assert_answered_like_its_double(outsider, method, path)
 
