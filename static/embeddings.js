@@ -29,6 +29,7 @@
   let isNewEntry = true; // of the history; a burst of typing makes one
   let picture = null; // what is asked: { body, preview }
   const pictures = new Map(); // those of the history, by the address of their preview
+  let chosen = null; // the file that is being read
 
   function address() {
     // form.action may be a filter by a column of that name
@@ -192,20 +193,20 @@
   // A picture: chosen, dropped or pasted
 
   async function choose(file) {
+    chosen = file;
+    request.abort();
+    clearTimeout(pause);
     const url = await addressOfData(file.size > SMALL_BYTES ? await smaller(file) : file);
+    if (chosen !== file) return; // another one since
     const body = JSON.stringify({ image: url });
     const limit = Number(asking.dataset.maxBytes);
     if (body.length > limit) {
-      answer.replaceChildren();
       const megabytes = ((limit * 3) / 4e6).toFixed(1); // base64 is a third longer
-      say(
-        `The picture is too large: this server takes ${megabytes} MB, and this browser ` +
-          "cannot make it smaller.",
-        "message-error",
+      throw new Error(
+        `it is too large. This server takes ${megabytes} MB, and this browser cannot ` +
+          "make it smaller",
       );
-      return;
     }
-    clearTimeout(pause);
     box.value = "";
     ask({ body, preview: URL.createObjectURL(file) });
     pictures.set(picture.preview, picture);
@@ -263,9 +264,12 @@
   function takePicture(files, event) {
     if (!files?.length) return;
     event.preventDefault();
-    choose(files[0]).catch((error) =>
-      say(`The picture cannot be read: ${error.message}`, "message-error"),
-    );
+    choose(files[0]).catch((error) => {
+      ask(null);
+      answer.replaceChildren();
+      answer.removeAttribute("aria-busy");
+      say(`The picture cannot be sent: ${error.message}.`, "message-error");
+    });
   }
 
   if (asking) {

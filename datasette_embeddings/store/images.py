@@ -43,12 +43,12 @@ def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:
         f"""
         select 1
         from (
-          select content_blob
+          select typeof(content_blob) as kind
           from embeddings
           where collection_id = ?
           limit {LOOKED_AT}
         )
-        where typeof(content_blob) = 'blob'
+        where kind = 'blob'
         limit 1
         """,
         [collection.id],

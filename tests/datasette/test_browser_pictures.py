@@ -299,7 +299,7 @@ def test_a_picture_is_forgotten(page):
     [
         (b"This is a letter", "Expected a picture"),
         (b"", "Expected a picture"),
-        (bytes(300_000), "The picture is too large"),
+        (bytes(300_000), "The picture cannot be sent: it is too large. This server"),
     ],
     ids=["text", "empty", "large"],
 )
