@@ -508,6 +508,15 @@ async def test_with_cookies_a_picture_must_be_json(seeing):
     assert (await posted(seeing, f"{SEARCH}?price__lt=40", cookies=cookies)).is_success
 
 
+async def test_the_cookie_tells_who_asks_with_a_picture(shop_db):
+    datasette = make_datasette(shop_db, allow=DENIED["table"])
+    root, other = (actor_cookie(datasette, each) for each in ("root", "other"))
+    # Its model is not here, which is more than others are told
+    assert (await posted(datasette, SEARCH, cookies=root)).status_code == 422
+    assert (await posted(datasette, SEARCH, cookies=other)).status_code == 404
+    assert (await posted(datasette, SEARCH)).status_code == 404
+
+
 async def test_a_form_of_another_site_is_refused(shop_db):
     """1.0 looks where a request comes from, 0.65 at what it is."""
     with served(shop_db) as url:
