@@ -16,7 +16,7 @@ from datasette_embeddings import datasette_plugin, sqlite_utils_plugin
 PACKAGE = Path(datasette_embeddings.__file__).parent
 FLOORS = [
     {"errors", "migrations"},
-    {"vectors", "chunks", "config", "databases", "item_ids"},
+    {"vectors", "chunks", "config", "databases", "images", "item_ids"},
     {"sources", "formats", "models"},
     {"store"},
     {"index"},

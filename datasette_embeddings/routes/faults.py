@@ -48,6 +48,10 @@ class TooLarge(EmbeddingsError):
         self.limit = limit
 
 
+class NotAnImage(EmbeddingsError):
+    """Bytes that are none of the images that are served."""
+
+
 class ClientGone(EmbeddingsError):
     """Nobody waits for the answer any more."""
 
@@ -64,6 +68,7 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (WrongMethod, 405),
     (TooSlow, 408),
     (TooLarge, 413),
+    (NotAnImage, 415),
     (TooBusy, 429),
     (ClientGone, 499),
     (Unavailable, 503),

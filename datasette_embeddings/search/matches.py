@@ -41,6 +41,8 @@ class Match:
     document_id: str = ""
     #: Its source row is still there; False too where it never came from a table
     has_row: bool = False
+    #: It stands for an image, which is stored or in its row
+    has_image: bool = False
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -135,6 +137,7 @@ def _match(
         end=hit.chunk.end if hit.chunk else None,
         document_id=hit.document_id,
         has_row=row is not None,
+        has_image=bool((item and item.has_image) or (row and row.has_image)),
     )
 
 

@@ -72,6 +72,7 @@ from datasette_embeddings.store.gone import (
     gone_documents,
     has_metadata,
 )
+from datasette_embeddings.store.images import has_images, stored_image
 from datasette_embeddings.store.rebuilding import (
     begin_rebuild,
     finish_rebuild,
@@ -151,6 +152,7 @@ __all__ = [
     "finish_sync",
     "gone_documents",
     "has_collections",
+    "has_images",
     "has_metadata",
     "item_ids",
     "items_of",
@@ -176,6 +178,7 @@ __all__ = [
     "source_tables",
     "staged",
     "stored_chunks",
+    "stored_image",
     "stored_items",
     "stored_vector",
     "transaction",
