@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
-from datasette_embeddings.models import onnx
+from datasette_embeddings.models import onnx, open_clip
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
 from datasette_embeddings.models.hub import has_gpu
 
@@ -23,6 +23,7 @@ Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
+        "open_clip": open_clip.find,
     }
 )
 # What people call the bundled model: the hub, llm's plugin and its README
