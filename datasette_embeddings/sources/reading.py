@@ -79,7 +79,8 @@ def _documents_of(
     else:
         sql = source.sql if isinstance(source, QuerySource) else _table_sql(source)
         names = _copy(conn, sql, limit)
-        yield from _documents(source, names, enumerate(_copied(conn), 1))
+        page = 1 if source.images else PAGE
+        yield from _documents(source, names, enumerate(_copied(conn, page), 1))
 
 
 def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str]:
@@ -110,12 +111,12 @@ def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str
     return names
 
 
-def _copied(conn: sqlite3.Connection) -> Iterator[Sequence[object]]:
-    """The copied rows, some at a time: no statement stays open between them."""
+def _copied(conn: sqlite3.Connection, size: int) -> Iterator[Sequence[object]]:
+    """The copied rows, *size* at a time: no statement stays open between them."""
     last = 0
     while page := conn.execute(
-        f"select rowid, * from {RAW} where rowid > ? order by rowid limit {PAGE}",
-        [last],
+        f"select rowid, * from {RAW} where rowid > ? order by rowid limit ?",
+        [last, size],
     ).fetchall():
         for row in page:
             yield row[1:]
@@ -153,11 +154,13 @@ def source_rows(
     conn: sqlite3.Connection, source: TableSource, item_ids: Iterable[str]
 ) -> dict[str, SourceRow]:
     """What the rows of *item_ids* show; an id whose row is gone is left out."""
-    columns = (*source.key_columns, *source.content_columns)
+    # An image shows nothing as a text, and need not be read for that
+    content_columns = () if source.images else source.content_columns
+    columns = (*source.key_columns, *content_columns)
     if source.title_column:
         columns = (*columns, source.title_column)
     keys = len(source.key_columns)
-    contents = slice(keys, keys + len(source.content_columns))
+    contents = slice(keys, keys + len(content_columns))
     found = {}
     for item_id in item_ids:
         row = _row_of(conn, source, columns, item_id)
@@ -173,10 +176,10 @@ def source_rows(
 def _shown_content(
     source: TableSource, item_id: str, values: Sequence[object]
 ) -> str | None:
-    if not source.content_columns:
+    if not values:
         return None
     try:
-        return content_of_row(source, item_id, values)
+        return str(content_of_row(source, item_id, values))
     except SourceProblem:
         # It may have become a BLOB since it was embedded
         return None
