@@ -34,7 +34,8 @@ FUNCTIONS = (
         "embed",
         ("content",),
         content.embed,
-        "The passage vector of a text, by the default model, as a BLOB.",
+        "The passage vector of a text, by the default model, as a BLOB; of an image, "
+        "a BLOB itself, where that model takes images.",
         "select embed_cosine(embed('a cat'), embed('a kitten'))",
         needs_context=True,
     ),
@@ -42,7 +43,7 @@ FUNCTIONS = (
         "embed",
         ("model", "content"),
         content.embed,
-        "The passage vector of a text, by the model that is named, as a BLOB.",
+        "The passage vector of a text or an image, by the model that is named.",
         "select length(embed('all-MiniLM-L6-v2', 'a cat'))",
         aliases=("llm_embed",),
         needs_context=True,
