@@ -34,8 +34,7 @@ FUNCTIONS = (
         "embed",
         ("content",),
         content.embed,
-        "The passage vector of a text, by the default model, as a BLOB; of an image, "
-        "a BLOB itself, where that model takes images.",
+        "The passage vector of a text or an image, by the default model, as a BLOB.",
         "select embed_cosine(embed('a cat'), embed('a kitten'))",
         needs_context=True,
     ),
