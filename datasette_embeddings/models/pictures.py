@@ -7,6 +7,7 @@ Colour profiles are passed over: CLIP learned from pictures that were read so.
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import InvalidInput, MissingLibrary
@@ -87,10 +88,11 @@ def _upright(picture: Image) -> Image:
     from PIL import ImageOps
 
     picture.load()
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # a picture with notes that cannot be read is a picture still
-        return picture
+    # In place, or most pictures would be copied for nothing; one with notes that cannot
+    # be read is a picture still
+    with suppress(Exception):
+        ImageOps.exif_transpose(picture, in_place=True)
+    return picture
 
 
 def _in_colour(picture: Image) -> Image:
