@@ -3,17 +3,21 @@
 PYTHON ?= python3
 PORT ?= 8001
 
-# One environment to use, one to test with, and one to test on Datasette 1.0
+# One environment to use, one to test with, one to test on Datasette 1.0, and one for
+# images, whose libraries nothing else may come to need
 DEMO_ENV = .venv
 TEST_ENV = .venv-test
 NEXT_ENV = .venv-datasette-1
+IMAGES_ENV = .venv-images
 
 CLASSIC = datasette==0.65.5
 NEXT = datasette==1.0a41
 NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
 	pytest pytest-asyncio schemathesis==4.32.5
+# torch is the one that pyproject.toml names for the other tests
+IMAGES_TOOLS = pytest pytest-asyncio safetensors torch==2.13.0
 
-.PHONY: demo serve test lint docs bundled-model clean
+.PHONY: demo serve test lint docs bundled-model tiny-clip clean
 
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
@@ -21,9 +25,11 @@ demo: $(DEMO_ENV)/.installed
 serve: demo
 	$(DEMO_ENV)/bin/datasette demo.db --host 127.0.0.1 --port $(PORT)
 
-# Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only
-test: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed lint
+# Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
+# images in their own environment, because pytest leaves that folder out by itself
+test: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed lint
 	$(NEXT_ENV)/bin/python -m pytest tests/datasette
+	$(IMAGES_ENV)/bin/python -m pytest tests/images
 	$(TEST_ENV)/bin/python -m pytest
 
 lint: $(TEST_ENV)/.installed
@@ -40,8 +46,12 @@ docs: $(TEST_ENV)/.installed
 bundled-model: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/python scripts/build_bundled_model.py
 
+# Likewise: a few minutes of two cores, and the same weights again
+tiny-clip: $(IMAGES_ENV)/.installed
+	$(IMAGES_ENV)/bin/python -m scripts.train_tiny_clip tests/tiny_clip
+
 clean:
-	rm -rf $(DEMO_ENV) $(TEST_ENV) $(NEXT_ENV) demo.db
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(NEXT_ENV) $(IMAGES_ENV) demo.db
 
 $(DEMO_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DEMO_ENV)
@@ -56,4 +66,9 @@ $(TEST_ENV)/.installed: pyproject.toml
 $(NEXT_ENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(NEXT_ENV)
 	$(NEXT_ENV)/bin/python -m pip install --quiet --editable . '$(NEXT)' $(NEXT_TOOLS)
+	touch $@
+
+$(IMAGES_ENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(IMAGES_ENV)
+	$(IMAGES_ENV)/bin/python -m pip install --quiet --editable '.[images]' '$(NEXT)' $(IMAGES_TOOLS)
 	touch $@

@@ -287,7 +287,14 @@ FILES = {"files": (("notes", "*.md"),)}
             TABLE | {"attach": (("o", "o.db"),)},
             "'attach' goes with sql, not with table",
         ),
-        (TABLE | {"images": True}, "'images' goes with files, not with table"),
+        (
+            {"input": "x.csv", "images": True},
+            "'images' goes with table or sql or files, not with input",
+        ),
+        (
+            TABLE | {"images": True, "columns": ("a", "b")},
+            "Expected one column of images, found a, b",
+        ),
         (TABLE | {"input_format": "csv"}, "'input_format' goes with input, not with"),
         (TABLE | {"encodings": ("x",)}, "'encodings' goes with input or files, not"),
         (FILES | {"id": ("id",)}, "'id' goes with table or sql or input, not with fi"),
@@ -307,12 +314,12 @@ FILES = {"files": (("notes", "*.md"),)}
         ),
         (TABLE | {"chunk": "lines"}, "one of fixed, sentences, paragraphs, markdown"),
         (
-            TABLE | {"images": True, "chunk_overlap": 1},
-            "'images' goes with files, not with table; A chunk size or overlap goes",
+            {"input": "x.csv", "images": True, "chunk_overlap": 1},
+            "'images' goes with .*, not with input; A chunk size or overlap goes",
         ),
         (
             FILES | {"images": True, "chunk": "fixed"},
-            "Images have no text to split or to strip of HTML",
+            "Images have no text to split, to strip of HTML or to put in a template",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",

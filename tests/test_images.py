@@ -71,8 +71,8 @@ def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
     source = picture_source(pictures)
     assert source_rows(pictures, source, ["1", "2", "3"]) == {
         "1": SourceRow(title="Red", content=None, has_image=True),
-        "2": SourceRow(title="Green", content="", has_image=False),
-        "3": SourceRow(title="Blue", content="a text", has_image=False),
+        "2": SourceRow(title="Green", content=None, has_image=False),
+        "3": SourceRow(title="Blue", content=None, has_image=False),
     }
 
 

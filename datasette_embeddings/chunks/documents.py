@@ -21,8 +21,9 @@ class Document:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it but white space."""
-        return not self.content.strip()
+        """Whether there is nothing in it, or in a text only white space."""
+        content = self.content
+        return not (content.strip() if isinstance(content, str) else content)
 
     @property
     def content_hash(self) -> bytes:

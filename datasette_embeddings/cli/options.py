@@ -44,7 +44,9 @@ SOURCE_OPTIONS = (
         metavar="FOLDER GLOB",
         help="Embed files, such as docs '**/*.md'; the id is the path. Repeatable.",
     ),
-    click.option("--images", is_flag=True, help="The files are images."),
+    click.option(
+        "--images", is_flag=True, help="The content is images: files, or a BLOB column."
+    ),
     click.option(
         "input_format",
         "--input-format",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,8 +20,13 @@ from datasette_embeddings.cli.base import (
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.formats import Row
 from datasette_embeddings.models.registry import load_model
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.vectors import Vector
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
@@ -36,7 +42,12 @@ all_chunks_option = click.option(
 @click.command()
 @database_argument
 @click.argument("collection")
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Look for what is like this picture, in place of TEXT.",
+)
 @limit_option
 @min_score_option
 @all_chunks_option
@@ -45,11 +56,12 @@ all_chunks_option = click.option(
 def search(
     database: Path,
     collection: str,
-    text: str,
+    text: str | None,
     limit: int,
     min_score: float | None,
     output_format: str | None,
     *,
+    image: Path | None,
     all_chunks: bool,
     metadata: Path | None,
 ) -> None:
@@ -59,6 +71,7 @@ def search(
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
         datasette embeddings search docs.db articles backup -m metadata.yml
+        datasette embeddings search shop.db photos --image chair.jpg
     """
     config = config_in(metadata)
     options = searching.Options(
@@ -67,7 +80,9 @@ def search(
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         model = load_model(found.model_id, config.models)
-        matches = searching.search_text(conn, found, text, model=model, options=options)
+        store.check_identity(found, model.identity)
+        vector = _asked(model, text, image)
+        matches = searching.search_vector(conn, found, vector, options=options)
     _show_matches(matches, output_format)
 
 
@@ -101,6 +116,16 @@ def similar(
         found = store.collection(conn, collection)
         matches = searching.similar_items(conn, found, item_id, options=options)
     _show_matches(matches, output_format)
+
+
+def _asked(model: EmbeddingModel, text: str | None, image: Path | None) -> Vector:
+    """What to look for: the vector of *text* or of *image*, of which one is given."""
+    if text is not None and image is None:
+        return model.embed_query(searching.checked_query(text))
+    if image is not None and text is None:
+        vector: Vector = model.embed_images([image.read_bytes()])[0]
+        return vector
+    raise InvalidInput("Expected either a text to search for or --image FILE")
 
 
 def _show_matches(

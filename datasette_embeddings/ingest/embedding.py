@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
 from datasette_embeddings.chunks import (
@@ -16,14 +16,12 @@ from datasette_embeddings.chunks import (
     split,
 )
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.models.base import EmbeddingModel, silent
+from datasette_embeddings.models.base import EmbeddingModel, Outcome, silent
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 SIMPLEST_TEXT = "a"
-#: A content's vector, or why it has none
-Outcome: TypeAlias = "Vector | str"
 
 
 @dataclass(frozen=True)
@@ -126,11 +124,8 @@ def _outcomes(
         else:
             texts.append(document.content)
     progress(len(outcomes))
-    for contents, embed in (
-        (texts, model.embed_passages),
-        (images, model.embed_images),
-    ):
-        outcomes.update(_attempted(model, contents, embed, progress))
+    outcomes.update(_attempted(model, texts, model.embed_passages, progress))
+    outcomes.update(_attempted(model, images, model.image_outcomes, progress))
     return outcomes, _cut(texts, model)
 
 
@@ -149,7 +144,7 @@ def _cut(texts: Sequence[str], model: EmbeddingModel) -> set[Content]:
 def _attempted(
     model: EmbeddingModel,
     contents: Sequence[Content],
-    embed: Callable[..., Vectors],
+    embed: Callable[..., Vectors | Sequence[Outcome]],
     progress: Callable[[int], None],
 ) -> dict[Content, Outcome]:
     """The outcome of each of *contents*: halves are tried where the whole fails.
@@ -169,7 +164,7 @@ def _attempted(
         progress(count)
 
     try:
-        vectors = embed(contents, progress=hear)
+        outcomes = embed(contents, progress=hear)
     except EmbeddingsError as error:
         progress(-heard)
         _check_works(model, error)
@@ -182,7 +177,7 @@ def _attempted(
             return {**first, **second}
         progress(1)
         return {contents[0]: str(error)}
-    return dict(zip(contents, map(_checked, vectors), strict=True))
+    return dict(zip(contents, map(_checked, outcomes), strict=True))
 
 
 def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:
@@ -198,9 +193,9 @@ def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:
         raise error from None
 
 
-def _checked(vector: Vector) -> Outcome:
+def _checked(outcome: Outcome) -> Outcome:
     import numpy as np
 
-    if np.isfinite(vector).all():
-        return vector
+    if isinstance(outcome, str) or np.isfinite(outcome).all():
+        return outcome
     return "The model gave a vector with numbers that are not finite"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelProblem
@@ -13,6 +13,10 @@ from datasette_embeddings.errors import ModelProblem
 if TYPE_CHECKING:
     from datasette_embeddings.chunks import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
+
+
+#: A content's vector, or why it has none
+Outcome: TypeAlias = "Vector | str"
 
 
 def silent(_done: int) -> None:
@@ -138,6 +142,17 @@ class EmbeddingModel(ABC):
             f"The model {self.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
         )
+
+    def image_outcomes(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+    ) -> Sequence[Outcome]:
+        """The vector of each image, or why it has none.
+
+        Where a model cannot tell which image it fails on, it raises for all of them.
+
+        :raises ModelProblem: if the model takes no images.
+        """
+        return list(self.embed_images(images, progress=progress))
 
     @property
     def identity(self) -> Identity:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,3 +66,12 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether *error* says that memory ran out, of the machine or of its device."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or any(each in said for each in OUT_OF_MEMORY)
+
+
+def free_memory() -> None:
+    """Give back what a run of torch's that failed had."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -16,7 +16,13 @@ from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
-from datasette_embeddings.models import http, llm_models, onnx, sentence_transformer
+from datasette_embeddings.models import (
+    http,
+    llm_models,
+    onnx,
+    open_clip,
+    sentence_transformer,
+)
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
 from datasette_embeddings.models.hub import has_gpu
 
@@ -25,6 +31,7 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
         "sentence-transformers": sentence_transformer.find,
+        "open_clip": open_clip.find,
         "llm": llm_models.find,
         "http": http.find,
     }

@@ -26,7 +26,7 @@ BELONGS_TO = {
     "title": ("table",),
     "attach": ("sql",),
     "input_format": ("input",),
-    "images": ("files",),
+    "images": ("table", "sql", "files"),
     "encodings": ("input", "files"),
     "id": ("table", "sql", "input"),
     "columns": ("table", "sql", "input"),
@@ -115,8 +115,10 @@ def _problems(config: CollectionConfig, ways: list[str]) -> Iterator[str]:
         )
     if config.template is not None and config.columns:
         yield "Expected either columns or a template, which names its own columns"
-    if config.images and (config.chunk or config.strip_html):
-        yield "Images have no text to split or to strip of HTML"
+    if config.images and (config.chunk or config.strip_html or config.template):
+        yield "Images have no text to split, to strip of HTML or to put in a template"
+    if config.images and len(config.columns) > 1:
+        yield f"Expected one column of images, found {', '.join(config.columns)}"
     if config.chunk is None and (config.chunk_size or config.chunk_overlap):
         yield "A chunk size or overlap goes with a way to chunk, such as paragraphs"
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks import Content, Document
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import ReadableSource, TableSource
@@ -65,6 +65,12 @@ class RowReader:
                 "Expected at least two columns, the id and the content; "
                 f"found {len(names)}"
             )
+        if source.images and len(self._contents()) != 1:
+            raise SourceProblem(
+                "Expected one column of images besides the id, found "
+                f"{', '.join(repr(names[place]) for place in self._contents())}; name "
+                "it with --column"
+            )
         self._prefix = source.id_prefix
         self._content = content_maker(source, names, self._contents)
 
@@ -102,12 +108,14 @@ class RowReader:
 
 def content_maker(
     source: ReadableSource, names: Sequence[str], places: Callable[[], Sequence[int]]
-) -> Callable[[str, Sequence[object]], str]:
+) -> Callable[[str, Sequence[object]], Content]:
     """What makes the content of an item from its row's values.
 
-    From its template, else from the values at *places*, joined.  Names and places may
-    grow from row to row, as the keys of JSON objects do.
+    From its template, else from the values at *places*, joined, or the one image there.
+    Names and places may grow from row to row, as the keys of JSON objects do.
     """
+    if source.images:
+        return lambda item_id, values: image(item_id, values[places()[0]])
     clean = stripped if source.strip_html else _as_it_is
 
     def joined_content(item_id: str, values: Sequence[object]) -> str:
@@ -156,6 +164,21 @@ def text_of(item_id: str, value: object) -> str:
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def image(item_id: str, value: object) -> bytes:
+    """*value* as the bytes of an image; NULL is none.
+
+    :raises RowProblem: for anything else but a BLOB.
+    """
+    if value is None:
+        return b""
+    if not isinstance(value, bytes):
+        raise RowProblem(
+            f"The row {item_id!r} has {type(value).__name__} in the column of images; "
+            "expected a BLOB, the bytes of an image file"
+        )
+    return value
 
 
 def template_of(template: str) -> Render:
@@ -226,7 +249,9 @@ def _as_it_is(value: object) -> object:
     return value
 
 
-def content_of_row(source: TableSource, item_id: str, values: Sequence[object]) -> str:
+def content_of_row(
+    source: TableSource, item_id: str, values: Sequence[object]
+) -> Content:
     """The content of a table's row whose content columns hold *values*."""
     names = source.content_columns
     make = content_maker(source, names, lambda: range(len(names)))

@@ -81,7 +81,8 @@ def _documents_of(
     else:
         sql = source.sql if isinstance(source, QuerySource) else _table_sql(source)
         names = _copy(conn, sql, limit)
-        yield from _documents(source, names, enumerate(_copied(conn), 1))
+        page = 1 if source.images else PAGE
+        yield from _documents(source, names, enumerate(_copied(conn, page), 1))
 
 
 def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str]:
@@ -112,12 +113,12 @@ def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str
     return names
 
 
-def _copied(conn: sqlite3.Connection) -> Iterator[Sequence[object]]:
-    """The copied rows, some at a time: no statement stays open between them."""
+def _copied(conn: sqlite3.Connection, size: int) -> Iterator[Sequence[object]]:
+    """The copied rows, *size* at a time: no statement stays open between them."""
     last = 0
     while page := conn.execute(
-        f"select rowid, * from {RAW} where rowid > ? order by rowid limit {PAGE}",
-        [last],
+        f"select rowid, * from {RAW} where rowid > ? order by rowid limit ?",
+        [last, size],
     ).fetchall():
         for row in page:
             yield row[1:]
@@ -156,20 +157,21 @@ def source_rows(
 ) -> dict[str, SourceRow]:
     """What the rows of *item_ids* show; an id whose row is gone is left out."""
     title_column, column = source.title_column, image_column(source)
+    # An image shows nothing as a text, and need not be read for that
+    shown = () if source.images else source.content_columns
     selected = [
         "null" if title_column is None else _qualified(source, title_column),
         "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
-        *(_shown_sql(source, each) for each in source.content_columns),
+        *(_qualified(source, each) for each in shown),
     ]
     found = {}
     for item_id in item_ids:
         row = _row_of(conn, source, selected, item_id)
         if row is not None:
             title, has_image, *values = row
-            content = None if has_image else _shown_content(source, item_id, values)
             found[item_id] = SourceRow(
                 title=None if title is None else str(title),
-                content=content,
+                content=_shown_content(source, item_id, values),
                 has_image=bool(has_image),
             )
     return found
@@ -192,21 +194,13 @@ def image_of_row(
     return row[0] if row is not None and isinstance(row[0], bytes) else None
 
 
-def _shown_sql(source: TableSource, column: str) -> str:
-    """A content column; an image is not read to show that there is one."""
-    name = _qualified(source, column)
-    if not source.images:
-        return name
-    return f"case when typeof({name}) != 'blob' then {name} end"
-
-
 def _shown_content(
     source: TableSource, item_id: str, values: Sequence[object]
 ) -> str | None:
-    if not source.content_columns:
+    if not values:
         return None
     try:
-        return content_of_row(source, item_id, values)
+        return str(content_of_row(source, item_id, values))
     except SourceProblem:
         # It may have become a BLOB since it was embedded
         return None

@@ -30,8 +30,8 @@ def table_source(
     """The source that *table* is, with what the caller left out filled in.
 
     Content: the columns that the template names; without one every TEXT column that is
-    neither key nor metadata.  Key: the primary key, else rowid.  Title: a column called
-    title or name.
+    neither key nor metadata, or the one BLOB column where images are wanted.  Key: the
+    primary key, else rowid.  Title: a column called title or name.
 
     :raises SourceProblem: for a table or column that is not there.
     """
@@ -48,19 +48,37 @@ def table_source(
                 f"{', '.join(map(repr, names))}"
             )
     keys = tuple(key_columns) or _primary_key(columns) or _rowid_of(conn, table)
-    contents = tuple(content_columns) or tuple(
-        column.name
-        for column in columns
-        if "TEXT" in column.type.upper()
-        and column.name not in (*keys, *rules.metadata_columns)
-    )
+    contents = tuple(content_columns)
     if not contents:
+        free = [
+            column
+            for column in columns
+            if column.name not in (*keys, *rules.metadata_columns)
+        ]
+        contents = (_images_of if rules.images else _texts_of)(table, free)
+    title = title_column or next((name for name in TITLES if name in names), None)
+    return TableSource(table, keys, contents, title, **vars(rules))
+
+
+def _texts_of(table: str, columns: Sequence[Column]) -> tuple[str, ...]:
+    texts = [column.name for column in columns if "TEXT" in column.type.upper()]
+    if not texts:
         raise SourceProblem(
             f"The table {table!r} has no TEXT column besides its key; "
             "name what to embed with --column"
         )
-    title = title_column or next((name for name in TITLES if name in names), None)
-    return TableSource(table, keys, contents, title, **vars(rules))
+    return tuple(texts)
+
+
+def _images_of(table: str, columns: Sequence[Column]) -> tuple[str]:
+    images = [column.name for column in columns if "BLOB" in column.type.upper()]
+    if len(images) != 1:
+        found = " and ".join(map(repr, images)) or "none"
+        raise SourceProblem(
+            f"Expected one BLOB column with images in the table {table!r}, found "
+            f"{found}; name the column to embed with --column"
+        )
+    return (images[0],)
 
 
 def _real_name(conn: sqlite3.Connection, table: str) -> str:

@@ -1,4 +1,4 @@
-"""Functions that run a model: text in, vector out."""
+"""Functions that run a model: text or image in, vector out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from datasette_embeddings.sql_functions.context import Context, SqlValue
 
 
 def embed(context: Context, *arguments: SqlValue) -> bytes | None:
+    *model_ids, content = arguments
+    if isinstance(content, bytes) and None not in model_ids:
+        return _embed_image(loaded(context, *model_ids), content)
     return _embed(context, passage_vector, *arguments)
+
+
+def _embed_image(model: EmbeddingModel, content: bytes) -> bytes:
+    if not model.supports_images:
+        raise InvalidInput(
+            f"Expected TEXT to embed, found a BLOB, and the model {model.model_id!r} "
+            "takes no images"
+        )
+    return vectors.encode(model.embed_images([content])[0])
 
 
 def embed_query(context: Context, *arguments: SqlValue) -> bytes | None:

@@ -223,9 +223,11 @@ _METADATA_SQL = """
 """
 _CONTENT_SQL = """
     update embeddings
-    set content = (
-      select case when typeof(content) = 'text' then
-        embedding_passage(content, start, "end") end
+    set (content, content_blob) = (
+      select
+        case when typeof(content) = 'text' then
+          embedding_passage(content, start, "end") end,
+        case when typeof(content) = 'blob' then content end
       from ({items})
       where item_id = embeddings.id
       and state in ('metadata', 'unchanged')

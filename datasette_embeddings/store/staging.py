@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.store.catalog import Collection
@@ -30,6 +30,8 @@ from datasette_embeddings.store.states import (
 # that a crash can lose
 WINDOW_DOCUMENTS = 1_024
 WINDOW_CHARACTERS = 4_000_000
+# Of images, the files: what is decoded of them is of no account here
+WINDOW_BYTES = 64_000_000
 # Rows that one statement changes, so that no transaction is long
 STEP = 10_000
 
@@ -50,11 +52,11 @@ def staged(
             create table {STAGED} (
               number integer primary key,
               id text,
-              content,
               content_hash blob,
               metadata text,
               state text,
-              error text
+              error text,
+              content -- last: all else is read without the pages of an image
             )
             """
         )
@@ -167,33 +169,39 @@ class Staging:
 
     def windows(self) -> Iterator[list[Document]]:
         """The documents to embed, some at a time."""
-        last, window, characters = 0, list[Document](), 0
-        while page := self._wanted(last):
-            for number, item_id, content, metadata in page:
-                last = number
-                characters += len(content)
-                known = json.loads(metadata) if metadata else None
-                window.append(Document(item_id, content, known))
-                full = len(window) >= WINDOW_DOCUMENTS
-                if full or characters >= WINDOW_CHARACTERS:
-                    yield window
-                    window, characters = [], 0
-        if window:
+        last = 0
+        while True:
+            window, last = self._window(last)
+            if not window:
+                return
             yield window
 
-    def _wanted(self, after: int) -> list[tuple[int, str, str | bytes, str | None]]:
-        rows = self._conn.execute(
-            f"""
-            select number, id, content, metadata
-            from {STAGED}
-            where number > ?
-            and state in ('{NEW}', '{CHANGED}')
-            order by number
-            limit 64
-            """,
-            [after],
-        )
-        return rows.fetchall()
+    def _window(self, after: int) -> tuple[list[Document], int]:
+        """As many documents after that number as a window holds, and the last's."""
+        window, filled = list[Document](), 0.0
+        with closing(self._conn.cursor()) as rows:
+            rows.execute(
+                f"""
+                select number, id, content, metadata
+                from {STAGED}
+                where number > ?
+                and state in ('{NEW}', '{CHANGED}')
+                order by number
+                """,
+                [after],
+            )
+            # Row by row: a hundred photos would be a gigabyte
+            for number, item_id, content, metadata in rows:
+                after = number
+                known = json.loads(metadata) if metadata else None
+                window.append(Document(item_id, content, known))
+                is_text = isinstance(content, str)
+                filled += len(content) / (
+                    WINDOW_CHARACTERS if is_text else WINDOW_BYTES
+                )
+                if filled >= 1 or len(window) >= WINDOW_DOCUMENTS:
+                    break
+        return window, after
 
     def sample(self, count: int) -> list[Document]:
         """About *count* of the documents to embed, from all parts of the source."""

@@ -1,0 +1,260 @@
+"""The open_clip runtime: texts and images in one space.
+
+Vectors are those of its own ``encode_text`` and ``encode_image``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings.errors import EmbeddingsError, InvalidInput, ModelProblem
+from datasette_embeddings.models import open_clip_texts
+from datasette_embeddings.models.ahead import Ahead
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    Found,
+    NotHere,
+    Outcome,
+    Wanted,
+    given_or,
+    silent,
+)
+from datasette_embeddings.models.batches import free_memory, in_batches
+from datasette_embeddings.models.hub import commit_of, fetched, folder_of, is_repository
+from datasette_embeddings.models.open_clip_loading import (
+    best_device,
+    load,
+    saying_what_failed,
+)
+from datasette_embeddings.models.open_clip_weights import (
+    CONFIG_FILE,
+    SAFE_WEIGHTS,
+    WEIGHTS,
+    Checkpoint,
+    cached_weights,
+    checkpoint,
+    has_weights,
+    missing_part,
+)
+from datasette_embeddings.models.pictures import decoded
+
+if TYPE_CHECKING:
+    import torch
+
+    from datasette_embeddings.chunks import TokenSpans
+    from datasette_embeddings.vectors import Vector, Vectors
+
+RUNTIME = "open_clip"
+PREFIX = "open_clip/"
+# What llm-clip calls its one model, sentence-transformers' clip-ViT-B-32, which has
+# the weights that OpenAI published
+ALIASES = {"clip": "open_clip/ViT-B-32/openai"}
+# What of a repository is fetched: its layout, weights, and a tokenizer if it has one
+PATTERNS = ("*.json", "*.txt", "*.model", SAFE_WEIGHTS)
+# More feed a processor no better; a GPU wants more to do
+BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
+# Threads that decode: more hold more pictures in memory and wait for the same cores
+MOST_DECODERS = 4
+INSTALL = "pip install 'datasette-embeddings[images]'"
+
+
+def find(wanted: Wanted) -> Found | NotHere:
+    """The weights of *wanted*, if open_clip is installed to read them."""
+    missing = [name for name in ("open_clip", "PIL") if find_spec(name) is None]
+    if missing:
+        return NotHere(f"{' and '.join(missing)} is not installed; {INSTALL}")
+    folder = folder_of(wanted)
+    if folder is not None and has_weights(folder):
+        return Found(RUNTIME, partial(OpenClipModel, wanted, folder))
+    if wanted.settings.path is not None:
+        return NotHere(
+            f"expected {CONFIG_FILE} and weights in the folder {wanted.settings.path}"
+        )
+    name = ALIASES.get(wanted.name, wanted.name)
+    if name.startswith(PREFIX):
+        return _found_by_tag(wanted, name.removeprefix(PREFIX))
+    is_asked_for = wanted.settings.runtime == RUNTIME
+    if wanted.may_download and is_asked_for and is_repository(name):
+        return Found(RUNTIME, partial(_fetched, wanted), downloads=True)
+    return NotHere(
+        "expected open_clip/ARCHITECTURE/WEIGHTS such as open_clip/ViT-B-32/openai, or "
+        f"a folder of that name, or in the hub's cache, with {CONFIG_FILE} and weights"
+    )
+
+
+def _found_by_tag(wanted: Wanted, name: str) -> Found | NotHere:
+    architecture, _slash, tag = name.partition("/")
+    try:
+        weights = checkpoint(architecture, tag)
+    except EmbeddingsError as error:
+        return NotHere(str(error))
+    make = partial(OpenClipModel, wanted, weights)
+    part = missing_part(architecture)
+    if part is None and cached_weights(weights, wanted.settings.revision) is not None:
+        return Found(RUNTIME, make)
+    if wanted.may_download:
+        return Found(RUNTIME, make, downloads=True)
+    return NotHere(
+        f"the files of {part or weights.repository} are not here; fetch them with: "
+        f"datasette embeddings models fetch {wanted.model_id}"
+    )
+
+
+def _fetched(wanted: Wanted) -> OpenClipModel:
+    folder = fetched(wanted, PATTERNS)
+    if not has_weights(folder):
+        folder = fetched(wanted, (WEIGHTS,))
+    if not has_weights(folder):
+        raise ModelProblem(
+            f"Expected {CONFIG_FILE} and {SAFE_WEIGHTS} or {WEIGHTS} in the repository "
+            f"{wanted.name!r}; it is none that open_clip can read"
+        )
+    return OpenClipModel(wanted, folder)
+
+
+class OpenClipModel(EmbeddingModel):
+    """A model that open_clip executes."""
+
+    runtime = RUNTIME
+    supports_images = True
+    normalized = True
+
+    def __init__(self, wanted: Wanted, place: Path | Checkpoint) -> None:
+        settings = wanted.settings
+        self.model_id = wanted.model_id
+        self.query_prompt = given_or(settings.query_prompt, "")
+        self.passage_prompt = given_or(settings.passage_prompt, "")
+        self.device = settings.device or best_device()
+        with saying_what_failed(wanted, "cannot be loaded"):
+            parts = load(wanted, place, self.device)
+            self._model, self._prepare, self._tokenizer, folder = parts
+            self.revision = commit_of(folder)
+            self.max_tokens = int(self._tokenizer.context_length)
+        default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
+        self._batch_size = settings.batch_size or default
+        # The processors are busy with one run, and a GPU has memory for one
+        self._lock = threading.Lock()
+        if settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        with saying_what_failed(wanted, "does not work"):
+            self.dimensions = self._size = self._run_texts([""]).shape[1]
+        if settings.dimensions not in (None, self._size):
+            raise ModelProblem(
+                f"Expected the {self.dimensions} dimensions of {self.model_id!r}, all "
+                f"of which are needed; found {settings.dimensions} under 'dimensions'"
+            )
+
+    def embed_passages(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        return self._embed(
+            [self.passage_prompt + text for text in texts], self._run_texts, progress
+        )
+
+    def embed_query(self, text: str) -> Vector:
+        vector: Vector = self.embed_queries([text])[0]
+        return vector
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        texts = [self.query_prompt + text for text in texts]
+        return self._embed(texts, self._run_texts, silent)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        texts = [self.passage_prompt + text for text in texts]
+        return open_clip_texts.count(self._tokenizer, texts)
+
+    def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
+        return open_clip_texts.spans(self._tokenizer, texts)
+
+    def embed_images(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        import numpy as np
+
+        outcomes = self.image_outcomes(images, progress=progress)
+        for outcome in outcomes:
+            if isinstance(outcome, str):
+                raise InvalidInput(outcome)
+        if not outcomes:
+            return np.empty((0, self._size), dtype=np.float32)
+        return np.stack(outcomes)
+
+    def image_outcomes(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+    ) -> Sequence[Outcome]:
+        """While the model runs, the images of its next batch are decoded."""
+        threads = max(1, min(MOST_DECODERS, os.cpu_count() or 1, len(images)))
+        problems: dict[int, str] = {}
+        numbered = list(enumerate(images))
+
+        def prepared(image: tuple[int, bytes]) -> tuple[int, torch.Tensor | None]:
+            place, content = image
+            try:
+                return place, self._prepare(decoded(content))
+            except InvalidInput as error:
+                problems[place] = str(error)
+                return place, None
+
+        with Ahead(numbered, prepared, threads=threads) as ahead:
+            vectors = self._embed(ahead, self._run_images, progress)
+        return [problems.get(place, vectors[place]) for place in range(len(images))]
+
+    def _embed(
+        self,
+        contents: Sequence[Any],
+        run: Callable[[Sequence[Any]], Vectors],
+        progress: Callable[[int], None],
+    ) -> Vectors:
+        try:
+            return in_batches(
+                contents,
+                self._batch_size,
+                run,
+                dimensions=self.dimensions,
+                progress=progress,
+                free=free_memory,
+            )
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ModelProblem(f"The model {self.model_id!r} fails: {error}") from error
+
+    def _run_texts(self, texts: Sequence[str]) -> Vectors:
+        for text in texts:
+            _check_text(text)
+        return self._run(self._model.encode_text, self._tokenizer(list(texts)))
+
+    def _run_images(self, images: Sequence[tuple[int, torch.Tensor | None]]) -> Vectors:
+        """The vectors of *images*, not a number where there is none."""
+        import numpy as np
+        import torch
+
+        vectors = np.full((len(images), self._size), np.nan, dtype=np.float32)
+        there = [row for row, (_place, image) in enumerate(images) if image is not None]
+        if there:
+            batch = torch.stack([images[row][1] for row in there])  # type: ignore[misc]  # (b, 3, h, w)
+            vectors[there] = self._run(self._model.encode_image, batch)
+        return vectors
+
+    def _run(self, encode: Callable[..., torch.Tensor], batch: torch.Tensor) -> Vectors:
+        import torch
+
+        with self._lock, torch.inference_mode():
+            found = encode(batch.to(self.device), normalize=True)
+            vectors: Vectors = found.float().cpu().numpy()
+        return vectors
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
+        ) from error

@@ -1,0 +1,87 @@
+"""Loading a model of open_clip's: its weights, and all that they were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings.errors import EmbeddingsError, MissingLibrary, ModelProblem
+from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.open_clip_weights import (
+    Checkpoint,
+    cached_weights,
+    fetched_weights,
+)
+from datasette_embeddings.models.torchvision import import_torchvision
+
+if TYPE_CHECKING:
+    import torch
+
+
+def best_device() -> str:
+    """What torch computes on here."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load(
+    wanted: Wanted, place: Path | Checkpoint, device: str
+) -> tuple[Any, Callable[[Any], torch.Tensor], Any, Path]:
+    """Model, preparation of a picture, tokenizer, and the folder of the weights.
+
+    :raises MissingLibrary: if open_clip is not installed.
+    """
+    import_torchvision()
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingLibrary("open-clip-torch", "this model") from error
+    if isinstance(place, Path):
+        name, folder, how = f"local-dir:{place}", place, {}
+    else:
+        weights = cached_weights(place, wanted.settings.revision) or fetched_weights(
+            place, wanted.settings.revision
+        )
+        name, folder = place.architecture, weights.parent
+        how = _how_to_use(place) | {"pretrained": str(weights)}
+    model, _training, prepare = open_clip.create_model_and_transforms(
+        name, device=device, require_pretrained=True, **how
+    )
+    return model.eval(), prepare, open_clip.get_tokenizer(name), folder
+
+
+def _how_to_use(place: Checkpoint) -> dict[str, Any]:
+    """What open_clip's table says of weights, which it forgets of those in a file.
+
+    And what open_clip 3.3 only warns of (factory.py, "QuickGELU mismatch"): weights
+    that were trained with that activation are of another space without it.
+    """
+    import open_clip
+
+    said: Mapping[str, Any] = open_clip.pretrained.get_pretrained_cfg(
+        place.architecture, place.tag
+    )
+    return {
+        "force_quick_gelu": bool(said.get("quick_gelu")),
+        "image_mean": said.get("mean"),
+        "image_std": said.get("std"),
+        "image_interpolation": said.get("interpolation"),
+        "image_resize_mode": said.get("resize_mode"),
+    }
+
+
+@contextmanager
+def saying_what_failed(wanted: Wanted, what: str) -> Iterator[None]:
+    """Within, whatever a library makes of a model's files becomes a ModelProblem."""
+    try:
+        yield
+    except EmbeddingsError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise ModelProblem(f"The model {wanted.model_id!r} {what}: {line}") from error

@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from datasette_embeddings import search, sources, store
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.config import CollectionConfig, SimilaritySettings
+from datasette_embeddings.errors import InvalidInput, SourceProblem
+from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.checking import problems
+from datasette_embeddings.search import search_text, search_vector, similar_items
+from datasette_embeddings.sql_functions import register
+from datasette_embeddings.store import staging
+from tests.images.conftest import HELD_OUT, RED_CIRCLES, TINY_CLIP
+from tests.images.test_pictures import png_header
+from tests.pictures import COMBINATIONS, draw, file_of
+
+NEAREST = search.Options(limit=10)
+DEFAULTS = IngestOptions()
+COMMAND = [sys.executable, "-m", "datasette", "embeddings"]
+
+
+@pytest.fixture(scope="module")
+def found_db(tmp_path_factory, gallery):
+    """A database made of the gallery by the real command; the model by its path."""
+    path = tmp_path_factory.mktemp("found") / "pictures.db"
+    arguments = ["embed", path, "pictures", "--files", gallery, "**/*.png", "--images"]
+    done = command(*arguments, "--model", TINY_CLIP)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"{len(COMBINATIONS) * 12:,} new" in done.stderr
+    return path
+
+
+@pytest.fixture
+def found(found_db):
+    conn = sqlite3.connect(found_db)
+    yield conn
+    conn.close()
+
+
+@pytest.fixture
+def conn():
+    connection = sqlite3.connect(":memory:")
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def photos(conn):
+    """A table of photos, one of each of some combinations."""
+    conn.execute(
+        """
+        create table photos (
+          id integer primary key,
+          name text,
+          price real,
+          photo blob
+        )
+        """
+    )
+    chance = random.Random(11)
+    conn.executemany(
+        "insert into photos values (?, ?, ?, ?)",
+        [
+            (number, what.caption, number * 1.5, file_of(draw(what, chance)))
+            for number, what in enumerate(HELD_OUT[:8], 1)
+        ],
+    )
+    conn.commit()
+    return conn
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def caption_of(item_id):
+    return item_id.partition("/")[0]
+
+
+def precision(answers):
+    """Which share of what was found shows what was asked for."""
+    right = [
+        caption_of(match.id) == what.caption
+        for what, matches in answers
+        for match in matches
+    ]
+    assert len(right) == 10 * len(HELD_OUT)
+    return sum(right) / len(right)
+
+
+def source(conn, **settings):
+    given = {"table": "photos", "images": True} | settings
+    return sources.chosen_source(conn, CollectionConfig(**given))
+
+
+def embedded(conn, clip, *, options=DEFAULTS, **settings):
+    return ingest(conn, "photos", source(conn, **settings), clip, options=options)
+
+
+def items(conn, columns):
+    return conn.execute(f"select {columns} from embeddings order by id").fetchall()
+
+
+def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
+    collection = store.collection(found, "pictures")
+    answers = [
+        (
+            what,
+            search_text(found, collection, what.caption, model=clip, options=NEAREST),
+        )
+        for what in HELD_OUT
+    ]
+    assert precision(answers) >= 0.95
+    assert {caption_of(match.id) for match in dict(answers)[RED_CIRCLES]} == {
+        "three red circles"
+    }
+
+
+def test_a_picture_finds_pictures_of_the_same(found, clip):
+    collection = store.collection(found, "pictures")
+    chance = random.Random(99)
+    vectors = clip.embed_images([file_of(draw(what, chance)) for what in HELD_OUT])
+    answers = [
+        (what, search_vector(found, collection, vector, options=NEAREST))
+        for what, vector in zip(HELD_OUT, vectors, strict=True)
+    ]
+    assert precision(answers) >= 0.95
+
+
+def test_a_picture_of_the_collection_finds_its_like(found):
+    collection = store.collection(found, "pictures")
+    answers = [
+        (
+            what,
+            similar_items(found, collection, f"{what.caption}/3.png", options=NEAREST),
+        )
+        for what in HELD_OUT
+    ]
+    assert precision(answers) >= 0.95
+
+
+def test_three_red_circles_are_found_from_the_shell(found_db, gallery):
+    question = ["search", found_db, "pictures", "--limit", "10", "--format", "nl"]
+    picture = gallery / "three red circles" / "5.png"
+    for asked in (["three red circles"], ["--image", picture]):
+        done = command(*question, *asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {caption_of(row["id"]) for row in rows} == {"three red circles"}
+        assert {row["content"] for row in rows} == {None}
+    done = command("search", found_db, "pictures", "three red circles")
+    assert "three red circles/" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("asked", [[], ["text", "--image", __file__]])
+def test_the_shell_wants_a_text_or_a_picture(found_db, asked):
+    done = CliRunner().invoke(embeddings, ["search", str(found_db), "pictures", *asked])
+    assert done.exit_code == 1
+    assert "Expected either a text to search for or --image FILE" in done.stderr
+
+
+def test_a_question_that_is_no_picture_is_refused(found_db):
+    arguments = ["search", str(found_db), "pictures", "--image", __file__]
+    done = CliRunner().invoke(embeddings, arguments)
+    assert done.exit_code == 1
+    assert "Expected an image" in done.stderr
+
+
+def test_files_are_stored_and_a_second_run_changes_nothing(found, gallery, clip):
+    before = items(found, "id, embedding, updated, content_hash, content_blob, rowid")
+    item_id, vector, _updated, digest, blob, _rowid = before[0]
+    content = (gallery / item_id).read_bytes()
+    assert (blob, digest) == (content, hashlib.md5(content).digest())
+    assert np.frombuffer(vector, "<f4") == pytest.approx(
+        clip.embed_images([content])[0], abs=1e-5
+    )
+    known = store.collection(found, "pictures").source
+    assert ingest(found, "pictures", known, clip) == Report(unchanged=len(before))
+    after = items(found, "id, embedding, updated, content_hash, content_blob, rowid")
+    assert after == before
+    assert list(problems(found)) == []
+
+
+def test_the_one_blob_column_of_a_table_is_taken(photos, clip):
+    assert source(photos).content_columns == ("photo",)
+    assert source(photos).title_column == "name"
+    assert embedded(photos, clip, metadata=("price",), prefix="p/") == Report(new=8)
+    assert embedded(photos, clip, metadata=("price",), prefix="p/") == Report(
+        unchanged=8
+    )
+    row = items(photos, "id, content, content_blob, metadata, content_hash")[0]
+    photo = photos.execute("select photo from photos where id = 1").fetchone()[0]
+    assert row == (
+        "p/1",
+        None,
+        None,
+        '{"price": 1.5}',
+        hashlib.md5(photo).digest(),
+    )
+
+
+def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
+    embedded(photos, clip)
+    collection = store.collection(photos, "photos")
+    for number, what in enumerate(HELD_OUT[:8], 1):
+        found = search_text(photos, collection, what.caption, model=clip)
+        assert (found[0].id, found[0].title) == (str(number), what.caption)
+        assert (found[0].content, found[0].has_row) == (None, True)
+        assert found[0].snippet(100) == ""
+
+
+def test_the_columns_of_images_must_be_one(photos):
+    photos.execute("alter table photos add column thumbnail blob")
+    with pytest.raises(SourceProblem, match="found 'photo' and 'thumbnail'; name the"):
+        source(photos)
+    assert source(photos, columns=("photo",)).content_columns == ("photo",)
+    photos.execute("create table empty (id integer primary key, name text)")
+    with pytest.raises(SourceProblem, match="'empty', found none"):
+        source(photos, table="empty")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"columns": ("photo", "name")},
+            "Expected one column of images, found photo, n",
+        ),
+        ({"template": "{{ name }}"}, "Images have no text"),
+        ({"strip_html": True}, "Images have no text"),
+        ({"chunk": "fixed"}, "Images have no text"),
+    ],
+    ids=["columns", "template", "html", "chunk"],
+)
+def test_what_is_done_to_texts_is_refused(photos, settings, message):
+    with pytest.raises(InvalidInput, match=message):
+        source(photos, **settings)
+
+
+def test_rows_without_a_picture_are_empty_and_texts_fail(photos, clip):
+    embedded(photos, clip)
+    photos.execute("update photos set photo = null where id = 1")
+    photos.execute("update photos set photo = x'' where id = 2")
+    photos.execute("update photos set photo = 'photo.jpg' where id = 3")
+    photos.execute("update photos set photo = 17 where id = 4")
+    report = embedded(photos, clip)
+    assert (report.empty, report.failed, report.unchanged) == (2, 2, 4)
+    assert "'3' has str in the column of images; expected a BLOB" in str(
+        report.failures[0].error
+    )
+    # What failed keeps the vector it had
+    assert [row[0] for row in items(photos, "id")] == ["3", "4", "5", "6", "7", "8"]
+
+
+def test_a_changed_picture_is_embedded_again(photos, clip):
+    embedded(photos, clip)
+    before = dict(items(photos, "id, embedding"))
+    other = file_of(draw(COMBINATIONS[0], random.Random(4)))
+    photos.execute("update photos set photo = ? where id = 5", [other])
+    photos.execute("update photos set name = 'another' where id = 6")
+    (problem,) = problems(photos)
+    assert (problem.problem, problem.count) == (
+        "rows that have changed since they were embedded",
+        1,
+    )
+    assert embedded(photos, clip) == Report(changed=1, unchanged=7)
+    after = dict(items(photos, "id, embedding"))
+    assert [item_id for item_id in after if after[item_id] != before[item_id]] == ["5"]
+    assert list(problems(photos)) == []
+
+
+def test_the_pictures_of_a_table_are_copied_only_on_request(photos, clip):
+    embedded(photos, clip)
+    assert items(photos, "content_blob") == [(None,)] * 8
+    assert embedded(photos, clip, store=True) == Report(unchanged=8)
+    expected = photos.execute("select photo from photos order by id").fetchall()
+    assert items(photos, "content_blob") == expected
+    assert items(photos, "content") == [(None,)] * 8
+
+
+def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
+    sql = "select 'no-' || id as key, photo, price from photos where id > 2"
+    given = {"table": None, "sql": sql, "metadata": ("price",)}
+    assert embedded(photos, clip, **given) == Report(new=6)
+    assert embedded(photos, clip, **given) == Report(unchanged=6)
+    expected = photos.execute("select photo from photos where id > 2 order by id")
+    assert items(photos, "content_blob") == expected.fetchall()
+    collection = store.collection(photos, "photos")
+    asked = HELD_OUT[2].caption
+    assert search_text(photos, collection, asked, model=clip)[0].id == "no-3"
+    with pytest.raises(SourceProblem, match="Expected one column of images besides"):
+        embedded(photos, clip, table=None, sql=sql)
+
+
+def test_a_model_of_texts_is_refused(photos, model):
+    with pytest.raises(InvalidInput, match="takes texts, not images"):
+        embedded(photos, model)
+
+
+def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch):
+    chance = random.Random(1)
+    good = [file_of(draw(what, chance)) for what in HELD_OUT]
+    for number, content in enumerate(good):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    bad = {
+        "bomb.png": png_header(100_000, 100_000),
+        "cut.png": good[0][: len(good[0]) // 2],
+        "none.png": png_header(0, 0),
+        "text.png": b"no picture at all",
+    }
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "empty.png").write_bytes(b"")
+    runs = []
+    encode = clip._model.encode_image
+
+    def counted(batch, **options):
+        runs.append(len(batch))
+        return encode(batch, **options)
+
+    monkeypatch.setattr(clip._model, "encode_image", counted)
+    folder = sources.FolderSource(((str(tmp_path), "*.png"),), images=True)
+    report = ingest(conn, "files", folder, clip)
+    assert (report.new, report.failed, report.empty) == (len(good), len(bad), 1)
+    assert {failure.id for failure in report.failures} == set(bad)
+    # No half of the pictures was tried again because one of them is broken
+    assert runs == [len(good)]
+    collection = store.collection(conn, "files")
+    assert [each.id for each in store.failures(conn, collection)] == sorted(bad)
+    (problem,) = [each for each in problems(conn) if each.problem == "rows that failed"]
+    assert problem.count == len(bad)
+    assert "bomb.png: " in problem.remedy
+    assert "pixels" in problem.remedy
+    (tmp_path / "cut.png").write_bytes(good[0])
+    report = ingest(conn, "files", folder, clip)
+    assert (report.new, report.failed, report.unchanged) == (1, 3, len(good))
+
+
+def test_equal_pictures_are_embedded_once(photos, clip, monkeypatch):
+    photos.execute("update photos set photo = (select photo from photos where id = 1)")
+    sizes = []
+    encode = clip._model.encode_image
+
+    def counted(batch, **options):
+        sizes.append(len(batch))
+        return encode(batch, **options)
+
+    monkeypatch.setattr(clip._model, "encode_image", counted)
+    assert embedded(photos, clip) == Report(new=8)
+    assert sizes == [1]
+
+
+def test_a_window_ends_where_its_files_are_large(photos, clip, monkeypatch):
+    largest = photos.execute("select max(length(photo)) from photos").fetchone()[0]
+    monkeypatch.setattr(staging, "WINDOW_BYTES", 2 * largest)
+    windows = []
+    original = staging.Staging.windows
+
+    def watched(self):
+        for window in original(self):
+            windows.append([len(each.content) for each in window])
+            yield window
+
+    monkeypatch.setattr(staging.Staging, "windows", watched)
+    assert embedded(photos, clip) == Report(new=8)
+    assert sum(map(len, windows)) == 8
+    assert len(windows) > 1
+    assert max(map(sum, windows)) <= 3 * largest
+
+
+def test_progress_hears_of_each_row_once(photos, clip):
+    photos.execute("update photos set photo = x'00' where id in (2, 3)")
+    done = []
+    report = embedded(photos, clip, options=IngestOptions(progress=done.append))
+    assert (report.new, report.failed, sum(done)) == (6, 2, 8)
+
+
+def test_similarities_and_a_rebuild_work_for_pictures(photos, clip):
+    embedded(photos, clip, options=IngestOptions(similarities=SimilaritySettings(3)))
+    count = photos.execute("select count(*) from similarities").fetchone()[0]
+    assert count == 8 * 3
+    before = items(photos, "id, content_hash")
+    assert embedded(photos, clip, options=IngestOptions(rebuild=True)).new == 8
+    assert items(photos, "id, content_hash") == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sql_embeds_a_picture_and_a_text_into_one_space(photos, clip):
+    register(photos)
+    rows = photos.execute(
+        """
+        select name
+        from photos
+        order by embed_cosine(embed(:model, photo), embed_query(:model, :asked)) desc
+        """,
+        {"model": str(TINY_CLIP), "asked": HELD_OUT[3].caption},
+    ).fetchall()
+    assert rows[0] == (HELD_OUT[3].caption,)
+    for sql, message in (
+        ("embed(x'00ff')", "found a BLOB, and the model"),
+        (f"embed('{TINY_CLIP}', x'00ff')", "Expected an image"),
+        (f"embed_query('{TINY_CLIP}', x'00ff')", "Expected TEXT to embed"),
+    ):
+        with pytest.raises(sqlite3.OperationalError):
+            photos.execute(f"select {sql}").fetchone()
+        assert message in photos.execute("select embed_error()").fetchone()[0]
+    assert photos.execute("select embed(:m, null)", [str(TINY_CLIP)]).fetchone() == (
+        None,
+    )
+
+
+def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
+    """As llm writes it: model clip, the files in content_blob, no source of ours."""
+    collection = store.create_collection(photos, "llm", "clip", None)
+    rows = photos.execute("select id, photo from photos order by id").fetchall()
+    vectors = clip.embed_images([photo for _id, photo in rows])
+    photos.execute("delete from _embedding_collections")
+    photos.executemany(
+        """
+        insert into embeddings
+          (collection_id, id, embedding, content_blob, content_hash, updated)
+        values (?, ?, ?, ?, ?, 0)
+        """,
+        [
+            (
+                collection.id,
+                str(id),
+                vector.tobytes(),
+                photo,
+                hashlib.md5(photo).digest(),
+            )
+            for (id, photo), vector in zip(rows, vectors, strict=True)
+        ],
+    )
+    photos.commit()
+    collection = store.collection(photos, "llm")
+    found = similar_items(photos, collection, "1")
+    expected = sorted(
+        ((float(vectors[0] @ vectors[n - 1]), str(n)) for n, _photo in rows[1:]),
+        reverse=True,
+    )
+    assert [match.id for match in found] == [item_id for _score, item_id in expected]
+    assert {match.content for match in found} == {None}
+    assert list(problems(photos)) == []

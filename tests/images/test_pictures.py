@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.models import pictures
+from datasette_embeddings.models.pictures import decoded
+from tests.pictures import COMBINATIONS, draw, file_of
+
+# How to keep an upright picture so that each EXIF orientation makes it upright again
+KEPT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+ORIENTATION = 0x0112
+
+
+def difference(found, expected):
+    """By how much, of 255, two pictures differ in the mean."""
+    assert found.mode == "RGB"
+    assert found.size == expected.size
+    one, other = (np.asarray(each.convert("RGB"), float) for each in (found, expected))
+    return np.abs(one - other).mean()
+
+
+def grey(values, dtype):
+    return Image.fromarray(np.asarray(values, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "most"),
+    [
+        ("PNG", {}, 0),
+        ("BMP", {}, 0),
+        ("TIFF", {}, 0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("WEBP", {"quality": 90}, 4),
+        ("GIF", {}, 4),
+        ("JPEG", {"quality": 95}, 5),
+        ("JPEG", {"quality": 95, "progressive": True}, 5),
+    ],
+    ids=str,
+)
+def test_each_format_is_the_picture_that_was_saved(picture, kind, options, most):
+    found = decoded(file_of(picture, kind, **options))
+    assert difference(found, picture) <= most
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_the_picture_that_was_saved(picture):
+    assert difference(decoded(file_of(picture, "AVIF", quality=90)), picture) <= 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_four_inks_become_three_colours(picture, kind):
+    saved = file_of(picture.convert("CMYK"), kind)
+    assert difference(decoded(saved), picture) <= 6
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_what_is_transparent_is_white(picture, kind):
+    clear = picture.convert("RGBA")
+    clear.putalpha(0)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    found = decoded(file_of(clear, kind, **options))
+    assert np.asarray(found).min() == 255
+
+
+def test_what_is_half_transparent_is_mixed_with_white():
+    half = Image.new("RGBA", (2, 2), (200, 0, 0, 51))
+    assert decoded(file_of(half)).getpixel((0, 0)) == (244, 204, 204)
+    grey_half = Image.new("LA", (2, 2), (0, 51))
+    assert decoded(file_of(grey_half)).getpixel((0, 0)) == (204, 204, 204)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+def test_a_palette_may_have_a_transparent_colour(kind):
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putdata([0, 1])
+    found = decoded(file_of(palette, kind, transparency=0))
+    assert found.getpixel((0, 0)) == (255, 255, 255)
+    assert found.getpixel((1, 0)) == (200, 100, 50)
+
+
+def test_red_green_blue_may_have_a_transparent_colour():
+    two = Image.new("RGB", (2, 1), (1, 2, 3))
+    two.putpixel((1, 0), (9, 9, 9))
+    found = decoded(file_of(two, transparency=(1, 2, 3)))
+    assert [found.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (9, 9, 9)]
+
+
+def test_black_and_white_and_grey():
+    for mode, value in (("1", 1), ("L", 255)):
+        picture = Image.new(mode, (3, 1))
+        picture.putpixel((1, 0), value)
+        found = np.asarray(decoded(file_of(picture)))[0, :, 0]
+        assert found.tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_and_not_cut_off(kind):
+    steps = np.array([[0, 257, 128 * 257, 65_535]])
+    found = decoded(file_of(grey(steps, np.uint16), kind))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark():
+    found = decoded(file_of(grey([[0, 2_570]], np.uint16)))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([[0, 65_535]], np.int32, [0, 255]),
+        ([[-100, 100]], np.int32, [0, 255]),
+        ([[0, 1_000_000]], np.int32, [0, 255]),
+        ([[0.0, 0.2, 1.0]], np.float32, [0, 51, 255]),
+        ([[0.0, 51.0, 255.0]], np.float32, [0, 51, 255]),
+        ([[0.0, np.nan, 65_535.0]], np.float32, [0, 0, 255]),
+        ([[7.0, 7.0]], np.float32, [7, 7]),
+        ([[0, 0]], np.int32, [0, 0]),
+    ],
+    ids=str,
+)
+def test_wide_numbers_are_greys_too(values, dtype, expected):
+    found = decoded(file_of(grey(values, dtype), "TIFF"))
+    assert np.asarray(found)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_camera_was_held(picture, kind, orientation):
+    upright = picture.crop((0, 0, 96, 60))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    kept = upright.transpose(KEPT[orientation]) if orientation > 1 else upright
+    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    found = decoded(file_of(kept, kind, exif=exif, **options))
+    assert difference(found, upright) <= 3
+
+
+def test_notes_of_a_camera_that_cannot_be_read_change_nothing(picture):
+    saved = file_of(picture, "JPEG", exif=b"Exif\0\0nonsense that is no TIFF at all")
+    assert difference(decoded(saved), picture) <= 7
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_what_moves_the_first_picture_counts(kind):
+    chance = random.Random(5)
+    frames = [draw(each, chance) for each in COMBINATIONS[:3]]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    saved = file_of(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    with Image.open(io.BytesIO(saved)) as opened:
+        assert opened.n_frames == 3
+    assert difference(decoded(saved), frames[0]) <= 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"], ids=str)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_what_is_cut_short_is_said_to_be(kind, share):
+    noise = np.random.default_rng(1).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    saved = file_of(Image.fromarray(noise), kind)
+    with pytest.raises(InvalidInput, match=r"Expected a(n| whole) image.*found"):
+        decoded(saved[: int(len(saved) * share)])
+
+
+def png_header(width, height):
+    fields = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = b"IHDR" + fields
+    chunk = struct.pack(">I", len(fields)) + body + struct.pack(">I", zlib.crc32(body))
+    data = b"IDAT" + zlib.compress(b"\0" * 100)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk
+        + struct.pack(">I", len(data) - 4)
+        + data
+        + struct.pack(">I", zlib.crc32(data))
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Expected an image, found nothing"),
+        (b"   ", "found 3 bytes that begin with b'   '"),
+        (b"A text of some kind", "found 19 bytes that begin with b'A text o'"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "begin with b'%!PS-Ado'"),
+        (png_header(9_500, 9_500), "pixels, found"),
+        (png_header(100_000, 100_000), "pixels, found"),
+        (png_header(2**31 - 1, 2**31 - 1), "pixels, found"),
+        (png_header(0, 0), "Expected an image"),
+        (b"\x89PNG\r\n\x1a\n", "Expected an image"),
+    ],
+    ids=["empty", "blank", "text", "eps", "large", "bomb", "huge", "none", "start"],
+)
+@pytest.mark.filterwarnings("default")
+def test_what_is_no_picture_is_refused(content, message):
+    with pytest.raises(InvalidInput, match=message):
+        decoded(content)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, picture):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 96 * 96 - 1)
+    monkeypatch.setattr(pictures, "_upright", pytest.fail)
+    with pytest.raises(InvalidInput, match="of 1 to 9,215 pixels, found 96 x 96"):
+        decoded(file_of(picture))
+
+
+def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
+    monkeypatch.setattr(pictures, "_opened", pytest.fail)
+    with pytest.raises(InvalidInput, match="at most 50,000,000 bytes, found 50,000,00"):
+        decoded(bytes(pictures.MAX_BYTES + 1))
