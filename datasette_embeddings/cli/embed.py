@@ -10,7 +10,11 @@ from typing import Any
 import click
 
 from datasette_embeddings import sources, store
-from datasette_embeddings.cli.base import database_argument, progress
+from datasette_embeddings.cli.base import (
+    database_argument,
+    fetched_model,
+    progress,
+)
 from datasette_embeddings.cli.options import declared, source_options
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import config_in, config_option
@@ -19,7 +23,6 @@ from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.syncing import remembered_source
-from datasette_embeddings.models.registry import load_model
 
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
@@ -142,7 +145,7 @@ def embedded(
     if isinstance(source, sources.TableSource) and output_format is None:
         _warn_of_rowid(source)
     model_id = model_id or _model_of(conn, collection) or config.default_model
-    model = load_model(model_id, config.models)
+    model = fetched_model(model_id, config)
     with progress(collection, silent=silent, output_format=output_format) as steps:
         start, advance = steps
         options = replace(options, start=start, progress=advance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import ModelConfig
@@ -53,6 +53,26 @@ class NotHere:
     reason: str
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What tells the vectors of one model from those of another; None is not known."""
+
+    model_id: str
+    dimensions: int | None = None
+    revision: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    normalized: bool | None = None
+
+    def difference(self, other: Identity) -> tuple[str, object, object] | None:
+        """The first fact that is known of both and is not the same, and its values."""
+        for fact in (each.name for each in fields(self)):
+            mine, others = getattr(self, fact), getattr(other, fact)
+            if None not in (mine, others) and mine != others:
+                return fact, mine, others
+        return None
+
+
 def given_or(given: str | None, own: str) -> str:
     """The prompt that the owner gave, even an empty one, or else the model's own."""
     return own if given is None else given
@@ -73,8 +93,8 @@ class EmbeddingModel(ABC):
     query_prompt: str = ""
     #: The commit of a hub, or a digest of its files; None where nobody can tell
     revision: str | None = None
-    #: Each of its vectors has length 1
-    normalized: bool = True
+    #: Whether each of its vectors has length 1
+    normalized: bool | None = None
     #: What executes it, and on what
     runtime: str = ""
     device: str = "cpu"
@@ -117,6 +137,18 @@ class EmbeddingModel(ABC):
         raise ModelProblem(
             f"The model {self.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
+        )
+
+    @property
+    def identity(self) -> Identity:
+        """What its vectors are remembered with."""
+        return Identity(
+            self.model_id,
+            self.dimensions,
+            self.revision,
+            self.query_prompt,
+            self.passage_prompt,
+            self.normalized,
         )
 
     @property

@@ -44,6 +44,12 @@ class VectorCache:
                     self._vectors.popitem(last=False)
         return vector
 
+    def forget(self, model: EmbeddingModel) -> None:
+        """Give back all that *model* made, and the model itself."""
+        with self._lock:
+            for key in [key for key in self._vectors if key[0] is model]:
+                del self._vectors[key]
+
 
 queries, passages = VectorCache(), VectorCache()
 

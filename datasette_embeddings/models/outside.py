@@ -32,7 +32,6 @@ class OutsideModel(EmbeddingModel):
 
     is_remote = True
     max_tokens = None
-    normalized = False
 
     def __init__(self, model_id: str, settings: ModelConfig) -> None:
         self.model_id = model_id

@@ -8,32 +8,44 @@ where a GPU is; an ONNX file; sentence-transformers; the others as they stand he
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
-from datasette_embeddings.models import http, llm_models, onnx
+from datasette_embeddings.models import http, llm_models, onnx, sentence_transformer
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
+from datasette_embeddings.models.cache import passages, queries
 from datasette_embeddings.models.hub import has_gpu
 
 Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
+        "sentence-transformers": sentence_transformer.find,
         "llm": llm_models.find,
         "http": http.find,
     }
 )
+UNSET = ModelConfig()
 # What people call the bundled model: the hub, llm's plugin and its README
 BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
+
+
+@dataclass
+class _Loaded:
+    model: EmbeddingModel
+    #: When somebody last asked for it, on the monotonic clock
+    used: float
+
 
 # How long to wait for somebody else's load of a model
 LOAD_WAIT_S = 60.0
 # One copy of each model in a process, whoever asked for it first
-_loaded: dict[Wanted, EmbeddingModel] = {}
+_loaded: dict[Wanted, _Loaded] = {}
 _loading = threading.Lock()
 
 
@@ -46,7 +58,7 @@ def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     """The model called *model_id*, with what *models*, the configured ones, say."""
     name = configured_id(model_id, models)
     if name is None:
-        return Wanted(canonical_id(model_id))
+        return Wanted(canonical_id(model_id), UNSET)
     return Wanted(canonical_id(name), models[name])
 
 
@@ -76,12 +88,23 @@ def find(asked: Wanted) -> Found:
     reasons = []
     if asked.model_id != DEFAULT_MODEL:
         reasons.append(f"the bundled model, which is {DEFAULT_MODEL}")
-    for name in _order(asked):
-        found = RUNTIMES[name](asked)
+    for name, found in considered(asked):
         if isinstance(found, Found):
             return found
         reasons.append(f"{name}: {found.reason}")
     raise UnknownModel(asked.model_id, reasons)
+
+
+def considered(asked: Wanted) -> Iterator[tuple[str, Found | NotHere]]:
+    """What each runtime says of *asked*; what is here comes before what is fetched."""
+    order = _order(asked)
+    if asked.may_download:
+        here = replace(asked, may_download=False)
+        answers = ((name, RUNTIMES[name](here)) for name in order)
+        yield from ((name, each) for name, each in answers if isinstance(each, Found))
+        # The library reads what a hub has; an ONNX file is there more seldom
+        order.sort(key=lambda name: name != "sentence-transformers")
+    yield from ((name, RUNTIMES[name](asked)) for name in order)
 
 
 def _order(asked: Wanted) -> list[str]:
@@ -97,22 +120,11 @@ def _order(asked: Wanted) -> list[str]:
     return order
 
 
-def is_present(
-    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
-) -> bool:
-    """Whether :func:`load_model` would find files for *model_id*."""
-    try:
-        find(wanted(model_id, models))
-    except UnknownModel:
-        return False
-    return True
-
-
 def loaded_model(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> EmbeddingModel | None:
     """The model called *model_id* if it is in memory already."""
-    return _loaded.get(wanted(model_id, models))
+    return _in_memory(wanted(model_id, models))
 
 
 def load_model(
@@ -131,7 +143,7 @@ def load_model(
     :raises ModelProblem: if its files are not what they should be.
     """
     asked = wanted(model_id, models)
-    model = _loaded.get(asked)
+    model = _in_memory(asked)
     if model is None:
         to_find = replace(asked, may_download=may_download)
         model = _load(asked, to_find, may_be_remote=may_be_remote)
@@ -151,6 +163,14 @@ def _remote(model_id: str, runtime: str) -> UnknownModel:
     )
 
 
+def _in_memory(key: Wanted) -> EmbeddingModel | None:
+    known = _loaded.get(key)
+    if known is None:
+        return None
+    known.used = time.monotonic()
+    return known.model
+
+
 def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelProblem(
@@ -162,7 +182,29 @@ def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
             found = find(asked)
             if found.is_remote and not may_be_remote:
                 raise _remote(key.model_id, found.runtime)
-            _loaded[key] = found.load()
-        return _loaded[key]
+            _loaded[key] = _Loaded(found.load(), time.monotonic())
+            if key.settings.unload_after is not None:
+                _look_again(key, key.settings.unload_after)
+        return _loaded[key].model
     finally:
         _loading.release()
+
+
+def _look_again(key: Wanted, after_s: float) -> None:
+    timer = threading.Timer(after_s, _unload_if_idle, [key])
+    timer.daemon = True
+    timer.start()
+
+
+def _unload_if_idle(key: Wanted) -> None:
+    """Give back the memory of a model that nobody has asked for, or look again."""
+    known, allowed = _loaded.get(key), key.settings.unload_after
+    if known is None or allowed is None:
+        return
+    left = known.used + allowed - time.monotonic()
+    if left > 0:
+        _look_again(key, left)
+        return
+    del _loaded[key]
+    for remembered in (queries, passages):
+        remembered.forget(known.model)

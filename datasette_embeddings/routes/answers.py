@@ -14,6 +14,7 @@ from datasette_embeddings import compat, serving, sources, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.item_ids import row_path
+from datasette_embeddings.models.registry import loaded_model
 from datasette_embeddings.routes import filters
 from datasette_embeddings.routes.places import Place, readable
 from datasette_embeddings.routes.questions import Question
@@ -89,13 +90,18 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
     """What to compare with.  The model first: Datasette has few threads for SQL."""
     model_id = place.collection.model_id
     if question.text is not None:
-        return await serving.questions.vector(model_id, question.text, config)
-    if question.image is not None:
+        vector = await serving.questions.vector(model_id, question.text, config)
+    elif question.image is not None:
         picture = question.image
-        return await serving.in_model_thread(
+        vector = await serving.in_model_thread(
             lambda: _image(model_id, picture, config), of=(model_id, config)
         )
-    return question.vector
+    else:
+        return question.vector
+    model = loaded_model(model_id, config.models)
+    if model is not None:
+        store.check_identity(place.collection, model.identity)
+    return vector
 
 
 def _image(model_id: str, image: bytes, config: Config) -> Vector:

@@ -70,7 +70,10 @@ def search_text(
     """The items of *collection* that mean most nearly what *text* asks.
 
     :raises InvalidInput: if there is no text.
+    :raises ModelMismatch: if its vectors are of another model than *model*.
+    :raises IdentityMismatch: if they are of that model as it was otherwise.
     """
+    store.check_identity(collection, model.identity)
     vector = model.embed_query(checked_query(text))
     return search_vector(conn, collection, vector, options=options)
 

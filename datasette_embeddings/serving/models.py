@@ -6,15 +6,21 @@ import asyncio
 import logging
 import sqlite3
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_MODEL, Config
-from datasette_embeddings.errors import ConfigProblem, SchemaMismatch, UnknownModel
+from datasette_embeddings.errors import (
+    ConfigProblem,
+    EmbeddingsError,
+    SchemaMismatch,
+)
 from datasette_embeddings.index import indexes
 from datasette_embeddings.models.registry import (
     canonical_id,
     find,
+    load_model,
     loaded_model,
     wanted,
 )
@@ -73,17 +79,20 @@ def _collection_models(conn: sqlite3.Connection) -> set[str]:
 def start(config: Config) -> None:
     """Set the limits of this process, and load what the first visitor will need.
 
-    A server without the bundled model answers what needs none.
+    A model that the configuration names is fetched now if it is not here: later nobody
+    may.  A server without the bundled model answers what needs none.
 
-    :raises ConfigProblem: if a model that the configuration names is not here.
+    :raises ConfigProblem: if a model that the configuration names cannot be had.
     """
     missing = []
-    for model_id in (config.default_model, *config.models):
+    for model_id in sorted({config.default_model, *config.models} - {DEFAULT_MODEL}):
+        asked = replace(wanted(model_id, config.models), may_download=True)
         try:
-            if model_id != DEFAULT_MODEL:
-                find(wanted(model_id, config.models))
-        except UnknownModel as problem:
-            missing.append(str(problem))
+            if find(asked).downloads:
+                logger.warning("Fetching the model %s from the hub", model_id)
+                load_model(model_id, config.models, may_download=True)
+        except EmbeddingsError as problem:
+            missing.append(f"The model {model_id!r} is not here. {problem}")
     if missing:
         raise ConfigProblem(missing)
     indexes.memory_limit_mb = config.index_memory_mb

@@ -63,6 +63,7 @@ from datasette_embeddings.store.failures import (
 from datasette_embeddings.store.fitting import (
     check_dimensions,
     check_fits,
+    check_identity,
     check_name,
 )
 from datasette_embeddings.store.gone import (
@@ -125,6 +126,7 @@ __all__ = [
     "check_dimensions",
     "check_exists",
     "check_fits",
+    "check_identity",
     "check_name",
     "chunk_ids",
     "chunks_of_documents",
