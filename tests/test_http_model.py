@@ -15,12 +15,7 @@ import pytest
 
 from datasette_embeddings.chunks import Chunking
 from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
-from datasette_embeddings.errors import (
-    IdentityMismatch,
-    InvalidInput,
-    ModelProblem,
-    UnknownModel,
-)
+from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
 from datasette_embeddings.ingest import IngestOptions, embedding, ingest
 from datasette_embeddings.models import endpoint, http
 from datasette_embeddings.models.base import Found, NotHere, Wanted
@@ -421,7 +416,9 @@ def test_an_endpoint_that_became_another_model_is_refused(server, model_of, rows
             )
         )
     )
-    with pytest.raises(IdentityMismatch, match="the dimensions 4, and") as e:
+    with pytest.raises(
+        ModelProblem, match="holds vectors of 4 dimensions, and the"
+    ) as e:
         notes_into(rows, model_of())
     assert "--rebuild" in str(e.value)
     report = notes_into(rows, model_of(), rebuild=True)

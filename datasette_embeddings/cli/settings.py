@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,10 @@ def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - whatever YAML
     from datasette.utils import resolve_env_secrets
 
     try:
-        return resolve_env_secrets(settings, _Environment(os.environ))
+        with warnings.catch_warnings():
+            # Datasette leaves the file that it read to be closed by chance
+            warnings.simplefilter("ignore", ResourceWarning)
+            return resolve_env_secrets(settings, _Environment(os.environ))
     except KeyError as error:
         raise ConfigProblem(
             [f"{path} asks with $env for the variable {error}, which is not set"]

@@ -174,7 +174,7 @@ class _Run:
                 f"{problem}. What was committed is kept; run it again to go on"
             ) from problem
         for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
-            store.check_dimensions(self.conn, collection, dimensions)
+            store.check_dimensions(collection, dimensions)
         with store.transaction(self.conn):
             store.check_exists(self.conn, collection)
             store.write_documents(

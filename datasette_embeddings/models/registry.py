@@ -18,7 +18,6 @@ from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
 from datasette_embeddings.models import http, llm_models, onnx, sentence_transformer
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
-from datasette_embeddings.models.cache import passages, queries
 from datasette_embeddings.models.hub import has_gpu
 
 Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
@@ -152,6 +151,14 @@ def load_model(
     return model
 
 
+def _in_memory(key: Wanted) -> EmbeddingModel | None:
+    known = _loaded.get(key)
+    if known is None:
+        return None
+    known.used = time.monotonic()
+    return known.model
+
+
 def _remote(model_id: str, runtime: str) -> UnknownModel:
     return UnknownModel(
         model_id,
@@ -161,14 +168,6 @@ def _remote(model_id: str, runtime: str) -> UnknownModel:
             "this one there"
         ],
     )
-
-
-def _in_memory(key: Wanted) -> EmbeddingModel | None:
-    known = _loaded.get(key)
-    if known is None:
-        return None
-    known.used = time.monotonic()
-    return known.model
 
 
 def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
@@ -206,5 +205,3 @@ def _unload_if_idle(key: Wanted) -> None:
         _look_again(key, left)
         return
     del _loaded[key]
-    for remembered in (queries, passages):
-        remembered.forget(known.model)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datasette_embeddings.errors import (
     DatabaseProblem,
     EmbeddingsError,
+    IdentityMismatch,
     InvalidInput,
     InvalidVector,
     MissingLibrary,
+    ModelMismatch,
     ModelProblem,
     TooBusy,
     UnknownItem,
@@ -71,6 +73,8 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (InvalidVector, 422),
     (UnknownModel, 422),
     (ModelProblem, 422),
+    (ModelMismatch, 422),
+    (IdentityMismatch, 422),
     (MissingLibrary, 422),
 )
 

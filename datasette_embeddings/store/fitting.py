@@ -9,6 +9,7 @@ from datasette_embeddings.errors import (
     IdentityMismatch,
     InvalidInput,
     ModelMismatch,
+    ModelProblem,
 )
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
@@ -68,7 +69,7 @@ def check_fits(
     check_model_id(existing, identity)
     if count_items(conn, existing):
         check_identity(existing, identity)
-        check_dimensions(conn, existing, identity.dimensions)
+        _check_dimensions(conn, existing, identity.dimensions)
         _check_same_tables(conn, existing, source)
 
 
@@ -96,18 +97,28 @@ def check_model_id(existing: Collection, identity: Identity) -> None:
         raise ModelMismatch(existing.name, existing.model_id, model_id)
 
 
-def check_dimensions(
+def _check_dimensions(
     conn: sqlite3.Connection, existing: Collection, dimensions: int | None
 ) -> None:
-    """Nothing, if most vectors of *existing* have that many; an old run left others.
-
-    :raises IdentityMismatch: if they have not: behind the same name an endpoint can put
-        another model.
-    """
+    """Nothing, if most vectors of *existing* have that many; an old run left others."""
     length, _count = usual_vector_length(conn, existing.id)
     usual = length // BYTES_PER_NUMBER
     if dimensions is not None and usual not in (0, dimensions):
         raise IdentityMismatch(existing.name, "dimensions", usual, dimensions)
+
+
+def check_dimensions(existing: Collection, dimensions: int) -> None:
+    """Nothing, if vectors of *dimensions* numbers may join those of *existing*.
+
+    :raises ModelProblem: if they are of another length: an endpoint can put another
+        model behind the same name.
+    """
+    if existing.dimensions not in (None, dimensions):
+        raise ModelProblem(
+            f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
+            f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
+            "such vectors cannot be compared. Make it anew with --rebuild"
+        )
 
 
 def _check_same_tables(
