@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from datasette_embeddings.config.readers import flag, number, text
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -80,24 +82,6 @@ def _collection(name: str, value: object) -> CollectionConfig:
     return CollectionConfig(**given)  # type: ignore[arg-type]  # a reader a field
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("expected a text")
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("expected true or false")
-    return value
-
-
-def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("expected a whole number")
-    return value
-
-
 def _texts(value: object) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(
@@ -110,7 +94,7 @@ def _texts(value: object) -> tuple[str, ...]:
 def _pairs(value: object) -> Pairs:
     if not isinstance(value, Mapping):
         raise ValueError("expected 'name: value' lines")
-    return tuple((str(key), _text(each)) for key, each in value.items())
+    return tuple((str(key), text(each)) for key, each in value.items())
 
 
 def _similarities(value: object) -> SimilaritySettings:
@@ -126,26 +110,26 @@ def _similarities(value: object) -> SimilaritySettings:
 
 READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
     {
-        "table": _text,
-        "sql": _text,
+        "table": text,
+        "sql": text,
         "attach": _pairs,
-        "input": _text,
-        "input_format": _text,
+        "input": text,
+        "input_format": text,
         "files": _pairs,
-        "images": _flag,
+        "images": flag,
         "encodings": _texts,
         "id": _texts,
         "columns": _texts,
-        "template": _text,
-        "strip_html": _flag,
+        "template": text,
+        "strip_html": flag,
         "metadata": _texts,
-        "title": _text,
-        "prefix": _text,
-        "chunk": _text,
-        "chunk_size": _number,
-        "chunk_overlap": _number,
-        "model": _text,
-        "store": _flag,
+        "title": text,
+        "prefix": text,
+        "chunk": text,
+        "chunk_size": number,
+        "chunk_overlap": number,
+        "model": text,
+        "store": flag,
         "similarities": _similarities,
     }
 )

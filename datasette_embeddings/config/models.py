@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from datasette_embeddings.config.readers import count, flag, number, text
+
 RUNTIMES = ("onnx", "sentence-transformers", "open_clip", "llm", "http")
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 4
@@ -84,12 +86,6 @@ def _model(model_id: str, value: object) -> ModelConfig:
     return config
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("expected a text")
-    return value
-
-
 def _key(value: object) -> str:
     # Datasette puts nothing where {"$env": …} names a variable that is not set
     if not isinstance(value, str) or not value.strip():
@@ -118,24 +114,6 @@ def _url(value: object) -> str:
     return value
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("expected true or false")
-    return value
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError("expected a whole number of at least 1")
-    return value
-
-
-def _number(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError("expected a whole number of at least 0")
-    return value
-
-
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ValueError("expected seconds, more than 0")
@@ -145,20 +123,20 @@ def _seconds(value: object) -> float:
 READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
     {
         "runtime": _runtime,
-        "path": _text,
-        "model": _text,
-        "revision": _text,
+        "path": text,
+        "model": text,
+        "revision": text,
         "query_prompt": _prompt,
         "passage_prompt": _prompt,
-        "dimensions": _count,
-        "trust_remote_code": _flag,
-        "device": _text,
-        "threads": _count,
-        "batch_size": _count,
+        "dimensions": count,
+        "trust_remote_code": flag,
+        "device": text,
+        "threads": count,
+        "batch_size": count,
         "unload_after": _seconds,
         "url": _url,
         "api_key": _key,
         "timeout": _seconds,
-        "retries": _number,
+        "retries": number,
     }
 )

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from datasette_embeddings.config.collections import CollectionConfig, collections
 from datasette_embeddings.config.models import ModelConfig, models
+from datasette_embeddings.config.readers import count, flag
 from datasette_embeddings.errors import ConfigProblem
 
 PLUGIN_NAME = "datasette-embeddings"
@@ -78,18 +79,6 @@ def _text(value: object) -> str:
     return value
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("expected true or false")
-    return value
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError("expected a whole number of at least 1")
-    return value
-
-
 def _allow_block(value: object) -> object:
     if not isinstance(value, bool | Mapping | None):
         raise ValueError("expected true, false or an allow block of Datasette's")
@@ -101,15 +90,15 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "default_model": _text,
         "models": models,
         "collections": collections,
-        "preload": _flag,
-        "max_query_length": _count,
-        "max_size": _count,
-        "max_text_length": _count,
-        "max_inputs": _count,
-        "max_body_bytes": _count,
-        "max_searches": _count,
-        "max_waiting": _count,
+        "preload": flag,
+        "max_query_length": count,
+        "max_size": count,
+        "max_text_length": count,
+        "max_inputs": count,
+        "max_body_bytes": count,
+        "max_searches": count,
+        "max_waiting": count,
         "allow_embed": _allow_block,
-        "index_memory_mb": _count,
+        "index_memory_mb": count,
     }
 )

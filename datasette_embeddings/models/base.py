@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import InvalidInput, ModelProblem
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunks import TokenSpans
@@ -80,6 +81,18 @@ class Identity:
 def given_or(given: str | None, own: str) -> str:
     """The prompt that the owner gave, even an empty one, or else the model's own."""
     return own if given is None else given
+
+
+@contextmanager
+def utf8_only() -> Iterator[None]:
+    """Within, a text that UTF-8 cannot hold is :class:`InvalidInput`."""
+    try:
+        yield
+    except (TypeError, UnicodeEncodeError) as error:
+        # Tokenizers raise the first
+        raise InvalidInput(
+            f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
+        ) from error
 
 
 class EmbeddingModel(ABC):

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.models.base import utf8_only
 from datasette_embeddings.models.outside import quoted
 
 if TYPE_CHECKING:
@@ -206,12 +207,8 @@ def _embeddings_url(url: str) -> httpx2.URL:
 
 
 def _json(question: Mapping[str, object]) -> bytes:
-    try:
+    with utf8_only():
         return json.dumps(question, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
-        ) from error
 
 
 def _wait_s(state: tenacity.RetryCallState) -> float:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     ByName: TypeAlias = Mapping[str, Registered]
 
-# As many as llm itself embeds together where a model does not say
-DEFAULT_BATCH_SIZE = 100
+# Where a model does not say: whole batches of sentence-transformers' 32, where the 100
+# of llm itself leave a rest of 4
+DEFAULT_BATCH_SIZE = 256
 Content = TypeVar("Content", str, bytes)
 _registering = threading.Lock()
 
@@ -122,7 +123,14 @@ class LlmModel(OutsideModel):
     ) -> Vectors:
         if not self.supports_text:
             raise self._problem("takes images, not texts")
-        return self._embed(texts, progress)
+        import numpy as np
+
+        # Of about the same length together: a model on this machine pads the others
+        places = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        found = self._embed([texts[place] for place in places], progress)
+        vectors = np.empty_like(found)
+        vectors[places] = found
+        return vectors
 
     def embed_images(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent

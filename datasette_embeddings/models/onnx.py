@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
-from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
     EmbeddingModel,
     Found,
@@ -16,6 +16,7 @@ from datasette_embeddings.models.base import (
     Wanted,
     given_or,
     silent,
+    utf8_only,
 )
 from datasette_embeddings.models.folder import ModelFolder, has_onnx, read_model_folder
 from datasette_embeddings.models.hub import (
@@ -154,13 +155,9 @@ class OnnxModel(EmbeddingModel):
     def _encode(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
         if self._files.lower_case:
             texts = [text.lower() for text in texts]
-        try:
+        with utf8_only():
             # The fast one leaves out the character offsets, which nobody asks for
             return tokenizer.encode_batch_fast(list(texts))
-        except (TypeError, UnicodeEncodeError) as error:
-            raise InvalidInput(
-                f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
-            ) from error
 
     def _run(self, encodings: Sequence[Encoding]) -> Vectors:
         """One vector an encoding, (b, d), of encodings of about the same length."""

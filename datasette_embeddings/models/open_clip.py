@@ -24,6 +24,7 @@ from datasette_embeddings.models.base import (
     Wanted,
     given_or,
     silent,
+    utf8_only,
 )
 from datasette_embeddings.models.batches import free_memory, in_batches
 from datasette_embeddings.models.hub import commit_of, fetched, folder_of, is_repository
@@ -226,8 +227,8 @@ class OpenClipModel(EmbeddingModel):
             raise ModelProblem(f"The model {self.model_id!r} fails: {error}") from error
 
     def _run_texts(self, texts: Sequence[str]) -> Vectors:
-        for text in texts:
-            _check_text(text)
+        with utf8_only():
+            "".join(texts).encode()
         return self._run(self._model.encode_text, self._tokenizer(list(texts)))
 
     def _run_images(self, images: Sequence[tuple[int, torch.Tensor | None]]) -> Vectors:
@@ -249,12 +250,3 @@ class OpenClipModel(EmbeddingModel):
             found = encode(batch.to(self.device), normalize=True)
             vectors: Vectors = found.float().cpu().numpy()
         return vectors
-
-
-def _check_text(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
-        ) from error

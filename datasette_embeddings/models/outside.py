@@ -8,8 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
-from datasette_embeddings.models.base import EmbeddingModel, given_or, silent
+from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    given_or,
+    silent,
+    utf8_only,
+)
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
@@ -118,12 +123,8 @@ def quoted(message: str, secret: str | None) -> str:
 
 
 def _tokens(texts: Sequence[str]) -> list[Encoding]:
-    try:
+    with utf8_only():
         return _yardstick().encode_batch(list(texts), add_special_tokens=False)
-    except (TypeError, UnicodeEncodeError) as error:
-        raise InvalidInput(
-            f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
-        ) from error
 
 
 @cache

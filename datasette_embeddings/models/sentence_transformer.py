@@ -6,7 +6,6 @@ that the model's files name.
 
 from __future__ import annotations
 
-import gc
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
     EmbeddingModel,
     Found,
@@ -23,8 +22,9 @@ from datasette_embeddings.models.base import (
     Wanted,
     given_or,
     silent,
+    utf8_only,
 )
-from datasette_embeddings.models.batches import in_batches
+from datasette_embeddings.models.batches import free_memory, in_batches
 from datasette_embeddings.models.folder import prompts_of
 from datasette_embeddings.models.hub import commit_of, folder_of, is_repository
 
@@ -138,9 +138,9 @@ class SentenceTransformerModel(EmbeddingModel):
         if not texts:
             return {"input_ids": [], "offset_mapping": []}
         given = {"add_special_tokens": False, "truncation": False, "verbose": False}
-        with self._lock:
+        with self._lock, utf8_only():
             encoded: Mapping[str, Any] = self.library_model.tokenizer(
-                _checked(texts), **{**given, **options}
+                list(texts), **{**given, **options}
             )
         return encoded
 
@@ -153,7 +153,8 @@ class SentenceTransformerModel(EmbeddingModel):
         """One vector a text; the longest first, so that memory runs out at once."""
         import numpy as np
 
-        texts = _checked(texts)
+        with utf8_only():
+            "".join(texts).encode()
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
 
         def embed(places: Sequence[int]) -> Vectors:
@@ -174,7 +175,7 @@ class SentenceTransformerModel(EmbeddingModel):
                     embed,
                     dimensions=self.dimensions,
                     progress=progress,
-                    free=_free,
+                    free=free_memory,
                 )
             except (RuntimeError, ValueError, IndexError) as error:
                 raise ModelProblem(
@@ -265,23 +266,3 @@ def _matryoshka(folder: Path | None) -> tuple[list[int], bool]:
     except (OSError, ValueError):
         return [], False
     return [], MATRYOSHKA in card.lower()
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    for text in texts:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
-            ) from error
-    return list(texts)
-
-
-def _free() -> None:
-    """Give back what the run that failed had."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
