@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.vectors import Vectors
 
-TEXTS, TURNS = 400, 3
+TEXTS, TURNS = 300, 3
 SIZES = (32, 64, 100, 200)
 AT_LEAST = 0.95
 
