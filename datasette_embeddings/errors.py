@@ -10,7 +10,7 @@ Every message says what was expected, what was found and what to do about it::
     ├── UnknownModel           no runtime here can serve that model id
     ├── ModelProblem           a model's own files are missing or not understood
     ├── ModelMismatch          a collection holds vectors of another model
-    ├── PromptMismatch         … or of the same model with another prompt
+    ├── IdentityMismatch       … or of the same model with another prompt or revision
     ├── InvalidVector          not a vector at all
     │   └── DimensionMismatch
     ├── InvalidInput           an argument that a person gave
@@ -104,15 +104,19 @@ class ModelMismatch(EmbeddingsError):
         self.found = found
 
 
-class PromptMismatch(EmbeddingsError):
-    """A collection was embedded with one prompt, and the model now has another."""
+class IdentityMismatch(EmbeddingsError):
+    """A collection's vectors were made otherwise than its model makes them now."""
 
-    def __init__(self, collection: str, expected: str, found: str) -> None:
+    def __init__(
+        self, collection: str, fact: str, expected: object, found: object
+    ) -> None:
         super().__init__(
-            f"The texts of the collection {collection!r} were embedded behind the "
-            f"prompt {expected!r}, and the model now puts {found!r} there; such "
-            "vectors cannot be compared. Make it anew with --rebuild"
+            f"The vectors of the collection {collection!r} were made with the {fact} "
+            f"{expected!r}, and the model that is here has {found!r}; such vectors "
+            "cannot be compared. Make the collection anew with --rebuild, or set the "
+            "model up as it was"
         )
+        self.fact = fact
         self.expected = expected
         self.found = found
 

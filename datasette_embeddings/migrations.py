@@ -149,6 +149,13 @@ def m003_similarities(db: Any) -> None:  # noqa: ANN401
         db["_embedding_collections"].add_column("similarities", str)
 
 
+def m004_identity(db: Any) -> None:  # noqa: ANN401
+    columns = {"model_revision": str, "query_prompt": str, "normalized": int}
+    for column, kind in columns.items():
+        if column not in db["_embedding_collections"].columns_dict:
+            db["_embedding_collections"].add_column(column, kind)
+
+
 def _md5(text: str) -> bytes:
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
 
@@ -172,4 +179,5 @@ OUR_STEPS: tuple[Callable[[Any], None], ...] = (
     m001_create_embedding_collections,
     m002_chunks_and_failures,
     m003_similarities,
+    m004_identity,
 )

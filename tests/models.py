@@ -7,7 +7,25 @@ import hashlib
 import numpy as np
 
 from datasette_embeddings.errors import ModelProblem
-from datasette_embeddings.models.base import EmbeddingModel, silent
+from datasette_embeddings.models import registry
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    Found,
+    NotHere,
+    Wanted,
+    silent,
+)
+
+
+def runtimes_with(model: EmbeddingModel) -> dict[str, registry.Finder]:
+    """All runtimes, and one more that serves *model* and nothing else."""
+
+    def find(asked: Wanted) -> Found | NotHere:
+        if asked.model_id == model.model_id:
+            return Found("stand-in", lambda: model)
+        return NotHere("it is not the stand-in")
+
+    return {**registry.RUNTIMES, "stand-in": find}
 
 
 class StandIn(EmbeddingModel):
@@ -51,7 +69,7 @@ class StandIn(EmbeddingModel):
 
 
 class Eyes(StandIn):
-    """A stand-in for a model of images, of which none is in the package yet."""
+    """A stand-in for a model of images, which takes torch."""
 
     model_id = "eyes"
     supports_images = True

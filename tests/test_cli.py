@@ -220,17 +220,6 @@ def test_a_collection_is_deleted_only_after_a_yes(run, articles_db):
     assert len(lines(run("collections", "list", articles_db, "--format", "nl"))) == 1
 
 
-def test_models_are_listed(run):
-    assert lines(run("models", "list", "--format", "nl")) == [
-        {
-            "model": "sentence-transformers/all-MiniLM-L6-v2",
-            "runtime": "onnx",
-            "dimensions": 384,
-            "max_tokens": 256,
-        }
-    ]
-
-
 ERRORS = {
     "no database": (
         ["search", "nowhere.db", "articles", "x"],

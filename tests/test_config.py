@@ -26,6 +26,19 @@ def test_models_have_a_path():
     assert config.models == {"my/model": ModelConfig(path="/models/x")}
 
 
+def test_a_key_is_taken_without_the_end_of_its_line_and_never_shown():
+    config = Config.from_plugin_config({"models": {"x": {"api_key": "sk-1234\n"}}})
+    assert config.models["x"].api_key == "sk-1234"
+    assert "sk-1234" not in repr(config)
+
+
+@pytest.mark.parametrize("key", [None, "", " \n", 3, ["sk-1234"]])
+def test_a_key_that_is_none_is_told_without_being_shown(key):
+    with pytest.raises(ConfigProblem, match="expected a key, found none") as raised:
+        Config.from_plugin_config({"models": {"x": {"api_key": key}}})
+    assert "sk-1234" not in str(raised.value)
+
+
 def test_all_faults_are_in_one_message():
     with pytest.raises(ConfigProblem) as raised:
         Config.from_plugin_config(

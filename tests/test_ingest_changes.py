@@ -8,7 +8,7 @@ import pytest
 
 from datasette_embeddings import store
 from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.errors import InvalidInput, ModelProblem, PromptMismatch
+from datasette_embeddings.errors import IdentityMismatch, InvalidInput, ModelProblem
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.sources import (
     FileSource,
@@ -113,7 +113,7 @@ def test_another_prompt_is_refused_with_the_way_out(conn, stand_in):
     sync(conn, stand_in)
     before = vectors(conn)
     other = StandIn(prompt="passage: ")
-    with pytest.raises(PromptMismatch, match="Make it anew with --rebuild"):
+    with pytest.raises(IdentityMismatch, match="the collection anew with --rebuild"):
         sync(conn, other)
     assert vectors(conn) == before
     assert sync(conn, other, rebuild=True).new == 6

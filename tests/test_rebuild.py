@@ -7,6 +7,7 @@ import pytest
 from datasette_embeddings import store
 from datasette_embeddings.errors import ModelProblem, UnknownCollection
 from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.models.base import Identity
 from datasette_embeddings.sources import SourceRules, table_source
 from datasette_embeddings.store import staging
 from tests.models import StandIn
@@ -104,9 +105,8 @@ def test_what_a_swap_left_is_removed_by_the_next(built):
     leftover = store.begin_rebuild(
         built,
         "articles",
-        "stand-in",
+        Identity("stand-in", passage_prompt=""),
         table_source(built, "articles"),
-        passage_prompt="",
     )
     with built:
         for table in ("collections", "_embedding_collections"):

@@ -53,7 +53,7 @@ class Counting(StandIn):
 def counting(monkeypatch):
     """In place of the real model, which would not tell how it was asked."""
     stand_in = Counting()
-    monkeypatch.setattr(batches, "load_model", lambda *_arguments: stand_in)
+    monkeypatch.setattr(batches, "load_offered", lambda *_arguments: stand_in)
     monkeypatch.setattr(batches, "loaded_model", lambda *_arguments: stand_in)
     return stand_in
 

@@ -62,13 +62,18 @@ class Chunking:
                 f"found {self.overlap}"
             )
 
-    def checked_size(self, largest: int) -> int:
-        """The size in tokens, where a model reads *largest*.
+    def checked_size(self, largest: int | None) -> int:
+        """The size in tokens, where a model reads *largest*; None if nobody can tell.
 
         :raises InvalidInput: if that is less than was asked for, or than the overlap.
         """
         size = largest if self.size is None else self.size
-        if size > largest:
+        if size is None:
+            raise InvalidInput(
+                "Expected a chunk size: nobody tells how many tokens this model reads, "
+                "so give --chunk-size, such as 400"
+            )
+        if largest is not None and size > largest:
             raise InvalidInput(
                 f"Expected a chunk size of at most {largest} tokens, which is what the "
                 f"model reads; found {size}"

@@ -6,11 +6,12 @@ import click
 
 from datasette_embeddings.cli.base import Commands
 from datasette_embeddings.cli.check import check
-from datasette_embeddings.cli.collections import collections, models
+from datasette_embeddings.cli.collections import collections
 from datasette_embeddings.cli.demo import demo
 from datasette_embeddings.cli.embed import embed
 from datasette_embeddings.cli.exports import export_collection
 from datasette_embeddings.cli.imports import import_table
+from datasette_embeddings.cli.models import models
 from datasette_embeddings.cli.search import search, similar
 from datasette_embeddings.cli.similarities import similarities
 from datasette_embeddings.cli.sync import sync

@@ -6,14 +6,17 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.formats import FORMATS, Row, written
+from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.registry import find, load_model, wanted
 
 Step: TypeAlias = Callable[[int], None]
 EVENT_EVERY_S = 1.0
@@ -108,6 +111,14 @@ def _events(label: str) -> tuple[Step, Step]:
             click.echo(json.dumps({**state, "done": done}), err=True)
 
     return start, advance
+
+
+def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
+    """The model called *model_id*, whose files may be fetched, which is told."""
+    asked = replace(wanted(model_id, config.models), may_download=True)
+    if find(asked).downloads:
+        click.echo(f"Fetching {asked.name} from the hub", err=True)
+    return load_model(model_id, config.models, may_download=True)
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,8 @@ import click
 from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import database_argument, format_option, write
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
+from datasette_embeddings.cli.settings import config_in, metadata_option
+from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest import IngestOptions, Report
 from datasette_embeddings.ingest.checking import problems, remove_what_is_wrong
@@ -24,6 +26,7 @@ from datasette_embeddings.ingest.syncing import sync
     is_flag=True,
     help="Delete what belongs nowhere, and sync what is not as its source.",
 )
+@metadata_option
 @format_option
 @click.pass_context
 def check(
@@ -32,6 +35,7 @@ def check(
     output_format: str | None,
     *,
     fix: bool,
+    metadata: Path | None,
 ) -> None:
     """Find what is wrong: orphans, mixed dimensions, stale and failed items.
 
@@ -44,7 +48,7 @@ def check(
     with open_database(database, writable=fix) as conn:
         found = list(problems(conn))
         if fix and found:
-            _mend(conn)
+            _mend(conn, config_in(metadata))
             found = list(problems(conn))
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
@@ -53,7 +57,7 @@ def check(
         ctx.exit(SOME_FAILED)
 
 
-def _mend(conn: sqlite3.Connection) -> None:
+def _mend(conn: sqlite3.Connection, config: Config) -> None:
     remove_what_is_wrong(conn)
 
     def work(name: str, source: sources.ReadableSource, model_id: str | None) -> Report:
@@ -65,6 +69,7 @@ def _mend(conn: sqlite3.Connection) -> None:
             options=IngestOptions(prune=True),
             silent=True,
             output_format=None,
+            config=config,
         )
 
     for outcome in sync(conn, {}, work):

@@ -1,4 +1,4 @@
-"""``collections`` and ``models``: what is in a database, and what can embed."""
+"""``collections``: what is in a database."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ from datasette_embeddings.cli.base import (
     format_option,
     write,
 )
-from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import Row
-from datasette_embeddings.models.registry import load_model
 
 
 @click.group(cls=Commands)
@@ -92,22 +90,3 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
         store.delete_collection(conn, collection)
     click.echo(f"Deleted {collection} with {count:,} items", err=True)
-
-
-@click.group(cls=Commands)
-def models() -> None:
-    """The embedding models that can be used here."""
-
-
-@models.command("list")
-@format_option
-def list_models(output_format: str | None) -> None:
-    """Every model that is here, ready to use without a download."""
-    bundled = load_model(DEFAULT_MODEL)
-    row: Row = {
-        "model": bundled.model_id,
-        "runtime": "onnx",
-        "dimensions": bundled.dimensions,
-        "max_tokens": bundled.max_tokens,
-    }
-    write([row], output_format or "table")

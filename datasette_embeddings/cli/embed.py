@@ -10,15 +10,19 @@ from typing import Any
 import click
 
 from datasette_embeddings import sources, store
-from datasette_embeddings.cli.base import database_argument, progress
+from datasette_embeddings.cli.base import (
+    database_argument,
+    fetched_model,
+    progress,
+)
 from datasette_embeddings.cli.options import declared, source_options
 from datasette_embeddings.cli.reports import show_report
-from datasette_embeddings.config import DEFAULT_MODEL, CollectionConfig, Config
+from datasette_embeddings.cli.settings import config_in, config_option
+from datasette_embeddings.config import CollectionConfig, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.syncing import remembered_source
-from datasette_embeddings.models.registry import load_model
 
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
@@ -50,6 +54,7 @@ silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 @click.argument("collection")
 @click.argument("input", required=False)
 @source_options
+@config_option
 @click.option("--prune", is_flag=True, help="Delete items whose source row is gone.")
 @limit_rows_option
 @dry_run_option
@@ -84,6 +89,7 @@ def embed(
     The exit code is 2 if some rows could not be embedded.
     """
     config = declared(given)
+    settings = config_in(given["metadata_file"])
     check_options(given["limit"], rebuild=given["rebuild"])
     options = IngestOptions(
         prune=given["prune"],
@@ -105,6 +111,7 @@ def embed(
             options=options,
             silent=silent,
             output_format=output_format,
+            config=settings,
         )
     show_report(collection, report, output_format)
     if report.failed:
@@ -137,7 +144,8 @@ def embedded(
     """The report of an ingest that shows its progress."""
     if isinstance(source, sources.TableSource) and output_format is None:
         _warn_of_rowid(source)
-    model = load_model(model_id or _model_of(conn, collection), config.models)
+    model_id = model_id or _model_of(conn, collection) or config.default_model
+    model = fetched_model(model_id, config)
     with progress(collection, silent=silent, output_format=output_format) as steps:
         start, advance = steps
         options = replace(options, start=start, progress=advance)
@@ -165,9 +173,9 @@ def _source(
     return remembered
 
 
-def _model_of(conn: sqlite3.Connection, collection: str) -> str:
+def _model_of(conn: sqlite3.Connection, collection: str) -> str | None:
     existing = store.find_collection(conn, collection)
-    return DEFAULT_MODEL if existing is None else existing.model_id
+    return None if existing is None else existing.model_id
 
 
 def _warn_of_rowid(source: sources.TableSource) -> None:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from datasette_embeddings.config import PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigProblem
 from datasette_embeddings.sources import STDIN
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: Where -m stands for something else
+config_option = click.option(
+    "metadata_file",
+    "--config",
+    type=_file,
+    help="The YAML or JSON file with the settings, as Datasette takes it.",
+)
+metadata_option = click.option(
+    "metadata",
+    "-m",
+    "--metadata",
+    "--config",
+    type=_file,
+    help="The YAML or JSON file with the settings, as Datasette takes it.",
+)
 
 
 def settings_for(
@@ -25,7 +46,7 @@ def settings_for(
     if path is None:
         return Config(), {}
     content = _content(path)
-    config = Config.from_plugin_config(_plugin(content))
+    config = Config.from_plugin_config(_resolved(_plugin(content), path))
     databases = content.get("databases") or {}
     own = databases.get(database.stem) if isinstance(databases, Mapping) else None
     declared = _plugin(own if isinstance(own, Mapping) else {}) or {}
@@ -34,6 +55,42 @@ def settings_for(
     inner = Config.from_plugin_config({"collections": declared.get("collections", {})})
     found = {**config.collections, **inner.collections}
     return config, {name: _located(each, path) for name, each in found.items()}
+
+
+def config_in(path: Path | None) -> Config:
+    """The settings in the file at *path*, without what is for one database.
+
+    :raises ConfigProblem: as :func:`settings_for`.
+    """
+    if path is None:
+        return Config()
+    return Config.from_plugin_config(_resolved(_plugin(_content(path)), path))
+
+
+def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - whatever YAML holds
+    """*settings* with the values that ``$env`` and ``$file`` name, as Datasette's."""
+    from datasette.utils import resolve_env_secrets
+
+    try:
+        with warnings.catch_warnings():
+            # Datasette leaves the file that it read to be closed by chance
+            warnings.simplefilter("ignore", ResourceWarning)
+            return resolve_env_secrets(settings, _Environment(os.environ))
+    except KeyError as error:
+        raise ConfigProblem(
+            [f"{path} asks with $env for the variable {error}, which is not set"]
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigProblem(
+            [f"{path} asks with $file for one that cannot be read: {error}"]
+        ) from error
+
+
+class _Environment(dict[str, str]):
+    """Variables, where one that is not set is an error."""
+
+    def get(self, name: str, _default: object = None) -> str:
+        return self[name]
 
 
 def _located(declared: CollectionConfig, settings: Path) -> CollectionConfig:

@@ -20,7 +20,7 @@ from datasette_embeddings.cli.embed import (
     summary_option,
 )
 from datasette_embeddings.cli.reports import show_report
-from datasette_embeddings.cli.settings import settings_for
+from datasette_embeddings.cli.settings import metadata_option, settings_for
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
@@ -30,12 +30,7 @@ from datasette_embeddings.ingest.syncing import sync as synced
 @click.command()
 @database_argument
 @click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
-@click.option(
-    "-m",
-    "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The YAML or JSON file that declares the collections, as Datasette takes it.",
-)
+@metadata_option
 @limit_rows_option
 @dry_run_option
 @rebuild_option

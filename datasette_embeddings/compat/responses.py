@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # What of ours answers in JSON, whatever comes before it, as with a base_url
 JSON_PATHS = re.compile(r"/-/embeddings(/.*)?(\.json|/v1/.*)$")
-# What of that takes a POST
+# What of ours takes a POST: of that, and the search page
 POST_PATHS = re.compile(
-    r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+\.json$"
+    r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+(\.json)?$"
 )
 # Methods whose answers other sites may read, where Datasette lets them
 SHARED_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -184,7 +184,7 @@ def error_response(
 
 
 def is_json_post(scope: Mapping[str, Any]) -> bool:
-    """Whether this is JSON for our API, which no form of another site can send."""
+    """Whether this is JSON for one of ours, which no form of another site can send."""
     headers = dict(scope.get("headers") or ())
     content_type = headers.get(b"content-type", b"").decode("latin-1").lower()
     return bool(

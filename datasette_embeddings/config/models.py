@@ -90,6 +90,16 @@ def _text(value: object) -> str:
     return value
 
 
+def _key(value: object) -> str:
+    # Datasette puts nothing where {"$env": …} names a variable that is not set
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(
+            "expected a key, found none (one that $env names must be set here)"
+        )
+    # One that $file names ends with a line
+    return value.strip()
+
+
 def _prompt(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("expected a text")
@@ -147,7 +157,7 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "batch_size": _count,
         "unload_after": _seconds,
         "url": _url,
-        "api_key": _text,
+        "api_key": _key,
         "timeout": _seconds,
         "retries": _number,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import similarities, sources, store
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.ingest.comparing import (
     compare,
     drops_metadata,
@@ -44,7 +44,7 @@ def ingest(
     are kept and the next run goes on from there.
 
     :raises ModelMismatch: if the collection holds vectors of another model.
-    :raises PromptMismatch: if it was embedded with another prompt.
+    :raises IdentityMismatch: if it was embedded with another prompt, say.
     :raises InvalidInput: if it was made from other tables.
     :raises SourceProblem: if the source cannot be read at all.
     :raises UnknownCollection: if somebody deletes or swaps it meanwhile.
@@ -116,10 +116,7 @@ class _Run:
     def collection(self, name: str) -> store.Collection:
         """The collection to write to."""
         make = store.begin_rebuild if self.options.rebuild else store.create_collection
-        prompt = self.model.passage_prompt
-        return make(
-            self.conn, name, self.model.model_id, self.source, passage_prompt=prompt
-        )
+        return make(self.conn, name, self.model.identity, self.source)
 
     def counted(self) -> Report:
         """How many rows are in each state by now."""
@@ -156,17 +153,28 @@ class _Run:
         self, collection: store.Collection, window: Sequence[Document]
     ) -> Embedded:
         def known(hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
+            dimensions = self.model.dimensions or collection.dimensions
+            if dimensions is None:
+                # The first vectors that there are tell
+                return {}
             return store.vectors_of_hashes(
-                self.conn, collection, hashes, dimensions=self.model.dimensions
+                self.conn, collection, hashes, dimensions=dimensions
             )
 
-        embedded = embed_documents(
-            window,
-            self.model,
-            chunking=self.source.chunking,
-            known=known,
-            progress=self.options.progress,
-        )
+        try:
+            embedded = embed_documents(
+                window,
+                self.model,
+                chunking=self.source.chunking,
+                known=known,
+                progress=self.options.progress,
+            )
+        except ModelProblem as problem:
+            raise ModelProblem(
+                f"{problem}. What was committed is kept; run it again to go on"
+            ) from problem
+        for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
+            store.check_dimensions(collection, dimensions)
         with store.transaction(self.conn):
             store.check_exists(self.conn, collection)
             store.write_documents(
@@ -215,11 +223,7 @@ class _Run:
             existing = store.find_collection(self.conn, name)
         if existing is not None:
             store.check_fits(
-                self.conn,
-                existing,
-                self.model.model_id,
-                source=self.source,
-                passage_prompt=self.model.passage_prompt,
+                self.conn, existing, self.model.identity, source=self.source
             )
         compare(self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())

@@ -126,8 +126,15 @@ def _outcomes(
     progress(len(outcomes))
     outcomes.update(_attempted(model, texts, model.embed_passages, progress))
     outcomes.update(_attempted(model, images, model.image_outcomes, progress))
-    lengths = model.count_tokens(texts) if texts else []
-    return outcomes, {
+    return outcomes, _cut(texts, model)
+
+
+def _cut(texts: Sequence[str], model: EmbeddingModel) -> set[Content]:
+    """Those of *texts* of which the model reads only the beginning, as far as known."""
+    if not texts or model.max_tokens is None:
+        return set()
+    lengths = model.count_tokens(texts)
+    return {
         text
         for text, length in zip(texts, lengths, strict=True)
         if length > model.max_tokens
@@ -141,6 +148,9 @@ def _attempted(
     progress: Callable[[int], None],
 ) -> dict[Content, Outcome]:
     """The outcome of each of *contents*: halves are tried where the whole fails.
+
+    Before that the simplest text is, so that a model that is down is asked twice, and
+    not once a half.
 
     :raises EmbeddingsError: if the model fails on the simplest text too.
     """
@@ -157,6 +167,7 @@ def _attempted(
         outcomes = embed(contents, progress=hear)
     except EmbeddingsError as error:
         progress(-heard)
+        _check_works(model, error)
         if len(contents) > 1:
             middle = len(contents) // 2
             halves = contents[:middle], contents[middle:]
@@ -164,7 +175,6 @@ def _attempted(
                 _attempted(model, half, embed, progress) for half in halves
             )
             return {**first, **second}
-        _check_works(model, error)
         progress(1)
         return {contents[0]: str(error)}
     return dict(zip(contents, map(_checked, outcomes), strict=True))

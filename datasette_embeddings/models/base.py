@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import ModelConfig
@@ -57,6 +57,26 @@ class NotHere:
     reason: str
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What tells the vectors of one model from those of another; None is not known."""
+
+    model_id: str
+    dimensions: int | None = None
+    revision: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    normalized: bool | None = None
+
+    def difference(self, other: Identity) -> tuple[str, object, object] | None:
+        """The first fact that is known of both and is not the same, and its values."""
+        for fact in (each.name for each in fields(self)):
+            mine, others = getattr(self, fact), getattr(other, fact)
+            if None not in (mine, others) and mine != others:
+                return fact, mine, others
+        return None
+
+
 def given_or(given: str | None, own: str) -> str:
     """The prompt that the owner gave, even an empty one, or else the model's own."""
     return own if given is None else given
@@ -66,22 +86,26 @@ class EmbeddingModel(ABC):
     """A loaded model; safe to call from many threads at once."""
 
     model_id: str
-    dimensions: int
-    #: Longer texts are cut; the two tokens that mark the ends count
-    max_tokens: int
+    #: None until the first vector tells, where nothing else does
+    dimensions: int | None
+    #: Longer texts are cut; the two tokens that mark the ends count.  None where nobody
+    #: can tell
+    max_tokens: int | None
     #: What the model wants in front of a passage, and of a question; never part of
     #: stored content
     passage_prompt: str = ""
     query_prompt: str = ""
     #: The commit of a hub, or a digest of its files; None where nobody can tell
     revision: str | None = None
-    #: Each of its vectors has length 1
-    normalized: bool = True
+    #: Whether each of its vectors has length 1
+    normalized: bool | None = None
     #: What executes it, and on what
     runtime: str = ""
     device: str = "cpu"
     supports_text: bool = True
     supports_images: bool = False
+    #: Somebody else's machine may do the work, and send a bill
+    is_remote: bool = False
 
     @abstractmethod
     def embed_passages(
@@ -131,6 +155,23 @@ class EmbeddingModel(ABC):
         return list(self.embed_images(images, progress=progress))
 
     @property
-    def passage_tokens(self) -> int:
-        """How many tokens of a text the model reads, its own and the prompt apart."""
+    def identity(self) -> Identity:
+        """What its vectors are remembered with."""
+        return Identity(
+            self.model_id,
+            self.dimensions,
+            self.revision,
+            self.query_prompt,
+            self.passage_prompt,
+            self.normalized,
+        )
+
+    @property
+    def passage_tokens(self) -> int | None:
+        """How many tokens of a text the model reads, its own and the prompt apart.
+
+        None where nobody can tell.
+        """
+        if self.max_tokens is None:
+            return None
         return self.max_tokens - self.count_tokens([""])[0]

@@ -22,24 +22,29 @@ def in_batches(
     size: int,
     embed: Callable[[Sequence[Content]], Vectors],
     *,
-    dimensions: int,
+    dimensions: int | None = None,
     progress: Callable[[int], None] = silent,
     free: Callable[[], None] = lambda: None,
 ) -> Vectors:
     """One vector of each of *contents*, (n, d), *size* at a time.
 
+    The first tell how many *dimensions* there are where nobody knows before.
     Where memory runs out, *free* is called and half as many are tried, from then on.
 
     :raises ModelProblem: if there is not enough memory for a single one.
     """
     import numpy as np
 
-    vectors = np.empty((len(contents), dimensions), dtype=np.float32)
+    vectors = np.empty((len(contents), dimensions or 0), dtype=np.float32)
     start = 0
     while start < len(contents):
         some = contents[start : start + size]
         try:
-            vectors[start : start + len(some)] = embed(some)
+            found = embed(some)
+            if dimensions is None:
+                dimensions = found.shape[1]
+                vectors = np.empty((len(contents), dimensions), dtype=np.float32)
+            vectors[start : start + len(some)] = found
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

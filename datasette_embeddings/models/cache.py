@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import ReferenceType, ref
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
+_Key: TypeAlias = "tuple[ReferenceType[EmbeddingModel], str]"
 # 1,024 vectors of 384 dimensions are 1.6 MB, their texts 4 MB at most
 REMEMBERED = 1_024
 LONGEST_REMEMBERED = 4_096
 
 
 class VectorCache:
-    """The vectors of the last *size* texts, by model; many threads may ask."""
+    """The vectors of the last *size* texts, by model; many threads may ask.
+
+    It keeps no model in memory.
+    """
 
     def __init__(self, size: int = REMEMBERED) -> None:
         self._size = size
-        self._vectors: OrderedDict[tuple[EmbeddingModel, str], Vector] = OrderedDict()
+        self._vectors: OrderedDict[_Key, Vector] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -29,9 +34,9 @@ class VectorCache:
     def get(self, model: EmbeddingModel, text: str) -> Vector | None:
         """The vector of *text*, read-only because it is shared; None if forgotten."""
         with self._lock:
-            vector = self._vectors.get((model, text))
+            vector = self._vectors.get((ref(model), text))
             if vector is not None:
-                self._vectors.move_to_end((model, text))
+                self._vectors.move_to_end((ref(model), text))
             return vector
 
     def put(self, model: EmbeddingModel, text: str, vector: Vector) -> Vector:
@@ -39,7 +44,7 @@ class VectorCache:
         vector.setflags(write=False)
         if len(text) <= LONGEST_REMEMBERED:
             with self._lock:
-                self._vectors[model, text] = vector
+                self._vectors[ref(model), text] = vector
                 if len(self._vectors) > self._size:
                     self._vectors.popitem(last=False)
         return vector

@@ -54,7 +54,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
             "supported are Transformer, Pooling and Normalize"
         )
     settings = _optional_json(transformer / "sentence_bert_config.json")
-    prompts = _prompts(folder)
+    query_prompt, passage_prompt = prompts_of(folder)
     return ModelFolder(
         onnx_path=_onnx_path(folder),
         tokenizer_path=_required(transformer / "tokenizer.json"),
@@ -62,8 +62,8 @@ def read_model_folder(folder: Path) -> ModelFolder:
         lower_case=bool(settings.get("do_lower_case")),
         pooling=_pooling(folder / pooling / "config.json"),
         normalize=normalize,
-        query_prompt=_prompt(prompts, "query"),
-        passage_prompt=_prompt(prompts, *PASSAGE_PROMPTS),
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
     )
 
 
@@ -124,6 +124,12 @@ def _pooling(path: Path) -> str:
     return str(chosen[0])
 
 
+def prompts_of(folder: Path) -> tuple[str, str]:
+    """What the model in *folder* wants in front of questions, and of passages."""
+    prompts = _prompts(folder)
+    return _prompt(prompts, "query"), _prompt(prompts, *PASSAGE_PROMPTS)
+
+
 def _prompts(folder: Path) -> dict[str, str]:
     config = _optional_json(folder / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
@@ -135,8 +141,12 @@ def _prompts(folder: Path) -> dict[str, str]:
 
 
 def _prompt(prompts: Mapping[str, str], *names: str) -> str:
-    """The prompt of the first of *names* that has one, else the default prompt."""
-    return next((prompts[name] for name in (*names, "") if name in prompts), "")
+    """The first prompt among *names* that is not empty, or else the default prompt.
+
+    sentence-transformers saves an empty ``document`` beside E5's ``passage``.
+    """
+    known = [prompts[name] for name in names if name in prompts]
+    return next(filter(None, known), "" if known else prompts.get("", ""))
 
 
 def _required(path: Path) -> Path:

@@ -45,6 +45,17 @@ def _cached(name: str, revision: str | None) -> Path | None:
         return None
 
 
+def cached_names() -> list[str]:
+    """The repositories in the hub's cache that say how to make vectors of texts."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    found = Path(HF_HUB_CACHE).glob(f"models--*/{SNAPSHOTS}/*/modules.json")
+    folders = {path.parents[2].name for path in found}
+    return sorted(
+        name.removeprefix("models--").replace("--", "/", 1) for name in folders
+    )
+
+
 def is_repository(name: str) -> bool:
     """Whether *name* looks like one of the hub's, which are USER/MODEL."""
     user, _slash, model = name.partition("/")

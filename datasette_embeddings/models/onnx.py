@@ -18,7 +18,12 @@ from datasette_embeddings.models.base import (
     silent,
 )
 from datasette_embeddings.models.folder import ModelFolder, has_onnx, read_model_folder
-from datasette_embeddings.models.hub import commit_of, folder_of
+from datasette_embeddings.models.hub import (
+    commit_of,
+    fetched,
+    folder_of,
+    is_repository,
+)
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     Mask = NDArray[np.int64]  # (b, n)
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
+# What is fetched of a repository: the one file, and all that says how to use it
+PATTERNS = ("*.json", "*/config.json", "onnx/model.onnx", "onnx/model.onnx_data")
 # Tokens of a batch, padding included: a batch of this size stays in the cache of a
 # core (1,024 and 2,048 were as fast as each other, 8,192 a fifth slower)
 BATCH_TOKENS = 2_048
@@ -53,16 +60,35 @@ def find(wanted: Wanted) -> Found | NotHere:
         return Found(
             "onnx", partial(OnnxModel, wanted.model_id, folder, wanted.settings)
         )
+    if (
+        wanted.may_download
+        and wanted.settings.path is None
+        and is_repository(wanted.name)
+    ):
+        return Found("onnx", partial(_fetched, wanted), downloads=True)
     return NotHere(
         "expected a folder of that name, or under 'path', or in the hub's cache, with "
         "modules.json, tokenizer.json and onnx/model.onnx: there is none"
     )
 
 
+def _fetched(wanted: Wanted) -> OnnxModel:
+    folder = fetched(wanted, PATTERNS)
+    if not has_onnx(folder):
+        raise ModelProblem(
+            f"The model {wanted.model_id!r} has no ONNX file on the hub. Install "
+            "'datasette-embeddings[sentence-transformers]', which needs none, or make "
+            "one there with: datasette embeddings models export"
+        )
+    return OnnxModel(wanted.model_id, folder, wanted.settings)
+
+
 class OnnxModel(EmbeddingModel):
     """A model that ONNX Runtime executes on the processor."""
 
     runtime = "onnx"
+    dimensions: int
+    max_tokens: int
 
     def __init__(
         self, model_id: str, folder: Path, settings: ModelConfig = ModelConfig()

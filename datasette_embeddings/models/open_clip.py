@@ -46,6 +46,7 @@ from datasette_embeddings.models.pictures import decoded
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from datasette_embeddings.chunks import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
@@ -122,6 +123,9 @@ class OpenClipModel(EmbeddingModel):
     """A model that open_clip executes."""
 
     runtime = RUNTIME
+    dimensions: int
+    max_tokens: int
+    normalized = True
     supports_images = True
 
     def __init__(self, wanted: Wanted, place: Path | Checkpoint) -> None:
@@ -132,7 +136,7 @@ class OpenClipModel(EmbeddingModel):
         self.device = settings.device or best_device()
         with saying_what_failed(wanted, "cannot be loaded"):
             parts = load(wanted, place, self.device)
-            self._model, self._prepare, self._tokenizer, folder = parts
+            self._model, self._preparation, self._tokenizer, folder = parts
             self.revision = commit_of(folder)
             self.max_tokens = int(self._tokenizer.context_length)
         default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
@@ -194,15 +198,15 @@ class OpenClipModel(EmbeddingModel):
         problems: dict[int, str] = {}
         numbered = list(enumerate(images))
 
-        def prepared(image: tuple[int, bytes]) -> tuple[int, torch.Tensor | None]:
+        def fitted(image: tuple[int, bytes]) -> Image | None:
             place, content = image
             try:
-                return place, self._prepare(decoded(content))
+                return self._preparation.fit(decoded(content))
             except InvalidInput as error:
                 problems[place] = str(error)
-                return place, None
+                return None
 
-        with Ahead(numbered, prepared, threads=threads) as ahead:
+        with Ahead(numbered, fitted, threads=threads) as ahead:
             vectors = self._embed(ahead, self._run_images, progress)
         return [problems.get(place, vectors[place]) for place in range(len(images))]
 
@@ -229,15 +233,16 @@ class OpenClipModel(EmbeddingModel):
             _check_text(text)
         return self._run(self._model.encode_text, self._tokenizer(list(texts)))
 
-    def _run_images(self, images: Sequence[tuple[int, torch.Tensor | None]]) -> Vectors:
+    def _run_images(self, images: Sequence[Image | None]) -> Vectors:
         """The vectors of *images*, not a number where there is none."""
         import numpy as np
         import torch
 
         vectors = np.full((len(images), self.dimensions), np.nan, dtype=np.float32)
-        there = [row for row, (_place, image) in enumerate(images) if image is not None]
-        if there:
-            batch = torch.stack([images[row][1] for row in there])  # type: ignore[misc]  # (b, 3, h, w)
+        pictures = [image for image in images if image is not None]
+        if pictures:
+            batch = torch.stack(list(map(self._preparation.tensor, pictures)))
+            there = [image is not None for image in images]
             vectors[there] = self._run(self._model.encode_image, batch)
         return vectors
 

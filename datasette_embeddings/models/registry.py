@@ -8,14 +8,21 @@ where a GPU is; an ONNX file; sentence-transformers; the others as they stand he
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import ModelProblem, UnknownModel
-from datasette_embeddings.models import onnx, open_clip
+from datasette_embeddings.models import (
+    http,
+    llm_models,
+    onnx,
+    open_clip,
+    sentence_transformer,
+)
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
 from datasette_embeddings.models.hub import has_gpu
 
@@ -23,16 +30,28 @@ Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
+        "sentence-transformers": sentence_transformer.find,
         "open_clip": open_clip.find,
+        "llm": llm_models.find,
+        "http": http.find,
     }
 )
+UNSET = ModelConfig()
 # What people call the bundled model: the hub, llm's plugin and its README
 BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
+
+
+@dataclass
+class _Loaded:
+    model: EmbeddingModel
+    #: When somebody last asked for it, on the monotonic clock
+    used: float
+
 
 # How long to wait for somebody else's load of a model
 LOAD_WAIT_S = 60.0
 # One copy of each model in a process, whoever asked for it first
-_loaded: dict[Wanted, EmbeddingModel] = {}
+_loaded: dict[Wanted, _Loaded] = {}
 _loading = threading.Lock()
 
 
@@ -43,8 +62,28 @@ def canonical_id(model_id: str) -> str:
 
 def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     """The model called *model_id*, with what *models*, the configured ones, say."""
-    settings = models.get(model_id) or models.get(canonical_id(model_id))
-    return Wanted(canonical_id(model_id), settings or ModelConfig())
+    name = configured_id(model_id, models)
+    if name is None:
+        return Wanted(canonical_id(model_id), UNSET)
+    return Wanted(canonical_id(name), models[name])
+
+
+def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
+    """The id by which *models*, the configured ones, name *model_id*, if they do.
+
+    The bundled model is served by what is bundled, unless it is named by its own id.
+    """
+    for name in (model_id, canonical_id(model_id)):
+        if name in models:
+            return name
+    if canonical_id(model_id) == DEFAULT_MODEL:
+        return None
+    same = (
+        name
+        for name, settings in models.items()
+        if llm_models.is_same(Wanted(name, settings), model_id)
+    )
+    return next(same, None)
 
 
 def find(asked: Wanted) -> Found:
@@ -55,12 +94,23 @@ def find(asked: Wanted) -> Found:
     reasons = []
     if asked.model_id != DEFAULT_MODEL:
         reasons.append(f"the bundled model, which is {DEFAULT_MODEL}")
-    for name in _order(asked):
-        found = RUNTIMES[name](asked)
+    for name, found in considered(asked):
         if isinstance(found, Found):
             return found
         reasons.append(f"{name}: {found.reason}")
     raise UnknownModel(asked.model_id, reasons)
+
+
+def considered(asked: Wanted) -> Iterator[tuple[str, Found | NotHere]]:
+    """What each runtime says of *asked*; what is here comes before what is fetched."""
+    order = _order(asked)
+    if asked.may_download:
+        here = replace(asked, may_download=False)
+        answers = ((name, RUNTIMES[name](here)) for name in order)
+        yield from ((name, each) for name, each in answers if isinstance(each, Found))
+        # The library reads what a hub has; an ONNX file is there more seldom
+        order.sort(key=lambda name: name != "sentence-transformers")
+    yield from ((name, RUNTIMES[name](asked)) for name in order)
 
 
 def _order(asked: Wanted) -> list[str]:
@@ -76,22 +126,11 @@ def _order(asked: Wanted) -> list[str]:
     return order
 
 
-def is_present(
-    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
-) -> bool:
-    """Whether :func:`load_model` would find files for *model_id*."""
-    try:
-        find(wanted(model_id, models))
-    except UnknownModel:
-        return False
-    return True
-
-
 def loaded_model(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> EmbeddingModel | None:
     """The model called *model_id* if it is in memory already."""
-    return _loaded.get(wanted(model_id, models))
+    return _in_memory(wanted(model_id, models))
 
 
 def load_model(
@@ -99,20 +138,46 @@ def load_model(
     models: Mapping[str, ModelConfig] = MappingProxyType({}),
     *,
     may_download: bool = False,
+    may_be_remote: bool = True,
 ) -> EmbeddingModel:
     """The model called *model_id*, loaded once; *models* are the configured ones.
 
     A model id that is a path to a folder is that folder.
 
-    :raises UnknownModel: if nothing here can serve it.
+    :raises UnknownModel: if nothing here can serve it, or only what may cost money and
+        that may not be.
     :raises ModelProblem: if its files are not what they should be.
     """
     asked = wanted(model_id, models)
-    model = _loaded.get(asked)
-    return model or _load(asked, replace(asked, may_download=may_download))
+    model = _in_memory(asked)
+    if model is None:
+        to_find = replace(asked, may_download=may_download)
+        model = _load(asked, to_find, may_be_remote=may_be_remote)
+    if model.is_remote and not may_be_remote:
+        raise _remote(model_id, model.runtime)
+    return model
 
 
-def _load(key: Wanted, asked: Wanted) -> EmbeddingModel:
+def _in_memory(key: Wanted) -> EmbeddingModel | None:
+    known = _loaded.get(key)
+    if known is None:
+        return None
+    known.used = time.monotonic()
+    return known.model
+
+
+def _remote(model_id: str, runtime: str) -> UnknownModel:
+    return UnknownModel(
+        model_id,
+        [
+            f"{runtime}, whose models may send texts elsewhere and cost money, so that "
+            "visitors have only those that the configuration names under models: add "
+            "this one there"
+        ],
+    )
+
+
+def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelProblem(
             f"The model {key.model_id!r} is still being loaded after "
@@ -120,7 +185,30 @@ def _load(key: Wanted, asked: Wanted) -> EmbeddingModel:
         )
     try:
         if key not in _loaded:
-            _loaded[key] = find(asked).load()
-        return _loaded[key]
+            found = find(asked)
+            if found.is_remote and not may_be_remote:
+                raise _remote(key.model_id, found.runtime)
+            _loaded[key] = _Loaded(found.load(), time.monotonic())
+            if key.settings.unload_after is not None:
+                _look_again(key, key.settings.unload_after)
+        return _loaded[key].model
     finally:
         _loading.release()
+
+
+def _look_again(key: Wanted, after_s: float) -> None:
+    timer = threading.Timer(after_s, _unload_if_idle, [key])
+    timer.daemon = True
+    timer.start()
+
+
+def _unload_if_idle(key: Wanted) -> None:
+    """Give back the memory of a model that nobody has asked for, or look again."""
+    known, allowed = _loaded.get(key), key.settings.unload_after
+    if known is None or allowed is None:
+        return
+    left = known.used + allowed - time.monotonic()
+    if left > 0:
+        _look_again(key, left)
+        return
+    del _loaded[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from datasette_embeddings.routes import api, embedding, openapi, pages, pairs
+from datasette_embeddings.routes import api, embedding, images, openapi, pages, pairs
 
 JSON_SUFFIX = r"\.json$"
 DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
@@ -21,6 +21,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (DATABASE + JSON_SUFFIX, api.database_collections),
     (COLLECTION + "$", pages.search),
     (COLLECTION + JSON_SUFFIX, api.search),
+    (COLLECTION + r"/image/(?P<item>[^/\.]*)$", images.image),
     (COLLECTION + "/pairs$", pairs.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pairs.pairs_json),
 )

@@ -14,9 +14,9 @@ from datasette_embeddings import compat, serving, sources, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.item_ids import row_path
-from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.models.registry import loaded_model
 from datasette_embeddings.routes import filters
-from datasette_embeddings.routes.places import Place, readable
+from datasette_embeddings.routes.places import Place, image_path, readable
 from datasette_embeddings.routes.questions import Question
 from datasette_embeddings.sources import Selection, TableSource, ValueCount
 
@@ -40,6 +40,8 @@ class Found:
     like_path: str | None
     #: It came from a table that has no such row any more
     is_gone: bool = False
+    #: Where the image that it stands for is served
+    image_path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class Answer:
     facet: Facet | None = None
     #: The columns that can be filtered by
     columns: Sequence[str] = ()
+    #: Where the image of the item is served that others shall be like
+    like_image_path: str | None = None
+    #: There are images in this collection, so one may be asked with
+    has_images: bool = False
     #: The collection is too large for memory: each search reads it from SQLite
     is_scanned: bool = False
     #: Items whose vectors cannot be compared with the others
@@ -90,15 +96,22 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
     """What to compare with.  The model first: Datasette has few threads for SQL."""
     model_id = place.collection.model_id
     if question.text is not None:
-        return await serving.questions.vector(model_id, question.text, config)
-    if question.image is not None:
+        vector = await serving.questions.vector(model_id, question.text, config)
+    elif question.image is not None:
         picture = question.image
-        return await serving.in_model_thread(lambda: _image(model_id, picture, config))
-    return question.vector
+        vector = await serving.in_model_thread(
+            lambda: _image(model_id, picture, config), of=(model_id, config)
+        )
+    else:
+        return question.vector
+    model = loaded_model(model_id, config.models)
+    if model is not None:
+        store.check_identity(place.collection, model.identity)
+    return vector
 
 
 def _image(model_id: str, image: bytes, config: Config) -> Vector:
-    model = load_model(model_id, config.models)
+    model = serving.load_offered(model_id, config)
     if not model.supports_images:
         raise ModelProblem(f"The model {model_id!r} takes texts, not images")
     vector: Vector = model.embed_images([image])[0]
@@ -148,6 +161,8 @@ def _answer(
         next=question.offset + question.size if has_next else None,
         facet=facet,
         columns=columns,
+        like_image_path=_like_image_path(conn, place, question),
+        has_images=searching.has_images(conn, collection),
         is_scanned=is_scanned,
         left_out=left_out,
     )
@@ -215,6 +230,15 @@ def _matches(
     return searching.search_vector(conn, collection, vector, options=options)
 
 
+def _like_image_path(
+    conn: sqlite3.Connection, place: Place, question: Question
+) -> str | None:
+    item_id = question.like
+    if item_id is None or not searching.has_item_image(conn, place.collection, item_id):
+        return None
+    return image_path(place, item_id)
+
+
 def shown(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     """*match* with the paths that it leads to."""
     source = place.collection.source
@@ -222,8 +246,10 @@ def shown(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     if len(match.document_id) > LONGEST_LINKED_ID:
         return Found(match, None, None, is_gone)
     like_path = f"{place.path}?like={quote(match.document_id, safe='')}"
+    image = image_path(place, match.id) if match.has_image else None
     if is_gone or not isinstance(source, TableSource):
-        return Found(match, None, like_path, is_gone)
+        return Found(match, None, like_path, is_gone, image)
     table = datasette.urls.table(place.database.name, source.table)
     row = row_path(match.document_id, len(source.key_columns), source.id_prefix)
-    return Found(match, None if row is None else f"{table}/{row}", like_path)
+    path = None if row is None else f"{table}/{row}"
+    return Found(match, path, like_path, image_path=image)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import compat, serving
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import InvalidInput, ModelProblem
-from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.routes.faults import Denied
 from datasette_embeddings.routes.guard import READS, json_view, queued
 from datasette_embeddings.routes.questions import (
@@ -187,37 +186,48 @@ def _input(value: object, config: Config) -> str | bytes:
 
 async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
     model = await serving.in_model_thread(
-        lambda: load_model(wanted.model_id, config.models)
+        lambda: serving.load_offered(wanted.model_id, config)
     )
-    if wanted.dimensions not in (None, model.dimensions):
-        raise InvalidInput(
-            f"Expected {model.dimensions} dimensions, all that the model "
-            f"{model.model_id!r} gives, found {wanted.dimensions}"
-        )
+    # Of a model on the network only the vectors tell
+    if model.dimensions is not None:
+        _check_dimensions(wanted, model.model_id, model.dimensions)
     texts = [each for each in wanted.inputs if isinstance(each, str)]
     pictures = [each for each in wanted.inputs if isinstance(each, bytes)]
     if pictures and not model.supports_images:
         raise ModelProblem(f"The model {model.model_id!r} takes texts, not images")
     vectors_of_texts = iter(await _text_vectors(model, texts, wanted, config))
     vectors_of_pictures = iter(
-        await serving.in_model_thread(partial(model.embed_images, pictures))
+        await serving.in_model_thread(
+            partial(model.embed_images, pictures), of=(model.model_id, config)
+        )
         if pictures
         else ()
     )
     tokens = await serving.in_model_thread(partial(model.count_tokens, texts))
+    vectors = [
+        next(vectors_of_texts if isinstance(each, str) else vectors_of_pictures)
+        for each in wanted.inputs
+    ]
+    _check_dimensions(wanted, model.model_id, len(vectors[0]))
+    return _Embedded(vectors, tokens, _cut(wanted, tokens, model.max_tokens))
+
+
+def _check_dimensions(wanted: Wanted, model_id: str, given: int) -> None:
+    if wanted.dimensions not in (None, given):
+        raise InvalidInput(
+            f"Expected {given} dimensions, all that the model {model_id!r} gives, "
+            f"found {wanted.dimensions}"
+        )
+
+
+def _cut(wanted: Wanted, tokens: Sequence[int], most: int | None) -> list[int]:
+    """The places of the texts that have more tokens than the model reads."""
     counts = iter(tokens)
-    return _Embedded(
-        [
-            next(vectors_of_texts if isinstance(each, str) else vectors_of_pictures)
-            for each in wanted.inputs
-        ],
-        tokens,
-        [
-            place
-            for place, each in enumerate(wanted.inputs)
-            if isinstance(each, str) and next(counts) > model.max_tokens
-        ],
-    )
+    return [
+        place
+        for place, each in enumerate(wanted.inputs)
+        if isinstance(each, str) and most is not None and next(counts) > most
+    ]
 
 
 async def _text_vectors(

@@ -33,8 +33,14 @@ class Example:
 async def examples(
     datasette: Datasette, request: Request, answer: Answer
 ) -> list[Example]:
-    """*answer*'s search in other words: SQL for those who may run it, JSON, curl."""
+    """*answer*'s search in other words: SQL for those who may run it, JSON, curl.
+
+    An image is nothing that an address or SQL on a page could hold.
+    """
     database = answer.place.database.name
+    bare_url = datasette.absolute_url(request, f"{answer.place.path}.json")
+    if answer.question.image is not None:
+        return [Example("curl", _curl_with_image(bare_url, answer.question))]
     found = []
     if await compat.may_execute_sql(datasette, request.actor, database):
         sql, values = search_sql(answer)
@@ -44,13 +50,25 @@ async def examples(
         )
     path = with_args(request, {}, f"{answer.place.path}.json")
     url = datasette.absolute_url(request, path)
-    bare_url = datasette.absolute_url(request, f"{answer.place.path}.json")
     body = json.dumps(_body(answer.question), ensure_ascii=False)
     curl = (
         f"curl {shlex.quote(bare_url)} \\\n"
         f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
     )
     return [*found, Example("JSON", url, path), Example("curl", curl)]
+
+
+def _curl_with_image(url: str, question: Question) -> str:
+    """The file is read by the shell, which puts it where printf has ``%s``."""
+    others = json.dumps(_body(question), ensure_ascii=False).removeprefix("{")
+    escaped = others.replace("\\", "\\\\").replace("%", "%%")
+    body = shlex.quote('{"image": "%s", ' + escaped)
+    return (
+        f"printf {body} \\\n"
+        "  \"$(base64 < picture.jpg | tr -d '\\n')\" |\n"
+        f"  curl {shlex.quote(url)} \\\n"
+        "  -H 'Content-Type: application/json' -d @-"
+    )
 
 
 def _body(question: Question) -> dict[str, object]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datasette_embeddings.errors import (
     DatabaseProblem,
     EmbeddingsError,
+    IdentityMismatch,
     InvalidInput,
     InvalidVector,
     MissingLibrary,
+    ModelMismatch,
     ModelProblem,
     TooBusy,
     UnknownItem,
@@ -46,6 +48,10 @@ class TooLarge(EmbeddingsError):
         self.limit = limit
 
 
+class NotAnImage(EmbeddingsError):
+    """Bytes that are none of the images that are served."""
+
+
 class ClientGone(EmbeddingsError):
     """Nobody waits for the answer any more."""
 
@@ -62,6 +68,7 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (WrongMethod, 405),
     (TooSlow, 408),
     (TooLarge, 413),
+    (NotAnImage, 415),
     (TooBusy, 429),
     (ClientGone, 499),
     (Unavailable, 503),
@@ -71,6 +78,8 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (InvalidVector, 422),
     (UnknownModel, 422),
     (ModelProblem, 422),
+    (ModelMismatch, 422),
+    (IdentityMismatch, 422),
     (MissingLibrary, 422),
 )
 

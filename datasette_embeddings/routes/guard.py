@@ -71,26 +71,31 @@ def json_view(*methods: str) -> Callable[[View], Handler]:
     return decorate
 
 
-def page_view(view: View) -> Handler:
-    """A view that answers GET with a page; what it cannot show, Datasette explains."""
+def page_view(*methods: str) -> Callable[[View], Handler]:
+    """A view that answers *methods* with a page; Datasette shows what goes wrong."""
 
-    async def guarded(datasette: Datasette, request: Request) -> Response:
-        from datasette import NotFound, Response
-        from datasette.views.base import DatasetteError
+    def decorate(view: View) -> Handler:
+        async def guarded(datasette: Datasette, request: Request) -> Response:
+            from datasette import NotFound, Response
+            from datasette.views.base import DatasetteError
 
-        try:
-            return await _answered(view, datasette, request, READS)
-        except Absent as problem:
-            raise NotFound(str(problem)) from problem
-        except (ClientGone, WrongMethod) as problem:
-            return Response.text(
-                str(problem), status=status_of(problem), headers=headers_of(problem)
-            )
-        except EmbeddingsError as problem:
-            raise DatasetteError(str(problem), status=status_of(problem)) from problem
+            try:
+                return await _answered(view, datasette, request, methods)
+            except Absent as problem:
+                raise NotFound(str(problem)) from problem
+            except (ClientGone, WrongMethod) as problem:
+                return Response.text(
+                    str(problem), status=status_of(problem), headers=headers_of(problem)
+                )
+            except EmbeddingsError as problem:
+                raise DatasetteError(
+                    str(problem), status=status_of(problem)
+                ) from problem
 
-    guarded.__doc__ = view.__doc__
-    return guarded
+        guarded.__doc__ = view.__doc__
+        return guarded
+
+    return decorate
 
 
 async def _answered(

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, serving, sources
 from datasette_embeddings import search as searching
-from datasette_embeddings.config import PLUGIN_NAME
+from datasette_embeddings.config import PLUGIN_NAME, Config
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.routes import filters, places, questions
+from datasette_embeddings.routes import filters, navigation, places, questions
 from datasette_embeddings.routes.answers import Answer, answered
 from datasette_embeddings.routes.examples import examples
 from datasette_embeddings.routes.faults import headers_of, status_of
-from datasette_embeddings.routes.filters import Filter
-from datasette_embeddings.routes.guard import page_view, queued
+from datasette_embeddings.routes.guard import READS, page_view, queued
 from datasette_embeddings.routes.places import Place, readable
 from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.routes.urls import joined, pairs_of, with_args, without_pair
+from datasette_embeddings.routes.urls import with_args
 from datasette_embeddings.sources import TableSource
 
 if TYPE_CHECKING:
@@ -35,24 +34,9 @@ METADATA_LENGTH = 100
 # How long a page waits for a model; then it says so, and comes again by itself
 PATIENCE_S = 1.0
 COME_AGAIN_S = 2
-# Fields of the form that are left out of the URL when nobody filled them in
-OPTIONAL = ("_min_score", "_prefix", "_facet")
-FILTER_FIELDS = ("_filter_column", "_filter_op", "_filter_value")
 
 
-@dataclass(frozen=True)
-class Link:
-    """A filter or a value of a facet on the page, and where it leads."""
-
-    label: str
-    path: str
-    count: int = 0
-    is_selected: bool = False
-    #: What the form keeps of a filter
-    pair: Filter = ("", "")
-
-
-@page_view
+@page_view(*READS)
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings``"""
     databases = compat.all_databases(datasette)
@@ -65,7 +49,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     return await page(datasette, request, "embeddings_collections.html", context)
 
 
-@page_view
+@page_view(*READS)
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings``"""
     database = await places.requested_database(datasette, request)
@@ -79,41 +63,47 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
     return await page(datasette, request, "embeddings_collections.html", context)
 
 
-@page_view
+@page_view(*READS, "POST")
 @queued
-async def search(datasette: Datasette, request: Request) -> Response:
-    """``/{database}/-/embeddings/{collection}``"""
+async def search(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """``/{database}/-/embeddings/{collection}``
+
+    A body has a picture to search for; all else is in the address then too.
+    """
     place = await places.requested_place(datasette, request)
-    tidy = _tidy_path(request)
-    if tidy is not None:
+    tidy = navigation.tidy_path(request)
+    if tidy is not None and body is None:
         from datasette import Response
 
         return Response.redirect(tidy)
+    config = compat.checked_config(datasette)
     context: dict[str, Any] = {
         "place": place,
+        "max_body_bytes": config.max_body_bytes,
         "collection": place.collection,
         "database": place.database.name,
         "db_color": compat.database_color(place.database),
         "text": request.args.get(questions.QUERY),
         "given": request.args,
-        "filters": _filters(request),
+        "filters": navigation.filter_links(request),
         "comparisons": filters.comparisons(),
         "snippet_length": SNIPPET_LENGTH,
         "come_again_s": COME_AGAIN_S,
+        "is_picture": body is not None,
         "alternate_url_json": with_args(request, {}, f"{place.path}.json"),
     }
     try:
-        config = compat.checked_config(datasette)
-        question = questions.from_args(request.args, config)
-        model_id = place.collection.model_id
-        if question.text is not None and not await serving.is_ready(
-            model_id, config, within_s=PATIENCE_S
+        question = _question(request, body, config)
+        if question.needs_model and not await serving.is_ready(
+            place.collection.model_id, config, within_s=PATIENCE_S
         ):
-            context.update(is_loading=True, columns=await _columns(place))
+            context.update(is_loading=True, **await _form_facts(place))
             return await _search_page(datasette, request, context, status=503)
         answer = await answered(datasette, place, question)
     except EmbeddingsError as problem:
-        context.update(problem=problem, columns=await _columns(place))
+        context.update(problem=problem, **await _form_facts(place))
         return await _search_page(
             datasette,
             request,
@@ -125,6 +115,12 @@ async def search(datasette: Datasette, request: Request) -> Response:
     return await _search_page(datasette, request, context)
 
 
+def _question(request: Request, body: bytes | None, config: Config) -> Question:
+    if body is None:
+        return questions.from_args(request.args, config)
+    return questions.with_image(request.args, body, config)
+
+
 async def _shown(
     datasette: Datasette, request: Request, answer: Answer
 ) -> dict[str, Any]:
@@ -133,11 +129,13 @@ async def _shown(
     return {
         "answer": answer,
         "columns": answer.columns,
+        "has_images": answer.has_images,
+        "is_grid": any(each.image_path for each in answer.found),
         "question": question,
-        "facet_values": _facet_values(request, answer),
+        "facet_values": navigation.facet_links(request, answer),
         "no_facet_path": with_args(request, {"_facet": None}),
-        "next_path": _page_path(request, answer.next),
-        "previous_path": _previous_path(request, question),
+        "next_path": navigation.next_path(request, answer.next),
+        "previous_path": navigation.previous_path(request, question),
         "examples": await examples(datasette, request, answer)
         if question.is_asked
         else [],
@@ -145,75 +143,24 @@ async def _shown(
     }
 
 
-async def _columns(place: Place) -> Sequence[str]:
-    """The columns to filter by, for a page that has no answer to take them from."""
+async def _form_facts(place: Place) -> dict[str, Any]:
+    """What the form offers, for a page that has no answer to take it from."""
     source = place.collection.source
-    if not isinstance(source, TableSource):
-        return ()
+
+    def read(conn: sqlite3.Connection) -> dict[str, Any]:
+        columns = (
+            sources.selectable_columns(conn, source)
+            if isinstance(source, TableSource)
+            else ()
+        )
+        has_images = searching.has_images(conn, place.collection)
+        return {"columns": columns, "has_images": has_images}
+
     with suppress(EmbeddingsError):
         async with readable(place.database):
-            found: Sequence[str] = await place.database.execute_fn(
-                lambda conn: sources.selectable_columns(conn, source)
-            )
-            return found
-    return ()
-
-
-def _filters(request: Request) -> list[Link]:
-    """The filters of *request*, also those that will turn out to be wrong."""
-    return [
-        Link(_in_words(pair), without_pair(request, pair), pair=pair)
-        for pair in questions.filters_of(request.args)
-    ]
-
-
-def _in_words(pair: Filter) -> str:
-    try:
-        return filters.in_words(pair) or "=".join(pair)
-    except (ValueError, RecursionError):
-        return "=".join(pair)
-
-
-def _facet_values(request: Request, answer: Answer) -> Sequence[Link]:
-    if answer.facet is None:
-        return []
-    column = answer.facet.column
-    # A column whose name the page uses itself is reached by its comparison
-    name = f"{column}__exact" if _is_reserved(column) else column
-    links = []
-    for each in answer.facet.values:
-        pair = (name, str(each.value))
-        is_selected = pair in answer.question.filters
-        path = (
-            without_pair(request, pair)
-            if is_selected
-            else joined(request.path, [*_first_page(request), pair])
-        )
-        links.append(Link(str(each.value), path, each.count, is_selected))
-    return links
-
-
-def _is_reserved(column: str) -> bool:
-    return (
-        column in (questions.QUERY, questions.LIKE)
-        or "__" in column
-        or questions.is_special(column)
-    )
-
-
-def _first_page(request: Request) -> list[tuple[str, str]]:
-    return [pair for pair in pairs_of(request) if pair[0] != "_next"]
-
-
-def _page_path(request: Request, offset: int | None) -> str | None:
-    return None if offset is None else with_args(request, {"_next": str(offset)})
-
-
-def _previous_path(request: Request, question: Question) -> str | None:
-    if not question.offset:
-        return None
-    before = max(0, question.offset - question.size)
-    return with_args(request, {"_next": str(before) if before else None})
+            facts: dict[str, Any] = await place.database.execute_fn(read)
+            return facts
+    return {"columns": (), "has_images": False}
 
 
 def _moment(seconds: int | None) -> datetime | None:
@@ -224,25 +171,6 @@ def _moment(seconds: int | None) -> datetime | None:
     except (OverflowError, OSError, TypeError, ValueError):
         # Another program may have written anything there
         return None
-
-
-def _tidy_path(request: Request) -> str | None:
-    """The URL to share where the form has sent fields for a filter, or empty ones."""
-    from datasette.utils import filters_should_redirect
-
-    has_fields = any(name in request.args for name in FILTER_FIELDS)
-    empty = {name for name in OPTIONAL if request.args.get(name) == ""}
-    if not has_fields and not empty:
-        return None
-    changed = [(name, value) for name, value in filters_should_redirect(request.args)]
-    # An empty box of the form asks nothing; in a URL written by hand it is a fault
-    kept = [
-        pair
-        for pair in pairs_of(request)
-        if pair[0] not in {*empty, *FILTER_FIELDS} and pair != (questions.QUERY, "")
-    ]
-    added = [(name, value) for name, value in changed if value is not None]
-    return joined(request.path, [*kept, *added])
 
 
 async def _search_page(

@@ -104,6 +104,8 @@ def _body(pair: FoundPair) -> dict[str, Any]:
         "other_title": pair.other.match.title,
         "url": pair.one.row_path,
         "other_url": pair.other.row_path,
+        "image_url": pair.one.image_path,
+        "other_image_url": pair.other.image_path,
     }
 
 
@@ -113,7 +115,7 @@ def _next_path(request: Request, found: Pairs) -> str | None:
     return with_args(request, {"_next": str(found.next)})
 
 
-@page_view
+@page_view(*READS)
 @queued
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""

@@ -75,7 +75,7 @@ async def requested_database(datasette: Datasette, request: Request) -> Database
 
     :raises Absent: if there is none, or the actor may not see it.
     """
-    route = _decoded(request.url_vars["database"])
+    route = decoded(request.url_vars["database"])
     database = compat.database_for_route(datasette, route)
     if database is None or not await compat.may_view(
         datasette, request.actor, database.name
@@ -90,7 +90,7 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
     :raises Absent: if there is none, or the actor may not see it.
     """
     database = await requested_database(datasette, request)
-    name = _decoded(request.url_vars["collection"])
+    name = decoded(request.url_vars["collection"])
     async with readable(database):
         collection = await permissions.visible_collection(
             datasette, request.actor, database, name
@@ -106,7 +106,16 @@ def collection_path(datasette: Datasette, database: str, name: str) -> str:
     return f"{prefix}/-/embeddings/{tilde_encode(name)}"
 
 
-def _decoded(part: str) -> str:
+def image_path(place: Place, item_id: str) -> str:
+    """Where the image of an item is served."""
+    return f"{place.path}/image/{tilde_encode(item_id)}"
+
+
+def decoded(part: str) -> str:
+    """What *part* of a path stands for.
+
+    :raises Absent: if it is not tilde-encoded.
+    """
     try:
         return tilde_decode(part)
     except ValueError as error:

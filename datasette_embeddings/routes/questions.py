@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import search as searching
@@ -54,6 +54,11 @@ class Question:
         asked = (self.text, self.like, self.vector, self.image)
         return any(each is not None for each in asked)
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether what is searched for is no vector yet."""
+        return self.text is not None or self.image is not None
+
 
 def from_args(args: MultiParams, config: Config) -> Question:
     """The question of a query string.
@@ -76,6 +81,22 @@ def from_args(args: MultiParams, config: Config) -> Question:
         filters=filters_of(args),
         facet=_one("_facet", args.getlist("_facet")),
     )
+
+
+def with_image(args: MultiParams, body: bytes, config: Config) -> Question:
+    """The question of a query string that asks nothing yet: the image of a JSON body.
+
+    :raises InvalidInput: for one that cannot be answered.
+    """
+    asked = json_object(body)
+    image = image_bytes(asked.pop("image", None))
+    question = from_args(args, config)
+    if image is None or asked or question.is_asked:
+        raise InvalidInput(
+            'Expected {"image": base64} for a body, and neither q nor like in the '
+            "address"
+        )
+    return replace(question, image=image)
 
 
 def filters_of(args: MultiParams) -> tuple[Filter, ...]:

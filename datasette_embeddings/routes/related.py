@@ -38,6 +38,8 @@ class Item:
     url: str | None
     content: str | None
     metadata: Mapping[str, object] | None
+    #: The image that it stands for, if it does
+    image_url: str | None
 
 
 @dataclass(frozen=True)
@@ -158,4 +160,5 @@ def _item(found: Found) -> Item:
         url=found.row_path,
         content=match.content,
         metadata=match.metadata,
+        image_url=found.image_path,
     )

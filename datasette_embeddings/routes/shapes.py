@@ -103,7 +103,7 @@ def _match_body(found: Found) -> dict[str, Any]:
         "title": match.title,
         "content": match.content,
         "url": found.row_path,
-        "image_url": None,
+        "image_url": found.image_path,
         "metadata": match.metadata,
         "document_id": match.document_id,
         "start": match.start,

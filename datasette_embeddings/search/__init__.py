@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datasette_embeddings.search.images import has_images, has_item_image, item_image
 from datasette_embeddings.search.matches import (
     Match,
     matches,
@@ -31,7 +32,10 @@ __all__ = [
     "checked_limit",
     "checked_query",
     "excerpt",
+    "has_images",
+    "has_item_image",
     "index_state",
+    "item_image",
     "matches",
     "nearest_to_item",
     "nearest_to_vector",

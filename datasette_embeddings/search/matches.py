@@ -41,6 +41,8 @@ class Match:
     document_id: str = ""
     #: Its source row is still there; False too where it never came from a table
     has_row: bool = False
+    #: It stands for an image, which is stored or in its row
+    has_image: bool = False
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -70,7 +72,10 @@ def search_text(
     """The items of *collection* that mean most nearly what *text* asks.
 
     :raises InvalidInput: if there is no text.
+    :raises ModelMismatch: if its vectors are of another model than *model*.
+    :raises IdentityMismatch: if they are of that model as it was otherwise.
     """
+    store.check_identity(collection, model.identity)
     vector = model.embed_query(checked_query(text))
     return search_vector(conn, collection, vector, options=options)
 
@@ -132,6 +137,7 @@ def _match(
         end=hit.chunk.end if hit.chunk else None,
         document_id=hit.document_id,
         has_row=row is not None,
+        has_image=bool((item and item.has_image) or (row and row.has_image)),
     )
 
 

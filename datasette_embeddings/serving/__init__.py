@@ -8,12 +8,11 @@ from datasette_embeddings.serving.batches import (
     questions,
 )
 from datasette_embeddings.serving.gate import Gate, gate_of
-from datasette_embeddings.serving.models import (
+from datasette_embeddings.serving.models import is_ready, load_allowed, start
+from datasette_embeddings.serving.offers import (
     check_offered,
-    is_ready,
-    load_allowed,
+    load_offered,
     offered_models,
-    start,
 )
 from datasette_embeddings.serving.reasons import (
     collected_reasons,
@@ -29,6 +28,7 @@ __all__ = [
     "in_model_thread",
     "is_ready",
     "load_allowed",
+    "load_offered",
     "offered_models",
     "passage_vectors",
     "questions",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.models.cache import queries
-from datasette_embeddings.models.registry import load_model, loaded_model
+from datasette_embeddings.models.registry import loaded_model
+from datasette_embeddings.serving.offers import load_offered
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -23,6 +24,8 @@ Result = TypeVar("Result")
 
 # One run of a model already uses every core
 model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
+# A model elsewhere needs none of them, and nobody else shall wait while it is slow
+network_threads = ThreadPoolExecutor(4, thread_name_prefix="embeddings-network")
 # Questions that one run answers, and passages after which the next question is heard
 LARGEST_BATCH = 32
 
@@ -53,7 +56,7 @@ class QuestionBatches:
         with self._lock:
             self._waiting[model_id].append(question)
         # One run for each question that came: the first takes all, the others the rest
-        model_thread.submit(self._answer, model_id, config)
+        _threads(model_id, config).submit(self._answer, model_id, config)
         return await asyncio.wrap_future(question.vector)
 
     def _answer(self, model_id: str, config: Config) -> None:
@@ -65,7 +68,7 @@ class QuestionBatches:
             return
         try:
             texts = list(dict.fromkeys(each.text for each in asked))
-            vectors = _vectors(load_model(model_id, config.models), texts)
+            vectors = _vectors(load_offered(model_id, config), texts)
         except Exception as problem:  # whatever it is, those who wait must hear it
             for each in asked:
                 each.vector.set_exception(problem)
@@ -96,17 +99,29 @@ async def passage_vectors(
     import numpy as np
 
     def embedded(some: Sequence[str]) -> Vectors:
-        return load_model(model_id, config.models).embed_passages(some)
+        return load_offered(model_id, config).embed_passages(some)
 
     portions = [
         texts[start : start + LARGEST_BATCH]
         for start in range(0, len(texts), LARGEST_BATCH)
     ]
     return np.concatenate(
-        [await in_model_thread(partial(embedded, some)) for some in portions]
+        [
+            await in_model_thread(partial(embedded, some), of=(model_id, config))
+            for some in portions
+        ]
     )
 
 
-async def in_model_thread(work: Callable[[], Result]) -> Result:
-    """What *work* gives, done where models run."""
-    return await asyncio.get_running_loop().run_in_executor(model_thread, work)
+async def in_model_thread(
+    work: Callable[[], Result], *, of: tuple[str, Config] | None = None
+) -> Result:
+    """What *work* gives, done where models run, or where that one *of* them does."""
+    threads = model_thread if of is None else _threads(*of)
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
+
+
+def _threads(model_id: str, config: Config) -> ThreadPoolExecutor:
+    """Where that model runs; it is loaded where all are."""
+    model = loaded_model(model_id, config.models)
+    return model_thread if model is None or not model.is_remote else network_threads

@@ -6,19 +6,30 @@ import asyncio
 import logging
 import sqlite3
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_MODEL, Config
-from datasette_embeddings.errors import ConfigProblem, SchemaMismatch, UnknownModel
+from datasette_embeddings.errors import (
+    ConfigProblem,
+    EmbeddingsError,
+    SchemaMismatch,
+)
 from datasette_embeddings.index import indexes
 from datasette_embeddings.models.registry import (
     canonical_id,
-    is_present,
+    find,
     load_model,
     loaded_model,
+    wanted,
 )
 from datasette_embeddings.serving.batches import model_thread
+from datasette_embeddings.serving.offers import (
+    check_offered,
+    is_offered,
+    load_offered,
+)
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -32,7 +43,8 @@ def load_allowed(
     """The model called *model_id*, if SQL on *conn* may use it in a server.
 
     That is the bundled one, one of the configuration, or that of a collection of this
-    database, if its files are here: no visitor makes a server load another.
+    database, if its files are here: no visitor makes a server load another, nor one
+    that may cost money.
 
     :raises UnknownModel: for any other, without looking for its files.
     """
@@ -41,27 +53,7 @@ def load_allowed(
         canonical_id(model_id) not in _collection_models(conn)
     ):
         check_offered(model_id, config)
-    return load_model(model_id, config.models)
-
-
-def offered_models(config: Config) -> list[str]:
-    """The models that every visitor may use: the bundled and the configured ones."""
-    return sorted({DEFAULT_MODEL, config.default_model, *config.models})
-
-
-def is_offered(model_id: str, config: Config) -> bool:
-    """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
-    return not {model_id, canonical_id(model_id)}.isdisjoint(offered_models(config))
-
-
-def check_offered(model_id: str, config: Config) -> None:
-    """Refuse a model that is not one of :func:`offered_models`.
-
-    :raises UnknownModel: for any other, without looking for its files.
-    """
-    if not is_offered(model_id, config):
-        offered = ", ".join(offered_models(config))
-        raise UnknownModel(model_id, [f"the models that this server offers: {offered}"])
+    return load_offered(model_id, config)
 
 
 async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
@@ -71,7 +63,7 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
     """
     if loaded_model(model_id, config.models) is not None:
         return True
-    loading = model_thread.submit(load_model, model_id, config.models)
+    loading = model_thread.submit(load_offered, model_id, config)
     done, _late = await asyncio.wait({asyncio.wrap_future(loading)}, timeout=within_s)
     return bool([task.exception() for task in done])
 
@@ -87,21 +79,25 @@ def _collection_models(conn: sqlite3.Connection) -> set[str]:
 def start(config: Config) -> None:
     """Set the limits of this process, and load what the first visitor will need.
 
-    A server without the bundled model answers what needs none.
+    A model that the configuration names is fetched now if it is not here: later nobody
+    may.  A server without the bundled model answers what needs none.
 
-    :raises ConfigProblem: if a model that the configuration names is not here.
+    :raises ConfigProblem: if a model that the configuration names cannot be had.
     """
-    missing = [
-        f"The model {model_id!r} is not here: expected the bundled one, or under "
-        "models a folder with modules.json, tokenizer.json and onnx/model.onnx"
-        for model_id in (config.default_model, *config.models)
-        if model_id != DEFAULT_MODEL and not is_present(model_id, config.models)
-    ]
+    missing = []
+    for model_id in sorted({config.default_model, *config.models} - {DEFAULT_MODEL}):
+        asked = replace(wanted(model_id, config.models), may_download=True)
+        try:
+            if find(asked).downloads:
+                logger.warning("Fetching the model %s from the hub", model_id)
+                load_model(model_id, config.models, may_download=True)
+        except EmbeddingsError as problem:
+            missing.append(f"The model {model_id!r} is not here. {problem}")
     if missing:
         raise ConfigProblem(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
-        loading = model_thread.submit(load_model, config.default_model, config.models)
+        loading = model_thread.submit(load_offered, config.default_model, config)
         loading.add_done_callback(_log_failure)
 
 

@@ -19,7 +19,13 @@ from datasette_embeddings.sources.definitions import (
     quote,
 )
 from datasette_embeddings.sources.queries import query_source, refreshed
-from datasette_embeddings.sources.reading import SourceRow, documents, source_rows
+from datasette_embeddings.sources.reading import (
+    SourceRow,
+    documents,
+    image_column,
+    image_of_row,
+    source_rows,
+)
 from datasette_embeddings.sources.rows import FORMATS
 from datasette_embeddings.sources.selecting import (
     Selection,
@@ -57,6 +63,8 @@ __all__ = [
     "documents",
     "from_note",
     "has_shadow",
+    "image_column",
+    "image_of_row",
     "noted",
     "query_source",
     "quote",

@@ -39,6 +39,8 @@ class SourceRow:
     title: str | None
     #: None where it holds no text
     content: str | None
+    #: It holds an image, which :func:`image_of_row` reads
+    has_image: bool = False
 
 
 @contextmanager
@@ -154,23 +156,49 @@ def source_rows(
     conn: sqlite3.Connection, source: TableSource, item_ids: Iterable[str]
 ) -> dict[str, SourceRow]:
     """What the rows of *item_ids* show; an id whose row is gone is left out."""
-    # An image shows nothing as a text, and need not be read for that
-    content_columns = () if source.images else source.content_columns
-    columns = (*source.key_columns, *content_columns)
-    if source.title_column:
-        columns = (*columns, source.title_column)
-    keys = len(source.key_columns)
-    contents = slice(keys, keys + len(content_columns))
+    title_column, column = source.title_column, image_column(source)
+    selected = [
+        "null" if title_column is None else _qualified(source, title_column),
+        "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
+        *(_shown_sql(source, each) for each in source.content_columns),
+    ]
     found = {}
     for item_id in item_ids:
-        row = _row_of(conn, source, columns, item_id)
+        row = _row_of(conn, source, selected, item_id)
         if row is not None:
-            title = row[-1] if source.title_column else None
+            title, has_image, *values = row
+            content = None if has_image else _shown_content(source, item_id, values)
             found[item_id] = SourceRow(
                 title=None if title is None else str(title),
-                content=_shown_content(source, item_id, row[contents]),
+                content=content,
+                has_image=bool(has_image),
             )
     return found
+
+
+def image_column(source: TableSource) -> str | None:
+    """The column that holds the images of *source*, if they are as they are stored."""
+    is_one = len(source.content_columns) == 1 and source.template is None
+    return source.content_columns[0] if source.images and is_one else None
+
+
+def image_of_row(
+    conn: sqlite3.Connection, source: TableSource, item_id: str
+) -> bytes | None:
+    """The bytes that the row of *item_id* holds for an image, if it has one."""
+    column = image_column(source)
+    if column is None:
+        return None
+    row = _row_of(conn, source, [_qualified(source, column)], item_id)
+    return row[0] if row is not None and isinstance(row[0], bytes) else None
+
+
+def _shown_sql(source: TableSource, column: str) -> str:
+    """A content column; an image is not read to show that there is one."""
+    name = _qualified(source, column)
+    if not source.images:
+        return name
+    return f"case when typeof({name}) != 'blob' then {name} end"
 
 
 def _shown_content(
@@ -179,18 +207,20 @@ def _shown_content(
     if not values:
         return None
     try:
-        return str(content_of_row(source, item_id, values))
+        content = content_of_row(source, item_id, values)
     except SourceProblem:
         # It may have become a BLOB since it was embedded
         return None
+    return content if isinstance(content, str) else None
 
 
 def _row_of(
     conn: sqlite3.Connection,
     source: TableSource,
-    columns: Sequence[str],
+    selected: Sequence[str],
     item_id: str,
 ) -> tuple[object, ...] | None:
+    """What SQL has *selected* of the row of *item_id*; None where that is gone."""
     if not item_id.startswith(source.id_prefix):
         return None
     key = item_id.removeprefix(source.id_prefix)
@@ -203,7 +233,7 @@ def _row_of(
     )
     row = conn.execute(
         f"""
-        select {", ".join(_qualified(source, column) for column in columns)}
+        select {", ".join(selected)}
         from main.{quote(source.table)}
         where {conditions}
         """,

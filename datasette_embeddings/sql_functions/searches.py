@@ -24,7 +24,9 @@ def embed_search(
 
     def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
         query = search.checked_query(checked_text(context, text))
-        vector = query_vector(loaded(context, found.model_id), query)
+        model = loaded(context, found.model_id)
+        store.check_identity(found, model.identity)
+        vector = query_vector(model, query)
         return search.nearest_to_vector(context.conn, found, vector, options=options)
 
     return _answer(context, ("text", collection, text, limit), nearest)

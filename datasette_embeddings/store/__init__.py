@@ -60,13 +60,19 @@ from datasette_embeddings.store.failures import (
     failures,
     record_failures,
 )
-from datasette_embeddings.store.fitting import check_fits, check_name
+from datasette_embeddings.store.fitting import (
+    check_dimensions,
+    check_fits,
+    check_identity,
+    check_name,
+)
 from datasette_embeddings.store.gone import (
     delete_documents,
     delete_gone,
     gone_documents,
     has_metadata,
 )
+from datasette_embeddings.store.images import has_images, stored_image
 from datasette_embeddings.store.rebuilding import (
     begin_rebuild,
     finish_rebuild,
@@ -118,8 +124,10 @@ __all__ = [
     "all_collections",
     "apply_small_changes",
     "begin_rebuild",
+    "check_dimensions",
     "check_exists",
     "check_fits",
+    "check_identity",
     "check_name",
     "chunk_ids",
     "chunks_of_documents",
@@ -144,6 +152,7 @@ __all__ = [
     "finish_sync",
     "gone_documents",
     "has_collections",
+    "has_images",
     "has_metadata",
     "item_ids",
     "items_of",
@@ -169,6 +178,7 @@ __all__ = [
     "source_tables",
     "staged",
     "stored_chunks",
+    "stored_image",
     "stored_items",
     "stored_vector",
     "transaction",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import canonical_id
 from datasette_embeddings.sources import (
     QuerySource,
@@ -27,6 +28,8 @@ from datasette_embeddings.store.schema import (
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 READY, BUILDING = "ready", "building"
+# Columns of ours that databases of earlier releases do not have
+LATER = ("model_revision", "query_prompt", "passage_prompt", "normalized", "state")
 # What the new and the old are called while the other has the name
 NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
 
@@ -45,11 +48,27 @@ class Collection:
     dimensions: int | None
     source: Source | None = None
     synced: int | None = None
-    #: The prompt its passages were embedded with; None where that is not known
+    #: The commit of the model, its prompts and whether its vectors have length 1, as
+    #: far as they are known
+    revision: str | None = None
+    query_prompt: str | None = None
     passage_prompt: str | None = None
+    normalized: bool | None = None
     #: Some of its items are chunks of documents
     has_chunks: bool = False
     is_building: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        """What its vectors were made with; of their length each tells by itself."""
+        return Identity(
+            self.model_id,
+            None,
+            self.revision,
+            self.query_prompt,
+            self.passage_prompt,
+            self.normalized,
+        )
 
 
 def collections(conn: sqlite3.Connection) -> list[Collection]:
@@ -125,7 +144,10 @@ class _Facts:
 
     source: str | None = None
     synced: int | None = None
+    revision: str | None = None
+    query_prompt: str | None = None
     passage_prompt: str | None = None
+    normalized: int | None = None
     state: str | None = None
 
 
@@ -144,7 +166,10 @@ def _collection(
         dimensions=None if length is None else length // BYTES_PER_NUMBER,
         source=from_note(noted.source),
         synced=noted.synced,
+        revision=noted.revision,
+        query_prompt=noted.query_prompt,
         passage_prompt=noted.passage_prompt,
+        normalized=None if noted.normalized is None else bool(noted.normalized),
         # Without facts that agree, chunks of this id are another collection's
         has_chunks=known is not None and _has_chunks(conn, collection_id),
         is_building=noted.state == BUILDING,
@@ -166,11 +191,7 @@ def _facts(conn: sqlite3.Connection) -> dict[tuple[int, str, str], _Facts]:
     columns = columns_of(conn, OUR_COLLECTIONS)
     if not columns:
         return {}
-    # Databases of our first releases have no such columns
-    later = [
-        name if name in columns else f"null as {name}"
-        for name in ("passage_prompt", "state")
-    ]
+    later = [name if name in columns else f"null as {name}" for name in LATER]
     rows = conn.execute(
         f"""
         select collection_id, name, model, source, synced, {", ".join(later)}

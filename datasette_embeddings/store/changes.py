@@ -10,6 +10,7 @@ from datasette_embeddings.errors import (
     InvalidInput,
     UnknownCollection,
 )
+from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import canonical_id
 from datasette_embeddings.sources import Source, UnreadableSource, noted
 from datasette_embeddings.store.catalog import (
@@ -38,30 +39,29 @@ from datasette_embeddings.store.schema import (
 def create_collection(
     conn: sqlite3.Connection,
     name: str,
-    model_id: str,
+    made_with: Identity | str,
     source: Source | None,
-    *,
-    passage_prompt: str | None = None,
 ) -> Collection:
     """The collection called *name*, made if need be, remembering its *source*.
+
+    *made_with* is a model's id where nothing else is known of it.
 
     Who may see a collection depends on its source.  One that has items keeps the source
     that it has until :func:`finish_sync`, or is mixed where no tables were known.
 
     :raises DatabaseProblem: if one of llm's two tables is missing.
     :raises ModelMismatch: if it is there and holds vectors of another model.
-    :raises PromptMismatch: if they are of the model with another prompt.
+    :raises IdentityMismatch: if they are of the model as it was otherwise.
     :raises InvalidInput: if it is there and was made from other tables.
     """
     check_name(name)
     prepare(conn)
+    identity = Identity(made_with) if isinstance(made_with, str) else made_with
     existing = find_collection(conn, name)
     remembered: Source | None = source
     has_items = existing is not None and count_items(conn, existing) > 0
     if existing is not None:
-        check_fits(
-            conn, existing, model_id, source=source, passage_prompt=passage_prompt
-        )
+        check_fits(conn, existing, identity, source=source)
         if has_items:
             is_known = source_tables(existing.source) or isinstance(
                 existing.source, UnreadableSource
@@ -70,7 +70,7 @@ def create_collection(
     with transaction(conn):
         drop_stale_facts(conn)
         if existing is None:
-            insert_collection(conn, name, model_id)
+            insert_collection(conn, name, identity.model_id)
         elif not has_items:
             # Nothing is left of what it was made from
             conn.execute(
@@ -78,7 +78,7 @@ def create_collection(
                 "where collection_id = ?",
                 [existing.id],
             )
-        note_facts(conn, name, remembered, passage_prompt=passage_prompt)
+        note_facts(conn, name, remembered, identity)
     return collection(conn, name)
 
 
@@ -103,27 +103,38 @@ def note_facts(
     conn: sqlite3.Connection,
     name: str,
     source: Source | None,
+    identity: Identity | None = None,
     *,
-    passage_prompt: str | None,
     state: str = READY,
 ) -> None:
     """What is known of the collection called *name*; None leaves what was known."""
+    known = identity or Identity("")
     conn.execute(
         """
-        insert into _embedding_collections
-          (collection_id, name, model, source, passage_prompt, state, created)
-        select id, name, model, :source, :passage_prompt, :state, :now
+        insert into _embedding_collections (
+          collection_id, name, model, source, model_revision, query_prompt,
+          passage_prompt, normalized, state, created
+        )
+        select
+          id, name, model, :source, :revision, :query_prompt,
+          :passage_prompt, :normalized, :state, :now
         from collections
         where name = :name
         on conflict (collection_id) do update
         set source = coalesce(excluded.source, source),
+            model_revision = coalesce(excluded.model_revision, model_revision),
+            query_prompt = coalesce(excluded.query_prompt, query_prompt),
             passage_prompt = coalesce(excluded.passage_prompt, passage_prompt),
+            normalized = coalesce(excluded.normalized, normalized),
             state = excluded.state
         """,
         {
             "name": name,
             "source": noted(source),
-            "passage_prompt": passage_prompt,
+            "revision": known.revision,
+            "query_prompt": known.query_prompt,
+            "passage_prompt": known.passage_prompt,
+            "normalized": known.normalized,
             "state": state,
             "now": int(time.time()),
         },

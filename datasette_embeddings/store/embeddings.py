@@ -28,6 +28,8 @@ class StoredItem:
     id: str
     content: str | None
     metadata: Mapping[str, object] | None
+    #: Its content is stored, and bytes
+    has_image: bool = False
 
 
 def vectors_of_hashes(
@@ -174,22 +176,32 @@ def stored_items(
 ) -> dict[str, StoredItem]:
     """Content and metadata of *item_ids*, as far as they are stored."""
     items = {}
+    # The type alone: SQLite need not read an image for that
+    blob = "typeof(content_blob) = 'blob'" if has_blobs(conn) else "0"
     for some in _portions(item_ids):
         rows = conn.execute(
             f"""
             select
               id,
               case when typeof(content) = 'text' then content end,
-              case when typeof(metadata) = 'text' then metadata end
+              case when typeof(metadata) = 'text' then metadata end,
+              {blob}
             from embeddings
             where collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,
             [collection.id, *some],
         )
-        for item_id, content, metadata in rows:
-            items[item_id] = StoredItem(item_id, content, _read_metadata(metadata))
+        for item_id, content, metadata, has_image in rows:
+            items[item_id] = StoredItem(
+                item_id, content, _read_metadata(metadata), bool(has_image)
+            )
     return items
+
+
+def has_blobs(conn: sqlite3.Connection) -> bool:
+    """Whether content can be bytes here, as it cannot for old releases of llm."""
+    return "content_blob" in columns_of(conn, "embeddings")
 
 
 def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None, ...]:

@@ -6,11 +6,13 @@ import sqlite3
 
 from datasette_embeddings.errors import (
     DatabaseProblem,
+    IdentityMismatch,
     InvalidInput,
     ModelMismatch,
-    PromptMismatch,
+    ModelProblem,
 )
 from datasette_embeddings.migrations import migrate
+from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import canonical_id
 from datasette_embeddings.sources import Source
 from datasette_embeddings.store.catalog import (
@@ -18,11 +20,13 @@ from datasette_embeddings.store.catalog import (
     count_items,
     source_tables,
 )
+from datasette_embeddings.store.embeddings import usual_vector_length
 from datasette_embeddings.store.schema import (
     check_schema,
     columns_of,
     has_collections,
 )
+from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 
 def check_name(name: str) -> None:
@@ -52,25 +56,69 @@ def prepare(conn: sqlite3.Connection) -> None:
 def check_fits(
     conn: sqlite3.Connection,
     existing: Collection,
-    model_id: str,
+    identity: Identity,
     *,
     source: Source | None,
-    passage_prompt: str | None,
 ) -> None:
     """Nothing, if *source* may be embedded into *existing* with that model.
 
     :raises ModelMismatch: if it holds vectors of another model.
-    :raises PromptMismatch: if they are of the model with another prompt.
+    :raises IdentityMismatch: if they are of the model as it was otherwise.
     :raises InvalidInput: if it was made from other tables.
     """
-    if existing.model_id != canonical_id(model_id):
-        raise ModelMismatch(existing.name, existing.model_id, canonical_id(model_id))
-    if not count_items(conn, existing):
-        return
-    known = existing.passage_prompt
-    if None not in (known, passage_prompt) and known != passage_prompt:
-        raise PromptMismatch(existing.name, str(known), str(passage_prompt))
-    _check_same_tables(conn, existing, source)
+    check_model_id(existing, identity)
+    if count_items(conn, existing):
+        check_identity(existing, identity)
+        _check_dimensions(conn, existing, identity.dimensions)
+        _check_same_tables(conn, existing, source)
+
+
+def check_identity(existing: Collection, identity: Identity) -> None:
+    """Nothing, if vectors of *identity* can be compared with those of *existing*.
+
+    :raises ModelMismatch: if they are of another model.
+    :raises IdentityMismatch: if they are of the model as it was otherwise.
+    """
+    check_model_id(existing, identity)
+    different = existing.identity.difference(identity)
+    if different is not None:
+        fact, expected, found = different
+        words = fact.replace("_", " ")
+        raise IdentityMismatch(existing.name, words, expected, found)
+
+
+def check_model_id(existing: Collection, identity: Identity) -> None:
+    """Nothing, if *existing* is of that model, by whatever name.
+
+    :raises ModelMismatch: if it is of another.
+    """
+    model_id = canonical_id(identity.model_id)
+    if existing.model_id != model_id:
+        raise ModelMismatch(existing.name, existing.model_id, model_id)
+
+
+def _check_dimensions(
+    conn: sqlite3.Connection, existing: Collection, dimensions: int | None
+) -> None:
+    """Nothing, if most vectors of *existing* have that many; an old run left others."""
+    length, _count = usual_vector_length(conn, existing.id)
+    usual = length // BYTES_PER_NUMBER
+    if dimensions is not None and usual not in (0, dimensions):
+        raise IdentityMismatch(existing.name, "dimensions", usual, dimensions)
+
+
+def check_dimensions(existing: Collection, dimensions: int) -> None:
+    """Nothing, if vectors of *dimensions* numbers may join those of *existing*.
+
+    :raises ModelProblem: if they are of another length: an endpoint can put another
+        model behind the same name.
+    """
+    if existing.dimensions not in (None, dimensions):
+        raise ModelProblem(
+            f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
+            f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
+            "such vectors cannot be compared. Make it anew with --rebuild"
+        )
 
 
 def _check_same_tables(

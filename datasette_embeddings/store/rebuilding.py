@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from itertools import chain, count
 
 from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import canonical_id
 from datasette_embeddings.sources import Source
 from datasette_embeddings.store.catalog import (
@@ -30,31 +32,27 @@ from datasette_embeddings.store.schema import transaction
 def begin_rebuild(
     conn: sqlite3.Connection,
     name: str,
-    model_id: str,
+    identity: Identity,
     source: Source,
-    *,
-    passage_prompt: str,
 ) -> Collection:
     """An unseen collection that is to become *name*.
 
     One that an earlier run left unfinished is gone on with, if it is of the same model,
-    prompt and source.
+    facts and source.
     """
     check_name(name)
     prepare(conn)
     new_name = NEW_NAME.format(name=name)
     begun = _found(conn, new_name)
     if begun is not None:
-        same = (begun.model_id, begun.passage_prompt, begun.source)
-        if same == (canonical_id(model_id), passage_prompt, source):
+        wanted = replace(identity, model_id=canonical_id(identity.model_id))
+        if begun.source == source and begun.identity.difference(wanted) is None:
             return begun
         remove_collection(conn, begun)
     with transaction(conn):
         drop_stale_facts(conn)
-        insert_collection(conn, new_name, model_id)
-        note_facts(
-            conn, new_name, source, passage_prompt=passage_prompt, state=BUILDING
-        )
+        insert_collection(conn, new_name, identity.model_id)
+        note_facts(conn, new_name, source, identity, state=BUILDING)
     made = _found(conn, new_name)
     assert made is not None
     return made
@@ -76,10 +74,10 @@ def finish_rebuild(
         old = find_collection(conn, name)
         if old is not None:
             # Known to us or not, it is shown to nobody from now on
-            note_facts(conn, name, None, passage_prompt=None, state=BUILDING)
+            note_facts(conn, name, None, state=BUILDING)
             _rename(conn, old.id, _free_name(conn, OLD_NAME.format(name=name)))
         _rename(conn, building.id, name)
-        note_facts(conn, name, None, passage_prompt=None, state=READY)
+        note_facts(conn, name, None, state=READY)
     for each in unfinished(conn):
         if each.name.startswith(OLD_NAME.format(name=name)):
             remove_collection(conn, each)

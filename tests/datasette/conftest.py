@@ -12,12 +12,20 @@ from contextlib import contextmanager
 
 import pytest
 from datasette.app import Datasette
+from playwright.sync_api import sync_playwright
 
 from datasette_embeddings.compat import is_modern
+from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
 
 
 def make_datasette(
-    *paths, settings=None, allow=None, base_url="/", sql_time_limit_ms=1000, **options
+    *paths,
+    settings=None,
+    allow=None,
+    allow_all=None,
+    base_url="/",
+    sql_time_limit_ms=1000,
+    **options,
 ) -> Datasette:
     """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""
     options["settings"] = {
@@ -25,6 +33,8 @@ def make_datasette(
         "sql_time_limit_ms": sql_time_limit_ms,
     }
     config: dict = {"databases": allow or {}}
+    if allow_all is not None:
+        config["allow"] = allow_all
     if settings is not None:
         config["plugins"] = {"datasette-embeddings": settings}
     name = "config" if is_modern() else "metadata"
@@ -89,3 +99,32 @@ def execute(path, *statements) -> None:
         conn.execute(statement)
     conn.commit()
     conn.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+
+
+@pytest.fixture
+def problems():
+    """What went wrong in the page; none of it may be left after a test."""
+    found: list[str] = []
+    yield found
+    assert found == []
+
+
+@pytest.fixture
+def page(request, browser, site, problems):
+    window, script = getattr(request, "param", ("wide", "script"))
+    width, height = WINDOWS[window]
+    context = browser.new_context(
+        base_url=site,
+        viewport={"width": width, "height": height},
+        java_script_enabled=SCRIPT[script],
+    )
+    page = context.new_page()
+    watch(page, site, problems)
+    yield page
+    context.close()

@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sqlite3
-from itertools import product
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.sources import SourceRules, query_source, table_source
+from tests.datasette import browsing
+from tests.datasette.browsing import (
+    ask,
+    assert_fits_and_axe_finds_nothing,
+    box,
+    crosswise,
+    everybody,
+    focused,
+    in_both_windows,
+    status,
+    summary,
+    tab,
+    title_texts,
+    titles,
+    without_script,
+)
 from tests.datasette.conftest import served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="no browser here: install Debian's package chromium (apt-get install "
-        "chromium) to run the browser tests",
-    ),
-]
-# Chromium asks home for updates otherwise, and its sandbox wants a user other than root
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WINDOWS = {"wide": (1200, 900), "phone": (320, 640)}
-SCRIPT = {"script": True, "plain": False}
-# Without script and with it, on a desk and on a small phone
-everybody = pytest.mark.parametrize(
-    "page", list(product(WINDOWS, SCRIPT)), ids="-".join, indirect=True
-)
-# Each of them once, where what is tested depends on one of the two
-crosswise = pytest.mark.parametrize(
-    "page", [("wide", "plain"), ("phone", "script")], ids="-".join, indirect=True
-)
-without_script = pytest.mark.parametrize("page", [("wide", "plain")], indirect=True)
-in_both_windows = pytest.mark.parametrize(
-    "page", [(window, "script") for window in WINDOWS], ids=WINDOWS, indirect=True
-)
-
+pytestmark = browsing.MARKS
 SEARCH = "/notes/-/embeddings/notes"
 # Topic, title and text of six notes each, which differ in their number
 NOTES = [
@@ -107,80 +89,6 @@ def notes_db(tmp_path_factory, model):
 def site(notes_db):
     with served(notes_db) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-
-
-@pytest.fixture
-def problems():
-    """What went wrong in the page; none of it may be left after a test."""
-    found: list[str] = []
-    yield found
-    assert found == []
-
-
-@pytest.fixture
-def page(request, browser, site, problems):
-    window, script = getattr(request, "param", ("wide", "script"))
-    width, height = WINDOWS[window]
-    context = browser.new_context(
-        base_url=site,
-        viewport={"width": width, "height": height},
-        java_script_enabled=SCRIPT[script],
-    )
-    page = context.new_page()
-    watch(page, site, problems)
-    yield page
-    context.close()
-
-
-def watch(page, site, problems):
-    """Errors, requests that fail and those to any host but ours are *problems*."""
-
-    def failed(request):
-        # The script takes back what nobody waits for any more
-        if request.failure != "net::ERR_ABORTED":
-            problems.append(f"{request.url}: {request.failure}")
-
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", failed)
-    page.on(
-        "request",
-        lambda request: request.url.startswith(site) or problems.append(request.url),
-    )
-
-
-def box(page):
-    return page.get_by_label("What are you looking for?")
-
-
-def status(page):
-    return page.get_by_role("status")
-
-
-def titles(page):
-    return page.locator(".embeddings-results h2")
-
-
-def title_texts(page):
-    return page.evaluate(
-        "[...document.querySelectorAll('.embeddings-results h2')]"
-        ".map((each) => each.textContent.trim())"
-    )
-
-
-def summary(page, text):
-    return page.locator("summary").get_by_text(text)
-
-
-def ask(page, text):
-    """Type *text* key by key, behind what is there."""
-    box(page).press("End")
-    box(page).press_sequentially(text)
 
 
 # Everybody
@@ -575,17 +483,6 @@ def test_a_model_that_is_being_loaded_is_told_and_its_answer_comes_by_itself(
 # Keyboard and screen reader
 
 
-def focused(page):
-    return page.evaluate(
-        "document.activeElement.value || document.activeElement.textContent.trim()"
-    )
-
-
-def tab(page):
-    page.keyboard.press("Tab")
-    return focused(page)
-
-
 def test_the_keyboard_reaches_everything_in_its_order(page):
     page.goto(f"{SEARCH}?q=cats&_size=1")
     while tab(page) != "cats":
@@ -651,20 +548,4 @@ PLACES = {
 @in_both_windows
 def test_a_page_fits_its_window_and_axe_finds_nothing(page, path):
     page.goto(path)
-    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= page.viewport_size["width"]
-    # Only what is ours: the frame is that of Datasette, whose 0.65 names no language
-    found = Axe().run(
-        page,
-        context={"include": [[".content"]]},
-        options={
-            "resultTypes": ["violations"],
-            "rules": {"target-size": {"enabled": True}},
-        },
-    )
-    violations = {
-        each["id"]: [node["target"] for node in each["nodes"]]
-        for each in found.response["violations"]
-    }
-    assert violations == {}
+    assert_fits_and_axe_finds_nothing(page)

@@ -14,7 +14,7 @@ from datasette.app import Datasette
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.models import registry
 from tests.datasette.conftest import actor_cookie, get_json, make_datasette, served
-from tests.models import Eyes
+from tests.models import Eyes, runtimes_with
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 EMBED = "/-/embeddings/embed.json"
@@ -257,14 +257,12 @@ class Prompted(Eyes):
 
 
 @pytest.fixture
-def eyes(monkeypatch, tmp_path):
+def eyes(monkeypatch):
     """A Datasette with a stand-in for a model that sees."""
-    (tmp_path / "modules.json").write_text("[]")
     found = Prompted()
-    key = ("eyes", tmp_path.resolve())
-    monkeypatch.setattr(registry, "_loaded", {**registry._loaded, key: found})
-    settings = {"models": {"eyes": {"path": str(tmp_path)}}}
-    return make_datasette(settings=settings), found
+    monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(found))
+    monkeypatch.setattr(registry, "_loaded", {})
+    return make_datasette(settings={"models": {"eyes": {}}}), found
 
 
 async def embed(datasette, **body):

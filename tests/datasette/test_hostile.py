@@ -128,6 +128,7 @@ def questions(text):
         asked[name] = (400, [("q", "x"), (name, text)])
     pages = {kind: (status, "", pairs) for kind, (status, pairs) in asked.items()}
     pages["pairs"] = (200, "/pairs", [])
+    pages["no image"] = (404, f"/image/{tilde_encode(text)}", [])
     pages["size of pairs"] = (400, "/pairs", [("_size", text)])
     return pages
 

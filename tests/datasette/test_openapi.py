@@ -19,6 +19,7 @@ from datasette.utils import MultiParams
 from datasette_embeddings.compat.responses import JSON_PATHS, POST_PATHS
 from datasette_embeddings.config import Config
 from datasette_embeddings.ingest import ingest
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.routes import ROUTES, embedding, filters, questions, shapes
 from datasette_embeddings.sources import table_source
@@ -191,8 +192,8 @@ async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
 
 
 @pytest.mark.asyncio
-async def test_limits_and_models_are_those_of_the_server(demo_db, tmp_path):
-    models = {"mine": {"path": str(tmp_path)}}
+async def test_limits_and_models_are_those_of_the_server(demo_db):
+    models = {"mine": {"path": str(BUNDLED_FOLDER)}}
     settings = {"max_size": 7, "max_query_length": 11, "max_text_length": 13}
     settings |= {"max_inputs": 3, "preload": False}
     document = await document_of(make_datasette(demo_db, settings=settings))
@@ -202,7 +203,6 @@ async def test_limits_and_models_are_those_of_the_server(demo_db, tmp_path):
     assert schemas["Text"]["maxLength"] == 13
     assert (schemas["Inputs"]["maxItems"], schemas["Texts"]["maxItems"]) == (3, 3)
     assert schemas["OfferedModel"]["enum"] == sorted(BUNDLED_ALIASES)
-    (tmp_path / "modules.json").write_text("[]")
     datasette = make_datasette(demo_db, settings={"models": models, "preload": False})
     schemas = (await document_of(datasette))["components"]["schemas"]
     assert schemas["OfferedModel"]["enum"] == sorted([*BUNDLED_ALIASES, "mine"])

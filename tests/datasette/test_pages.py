@@ -76,6 +76,29 @@ async def test_the_size_stays_in_the_form(datasette):
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("?q=&_like=5", "?like=5"),
+        ("?q=pets&_like=5", "?q=pets"),
+        ("?_like=5&title__not=x&_min_score=", "?like=5&title__not=x"),
+        ("?_like=5&like=4", "?like=4"),
+        (
+            "?q=&_like=a%26b&_filter_column=id&_filter_op=lt&_filter_value=4",
+            "?like=a%26b&id__lt=4",
+        ),
+    ],
+)
+async def test_the_form_keeps_what_others_shall_be_like_until_there_is_a_text(
+    datasette, given, expected
+):
+    response = await datasette.client.get(SEARCH + given)
+    assert (response.status_code, response.headers["location"]) == (
+        302,
+        SEARCH + expected,
+    )
+
+
+@pytest.mark.parametrize(
     ("query", "status", "message"),
     [
         ("?q=", 400, "found an empty one"),

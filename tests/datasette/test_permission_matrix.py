@@ -219,6 +219,7 @@ def paths(tmp_path_factory, built_articles, model):
         similarities.build(
             conn, store.collection(conn, name), SimilaritySettings(limit=5)
         )
+    give_image(conn, "5")
     conn.close()
     shutil.copyfile(path, twin)
     conn = sqlite3.connect(twin)
@@ -226,6 +227,15 @@ def paths(tmp_path_factory, built_articles, model):
         store.delete_collection(conn, name)
     conn.close()
     return [str(path), str(twin)]
+
+
+def give_image(conn, item_id):
+    """A stored image to each item of that id, as far as anybody looks into one."""
+    conn.execute(
+        "update embeddings set content_blob = x'89504e470d0a1a0a' where id = ?",
+        [item_id],
+    )
+    conn.commit()
 
 
 def datasette_of(configuration, paths):
@@ -289,7 +299,7 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(visitor)
         page = f"{SEARCH}/{name}"
         asked = [page, f"{page}?q=pets", f"{page}.json", f"{page}.json?q=pets"]
         asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
-        asked += [f"{page}/pairs", f"{page}/pairs.json"]
+        asked += [f"{page}/pairs", f"{page}/pairs.json", f"{page}/image/5"]
         found = {path: await visitor.status(path) for path in asked}
         assert found == dict.fromkeys(asked, expected)
         posted = await visitor.client.post(f"{page}.json", json={"text": "pets"})
@@ -394,6 +404,7 @@ def library(tmp_path_factory, built_articles, model):
         similarities.build(
             conn, store.collection(conn, name), SimilaritySettings(limit=5)
         )
+    give_image(conn, "zq-9071")
     conn.execute("insert into collections values (99, 'secretmodel', 'secretmodel')")
     conn.commit()
     conn.close()
@@ -438,8 +449,8 @@ async def test_an_insider_finds_what_is_hidden(library):
     found = body["matches"][0]
     assert (found["id"], found["title"]) == ("zq-9071", "quagga")
     assert found["metadata"] == {"secretcolumn": "marmalade everywhere"}
-    for name in ("pelican", "secretmodel"):
-        response = await datasette.client.get(f"/library/-/embeddings/{name}.json")
+    for path in ("pelican.json", "secretmodel.json", "cormorant/image/zq-9071"):
+        response = await datasette.client.get(f"/library/-/embeddings/{path}")
         assert response.status_code == 200
 
 
@@ -539,6 +550,8 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}/pairs.json",
         f"{HIDDEN}/pairs.json?_next=none",
         f"{HIDDEN}/image/zq-9071",
+        f"{HIDDEN}/image/~ZZ",
+        f"{OPEN}/image/zq-9071",
         "/library/-/embeddings/pelican",
         "/library/-/embeddings/pelican.json?q=x",
         "/library/-/embeddings/secretmodel.json?like=1",
@@ -566,7 +579,7 @@ async def test_what_is_hidden_is_answered_like_what_is_not_there(outsider, path)
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json"])
+@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json", f"{HIDDEN}/image/zq-9071"])
 async def test_other_methods_do_not_tell_what_is_hidden_either(outsider, method, path):
     await assert_answered_like_its_double(outsider, method, path)
 
@@ -596,10 +609,9 @@ async def test_other_methods_do_not_tell_what_is_hidden_either(outsider, method,
     ],
     ids=lambda body: body[:50],
 )
-async def test_no_body_finds_out_what_is_hidden(outsider, body):
-    await assert_answered_like_its_double(
-        outsider, "POST", f"{HIDDEN}.json", content=body
-    )
+@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json"])
+async def test_no_body_finds_out_what_is_hidden(outsider, path, body):
+    await assert_answered_like_its_double(outsider, "POST", path, content=body)
 
 
 async def assert_answered_like_its_double(client, method, path, *, content=""):

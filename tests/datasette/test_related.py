@@ -158,7 +158,8 @@ async def test_pairs_are_a_page_and_json(articles_db):
     scores = [pair["score"] for pair in body["pairs"]]
     assert scores == sorted(scores, reverse=True)
     assert set(body["pairs"][0]) == {
-        *("id", "other_id", "score", "title", "other_title", "url", "other_url")
+        *("id", "other_id", "score", "title", "other_title", "url", "other_url"),
+        *("image_url", "other_image_url"),
     }
     page = (await datasette.client.get(PAIRS)).text
     for pair in body["pairs"]:

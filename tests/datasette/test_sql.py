@@ -82,14 +82,14 @@ async def test_the_default_model_comes_from_the_configuration(articles_db, tmp_p
 
 @pytest.mark.parametrize(
     "settings",
-    [{"default_model": "not/here"}, {"models": {"x": {"path": "/not/here"}}}],
+    [{"default_model": "not-here"}, {"models": {"x": {"path": "/not/here"}}}],
     ids=["default model", "model"],
 )
 async def test_a_configured_model_that_is_not_here_stops_the_start(
     articles_db, settings
 ):
     datasette = make_datasette(articles_db, settings=settings)
-    with pytest.raises(StartupError, match="is not here: expected the bundled one"):
+    with pytest.raises(StartupError, match=r"is not here\. .* Tried: "):
         await datasette.invoke_startup()
 
 

@@ -1,0 +1,166 @@
+"""The runtime of llm: the embedding models that its installed plugins register."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.models.base import Found, NotHere, Wanted, silent
+from datasette_embeddings.models.batches import in_batches, is_out_of_memory
+from datasette_embeddings.models.outside import OutsideModel
+
+if TYPE_CHECKING:
+    from llm.models import EmbeddingModel as Registered
+
+    from datasette_embeddings.vectors import Vector, Vectors
+
+    ByName: TypeAlias = Mapping[str, Registered]
+
+# As many as llm itself embeds together where a model does not say
+DEFAULT_BATCH_SIZE = 100
+Content = TypeVar("Content", str, bytes)
+_registering = threading.Lock()
+
+
+def find(wanted: Wanted) -> Found | NotHere:
+    """The model that a plugin registers under the id or the alias of *wanted*.
+
+    Nobody can tell whether it costs money.
+    """
+    if find_spec("llm") is None:
+        return NotHere(
+            "it is not installed; to have it: pip install 'datasette-embeddings[llm]'"
+        )
+    if wanted.settings.dimensions is not None:
+        return NotHere("its models have one length each; leave out 'dimensions'")
+    try:
+        registered = _registered()
+    except ModelProblem as problem:
+        return NotHere(str(problem))
+    found = registered.get(wanted.name)
+    if found is None:
+        close = get_close_matches(wanted.name, registered, cutoff=0.5)
+        hint = f"; there are {', '.join(close)}" if close else ""
+        return NotHere(f"no installed plugin registers {wanted.name!r}{hint}")
+    return Found("llm", partial(LlmModel, found, wanted.settings), is_remote=True)
+
+
+def is_same(configured: Wanted, model_id: str) -> bool:
+    """Whether *model_id* is another name, in llm, of the model that is *configured*.
+
+    What llm calls a model by is what stands in its collections, whatever the
+    configuration calls it.
+    """
+    settings = configured.settings
+    is_elsewhere = settings.path is not None or settings.url is not None
+    if settings.runtime not in (None, "llm") or is_elsewhere:
+        return False
+    if find_spec("llm") is None:
+        return False
+    try:
+        registered = _registered()
+    except ModelProblem:
+        return False
+    found = registered.get(configured.name)
+    return found is not None and registered.get(model_id) is found
+
+
+def _registered() -> ByName:
+    """Every embedding model of llm by id and by alias, asked once.
+
+    :raises ModelProblem: if a plugin of llm's cannot be loaded.
+    """
+    # Whoever comes while llm loads its plugins would see only some of them
+    with _registering:
+        return _by_name()
+
+
+@cache
+def _by_name() -> ByName:
+    import llm
+
+    try:
+        found: ByName = llm.get_embedding_model_aliases()
+    except Exception as error:  # whatever a plugin does
+        raise ModelProblem(f"a plugin cannot be loaded: {error!r:.300}") from error
+    return found
+
+
+def forget() -> None:
+    """Ask llm anew for its models next time."""
+    _by_name.cache_clear()
+
+
+class LlmModel(OutsideModel):
+    """A model of one of llm's plugins, one run at a time."""
+
+    runtime = "llm"
+
+    def __init__(self, registered: Registered, settings: ModelConfig) -> None:
+        # Its own id is what llm writes into collections, not an alias
+        super().__init__(registered.model_id, settings)
+        self._model = registered
+        self._batch_size = (
+            settings.batch_size or registered.batch_size or DEFAULT_BATCH_SIZE
+        )
+        self._running = threading.Lock()
+        self.supports_text = registered.supports_text
+        self.supports_images = registered.supports_binary
+
+    def _embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = silent,
+        is_urgent: bool = False,
+    ) -> Vectors:
+        if not self.supports_text:
+            raise self._problem("takes images, not texts")
+        return self._embed(texts, progress)
+
+    def embed_images(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        if not self.supports_images:
+            return super().embed_images(images, progress=progress)
+        return self._embed(images, progress)
+
+    def _embed(
+        self, contents: Sequence[Content], progress: Callable[[int], None]
+    ) -> Vectors:
+        if not contents:
+            return self._checked([], 0)
+        return in_batches(contents, self._batch_size, self._together, progress=progress)
+
+    def _together(self, contents: Sequence[Content]) -> Vectors:
+        try:
+            with self._running:
+                found = list(
+                    self._model.embed_multi(
+                        contents, batch_size=len(contents), **self._key()
+                    )
+                )
+            vectors = [_vector(each) for each in found]
+        except Exception as error:  # whatever a plugin does
+            if is_out_of_memory(error):
+                raise
+            said = self._quoted(str(error) or type(error).__name__)
+            raise self._problem(f"of llm fails: {said}") from error
+        return self._checked(vectors, len(contents))
+
+    def _key(self) -> dict[str, Any]:
+        """The key of the settings; without one llm looks for its own."""
+        return {} if self._secret is None else {"key": self._secret.strip()}
+
+
+def _vector(numbers: Sequence[float]) -> Vector:
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        return np.array(numbers, dtype=np.float32)

@@ -1,0 +1,277 @@
+"""The sentence-transformers runtime: any of its models, on a processor or a GPU.
+
+Vectors are those of its own ``encode_document`` and ``encode_query`` with the prompts
+that the model's files name.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    Found,
+    NotHere,
+    Wanted,
+    given_or,
+    silent,
+)
+from datasette_embeddings.models.batches import free_memory, in_batches
+from datasette_embeddings.models.folder import prompts_of
+from datasette_embeddings.models.hub import commit_of, folder_of, is_repository
+
+if TYPE_CHECKING:
+    from datasette_embeddings.chunks import TokenSpans
+    from datasette_embeddings.vectors import Vector, Vectors
+
+RUNTIME = "sentence-transformers"
+# What the library takes itself, and what feeds a GPU
+BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# Where a model's files say that the first numbers of its vectors stand for all
+MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims", "truncate_dim")
+MATRYOSHKA = "matryoshka"
+
+
+def find(wanted: Wanted) -> Found | NotHere:
+    """The files of *wanted*, if the library is installed to read them."""
+    if find_spec("sentence_transformers") is None:
+        return NotHere(
+            "the library is not installed; "
+            "pip install 'datasette-embeddings[sentence-transformers]'"
+        )
+    folder = folder_of(wanted)
+    if folder is not None and _has_weights(folder):
+        return Found(RUNTIME, partial(SentenceTransformerModel, wanted, folder))
+    if wanted.settings.path is not None:
+        return NotHere(f"no weights in the folder {wanted.settings.path}")
+    if not is_repository(wanted.name):
+        return NotHere("no folder of that name, and none of the hub's, USER/MODEL")
+    if not wanted.may_download:
+        return NotHere(
+            "its files are not here; fetch them with: "
+            f"datasette embeddings models fetch {wanted.model_id}"
+        )
+    return Found(
+        RUNTIME, partial(SentenceTransformerModel, wanted, None), downloads=True
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    has_config = any(
+        (folder / name).is_file() for name in ("modules.json", "config.json")
+    )
+    return has_config and any(any(folder.rglob(pattern)) for pattern in WEIGHTS)
+
+
+class SentenceTransformerModel(EmbeddingModel):
+    """A model that sentence-transformers executes."""
+
+    runtime = RUNTIME
+
+    def __init__(self, wanted: Wanted, folder: Path | None) -> None:
+        settings = wanted.settings
+        self.model_id = wanted.model_id
+        self.library_model = _loaded(wanted, folder)
+        self._lock = threading.Lock()
+        folder = folder or folder_of(wanted)
+        self.revision = None if folder is None else commit_of(folder)
+        self.device = str(self.library_model.device)
+        # As the ONNX runtime reads them: the library's own choice prefers the empty
+        # prompt that it saves itself to E5's
+        own = ("", "") if folder is None else prompts_of(folder)
+        self.query_prompt = given_or(settings.query_prompt, own[0])
+        self.passage_prompt = given_or(settings.passage_prompt, own[1])
+        self.normalized = any(
+            type(module).__name__ == "Normalize" for module in self.library_model
+        )
+        whole = int(self.library_model.get_embedding_dimension())
+        self.dimensions = _checked_dimensions(wanted, folder, whole)
+        self.max_tokens = _max_tokens(self.library_model)
+        is_gpu = not self.device.startswith("cpu")
+        default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
+        self._batch_size = settings.batch_size or default
+        if settings.threads is not None:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+
+    def embed_passages(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+    ) -> Vectors:
+        encode = partial(self.library_model.encode_document, prompt=self.passage_prompt)
+        return self._embed(texts, encode, progress)
+
+    def embed_query(self, text: str) -> Vector:
+        vector: Vector = self.embed_queries([text])[0]
+        return vector
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        encode = partial(self.library_model.encode_query, prompt=self.query_prompt)
+        return self._embed(texts, encode, silent)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        encoded = self._tokenized(
+            [self.passage_prompt + text for text in texts], add_special_tokens=True
+        )
+        return [len(ids) for ids in encoded["input_ids"]]
+
+    def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
+        if not getattr(self.library_model.tokenizer, "is_fast", False):
+            raise ModelProblem(
+                f"The tokenizer of {self.model_id!r} does not tell where a token is, "
+                "so its texts cannot be split; leave out --chunk"
+            )
+        encoded = self._tokenized(texts, return_offsets_mapping=True)
+        spans: list[TokenSpans] = encoded["offset_mapping"]
+        return spans
+
+    def _tokenized(self, texts: Sequence[str], **options: bool) -> Mapping[str, Any]:
+        if not texts:
+            return {"input_ids": [], "offset_mapping": []}
+        given = {"add_special_tokens": False, "truncation": False, "verbose": False}
+        with self._lock:
+            encoded: Mapping[str, Any] = self.library_model.tokenizer(
+                _checked(texts), **{**given, **options}
+            )
+        return encoded
+
+    def _embed(
+        self,
+        texts: Sequence[str],
+        encode: Callable[..., Vectors],
+        progress: Callable[[int], None],
+    ) -> Vectors:
+        """One vector a text; the longest first, so that memory runs out at once."""
+        import numpy as np
+
+        texts = _checked(texts)
+        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+
+        def embed(places: Sequence[int]) -> Vectors:
+            found: Vectors = encode(
+                [texts[place] for place in places],
+                batch_size=len(places),
+                show_progress_bar=False,
+                truncate_dim=self.dimensions,
+                normalize_embeddings=self.normalized,
+            )
+            return found
+
+        with self._lock:
+            try:
+                by_length = in_batches(
+                    order,
+                    self._batch_size,
+                    embed,
+                    dimensions=self.dimensions,
+                    progress=progress,
+                    free=free_memory,
+                )
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise ModelProblem(
+                    f"The model {self.model_id!r} fails: {error}"
+                ) from error
+        vectors = np.empty_like(by_length)
+        vectors[order] = by_length
+        return vectors
+
+
+def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise MissingLibrary("sentence-transformers", "this model") from error
+    settings = wanted.settings
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        return SentenceTransformer(
+            wanted.name if folder is None else str(folder),
+            device=settings.device,
+            revision=settings.revision if folder is None else None,
+            trust_remote_code=settings.trust_remote_code,
+            local_files_only=folder is not None,
+        )
+    except Exception as error:  # whatever a model's files make of it
+        line = " ".join(str(error).split())
+        hint = ""
+        if "trust_remote_code" in line:
+            hint = (
+                " It brings code of its own: if you trust it, set "
+                "'trust_remote_code: true' for it under models in the configuration"
+            )
+        raise ModelProblem(
+            f"The model {wanted.model_id!r} cannot be loaded: {line.rstrip('.')}.{hint}"
+        ) from error
+
+
+def _max_tokens(model: Any) -> int:  # noqa: ANN401 - imported late
+    stated = model.max_seq_length or getattr(model.tokenizer, "model_max_length", None)
+    if not isinstance(stated, int):
+        raise ModelProblem("The model does not say how many tokens it reads")
+    return stated
+
+
+def _checked_dimensions(wanted: Wanted, folder: Path | None, whole: int) -> int:
+    """As many numbers of a vector as are asked for, if the model's files allow it."""
+    asked = wanted.settings.dimensions
+    if asked is None or asked == whole:
+        return whole
+    if asked > whole:
+        raise ModelProblem(
+            f"Expected at most the {whole} dimensions of {wanted.model_id!r}, "
+            f"found {asked}"
+        )
+    known, is_said = _matryoshka(folder)
+    if not is_said or (known and asked not in known):
+        allowed = ", ".join(map(str, known)) or "only all of them"
+        raise ModelProblem(
+            f"The model {wanted.model_id!r} does not say that {asked} of its {whole} "
+            f"dimensions may stand for all; it allows {allowed}"
+        )
+    return asked
+
+
+def _matryoshka(folder: Path | None) -> tuple[list[int], bool]:
+    """The dimensions that the files in *folder* name, and whether they allow any.
+
+    They stand in its settings, or its card says how it was trained.
+    """
+    if folder is None:
+        return [], False
+    for name in ("config_sentence_transformers.json", "config.json"):
+        try:
+            settings = json.loads((folder / name).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        for key in MATRYOSHKA_KEYS:
+            value = settings.get(key) if isinstance(settings, dict) else None
+            several = value if isinstance(value, list) else [value]
+            known = [each for each in several if isinstance(each, int)]
+            if known:
+                return known, True
+    try:
+        card = (folder / "README.md").read_text("utf-8")
+    except (OSError, ValueError):
+        return [], False
+    return [], MATRYOSHKA in card.lower()
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    for text in texts:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
+            ) from error
+    return list(texts)

@@ -1,0 +1,39 @@
+"""The image that an item stands for, and whether there is one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+
+from datasette_embeddings import sources, store
+from datasette_embeddings.search.matches import matches
+from datasette_embeddings.search.nearest import Hit
+
+
+def item_image(
+    conn: sqlite3.Connection, collection: store.Collection, item_id: str
+) -> bytes | None:
+    """The bytes of an item's image, stored or in its source row; None without one.
+
+    :raises UnknownItem: if the collection has no such item.
+    """
+    image = store.stored_image(conn, collection, item_id)
+    source = collection.source
+    if image is None and isinstance(source, sources.TableSource):
+        # The table or the column may be gone
+        with suppress(sqlite3.OperationalError):
+            image = sources.image_of_row(conn, source, item_id)
+    return image
+
+
+def has_item_image(
+    conn: sqlite3.Connection, collection: store.Collection, item_id: str
+) -> bool:
+    """Whether :func:`item_image` would give one; it is not read for that."""
+    return matches(conn, collection, [Hit(item_id, 1.0)])[0].has_image
+
+
+def has_images(conn: sqlite3.Connection, collection: store.Collection) -> bool:
+    """Whether *collection* is one of images, as far as can be told at a glance."""
+    is_declared = bool(getattr(collection.source, "images", False))
+    return is_declared or store.has_images(conn, collection)

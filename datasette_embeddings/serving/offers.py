@@ -1,0 +1,48 @@
+"""Which models a server offers to its visitors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.errors import UnknownModel
+from datasette_embeddings.models.registry import (
+    canonical_id,
+    configured_id,
+    load_model,
+)
+
+if TYPE_CHECKING:
+    from datasette_embeddings.models.base import EmbeddingModel
+
+
+def offered_models(config: Config) -> list[str]:
+    """The models that every visitor may use: the bundled and the configured ones."""
+    return sorted({DEFAULT_MODEL, config.default_model, *config.models})
+
+
+def is_offered(model_id: str, config: Config) -> bool:
+    """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
+    if not {model_id, canonical_id(model_id)}.isdisjoint(offered_models(config)):
+        return True
+    return configured_id(model_id, config.models) is not None
+
+
+def check_offered(model_id: str, config: Config) -> None:
+    """Refuse a model that is not one of :func:`offered_models`.
+
+    :raises UnknownModel: for any other, without looking for its files.
+    """
+    if not is_offered(model_id, config):
+        offered = ", ".join(offered_models(config))
+        raise UnknownModel(model_id, [f"the models that this server offers: {offered}"])
+
+
+def load_offered(model_id: str, config: Config) -> EmbeddingModel:
+    """The model called *model_id*, of a collection or of the configuration.
+
+    :raises UnknownModel: for one that may cost money, unless the configuration names
+        it: whoever made a database does not spend what is somebody else's.
+    """
+    is_named = is_offered(model_id, config)
+    return load_model(model_id, config.models, may_be_remote=is_named)

@@ -1,0 +1,56 @@
+"""Images that are stored beside their vectors, as llm stores what is no text."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.embeddings import has_blobs
+
+# Items that are looked at to tell whether there are images among them
+LOOKED_AT = 1_000
+
+
+def stored_image(
+    conn: sqlite3.Connection, collection: Collection, item_id: str
+) -> bytes | None:
+    """The bytes that are the content of an item; None where they are not stored.
+
+    :raises UnknownItem: if the collection has no such item.
+    """
+    blob = "case when typeof(content_blob) = 'blob' then content_blob end"
+    row = conn.execute(
+        f"""
+        select {blob if has_blobs(conn) else "null"}
+        from embeddings
+        where collection_id = ?
+        and id = ?
+        """,
+        [collection.id, item_id],
+    ).fetchone()
+    if row is None:
+        raise UnknownItem(collection.name, item_id)
+    found: bytes | None = row[0]
+    return found
+
+
+def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:
+    """Whether the first items of *collection* have an image among them."""
+    if not has_blobs(conn):
+        return False
+    row = conn.execute(
+        f"""
+        select 1
+        from (
+          select typeof(content_blob) as kind
+          from embeddings
+          where collection_id = ?
+          limit {LOOKED_AT}
+        )
+        where kind = 'blob'
+        limit 1
+        """,
+        [collection.id],
+    ).fetchone()
+    return row is not None

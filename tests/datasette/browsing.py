@@ -1,0 +1,121 @@
+"""A person at a real browser: what every test with one needs."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import product
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no browser here: install Debian's package chromium (apt-get install "
+        "chromium) to run the browser tests",
+    ),
+]
+# Chromium asks home for updates otherwise, and its sandbox wants a user other than root
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WINDOWS = {"wide": (1200, 900), "phone": (320, 640)}
+SCRIPT = {"script": True, "plain": False}
+# Without script and with it, on a desk and on a small phone
+everybody = pytest.mark.parametrize(
+    "page", list(product(WINDOWS, SCRIPT)), ids="-".join, indirect=True
+)
+# Each of them once, where what is tested depends on one of the two
+crosswise = pytest.mark.parametrize(
+    "page", [("wide", "plain"), ("phone", "script")], ids="-".join, indirect=True
+)
+without_script = pytest.mark.parametrize("page", [("wide", "plain")], indirect=True)
+in_both_windows = pytest.mark.parametrize(
+    "page", [(window, "script") for window in WINDOWS], ids=WINDOWS, indirect=True
+)
+
+
+def watch(page, site, problems):
+    """Errors, requests that fail and those to any host but ours are *problems*."""
+
+    def failed(request):
+        # The script takes back what nobody waits for any more
+        if request.failure != "net::ERR_ABORTED":
+            problems.append(f"{request.url}: {request.failure}")
+
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", failed)
+
+    def asked(request):
+        # What the page has made itself is asked of nobody
+        if not request.url.startswith((site, f"blob:{site}", "data:")):
+            problems.append(request.url)
+
+    page.on("request", asked)
+
+
+def box(page):
+    return page.get_by_label("What are you looking for?")
+
+
+def status(page):
+    return page.get_by_role("status")
+
+
+def titles(page):
+    return page.locator(".embeddings-results h2")
+
+
+def title_texts(page):
+    return page.evaluate(
+        "[...document.querySelectorAll('.embeddings-results h2')]"
+        ".map((each) => each.textContent.trim())"
+    )
+
+
+def summary(page, text):
+    return page.locator("summary").get_by_text(text)
+
+
+def ask(page, text):
+    """Type *text* key by key, behind what is there."""
+    box(page).press("End")
+    box(page).press_sequentially(text)
+
+
+def focused(page):
+    return page.evaluate(
+        "document.activeElement.value || document.activeElement.textContent.trim()"
+    )
+
+
+def tab(page):
+    page.keyboard.press("Tab")
+    return focused(page)
+
+
+def assert_fits_and_axe_finds_nothing(page):
+    """*page*, with all that can be opened open, fits and has no faults."""
+    page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"]
+    # Only what is ours: the frame is that of Datasette, whose 0.65 names no language
+    found = Axe().run(
+        page,
+        context={"include": [[".content"]]},
+        options={
+            "resultTypes": ["violations"],
+            "rules": {"target-size": {"enabled": True}},
+        },
+    )
+    violations = {
+        each["id"]: [node["target"] for node in each["nodes"]]
+        for each in found.response["violations"]
+    }
+    assert violations == {}

@@ -1,0 +1,464 @@
+"""The runtime of the network, against a server that answers badly."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from datasette_embeddings.chunks import Chunking
+from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
+from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
+from datasette_embeddings.ingest import IngestOptions, embedding, ingest
+from datasette_embeddings.models import endpoint, http
+from datasette_embeddings.models.base import Found, NotHere, Wanted
+from datasette_embeddings.models.http import HttpModel
+from datasette_embeddings.models.registry import find
+from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.store import staging
+from tests.misbehaving import (
+    FINE,
+    Reply,
+    backwards,
+    in_base64,
+    misbehaving,
+    numbers,
+    with_data,
+    with_vector,
+)
+
+KEY = "sk-secret-of-the-owner"
+TEXTS = ["one", "and two", "and then three"]
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(endpoint, "LONGEST_RETRY_AFTER_S", 0.01)
+
+
+@pytest.fixture
+def server():
+    with misbehaving() as running:
+        yield running
+
+
+@pytest.fixture
+def model_of(server):
+    """A model behind the server, with these settings."""
+    made = []
+
+    def make(**settings):
+        given = {"url": server.url, "api_key": KEY, "timeout": 5.0, **settings}
+        made.append(HttpModel("some/model", ModelConfig(**given)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def problem_of(model, texts=TEXTS):
+    with pytest.raises(ModelProblem) as raised:
+        model.embed_passages(texts)
+    assert KEY not in str(raised.value) + repr(raised.value)
+    return str(raised.value)
+
+
+def expected(texts=TEXTS):
+    return np.array([numbers(text) for text in texts], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [Reply().body, in_base64, backwards],
+    ids=["lists", "base64", "in another order"],
+)
+def test_vectors_come_in_the_order_of_the_texts(server, model_of, body):
+    server.reply(Reply(body=body))
+    assert np.array_equal(model_of().embed_passages(TEXTS), expected())
+
+
+def test_a_request_is_as_openai_wants_it(server, model_of):
+    model_of(model="its-name", dimensions=4).embed_passages(["text"])
+    [(path, headers)] = server.requests
+    assert path == "/v1/embeddings"
+    assert headers["Authorization"] == f"Bearer {KEY}"
+    assert headers["User-Agent"].startswith("datasette-embeddings/")
+    assert server.questions == [
+        {
+            "model": "its-name",
+            "encoding_format": "base64",
+            "dimensions": 4,
+            "input": ["text"],
+        }
+    ]
+
+
+def test_without_a_key_none_is_sent(server, model_of):
+    model_of(api_key=None).embed_passages(["text"])
+    assert "Authorization" not in server.requests[0][1]
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://host/v1", "http://host/v1/embeddings"),
+        ("http://host/v1/", "http://host/v1/embeddings"),
+        ("http://host/v1/embeddings", "http://host/v1/embeddings"),
+        ("https://host:8/a/embeddings?v=1", "https://host:8/a/embeddings"),
+        ("https://user:password@host/v1", "https://host/v1/embeddings"),
+    ],
+)
+def test_the_address_may_end_before_embeddings(url, asked):
+    with closing(HttpModel("m", ModelConfig(url=url))) as model:
+        assert model._endpoint.name == asked
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [("http://", "names no host"), ("http://[::1", "no address")],
+)
+def test_what_is_no_address_is_told(url, found):
+    with pytest.raises(ModelProblem, match=found):
+        HttpModel("m", ModelConfig(url=url))
+
+
+def test_a_key_that_no_header_can_carry_is_refused_unseen(model_of):
+    with pytest.raises(ModelProblem, match="'api_key' for http") as raised:
+        model_of(api_key=f"{KEY}\nX: y")
+    assert KEY not in str(raised.value)
+
+
+def test_prompts_go_before_the_texts(server, model_of):
+    model = model_of(query_prompt="query: ", passage_prompt="passage: ")
+    model.embed_passages(["a"])
+    model.embed_query("b")
+    assert [each["input"] for each in server.questions] == [
+        ["passage: a"],
+        ["query: b"],
+    ]
+
+
+def test_batches_have_as_many_texts_as_the_settings_say(server, model_of):
+    done = []
+    vectors = model_of(batch_size=2).embed_passages(TEXTS, progress=done.append)
+    assert [each["input"] for each in server.questions] == [TEXTS[:2], TEXTS[2:]]
+    assert (done, vectors.shape) == ([2, 1], (3, 4))
+
+
+def test_batches_have_a_limited_number_of_characters(server, model_of, monkeypatch):
+    monkeypatch.setattr(http, "MOST_CHARACTERS", 10)
+    texts = ["four", "five5", "x", "longer than any", "end"]
+    model_of().embed_passages(texts)
+    assert [each["input"] for each in server.questions] == [
+        ["four", "five5", "x"],
+        ["longer than any"],
+        ["end"],
+    ]
+
+
+def test_no_texts_are_no_request(server, model_of):
+    assert model_of().embed_passages([]).shape == (0, 0)
+    assert server.questions == []
+
+
+def test_the_first_vector_tells_the_dimensions(model_of):
+    model = model_of()
+    assert (model.dimensions, model.max_tokens) == (None, None)
+    model.embed_query("text")
+    assert model.dimensions == 4
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        Reply(429, headers={"Retry-After": "3600"}),
+        Reply(429, headers={"Retry-After": "Wed, 21 Oct 2065 07:28:00 GMT"}),
+        Reply(429, headers={"Retry-After": "soon"}),
+        Reply(429),
+        Reply(408),
+        Reply(500),
+        Reply(503, headers={"Retry-After": "0"}),
+        Reply(cut=20),
+        Reply(cut=0),
+    ],
+    ids=[
+        *("429 in an hour", "429 until a date", "429 soon", "429", "408", "500", "503"),
+        *("closed in the body", "closed before it"),
+    ],
+)
+def test_what_may_pass_is_asked_again(server, model_of, passing):
+    server.reply(passing, passing, FINE)
+    assert np.array_equal(model_of().embed_passages(TEXTS), expected())
+    assert len(server.questions) == 3
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("3600", 0.01), ("0.005", 0.005), ("-1", 0.0), ("nan", 0.0), ("soon", None)],
+)
+def test_an_endpoint_may_say_when_to_come_again_within_limits(header, seconds):
+    assert endpoint._retry_after_s(header) == seconds
+
+
+FOREVER = [
+    (Reply(429, body={"error": {"message": "slow down"}}), "answered 429: slow down"),
+    (Reply(500, body=b"<h1>Oops</h1>"), "answered 500: <h1>Oops</h1>"),
+    (Reply(cut=20), "cannot be reached: "),
+]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"), FOREVER, ids=["429", "500", "closes the connection"]
+)
+def test_what_does_not_pass_is_told_after_as_many_tries_as_allowed(
+    server, model_of, reply, said
+):
+    server.reply(reply)
+    problem = problem_of(model_of(retries=2))
+    assert said in problem
+    assert problem.endswith("(asked 3 times)")
+    assert len(server.questions) == 3
+
+
+def test_a_slow_endpoint_is_waited_for_as_long_as_the_settings_say(server, model_of):
+    server.reply(Reply(delay_s=0.5))
+    problem = problem_of(model_of(timeout=0.05, retries=1))
+    assert "did not answer within 0.05 seconds" in problem
+    assert "(asked 2 times)" in problem
+
+
+def test_whoever_waits_for_a_question_waits_no_longer_than_the_timeout(
+    server, model_of
+):
+    server.reply(Reply(delay_s=0.5))
+    with pytest.raises(ModelProblem, match="asked 1 times"):
+        model_of(timeout=0.05, retries=9).embed_query("text")
+
+
+def test_an_answer_that_trickles_forever_ends(server, model_of, monkeypatch):
+    server.reply(Reply(body=b"[" * 1_000_000))
+    moments = iter(range(0, 100_000, 4))
+    monkeypatch.setattr(endpoint.time, "monotonic", lambda: float(next(moments)))
+    assert "did not answer within 5 seconds" in problem_of(model_of(retries=0))
+
+
+def test_nobody_at_the_address_is_told():
+    with closing(
+        HttpModel("m", ModelConfig(url="http://127.0.0.1:1/v1", retries=1))
+    ) as model:
+        problem = problem_of(model)
+    assert problem.startswith("http://127.0.0.1:1/v1/embeddings cannot be reached: ")
+
+
+REFUSED = [
+    (
+        Reply(401, body={"error": {"message": f"Incorrect API key: {KEY}"}}),
+        "answered 401: Incorrect API key: ***. To mend it, check 'api_key'",
+    ),
+    (Reply(400, body={"detail": "too long"}), "answered 400: too long"),
+    (Reply(404, body=b""), "answered 404. To mend it, check 'url'"),
+    (Reply(413, body={"error": "too large"}), "answered 413: too large"),
+    (
+        Reply(302, headers={"Location": "http://x/?k=1"}),
+        "sends elsewhere, to http://x/;",
+    ),
+    (Reply(body=b"<html>Welcome"), "not as OpenAI's"),
+    (Reply(body=b'{"data": 3}'), "not as OpenAI's"),
+    (Reply(body=b'[{"data": []}]'), "not as OpenAI's"),
+    (Reply(body=with_vector(None)), "no vector"),
+    (Reply(body=with_vector([])), "no vector"),
+    (Reply(body=with_vector([[1.0]])), "no vector"),
+    (Reply(body=with_vector("no base64!")), "not as OpenAI's"),
+    (Reply(body=with_vector("AAA=")), "not as OpenAI's"),
+    (Reply(body=with_vector(["a"])), "not as OpenAI's"),
+    (Reply(body=with_vector([1, 2, 3, float("nan")])), "not finite"),
+    (Reply(body=with_vector([1, 2, 3, float("-inf")])), "not finite"),
+    (Reply(body=with_vector([1, 2, 3, 1e300])), "not finite"),
+    (Reply(body=with_vector([1, 2])), "of 2 dimensions where 4 were expected"),
+    (Reply(body=with_data(lambda data: data[:-1])), "gave 2 vectors for 3 contents"),
+    (Reply(body=with_data(lambda data: data * 2)), "index is missing or there"),
+    (Reply(body=with_data(lambda data: [data[0]] * 3)), "index is missing or there"),
+    (
+        Reply(headers={"Content-Encoding": "gzip"}, body=b"not compressed"),
+        "an answer that cannot be read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("reply", "said"), REFUSED)
+def test_what_will_not_pass_is_told_at_once(server, model_of, reply, said):
+    server.reply(reply)
+    model = model_of()
+    assert said in problem_of(model)
+    assert len(server.questions) == 1
+    # Nor does it spoil what comes
+    server.reply(FINE)
+    assert np.array_equal(model.embed_passages(TEXTS), expected())
+
+
+def test_another_length_than_before_is_told(server, model_of):
+    model = model_of()
+    model.embed_passages(TEXTS)
+    server.reply(Reply(body=with_vector([1, 2])))
+    assert "of 2 dimensions where 4 were expected" in problem_of(model, ["one"])
+
+
+def test_another_length_than_the_settings_say_is_told(model_of):
+    assert "where 3 were expected" in problem_of(model_of(dimensions=3))
+
+
+def test_a_huge_answer_is_not_read_to_its_end(server, model_of, monkeypatch):
+    monkeypatch.setattr(http, "MOST_BYTES_BESIDE", 1_000)
+    monkeypatch.setattr(http, "MOST_BYTES_A_TEXT", 1_000)
+    server.reply(Reply(body=b" " * 1_000_000))
+    assert "more than 4,000 bytes" in problem_of(model_of())
+
+
+def test_a_text_that_is_no_unicode_is_the_callers_fault(model_of):
+    with pytest.raises(InvalidInput, match="lone surrogates"):
+        model_of().embed_passages(["\ud800"])
+
+
+def test_images_are_refused(model_of):
+    with pytest.raises(ModelProblem, match="takes texts, not images"):
+        model_of().embed_images([b"\x89PNG"])
+
+
+def test_tokens_are_counted_as_the_bundled_model_does(model_of, model):
+    text = "Sourdough rises overnight. 猫の世話"
+    ours = model_of()
+    assert ours.count_tokens([text]) == [model.count_tokens([text])[0] - 2]
+    assert ours.token_spans([text]) == model.token_spans([text])
+
+
+def test_only_an_address_makes_a_model_of_the_network():
+    assert http.find(Wanted("m", ModelConfig())) == NotHere(
+        "expected 'url' under models in the configuration"
+    )
+    found = find(Wanted("m", ModelConfig(url="http://127.0.0.1:1/v1")))
+    assert isinstance(found, Found)
+    assert (found.runtime, found.is_remote) == ("http", True)
+    with pytest.raises(UnknownModel):
+        find(Wanted("m"))
+
+
+# Into a collection
+
+
+@pytest.fixture
+def rows(conn):
+    conn.execute("create table notes (id integer primary key, body text)")
+    conn.executemany(
+        "insert into notes (body) values (?)", [[f"note {n}"] for n in range(30)]
+    )
+    conn.commit()
+    return conn
+
+
+def notes_into(conn, model, **options):
+    source = table_source(conn, "notes")
+    return ingest(conn, "notes", source, model, options=IngestOptions(**options))
+
+
+def count(conn):
+    return conn.execute("select count(*) from embeddings").fetchone()[0]
+
+
+def test_what_was_committed_before_the_endpoint_died_is_kept(
+    server, model_of, rows, monkeypatch
+):
+    monkeypatch.setattr(staging, "WINDOW_DOCUMENTS", 10)
+    server.reply(FINE, Reply(500))
+    with pytest.raises(ModelProblem) as raised:
+        notes_into(rows, model_of(retries=1))
+    assert "answered 500" in str(raised.value)
+    assert str(raised.value).endswith(
+        "What was committed is kept; run it again to go on"
+    )
+    assert count(rows) == 10
+    # One window; the next one twice; a single letter twice
+    assert [len(each["input"]) for each in server.questions] == [10, 10, 10, 1, 1]
+    server.reply(FINE)
+    report = notes_into(rows, model_of())
+    assert (report.new, report.unchanged, count(rows)) == (20, 10, 30)
+
+
+def test_a_text_that_the_endpoint_refuses_fails_alone(server, model_of, rows):
+    class Picky(Reply):
+        def content(self, question):
+            self.status = 400 if "note 7" in question["input"] else 200
+            return super().content(question)
+
+    server.reply(Picky())
+    report = notes_into(rows, model_of())
+    assert (report.new, report.failed) == (29, 1)
+    [failure] = report.failures
+    assert (failure.id, "answered 400" in failure.error) == ("8", True)
+
+
+def test_an_endpoint_that_became_another_model_is_refused(server, model_of, rows):
+    notes_into(rows, model_of())
+    rows.execute("update notes set body = 'changed' where id = 3")
+    rows.commit()
+    server.reply(
+        Reply(
+            body=with_data(
+                lambda data: [{**each, "embedding": [1.0, 2.0]} for each in data]
+            )
+        )
+    )
+    with pytest.raises(
+        ModelProblem, match="holds vectors of 4 dimensions, and the"
+    ) as e:
+        notes_into(rows, model_of())
+    assert "--rebuild" in str(e.value)
+    report = notes_into(rows, model_of(), rebuild=True)
+    assert (report.new, count(rows)) == (30, 30)
+
+
+def test_texts_are_split_into_chunks_of_a_size_that_is_given(server, model_of, rows):
+    rows.execute("update notes set body = body || ' with four more words' where id = 3")
+    rows.commit()
+
+    def split_into(size):
+        rules = SourceRules(chunking=Chunking("fixed", size))
+        source = table_source(rows, "notes", rules=rules)
+        return ingest(rows, "notes", source, model_of())
+
+    with pytest.raises(InvalidInput, match="so give --chunk-size"):
+        split_into(None)
+    assert split_into(3).chunks == 31
+    asked = [text for each in server.questions for text in each["input"]]
+    assert asked[2:4] == ["note 2 with", "four more words"]
+
+
+def test_an_interrupted_run_ends_while_it_waits(server, tmp_path):
+    server.reply(Reply(429, headers={"Retry-After": "3600"}))
+    settings = tmp_path / "metadata.yml"
+    models = {"far": {"url": server.url}}
+    settings.write_text(json.dumps({"plugins": {PLUGIN_NAME: {"models": models}}}))
+    database = tmp_path / "notes.db"
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute("create table notes (id integer primary key, body text)")
+        conn.execute("insert into notes values (1, 'text')")
+        conn.commit()
+    command = [sys.executable, "-m", "datasette", "embeddings", "embed"]
+    arguments = ["notes", "--table", "notes", "-m", "far", "--config", str(settings)]
+    process = subprocess.Popen(
+        [*command, str(database), *arguments], stderr=subprocess.PIPE, text=True
+    )
+    while not server.questions and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, "Interrupted." in said) == (1, True), said
+    assert embedding.SIMPLEST_TEXT not in server.questions[0]["input"]

@@ -1,0 +1,91 @@
+"""A collection remembers how its vectors were made, and refuses others."""
+
+from __future__ import annotations
+
+import pytest
+
+from datasette_embeddings import store
+from datasette_embeddings.errors import IdentityMismatch, ModelMismatch
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.search import search_text
+from datasette_embeddings.sources import table_source
+from tests.models import StandIn
+
+# What a model may come with another time, in words
+FACTS = {
+    "revision": ("abc", "def", "revision"),
+    "query_prompt": ("query: ", "question: ", "query prompt"),
+    "passage_prompt": ("passage: ", "", "passage prompt"),
+    "normalized": (True, False, "normalized"),
+}
+
+
+def model_with(**facts):
+    made = StandIn()
+    for name, value in facts.items():
+        setattr(made, name, value)
+    return made
+
+
+def built(conn, model, **options):
+    source = table_source(conn, "articles")
+    ingest(conn, "articles", source, model, options=IngestOptions(**options))
+    return store.collection(conn, "articles")
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_what_a_collection_was_made_with_is_remembered(conn, fact):
+    then, _now, _words = FACTS[fact]
+    collection = built(conn, model_with(**{fact: then}))
+    assert getattr(collection, fact) == then
+    assert getattr(collection.identity, fact) == then
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_a_model_that_is_set_up_otherwise_is_refused_with_the_way_out(conn, fact):
+    then, now, words = FACTS[fact]
+    collection = built(conn, model_with(**{fact: then}))
+    before = conn.execute("select id, embedding from embeddings").fetchall()
+    other = model_with(**{fact: now})
+    said = f"the {words} {then!r}, and the model that is here has {now!r}.*--rebuild"
+    with pytest.raises(IdentityMismatch, match=said):
+        built(conn, other)
+    with pytest.raises(IdentityMismatch, match=said):
+        search_text(conn, collection, "anything", model=other)
+    assert conn.execute("select id, embedding from embeddings").fetchall() == before
+    rebuilt = built(conn, other, rebuild=True)
+    assert getattr(rebuilt, fact) == now
+    assert search_text(conn, rebuilt, "anything", model=other)
+
+
+@pytest.mark.parametrize("fact", ["revision", "normalized"])
+def test_what_one_of_them_does_not_know_is_not_held_against_it(conn, fact):
+    then, now, _words = FACTS[fact]
+    collection = built(conn, model_with(**{fact: None}))
+    search_text(conn, collection, "anything", model=model_with(**{fact: now}))
+    # From now on it is known
+    collection = built(conn, model_with(**{fact: then}))
+    assert getattr(collection, fact) == then
+    search_text(conn, collection, "anything", model=StandIn())
+
+
+def test_other_dimensions_are_refused(conn):
+    built(conn, StandIn())
+    with pytest.raises(IdentityMismatch, match=r"the dimensions 4, and .* has 8"):
+        built(conn, model_with(dimensions=8))
+
+
+def test_another_model_is_refused_in_a_search_too(conn):
+    collection = built(conn, StandIn())
+    with pytest.raises(ModelMismatch, match="holds vectors of 'stand-in', not of 'x'"):
+        search_text(conn, collection, "anything", model=model_with(model_id="x"))
+
+
+def test_a_database_of_an_earlier_release_gets_the_columns(conn):
+    built(conn, StandIn())
+    for column in ("model_revision", "query_prompt", "normalized"):
+        conn.execute(f"alter table _embedding_collections drop column {column}")
+    conn.execute("delete from _sqlite_migrations where name = 'm004_identity'")
+    conn.commit()
+    assert store.collection(conn, "articles").revision is None
+    assert built(conn, model_with(revision="abc")).revision == "abc"

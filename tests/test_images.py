@@ -1,0 +1,168 @@
+"""Which bytes are an image, and where the image of an item is."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from datasette_embeddings import search, store
+from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.images import media_type
+from datasette_embeddings.sources import SourceRow, source_rows
+from tests.datasette.pictures import (
+    HTML,
+    SVG,
+    TIFF,
+    collect,
+    collect_pictures,
+    picture_source,
+    png,
+    write_pictures,
+)
+
+BITMAP = b"BM" + (100).to_bytes(4, "little") + bytes(4) + b"\x36\0\0\0\x28\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "image/jpeg"),
+        (png((1, 2, 3)), "image/png"),
+        (b"GIF87a\1\0\1\0", "image/gif"),
+        (b"GIF89a\1\0\1\0", "image/gif"),
+        (b"RIFF\x24\0\0\0WEBPVP8 ", "image/webp"),
+        (TIFF, "image/tiff"),
+        (b"MM\0*\0\0\0\x08", "image/tiff"),
+        (BITMAP, "image/bmp"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0mif1", "image/avif"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0miafavif", "image/avif"),
+        (b"", None),
+        (b"\x89PNG", None),
+        (b"\x89PNG one", None),
+        (HTML, None),
+        (SVG, None),
+        (b"\xef\xbb\xbf" + SVG, None),
+        (b"<?xml version='1.0'?>" + SVG, None),
+        (b"%PDF-1.7", None),
+        (b"BMW is a maker of cars and motorcycles", None),
+        (b"RIFF\x24\0\0\0WAVEfmt ", None),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", None),
+        (b"\0\0\0\x0cftypmif1\0\0\0\0avif", None),
+        (b"\xff\xff\xff\xffftypmif1", None),
+        (b"GIF88a", None),
+    ],
+)
+def test_an_image_is_told_by_its_first_bytes(content, expected):
+    assert media_type(content) == expected
+
+
+@pytest.fixture
+def pictures():
+    conn = sqlite3.connect(":memory:")
+    write_pictures(conn)
+    yield conn
+    conn.close()
+
+
+def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
+    pictures.execute("update pictures set image = null where id = 2")
+    pictures.execute("update pictures set image = 'a text' where id = 3")
+    source = picture_source(pictures)
+    assert source_rows(pictures, source, ["1", "2", "3"]) == {
+        "1": SourceRow(title="Red", content=None, has_image=True),
+        "2": SourceRow(title="Green", content=None, has_image=False),
+        "3": SourceRow(title="Blue", content=None, has_image=False),
+    }
+
+
+def test_an_image_is_read_from_the_store_before_the_row(pictures):
+    made = collect_pictures(pictures)
+    in_row = png((200, 30, 40))
+    assert search.item_image(pictures, made, "1") == in_row
+    pictures.execute("update embeddings set content_blob = x'00' where id = '1'")
+    assert search.item_image(pictures, made, "1") == b"\0"
+    assert search.item_image(pictures, made, "2") != in_row
+
+
+def test_an_item_without_an_image_has_none(pictures):
+    made = collect_pictures(pictures)
+    pictures.execute("update pictures set image = 'a text' where id = 1")
+    pictures.execute("delete from pictures where id = 2")
+    assert search.item_image(pictures, made, "1") is None
+    assert search.item_image(pictures, made, "2") is None
+    pictures.execute("drop table pictures")
+    assert search.item_image(pictures, made, "3") is None
+    with pytest.raises(UnknownItem):
+        search.item_image(pictures, made, "99")
+
+
+def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
+    made = collect_pictures(pictures)
+    pictures.execute("delete from embeddings where id = '1'")
+    with pytest.raises(UnknownItem):
+        search.item_image(pictures, made, "1")
+
+
+def test_a_prefix_is_no_part_of_the_key(pictures):
+    source = picture_source(pictures, id_prefix="p/")
+    made = collect(pictures, "prefixed", source, {"p/1": png((1, 1, 1))})
+    assert search.item_image(pictures, made, "p/1") == png((200, 30, 40))
+    assert search.has_item_image(pictures, made, "p/1")
+
+
+def test_several_columns_are_no_image(pictures):
+    source = picture_source(pictures)
+    two = type(source)(**{**vars(source), "content_columns": ("image", "title")})
+    made = collect(pictures, "two", two, {"1": b"x"})
+    assert search.item_image(pictures, made, "1") is None
+    assert not search.has_item_image(pictures, made, "1")
+
+
+def test_matches_tell_who_stands_for_an_image(pictures):
+    made = collect_pictures(pictures)
+    pictures.execute("delete from pictures where id = 2")
+    pictures.execute("delete from pictures where id = 3")
+    pictures.execute("update embeddings set content_blob = x'00' where id = '3'")
+    found = search.similar_items(pictures, made, "1")
+    assert {each.id: each.has_image for each in found} == {
+        "2": False,
+        **dict.fromkeys(["3", "4", "5", "6"], True),
+    }
+
+
+def test_one_query_tells_of_all_and_reads_no_image(pictures):
+    """SQLite reads a column's type from the head of the row, whatever follows it."""
+    made = collect_pictures(pictures, is_stored=True)
+    asked: list[str] = []
+    pictures.set_trace_callback(asked.append)
+    store.stored_items(pictures, made, ["1", "2", "3"])
+    pictures.set_trace_callback(None)
+    about_blobs = [sql for sql in asked if "from embeddings" in sql]
+    assert len(about_blobs) == 1
+    assert about_blobs[0].count("content_blob") == 1
+    assert "typeof(content_blob)" in about_blobs[0]
+
+
+def test_a_collection_of_images_is_told_from_one_of_texts(pictures):
+    assert search.has_images(pictures, collect_pictures(pictures))
+    stored = collect(pictures, "stored", None, {"a": b"x"}, is_stored=True)
+    texts = collect(pictures, "texts", None, {"a": "x"}, is_stored=True)
+    assert search.has_images(pictures, stored)
+    assert not search.has_images(pictures, texts)
+
+
+def test_a_database_of_an_old_llm_has_no_images():
+    conn = sqlite3.connect(":memory:")
+    conn.execute("create table collections (id integer primary key, name, model)")
+    conn.execute(
+        "create table embeddings (collection_id integer, id text, embedding blob,"
+        " content text, metadata text)"
+    )
+    conn.execute("insert into collections values (1, 'old', 'eyes')")
+    conn.execute("insert into embeddings values (1, 'a', x'0000803f', 'text', null)")
+    made = store.collection(conn, "old")
+    assert not store.stored_items(conn, made, ["a"])["a"].has_image
+    assert store.stored_image(conn, made, "a") is None
+    assert not store.has_images(conn, made)
+    conn.close()
