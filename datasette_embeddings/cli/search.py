@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ from datasette_embeddings.models.registry import load_model
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
-    from datasette_embeddings.vectors import Vector
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
@@ -80,9 +80,7 @@ def search(
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         model = load_model(found.model_id, config.models)
-        store.check_identity(found, model.identity)
-        vector = _asked(model, text, image)
-        matches = searching.search_vector(conn, found, vector, options=options)
+        matches = _matches(conn, found, model, (text, image), options)
     _show_matches(matches, output_format)
 
 
@@ -118,13 +116,23 @@ def similar(
     _show_matches(matches, output_format)
 
 
-def _asked(model: EmbeddingModel, text: str | None, image: Path | None) -> Vector:
-    """What to look for: the vector of *text* or of *image*, of which one is given."""
+def _matches(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    model: EmbeddingModel,
+    asked: tuple[str | None, Path | None],
+    options: searching.Options,
+) -> list[searching.Match]:
+    """The matches of the text or the image of *asked*, of which one is given."""
+    text, image = asked
     if text is not None and image is None:
-        return model.embed_query(searching.checked_query(text))
+        return searching.search_text(
+            conn, collection, text, model=model, options=options
+        )
     if image is not None and text is None:
-        vector: Vector = model.embed_images([image.read_bytes()])[0]
-        return vector
+        store.check_identity(collection, model.identity)
+        vector = model.embed_images([image.read_bytes()])[0]
+        return searching.search_vector(conn, collection, vector, options=options)
     raise InvalidInput("Expected either a text to search for or --image FILE")
 
 

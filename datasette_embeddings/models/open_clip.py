@@ -47,6 +47,7 @@ from datasette_embeddings.models.pictures import decoded
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from datasette_embeddings.chunks import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
@@ -123,8 +124,10 @@ class OpenClipModel(EmbeddingModel):
     """A model that open_clip executes."""
 
     runtime = RUNTIME
-    supports_images = True
+    dimensions: int
+    max_tokens: int
     normalized = True
+    supports_images = True
 
     def __init__(self, wanted: Wanted, place: Path | Checkpoint) -> None:
         settings = wanted.settings
@@ -134,7 +137,7 @@ class OpenClipModel(EmbeddingModel):
         self.device = settings.device or best_device()
         with saying_what_failed(wanted, "cannot be loaded"):
             parts = load(wanted, place, self.device)
-            self._model, self._prepare, self._tokenizer, folder = parts
+            self._model, self._preparation, self._tokenizer, folder = parts
             self.revision = commit_of(folder)
             self.max_tokens = int(self._tokenizer.context_length)
         default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
@@ -146,8 +149,8 @@ class OpenClipModel(EmbeddingModel):
 
             torch.set_num_threads(settings.threads)
         with saying_what_failed(wanted, "does not work"):
-            self.dimensions = self._size = self._run_texts([""]).shape[1]
-        if settings.dimensions not in (None, self._size):
+            self.dimensions = self._run_texts([""]).shape[1]
+        if settings.dimensions not in (None, self.dimensions):
             raise ModelProblem(
                 f"Expected the {self.dimensions} dimensions of {self.model_id!r}, all "
                 f"of which are needed; found {settings.dimensions} under 'dimensions'"
@@ -185,7 +188,7 @@ class OpenClipModel(EmbeddingModel):
             if isinstance(outcome, str):
                 raise InvalidInput(outcome)
         if not outcomes:
-            return np.empty((0, self._size), dtype=np.float32)
+            return np.empty((0, self.dimensions), dtype=np.float32)
         return np.stack(outcomes)
 
     def image_outcomes(
@@ -196,15 +199,15 @@ class OpenClipModel(EmbeddingModel):
         problems: dict[int, str] = {}
         numbered = list(enumerate(images))
 
-        def prepared(image: tuple[int, bytes]) -> tuple[int, torch.Tensor | None]:
+        def fitted(image: tuple[int, bytes]) -> Image | None:
             place, content = image
             try:
-                return place, self._prepare(decoded(content))
+                return self._preparation.fit(decoded(content))
             except InvalidInput as error:
                 problems[place] = str(error)
-                return place, None
+                return None
 
-        with Ahead(numbered, prepared, threads=threads) as ahead:
+        with Ahead(numbered, fitted, threads=threads) as ahead:
             vectors = self._embed(ahead, self._run_images, progress)
         return [problems.get(place, vectors[place]) for place in range(len(images))]
 
@@ -231,15 +234,16 @@ class OpenClipModel(EmbeddingModel):
             "".join(texts).encode()
         return self._run(self._model.encode_text, self._tokenizer(list(texts)))
 
-    def _run_images(self, images: Sequence[tuple[int, torch.Tensor | None]]) -> Vectors:
+    def _run_images(self, images: Sequence[Image | None]) -> Vectors:
         """The vectors of *images*, not a number where there is none."""
         import numpy as np
         import torch
 
-        vectors = np.full((len(images), self._size), np.nan, dtype=np.float32)
-        there = [row for row, (_place, image) in enumerate(images) if image is not None]
-        if there:
-            batch = torch.stack([images[row][1] for row in there])  # type: ignore[misc]  # (b, 3, h, w)
+        vectors = np.full((len(images), self.dimensions), np.nan, dtype=np.float32)
+        pictures = [image for image in images if image is not None]
+        if pictures:
+            batch = torch.stack(list(map(self._preparation.tensor, pictures)))
+            there = [image is not None for image in images]
             vectors[there] = self._run(self._model.encode_image, batch)
         return vectors
 

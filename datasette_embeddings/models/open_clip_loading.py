@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,18 @@ from datasette_embeddings.models.torchvision import import_torchvision
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes what the model takes, in two parts."""
+
+    #: Pillow's: resized and cut, in whatever thread
+    fit: Callable[[Image], Image]
+    #: torch's, which brings threads of its own to each thread that computes with it, so
+    #: that in several of them these would be in each other's way
+    tensor: Callable[[Image], torch.Tensor]
 
 
 def best_device() -> str:
@@ -31,7 +44,7 @@ def best_device() -> str:
 
 def load(
     wanted: Wanted, place: Path | Checkpoint, device: str
-) -> tuple[Any, Callable[[Any], torch.Tensor], Any, Path]:
+) -> tuple[Any, Preparation, Any, Path]:
     """Model, preparation of a picture, tokenizer, and the folder of the weights.
 
     :raises MissingLibrary: if open_clip is not installed.
@@ -52,7 +65,17 @@ def load(
     model, _training, prepare = open_clip.create_model_and_transforms(
         name, device=device, require_pretrained=True, **how
     )
-    return model.eval(), prepare, open_clip.get_tokenizer(name), folder
+    tokenizer = open_clip.get_tokenizer(name)
+    return model.eval(), _preparation(prepare.transforms), tokenizer, folder
+
+
+def _preparation(steps: Sequence[Any]) -> Preparation:
+    """What *steps* do, parted where a picture becomes a tensor."""
+    from torchvision.transforms import Compose, ToTensor
+
+    kinds = [isinstance(step, ToTensor) for step in steps]
+    place = kinds.index(True) if True in kinds else 0
+    return Preparation(Compose(steps[:place]), Compose(steps[place:]))
 
 
 def _how_to_use(place: Checkpoint) -> dict[str, Any]:

@@ -200,10 +200,11 @@ def _shown_content(
     if not values:
         return None
     try:
-        return str(content_of_row(source, item_id, values))
+        content = content_of_row(source, item_id, values)
     except SourceProblem:
         # It may have become a BLOB since it was embedded
         return None
+    return content if isinstance(content, str) else None
 
 
 def _row_of(

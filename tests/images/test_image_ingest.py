@@ -218,6 +218,7 @@ def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
         found = search_text(photos, collection, what.caption, model=clip)
         assert (found[0].id, found[0].title) == (str(number), what.caption)
         assert (found[0].content, found[0].has_row) == (None, True)
+        assert found[0].has_image
         assert found[0].snippet(100) == ""
 
 
@@ -452,5 +453,5 @@ def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
         reverse=True,
     )
     assert [match.id for match in found] == [item_id for _score, item_id in expected]
-    assert {match.content for match in found} == {None}
+    assert {(match.content, match.has_image) for match in found} == {(None, True)}
     assert list(problems(photos)) == []

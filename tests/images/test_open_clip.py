@@ -453,7 +453,7 @@ with torch.inference_mode():
 model = load_model("clip")
 found = model.embed_query("two blue stars")
 print(float(expected @ found) > 0.99999, model.dimensions, model.max_tokens)
-print(model.revision, model._prepare.transforms[0].size)
+print(model.revision, model._preparation.fit.transforms[0].size)
 for module in model._model.modules():
     assert not isinstance(module, torch.nn.GELU)
 """
