@@ -184,14 +184,17 @@ def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
             f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
         )
     try:
-        if key not in _loaded:
-            found = find(asked)
-            if found.is_remote and not may_be_remote:
-                raise _remote(key.model_id, found.runtime)
-            _loaded[key] = _Loaded(found.load(), time.monotonic())
-            if key.settings.unload_after is not None:
-                _look_again(key, key.settings.unload_after)
-        return _loaded[key].model
+        known = _in_memory(key)
+        if known is not None:
+            return known
+        found = find(asked)
+        if found.is_remote and not may_be_remote:
+            raise _remote(key.model_id, found.runtime)
+        model = found.load()
+        _loaded[key] = _Loaded(model, time.monotonic())
+        if key.settings.unload_after is not None:
+            _look_again(key, key.settings.unload_after)
+        return model
     finally:
         _loading.release()
 
