@@ -8,8 +8,8 @@ blocks of 1,024 rows, in the same run.  Then what a change costs, as a part of t
 run; one query of the table; and the peak memory of 100,000 x 384.
 
 Must hold: at most 1.8 times the bare product; 472 x 1536 in 0.2 s; of 20,000 x 512, 1%
-inserted in 5% of the full run and 1% changed in 20%, one item in 100 ms and the commit; a query in
-0.1 ms; 100,000 x 384 within 1 GB.
+inserted in 5% of the full run and 1% changed in 20%, one item in 100 ms beside the
+commit; a query in 0.1 ms; 100,000 x 384 within 1 GB.
 """
 
 from __future__ import annotations

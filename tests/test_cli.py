@@ -115,6 +115,14 @@ def test_embed_tells_a_script_what_it_did(run, source_db):
     }
 
 
+def test_similarities_have_a_progress_of_their_own(run, source_db):
+    arguments = ["embed", source_db, "mine", "-t", "articles", "--similarities", 3]
+    result = run(*arguments, "--format", "json")
+    told = [json.loads(line) for line in result.stderr.splitlines()]
+    steps = [(each["done"], each["total"]) for each in told]
+    assert steps[-2:] == [(6, 6), (6, 6)]
+
+
 def test_only_the_first_failures_are_printed(run, source_db):
     rows = "id,text\n" + "".join(f"{number}\n" for number in range(15))
     result = run("embed", source_db, "mine", "-", input=rows)

@@ -79,6 +79,9 @@ def progress(
     def start(total: int) -> None:
         from tqdm import tqdm
 
+        for bar in bars:
+            bar.close()
+
         # disable=None: only where a person watches
         disable = True if silent else None
         bars.append(
@@ -86,7 +89,8 @@ def progress(
         )
 
     def advance(count: int) -> None:
-        bars[0].update(count)
+        # Similarities come after the rows, with a total of their own
+        bars[-1].update(count)
 
     try:
         yield start, advance
@@ -101,7 +105,8 @@ def _events(label: str) -> tuple[Step, Step]:
     done, last = 0, 0.0
 
     def start(total: int) -> None:
-        state["total"] = total
+        nonlocal done
+        state["total"], done = total, 0
 
     def advance(count: int) -> None:
         nonlocal done, last

@@ -82,7 +82,13 @@ def _relate(
         wanted = store.similarity_settings(conn, existing)
     if wanted is not None:
         # Chunks and dimensions may have come with this run
-        similarities.build(conn, store.current(conn, collection), wanted)
+        similarities.build(
+            conn,
+            store.current(conn, collection),
+            wanted,
+            start=options.start,
+            progress=options.progress,
+        )
 
 
 def _check_model(source: sources.ReadableSource, model: EmbeddingModel) -> None:
