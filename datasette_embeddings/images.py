@@ -11,6 +11,8 @@ SIGNATURES = (
     ("image/tiff", b"II*\x00"),
     ("image/tiff", b"MM\x00*"),
 )
+# Larger files are no pictures that anybody searches
+MAX_BYTES = 50_000_000
 EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",

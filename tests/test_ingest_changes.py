@@ -10,6 +10,7 @@ from datasette_embeddings import store
 from datasette_embeddings.chunks import Chunking
 from datasette_embeddings.errors import IdentityMismatch, InvalidInput, ModelProblem
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.models.base import silent
 from datasette_embeddings.sources import (
     FileSource,
     FolderSource,
@@ -235,6 +236,36 @@ def test_images_are_embedded_and_kept_as_bytes(tmp_path, conn):
     row = conn.execute("select id, content, content_blob from embeddings").fetchone()
     assert row == ("a.png", None, b"\x89PNG picture")
     assert ingest(conn, "articles", source, Eyes()).unchanged == 1
+
+
+def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path, conn):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
+    with (tmp_path / "b.png").open("wb") as file:
+        # A hole: it takes no room on the disk
+        file.truncate(2_000_000_000)
+    source = FolderSource(((str(tmp_path), "*.png"),), images=True)
+    report = ingest(conn, "articles", source, Eyes())
+    assert (report.new, report.failed) == (1, 1)
+    [failure] = report.failures
+    assert "at most 50,000,000 bytes, found 2,000,000,000" in failure.error
+
+
+def test_a_model_of_images_only_that_is_down_ends_the_run(tmp_path, conn):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"\x89PNG %d" % number)
+    source = FolderSource(((str(tmp_path), "*.png"),), images=True)
+    asked = []
+
+    class Blind(Eyes):
+        supports_text = False
+
+        def embed_images(self, images, *, progress=silent):
+            asked.append(len(images))
+            raise ModelProblem("401: no key")
+
+    with pytest.raises(ModelProblem, match="401: no key"):
+        ingest(conn, "articles", source, Blind())
+    assert asked == [3, 1]
 
 
 def test_images_for_a_model_of_texts_are_refused_at_once(tmp_path, conn, stand_in):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -25,6 +26,7 @@ from datasette_embeddings.cli import embeddings
 from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigProblem, ModelProblem, UnknownModel
 from datasette_embeddings.models import batches, cache, exporting, registry
+from datasette_embeddings.models.ahead import Ahead
 from datasette_embeddings.models.base import Found, Wanted
 from datasette_embeddings.models.onnx import OnnxModel
 from datasette_embeddings.models.registry import (
@@ -267,6 +269,23 @@ def test_the_model_goes_on_with_smaller_batches(torch_model, monkeypatch):
     assert sizes[:3] == [32, 16, 8]
 
 
+def test_what_is_made_ahead_is_made_again_where_memory_ran_out():
+    tried = []
+
+    def make(number):
+        tried.append(number)
+        if tried.count(2) == 1 and number == 2:
+            raise MemoryError
+        return number
+
+    def embed(some):
+        return np.array([[float(each)] for each in some], dtype=np.float32)
+
+    with Ahead(range(6), make, threads=1) as ahead:
+        vectors = batches.in_batches(ahead, 4, embed, dimensions=1)
+    assert vectors.ravel().tolist() == list(range(6))
+
+
 # Which runtime serves what
 
 
@@ -306,6 +325,44 @@ def test_an_error_tells_what_each_runtime_lacks():
     assert "onnx: expected a folder of that name" in said
     assert "sentence-transformers: its files are not here; fetch them with" in said
     assert "datasette embeddings models fetch nobody/nothing" in said
+
+
+def test_dimensions_are_never_passed_over():
+    with pytest.raises(UnknownModel, match="onnx: it keeps all dimensions"):
+        load_model("mini-l6", {MODEL_ID: ModelConfig(runtime="onnx", dimensions=64)})
+
+
+def test_a_folder_of_nobody_is_no_traceback():
+    with pytest.raises(UnknownModel, match="there is none"):
+        load_model("x", {"x": ModelConfig(path="~no-such-user/x")})
+
+
+def test_the_short_name_of_clip_is_the_same_model():
+    assert registry.is_same_model("clip", "open_clip/ViT-B-32/openai")
+    settings = {"open_clip/ViT-B-32/openai": ModelConfig(device="cuda")}
+    assert wanted("clip", settings).settings.device == "cuda"
+    assert not registry.is_same_model("clip", "mini-l6")
+
+
+def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    made = SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=16)], device="cpu"
+    )
+    made.save_pretrained(str(tmp_path / "static"))
+    static = load_model(str(tmp_path / "static"))
+    assert (static.dimensions, static.max_tokens) == (16, None)
+    assert static.embed_passages(TEXTS[:3]) == pytest.approx(
+        made.encode_document(TEXTS[:3]), abs=1e-6
+    )
+    with pytest.raises(ModelProblem, match="begins with a StaticEmbedding"):
+        exporting.export(static, tmp_path / "out", int8=False)
 
 
 # Unloading
@@ -405,6 +462,14 @@ def test_prompts_and_lower_case_survive_an_export(copy, tmp_path):
     ) == pytest.approx(1, abs=1e-5)
 
 
+def test_settings_are_added_where_an_export_is_served(tmp_path):
+    settings = {"path": str(reference_folder()), "passage_prompt": "passage: "}
+    metadata = named(tmp_path / "m.yml", {"e5": settings})
+    result = run("models", "export", "e5", tmp_path / "out", "-m", metadata)
+    assert result.exit_code == 0, result.output
+    assert load_model(str(tmp_path / "out")).passage_prompt == ""
+
+
 def test_nothing_is_written_over_or_left_behind(torch_model, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
@@ -480,6 +545,22 @@ def test_fetch_brings_a_model_that_then_needs_no_network(online, tmp_path, artic
     assert done.returncode == 0, done.stderr
     assert "Fetching" not in done.stderr
     assert hub.asked == []
+
+
+def test_a_fetch_that_was_cut_short_is_completed(online, tmp_path):
+    environment, _hub = online
+    torch = {"runtime": "sentence-transformers", "model": MODEL_ID}
+    metadata = named(tmp_path / "m.yml", {"mine": torch})
+    repository = tmp_path / f"home/hub/models--{MODEL_ID.replace('/', '--')}"
+    snapshot = repository / "snapshots" / REVISION
+    link_files(reference_folder(), snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(REVISION)
+    shutil.rmtree(snapshot / "1_Pooling")
+    done = command(environment, "models", "fetch", "mine", "-m", metadata)
+    assert done.returncode == 0, done.stderr
+    assert "Fetching what is missing of" in done.stderr
+    assert (snapshot / "1_Pooling" / "config.json").is_file()
 
 
 def test_an_onnx_file_of_a_hub_needs_no_torch(online, tmp_path, exported):
@@ -571,7 +652,7 @@ def test_models_are_listed_with_the_reason_why_not(tmp_path, articles_db, monkey
     assert rows["mine"]["runtime"] == "sentence-transformers"
     assert not rows["elsewhere/model"]["ready"]
     assert "its files are not here" in rows["elsewhere/model"]["reason"]
-    people = run("models", "list").output
+    people = run("models").output
     assert "ready" in people
 
 

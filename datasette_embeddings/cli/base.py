@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 import click
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
-from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.errors import EmbeddingsError, ModelProblem
 from datasette_embeddings.formats import FORMATS, Row, written
 from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.hub import completed, is_in_cache
 from datasette_embeddings.models.registry import find, load_model, wanted
 
 Step: TypeAlias = Callable[[int], None]
@@ -123,6 +124,14 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     asked = replace(wanted(model_id, config.models), may_download=True)
     if find(asked).downloads:
         click.echo(f"Fetching {asked.name} from the hub", err=True)
+    try:
+        return load_model(model_id, config.models, may_download=True)
+    except ModelProblem:
+        if asked.settings.path is not None or not is_in_cache(asked.name):
+            raise
+    # A fetch that was cut short leaves some files
+    click.echo(f"Fetching what is missing of {asked.name}", err=True)
+    completed(asked)
     return load_model(model_id, config.models, may_download=True)
 
 

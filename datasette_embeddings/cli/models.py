@@ -19,9 +19,14 @@ from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModel
 from datasette_embeddings.formats import Row
-from datasette_embeddings.models import exporting, sentence_transformer
+from datasette_embeddings.models import (
+    exporting,
+    llm_models,
+    sentence_transformer,
+)
 from datasette_embeddings.models.base import Found
 from datasette_embeddings.models.hub import cached_names
+from datasette_embeddings.models.open_clip_weights import cached_ids
 from datasette_embeddings.models.registry import (
     considered,
     find,
@@ -29,9 +34,12 @@ from datasette_embeddings.models.registry import (
 )
 
 
-@click.group(cls=Commands)
-def models() -> None:
-    """The embedding models that can be used here."""
+@click.group(cls=Commands, invoke_without_command=True)
+@click.pass_context
+def models(ctx: click.Context) -> None:
+    """The embedding models that can be used here: without a command, list them."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_models)
 
 
 @models.command("list")
@@ -43,8 +51,9 @@ def list_models(
 ) -> None:
     """Every model that can run here, and why others cannot.
 
-    The bundled one, those of the configuration, those in the hub's cache, and with
-    DATABASE those of its collections. Nothing is loaded and nothing is fetched.
+    The bundled one, those of the configuration, those in the hub's cache, those of
+    llm's plugins, and with DATABASE those of its collections. Nothing is loaded and
+    nothing is fetched.
 
     \b
         datasette embeddings models list
@@ -52,7 +61,8 @@ def list_models(
     """
     config = config_in(metadata)
     names = {DEFAULT_MODEL: None, **dict.fromkeys([config.default_model])}
-    names |= dict.fromkeys(config.models) | dict.fromkeys(cached_names())
+    names |= dict.fromkeys([*config.models, *cached_names()])
+    names |= dict.fromkeys([*cached_ids(), *llm_models.registered_ids()])
     if database is not None:
         with open_database(database) as conn:
             names |= dict.fromkeys(sorted(store.model_ids(conn)))
@@ -118,7 +128,15 @@ def export(model_id: str, folder: Path, metadata: Path | None, *, int8: bool) ->
     """
     config = config_in(metadata)
     known = config.models.get(model_id, ModelConfig())
-    settings = replace(known, runtime=sentence_transformer.RUNTIME, device="cpu")
+    # What the owner adds to it is added where it is served
+    settings = replace(
+        known,
+        runtime=sentence_transformer.RUNTIME,
+        device="cpu",
+        query_prompt=None,
+        passage_prompt=None,
+        dimensions=None,
+    )
     model = fetched_model(model_id, Config(models={model_id: settings}))
     assert isinstance(model, sentence_transformer.SentenceTransformerModel)
     made = exporting.export(model, folder, int8=int8)

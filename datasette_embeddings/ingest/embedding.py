@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 SIMPLEST_TEXT = "a"
+# A PNG of one grey pixel
+SIMPLEST_IMAGE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b5500"
+    "00000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
 
 
 @dataclass(frozen=True)
@@ -185,10 +190,11 @@ def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:
 
     :raises EmbeddingsError: *error*, if the model can do nothing at all.
     """
-    if not model.supports_text:
-        return
     try:
-        model.embed_passages([SIMPLEST_TEXT])
+        if model.supports_text:
+            model.embed_passages([SIMPLEST_TEXT])
+        else:
+            model.embed_images([SIMPLEST_IMAGE])
     except EmbeddingsError:
         raise error from None
 

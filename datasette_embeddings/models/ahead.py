@@ -47,4 +47,9 @@ class Ahead(Sequence[Made], AbstractContextManager[Any], Generic[Given, Made]):
         for place in range(start, min(len(self), 2 * stop - start)):
             if place not in self._begun:
                 self._begun[place] = self._pool.submit(self._make, self._given[place])
-        return [self._begun[place].result() for place in range(start, stop)]
+        try:
+            return [self._begun[place].result() for place in range(start, stop)]
+        except BaseException:
+            # Whoever takes it again has it made again
+            self._begun.clear()
+            raise

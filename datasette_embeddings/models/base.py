@@ -71,7 +71,7 @@ class Identity:
 
     def difference(self, other: Identity) -> tuple[str, object, object] | None:
         """The first fact that is known of both and is not the same, and its values."""
-        for fact in (each.name for each in fields(self)):
+        for fact in (each.name for each in fields(self) if each.name != "model_id"):
             mine, others = getattr(self, fact), getattr(other, fact)
             if None not in (mine, others) and mine != others:
                 return fact, mine, others

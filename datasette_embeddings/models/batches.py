@@ -38,26 +38,28 @@ def in_batches(
     vectors = np.empty((len(contents), dimensions or 0), dtype=np.float32)
     start = 0
     while start < len(contents):
-        some = contents[start : start + size]
+        count = min(size, len(contents) - start)
         try:
+            # Contents may be made only now
+            some = contents[start : start + count]
             found = embed(some)
             if dimensions is None:
                 dimensions = found.shape[1]
                 vectors = np.empty((len(contents), dimensions), dtype=np.float32)
-            vectors[start : start + len(some)] = found
+            vectors[start : start + count] = found
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if len(some) == 1:
+            if count == 1:
                 raise ModelProblem(
                     f"There is not enough memory to embed a single one: {error}"
                 ) from error
         else:
-            start += len(some)
-            progress(len(some))
+            start += count
+            progress(count)
             continue
         # Not while the error holds the arrays of the run that failed
-        size = len(some) // 2
+        size = count // 2
         free()
     return vectors
 

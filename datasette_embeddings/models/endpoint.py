@@ -109,8 +109,10 @@ class Endpoint:
 
         try:
             with self._client.stream("POST", self._url, content=body) as response:
-                self._check_status(response)
-                return self._read(response, most_bytes)
+                # A timeout of the library is for each piece: many may come forever
+                deadline = time.monotonic() + self._timeout_s
+                self._check_status(response, deadline)
+                return self._read(response, most_bytes, deadline)
         except httpx2.TimeoutException as error:
             raise self._too_slow() from error
         except httpx2.TransportError as error:
@@ -128,9 +130,9 @@ class Endpoint:
             "under models in the configuration says how long to wait"
         )
 
-    def _read(self, response: httpx2.Response, most_bytes: int) -> bytes:
-        # A timeout of the library is for each piece: many small ones may come forever
-        deadline = time.monotonic() + self._timeout_s
+    def _read(
+        self, response: httpx2.Response, most_bytes: int, deadline: float
+    ) -> bytes:
         parts, size = [], 0
         for part in response.iter_bytes():
             parts.append(part)
@@ -144,7 +146,7 @@ class Endpoint:
                 raise self._too_slow()
         return b"".join(parts)
 
-    def _check_status(self, response: httpx2.Response) -> None:
+    def _check_status(self, response: httpx2.Response, deadline: float) -> None:
         """Nothing, if *response* is an answer.
 
         :raises MayPass: if it is worth to ask again.
@@ -154,22 +156,23 @@ class Endpoint:
         if response.is_success:
             return
         if response.is_redirect:
-            target = quoted(response.headers["Location"].partition("?")[0], self._key)
+            where = response.headers.get("Location", "nowhere").partition("?")[0]
+            target = quoted(where, self._key)
             raise ModelProblem(
                 f"{self.name} sends elsewhere, to {target}; if that is right, give it "
                 "as 'url' under models in the configuration"
             )
-        said = f"{self.name} answered {status}{self._reason(response)}"
+        said = f"{self.name} answered {status}{self._reason(response, deadline)}"
         if status in MAY_PASS or status >= 500:
             raise MayPass(said, _retry_after_s(response.headers.get("Retry-After")))
         raise ModelProblem(f"{said}{_advice(status, has_key=self._key is not None)}")
 
-    def _reason(self, response: httpx2.Response) -> str:
+    def _reason(self, response: httpx2.Response, deadline: float) -> str:
         """What the endpoint says is wrong, after a colon."""
         body = b""
         for part in response.iter_bytes():
             body += part
-            if len(body) > MOST_BYTES_OF_AN_ERROR:
+            if len(body) > MOST_BYTES_OF_AN_ERROR or time.monotonic() > deadline:
                 break
         said = quoted(_message(body.decode("utf-8", "replace")), self._key)
         return f": {said}" if said else ""
@@ -244,7 +247,7 @@ def _message(body: str) -> str:
     """The message in *body*: as OpenAI and others write it, or all of it."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body
     for name in ("error", "message", "detail"):
         if isinstance(content, dict) and content.get(name):

@@ -99,14 +99,7 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
     """Let torch write the transformer, token ids in and token vectors out."""
     import torch
 
-    transformer = model.library_model[0]
-    inner = transformer.auto_model.eval()
-    size = sum(each.numel() * each.element_size() for each in inner.parameters())
-    if size > MOST_BYTES:
-        raise ModelProblem(
-            f"The model {model.model_id!r} has {size / 1e9:.1f} GB of weights; an ONNX "
-            "file of ours holds at most 2 GB"
-        )
+    inner = _transformer(model)
     known = model.library_model.tokenizer.model_input_names
     names = [name for name in INPUTS if name in known]
 
@@ -118,8 +111,7 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
         def forward(self, *given: Any) -> Any:  # noqa: ANN401 - tensors
             return self.inner(**dict(zip(names, given, strict=True))).last_hidden_state
 
-    device = next(inner.parameters()).device
-    ones = torch.ones(2, 7, dtype=torch.long, device=device)
+    ones = torch.ones(2, 7, dtype=torch.long, device=next(inner.parameters()).device)
     texts, tokens = torch.export.Dim("b"), torch.export.Dim("n", max=model.max_tokens)
     try:
         with warnings.catch_warnings():
@@ -142,6 +134,24 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
         raise ModelProblem(
             f"torch cannot write {model.model_id!r} as ONNX: {line:.500}"
         ) from error
+
+
+def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torch's
+    """The first step of *model*, if it is one that can be written."""
+    first = model.library_model[0]
+    inner: Any = getattr(first, "auto_model", None)
+    if inner is None or model.max_tokens is None:
+        raise ModelProblem(
+            f"The model {model.model_id!r} begins with a {type(first).__name__}; what "
+            "can be exported begins with a transformer"
+        )
+    size = sum(each.numel() * each.element_size() for each in inner.parameters())
+    if size > MOST_BYTES:
+        raise ModelProblem(
+            f"The model {model.model_id!r} has {size / 1e9:.1f} GB of weights; an ONNX "
+            "file of ours holds at most 2 GB"
+        )
+    return inner.eval()
 
 
 def _checked(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> float:

@@ -34,6 +34,17 @@ def find(wanted: Wanted) -> Found | NotHere:
     )
 
 
+# What reading an answer may raise that is not as it should be
+MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
+
 class HttpModel(OutsideModel):
     """A model behind an address on the network."""
 
@@ -82,7 +93,7 @@ class HttpModel(OutsideModel):
                 each.get("index", place): _vector(each["embedding"])
                 for place, each in enumerate(found)
             }
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except MALFORMED as error:
             beginning = self._quoted(answer[:200].decode("utf-8", "replace"))
             raise ModelProblem(
                 f"{self._endpoint.name} gave an answer that is not as OpenAI's: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from datasette_embeddings.errors import ModelProblem
@@ -11,6 +12,8 @@ from datasette_embeddings.models.base import Wanted
 
 # A repository in the cache: …/models--NAME/snapshots/COMMIT
 SNAPSHOTS = "snapshots"
+# The same weights for other libraries
+OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.tflite")
 
 
 def folder_of(wanted: Wanted) -> Path | None:
@@ -19,8 +22,7 @@ def folder_of(wanted: Wanted) -> Path | None:
     The one that its settings name, one of that name, or that of the hub's cache.
     """
     if wanted.settings.path is not None:
-        folder = Path(wanted.settings.path).expanduser().resolve()
-        return folder if folder.is_dir() else None
+        return _own_folder(wanted.settings.path)
     return _own_folder(wanted.name) or _cached(wanted.name, wanted.settings.revision)
 
 
@@ -43,6 +45,11 @@ def _cached(name: str, revision: str | None) -> Path | None:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
         return None
+
+
+def is_in_cache(name: str) -> bool:
+    """Whether some of a repository's files are in the hub's cache."""
+    return _own_folder(name) is None and _cached(name, None) is not None
 
 
 def cached_names() -> list[str]:
@@ -68,21 +75,42 @@ def fetched(wanted: Wanted, patterns: Sequence[str]) -> Path:
     :raises ModelProblem: saying why they cannot be had.
     """
     from huggingface_hub import snapshot_download
+
+    with _saying_what_failed(wanted):
+        folder = snapshot_download(
+            wanted.name,
+            revision=wanted.settings.revision,
+            allow_patterns=list(patterns),
+        )
+    return Path(folder)
+
+
+@contextmanager
+def _saying_what_failed(wanted: Wanted) -> Iterator[None]:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(
-                wanted.name,
-                revision=wanted.settings.revision,
-                allow_patterns=list(patterns),
-            )
-        )
+        yield
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         line = " ".join(str(error).split())
         raise ModelProblem(
             f"The model {wanted.model_id!r} cannot be fetched from the hub: {line}"
         ) from error
+
+
+def completed(wanted: Wanted) -> None:
+    """Fetch what a fetch that was cut short has left out of *wanted*.
+
+    :raises ModelProblem: saying why it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    with _saying_what_failed(wanted):
+        snapshot_download(
+            wanted.name,
+            revision=wanted.settings.revision,
+            ignore_patterns=list(OTHER_FORMATS),
+        )
 
 
 def commit_of(folder: Path) -> str | None:

@@ -79,18 +79,32 @@ def _registered() -> ByName:
     """
     # Whoever comes while llm loads its plugins would see only some of them
     with _registering:
-        return _by_name()
+        found = _by_name()
+    if isinstance(found, ModelProblem):
+        raise found
+    return found
 
 
 @cache
-def _by_name() -> ByName:
+def _by_name() -> ByName | ModelProblem:
+    """All models by name, or what is wrong with a plugin, which is not tried again."""
     import llm
 
     try:
         found: ByName = llm.get_embedding_model_aliases()
     except Exception as error:  # whatever a plugin does
-        raise ModelProblem(f"a plugin cannot be loaded: {error!r:.300}") from error
+        return ModelProblem(f"a plugin cannot be loaded: {error!r:.300}")
     return found
+
+
+def registered_ids() -> list[str]:
+    """The id of every embedding model that llm has here; none where llm is not."""
+    if find_spec("llm") is None:
+        return []
+    try:
+        return sorted({model.model_id for model in _registered().values()})
+    except ModelProblem:
+        return []
 
 
 def forget() -> None:
@@ -156,7 +170,9 @@ class LlmModel(OutsideModel):
                 )
             vectors = [_vector(each) for each in found]
         except Exception as error:  # whatever a plugin does
-            if is_out_of_memory(error):
+            if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(
+                error
+            ):
                 raise
             said = self._quoted(str(error) or type(error).__name__)
             raise self._problem(f"of llm fails: {said}") from error

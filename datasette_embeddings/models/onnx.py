@@ -50,6 +50,8 @@ def find(wanted: Wanted) -> Found | NotHere:
     """The folder of *wanted* with an ONNX file in it, the bundled one among them."""
     if wanted.settings.device not in (None, "cpu"):
         return NotHere(f"it runs on the processor, not on {wanted.settings.device}")
+    if wanted.settings.dimensions is not None:
+        return NotHere("it keeps all dimensions; 'dimensions' needs another runtime")
     if wanted.model_id == DEFAULT_MODEL and wanted.settings.path is None:
         # Whoever needs no model may leave it out of a small container
         if not (BUNDLED_FOLDER / "modules.json").is_file():

@@ -144,6 +144,8 @@ class OpenClipModel(EmbeddingModel):
         self._batch_size = settings.batch_size or default
         # The processors are busy with one run, and a GPU has memory for one
         self._lock = threading.Lock()
+        # One of transformers' changes itself whenever it cuts or does not
+        self._tokenizing = threading.Lock()
         if settings.threads is not None:
             import torch
 
@@ -173,10 +175,12 @@ class OpenClipModel(EmbeddingModel):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
-        return open_clip_texts.count(self._tokenizer, texts)
+        with self._tokenizing:
+            return open_clip_texts.count(self._tokenizer, texts)
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        return open_clip_texts.spans(self._tokenizer, texts)
+        with self._tokenizing:
+            return open_clip_texts.spans(self._tokenizer, texts)
 
     def embed_images(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
@@ -206,6 +210,9 @@ class OpenClipModel(EmbeddingModel):
             except InvalidInput as error:
                 problems[place] = str(error)
                 return None
+            except MemoryError:
+                problems[place] = "There is not enough memory to decode this image"
+                return None
 
         with Ahead(numbered, fitted, threads=threads) as ahead:
             vectors = self._embed(ahead, self._run_images, progress)
@@ -232,7 +239,9 @@ class OpenClipModel(EmbeddingModel):
     def _run_texts(self, texts: Sequence[str]) -> Vectors:
         with utf8_only():
             "".join(texts).encode()
-        return self._run(self._model.encode_text, self._tokenizer(list(texts)))
+        with self._tokenizing:
+            tokens = self._tokenizer(list(texts))
+        return self._run(self._model.encode_text, tokens)
 
     def _run_images(self, images: Sequence[Image | None]) -> Vectors:
         """The vectors of *images*, not a number where there is none."""

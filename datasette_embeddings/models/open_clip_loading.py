@@ -13,6 +13,7 @@ from datasette_embeddings.models.base import Wanted
 from datasette_embeddings.models.open_clip_weights import (
     Checkpoint,
     cached_weights,
+    check_config,
     fetched_weights,
 )
 from datasette_embeddings.models.torchvision import import_torchvision
@@ -55,6 +56,7 @@ def load(
     except ImportError as error:
         raise MissingLibrary("open-clip-torch", "this model") from error
     if isinstance(place, Path):
+        check_config(wanted, place)
         name, folder, how = f"local-dir:{place}", place, {}
     else:
         weights = cached_weights(place, wanted.settings.revision) or fetched_weights(

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.models.base import Wanted
 
 CONFIG_FILE = "open_clip_config.json"
 SAFE_WEIGHTS, WEIGHTS = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -119,10 +120,22 @@ def _places(tags: ast.Call) -> Iterator[tuple[str, str]]:
                 yield tag.arg, ast.literal_eval(setting.value)
 
 
-def cached_weights(checkpoint: Checkpoint, revision: str | None) -> Path | None:
-    """The file with the weights of *checkpoint*, if it is in the hub's cache."""
-    for name in checkpoint.files:
-        found = _cached(checkpoint.repository, name, revision)
+def cached_ids() -> list[str]:
+    """The ids of the weights that open_clip knows and that are in the hub's cache."""
+    if library_folder() is None:
+        return []
+    return [
+        f"open_clip/{architecture}/{tag}"
+        for architecture, tags in known_weights().items()
+        for tag in tags
+        if cached_weights(checkpoint(architecture, tag), None) is not None
+    ]
+
+
+def cached_weights(weights: Checkpoint, revision: str | None) -> Path | None:
+    """The file with the *weights*, if it is in the hub's cache."""
+    for name in weights.files:
+        found = _cached(weights.repository, name, revision)
         if found is not None:
             return found
     return None
@@ -180,6 +193,40 @@ def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
         f"The weights {checkpoint.architecture}/{checkpoint.tag} cannot be fetched "
         f"from {checkpoint.repository!r} on the hub: {line}"
     ) from problem
+
+
+def check_config(wanted: Wanted, folder: Path) -> None:
+    """Nothing, if the config in *folder* asks for nothing that its owner must allow.
+
+    :raises ModelProblem: if it would run code that came with it, or fetch a part.
+    """
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+        texts = config["model_cfg"]["text_cfg"]
+        options = texts.get("tokenizer_kwargs") or {}
+        parts = [name for name in map(texts.get, PARTS) if name]
+        asks_for_code = bool(options.get("trust_remote_code"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        # open_clip says what is wrong with it
+        return
+    if asks_for_code and not wanted.settings.trust_remote_code:
+        raise ModelProblem(
+            f"{folder / CONFIG_FILE} wants to run code of its own: if you trust it, "
+            "set 'trust_remote_code: true' for it under models in the configuration"
+        )
+    missing = [name for name in parts if not is_here(name)]
+    if missing and not wanted.may_download:
+        raise ModelProblem(
+            f"The model in {folder} needs {missing[0]!r} of the hub, which is not "
+            f"here; fetch it with: datasette embeddings models fetch {wanted.model_id}"
+        )
+
+
+def is_here(name: str) -> bool:
+    """Whether a text tower or tokenizer of the hub is a folder or in the cache."""
+    return Path(name).is_dir() or any(
+        _cached(name, file, None) is not None for file in PARTS.values()
+    )
 
 
 def has_weights(folder: Path) -> bool:

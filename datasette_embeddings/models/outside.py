@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 LONGEST_QUOTE = 300
 # What is shorter is the name of a key
 SHORTEST_SECRET = 8
+
+# What stands before a key in addresses and headers, and how some keys begin
+LIKE_A_KEY = re.compile(
+    r"((?:key|token|secret)[\"']?\s*[=:]\s*[\"']?|bearer\s+|\bsk-|\bAIza)[\w.~+/-]{6,}",
+    re.IGNORECASE,
+)
 
 
 class OutsideModel(EmbeddingModel):
@@ -118,6 +125,8 @@ def quoted(message: str, secret: str | None) -> str:
     line = " ".join(message.split())
     if secret and len(secret) >= SHORTEST_SECRET:
         line = line.replace(secret, "***")
+    # Also one that the settings do not know, because a plugin brought it
+    line = LIKE_A_KEY.sub(r"\1***", line)
     line = "".join(char for char in line if char.isprintable())
     return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}…"
 

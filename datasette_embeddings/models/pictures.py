@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import InvalidInput, MissingLibrary
+from datasette_embeddings.images import MAX_BYTES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 # A format that is not named here is not tried: some run other programs
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF")
 FORMAT_NAMES = "JPEG, PNG, GIF, WebP, TIFF, BMP or AVIF"
-MAX_BYTES = 50_000_000
 # Pillow warns above this many by itself: a quarter of a gigabyte in memory
 MAX_PIXELS = 89_000_000
+# Those of more than eight bits take four times as much on the way to eight
+MAX_DEEP_PIXELS = 22_000_000
+# A model scales the short side up to its own: of a line, the long one with it
+MOST_TIMES_AS_LONG = 50
 SIXTEEN_BITS = 65_535
 
 
@@ -75,10 +79,15 @@ def _opened(content: bytes) -> Image:
             f"Expected an image, found one whose header is broken: {error}"
         ) from error
     width, height = picture.size
-    if not 0 < width * height <= MAX_PIXELS:
+    most = MAX_DEEP_PIXELS if picture.mode.startswith(("I", "F")) else MAX_PIXELS
+    if not 0 < width * height <= most:
         raise InvalidInput(
-            f"Expected an image of 1 to {MAX_PIXELS:,} pixels, found {width:,} x "
-            f"{height:,}"
+            f"Expected an image of 1 to {most:,} pixels, found {width:,} x {height:,}"
+        )
+    if max(width, height) > MOST_TIMES_AS_LONG * min(width, height):
+        raise InvalidInput(
+            f"Expected an image at most {MOST_TIMES_AS_LONG} times as long as it is "
+            f"wide, found {width:,} x {height:,} pixels"
         )
     return picture
 
@@ -122,7 +131,7 @@ def _in_eight_bits(picture: Image) -> Image:
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(picture, dtype=np.float64)
+    values = np.asarray(picture, dtype=np.float32)
     values = np.nan_to_num(values, nan=0.0, posinf=SIXTEEN_BITS, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if picture.mode.startswith("I;16"):

@@ -7,6 +7,7 @@ where a GPU is; an ONNX file; sentence-transformers; the others as they stand he
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from datasette_embeddings.models import (
     sentence_transformer,
 )
 from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
+from datasette_embeddings.models.batches import free_memory
 from datasette_embeddings.models.hub import has_gpu
 
 Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
@@ -60,6 +62,13 @@ def canonical_id(model_id: str) -> str:
     return DEFAULT_MODEL if model_id in BUNDLED_ALIASES else model_id
 
 
+def is_same_model(one: str, other: str) -> bool:
+    """Whether both are names of one model; llm-clip has a short one of its own."""
+    aliases = open_clip.ALIASES
+    one, other = canonical_id(one), canonical_id(other)
+    return aliases.get(one, one) == aliases.get(other, other)
+
+
 def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     """The model called *model_id*, with what *models*, the configured ones, say."""
     name = configured_id(model_id, models)
@@ -75,6 +84,9 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
     """
     for name in (model_id, canonical_id(model_id)):
         if name in models:
+            return name
+    for name in models:
+        if is_same_model(name, model_id):
             return name
     if canonical_id(model_id) == DEFAULT_MODEL:
         return None
@@ -214,4 +226,6 @@ def _unload_if_idle(key: Wanted) -> None:
     if left > 0:
         _look_again(key, left)
         return
-    del _loaded[key]
+    del _loaded[key], known
+    if "torch" in sys.modules:
+        free_memory()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RUNTIME = "sentence-transformers"
 # What the library takes itself, and what feeds a GPU
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
+NO_LIMIT = 1_000_000
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 # Where a model's files say that the first numbers of its vectors stand for all
 MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims", "truncate_dim")
@@ -93,7 +94,9 @@ class SentenceTransformerModel(EmbeddingModel):
         self.normalized = any(
             type(module).__name__ == "Normalize" for module in self.library_model
         )
-        whole = int(self.library_model.get_embedding_dimension())
+        whole = self.library_model.get_embedding_dimension()
+        if whole is None:
+            raise ModelProblem(f"The model {self.model_id!r} has no vector for a text")
         self.dimensions = _checked_dimensions(wanted, folder, whole)
         self.max_tokens = _max_tokens(self.library_model)
         is_gpu = not self.device.startswith("cpu")
@@ -216,11 +219,11 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
         ) from error
 
 
-def _max_tokens(model: Any) -> int:  # noqa: ANN401 - imported late
+def _max_tokens(model: Any) -> int | None:  # noqa: ANN401 - imported late
+    """How many tokens *model* reads; None for one that reads any number."""
     stated = model.max_seq_length or getattr(model.tokenizer, "model_max_length", None)
-    if not isinstance(stated, int):
-        raise ModelProblem("The model does not say how many tokens it reads")
-    return stated
+    # Some say infinity, and some tokenizers 10**30
+    return stated if isinstance(stated, int) and stated < NO_LIMIT else None
 
 
 def _checked_dimensions(wanted: Wanted, folder: Path | None, whole: int) -> int:

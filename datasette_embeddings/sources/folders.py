@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.encodings import decoded
@@ -77,6 +78,12 @@ def _read(path: Path, item_id: str, source: FolderSource) -> Document | Failure:
             # Reading a pipe would wait for somebody to write to it
             path.stat()
             return Failure(item_id, "Expected a file; it is a pipe, socket or device")
+        size = path.stat().st_size
+        if source.images and size > MAX_BYTES:
+            return Failure(
+                item_id,
+                f"Expected an image of at most {MAX_BYTES:,} bytes, found {size:,}",
+            )
         content = path.read_bytes()
         if source.images:
             return Document(item_id, content)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from itertools import chain, count
 
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import canonical_id
+from datasette_embeddings.models.registry import is_same_model
 from datasette_embeddings.sources import Source
 from datasette_embeddings.store.catalog import (
     BUILDING,
@@ -45,8 +44,9 @@ def begin_rebuild(
     new_name = NEW_NAME.format(name=name)
     begun = _found(conn, new_name)
     if begun is not None:
-        wanted = replace(identity, model_id=canonical_id(identity.model_id))
-        if begun.source == source and begun.identity.difference(wanted) is None:
+        is_same = is_same_model(begun.model_id, identity.model_id)
+        is_same = is_same and begun.identity.difference(identity) is None
+        if is_same and begun.source == source:
             return begun
         remove_collection(conn, begun)
     with transaction(conn):

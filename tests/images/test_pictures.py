@@ -179,8 +179,10 @@ def test_what_is_cut_short_is_said_to_be(kind, share):
         decoded(saved[: int(len(saved) * share)])
 
 
-def png_header(width, height):
-    fields = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+def png_header(width, height, bits=8):
+    fields = struct.pack(
+        ">IIBBBBB", width, height, bits, 2 if bits == 8 else 0, 0, 0, 0
+    )
     body = b"IHDR" + fields
     chunk = struct.pack(">I", len(fields)) + body + struct.pack(">I", zlib.crc32(body))
     data = b"IDAT" + zlib.compress(b"\0" * 100)
@@ -203,10 +205,16 @@ def png_header(width, height):
         (png_header(9_500, 9_500), "pixels, found"),
         (png_header(100_000, 100_000), "pixels, found"),
         (png_header(2**31 - 1, 2**31 - 1), "pixels, found"),
+        (png_header(5_000, 5_000, bits=16), "of 1 to 22,000,000 pixels, found 5,000"),
+        (png_header(1, 5_000), "at most 50 times as long as it is wide"),
+        (png_header(200_000, 1), "at most 50 times as long as it is wide"),
         (png_header(0, 0), "Expected an image"),
         (b"\x89PNG\r\n\x1a\n", "Expected an image"),
     ],
-    ids=["empty", "blank", "text", "eps", "large", "bomb", "huge", "none", "start"],
+    ids=[
+        *("empty", "blank", "text", "eps", "large", "bomb", "huge", "deep"),
+        *("tall", "wide", "none", "start"),
+    ],
 )
 @pytest.mark.filterwarnings("default")
 def test_what_is_no_picture_is_refused(content, message):
