@@ -249,8 +249,8 @@ ERRORS = {
     ),
     "no item": (["similar", "articles.db", "articles", "9"], "No item '9'"),
     "no model": (
-        ["embed", "articles.db", "x", "-t", "articles", "-m", "no/model"],
-        "The model 'no/model' cannot be had here. Tried:",
+        ["embed", "articles.db", "x", "-t", "articles", "-m", "no-model"],
+        "The model 'no-model' cannot be had here. Tried:",
     ),
     "another model": (
         ["embed", "bare.db", "x", "-t", "articles", "-m", "mini-l6"],

@@ -397,9 +397,11 @@ def test_a_model_that_somebody_asks_for_stays(folder):
     assert loaded_model("busy", settings) is None
 
 
-def test_a_model_stays_where_nothing_is_said(model):
+def test_a_model_stays_where_nothing_is_said():
+    model = load_model(MODEL_ID)
+    registry._loaded[wanted(MODEL_ID, {})].used -= 100_000
+    registry._unload_if_idle(wanted(MODEL_ID, {}))
     assert loaded_model(MODEL_ID) is model
-    assert threading.active_count() < 50
 
 
 # Export

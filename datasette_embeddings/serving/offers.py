@@ -45,4 +45,7 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
         it: whoever made a database does not spend what is somebody else's.
     """
     is_named = is_offered(model_id, config)
+    if canonical_id(model_id) == DEFAULT_MODEL:
+        # Offered without a word of the owner's, because it is bundled
+        is_named = configured_id(model_id, config.models) is not None
     return load_model(model_id, config.models, may_be_remote=is_named)
