@@ -13,7 +13,7 @@ from datasette_embeddings.models.base import Wanted
 # A repository in the cache: …/models--NAME/snapshots/COMMIT
 SNAPSHOTS = "snapshots"
 # The same weights for other libraries
-OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.ot", "*.tflite")
+OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.tflite")
 
 
 def folder_of(wanted: Wanted) -> Path | None:

@@ -70,7 +70,7 @@ def find(wanted: Wanted) -> Found | NotHere:
     """The weights of *wanted*, if open_clip is installed to read them."""
     missing = [name for name in ("open_clip", "PIL") if find_spec(name) is None]
     if missing:
-        return NotHere(f"{' and '.join(missing)} is not installed; {INSTALL}")
+        return NotHere(f"not installed: {', '.join(missing)}; {INSTALL}")
     folder = folder_of(wanted)
     if folder is not None and has_weights(folder):
         return Found(RUNTIME, partial(OpenClipModel, wanted, folder))
