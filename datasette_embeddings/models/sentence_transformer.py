@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,8 @@ RUNTIME = "sentence-transformers"
 # What the library takes itself, and what feeds a GPU
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 NO_LIMIT = 1_000_000
+# Characters below which it pays no more to keep lengths apart
+SHORT = 100
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 # Where a model's files say that the first numbers of its vectors stand for all
 MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims", "truncate_dim")
@@ -161,14 +163,17 @@ class SentenceTransformerModel(EmbeddingModel):
         order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
 
         def embed(places: Sequence[int]) -> Vectors:
-            found: Vectors = encode(
-                [texts[place] for place in places],
-                batch_size=len(places),
-                show_progress_bar=False,
-                truncate_dim=self.dimensions,
-                normalize_embeddings=self.normalized,
-            )
-            return found
+            found = [
+                encode(
+                    [texts[place] for place in some],
+                    batch_size=len(some),
+                    show_progress_bar=False,
+                    truncate_dim=self.dimensions,
+                    normalize_embeddings=self.normalized,
+                )
+                for some in _alike(places, texts)
+            ]
+            return np.concatenate(found)
 
         with self._lock:
             try:
@@ -187,6 +192,20 @@ class SentenceTransformerModel(EmbeddingModel):
         vectors = np.empty_like(by_length)
         vectors[order] = by_length
         return vectors
+
+
+def _alike(places: Sequence[int], texts: Sequence[str]) -> Iterator[Sequence[int]]:
+    """*places* of texts, longest first, in parts of about the same length.
+
+    A short text beside a long one would be padded to its length.
+    """
+    start = 0
+    for end, place in enumerate(places):
+        longest = max(len(texts[places[start]]), SHORT)
+        if max(len(texts[place]), SHORT) * 2 < longest:
+            yield places[start:end]
+            start = end
+    yield places[start:]
 
 
 def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
