@@ -252,7 +252,7 @@ def test_another_failure_is_not_taken_for_it():
 
 
 def test_the_model_goes_on_with_smaller_batches(torch_model, monkeypatch):
-    encode = torch_model.library_model.encode_document
+    encode = torch_model.encoder.encode_document
     sizes = []
 
     def scarce(texts, **options):
@@ -261,7 +261,7 @@ def test_the_model_goes_on_with_smaller_batches(torch_model, monkeypatch):
             raise RuntimeError("MPS backend out of memory")
         return encode(texts, **options)
 
-    monkeypatch.setattr(torch_model.library_model, "encode_document", scarce)
+    monkeypatch.setattr(torch_model.encoder, "encode_document", scarce)
     texts = [f"{'word ' * (number % 7)}{number}" for number in range(40)]
     found = torch_model.embed_passages(texts)
     monkeypatch.undo()

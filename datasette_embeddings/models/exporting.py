@@ -71,7 +71,7 @@ def export(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> Expo
 
 def _save(model: SentenceTransformerModel, folder: Path) -> None:
     """All files of *model* but its weights."""
-    model.library_model.save_pretrained(str(folder), create_model_card=False)
+    model.encoder.save_pretrained(str(folder), create_model_card=False)
     for pattern in ("*.safetensors*", "pytorch_model*.bin*"):
         for path in folder.rglob(pattern):
             path.unlink()
@@ -100,7 +100,7 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
     import torch
 
     inner = _transformer(model)
-    known = model.library_model.tokenizer.model_input_names
+    known = model.encoder.tokenizer.model_input_names
     names = [name for name in INPUTS if name in known]
 
     class Encoder(torch.nn.Module):
@@ -138,7 +138,7 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
 
 def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torch's
     """The first step of *model*, if it is one that can be written."""
-    first = model.library_model[0]
+    first = model.encoder[0]
     inner: Any = getattr(first, "auto_model", None)
     if inner is None or model.max_tokens is None:
         raise ModelProblem(

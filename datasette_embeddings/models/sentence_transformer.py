@@ -83,24 +83,24 @@ class SentenceTransformerModel(EmbeddingModel):
     def __init__(self, wanted: Wanted, folder: Path | None) -> None:
         settings = wanted.settings
         self.model_id = wanted.model_id
-        self.library_model = _loaded(wanted, folder)
+        self.encoder = _loaded(wanted, folder)
         self._lock = threading.Lock()
         folder = folder or folder_of(wanted)
         self.revision = None if folder is None else commit_of(folder)
-        self.device = str(self.library_model.device)
+        self.device = str(self.encoder.device)
         # As the ONNX runtime reads them: the library's own choice prefers the empty
         # prompt that it saves itself to E5's
         own = ("", "") if folder is None else prompts_of(folder)
         self.query_prompt = given_or(settings.query_prompt, own[0])
         self.passage_prompt = given_or(settings.passage_prompt, own[1])
         self.normalized = any(
-            type(module).__name__ == "Normalize" for module in self.library_model
+            type(module).__name__ == "Normalize" for module in self.encoder
         )
-        whole = self.library_model.get_embedding_dimension()
+        whole = self.encoder.get_embedding_dimension()
         if whole is None:
             raise ModelProblem(f"The model {self.model_id!r} has no vector for a text")
         self.dimensions = _checked_dimensions(wanted, folder, whole)
-        self.max_tokens = _max_tokens(self.library_model)
+        self.max_tokens = _max_tokens(self.encoder)
         is_gpu = not self.device.startswith("cpu")
         default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
         self._batch_size = settings.batch_size or default
@@ -112,7 +112,7 @@ class SentenceTransformerModel(EmbeddingModel):
     def embed_passages(
         self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
     ) -> Vectors:
-        encode = partial(self.library_model.encode_document, prompt=self.passage_prompt)
+        encode = partial(self.encoder.encode_document, prompt=self.passage_prompt)
         return self._embed(texts, encode, progress)
 
     def embed_query(self, text: str) -> Vector:
@@ -120,7 +120,7 @@ class SentenceTransformerModel(EmbeddingModel):
         return vector
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        encode = partial(self.library_model.encode_query, prompt=self.query_prompt)
+        encode = partial(self.encoder.encode_query, prompt=self.query_prompt)
         return self._embed(texts, encode, silent)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -130,7 +130,7 @@ class SentenceTransformerModel(EmbeddingModel):
         return [len(ids) for ids in encoded["input_ids"]]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        if not getattr(self.library_model.tokenizer, "is_fast", False):
+        if not getattr(self.encoder.tokenizer, "is_fast", False):
             raise ModelProblem(
                 f"The tokenizer of {self.model_id!r} does not tell where a token is, "
                 "so its texts cannot be split; leave out --chunk"
@@ -144,7 +144,7 @@ class SentenceTransformerModel(EmbeddingModel):
             return {"input_ids": [], "offset_mapping": []}
         given = {"add_special_tokens": False, "truncation": False, "verbose": False}
         with self._lock, utf8_only():
-            encoded: Mapping[str, Any] = self.library_model.tokenizer(
+            encoded: Mapping[str, Any] = self.encoder.tokenizer(
                 list(texts), **{**given, **options}
             )
         return encoded
