@@ -48,9 +48,9 @@ def _forget(package: str) -> None:
 @contextmanager
 def _passing_over_missing_operators() -> Iterator[None]:
     """Within, a fake of an operator of torchvision's that does not exist is skipped."""
-    import torch
+    from torch import library
 
-    register_fake = torch.library.register_fake
+    register_fake = library.register_fake
 
     def register_what_exists(operator: str) -> Callable[[Fake], Fake]:
         register = register_fake(operator)
@@ -65,8 +65,8 @@ def _passing_over_missing_operators() -> Iterator[None]:
 
         return registered
 
-    torch.library.register_fake = register_what_exists  # type: ignore[assignment]
+    library.register_fake = register_what_exists  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.library.register_fake = register_fake
+        library.register_fake = register_fake

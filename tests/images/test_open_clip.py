@@ -475,9 +475,10 @@ try:
 except RuntimeError as error:
     print(error)
 from datasette_embeddings.models.torchvision import import_torchvision
-fake = torch.library.register_fake
+from torch import library
+fake = library.register_fake
 import_torchvision()
-assert torch.library.register_fake is fake
+assert library.register_fake is fake
 import torchvision, torchvision.ops
 from torchvision.transforms import Resize
 assert sys.modules["torchvision"] is torchvision
