@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from datasette_embeddings.config.readers import flag, number, text
+from datasette_embeddings.config.readers import flag, number, settings, text
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -65,20 +65,7 @@ def collections(value: object) -> Mapping[str, CollectionConfig]:
 
 
 def _collection(name: str, value: object) -> CollectionConfig:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"expected settings such as 'table: docs' under {name!r}")
-    given = {}
-    for setting, content in value.items():
-        reader = READERS.get(setting)
-        if reader is None:
-            raise ValueError(
-                f"unknown setting {setting!r} under {name!r}; there are "
-                f"{', '.join(sorted(READERS))}"
-            )
-        try:
-            given[setting] = reader(content)
-        except ValueError as error:
-            raise ValueError(f"{error} for {setting!r} under {name!r}") from error
+    given = settings(value, READERS, of=name, example="table: docs")
     return CollectionConfig(**given)  # type: ignore[arg-type]  # a reader a field
 
 

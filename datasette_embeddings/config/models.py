@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from datasette_embeddings.config.readers import count, flag, number, text
+from datasette_embeddings.config.readers import count, flag, number, settings, text
 
 RUNTIMES = ("onnx", "sentence-transformers", "open_clip", "llm", "http")
 DEFAULT_TIMEOUT_S = 30.0
@@ -66,20 +66,7 @@ def models(value: object) -> Mapping[str, ModelConfig]:
 
 
 def _model(model_id: str, value: object) -> ModelConfig:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"expected settings such as 'path: FOLDER' under {model_id!r}")
-    given = {}
-    for setting, content in value.items():
-        reader = READERS.get(setting)
-        if reader is None:
-            raise ValueError(
-                f"unknown setting {setting!r} under {model_id!r}; there are "
-                f"{', '.join(sorted(READERS))}"
-            )
-        try:
-            given[setting] = reader(content)
-        except ValueError as error:
-            raise ValueError(f"{error} for {setting!r} under {model_id!r}") from error
+    given = settings(value, READERS, of=model_id, example="path: FOLDER")
     config = ModelConfig(**given)  # type: ignore[arg-type]  # a reader a field
     if config.runtime == "http" and config.url is None:
         raise ValueError(f"expected 'url' for the runtime 'http' under {model_id!r}")
