@@ -1,0 +1,118 @@
+"""Databases of version 0.2a0 open, search and sync, read-only files included."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from datasette_embeddings import collection, search_text, similar_items
+from datasette_embeddings.cli import embeddings
+
+DATA = Path(__file__).parent / "data" / "0.2a0"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A folder with copies of the databases, and of the files that one is of."""
+    return Path(shutil.copytree(DATA, tmp_path / "old"))
+
+
+def output(*arguments):
+    """What a command prints, which must have succeeded."""
+    result = CliRunner().invoke(embeddings, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def items(path):
+    """Every stored item with all that is known of it, by collection and id."""
+    with closing(sqlite3.connect(path)) as conn:
+        return conn.execute(
+            "select * from embeddings order by collection_id, id"
+        ).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("tables", "mode=ro"),
+        ("tables", "immutable=1"),
+        ("mixed", "mode=ro"),
+        ("mixed", "immutable=1"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_searched(old, model, name, mode):
+    searches = {
+        "tables": [("articles", "planets", "2"), ("passages", "planets", "2#1")],
+        "mixed": [("notes", "insects", "bees.md"), ("phrases", "hi there", "hello")],
+    }
+    path = old / f"{name}.db"
+    before = path.read_bytes()
+    with closing(sqlite3.connect(f"file:{path}?{mode}", uri=True)) as conn:
+        found = [
+            search_text(conn, collection(conn, name), text, model=model)[0].id
+            for name, text, _id in searches[name]
+        ]
+    assert found == [item_id for _name, _text, item_id in searches[name]]
+    assert path.read_bytes() == before
+
+
+def test_similar_items_are_those_of_then(old):
+    with closing(
+        sqlite3.connect(f"file:{old / 'tables.db'}?mode=ro", uri=True)
+    ) as conn:
+        found = similar_items(conn, collection(conn, "articles"), "1")
+        noted = conn.execute(
+            """
+            select other_id
+            from similarities
+            where id = '1'
+            and collection_id = 1
+            order by score desc
+            """
+        ).fetchall()
+    assert [match.id for match in found] == [row[0] for row in noted]
+
+
+def test_a_sync_finds_nothing_to_do(old):
+    before = items(old / "tables.db")
+    said = CliRunner().invoke(embeddings, ["sync", str(old / "tables.db"), "--silent"])
+    assert said.exit_code == 0
+    assert [line.split(",")[0] for line in said.stderr.splitlines()] == [
+        "articles: 0 new",
+        "food: 0 new",
+        "passages: 0 new",
+        "places: 0 new",
+    ]
+    assert items(old / "tables.db") == before
+
+
+def test_a_sync_deletes_the_rows_that_have_left_the_table(old):
+    with closing(sqlite3.connect(old / "tables.db")) as conn:
+        conn.execute("delete from articles where id = 5")
+        conn.commit()
+    output("sync", old / "tables.db", "--silent")
+    kept = {(row[0], row[1]) for row in items(old / "tables.db")}
+    assert {(1, "5"), (2, "5#0"), (4, "5")}.isdisjoint(kept)
+    assert len(kept) == 17 - 3
+
+
+@pytest.mark.parametrize(
+    ("name", "collections"),
+    [
+        ("tables", ["articles", "food", "passages", "places"]),
+        ("mixed", ["notes", "phrases", "piped", "words"]),
+    ],
+)
+def test_every_collection_is_listed(old, name, collections):
+    listed = output("collections", "list", old / f"{name}.db")
+    assert [line.split()[0] for line in listed.splitlines()[2:]] == collections
+
+
+def test_a_check_finds_nothing_wrong(old):
+    assert output("check", old / "tables.db")
