@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +21,9 @@ with suppress(ImportError):
     # A slow machine is no fault, and the first example loads the libraries
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
+
+# A background job of a shell ignores Ctrl-C, and so would the programs that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ARTICLES = [
     (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),

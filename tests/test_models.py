@@ -372,9 +372,7 @@ def test_an_idle_model_gives_its_memory_back(folder):
     settings = {"idle": ModelConfig(path=str(folder), unload_after=0.2)}
     model = load_model("idle", settings)
     cache.query_vector(model, "a question")
-    deadline = time.monotonic() + 60
     while registry._loaded.get(wanted("idle", settings)) is not None:
-        assert time.monotonic() < deadline
         time.sleep(0.05)
     expected, gone = model.embed_query("x"), weakref.ref(model)
     del model
@@ -618,15 +616,15 @@ def test_a_server_fetches_what_its_owner_names_when_it_starts(
         text=True,
     )
     url = f"http://127.0.0.1:{port}/-/embeddings/embed.json?model=e5&input=hello"
-    deadline, answer = time.monotonic() + 120, None
+    answer = None
     try:
-        while answer is None and time.monotonic() < deadline:
-            time.sleep(0.5)
+        while answer is None and server.poll() is None:
+            time.sleep(0.1)
             with suppress(OSError), urlopen(url) as response:
                 answer = json.load(response)
     finally:
         server.terminate()
-        _out, said = server.communicate(timeout=30)
+        _out, said = server.communicate()
     assert answer is not None, said
     assert (answer["dimensions"], answer["model"]) == (384, "e5")
     assert "Fetching the model e5 from the hub" in said

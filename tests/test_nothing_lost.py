@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -132,19 +133,19 @@ def test_readers_are_answered_while_a_run_writes(tmp_path, journal_mode):
     path = tmp_path / "docs.db"
     write_docs(path, journal_mode)
     process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
-    reader = sqlite3.connect(path, timeout=1)
-    slowest, reads = 0.0, 0
+    reader = sqlite3.connect(path, timeout=60)
+    seen = set()
     while process.poll() is None:
-        started = time.monotonic()
         assert reader.execute("select count(*) from docs").fetchone() == (ROWS,)
-        slowest, reads = max(slowest, time.monotonic() - started), reads + 1
+        with suppress(sqlite3.OperationalError):  # no such table yet
+            seen.update(reader.execute("select count(*) from embeddings").fetchone())
     reader.close()
     assert (process.returncode, process.stderr.read()) == (
         0,
         f"docs: {ROWS} new, 0 changed, 0 unchanged\n",
     )
-    assert reads > 10
-    assert slowest < 1
+    # Between the windows, not only before the first and after the last
+    assert seen - {0, ROWS}
     process.stderr.close()
 
 
@@ -186,8 +187,7 @@ def test_an_interrupt_ends_with_one_line_and_keeps_what_was_committed(tmp_path):
     write_docs(path, "delete")
     process = subprocess.Popen(command(path), stderr=subprocess.PIPE, text=True)
     conn = sqlite3.connect(path, timeout=5)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+    while process.poll() is None:
         tables = conn.execute(
             "select name from sqlite_master where name = 'embeddings'"
         )

@@ -6,16 +6,27 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from datasette.app import Datasette
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from datasette_embeddings.compat import is_modern
+from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
 from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
+
+# A busy machine is no fault: requests wait for their answer, and a browser for its page
+http = httpx.Client(timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
+BROWSER_TIMEOUT_MS = 120_000
+expect.set_options(timeout=BROWSER_TIMEOUT_MS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_model():
+    """A page waits a second for its model, then says that it is being loaded."""
+    load_model(DEFAULT_MODEL)
 
 
 def make_datasette(
@@ -63,8 +74,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(*arguments):
-    """The URL of a real Datasette process on the loopback interface."""
+def served(*arguments, with_model=True):
+    """The URL of a real Datasette process on the loopback interface.
+
+    *with_model*: its bundled model is in memory, or its embedding API is closed.
+    """
     port = free_port()
     command = [sys.executable, "-m", "datasette", *map(str, arguments)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -75,18 +89,19 @@ def served(*arguments):
             if not is_answering(url, process):
                 log.seek(0)
                 raise RuntimeError(f"Datasette did not start: {log.read().decode()}")
+            if with_model:
+                http.get(f"{url}/-/embeddings/embed.json", params={"input": "ready"})
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait()
 
 
 def is_answering(url, process) -> bool:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
+    while process.poll() is None:
         try:
-            urllib.request.urlopen(f"{url}/-/versions.json").close()
-        except urllib.error.URLError:
+            http.get(f"{url}/-/versions.json")
+        except httpx.TransportError:
             time.sleep(0.1)
         else:
             return process.poll() is None
@@ -124,6 +139,7 @@ def page(request, browser, site, problems):
         viewport={"width": width, "height": height},
         java_script_enabled=SCRIPT[script],
     )
+    context.set_default_timeout(BROWSER_TIMEOUT_MS)
     page = context.new_page()
     watch(page, site, problems)
     yield page

@@ -468,7 +468,8 @@ def test_a_model_that_is_being_loaded_is_told_and_its_answer_comes_by_itself(
     free = tmp_path / "free"
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "hold.py").write_text(HOLD.format(free=str(free)))
-    with served(notes_db, "--plugins-dir", tmp_path / "plugins") as url:
+    plugins = ("--plugins-dir", tmp_path / "plugins")
+    with served(notes_db, *plugins, with_model=False) as url:
         page.goto(f"{url}{SEARCH}?q=cats&_facet=topic")
         expect(status(page)).to_contain_text("all-MiniLM-L6-v2 is being loaded")
         expect(page.get_by_label("Count the values of")).to_have_value("topic")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 
-import httpx
 import numpy as np
 import openai
 import pytest
@@ -13,7 +12,13 @@ from datasette.app import Datasette
 
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.models import registry
-from tests.datasette.conftest import actor_cookie, get_json, make_datasette, served
+from tests.datasette.conftest import (
+    actor_cookie,
+    get_json,
+    http,
+    make_datasette,
+    served,
+)
 from tests.models import Eyes, runtimes_with
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -134,7 +139,7 @@ def test_what_else_openai_has_is_not_found(client):
 @pytest.mark.parametrize("path", [EMBED, OPENAI])
 def test_a_post_has_vectors_in_every_format(url, model, path, encoding_format):
     body = {"input": TEXTS, "model": MODEL, "encoding_format": encoding_format}
-    answer = httpx.post(url + path, json=body).json()
+    answer = http.post(url + path, json=body).json()
     found = [decoded(each["embedding"], encoding_format) for each in answer["data"]]
     assert np.array(found) == close_to(model.embed_passages(TEXTS))
 
@@ -142,14 +147,14 @@ def test_a_post_has_vectors_in_every_format(url, model, path, encoding_format):
 @pytest.mark.parametrize("encoding_format", ["float", "base64", "hex"])
 def test_a_get_has_a_vector_for_each_input(url, model, encoding_format):
     params = {"input": TEXTS, "encoding_format": encoding_format}
-    answer = httpx.get(url + EMBED, params=params).json()
+    answer = http.get(url + EMBED, params=params).json()
     found = [decoded(each["embedding"], encoding_format) for each in answer["data"]]
     assert np.array(found) == close_to(model.embed_passages(TEXTS))
     assert [each["index"] for each in answer["data"]] == [0, 1, 2]
 
 
 def test_an_answer_holds_what_the_document_promises(url, model):
-    answer = httpx.get(url + EMBED, params={"input": "hello"}).json()
+    answer = http.get(url + EMBED, params={"input": "hello"}).json()
     vector = answer["data"][0].pop("embedding")
     assert len(vector) == 384
     assert answer == {
@@ -165,22 +170,22 @@ def test_an_answer_holds_what_the_document_promises(url, model):
 
 def test_a_text_of_which_only_the_beginning_is_read_is_told(url):
     texts = ["short", "word " * 300, "short again", "word " * 254]
-    answer = httpx.post(url + EMBED, json={"input": texts}).json()
+    answer = http.post(url + EMBED, json={"input": texts}).json()
     assert answer["truncated"] == [1]
     assert answer["usage"]["total_tokens"] == 3 + 302 + 4 + 256
 
 
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "mini-l6", MODEL])
 def test_the_bundled_model_answers_to_all_its_names(url, name):
-    answer = httpx.post(url + EMBED, json={"input": "hello", "model": name}).json()
+    answer = http.post(url + EMBED, json={"input": "hello", "model": name}).json()
     assert (answer["model"], answer["dimensions"]) == (name, 384)
 
 
 def test_null_is_as_good_as_nothing(url):
     keys = ("model", "encoding_format", "input_type", "dimensions", "user")
     body = {"input": "hello", **dict.fromkeys(keys)}
-    plain = httpx.post(url + EMBED, json={"input": "hello"}).json()
-    assert httpx.post(url + EMBED, json=body).json() == plain
+    plain = http.post(url + EMBED, json={"input": "hello"}).json()
+    assert http.post(url + EMBED, json=body).json() == plain
 
 
 REFUSED = {
@@ -212,7 +217,7 @@ REFUSED = {
 def test_what_cannot_be_embedded_says_why(url, name):
     changed, status, message = REFUSED[name]
     body = json.dumps({"input": "hello", **changed})
-    response = httpx.post(url + EMBED, content=body)
+    response = http.post(url + EMBED, content=body)
     assert (response.status_code, has_four_keys(response.json(), status)) == (
         status,
         True,
@@ -238,7 +243,7 @@ def test_what_cannot_be_embedded_says_why(url, name):
     ids=["nothing", "empty", "many digits", "digits", "dimensions", "user", "model"],
 )
 def test_a_query_string_that_cannot_be_embedded_says_why(url, params, status, message):
-    response = httpx.get(url + EMBED, params=params)
+    response = http.get(url + EMBED, params=params)
     assert (response.status_code, has_four_keys(response.json(), status)) == (
         status,
         True,

@@ -8,7 +8,6 @@ import shlex
 import sqlite3
 import subprocess
 
-import httpx
 import pytest
 from bs4 import BeautifulSoup
 
@@ -21,6 +20,7 @@ from tests.datasette.conftest import (
     actor_cookie,
     execute,
     get_json,
+    http,
     make_datasette,
     served,
 )
@@ -518,11 +518,14 @@ async def test_the_cookie_tells_who_asks_with_a_picture(shop_db):
 async def test_a_form_of_another_site_is_refused(shop_db):
     """1.0 looks where a request comes from, 0.65 at what it is."""
     with served(shop_db) as url:
-        response = httpx.post(
+        response = http.post(
             url + SEARCH,
             data={"image": "aGk="},
-            cookies={"ds_actor": "x"},
-            headers={"Origin": "http://elsewhere", "Sec-Fetch-Site": "cross-site"},
+            headers={
+                "Cookie": "ds_actor=x",
+                "Origin": "http://elsewhere",
+                "Sec-Fetch-Site": "cross-site",
+            },
         )
     assert response.status_code == 403
 
@@ -541,7 +544,7 @@ async def test_the_curl_of_a_picture_is_answered(shop_db, tmp_path):
     with served(shop_db, "-m", metadata, "--plugins-dir", plugins) as url:
         body = {"image": base64.b64encode(RED).decode()}
         query = "?title__not=50%25&title__not=a\"b\\c'd"
-        page = httpx.post(f"{url}{SEARCH}{query}", json=body).text
+        page = http.post(f"{url}{SEARCH}{query}", json=body).text
         command = BeautifulSoup(page, "html.parser").select_one("pre").text
         assert shlex.split(command)[0] == "printf"
         answer = subprocess.run(

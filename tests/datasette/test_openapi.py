@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import jsonschema_rs
 import pytest
 import schemathesis
@@ -23,7 +22,7 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.routes import ROUTES, embedding, filters, questions, shapes
 from datasette_embeddings.sources import table_source
-from tests.datasette.conftest import get_json, make_datasette, served
+from tests.datasette.conftest import get_json, http, make_datasette, served
 
 HERE = Path(__file__).parent
 DOCUMENT = "/-/embeddings/openapi.json"
@@ -270,7 +269,7 @@ def test_schemathesis_finds_no_failure(url, tmp_path):
     found = json.loads(report.read_text())
     assert (found["complete"], found["failures"], found["errors"]) == (True, [], [])
     # All but the document itself, which it leaves out
-    called = operations(httpx.get(url + DOCUMENT).json())
+    called = operations(http.get(url + DOCUMENT).json())
     names = {f"{method.upper()} {path}" for method, path, _ in called}
     assert set(found["valid_rates"]) == names - {f"GET {DOCUMENT}"}
     # Not only refusals: each operation has answered what was asked

@@ -21,7 +21,7 @@ def get(url):
 
 
 def test_first_visitors_who_come_together_all_get_the_answer(articles_db):
-    with served(articles_db) as url:
+    with served(articles_db, with_model=False) as url:
         path = f"{url}/articles/-/embeddings/articles.json?q="
         texts = ["pets", "baking", "astronomy"] * 10
         with ThreadPoolExecutor(len(texts)) as pool:
