@@ -26,7 +26,13 @@ from collections.abc import Sequence
 
 
 class EmbeddingsError(Exception):
-    """Anything that this package raises on purpose."""
+    """Anything that this package raises on purpose.
+
+    Its text is one sentence and one way out.
+    """
+
+    #: Details for the owner, one a line: ``-v`` prints them and a server logs them
+    reasons: Sequence[str] = ()
 
 
 class DatabaseProblem(EmbeddingsError):
@@ -77,14 +83,14 @@ class UnknownItem(EmbeddingsError):
 
 
 class UnknownModel(EmbeddingsError):
-    """No runtime here can serve that model id without a download."""
+    """No runtime can serve that model id; *reasons* has one line for each runtime."""
 
-    def __init__(self, model_id: str, tried: Sequence[str]) -> None:
-        super().__init__(
-            f"The model {model_id!r} cannot be had here. Tried: {'; '.join(tried)}"
-        )
+    def __init__(
+        self, model_id: str, way_out: str, reasons: Sequence[str] = ()
+    ) -> None:
+        super().__init__(f"The model {model_id!r} is not available. {way_out}")
         self.model_id = model_id
-        self.tried = tried
+        self.reasons = tuple(reasons)
 
 
 class ModelProblem(EmbeddingsError):

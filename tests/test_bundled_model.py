@@ -236,14 +236,16 @@ def test_16_threads_share_one_model_and_each_gets_its_own_answer(folder, model):
     assert np.array(vectors) == pytest.approx(model.embed_passages(texts), abs=1e-5)
 
 
-def test_an_unknown_model_is_an_error_that_tells_what_was_tried():
+def test_an_unknown_model_is_an_error_with_the_reason_of_each_runtime():
     with pytest.raises(UnknownModel) as caught:
         load_model("no-such-model")
     assert str(caught.value).startswith(
-        "The model 'no-such-model' cannot be had here. "
-        f"Tried: the bundled model, which is {MODEL_ID}; "
+        "The model 'no-such-model' is not available. Name the settings file that "
+    )
+    assert caught.value.reasons[:2] == (
+        f"bundled: the bundled model is {MODEL_ID}",
         "onnx: expected a folder of that name, or under 'path', or in the hub's cache, "
-        "with modules.json, tokenizer.json and onnx/model.onnx: there is none"
+        "with modules.json, tokenizer.json and onnx/model.onnx: there is none",
     )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -250,7 +251,7 @@ ERRORS = {
     "no item": (["similar", "articles.db", "articles", "9"], "No item '9'"),
     "no model": (
         ["embed", "articles.db", "x", "-t", "articles", "-m", "no-model"],
-        "The model 'no-model' cannot be had here. Tried:",
+        "The model 'no-model' is not available. Name the settings file that",
     ),
     "another model": (
         ["embed", "bare.db", "x", "-t", "articles", "-m", "mini-l6"],
@@ -546,4 +547,43 @@ def test_the_demo_does_not_touch_a_table_that_is_not_its_own(run, tmp_path):
 )
 def test_a_model_that_cannot_be_a_path_is_unknown(run, source_db, model_id):
     result = run("embed", source_db, "x", "-t", "articles", "-m", model_id)
-    assert (result.exit_code, "cannot be had here" in result.stderr) == (1, True)
+    assert (result.exit_code, "is not available" in result.stderr) == (1, True)
+
+
+MISSING = {
+    "a repository": ("nobody/no-model", "datasette embeddings models fetch nobody/no"),
+    "a name of the configuration": ("e5", "the settings file that describes it with"),
+}
+
+
+@pytest.mark.parametrize(("model_id", "way_out"), MISSING.values(), ids=MISSING)
+def test_a_missing_model_is_one_line_with_a_way_out_and_reasons_on_demand(
+    run, articles_db, model_id, way_out
+):
+    with closing(sqlite3.connect(articles_db)) as conn, conn:
+        conn.execute("update collections set model = ?", [model_id])
+    command = ["search", articles_db, "articles", "cats"]
+    lines = run(*command).stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"Error: The model {model_id!r} is not available. ")
+    assert way_out in lines[0]
+    told, *reasons = run(*command, "-v").stderr.splitlines()
+    assert told == lines[0]
+    assert [each.partition(":")[0].strip() for each in reasons] == [
+        "bundled",
+        "onnx",
+        "sentence-transformers",
+        "open_clip",
+        "llm",
+        "http",
+    ]
+
+
+def test_reasons_of_a_collection_that_sync_cannot_embed(run, articles_db):
+    with closing(sqlite3.connect(articles_db)) as conn, conn:
+        for table in ("collections", "_embedding_collections"):
+            conn.execute(f"update {table} set model = 'e5'")
+    result = run("sync", articles_db, "--verbose")
+    told, *reasons = result.stderr.splitlines()
+    assert told.startswith("Error: articles: The model 'e5' is not available. ")
+    assert (result.exit_code, len(reasons)) == (1, 6)

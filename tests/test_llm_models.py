@@ -179,7 +179,10 @@ def test_a_model_that_no_plugin_registers_is_told_with_those_that_are_like_it():
     with pytest.raises(UnknownModel) as raised:
         load_model("leters-of-the-test")
     said = "llm: no installed plugin registers 'leters-of-the-test'; there are letters-"
-    assert said in str(raised.value)
+    assert said in "\n".join(raised.value.reasons)
+    assert str(raised.value).endswith(
+        "is not available. Did you mean 'letters-of-the-test', a model of llm?"
+    )
 
 
 def test_a_length_cannot_be_chosen():

@@ -122,7 +122,7 @@ def test_every_function_has_a_doc_and_an_example_that_runs(sql, function):
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        ("embed('no-such/model', 'x')", "'no-such/model' cannot be had here"),
+        ("embed('no-such/model', 'x')", "'no-such/model' is not available"),
         ("embed(x'00ff')", "found a BLOB"),
         ("embed_decode(x'00010203040506')", "found 7 bytes"),
         ("embed_encode('[1, \"x\"]')", "numbers only"),

@@ -44,6 +44,30 @@ min_score_option = click.option(
 )
 
 
+IS_VERBOSE = f"{__name__}.is_verbose"
+
+
+def _be_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    # Nested contexts share this dictionary
+    ctx.meta[IS_VERBOSE] = value
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_verbose,
+    help="Print the reasons of an error below it.",
+)
+
+
+def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
+    """The message of *error*, with its reasons below it if ``-v`` was given."""
+    reasons = error.reasons if ctx.meta.get(IS_VERBOSE) else ()
+    return "\n".join([str(error), *(f"  {reason}" for reason in reasons)])
+
+
 class Commands(click.Group):
     """A group whose commands end with one line for an error that a person can mend."""
 
@@ -51,7 +75,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except EmbeddingsError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(error_text(ctx, error)) from error
         except KeyboardInterrupt:
             raise click.ClickException(
                 "Interrupted. What was committed is kept; run it again to go on"

@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import similarities, sources, store
-from datasette_embeddings.cli.base import database_argument, format_option, write
+from datasette_embeddings.cli.base import (
+    database_argument,
+    error_text,
+    format_option,
+    verbose_option,
+    write,
+)
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config import Config
@@ -28,6 +34,7 @@ from datasette_embeddings.ingest.syncing import sync
 )
 @metadata_option
 @format_option
+@verbose_option
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -48,7 +55,7 @@ def check(
     with open_database(database, writable=fix) as conn:
         found = list(problems(conn))
         if fix and found:
-            _mend(conn, config_in(metadata))
+            _mend(ctx, conn, config_in(metadata))
             found = list(problems(conn))
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
@@ -57,7 +64,7 @@ def check(
         ctx.exit(SOME_FAILED)
 
 
-def _mend(conn: sqlite3.Connection, config: Config) -> None:
+def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
     remove_what_is_wrong(conn)
 
     def work(name: str, source: sources.ReadableSource, model_id: str | None) -> Report:
@@ -76,4 +83,5 @@ def _mend(conn: sqlite3.Connection, config: Config) -> None:
         if outcome.skipped:
             similarities.refresh(conn, store.collection(conn, outcome.collection))
         if outcome.problem is not None:
-            click.echo(f"Error: {outcome.collection}: {outcome.problem}", err=True)
+            said = error_text(ctx, outcome.problem)
+            click.echo(f"Error: {outcome.collection}: {said}", err=True)

@@ -14,6 +14,7 @@ from datasette_embeddings.cli.base import (
     database_argument,
     fetched_model,
     progress,
+    verbose_option,
 )
 from datasette_embeddings.cli.options import declared, source_options
 from datasette_embeddings.cli.reports import show_report
@@ -61,6 +62,7 @@ silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 @rebuild_option
 @summary_option
 @silent_option
+@verbose_option
 @click.pass_context
 def embed(
     ctx: click.Context,

@@ -12,6 +12,7 @@ from datasette_embeddings.cli.base import (
     Commands,
     fetched_model,
     format_option,
+    verbose_option,
     write,
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
@@ -76,7 +77,7 @@ def _row(model_id: str, config: Config) -> Row:
     try:
         found = find(wanted(model_id, config.models))
     except UnknownModel as problem:
-        reason = "; ".join(problem.tried)
+        reason = "; ".join(problem.reasons)
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
     note = "another machine may do the work" if found.is_remote else None
     return {"model": model_id, "runtime": found.runtime, "ready": True, "reason": note}
@@ -92,6 +93,7 @@ def _show_missing() -> None:
 @models.command("fetch")
 @click.argument("model_ids", metavar="MODEL...", nargs=-1, required=True)
 @metadata_option
+@verbose_option
 def fetch(model_ids: tuple[str, ...], metadata: Path | None) -> None:
     """Bring the files of each MODEL here, and try it.
 
@@ -116,6 +118,7 @@ def fetch(model_ids: tuple[str, ...], metadata: Path | None) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--int8", is_flag=True, help="Weights of 8 bits: a quarter of the size.")
 @metadata_option
+@verbose_option
 def export(model_id: str, folder: Path, metadata: Path | None, *, int8: bool) -> None:
     """Write MODEL to FOLDER as ONNX, to be served where no torch is.
 

@@ -17,6 +17,7 @@ from datasette_embeddings.cli.base import (
     limit_option,
     min_score_option,
     printable,
+    verbose_option,
     write,
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
@@ -53,6 +54,7 @@ all_chunks_option = click.option(
 @all_chunks_option
 @metadata_option
 @format_option
+@verbose_option
 def search(
     database: Path,
     collection: str,

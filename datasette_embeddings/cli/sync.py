@@ -8,7 +8,12 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import similarities, sources, store
-from datasette_embeddings.cli.base import database_argument, printable
+from datasette_embeddings.cli.base import (
+    database_argument,
+    error_text,
+    printable,
+    verbose_option,
+)
 from datasette_embeddings.cli.embed import (
     SOME_FAILED,
     check_options,
@@ -36,6 +41,7 @@ from datasette_embeddings.ingest.syncing import sync as synced
 @rebuild_option
 @summary_option
 @silent_option
+@verbose_option
 @click.pass_context
 def sync(
     ctx: click.Context,
@@ -91,7 +97,7 @@ def sync(
             if outcome.skipped and not dry_run:
                 # llm, or a pipe, may have brought rows of its own
                 similarities.refresh(conn, store.collection(conn, outcome.collection))
-            _show_outcome(outcome, output_format)
+            _show_outcome(ctx, outcome, output_format)
             outcomes.append(outcome)
     if not outcomes:
         click.echo(f"{database} has no collections, and none is declared", err=True)
@@ -101,11 +107,13 @@ def sync(
         ctx.exit(SOME_FAILED)
 
 
-def _show_outcome(outcome: SyncOutcome, output_format: str | None) -> None:
+def _show_outcome(
+    ctx: click.Context, outcome: SyncOutcome, output_format: str | None
+) -> None:
     name = printable(outcome.collection)
     if outcome.report is not None:
         show_report(outcome.collection, outcome.report, output_format)
     elif outcome.skipped:
         click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
-    else:
-        click.echo(f"Error: {name}: {outcome.problem}", err=True)
+    elif outcome.problem is not None:
+        click.echo(f"Error: {name}: {error_text(ctx, outcome.problem)}", err=True)

@@ -56,6 +56,8 @@ class NotHere:
     """A runtime cannot serve a model that is wanted, and why."""
 
     reason: str
+    #: What to do about it, if the model looks like one of this runtime
+    way_out: str | None = None
 
 
 @dataclass(frozen=True)

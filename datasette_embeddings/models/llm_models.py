@@ -48,7 +48,11 @@ def find(wanted: Wanted) -> Found | NotHere:
     if found is None:
         close = get_close_matches(wanted.name, registered, cutoff=0.5)
         hint = f"; there are {', '.join(close)}" if close else ""
-        return NotHere(f"no installed plugin registers {wanted.name!r}{hint}")
+        likely = get_close_matches(wanted.name, close, n=1, cutoff=0.8)
+        return NotHere(
+            f"no installed plugin registers {wanted.name!r}{hint}",
+            f"Did you mean {likely[0]!r}, a model of llm?" if likely else None,
+        )
     return Found("llm", partial(LlmModel, found, wanted.settings), is_remote=True)
 
 

@@ -55,7 +55,10 @@ def find(wanted: Wanted) -> Found | NotHere:
     if wanted.model_id == DEFAULT_MODEL and wanted.settings.path is None:
         # Whoever needs no model may leave it out of a small container
         if not (BUNDLED_FOLDER / "modules.json").is_file():
-            return NotHere("the bundled model was taken away")
+            return NotHere(
+                "the files of the bundled model were deleted",
+                "Its files were deleted: install this package again",
+            )
         folder: Path | None = BUNDLED_FOLDER
     else:
         folder = folder_of(wanted)

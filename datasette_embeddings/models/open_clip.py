@@ -68,17 +68,22 @@ INSTALL = "pip install 'datasette-embeddings[images]'"
 
 def find(wanted: Wanted) -> Found | NotHere:
     """The weights of *wanted*, if open_clip is installed to read them."""
+    folder = folder_of(wanted)
+    is_folder = folder is not None and has_weights(folder)
+    name = ALIASES.get(wanted.name, wanted.name)
     missing = [name for name in ("open_clip", "PIL") if find_spec(name) is None]
     if missing:
-        return NotHere(f"not installed: {', '.join(missing)}; {INSTALL}")
-    folder = folder_of(wanted)
-    if folder is not None and has_weights(folder):
+        is_ours = is_folder or name.startswith(PREFIX)
+        return NotHere(
+            f"not installed: {', '.join(missing)}; {INSTALL}",
+            f"Install its library with: {INSTALL}" if is_ours else None,
+        )
+    if folder is not None and is_folder:
         return Found(RUNTIME, partial(OpenClipModel, wanted, folder))
     if wanted.settings.path is not None:
         return NotHere(
             f"expected {CONFIG_FILE} and weights in the folder {wanted.settings.path}"
         )
-    name = ALIASES.get(wanted.name, wanted.name)
     if name.startswith(PREFIX):
         return _found_by_tag(wanted, name.removeprefix(PREFIX))
     is_asked_for = wanted.settings.runtime == RUNTIME
@@ -95,7 +100,8 @@ def _found_by_tag(wanted: Wanted, name: str) -> Found | NotHere:
     try:
         weights = checkpoint(architecture, tag)
     except EmbeddingsError as error:
-        return NotHere(str(error))
+        said = str(error)
+        return NotHere(said, f"{said[:1].upper()}{said[1:]}")
     make = partial(OpenClipModel, wanted, weights)
     part = missing_part(architecture)
     if part is None and cached_weights(weights, wanted.settings.revision) is not None:
@@ -103,8 +109,8 @@ def _found_by_tag(wanted: Wanted, name: str) -> Found | NotHere:
     if wanted.may_download:
         return Found(RUNTIME, make, downloads=True)
     return NotHere(
-        f"the files of {part or weights.repository} are not here; fetch them with: "
-        f"datasette embeddings models fetch {wanted.model_id}"
+        f"the files of {part or weights.repository} are not here",
+        f"Download it with: datasette embeddings models fetch {wanted.model_id}",
     )
 
 

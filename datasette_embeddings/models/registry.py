@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
@@ -103,14 +103,33 @@ def find(asked: Wanted) -> Found:
 
     :raises UnknownModel: if none can, with the reason of each.
     """
-    reasons = []
-    if asked.model_id != DEFAULT_MODEL:
-        reasons.append(f"the bundled model, which is {DEFAULT_MODEL}")
+    answers: dict[str, NotHere] = {}
     for name, found in considered(asked):
         if isinstance(found, Found):
             return found
-        reasons.append(f"{name}: {found.reason}")
-    raise UnknownModel(asked.model_id, reasons)
+        answers[name] = found
+    reasons = [f"{name}: {answer.reason}" for name, answer in answers.items()]
+    if asked.model_id != DEFAULT_MODEL:
+        reasons.insert(0, f"bundled: the bundled model is {DEFAULT_MODEL}")
+    advice = [each.way_out for each in answers.values() if each.way_out is not None]
+    raise UnknownModel(
+        asked.model_id, advice[0] if advice else _way_out(asked, reasons), reasons
+    )
+
+
+def _way_out(asked: Wanted, reasons: Sequence[str]) -> str:
+    """What to do for a model of which no runtime knows what to do."""
+    if len(_order(asked)) == 1:
+        # The settings name the runtime
+        return reasons[-1]
+    if asked.settings.path is not None:
+        return (
+            f"Its settings name the folder {asked.settings.path}: copy its files there"
+        )
+    return (
+        "Name the settings file that describes it with --config, or choose one of: "
+        "datasette embeddings models list"
+    )
 
 
 def considered(asked: Wanted) -> Iterator[tuple[str, Found | NotHere]]:
@@ -181,11 +200,8 @@ def _in_memory(key: Wanted) -> EmbeddingModel | None:
 def _remote(model_id: str, runtime: str) -> UnknownModel:
     return UnknownModel(
         model_id,
-        [
-            f"{runtime}, whose models may send texts elsewhere and cost money, so that "
-            "visitors have only those that the configuration names under models: add "
-            "this one there"
-        ],
+        "To let visitors use it, add it under models in the configuration",
+        [f"{runtime}: its models may send texts elsewhere and cost money"],
     )
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 RUNTIME = "sentence-transformers"
+INSTALL = "pip install 'datasette-embeddings[sentence-transformers]'"
 # What the library takes itself, and what feeds a GPU
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 NO_LIMIT = 1_000_000
@@ -46,13 +47,12 @@ MATRYOSHKA = "matryoshka"
 
 def find(wanted: Wanted) -> Found | NotHere:
     """The files of *wanted*, if the library is installed to read them."""
-    if find_spec("sentence_transformers") is None:
-        return NotHere(
-            "the library is not installed; "
-            "pip install 'datasette-embeddings[sentence-transformers]'"
-        )
     folder = folder_of(wanted)
-    if folder is not None and _has_weights(folder):
+    has_weights = folder is not None and _has_weights(folder)
+    if find_spec("sentence_transformers") is None:
+        way_out = f"Install its library with: {INSTALL}" if has_weights else None
+        return NotHere(f"the library is not installed; {INSTALL}", way_out)
+    if has_weights:
         return Found(RUNTIME, partial(SentenceTransformerModel, wanted, folder))
     if wanted.settings.path is not None:
         return NotHere(f"no weights in the folder {wanted.settings.path}")
@@ -60,8 +60,8 @@ def find(wanted: Wanted) -> Found | NotHere:
         return NotHere("no folder of that name, and none of the hub's, USER/MODEL")
     if not wanted.may_download:
         return NotHere(
-            "its files are not here; fetch them with: "
-            f"datasette embeddings models fetch {wanted.model_id}"
+            "its files are not here",
+            f"Download it with: datasette embeddings models fetch {wanted.model_id}",
         )
     return Found(
         RUNTIME, partial(SentenceTransformerModel, wanted, None), downloads=True

@@ -92,7 +92,9 @@ def start(config: Config) -> None:
                 logger.warning("Fetching the model %s from the hub", model_id)
                 load_model(model_id, config.models, may_download=True)
         except EmbeddingsError as problem:
-            missing.append(f"The model {model_id!r} is not here. {problem}")
+            missing.append(f"{model_id!r}: {problem}")
+            for reason in problem.reasons:
+                logger.warning("The model %r: %s", model_id, reason)
     if missing:
         raise ConfigProblem(missing)
     indexes.memory_limit_mb = config.index_memory_mb

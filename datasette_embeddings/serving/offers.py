@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config
@@ -14,6 +16,8 @@ from datasette_embeddings.models.registry import (
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
+
+logger = logging.getLogger("datasette_embeddings")
 
 
 def offered_models(config: Config) -> list[str]:
@@ -35,7 +39,7 @@ def check_offered(model_id: str, config: Config) -> None:
     """
     if not is_offered(model_id, config):
         offered = ", ".join(offered_models(config))
-        raise UnknownModel(model_id, [f"the models that this server offers: {offered}"])
+        raise UnknownModel(model_id, f"This server offers {offered}")
 
 
 def load_offered(model_id: str, config: Config) -> EmbeddingModel:
@@ -48,4 +52,14 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
     if canonical_id(model_id) == DEFAULT_MODEL:
         # Offered without a word of the owner's, because it is bundled
         is_named = configured_id(model_id, config.models) is not None
-    return load_model(model_id, config.models, may_be_remote=is_named)
+    try:
+        return load_model(model_id, config.models, may_be_remote=is_named)
+    except UnknownModel as problem:
+        _log_once(f"{problem}. Tried: {'; '.join(problem.reasons)}")
+        raise
+
+
+@lru_cache(maxsize=100)
+def _log_once(message: str) -> None:
+    """Log *message*, however often visitors ask for what it is about."""
+    logger.warning(message)

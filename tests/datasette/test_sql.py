@@ -57,7 +57,7 @@ async def test_a_model_that_nobody_offers_is_refused(datasette, tmp_path, caplog
             "user-defined function raised exception",
         )
         # Refused before its files are looked at
-        assert f"{model_id!r} cannot be had here. Tried: the models that" in caplog.text
+        assert f"{model_id!r} is not available. This server offers" in caplog.text
 
 
 async def test_the_model_of_a_collection_of_the_database_is_offered(
@@ -89,7 +89,7 @@ async def test_a_configured_model_that_is_not_here_stops_the_start(
     articles_db, settings
 ):
     datasette = make_datasette(articles_db, settings=settings)
-    with pytest.raises(StartupError, match=r"is not here\. .* Tried: "):
+    with pytest.raises(StartupError, match=r"The model .* is not available\. "):
         await datasette.invoke_startup()
 
 
@@ -128,7 +128,7 @@ if is_modern():
     async def test_the_query_page_says_why_a_function_failed(datasette):
         sql = "select embed('<b>other</b>/model', 'x')"
         response = await datasette.client.get("/articles/-/query", params={"sql": sql})
-        assert "cannot be had here. Tried: the models that this" in response.text
+        assert "is not available. This server offers" in response.text
         assert "&lt;b&gt;other&lt;/b&gt;" in response.text
         assert "<b>other" not in response.text
 
@@ -137,4 +137,4 @@ if is_modern():
         response = await datasette.client.get(
             "/articles/-/query", params={"sql": "select nonsense"}
         )
-        assert "cannot be had here" not in response.text
+        assert "is not available" not in response.text
