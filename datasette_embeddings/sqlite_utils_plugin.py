@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker
 
+from datasette_embeddings import serving
 from datasette_embeddings.cli import embeddings
 from datasette_embeddings.sql_functions import register
 
@@ -23,4 +24,9 @@ def register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def prepare_connection(conn: sqlite3.Connection) -> None:
-    register(conn)
+    """Datasette 1.0 and its plugins run this hook on a server's connections too.
+
+    There Datasette's own hook adds the functions, with the limits of the server.
+    """
+    if not serving.has_started():
+        register(conn)

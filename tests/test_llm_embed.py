@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import sqlite_utils
 from datasette.app import Datasette
+
+import datasette_embeddings
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,3 +41,15 @@ async def test_queries_written_for_it_run_unchanged(articles_db):
 async def test_ours_are_there_all_the_same(articles_db):
     sql = "select embed_cosine('[1]', llm_embed_decode(x'0000803f')) as score"
     assert await rows(articles_db, sql) == [{"score": 1.0}]
+
+
+async def test_its_functions_still_win_after_another_registration(articles_db):
+    database = Datasette([str(articles_db)]).get_database("articles")
+
+    def ask(conn):
+        sqlite_utils.Database(conn)
+        datasette_embeddings.register(conn)
+        return conn.execute("select llm_embed('no-such-model', 'x')").fetchone()[0]
+
+    found = await database.execute_fn(ask)
+    assert found == "'Unknown model: no-such-model'"

@@ -296,3 +296,57 @@ def test_loading_a_model_is_not_charged_to_the_query():
     sql = f"{ROWS} select count(embed('the same' || (i % 2))) from n"
     assert conn.execute(sql).fetchone() == (5000,)
     conn.close()
+
+
+def test_a_statement_that_runs_others_has_no_more_time():
+    counting = CountingModel(takes_s=0.01)
+    conn = sqlite3.connect(":memory:")
+    conn.execute("create virtual table words using fts5(word)")
+    conn.execute(f"{ROWS} insert into words select 'word' || i from n")
+    register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
+    # SQLite reports the statements of the full-text index as it reports this one
+    query = f"""
+        {ROWS} select count(embed('nested ' || i)) from n
+        where (select count(*) from words where word match 'word' || i)
+    """
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        conn.execute(query).fetchone()
+    assert counting.runs < 100
+    # A statement that begins with a comment has time of its own
+    sql = "-- a comment\nselect length(embed('after one'))"
+    assert conn.execute(sql).fetchone() == (8,)
+    conn.close()
+
+
+def test_the_limit_of_one_statement_is_not_that_of_the_next():
+    def load_slowly(_model_id):
+        time.sleep(0.1)
+        return CountingModel()
+
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=load_slowly, time_limit_s=0.05))
+    assert conn.execute("select length(embed('loads'))").fetchone() == (8,)
+    # Without a function of ours, as a write of Datasette's that may take long
+    rows = ROWS.replace("5000", "1000000")
+    assert conn.execute(f"{rows} select count(*) from n").fetchone() == (1_000_000,)
+    conn.close()
+
+
+def test_a_clock_whose_callback_was_replaced_starts_again():
+    counting = CountingModel(takes_s=0.01)
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
+    conn.set_trace_callback(None)
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        conn.execute(f"{ROWS} select count(embed('text ' || i)) from n").fetchone()
+    assert conn.execute("select length(embed('one more'))").fetchone() == (8,)
+    conn.close()
+
+
+def test_functions_that_are_registered_stay_as_they_are(articles):
+    register(articles, Policy(max_text_length=10))
+    register(articles)
+    with pytest.raises(sqlite3.OperationalError):
+        articles.execute("select embed(?)", ["x" * 11])
+    register(articles, Policy())
+    assert articles.execute("select length(embed(?))", ["x" * 11]).fetchone() == (1536,)

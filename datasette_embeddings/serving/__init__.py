@@ -8,7 +8,12 @@ from datasette_embeddings.serving.batches import (
     questions,
 )
 from datasette_embeddings.serving.gate import Gate, gate_of
-from datasette_embeddings.serving.models import is_ready, load_allowed, start
+from datasette_embeddings.serving.models import (
+    has_started,
+    is_ready,
+    load_allowed,
+    start,
+)
 from datasette_embeddings.serving.offers import (
     check_offered,
     load_offered,
@@ -25,6 +30,7 @@ __all__ = [
     "check_offered",
     "collected_reasons",
     "gate_of",
+    "has_started",
     "in_model_thread",
     "is_ready",
     "load_allowed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
 logger = logging.getLogger("datasette_embeddings")
+_started = threading.Event()
 
 
 def load_allowed(
@@ -84,6 +86,7 @@ def start(config: Config) -> None:
 
     :raises ConfigProblem: if a model that the configuration names cannot be had.
     """
+    _started.set()
     missing = []
     for model_id in sorted({config.default_model, *config.models} - {DEFAULT_MODEL}):
         asked = replace(wanted(model_id, config.models), may_download=True)
@@ -101,6 +104,11 @@ def start(config: Config) -> None:
     if config.preload:
         loading = model_thread.submit(load_offered, config.default_model, config)
         loading.add_done_callback(_log_failure)
+
+
+def has_started() -> bool:
+    """Whether a server has been started in this process."""
+    return _started.is_set()
 
 
 def _log_failure(loading: Future[EmbeddingModel]) -> None:

@@ -63,9 +63,11 @@ class Context:
 
     def fail(self, name: str, error: EmbeddingsError) -> None:
         """Tell of *error*, which SQLite cannot carry, wherever somebody listens."""
-        self.last_error = f"{name}(): {error}"
-        logger.warning(self.last_error)
-        self.policy.report(self.last_error)
+        reason = f"{name}(): {error}"
+        if self.policy.tells_errors:
+            self.last_error = reason
+        logger.warning(reason)
+        self.policy.report(reason)
 
 
 class Clock:
@@ -82,12 +84,14 @@ class Clock:
         self._started = perf_counter()
         self._excused = 0.0
         self._inside = False
+        self._statement = 0
         if limit_s is not None:
             # The one hook that tells where a statement begins
             conn.set_trace_callback(self._statement_begins)
 
-    def _statement_begins(self, _sql: str) -> None:
-        if not self._inside:
+    def _statement_begins(self, sql: str) -> None:
+        if not self._inside and not is_nested(sql):
+            self._statement += 1
             self._started = perf_counter()
             self._excused = 0.0
 
@@ -110,6 +114,8 @@ class Clock:
         """Whether time is up; if so, the statement ends at its next step."""
         if self.is_over:
             self._conn.interrupt()
+            # Another program may have replaced the callback that restarts the clock
+            self._conn.set_trace_callback(self._statement_begins)
         return self.is_over
 
     @contextmanager
@@ -122,6 +128,21 @@ class Clock:
             took = perf_counter() - began
             self._excused += took
             if self._limit_s is not None and took > self._limit_s / 10:
-                # Datasette's own deadline does not know; it puts its handler back
-                # to none when the query ends
-                self._conn.set_progress_handler(lambda: self.is_over, PROGRESS_STEPS)
+                # Datasette's own deadline does not know.  It removes the handler when
+                # a query ends, but has none where it writes
+                statement = self._statement
+                self._conn.set_progress_handler(
+                    lambda: self.is_over and statement == self._statement,
+                    PROGRESS_STEPS,
+                )
+
+
+def is_nested(sql: str) -> bool:
+    """Whether *sql*, as SQLite traces it, is run by another statement.
+
+    Full-text search and other virtual tables run statements of their own, and SQLite
+    writes each line of those as a comment.
+    """
+    return sql.startswith("-- ") and all(
+        line.startswith("-- ") for line in sql.split("\n")
+    )

@@ -174,14 +174,41 @@ FUNCTIONS = (
 )
 
 
-def register(conn: sqlite3.Connection, policy: Policy = Policy()) -> None:  # noqa: B008 - frozen
-    """Make every function of :data:`FUNCTIONS` available to SQL on *conn*."""
+def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
+    """Make every function of :data:`FUNCTIONS` available to SQL on *conn*.
+
+    A *policy* always takes effect.  Without one, functions that are registered already
+    stay as they are, so that no call lifts the limits of a server's connection.
+    """
+    if policy is None:
+        if is_registered(conn):
+            return
+        policy = Policy()
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
     for function in FUNCTIONS:
         for name in (function.name, *function.aliases):
             _register(context, name, function)
-    if policy.tells_errors:
+    # Python cannot remove a function that an earlier registration added
+    if policy.tells_errors or _exists(conn, "embed_error()"):
         conn.create_function("embed_error", 0, lambda: context.last_error)
+
+
+def is_registered(conn: sqlite3.Connection) -> bool:
+    """Whether SQL on *conn* has our functions, under whatever policy.
+
+    SQLite itself is asked: a connection takes no attribute and no weak reference, and
+    the id of a closed one is used again.
+    """
+    return _exists(conn, "embed_dimensions(null)")
+
+
+def _exists(conn: sqlite3.Connection, call: str) -> bool:
+    try:
+        conn.execute(f"select {call}").close()
+    except sqlite3.DatabaseError as error:
+        # Any other failure says that something of that name is there
+        return "no such function" not in str(error)
+    return True
 
 
 def _register(context: Context, name: str, function: SqlFunction) -> None:

@@ -74,15 +74,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(*arguments, with_model=True):
+def served(*arguments, with_model=True, log_path=None):
     """The URL of a real Datasette process on the loopback interface.
 
     *with_model*: its bundled model is in memory, or its embedding API is closed.
+    What the process prints goes to *log_path*, if that is given.
     """
     port = free_port()
     command = [sys.executable, "-m", "datasette", *map(str, arguments)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    with tempfile.TemporaryFile() as log:
+    with open(log_path, "w+b") if log_path else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         url = f"http://127.0.0.1:{port}"
         try:

@@ -1,0 +1,76 @@
+"""SQL functions in a real Datasette process, as strangers call them."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from datasette_embeddings.compat import is_modern
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from tests.datasette.conftest import served
+
+QUERY = "/articles/-/query" if is_modern() else "/articles"
+# Enough for each of Datasette's three SQL threads to have its turn
+TURNS = 6
+
+
+def answer(url, path, **parameters):
+    """Status and text of a page."""
+    query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+    try:
+        with urllib.request.urlopen(f"{url}{path}{query}") as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def sql_errors(url, sql, turns=TURNS):
+    """The different answers to *sql*, asked of every thread."""
+    answers = {answer(url, f"{QUERY}.json", sql=sql) for _ in range(turns)}
+    return {(status, json.loads(text).get("error")) for status, text in answers}
+
+
+@pytest.fixture(scope="module", params=["1", "3"], ids=["one thread", "three threads"])
+def visited(request, built_articles, tmp_path_factory):
+    """The URL of a server of which every kind of page was visited, and its folder."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "articles.db").write_bytes(built_articles)
+    (folder / "model").symlink_to(BUNDLED_FOLDER)
+    limits = {"num_sql_threads": request.param, "sql_time_limit_ms": "200"}
+    settings = [word for pair in limits.items() for word in ("--setting", *pair)]
+    with served(folder / "articles.db", *settings) as url:
+        paths = ["/articles/articles", "/articles/articles/1", "/articles", "/", QUERY]
+        for path in paths * TURNS:
+            assert answer(url, path)[0] == 200
+        yield url, folder
+
+
+RAISED = {(400, "user-defined function raised exception")}
+
+
+def test_pages_that_were_visited_lift_no_limit(visited):
+    url, folder = visited
+    assert sql_errors(url, f"select embed('{folder / 'model'}', 'x')") == RAISED
+    assert sql_errors(url, "select embed(hex(zeroblob(50001)))") == RAISED
+    assert sql_errors(url, "select embed_error()") == {
+        (400, "no such function: embed_error")
+    }
+    slow = """
+        with recursive n(i) as (select 1 union select i + 1 from n where i < 5000)
+        select sum(length(embed('slow ' || i))) from n
+    """
+    [(status, error)] = sql_errors(url, slow, turns=2)
+    assert (status, "too long" in error or "time limit" in error) == (400, True)
+
+
+@pytest.mark.skipif(not is_modern(), reason="0.65 has no hook for its query page")
+def test_pages_that_were_visited_leave_the_reason_on_the_query_page(visited):
+    url, _folder = visited
+    sql = "select embed('no-such', 'x')"
+    pages = [answer(url, QUERY, sql=sql)[1] for _ in range(TURNS)]
+    assert all("is not available. This server offers" in page for page in pages)
