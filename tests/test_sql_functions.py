@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import datasette_embeddings
 from datasette_embeddings.index import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.sql_functions import FUNCTIONS, Policy, register
+from datasette_embeddings.sql_functions import FUNCTIONS, Policy, context, register
 from datasette_embeddings.vectors import decode, encode
 
 # Once Datasette is imported, sqlite3 prints the traceback of a function that raises
@@ -227,6 +226,28 @@ def test_a_text_that_is_no_unicode_is_refused(sql):
         sql("select embed(cast(x'eda080' as text))")
 
 
+class FakeClock:
+    """A clock that tests set, because the real one depends on how fast the machine is.
+
+    It moves by *tick* seconds each time it is read.
+    """
+
+    def __init__(self):
+        self.now = 0.0
+        self.tick = 0.0
+
+    def __call__(self):
+        self.now += self.tick
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    fake = FakeClock()
+    monkeypatch.setattr(context, "perf_counter", fake)
+    return fake
+
+
 class CountingModel(EmbeddingModel):
     """Counts how often it runs; a stand-in because the real one does not tell."""
 
@@ -234,13 +255,14 @@ class CountingModel(EmbeddingModel):
     dimensions = 2
     max_tokens = 10
 
-    def __init__(self, takes_s=0.0):
+    def __init__(self, clock=None, takes_s=0.0):
         self.runs = 0
+        self.clock = clock or FakeClock()
         self.takes_s = takes_s
 
     def embed_passages(self, texts, *, progress=None):
         self.runs += 1
-        time.sleep(self.takes_s)
+        self.clock.now += self.takes_s
         return np.ones((len(texts), 2), dtype=np.float32)
 
     def embed_query(self, text):
@@ -268,38 +290,37 @@ def test_the_same_text_costs_one_run_however_many_rows_there_are():
 ROWS = "with recursive n(i) as (select 1 union select i + 1 from n where i < 5000)"
 
 
-def test_a_query_ends_when_its_time_is_up_inside_a_function(model):
-    counting = CountingModel(takes_s=0.01)
+def test_a_query_ends_when_its_time_is_up_inside_a_function(clock):
+    counting = CountingModel(clock, takes_s=0.01)
     conn = sqlite3.connect(":memory:")
     register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         conn.execute(f"{ROWS} select count(embed('text ' || i)) from n").fetchone()
-    assert counting.runs < 100
+    assert counting.runs == 11
     # The next statement has its own time
     assert conn.execute("select length(embed('one more'))").fetchone() == (8,)
     conn.close()
 
 
-def test_loading_a_model_is_not_charged_to_the_query():
+def test_loading_a_model_is_not_charged_to_the_query(clock):
     counting = CountingModel()
 
     def load_slowly(_model_id):
         if not counting.runs:
-            time.sleep(0.3)
+            clock.now += 0.3
         return counting
 
     conn = sqlite3.connect(":memory:")
     register(conn, Policy(load=load_slowly, time_limit_s=0.25))
     # As Datasette does: its own deadline, which knows nothing of loads
-    deadline = time.perf_counter() + 0.25
-    conn.set_progress_handler(lambda: time.perf_counter() > deadline, 1000)
+    conn.set_progress_handler(lambda: clock() > 0.25, 1000)
     sql = f"{ROWS} select count(embed('the same' || (i % 2))) from n"
     assert conn.execute(sql).fetchone() == (5000,)
     conn.close()
 
 
-def test_a_statement_that_runs_others_has_no_more_time():
-    counting = CountingModel(takes_s=0.01)
+def test_a_statement_that_runs_others_has_no_more_time(clock):
+    counting = CountingModel(clock, takes_s=0.01)
     conn = sqlite3.connect(":memory:")
     conn.execute("create virtual table words using fts5(word)")
     conn.execute(f"{ROWS} insert into words select 'word' || i from n")
@@ -311,29 +332,30 @@ def test_a_statement_that_runs_others_has_no_more_time():
     """
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         conn.execute(query).fetchone()
-    assert counting.runs < 100
+    assert counting.runs == 11
     # A statement that begins with a comment has time of its own
     sql = "-- a comment\nselect length(embed('after one'))"
     assert conn.execute(sql).fetchone() == (8,)
     conn.close()
 
 
-def test_the_limit_of_one_statement_is_not_that_of_the_next():
+def test_the_limit_of_one_statement_is_not_that_of_the_next(clock):
     def load_slowly(_model_id):
-        time.sleep(0.1)
+        clock.now += 0.1
         return CountingModel()
 
     conn = sqlite3.connect(":memory:")
     register(conn, Policy(load=load_slowly, time_limit_s=0.05))
     assert conn.execute("select length(embed('loads'))").fetchone() == (8,)
     # Without a function of ours, as a write of Datasette's that may take long
+    clock.tick = 0.01
     rows = ROWS.replace("5000", "1000000")
     assert conn.execute(f"{rows} select count(*) from n").fetchone() == (1_000_000,)
     conn.close()
 
 
-def test_a_clock_whose_callback_was_replaced_starts_again():
-    counting = CountingModel(takes_s=0.01)
+def test_a_clock_whose_callback_was_replaced_starts_again(clock):
+    counting = CountingModel(clock, takes_s=0.01)
     conn = sqlite3.connect(":memory:")
     register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
     conn.set_trace_callback(None)

@@ -35,7 +35,7 @@ def make_datasette(
     allow=None,
     allow_all=None,
     base_url="/",
-    sql_time_limit_ms=1000,
+    sql_time_limit_ms=60_000,
     **options,
 ) -> Datasette:
     """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""

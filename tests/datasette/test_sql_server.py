@@ -41,9 +41,8 @@ def visited(request, built_articles, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "articles.db").write_bytes(built_articles)
     (folder / "model").symlink_to(BUNDLED_FOLDER)
-    limits = {"num_sql_threads": request.param, "sql_time_limit_ms": "200"}
-    settings = [word for pair in limits.items() for word in ("--setting", *pair)]
-    with served(folder / "articles.db", *settings) as url:
+    threads = ("--setting", "num_sql_threads", request.param)
+    with served(folder / "articles.db", *threads) as url:
         paths = ["/articles/articles", "/articles/articles/1", "/articles", "/", QUERY]
         for path in paths * TURNS:
             assert answer(url, path)[0] == 200
