@@ -17,13 +17,17 @@ NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
 # torch is the one that pyproject.toml names for the other tests
 IMAGES_TOOLS = pytest pytest-asyncio safetensors torch==2.13.0
 
-.PHONY: demo serve test lint docs bundled-model tiny-clip clean
+.PHONY: demo serve wheel test lint docs bundled-model tiny-clip clean
 
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
 
 serve: demo
 	$(DEMO_ENV)/bin/datasette demo.db --host 127.0.0.1 --port $(PORT)
+
+# dist/datasette_semantic_search-VERSION-py3-none-any.whl, with the model in it
+wheel: $(DEMO_ENV)/.installed
+	$(DEMO_ENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
 # images in their own environment, because pytest leaves that folder out by itself

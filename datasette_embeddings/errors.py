@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from datasette_embeddings.distribution import install_command
+
 
 class EmbeddingsError(Exception):
     """Anything that this package raises on purpose.
@@ -47,7 +49,7 @@ class SchemaMismatch(EmbeddingsError):
     ) -> None:
         super().__init__(
             f"The table {table!r} has the columns {', '.join(found)}; expected "
-            f"{', '.join(expected)}, the schema that llm and datasette-embeddings "
+            f"{', '.join(expected)}, the schema that llm and this plugin "
             "share. Rename that table or use another database file. Vectors in a table "
             "of id and embedding can be had with: datasette embeddings import NEW.db "
             f"{table} --from THIS.db"
@@ -154,7 +156,7 @@ class MissingLibrary(EmbeddingsError):
     def __init__(self, library: str, purpose: str) -> None:
         super().__init__(
             f"The library {library!r}, which {purpose} needs, is not installed. "
-            f"Install it with: pip install {library}"
+            f"Install it with: {install_command(library)}"
         )
         self.name = library
 

@@ -188,7 +188,7 @@ def test_sentences_stay_whole_while_they_fit(model):
 
 def test_without_sentencex_the_error_tells_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencex", None)
-    with pytest.raises(MissingLibrary, match="pip install sentencex"):
+    with pytest.raises(MissingLibrary, match="pip install 'sentencex>="):
         split("One. Two.", Chunking("sentences"), tokens=[(0, 9)], size=1)
 
 

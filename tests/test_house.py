@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import datasette_embeddings
-from datasette_embeddings import datasette_plugin, sqlite_utils_plugin
+from datasette_embeddings import datasette_plugin, distribution, sqlite_utils_plugin
 
 PACKAGE = Path(datasette_embeddings.__file__).parent
 FLOORS = [
+    {"distribution"},
     {"errors", "migrations"},
     {"vectors", "chunks", "config", "databases", "images", "item_ids"},
     {"sources", "formats", "models"},
@@ -113,6 +116,33 @@ def test_heavy_libraries_are_imported_by_the_function_that_needs_them(path):
         name.partition(".")[0] for node in tree.body for name in imported_names(node)
     }
     assert at_the_top & HEAVY == set()
+
+
+def test_every_library_that_is_imported_is_declared():
+    imported = {
+        name.partition(".")[0]
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for name in imported_names(node)
+    } - sys.stdlib_module_names
+    declared = {
+        re.match(r"[\w.-]+", line)[0].lower().replace("-", "_")
+        for line in metadata.requires(distribution.NAME)
+        if "extra == 'test'" not in line
+    }
+    others = {CALLED.get(name, name).lower() for name in imported} - declared
+    assert others == {"datasette_embeddings", *BROUGHT}
+
+
+# Libraries whose distribution has another name, and those that a declared one brings
+CALLED = {
+    "bs4": "beautifulsoup4",
+    "markdown_it": "markdown_it_py",
+    "open_clip": "open_clip_torch",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+}
+BROUGHT = {"torch", "torchvision", "transformers"}
 
 
 @pytest.mark.parametrize(

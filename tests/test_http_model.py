@@ -91,7 +91,7 @@ def test_a_request_is_as_openai_wants_it(server, model_of):
     [(path, headers)] = server.requests
     assert path == "/v1/embeddings"
     assert headers["Authorization"] == f"Bearer {KEY}"
-    assert headers["User-Agent"].startswith("datasette-embeddings/")
+    assert headers["User-Agent"].startswith("datasette-semantic-search/0.")
     assert server.questions == [
         {
             "model": "its-name",

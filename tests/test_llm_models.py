@@ -202,7 +202,7 @@ def test_without_llm_the_way_to_it_is_told(monkeypatch):
     monkeypatch.setattr(llm_models, "find_spec", lambda _name: None)
     found = llm_models.find(Wanted("abc"))
     assert isinstance(found, NotHere)
-    assert "pip install 'datasette-embeddings[llm]'" in found.reason
+    assert "pip install 'llm>=" in found.reason
 
 
 def test_llm_is_not_imported_where_it_is_not_needed():

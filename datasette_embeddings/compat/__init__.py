@@ -36,6 +36,7 @@ from datasette_embeddings.compat.responses import (
 from datasette_embeddings.compat.startup import (
     add_classic_templates,
     checked_config,
+    registered_name,
     server_policy,
     start,
     startup_errors,
@@ -66,6 +67,7 @@ __all__ = [
     "may_view",
     "may_view_instance",
     "reasons_html",
+    "registered_name",
     "request_wrapper",
     "server_policy",
     "sql_path",

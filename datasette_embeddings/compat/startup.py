@@ -19,6 +19,9 @@ from datasette_embeddings.sql_functions import Policy
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
+# What an owner's code may register, where no distribution is installed
+PACKAGE = __name__.partition(".")[0]
+
 
 def checked_config(datasette: Datasette) -> Config:
     """What the configuration says under ``plugins: datasette-embeddings:``.
@@ -61,6 +64,20 @@ def add_classic_templates(env: Any, folder: Path) -> None:  # noqa: ANN401 - Jin
         paths = getattr(loader, "searchpath", None)
         if paths:
             paths.insert(len(paths) - 1, str(folder))
+
+
+def registered_name() -> str:
+    """What Datasette calls this plugin in the addresses of its static files.
+
+    Normally the name of the distribution. Datasette is asked, because it takes the
+    older one's where an environment holds both.
+    """
+    from datasette.plugins import pm
+
+    for plugin, distribution in pm.list_plugin_distinfo():
+        if getattr(plugin, "__name__", None) == PACKAGE:
+            return str(distribution.metadata["name"])
+    return PACKAGE
 
 
 def server_policy(

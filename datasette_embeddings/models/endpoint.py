@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import utf8_only
@@ -58,7 +58,7 @@ class Endpoint:
     def _headers(self) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
-            "User-Agent": f"datasette-embeddings/{version('datasette-embeddings')}",
+            "User-Agent": f"{distribution.NAME}/{distribution.version()}",
             # Vectors do not become smaller, and a small answer may become huge
             "Accept-Encoding": "identity",
         }

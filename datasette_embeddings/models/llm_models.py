@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelProblem
 from datasette_embeddings.models.base import Found, NotHere, Wanted, silent
 from datasette_embeddings.models.batches import in_batches, is_out_of_memory
@@ -35,9 +36,7 @@ def find(wanted: Wanted) -> Found | NotHere:
     Nobody can tell whether it costs money.
     """
     if find_spec("llm") is None:
-        return NotHere(
-            "it is not installed; to have it: pip install 'datasette-embeddings[llm]'"
-        )
+        return NotHere(f"the library is not installed; {install_command('llm')}")
     if wanted.settings.dimensions is not None:
         return NotHere("its models have one length each; leave out 'dimensions'")
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
     EmbeddingModel,
@@ -82,9 +83,9 @@ def _fetched(wanted: Wanted) -> OnnxModel:
     folder = fetched(wanted, PATTERNS)
     if not has_onnx(folder):
         raise ModelProblem(
-            f"The model {wanted.model_id!r} has no ONNX file on the hub. Install "
-            "'datasette-embeddings[sentence-transformers]', which needs none, or make "
-            "one there with: datasette embeddings models export"
+            f"The model {wanted.model_id!r} has no ONNX file on the hub. Either "
+            f"use it as it is: {install_command('sentence-transformers')}; or make one "
+            "where that is installed: datasette embeddings models export"
         )
     return OnnxModel(wanted.model_id, folder, wanted.settings)
 

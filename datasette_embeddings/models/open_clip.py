@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInput, ModelProblem
 from datasette_embeddings.models import open_clip_texts
 from datasette_embeddings.models.ahead import Ahead
@@ -63,7 +64,7 @@ PATTERNS = ("*.json", "*.txt", "*.model", SAFE_WEIGHTS)
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 # Threads that decode: more hold more pictures in memory and wait for the same cores
 MOST_DECODERS = 4
-INSTALL = "pip install 'datasette-embeddings[images]'"
+LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
 
 
 def find(wanted: Wanted) -> Found | NotHere:
@@ -71,12 +72,13 @@ def find(wanted: Wanted) -> Found | NotHere:
     folder = folder_of(wanted)
     is_folder = folder is not None and has_weights(folder)
     name = ALIASES.get(wanted.name, wanted.name)
-    missing = [name for name in ("open_clip", "PIL") if find_spec(name) is None]
+    missing = [LIBRARIES[name] for name in LIBRARIES if find_spec(name) is None]
     if missing:
         is_ours = is_folder or name.startswith(PREFIX)
+        install = install_command(*missing)
         return NotHere(
-            f"not installed: {', '.join(missing)}; {INSTALL}",
-            f"Install its library with: {INSTALL}" if is_ours else None,
+            f"not installed: {', '.join(missing)}; {install}",
+            f"Install its library with: {install}" if is_ours else None,
         )
     if folder is not None and is_folder:
         return Found(RUNTIME, partial(OpenClipModel, wanted, folder))

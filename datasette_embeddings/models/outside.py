@@ -146,8 +146,8 @@ def _yardstick() -> Tokenizer:
     path = BUNDLED_FOLDER / "tokenizer.json"
     if not path.is_file():
         raise ModelProblem(
-            "Tokens are counted by the tokenizer of the bundled model, which was taken "
-            "away here; install datasette-embeddings anew, or embed without --chunk"
+            "Tokens are counted by the tokenizer of the bundled model, which was "
+            "removed; install this package again, or embed without --chunk"
         )
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
     EmbeddingModel,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 RUNTIME = "sentence-transformers"
-INSTALL = "pip install 'datasette-embeddings[sentence-transformers]'"
 # What the library takes itself, and what feeds a GPU
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 NO_LIMIT = 1_000_000
@@ -50,8 +50,9 @@ def find(wanted: Wanted) -> Found | NotHere:
     folder = folder_of(wanted)
     has_weights = folder is not None and _has_weights(folder)
     if find_spec("sentence_transformers") is None:
-        way_out = f"Install its library with: {INSTALL}" if has_weights else None
-        return NotHere(f"the library is not installed; {INSTALL}", way_out)
+        install = install_command("sentence-transformers")
+        way_out = f"Install its library with: {install}" if has_weights else None
+        return NotHere(f"the library is not installed; {install}", way_out)
     if has_weights:
         return Found(RUNTIME, partial(SentenceTransformerModel, wanted, folder))
     if wanted.settings.path is not None:

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, serving, sources
 from datasette_embeddings import search as searching
-from datasette_embeddings.config import PLUGIN_NAME, Config
+from datasette_embeddings.config import Config
+from datasette_embeddings.distribution import version
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.routes import filters, navigation, places, questions
 from datasette_embeddings.routes.answers import Answer, answered
@@ -213,8 +213,8 @@ async def page(
     from datasette import Response
 
     def asset(name: str) -> str:
-        path = datasette.urls.static_plugins(PLUGIN_NAME, name)
-        return f"{path}?v={version(PLUGIN_NAME)}"
+        path = datasette.urls.static_plugins(compat.registered_name(), name)
+        return f"{path}?v={version()}"
 
     html = await datasette.render_template(
         template,

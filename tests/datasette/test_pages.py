@@ -142,14 +142,14 @@ async def test_hostile_names_and_contents_are_only_text(articles_db):
 
 async def test_a_stylesheet_of_ours_is_served(datasette):
     _status, text = await page(datasette, SEARCH)
-    path = "/-/static-plugins/datasette-embeddings/embeddings.css"
+    path = "/-/static-plugins/datasette-semantic-search/embeddings.css"
     assert path in text
     assert (await datasette.client.get(path)).status_code == 200
 
 
 async def test_datasette_reports_templates_and_static_files(datasette):
     _status, plugins = await get_json(datasette, "/-/plugins.json")
-    ours = next(each for each in plugins if each["name"] == "datasette-embeddings")
+    ours = next(each for each in plugins if each["name"] == "datasette-semantic-search")
     assert (ours["static"], ours["templates"]) == (True, True)
 
 

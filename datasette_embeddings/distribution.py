@@ -1,0 +1,44 @@
+"""The distribution that this package comes from: its name, version and libraries.
+
+Its name differs from that of the package, because datasette-embeddings belongs to
+another project on the package index.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import cache
+from importlib import metadata
+
+NAME = "datasette-semantic-search"
+_LIBRARY = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def version() -> str:
+    """The installed version, such as ``0.3a0``."""
+    return metadata.version(NAME)
+
+
+def install_command(*libraries: str) -> str:
+    """A pip command for *libraries*, in the versions that this release works with.
+
+    It names the libraries rather than an extra, so that it works however this package
+    was installed. A library that this release does not declare has no version.
+    """
+    bounds = _requirements()
+    wanted = [bounds.get(_normalized(name), name) for name in libraries]
+    return f"pip install {' '.join(map(shlex.quote, wanted))}"
+
+
+@cache
+def _requirements() -> dict[str, str]:
+    """Each library of the core and the extras, such as ``llm>=0.36``, by its name."""
+    declared = [
+        line.partition(";")[0].strip() for line in metadata.requires(NAME) or []
+    ]
+    return {_normalized(_LIBRARY.match(each)[0]): each for each in declared}  # type: ignore[index]
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
