@@ -17,6 +17,7 @@ from datasette_embeddings import sources
 from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.sources import folders
 
 CSV = "id,title,body\n1,Bread,Flour\n2,Bees,\n"
 OBJECTS = [{"id": 1, "title": "Bread"}, {"id": 2, "title": "Bees"}]
@@ -438,6 +439,89 @@ def test_links_that_lead_round_or_nowhere_end_nothing(folder):
         ("b/to_z.md", "zebra"),
         ("z.md", "zebra"),
     ]
+
+
+OUTSIDE = "The link leads out of the folder; to embed the file, name the folder that "
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(folder, tmp_path):
+    secrets = tmp_path / "notes secret"
+    secrets.mkdir()
+    (secrets / "key.md").write_text("the secret")
+    (folder / "b" / "absolute.md").symlink_to(secrets / "key.md")
+    (folder / "b" / "relative.md").symlink_to("../../notes secret/key.md")
+    (folder / "b" / "twice.md").symlink_to("relative.md")
+    (folder / "b" / "behind").symlink_to(secrets)
+    found = files(folder, pattern="b/**/*.md")
+    refused = [each for each in found if isinstance(each, Failure)]
+    assert [each.id for each in refused] == [
+        *("b/absolute.md", "b/relative.md", "b/twice.md")
+    ]
+    assert all(each.error.startswith(OUTSIDE) for each in refused)
+    assert "secret" not in str(found)
+    # A folder that is a link itself was named by the user
+    (tmp_path / "linked").symlink_to(folder)
+    assert files(tmp_path / "linked", pattern="a.md") == [("a.md", "# Äpfel")]
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["text", "image"])
+def test_a_file_of_ten_gigabytes_fails_alone_and_is_not_read(folder, images):
+    with (folder / "huge.md").open("wb") as file:
+        file.truncate(10 * 2**30)
+    # In a process that has not the memory to read it
+    script = (
+        "import resource, sys\n"
+        "from tests.test_files import files\n"
+        "from datasette_embeddings.chunks import Failure\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
+        f"found = files(sys.argv[1], pattern='*.md', images={images})\n"
+        "print([each for each in found if isinstance(each, Failure)], len(found))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    most = "50,000,000" if images else "100,000,000"
+    reason = f"Expected a file of at most {most} bytes, found 10,737,418,240"
+    expected = [Failure("huge.md", reason)]
+    assert result.stdout == f"{expected} 3\n", result.stderr
+
+
+def test_no_more_of_a_file_is_read_than_it_may_have(folder, monkeypatch):
+    # As of one that grows after its size was looked at
+    monkeypatch.setattr(folders, "_check_status", lambda _status, _largest: None)
+    monkeypatch.setattr(folders, "MAX_TEXT_BYTES", 4)
+    reason = "Expected a file of at most 4 bytes, found more"
+    assert files(folder, pattern="?.md") == [
+        Failure("a.md", reason),
+        Failure("z.md", reason),
+    ]
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(folder, monkeypatch):
+    check = folders._check_status
+
+    def checked_and_replaced(status, largest):
+        check(status, largest)
+        os.remove(folder / "a.md")
+        os.mkfifo(folder / "a.md")
+
+    monkeypatch.setattr(folders, "_check_status", checked_and_replaced)
+    assert files(folder, pattern="a.md") == [
+        Failure("a.md", "Expected a file; it is a pipe, socket or device")
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_not_utf_8_fails_alone(folder):
+    with open(os.path.join(os.fsencode(folder), b"m\xff.md"), "wb") as file:
+        file.write(b"text")
+    a, bad, z = files(folder, pattern="*.md")
+    assert (a[0], z[0]) == ("a.md", "z.md")
+    assert bad.error == "The name of the file is not in UTF-8; rename it"
 
 
 def test_each_file_has_its_own_encoding_and_a_binary_one_is_a_failure(folder):

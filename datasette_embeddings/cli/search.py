@@ -24,6 +24,7 @@ from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.formats import Row
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.models.registry import load_model
 
 if TYPE_CHECKING:
@@ -133,9 +134,23 @@ def _matches(
         )
     if image is not None and text is None:
         store.check_identity(collection, model.identity)
-        vector = model.embed_images([image.read_bytes()])[0]
+        vector = model.embed_images([_image_in(image)])[0]
         return searching.search_vector(conn, collection, vector, options=options)
     raise InvalidInput("Expected either a text to search for or --image FILE")
+
+
+def _image_in(path: Path) -> bytes:
+    """The bytes of the image at *path*, a file or a pipe.
+
+    :raises InvalidInput: for more bytes than an image may have; no more are read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InvalidInput(
+            f"Expected an image of at most {MAX_BYTES:,} bytes, found more in {path}"
+        )
+    return content
 
 
 def _show_matches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.encodings import decoded
 
+# A longer text is no document that a search would answer with; memory holds it thrice
+MAX_TEXT_BYTES = 100_000_000
+
 
 def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
     """Each file that a glob matches; each file or folder that cannot be read.
 
-    Links to folders are not followed, so that none can lead round in a circle.
+    Links to folders are not followed, so that none can lead round in a circle.  A link
+    to a file is followed if the file lies within the folder.
 
     :raises SourceProblem: for a folder that is not there, and a glob that is none.
     """
@@ -28,9 +33,8 @@ def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
             raise SourceProblem(f"Expected a folder at {folder}, found {found}")
         yield from _closed_folders(root, source.id_prefix)
         for path in _matching(root, pattern):
-            yield _read(
-                path, f"{source.id_prefix}{path.relative_to(root).as_posix()}", source
-            )
+            item_id = f"{source.id_prefix}{path.relative_to(root).as_posix()}"
+            yield _read(path, root, item_id, source)
 
 
 def _matching(root: Path, pattern: str) -> list[Path]:
@@ -72,27 +76,61 @@ def _closed_folders(root: Path, prefix: str) -> Iterator[Failure]:
         )
 
 
-def _read(path: Path, item_id: str, source: FolderSource) -> Document | Failure:
+def _read(
+    path: Path, root: Path, item_id: str, source: FolderSource
+) -> Document | Failure:
+    """The document in the file at *path*, or the reason why it has none."""
     try:
-        if not path.is_file():
-            # Reading a pipe would wait for somebody to write to it
-            path.stat()
-            return Failure(item_id, "Expected a file; it is a pipe, socket or device")
-        size = path.stat().st_size
-        if source.images and size > MAX_BYTES:
-            return Failure(
-                item_id,
-                f"Expected an image of at most {MAX_BYTES:,} bytes, found {size:,}",
-            )
-        content = path.read_bytes()
+        item_id.encode()
+        content = _bytes_of(path, root, source)
         if source.images:
             return Document(item_id, content)
         text: object = decoded(content, source.encodings)
         if source.strip_html:
             text = stripped(text)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return Failure(item_id, f"The file cannot be read: {reason}")
+    except UnicodeEncodeError:
+        return Failure(item_id, "The name of the file is not in UTF-8; rename it")
+    except OSError as error:
+        return Failure(item_id, f"The file cannot be read: {error.strerror or error}")
     except SourceProblem as error:
         return Failure(item_id, str(error))
     return Document(item_id, str(text))
+
+
+def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
+    """The content of the file at *path*, which lies below *root*.
+
+    :raises SourceProblem: for a link that leads out of *root*, for anything but a file,
+        and for a file that is too large.  Only its size is read for that.
+    """
+    real = os.path.realpath(path, strict=True)
+    if not Path(real).is_relative_to(os.path.realpath(root, strict=True)):
+        raise SourceProblem(
+            "The link leads out of the folder; to embed the file, name the folder that "
+            "it is in with --files as well"
+        )
+    largest = MAX_BYTES if source.images else MAX_TEXT_BYTES
+    # Before it is opened, because opening a device can do something
+    _check_status(os.stat(real), largest)
+    with open(real, "rb", opener=_opened_without_waiting) as file:
+        # Again, because another file may have taken its place
+        _check_status(os.fstat(file.fileno()), largest)
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise SourceProblem(f"Expected a file of at most {largest:,} bytes, found more")
+    return content
+
+
+def _opened_without_waiting(path: str, flags: int) -> int:
+    """A descriptor of *path*; a pipe would wait for a writer, a link lead elsewhere."""
+    nonblocking = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.open(path, flags | nonblocking)
+
+
+def _check_status(status: os.stat_result, largest: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceProblem("Expected a file; it is a pipe, socket or device")
+    if status.st_size > largest:
+        raise SourceProblem(
+            f"Expected a file of at most {largest:,} bytes, found {status.st_size:,}"
+        )

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -176,6 +179,35 @@ def test_a_question_that_is_no_picture_is_refused(found_db):
     done = CliRunner().invoke(embeddings, arguments)
     assert done.exit_code == 1
     assert "Expected an image" in done.stderr
+
+
+def test_a_question_is_read_only_as_far_as_an_image_may_be_long(found_db, tmp_path):
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(10 * 2**30)
+    for path in (tmp_path / "huge.png", "/dev/zero"):
+        arguments = ["search", str(found_db), "pictures", "--image", str(path)]
+        # In a process that has not the memory to read it all
+        done = command(*arguments, preexec_fn=_with_eight_gigabytes)
+        assert done.returncode == 1
+        assert done.stderr == (
+            "Error: Expected an image of at most 50,000,000 bytes, found more in "
+            f"{path}\n"
+        )
+
+
+def _with_eight_gigabytes():
+    resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
+
+
+def test_a_pipe_may_be_the_question(found_db, gallery, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = (gallery / "three red circles" / "5.png").read_bytes()
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    done = command("search", found_db, "pictures", "--image", pipe, "--format", "nl")
+    writer.join()
+    assert json.loads(done.stdout.splitlines()[0])["id"] == "three red circles/5.png"
 
 
 def test_files_are_stored_and_a_second_run_changes_nothing(found, gallery, clip):
