@@ -146,6 +146,7 @@ def _row(item: ExportedItem, *, is_chunked: bool) -> dict[str, Any]:
             "start": match.start,
             "end": match.end,
         }
+    row["stale"] = match.stale
     return row
 
 
@@ -195,6 +196,7 @@ def _write_parquet(
             ("content", pa.string()),
             ("metadata", pa.string()),
             *(chunk_fields if collection.has_chunks else ()),
+            ("stale", pa.bool_()),
         ]
     )
     count = 0

@@ -78,8 +78,9 @@ def test_a_template_reads_the_columns_that_it_names(conn):
 
 def test_a_row_shows_what_its_template_made_of_it(conn):
     source = chosen(conn, table="foods", template="{{ name }}!", prefix="f/")
+    content_hash = Document("", "Bread!").content_hash
     assert sources.source_rows(conn, source, ["f/1", "1", "f/9"]) == {
-        "f/1": SourceRow(title="Bread", content="Bread!")
+        "f/1": SourceRow(title="Bread", content="Bread!", content_hash=content_hash)
     }
 
 

@@ -36,7 +36,7 @@ def test_ndjson_has_a_line_an_item(run, articles_db, stored):
     result = run("export", articles_db, "articles")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert {row["id"]: row["embedding"] for row in rows} == stored
-    assert list(rows[0]) == ["id", "embedding", "content", "metadata"]
+    assert list(rows[0]) == ["id", "embedding", "content", "metadata", "stale"]
     assert rows[1]["content"].startswith("Night sky With a small telescope")
     assert result.stderr == "articles: 6 items written\n"
 

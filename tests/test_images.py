@@ -7,9 +7,11 @@ import sqlite3
 import pytest
 
 from datasette_embeddings import search, store
+from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.images import media_type
 from datasette_embeddings.sources import SourceRow, source_rows
+from datasette_embeddings.sources.reading import LARGEST_COMPARED_IMAGE
 from tests.datasette.pictures import (
     HTML,
     SVG,
@@ -20,6 +22,11 @@ from tests.datasette.pictures import (
     png,
     write_pictures,
 )
+
+
+def md5(content: bytes) -> bytes:
+    return Document("", content).content_hash
+
 
 BITMAP = b"BM" + (100).to_bytes(4, "little") + bytes(4) + b"\x36\0\0\0\x28\0\0\0"
 
@@ -68,11 +75,13 @@ def pictures():
 def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
     pictures.execute("update pictures set image = null where id = 2")
     pictures.execute("update pictures set image = 'a text' where id = 3")
+    red = pictures.execute("select image from pictures where id = 1").fetchone()[0]
     source = picture_source(pictures)
     assert source_rows(pictures, source, ["1", "2", "3"]) == {
-        "1": SourceRow(title="Red", content=None, has_image=True),
-        "2": SourceRow(title="Green", content=None, has_image=False),
-        "3": SourceRow(title="Blue", content=None, has_image=False),
+        "1": SourceRow("Red", None, has_image=True, content_hash=md5(red)),
+        "2": SourceRow("Green", None, has_image=False, content_hash=md5(b"")),
+        # What could not be embedded is no content
+        "3": SourceRow("Blue", None, has_image=False, content_hash=b""),
     }
 
 
@@ -106,9 +115,32 @@ def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
 
 def test_a_prefix_is_no_part_of_the_key(pictures):
     source = picture_source(pictures, id_prefix="p/")
-    made = collect(pictures, "prefixed", source, {"p/1": png((1, 1, 1))})
+    made = collect(pictures, "prefixed", source, {"p/1": png((200, 30, 40))})
     assert search.item_image(pictures, made, "p/1") == png((200, 30, 40))
     assert search.has_item_image(pictures, made, "p/1")
+
+
+def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
+    made = collect_pictures(pictures)
+    assert search.has_item_image(pictures, made, "1")
+    pictures.execute("update pictures set image = ? where id = 1", [png((1, 1, 1))])
+    pictures.execute("update pictures set image = null where id = 2")
+    found = search.matches(
+        pictures, made, [search.Hit(each, 1.0) for each in ("1", "2", "3")]
+    )
+    assert [(each.stale, each.has_image) for each in found] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_large_image_is_not_read_to_be_compared(pictures):
+    made = collect_pictures(pictures)
+    large = png((1, 1, 1), noise=bytes(LARGEST_COMPARED_IMAGE))
+    pictures.execute("update pictures set image = ? where id = 1", [large])
+    (found,) = search.matches(pictures, made, [search.Hit("1", 1.0)])
+    assert (found.stale, found.has_image, found.title) == (None, True, "Red")
 
 
 def test_several_columns_are_no_image(pictures):

@@ -66,8 +66,9 @@ def test_a_compound_key_makes_a_row_path_and_leads_back_to_its_row(conn):
     conn.execute("insert into t values ('x/y', 1, 'one'), ('z', 2, 'two')")
     source = table_source(conn, "t")
     assert documents(conn, source) == [("1,x~2Fy", "one"), ("2,z", "two")]
+    content_hash = Document("", "one").content_hash
     assert source_rows(conn, source, ["1,x~2Fy", "3,z"]) == {
-        "1,x~2Fy": SourceRow(title="one", content="one")
+        "1,x~2Fy": SourceRow(title="one", content="one", content_hash=content_hash)
     }
 
 

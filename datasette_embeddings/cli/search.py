@@ -163,6 +163,7 @@ def _show_matches(
                 "score": match.score,
                 "content": match.content,
                 "metadata": match.metadata,
+                "stale": match.stale,
             }
             for match in matches
         ]
@@ -173,6 +174,15 @@ def _show_matches(
         snippet = match.snippet(SNIPPET_LENGTH)
         if snippet:
             click.echo(f"       {printable(snippet)}")
+        if match.stale:
+            click.echo(f"       {_reason(match)}")
+
+
+def _reason(match: searching.Match) -> str:
+    """Why a match is stale."""
+    if not match.has_row:
+        return "(the source row was deleted; sync deletes this item)"
+    return "(the source row has changed since; sync embeds it again)"
 
 
 def _place(match: searching.Match) -> str:

@@ -106,6 +106,8 @@ def _body(pair: FoundPair) -> dict[str, Any]:
         "other_url": pair.other.row_path,
         "image_url": pair.one.image_path,
         "other_image_url": pair.other.image_path,
+        "stale": pair.one.match.stale,
+        "other_stale": pair.other.match.stale,
     }
 
 

@@ -40,6 +40,8 @@ class Item:
     metadata: Mapping[str, object] | None
     #: The image that it stands for, if it does
     image_url: str | None
+    #: Its row has changed since it was embedded; None where that is not known
+    stale: bool | None
 
 
 @dataclass(frozen=True)
@@ -161,4 +163,5 @@ def _item(found: Found) -> Item:
         content=match.content,
         metadata=match.metadata,
         image_url=found.image_path,
+        stale=match.stale,
     )

@@ -108,6 +108,7 @@ def _match_body(found: Found) -> dict[str, Any]:
         "document_id": match.document_id,
         "start": match.start,
         "end": match.end,
+        "stale": match.stale,
     }
 
 

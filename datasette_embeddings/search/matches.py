@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import sources, store
-from datasette_embeddings.chunks import Document
 from datasette_embeddings.search.nearest import (
     Hit,
     Options,
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 class Match:
     """One result: an item, its *score* (cosine, -1 to 1) and what it shows of itself.
 
-    *content* is None where it was not stored and the source row is gone.
+    *content* is None where it is not stored and cannot be read from the source row.
+    *stale* tells whether the row has changed since, or was deleted: its present text
+    does not belong to the score, so that title and content are then what is stored, or
+    None.  *stale* is None where the present content of the source is not known.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Match:
     has_row: bool = False
     #: It stands for an image, which is stored or in its row
     has_image: bool = False
+    stale: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -114,47 +118,85 @@ def matches(
 ) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
     items = store.stored_items(conn, collection, [hit.id for hit in hits])
+    source = collection.source
     rows: dict[str, sources.SourceRow] = {}
-    if isinstance(collection.source, sources.TableSource):
-        documents = dict.fromkeys(hit.document_id for hit in hits)
-        rows = _source_rows(conn, collection.source, list(documents))
-    return [_match(hit, items.get(hit.id), rows.get(hit.document_id)) for hit in hits]
+    stale: dict[str, bool | None] = {}
+    if isinstance(source, sources.TableSource):
+        documents = list(dict.fromkeys(hit.document_id for hit in hits))
+        # The table or a column of it may be gone; the vectors still answer
+        with suppress(sqlite3.OperationalError):
+            rows = sources.source_rows(conn, source, documents)
+            embedded = _embedded_hashes(conn, collection, hits, items)
+            for each in documents:
+                stale[each] = _is_stale(
+                    source, each, rows.get(each), embedded.get(each)
+                )
+    return [
+        _match(
+            hit,
+            items.get(hit.id),
+            rows.get(hit.document_id),
+            stale=stale.get(hit.document_id),
+        )
+        for hit in hits
+    ]
+
+
+def _embedded_hashes(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    hits: Sequence[Hit],
+    items: Mapping[str, store.StoredItem],
+) -> dict[str, bytes | None]:
+    """The hash of each document as it was embedded, whole or in chunks."""
+    found: dict[str, bytes | None] = {}
+    for hit in hits:
+        if hit.chunk is not None:
+            found[hit.document_id] = hit.chunk.document_hash
+        elif hit.id in items:
+            found[hit.id] = items[hit.id].content_hash
+    documents = [hit.id for hit in hits if hit.document_id not in found]
+    return found | store.document_hashes(conn, collection, documents)
+
+
+def _is_stale(
+    source: sources.TableSource,
+    document_id: str,
+    row: sources.SourceRow | None,
+    embedded: bytes | None,
+) -> bool | None:
+    """Whether the source no longer holds what was embedded; None if that is unknown."""
+    if row is None:
+        # In a mixed collection it may have come from elsewhere
+        is_of_source = document_id.startswith(source.id_prefix) and not source.is_mixed
+        return True if is_of_source else None
+    if row.content_hash is None or embedded is None:
+        return None
+    return row.content_hash != embedded
 
 
 def _match(
-    hit: Hit, item: store.StoredItem | None, row: sources.SourceRow | None
+    hit: Hit,
+    item: store.StoredItem | None,
+    row: sources.SourceRow | None,
+    *,
+    stale: bool | None,
 ) -> Match:
     content = item.content if item else None
-    if content is None and row is not None:
-        content = _passage(hit, row)
+    now = None if stale else row
+    if content is None and now is not None and now.content is not None:
+        start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
+        content = now.content[start:end]
     return Match(
         id=hit.id,
         score=hit.score,
-        title=row.title if row else None,
+        title=now.title if now else None,
         content=content,
         metadata=item.metadata if item else None,
         start=hit.chunk.start if hit.chunk else None,
         end=hit.chunk.end if hit.chunk else None,
         document_id=hit.document_id,
         has_row=row is not None,
-        has_image=bool((item and item.has_image) or (row and row.has_image)),
+        has_image=bool((item and item.has_image) or (now and now.has_image)),
+        stale=stale,
     )
-
-
-def _passage(hit: Hit, row: sources.SourceRow) -> str | None:
-    """What *row* holds of *hit*; None where the row has changed and offsets lie."""
-    if hit.chunk is None or row.content is None:
-        return row.content
-    if Document(hit.document_id, row.content).content_hash != hit.chunk.document_hash:
-        return None
-    return row.content[hit.chunk.start : hit.chunk.end]
-
-
-def _source_rows(
-    conn: sqlite3.Connection, source: sources.TableSource, ids: Sequence[str]
-) -> dict[str, sources.SourceRow]:
-    try:
-        return sources.source_rows(conn, source, ids)
-    except sqlite3.OperationalError:
-        # The table or a column of it is gone; the vectors still answer
-        return {}

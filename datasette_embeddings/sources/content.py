@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from datasette_embeddings.chunks import Content, Document
@@ -181,8 +182,11 @@ def image(item_id: str, value: object) -> bytes:
     return value
 
 
+@lru_cache(maxsize=32)
 def template_of(template: str) -> Render:
     """*template* as a function of a row, in a sandbox where it can only read.
+
+    A search shows ten rows, and compiling takes longer than rendering.
 
     :raises SourceProblem: if Jinja cannot read it.
     """
@@ -252,7 +256,10 @@ def _as_it_is(value: object) -> object:
 def content_of_row(
     source: TableSource, item_id: str, values: Sequence[object]
 ) -> Content:
-    """The content of a table's row whose content columns hold *values*."""
+    """The content of a table's row whose content columns hold *values*.
+
+    :raises SourceProblem: if such a row cannot be embedded.
+    """
     names = source.content_columns
     make = content_maker(source, names, lambda: range(len(names)))
     return make(item_id, values)

@@ -30,6 +30,8 @@ RAW = "temp._embedding_raw"
 PAGE = 500
 # What SQLite says of the database and not of the query
 FAULTS_OF_THE_FILE = ("database", "disk", "unable to open", "attempt to write")
+# Bytes of an image that a search reads to compare it with the one that was embedded
+LARGEST_COMPARED_IMAGE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class SourceRow:
     content: str | None
     #: It holds an image, which :func:`image_of_row` reads
     has_image: bool = False
+    #: The hash of the content as it is embedded, b"" where it cannot be embedded, None
+    #: for an image that is too large to be read for that
+    content_hash: bytes | None = None
 
 
 @contextmanager
@@ -157,24 +162,39 @@ def source_rows(
 ) -> dict[str, SourceRow]:
     """What the rows of *item_ids* show; an id whose row is gone is left out."""
     title_column, column = source.title_column, image_column(source)
-    # An image shows nothing as a text, and need not be read for that
-    shown = () if source.images else source.content_columns
     selected = [
         "null" if title_column is None else _qualified(source, title_column),
         "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
-        *(_qualified(source, each) for each in shown),
+        *_compared_values(source),
     ]
     found = {}
     for item_id in item_ids:
         row = _row_of(conn, source, selected, item_id)
         if row is not None:
             title, has_image, *values = row
+            is_unread = bool(has_image) and values == [None]
+            content, content_hash = (
+                (None, None) if is_unread else _content_now(source, item_id, values)
+            )
             found[item_id] = SourceRow(
                 title=None if title is None else str(title),
-                content=_shown_content(source, item_id, values),
+                content=content,
                 has_image=bool(has_image),
+                content_hash=content_hash,
             )
     return found
+
+
+def _compared_values(source: TableSource) -> list[str]:
+    """SQL for the values that the content of a row is made of."""
+    columns = [_qualified(source, each) for each in source.content_columns]
+    if not source.images:
+        return columns
+    # SQLite knows the length of a BLOB without reading it
+    return [
+        f"case when length({each}) <= {LARGEST_COMPARED_IMAGE} then {each} end"
+        for each in columns
+    ]
 
 
 def image_column(source: TableSource) -> str | None:
@@ -194,17 +214,19 @@ def image_of_row(
     return row[0] if row is not None and isinstance(row[0], bytes) else None
 
 
-def _shown_content(
+def _content_now(
     source: TableSource, item_id: str, values: Sequence[object]
-) -> str | None:
+) -> tuple[str | None, bytes | None]:
+    """The text that *values* make, and the hash of the text or the image."""
     if not values:
-        return None
+        return None, None
     try:
         content = content_of_row(source, item_id, values)
     except SourceProblem:
         # It may have become a BLOB since it was embedded
-        return None
-    return content if isinstance(content, str) else None
+        return None, b""
+    text = content if isinstance(content, str) else None
+    return text, Document(item_id, content).content_hash
 
 
 def _row_of(

@@ -34,6 +34,7 @@ from datasette_embeddings.store.chunks import (
     StoredChunk,
     chunk_ids,
     chunks_of_documents,
+    document_hashes,
     stored_chunks,
 )
 from datasette_embeddings.store.documents import (
@@ -145,6 +146,7 @@ __all__ = [
     "delete_collection",
     "delete_documents",
     "delete_gone",
+    "document_hashes",
     "existing_documents",
     "failures",
     "find_collection",

@@ -43,6 +43,30 @@ def stored_chunks(
     return found
 
 
+def document_hashes(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
+) -> dict[str, bytes]:
+    """The hash of the content of each of *document_ids* that is stored as chunks."""
+    found: dict[str, bytes] = {}
+    if not collection.has_chunks:
+        return found
+    for start in range(0, len(document_ids), PARAMETERS):
+        some = document_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select document_id, document_hash
+            from _embedding_chunks
+            where collection_id = ?
+            and document_id in ({", ".join("?" * len(some))})
+            and position = 0
+            and typeof(document_hash) = 'blob'
+            """,
+            [collection.id, *some],
+        )
+        found.update(rows)
+    return found
+
+
 def chunks_of_documents(
     conn: sqlite3.Connection, collection: Collection, document_ids: Container[str]
 ) -> set[str]:

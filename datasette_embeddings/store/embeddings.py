@@ -30,6 +30,8 @@ class StoredItem:
     metadata: Mapping[str, object] | None
     #: Its content is stored, and bytes
     has_image: bool = False
+    #: Of the content that was embedded, where it is known
+    content_hash: bytes | None = None
 
 
 def vectors_of_hashes(
@@ -176,8 +178,10 @@ def stored_items(
 ) -> dict[str, StoredItem]:
     """Content and metadata of *item_ids*, as far as they are stored."""
     items = {}
+    columns = columns_of(conn, "embeddings")
     # The type alone: SQLite need not read an image for that
-    blob = "typeof(content_blob) = 'blob'" if has_blobs(conn) else "0"
+    blob = "typeof(content_blob) = 'blob'" if "content_blob" in columns else "0"
+    digest = "content_hash" if "content_hash" in columns else "null"
     for some in _portions(item_ids):
         rows = conn.execute(
             f"""
@@ -185,16 +189,21 @@ def stored_items(
               id,
               case when typeof(content) = 'text' then content end,
               case when typeof(metadata) = 'text' then metadata end,
-              {blob}
+              {blob},
+              case when typeof({digest}) = 'blob' then {digest} end
             from embeddings
             where collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,
             [collection.id, *some],
         )
-        for item_id, content, metadata, has_image in rows:
+        for item_id, content, metadata, has_image, content_hash in rows:
             items[item_id] = StoredItem(
-                item_id, content, _read_metadata(metadata), bool(has_image)
+                item_id,
+                content,
+                _read_metadata(metadata),
+                bool(has_image),
+                content_hash,
             )
     return items
 

@@ -68,6 +68,7 @@ async def test_a_search_answers_what_the_design_promises(datasette):
                 "document_id": "5",
                 "start": None,
                 "end": None,
+                "stale": False,
             }
         ],
         "next": "1",

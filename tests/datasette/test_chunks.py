@@ -50,6 +50,7 @@ async def test_a_match_is_the_best_passage_of_a_document(chunked):
         "document_id": "docs:a/b#1",
         "start": 56,
         "end": 111,
+        "stale": False,
     }
     assert GUIDE[best["start"] : best["end"]] == best["content"]
 

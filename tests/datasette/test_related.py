@@ -159,7 +159,7 @@ async def test_pairs_are_a_page_and_json(articles_db):
     assert scores == sorted(scores, reverse=True)
     assert set(body["pairs"][0]) == {
         *("id", "other_id", "score", "title", "other_title", "url", "other_url"),
-        *("image_url", "other_image_url"),
+        *("image_url", "other_image_url", "stale", "other_stale"),
     }
     page = (await datasette.client.get(PAIRS)).text
     for pair in body["pairs"]:

@@ -1,0 +1,247 @@
+"""A row that changed after it was embedded: what Python and the commands answer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from click.testing import CliRunner
+
+from datasette_embeddings import similarities, store
+from datasette_embeddings.chunks import Chunking
+from datasette_embeddings.cli import embeddings
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.search import (
+    Options,
+    related_items,
+    search_text,
+    similar_items,
+    similar_pairs,
+)
+from datasette_embeddings.sources import (
+    SourceRules,
+    TableSource,
+    query_source,
+    table_source,
+)
+from datasette_embeddings.sources.content import template_of
+
+NEW = "How to fill in the forms of the tax office."
+OLD = "Kittens Young cats need food four times a day and a warm place to sleep."
+CHANGE = f"update articles set body = '{NEW}' where id = 5"
+
+
+def made(conn, model, name="mine", *, similar=0, **rules):
+    """A collection of the table `articles`."""
+    options = IngestOptions(
+        similarities=SimilaritySettings(similar) if similar else None
+    )
+    source = table_source(conn, "articles", rules=SourceRules(**rules))
+    ingest(conn, name, source, model, options=options)
+    return store.collection(conn, name)
+
+
+def best(conn, collection, model, **options):
+    found = search_text(
+        conn, collection, "pets", model=model, options=Options(**options)
+    )
+    return found[0]
+
+
+def shown(match):
+    return match.id, match.stale, match.title, match.content
+
+
+def test_a_row_as_it_was_embedded_is_not_stale(conn, model):
+    collection = made(conn, model)
+    assert shown(best(conn, collection, model)) == ("5", False, "Kittens", OLD)
+
+
+def test_a_row_that_changed_shows_neither_its_new_title_nor_its_new_text(conn, model):
+    collection = made(conn, model)
+    score = best(conn, collection, model).score
+    conn.execute(CHANGE)
+    match = best(conn, collection, model)
+    assert shown(match) == ("5", True, None, None)
+    assert (match.score, match.has_row) == (score, True)
+    assert best(conn, collection, model, offset=1).stale is False
+
+
+def test_a_stored_text_is_shown_as_it_was_embedded(conn, model):
+    collection = made(conn, model, store_content=True)
+    conn.execute(CHANGE)
+    assert shown(best(conn, collection, model)) == ("5", True, None, OLD)
+
+
+def test_a_change_of_other_columns_makes_nothing_stale(conn, model):
+    source = table_source(conn, "articles", content_columns=["body"])
+    ingest(conn, "mine", source, model)
+    conn.execute("update articles set title = 'Cats' where id = 5")
+    match = best(conn, store.collection(conn, "mine"), model)
+    assert (match.stale, match.title) == (False, "Cats")
+
+
+def test_a_row_that_is_embedded_again_is_not_stale(conn, model):
+    collection = made(conn, model)
+    conn.execute(CHANGE)
+    made(conn, model)
+    found = search_text(conn, collection, "tax office", model=model)
+    assert shown(found[0]) == ("5", False, "Kittens", f"Kittens {NEW}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from articles where id = 5",
+        "update articles set body = null, title = '' where id = 5",
+        "update articles set body = x'ff' where id = 5",
+    ],
+    ids=["deleted", "emptied", "no text"],
+)
+def test_a_row_that_holds_no_text_any_more_is_stale(conn, model, change):
+    collection = made(conn, model)
+    conn.execute(change)
+    assert shown(best(conn, collection, model)) == ("5", True, None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["drop table articles", "alter table articles rename column body to text"],
+    ids=["table", "column"],
+)
+def test_of_a_source_that_cannot_be_read_nothing_is_said(conn, model, change):
+    collection = made(conn, model)
+    conn.execute(change)
+    assert shown(best(conn, collection, model)) == ("5", None, None, None)
+
+
+def test_templates_and_html_are_compared_as_they_are_embedded(conn, model):
+    conn.execute("update articles set body = '<p>Young <b>cats</b></p>' where id = 5")
+    rules = {"template": "{{ title }}: {{ body }}", "strip_html": True}
+    collection = made(conn, model, **rules)
+    assert shown(best(conn, collection, model)) == (
+        "5",
+        False,
+        "Kittens",
+        "Kittens: Young cats",
+    )
+    # The text stays the same
+    conn.execute("update articles set body = '<div>Young cats</div>' where id = 5")
+    assert best(conn, collection, model).stale is False
+    conn.execute("update articles set body = '<div>Young dogs</div>' where id = 5")
+    assert best(conn, collection, model).stale is True
+
+
+def test_a_template_is_compiled_once_for_all_rows(conn, model):
+    collection = made(conn, model, template="{{ title }} and {{ body }}")
+    template_of.cache_clear()
+    similar_items(conn, collection, "1")
+    assert template_of.cache_info().misses == 1
+
+
+def test_a_chunk_is_compared_with_its_whole_document(conn, model):
+    chunking = Chunking("fixed", size=6, overlap=0)
+    collection = made(conn, model, chunking=chunking)
+    match = best(conn, collection, model)
+    assert (match.document_id, match.stale) == ("5", False)
+    # Behind the passage, which is where it was
+    conn.execute("update articles set body = body || ' And milk.' where id = 5")
+    match = best(conn, collection, model)
+    assert (match.stale, match.title, match.content) == (True, None, None)
+
+
+def test_a_document_of_one_chunk_is_compared_with_the_row(conn, model):
+    conn.execute("update articles set body = body || '\n ' where id = 5")
+    collection = made(conn, model, chunking=Chunking("paragraphs", size=200))
+    match = best(conn, collection, model)
+    assert (match.id, match.stale) == ("5#0", False)
+    conn.execute(CHANGE)
+    assert best(conn, collection, model).stale is True
+
+
+def test_a_view_is_read_as_a_table_is(conn, model):
+    conn.execute("create view pages as select id, title, body from articles")
+    source = table_source(
+        conn, "pages", key_columns=["id"], content_columns=["title", "body"]
+    )
+    ingest(conn, "mine", source, model)
+    collection = store.collection(conn, "mine")
+    assert best(conn, collection, model).stale is False
+    conn.execute(CHANGE)
+    assert best(conn, collection, model).stale is True
+
+
+def test_the_rows_of_a_query_are_not_read_again(conn, model):
+    source = query_source(conn, "select id, title, body from articles")
+    ingest(conn, "mine", source, model)
+    conn.execute(CHANGE)
+    match = best(conn, store.collection(conn, "mine"), model)
+    assert shown(match) == ("5", None, None, OLD)
+
+
+def test_vectors_of_unknown_content_are_neither(conn, model):
+    source = TableSource("articles", ("id",), ("title", "body"), "title")
+    collection = store.create_collection(conn, "mine", model.model_id, source)
+    vector = model.embed_query("pets")
+    with store.transaction(conn):
+        store.write_vectors(conn, collection, [("5", vector), ("99", vector)])
+    store.finish_sync(conn, collection, source)
+    found = search_text(conn, store.collection(conn, "mine"), "pets", model=model)
+    assert {match.id: match.stale for match in found} == {"5": None, "99": True}
+
+
+@pytest.mark.parametrize("chunking", [None, Chunking("fixed", size=6, overlap=0)])
+def test_related_items_and_pairs_say_it_too(conn, model, chunking):
+    collection = made(conn, model, similar=3, chunking=chunking)
+    conn.execute(CHANGE)
+    for match in related_items(conn, collection, "1"):
+        assert (match.stale, match.title is None) == (
+            match.id == "5",
+            match.id == "5",
+        )
+    pairs = similar_pairs(conn, collection, limit=20)
+    told = {each.id: each.stale for pair in pairs for each in (pair.one, pair.other)}
+    assert told == {each: each == "5" for each in "123456"}
+
+
+@pytest.fixture
+def changed_db(articles_db):
+    conn = sqlite3.connect(articles_db)
+    similarities.build(conn, store.collection(conn, "articles"), SimilaritySettings(3))
+    conn.execute(CHANGE)
+    conn.execute("delete from articles where id = 1")
+    conn.commit()
+    conn.close()
+    return articles_db
+
+
+def run(*arguments):
+    result = CliRunner().invoke(embeddings, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize("command", [["search", "pets"], ["similar", "2"]], ids=str)
+def test_the_commands_say_it_in_every_format(changed_db, command):
+    name, what = command
+    asked = [name, changed_db, "articles", what]
+    rows = json.loads(run(*asked, "--format", "json"))
+    stale = {row["id"]: row["stale"] for row in rows}
+    assert stale == {each: each in "15" for each in stale}
+    assert {row["content"] for row in rows if row["stale"]} == {None}
+    for output_format in ("nl", "csv", "table"):
+        text = run(*asked, "--format", output_format)
+        assert "stale" in text
+        assert "tax office" not in text
+    text = run(*asked)
+    assert "tax office" not in text
+    assert text.count("(the source row has changed since; sync embeds it again)") == 1
+    assert text.count("(the source row was deleted; sync deletes this item)") == 1
+
+
+def test_an_export_says_it(changed_db):
+    rows = map(json.loads, run("export", changed_db, "articles").splitlines())
+    told = {row["id"]: (row["stale"], row["content"] is None) for row in rows}
+    assert told == {each: (each in "15", each in "15") for each in "123456"}
