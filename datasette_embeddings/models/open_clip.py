@@ -214,7 +214,7 @@ class OpenClipModel(EmbeddingModel):
         def fitted(image: tuple[int, bytes]) -> Image | None:
             place, content = image
             try:
-                return self._preparation.fit(decoded(content))
+                return decoded(content, self._preparation.fit)
             except InvalidInput as error:
                 problems[place] = str(error)
                 return None

@@ -7,11 +7,17 @@ Colour profiles are passed over: CLIP learned from pictures that were read so.
 from __future__ import annotations
 
 import io
-from contextlib import suppress
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import InvalidInput, MissingLibrary
-from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.images import MAX_BYTES, media_type
+from datasette_embeddings.models.picture_headers import check_scans, check_tiles
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,38 +25,90 @@ if TYPE_CHECKING:
 # A format that is not named here is not tried: some run other programs
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF")
 FORMAT_NAMES = "JPEG, PNG, GIF, WebP, TIFF, BMP or AVIF"
-# Pillow warns above this many by itself: a quarter of a gigabyte in memory
+# Pillow warns above this many by itself.  All threads together decode no more at once,
+# which takes 4 to 20 bytes of memory a pixel, as the format and its colours are
 MAX_PIXELS = 89_000_000
 # Those of more than eight bits take four times as much on the way to eight
 MAX_DEEP_PIXELS = 22_000_000
 # A model scales the short side up to its own: of a line, the long one with it
 MOST_TIMES_AS_LONG = 50
 SIXTEEN_BITS = 65_535
+TILE_WIDTH, TILE_LENGTH = 322, 323
+# Tiles of 16 x 16, the smallest, in the largest picture
+MAX_TILES = MAX_PIXELS // (16 * 16)
+# Rows are put on white together up to this many pixels
+PIXELS_AT_ONCE = 1_000_000
+LONGEST_REASON = 120
 
 
-def decoded(content: bytes) -> Image:
-    """The picture in *content*, the bytes of an image file.
+class Room:
+    """Lets threads decode at the same time while they decode at most *pixels*."""
+
+    def __init__(self, pixels: int) -> None:
+        self._free = self._all = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        """Within, *pixels* are decoded; a picture that is too large is alone."""
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_room = Room(MAX_PIXELS)
+
+
+def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Image:
+    """The picture in *content*, the bytes of an image file; made smaller by *fit*.
+
+    Waits while other threads decode as much as memory shall hold.
 
     :raises InvalidInput: for what is no image, is cut short, or is too large, which is
-        told before any of it is decoded.
+        known before any of it is decoded.
     """
-    if not content:
-        raise InvalidInput("Expected an image, found nothing")
-    if len(content) > MAX_BYTES:
-        raise InvalidInput(
-            f"Expected an image of at most {MAX_BYTES:,} bytes, found {len(content):,}"
-        )
     picture = _opened(content)
-    try:
-        return _in_colour(_upright(picture))
-    except MemoryError:
-        raise
-    except Exception as error:  # a decoder fails in whatever way its format has
-        width, height = picture.size
-        raise InvalidInput(
-            f"Expected a whole image, found one of {picture.format} with {width} x "
-            f"{height} pixels that is cut short or broken: {error}"
-        ) from error
+    width, height = picture.size
+    with _room.of(width * height):
+        try:
+            found = _in_colour(_upright(picture))
+            return found if fit is None else fit(found)
+        except MemoryError:
+            raise
+        except Exception as error:  # a decoder fails in whatever way its format has
+            raise InvalidInput(
+                f"Expected a whole image, found one of {picture.format} with {width} x "
+                f"{height} pixels that is cut short or broken: {_reason(error)}"
+            ) from error
+
+
+def check_images(images: Sequence[bytes], most_pixels: int = MAX_PIXELS) -> None:
+    """Check that *images* are images, and the pixels of all of them together.
+
+    Only their headers are read.
+
+    :raises InvalidInput: for the first that is none, or for more than *most_pixels*.
+    """
+    pixels = 0
+    for content in images:
+        if media_type(content) is None:
+            raise _not_an_image(content)
+        # A plugin may decode images without Pillow
+        if find_spec("PIL") is not None:
+            width, height = _opened(content).size
+            pixels += width * height
+        if pixels > most_pixels:
+            raise InvalidInput(
+                f"Expected images of at most {most_pixels:,} pixels together, found "
+                f"{pixels:,}; send a smaller copy, of which a model sees as much"
+            )
 
 
 def _opened(content: bytes) -> Image:
@@ -59,37 +117,83 @@ def _opened(content: bytes) -> Image:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise MissingLibrary("pillow", "an image") from error
+    if not content:
+        raise InvalidInput("Expected an image, found nothing")
+    if len(content) > MAX_BYTES:
+        raise InvalidInput(
+            f"Expected an image of at most {MAX_BYTES:,} bytes, found {len(content):,}"
+        )
+    check_tiles(content, MAX_TILES)
+    _silence_pillow()
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     try:
         picture = Image.open(io.BytesIO(content), formats=formats)
+        tile_pixels = _tile_pixels(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidInput(
-            f"Expected an image of at most {MAX_PIXELS:,} pixels, found more: {error}"
+            f"Expected an image of at most {MAX_PIXELS:,} pixels, found more: "
+            f"{_reason(error)}"
         ) from error
     except UnidentifiedImageError as error:
-        raise InvalidInput(
-            f"Expected an image, {FORMAT_NAMES}; found {len(content):,} bytes that "
-            f"begin with {content[:8]!r}"
-        ) from error
+        raise _not_an_image(content) from error
     except MemoryError:
         raise
     except Exception as error:  # as in decoded()
         raise InvalidInput(
-            f"Expected an image, found one whose header is broken: {error}"
+            f"Expected an image, found one whose header is broken: {_reason(error)}"
         ) from error
+    _check_size(picture, tile_pixels)
+    if picture.format in ("JPEG", "MPO"):
+        check_scans(content)
+    return picture
+
+
+@cache
+def _silence_pillow() -> None:
+    """Keep Pillow from warning: of one file it may warn thousands of times.
+
+    What it warns of is read all the same, or refused with a reason.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _tile_pixels(picture: Image) -> int:
+    """The pixels of a tile of a TIFF, which is decoded whole and may be the larger."""
+    tags = getattr(picture, "tag_v2", {})
+    return int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_LENGTH, 0))
+
+
+def _check_size(picture: Image, tile_pixels: int) -> None:
     width, height = picture.size
     most = MAX_DEEP_PIXELS if picture.mode.startswith(("I", "F")) else MAX_PIXELS
     if not 0 < width * height <= most:
         raise InvalidInput(
             f"Expected an image of 1 to {most:,} pixels, found {width:,} x {height:,}"
         )
+    if tile_pixels > max(width * height, PIXELS_AT_ONCE):
+        raise InvalidInput(
+            f"Expected tiles no larger than the {width:,} x {height:,} pixels of the "
+            f"image, found tiles of {tile_pixels:,}"
+        )
     if max(width, height) > MOST_TIMES_AS_LONG * min(width, height):
         raise InvalidInput(
             f"Expected an image at most {MOST_TIMES_AS_LONG} times as long as it is "
             f"wide, found {width:,} x {height:,} pixels"
         )
-    return picture
+
+
+def _not_an_image(content: bytes) -> InvalidInput:
+    return InvalidInput(
+        f"Expected an image, {FORMAT_NAMES}; found {len(content):,} bytes that "
+        f"begin with {content[:8]!r}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder says, in one line of bounded length."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
 
 
 def _upright(picture: Image) -> Image:
@@ -114,9 +218,13 @@ def _in_colour(picture: Image) -> Image:
         return picture
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    picture = picture.convert("RGBA")
     white = Image.new("RGB", picture.size, "white")
-    white.paste(picture, mask=picture.getchannel("A"))
+    width, height = picture.size
+    rows = max(1, PIXELS_AT_ONCE // width)
+    # Some rows at a time, because copies of all would take twice as much memory
+    for top in range(0, height, rows):
+        band = picture.crop((0, top, width, min(height, top + rows))).convert("RGBA")
+        white.paste(band, (0, top), band)
     return white
 
 

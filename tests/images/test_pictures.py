@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
+import subprocess
+import sys
+import tempfile
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -216,7 +223,6 @@ def png_header(width, height, bits=8):
         *("tall", "wide", "none", "start"),
     ],
 )
-@pytest.mark.filterwarnings("default")
 def test_what_is_no_picture_is_refused(content, message):
     with pytest.raises(InvalidInput, match=message):
         decoded(content)
@@ -230,6 +236,225 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, picture):
 
 
 def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
-    monkeypatch.setattr(pictures, "_opened", pytest.fail)
+    monkeypatch.setattr(Image, "open", pytest.fail)
     with pytest.raises(InvalidInput, match="at most 50,000,000 bytes, found 50,000,00"):
         decoded(bytes(pictures.MAX_BYTES + 1))
+
+
+def chunk(kind, body):
+    return (
+        struct.pack(">I", len(body))
+        + kind
+        + body
+        + struct.pack(">I", zlib.crc32(kind + body))
+    )
+
+
+def one_bit_png(side):
+    """A palette of one transparent colour: about 10 KB for 80 million pixels."""
+    rows = bytes(1 + (side + 7) // 8) * side
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 3, 0, 0, 0))
+        + chunk(b"PLTE", bytes(6))
+        + chunk(b"tRNS", b"\0")
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )
+
+
+def in_memory_of(megabytes, content):
+    """What decoded() makes of *content* in a process that has so much memory more."""
+    script = (
+        "import resource, sys\n"
+        "from PIL import Image; Image.init()\n"
+        "from datasette_embeddings.errors import InvalidInput\n"
+        "from datasette_embeddings.models import pictures\n"
+        "from pathlib import Path\n"
+        "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
+        f"most = pages * resource.getpagesize() + {megabytes} * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try: print(pictures.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
+        "except InvalidInput as error: print(error)\n"
+        "except MemoryError: print('not enough memory')\n"
+    )
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", script, file.name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+def test_a_transparent_picture_is_put_on_white_without_copies_of_it():
+    # 1 byte a pixel that is read, 4 of the picture on white
+    done = in_memory_of(520, one_bit_png(9_400))
+    assert (done.stdout, done.stderr) == ("(9400, 9400)\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+def test_a_tile_may_not_be_larger_than_the_picture():
+    side = 30_000
+    tile = zlib.compress(bytes(side * side))
+    tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side}
+    done = in_memory_of(100, tiff({**tags, 324: DATA, 325: len(tile)}, tile))
+    assert done.stdout == (
+        "Expected tiles no larger than the 10 x 10 pixels of the image, found tiles of "
+        "900,000,000\n"
+    )
+    assert done.stderr == ""
+
+
+DATA = object()
+
+
+def tiff(tags, data, counts=None):
+    """A TIFF whose *tags* have one number each, unless *counts* has how many."""
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(
+        struct.pack(
+            "<HHII", tag, 4, (counts or {}).get(tag, 1), start if v is DATA else v
+        )
+        for tag, v in sorted(tags.items())
+    )
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + data
+
+
+def test_a_tiff_of_too_many_strips_is_refused_before_it_is_opened(monkeypatch):
+    tags = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: DATA, 278: 1, 279: DATA}
+    content = tiff(tags, bytes(4_000), {273: 1_000_000, 279: 1_000_000})
+    monkeypatch.setattr(Image, "open", pytest.fail)
+    with pytest.raises(InvalidInput, match="at most 347,656 strips or tiles, found 1,"):
+        decoded(content)
+
+
+def scans_of(content):
+    return [found.start() for found in re.finditer(b"\xff\xda", content)]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
+    picture, progressive, monkeypatch
+):
+    saved = file_of(picture, "JPEG", progressive=progressive)
+    last = saved[scans_of(saved)[-1] : -2]
+    found = len(scans_of(saved))
+    allowed = saved[:-2] + last * (100 - found) + saved[-2:]
+    assert "scans" not in said_of(allowed)
+    monkeypatch.setattr(pictures, "_upright", pytest.fail)
+    with pytest.raises(InvalidInput, match="a JPEG of at most 100 scans, found more"):
+        decoded(saved[:-2] + last * (101 - found) + saved[-2:])
+
+
+def test_what_only_looks_like_scans_is_none(picture):
+    saved = file_of(picture, "JPEG", quality=95)
+    looks = b"\xff\xda" * 200
+    comment = b"\xff\xfe" + struct.pack(">H", len(looks) + 2) + looks
+    # As in a comment, or in the film that a telephone writes behind a picture
+    for content in (saved[:2] + comment + saved[2:], saved + looks):
+        assert difference(decoded(content), picture) <= 5
+
+
+def test_a_picture_that_pillow_warns_of_is_read_in_silence(picture):
+    exif = struct.pack("<HHII", 7, 7, 4_000_000, 0)
+    notes = b"II*\0" + struct.pack("<IH", 8, 300)
+    notes += b"".join(
+        struct.pack("<H", each) + exif[2:] for each in range(300)
+    ) + bytes(4)
+    saved = file_of(picture, "PNG", exif=b"Exif\0\0" + notes)
+    done = in_memory_of(500, saved)
+    assert (done.stdout, done.stderr) == ("(96, 96)\n", "")
+
+
+def test_no_more_is_decoded_at_once_than_memory_shall_hold():
+    room, inside, most = pictures.Room(100), [], []
+    lock = threading.Lock()
+
+    def decode(pixels):
+        with room.of(pixels):
+            with lock:
+                inside.append(pixels)
+                most.append(sum(inside))
+            with lock:
+                inside.remove(pixels)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decode, [40, 70, 100, 1, 300, 30] * 50))
+    assert len(most) == 300
+    assert all(found <= 100 for found in most if found != 300)
+    # One that is larger than all the room is alone in it
+    assert {found for found in most if found > 100} == {300}
+
+
+OTHER_FORMATS = {
+    "CUR": b"\0\0\2\0\1\0",
+    "DCX": struct.pack("<I", 987654321),
+    "FITS": b"SIMPLE  =                    T",
+    "FLI": bytes(4) + b"\x11\xaf" + bytes(8) + b"\3\0",
+    "FTEX": b"FTEX",
+    "GBR": struct.pack(">II", 20, 2),
+    "GRIB": b"GRIB\0\0\0\1",
+    "HDF5": b"\x89HDF\r\n\x1a\n",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "JPEG XL": b"\xff\x0a",
+    "MCIDAS": bytes(7) + b"\4",
+    "MPEG": b"\0\0\1\xb3",
+    "PIXAR": b"\x80\xe8\0\0",
+    "PSD": b"8BPS\0\1",
+    "SUN": struct.pack(">I", 0x59A66A95),
+    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "WMF": b"\xd7\xcd\xc6\x9a\0\0",
+    "XPM": b"/* XPM */",
+}
+
+
+def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
+    Image.init()
+    files = {kind: start + bytes(2_000) for kind, start in OTHER_FORMATS.items()}
+    for kind in Image.SAVE:
+        for mode in ("RGB", "L", "P", "1"):
+            if kind in pictures.FORMATS or kind in files:
+                break
+            # Some take only certain colours
+            with suppress(Exception):
+                files[kind] = file_of(picture.convert(mode), kind)
+    assert len(files) >= 30
+    assert {"EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "JPEG2000"} <= set(files)
+    for kind in Image.OPEN:
+        if kind not in pictures.FORMATS:
+            monkeypatch.setitem(Image.OPEN, kind, (pytest.fail, lambda _start: True))
+    for content in files.values():
+        with pytest.raises(InvalidInput, match=r"Expected an image, JPEG, PNG, GIF.*"):
+            decoded(content)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
+def test_each_cut_and_each_lie_is_a_picture_or_one_sentence(kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    noise = np.random.default_rng(1).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    saved = file_of(Image.fromarray(noise), kind)
+    chance = random.Random(4)
+    cuts = [saved[:length] for length in range(len(saved))]
+    lies = []
+    for _ in range(300):
+        changed = bytearray(saved)
+        changed[chance.randrange(min(len(saved), 300))] = chance.choice((0, 127, 255))
+        lies.append(bytes(changed))
+    for content in (*cuts, *lies):
+        said = said_of(content)
+        assert said == "RGB" or said.startswith("Expected ")
+        assert len(said) <= 300
+
+
+def said_of(content):
+    """The colours of what is decoded, or why it is not."""
+    try:
+        return decoded(content).mode
+    except InvalidInput as error:
+        return str(error)
