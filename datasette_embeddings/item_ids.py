@@ -75,7 +75,7 @@ def tilde_encode(text: str) -> str:
 def tilde_decode(text: str) -> str:
     """What :func:`tilde_encode` encoded."""
     first, *rest = text.replace("+", " ").split("~")
-    decoded = first.encode("utf-8")
+    pieces = [first.encode("utf-8")]
     for part in rest:
-        decoded += bytes([int(part[:2], 16)]) + part[2:].encode("utf-8")
-    return decoded.decode("utf-8")
+        pieces += [bytes([int(part[:2], 16)]), part[2:].encode("utf-8")]
+    return b"".join(pieces).decode("utf-8")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
-# What of ours answers in JSON, whatever comes before it, as with a base_url
-JSON_PATHS = re.compile(r"/-/embeddings(/.*)?(\.json|/v1/.*)$")
 # What of ours takes a POST: of that, and the search page
 POST_PATHS = re.compile(
     r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+(\.json)?$"
@@ -35,12 +33,23 @@ MESSAGES = {
 }
 
 
+def is_json_path(path: str) -> bool:
+    """Whether *path* is one of ours that answers in JSON, also behind a base_url.
+
+    No pattern: one would look at a hostile path again from each place in it.
+    """
+    if "/-/embeddings/v1/" in path:
+        return True
+    is_ours = "/-/embeddings/" in path or path.endswith("/-/embeddings.json")
+    return is_ours and path.endswith(".json")
+
+
 def request_wrapper(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """*app*, with reasons kept for each request and errors of our API in one shape."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         with serving.collected_reasons():
-            if scope["type"] == "http" and JSON_PATHS.search(scope["path"]):
+            if scope["type"] == "http" and is_json_path(scope["path"]):
                 await _with_json_errors(app, scope, receive, send)
             else:
                 await app(scope, receive, send)

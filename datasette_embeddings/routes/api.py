@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import compat
-from datasette_embeddings.routes import places, questions
+from datasette_embeddings.routes import places, questions, shapes
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Answer, answered
 from datasette_embeddings.routes.guard import READS, json_view, queued
 from datasette_embeddings.routes.shapes import list_body, search_body, shaped
-from datasette_embeddings.routes.urls import with_args
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 @json_view(*READS)
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json``"""
+    address = Address.of(request)
+    address.check_names(shapes.NAMES)
     databases = compat.all_databases(datasette)
     found = await places.listed(datasette, request, databases)
-    return shaped(datasette, request, list_body(found), "collections", key="url")
+    return shaped(
+        datasette, request, address.args, list_body(found), "collections", key="url"
+    )
 
 
 @json_view(*READS)
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings.json``"""
     database = await places.requested_database(datasette, request)
+    address = Address.of(request)
+    address.check_names(shapes.NAMES)
     found = await places.listed(datasette, request, [database])
     body = {**list_body(found), "database": database.name}
-    return shaped(datasette, request, body, "collections", key="url")
+    return shaped(datasette, request, address.args, body, "collections", key="url")
 
 
 @json_view(*READS, "POST")
@@ -42,19 +48,29 @@ async def search(
     # Whoever may not see the collection learns nothing from what is wrong otherwise
     place = await places.requested_place(datasette, request)
     config = compat.checked_config(datasette)
+    address = Address.of(request)
     if body is None:
-        question = questions.from_args(request.args, config)
+        address.check_names((*questions.NAMES, *shapes.NAMES))
+        question = questions.from_args(address.args, config)
     else:
+        address.check_names(shapes.NAMES)
         question = questions.from_body(body, config)
     answer = await answered(datasette, place, question)
-    next_url = _next_url(datasette, request, answer) if body is None else None
+    next_url = _next_url(datasette, request, address, answer) if body is None else None
     return shaped(
-        datasette, request, search_body(answer, next_url), "matches", key="id"
+        datasette,
+        request,
+        address.args,
+        search_body(answer, next_url),
+        "matches",
+        key="id",
     )
 
 
-def _next_url(datasette: Datasette, request: Request, answer: Answer) -> str | None:
+def _next_url(
+    datasette: Datasette, request: Request, address: Address, answer: Answer
+) -> str | None:
     if answer.next is None:
         return None
-    path = with_args(request, {"_next": str(answer.next)})
+    path = address.with_args({"_next": str(answer.next)})
     return str(datasette.absolute_url(request, path))

@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import compat, serving
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import InvalidInput, ModelProblem
-from datasette_embeddings.routes.faults import Denied
-from datasette_embeddings.routes.guard import READS, json_view, queued
-from datasette_embeddings.routes.questions import (
+from datasette_embeddings.routes.addresses import (
+    MOST_PARAMETERS,
+    OF_DATASETTE,
+    Address,
+)
+from datasette_embeddings.routes.bodies import (
+    check_keys,
     check_unicode,
     image_bytes,
     json_object,
     whole_number,
 )
+from datasette_embeddings.routes.faults import Denied
+from datasette_embeddings.routes.guard import READS, json_view, queued
 from datasette_embeddings.vectors import encode
 
 if TYPE_CHECKING:
@@ -91,9 +97,12 @@ async def _embed(
             f"{compat.EMBED_ACTION!r}"
         )
     config = compat.checked_config(datasette)
+    # The inputs themselves are counted where they are read
+    address = Address.of(request, most=config.max_inputs + MOST_PARAMETERS)
     if body is None:
-        wanted = _wanted(_from_args(request.args), ARGS, config)
+        wanted = _wanted(_from_args(address.args), ARGS, config)
     else:
+        address.check_names(())
         wanted = _wanted(json_object(body), BODY_KEYS, config)
     serving.check_offered(wanted.model_id, config)
     embedded = await _embedded(wanted, config)
@@ -105,7 +114,9 @@ async def _embed(
 
 
 def _from_args(args: MultiParams) -> dict[str, object]:
-    given: dict[str, object] = {name: args[name] for name in args if name != "input"}
+    given: dict[str, object] = {
+        name: args[name] for name in args if name not in ("input", *OF_DATASETTE)
+    }
     if "input" in args:
         given["input"] = args.getlist("input")
     dimensions = args.get("dimensions")
@@ -116,12 +127,7 @@ def _from_args(args: MultiParams) -> dict[str, object]:
 
 
 def _wanted(given: dict[str, Any], known: Sequence[str], config: Config) -> Wanted:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise InvalidInput(
-            f"Unknown in the request: {', '.join(map(repr, unknown))}; "
-            f"it may have {', '.join(known)}"
-        )
+    check_keys(given, known)
     model_id = given.get("model")
     if not isinstance(model_id, str | None):
         raise InvalidInput(f"Expected the id of a model, found {model_id!r:.60}")

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 from datasette_embeddings import compat
 from datasette_embeddings.routes import filters
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Answer
 from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.routes.urls import with_args
 from datasette_embeddings.sources import TableSource, quote
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Example:
 
 
 async def examples(
-    datasette: Datasette, request: Request, answer: Answer
+    datasette: Datasette, request: Request, address: Address, answer: Answer
 ) -> list[Example]:
     """*answer*'s search in other words: SQL for those who may run it, JSON, curl.
 
@@ -48,7 +48,7 @@ async def examples(
         found.append(
             Example("SQL", sql, f"{compat.sql_path(datasette, database)}?{query}")
         )
-    path = with_args(request, {}, f"{answer.place.path}.json")
+    path = address.with_args({}, f"{answer.place.path}.json")
     url = datasette.absolute_url(request, path)
     body = json.dumps(_body(answer.question), ensure_ascii=False)
     curl = (

@@ -88,6 +88,9 @@ def from_json(filters: object) -> tuple[Filter, ...]:
         raise InvalidInput(
             f"Expected filters as an object of column and value, found {filters!r:.60}"
         )
+    _check_count(
+        sum(len(each) if isinstance(each, list) else 1 for each in filters.values())
+    )
     pairs: list[Filter] = []
     for name, value in filters.items():
         if isinstance(value, list) and name.endswith(("__in", "__notin")):

@@ -72,12 +72,11 @@ def json_view(*methods: str) -> Callable[[View], Handler]:
 
 
 def page_view(*methods: str) -> Callable[[View], Handler]:
-    """A view that answers *methods* with a page; Datasette shows what goes wrong."""
+    """A view that answers *methods* with a page, and so its faults."""
 
     def decorate(view: View) -> Handler:
         async def guarded(datasette: Datasette, request: Request) -> Response:
             from datasette import NotFound, Response
-            from datasette.views.base import DatasetteError
 
             try:
                 return await _answered(view, datasette, request, methods)
@@ -88,14 +87,32 @@ def page_view(*methods: str) -> Callable[[View], Handler]:
                     str(problem), status=status_of(problem), headers=headers_of(problem)
                 )
             except EmbeddingsError as problem:
-                raise DatasetteError(
-                    str(problem), status=status_of(problem)
-                ) from problem
+                return await _error_page(datasette, request, problem)
 
         guarded.__doc__ = view.__doc__
         return guarded
 
     return decorate
+
+
+async def _error_page(
+    datasette: Datasette, request: Request, problem: EmbeddingsError
+) -> Response:
+    """Datasette's own page of an error.
+
+    Not raised, because Datasette would print it with all variables where rich is
+    installed, which takes the longer the more a visitor sent.
+    """
+    from datasette import Response
+
+    status = status_of(problem)
+    html = await datasette.render_template(
+        [f"{status}.html", "error.html"],
+        {"ok": False, "error": str(problem), "status": status, "title": None},
+        request=request,
+    )
+    headers = {**compat.cors_headers(datasette, request), **headers_of(problem)}
+    return Response.html(html, status=status, headers=headers)
 
 
 async def _answered(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings import compat, images
 from datasette_embeddings import search as searching
 from datasette_embeddings.routes import places
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.faults import Absent, NotAnImage
 from datasette_embeddings.routes.guard import READS, page_view
 from datasette_embeddings.routes.places import Place, readable
@@ -38,6 +39,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
     from datasette import Response
 
     place = await places.requested_place(datasette, request)
+    Address.of(request).check_names(())
     item_id = places.decoded(request.url_vars["item"])
     async with readable(place.database):
         content, etag = await place.database.execute_fn(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import compat, serving
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.routes import questions
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.faults import Denied
 from datasette_embeddings.routes.guard import READS, json_view
 
@@ -26,6 +27,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
     if not await compat.may_view_instance(datasette, request.actor):
         # It names the models of the configuration
         raise Denied("You may not see this Datasette")
+    Address.of(request).check_names(())
     config = compat.checked_config(datasette)
     schemas = _written()["components"]["schemas"]
     limits: dict[str, dict[str, Any]] = {

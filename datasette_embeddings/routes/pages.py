@@ -12,15 +12,15 @@ from datasette_embeddings import compat, serving, sources
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import Config
 from datasette_embeddings.distribution import version
-from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.routes import filters, navigation, places, questions
+from datasette_embeddings.errors import EmbeddingsError, InvalidInput
+from datasette_embeddings.routes import filters, navigation, places, questions, shapes
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Answer, answered
 from datasette_embeddings.routes.examples import examples
 from datasette_embeddings.routes.faults import headers_of, status_of
 from datasette_embeddings.routes.guard import READS, page_view, queued
 from datasette_embeddings.routes.places import Place, readable
 from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.routes.urls import with_args
 from datasette_embeddings.sources import TableSource
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ COME_AGAIN_S = 2
 @page_view(*READS)
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings``"""
+    Address.of(request).check_names(shapes.NAMES)
     databases = compat.all_databases(datasette)
     context = {
         "collections": await places.listed(datasette, request, databases),
@@ -53,6 +54,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings``"""
     database = await places.requested_database(datasette, request)
+    Address.of(request).check_names(shapes.NAMES)
     path = datasette.urls.database(database.name)
     context = {
         "collections": await places.listed(datasette, request, [database]),
@@ -73,29 +75,21 @@ async def search(
     A body has a picture to search for; all else is in the address then too.
     """
     place = await places.requested_place(datasette, request)
-    tidy = navigation.tidy_path(request)
+    try:
+        address = Address.of(request)
+    except InvalidInput as problem:
+        # Nothing of such an address is repeated, not even by the form
+        context = _context(datasette, place, Address(request.path), body)
+        return await _problem_page(datasette, request, context, problem)
+    tidy = navigation.tidy_path(address)
     if tidy is not None and body is None:
         from datasette import Response
 
         return Response.redirect(tidy)
     config = compat.checked_config(datasette)
-    context: dict[str, Any] = {
-        "place": place,
-        "max_body_bytes": config.max_body_bytes,
-        "collection": place.collection,
-        "database": place.database.name,
-        "db_color": compat.database_color(place.database),
-        "text": request.args.get(questions.QUERY),
-        "given": request.args,
-        "filters": navigation.filter_links(request),
-        "comparisons": filters.comparisons(),
-        "snippet_length": SNIPPET_LENGTH,
-        "come_again_s": COME_AGAIN_S,
-        "is_picture": body is not None,
-        "alternate_url_json": with_args(request, {}, f"{place.path}.json"),
-    }
+    context = _context(datasette, place, address, body)
     try:
-        question = _question(request, body, config)
+        question = _question(address, body, config)
         if question.needs_model and not await serving.is_ready(
             place.collection.model_id, config, within_s=PATIENCE_S
         ):
@@ -103,26 +97,46 @@ async def search(
             return await _search_page(datasette, request, context, status=503)
         answer = await answered(datasette, place, question)
     except EmbeddingsError as problem:
-        context.update(problem=problem, **await _form_facts(place))
-        return await _search_page(
-            datasette,
-            request,
-            context,
-            status=status_of(problem),
-            headers=headers_of(problem),
-        )
-    context.update(await _shown(datasette, request, answer))
+        return await _problem_page(datasette, request, context, problem)
+    context.update(await _shown(datasette, request, address, answer))
     return await _search_page(datasette, request, context)
 
 
-def _question(request: Request, body: bytes | None, config: Config) -> Question:
+def _context(
+    datasette: Datasette, place: Place, address: Address, body: bytes | None
+) -> dict[str, Any]:
+    """What the page shows of the question, whatever the answer is."""
+    config = compat.checked_config(datasette)
+    asked = questions.filters_of(address.args)
+    return {
+        "place": place,
+        "max_body_bytes": config.max_body_bytes,
+        "collection": place.collection,
+        "database": place.database.name,
+        "db_color": compat.database_color(place.database),
+        "text": address.args.get(questions.QUERY),
+        "given": address.args,
+        "filters": asked,
+        "filter_links": navigation.filter_links(address),
+        "comparisons": filters.comparisons(),
+        "snippet_length": SNIPPET_LENGTH,
+        "come_again_s": COME_AGAIN_S,
+        "is_picture": body is not None,
+        "alternate_url_json": address.with_args({}, f"{place.path}.json"),
+    }
+
+
+def _question(address: Address, body: bytes | None, config: Config) -> Question:
+    known = (*questions.NAMES, *shapes.NAMES)
     if body is None:
-        return questions.from_args(request.args, config)
-    return questions.with_image(request.args, body, config)
+        address.check_names(known)
+        return questions.from_args(address.args, config)
+    address.check_names((*known, *navigation.FORM_NAMES))
+    return questions.with_image(address.args, body, config)
 
 
 async def _shown(
-    datasette: Datasette, request: Request, answer: Answer
+    datasette: Datasette, request: Request, address: Address, answer: Answer
 ) -> dict[str, Any]:
     """What the page shows of *answer*."""
     question = answer.question
@@ -132,11 +146,11 @@ async def _shown(
         "has_images": answer.has_images,
         "is_grid": any(each.image_path for each in answer.found),
         "question": question,
-        "facet_values": navigation.facet_links(request, answer),
-        "no_facet_path": with_args(request, {"_facet": None}),
-        "next_path": navigation.next_path(request, answer.next),
-        "previous_path": navigation.previous_path(request, question),
-        "examples": await examples(datasette, request, answer)
+        "facet_values": navigation.facet_links(address, answer),
+        "no_facet_path": address.with_args({"_facet": None}),
+        "next_path": navigation.next_path(address, answer.next),
+        "previous_path": navigation.previous_path(address, question),
+        "examples": await examples(datasette, request, address, answer)
         if question.is_asked
         else [],
         "synced": _moment(answer.place.collection.synced),
@@ -171,6 +185,23 @@ def _moment(seconds: int | None) -> datetime | None:
     except (OverflowError, OSError, TypeError, ValueError):
         # Another program may have written anything there
         return None
+
+
+async def _problem_page(
+    datasette: Datasette,
+    request: Request,
+    context: dict[str, Any],
+    problem: EmbeddingsError,
+) -> Response:
+    """The page with the reason why it has no answer."""
+    place: Place = context["place"]
+    return await _search_page(
+        datasette,
+        request,
+        {**context, "problem": problem, **await _form_facts(place)},
+        status=status_of(problem),
+        headers=headers_of(problem),
+    )
 
 
 async def _search_page(

@@ -12,15 +12,18 @@ from datasette_embeddings import compat, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.routes import places, questions, shapes
+from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Found, shown
 from datasette_embeddings.routes.guard import READS, json_view, page_view, queued
 from datasette_embeddings.routes.pages import page
 from datasette_embeddings.routes.places import Place, readable
-from datasette_embeddings.routes.urls import with_args
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
+
+
+NAMES = ("_size", "_next", *shapes.NAMES)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Pairs:
     """A page of the pairs of a collection, best first."""
 
     place: Place
+    address: Address
     pairs: Sequence[FoundPair]
     offset: int
     next: int | None
@@ -47,11 +51,14 @@ class Pairs:
 async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     place = await places.requested_place(datasette, request)
     config = compat.checked_config(datasette)
+    address = Address.of(request)
+    address.check_names(NAMES)
+    args = address.args
     size = searching.checked_limit(
-        request.args.get("_size") or questions.default_size(config),
+        args.get("_size") or questions.default_size(config),
         max_limit=config.max_size,
     )
-    offset = questions.checked_offset("_next", request.args.get("_next") or None)
+    offset = questions.checked_offset("_next", args.get("_next") or None)
 
     def read(conn: sqlite3.Connection) -> tuple[list[searching.Pair], bool, bool]:
         found = searching.similar_pairs(
@@ -74,7 +81,8 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
         )
         for pair in found
     ]
-    return Pairs(place, pairs, offset, offset + size if has_next else None, is_known)
+    next_offset = offset + size if has_next else None
+    return Pairs(place, address, pairs, offset, next_offset, is_known)
 
 
 @json_view(*READS)
@@ -82,7 +90,7 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
 async def pairs_json(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs.json``"""
     found = await _pairs(datasette, request)
-    next_path = _next_path(request, found)
+    next_path = _next_path(found)
     next_url = next_path and str(datasette.absolute_url(request, next_path))
     body = {
         "ok": True,
@@ -92,7 +100,8 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next": None if found.next is None else str(found.next),
         "next_url": next_url,
     }
-    return shapes.shaped(datasette, request, body, "pairs", key=None)
+    args = found.address.args
+    return shapes.shaped(datasette, request, args, body, "pairs", key=None)
 
 
 def _body(pair: FoundPair) -> dict[str, Any]:
@@ -111,10 +120,10 @@ def _body(pair: FoundPair) -> dict[str, Any]:
     }
 
 
-def _next_path(request: Request, found: Pairs) -> str | None:
+def _next_path(found: Pairs) -> str | None:
     if found.next is None:
         return None
-    return with_args(request, {"_next": str(found.next)})
+    return found.address.with_args({"_next": str(found.next)})
 
 
 @page_view(*READS)
@@ -129,11 +138,11 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
         "collection": place.collection,
         "database": place.database.name,
         "db_color": compat.database_color(place.database),
-        "next_path": _next_path(request, found),
+        "next_path": _next_path(found),
         "sql_path": await _sql_path(datasette, request, place),
         "sql": store.PAIRS_SQL.strip(),
         "shortened": searching.shortened,
-        "alternate_url_json": with_args(request, {}, f"{place.path}/pairs.json"),
+        "alternate_url_json": found.address.with_args({}, f"{place.path}/pairs.json"),
     }
     return await page(datasette, request, "embeddings_pairs.html", context)
 

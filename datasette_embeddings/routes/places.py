@@ -80,7 +80,7 @@ async def requested_database(datasette: Datasette, request: Request) -> Database
     if database is None or not await compat.may_view(
         datasette, request.actor, database.name
     ):
-        raise Absent(f"Database not found: {route}")
+        raise Absent(f"Database not found: {route:.200}")
     return database
 
 
@@ -96,7 +96,7 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
             datasette, request.actor, database, name
         )
     if collection is None:
-        raise Absent(f"Collection not found: {name}")
+        raise Absent(f"Collection not found: {name:.200}")
     return Place(database, collection, collection_path(datasette, database.name, name))
 
 
@@ -119,4 +119,4 @@ def decoded(part: str) -> str:
     try:
         return tilde_decode(part)
     except ValueError as error:
-        raise Absent(f"Not a tilde-encoded name: {part}") from error
+        raise Absent(f"Not a tilde-encoded name: {part:.200}") from error

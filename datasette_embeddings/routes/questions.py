@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInput, InvalidVector
+from datasette_embeddings.routes.addresses import is_special
+from datasette_embeddings.routes.bodies import (
+    check_keys,
+    image_bytes,
+    json_object,
+    number_or_none,
+    text_or_none,
+    whole_number,
+)
 from datasette_embeddings.routes.filters import Filter, from_json
 from datasette_embeddings.vectors import vector_of_numbers
 
@@ -27,8 +33,14 @@ BODY_KEYS = (
     *ASKED,
     *("size", "next", "min_score", "prefix", "chunks", "filters", "facet"),
 )
-# A query string's own names; all others but those with "_" in front are columns
+# A query string's own names; all others are columns
 QUERY, LIKE = "q", "like"
+# More than any model has: others are not worth reading
+MOST_DIMENSIONS = 65_536
+NAMES = (
+    *(QUERY, LIKE),
+    *("_size", "_next", "_min_score", "_prefix", "_chunks", "_facet"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,44 +121,36 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
     )
 
 
-def is_special(name: str) -> bool:
-    """Whether a name in a query string is none of a column."""
-    return name.startswith("_") and "__" not in name
-
-
 def from_body(body: bytes, config: Config) -> Question:
     """The question of a JSON body.
 
     :raises InvalidInput: for one that cannot be answered.
     """
     asked = json_object(body)
-    unknown = sorted(set(asked) - set(BODY_KEYS))
-    if unknown:
-        raise InvalidInput(
-            f"Unknown in the body: {', '.join(map(repr, unknown))}; "
-            f"it may have {', '.join(BODY_KEYS)}"
-        )
+    check_keys(asked, BODY_KEYS)
     given = [name for name in ASKED if asked.get(name) is not None]
     if len(given) != 1:
         raise InvalidInput(
             f"Expected one of {', '.join(ASKED)}; found {', '.join(given) or 'none'}"
         )
-    text = _string("text", asked.get("text"))
+    text = text_or_none("text", asked.get("text"))
     size = whole_number("size", asked.get("size"))
     return Question(
         text=None if text is None else _checked_text(text, config),
-        like=_string("like", asked.get("like")),
+        like=text_or_none("like", asked.get("like")),
         vector=_vector(asked.get("vector")),
         image=image_bytes(asked.get("image")),
         size=searching.checked_limit(
             default_size(config) if size is None else size, max_limit=config.max_size
         ),
-        offset=checked_offset("next", _string("next", asked.get("next"))),
-        min_score=_score("min_score", _number("min_score", asked.get("min_score"))),
-        prefix=_string("prefix", asked.get("prefix")) or "",
+        offset=checked_offset("next", text_or_none("next", asked.get("next"))),
+        min_score=_score(
+            "min_score", number_or_none("min_score", asked.get("min_score"))
+        ),
+        prefix=text_or_none("prefix", asked.get("prefix")) or "",
         all_chunks=_all_chunks("chunks", asked.get("chunks")),
         filters=() if asked.get("filters") is None else from_json(asked["filters"]),
-        facet=_string("facet", asked.get("facet")),
+        facet=text_or_none("facet", asked.get("facet")),
     )
 
 
@@ -155,87 +159,18 @@ def default_size(config: Config) -> int:
     return min(DEFAULT_LIMIT, config.max_size)
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """The object that *body* is in JSON.
-
-    :raises InvalidInput: if it is none.
-    """
-    try:
-        found = json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"Expected a JSON object for a body: {error}") from error
-    if not isinstance(found, dict):
-        raise InvalidInput(f"Expected a JSON object for a body, found {found!r:.60}")
-    return found
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
-
-
-def image_bytes(encoded: object) -> bytes | None:
-    """The bytes of a picture in base64, also behind ``data:image/png;base64,``.
-
-    :raises InvalidInput: if they are not.
-    """
-    text = _string("image", encoded)
-    if text is None:
-        return None
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidInput(f"Expected an image in base64: {error}") from error
-
-
-def check_unicode(text: str) -> str:
-    """*text*, if it can be written as UTF-8.
-
-    :raises InvalidInput: for half of a surrogate pair, which JSON can spell.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"Expected a text in UTF-8: {error}") from error
-    return text
-
-
 def _checked_text(text: str, config: Config) -> str:
     return searching.checked_query(text, max_length=config.max_query_length)
-
-
-def _string(name: str, value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise InvalidInput(f"Expected a text for {name}, found {value!r:.60}")
-    return check_unicode(value)
-
-
-def whole_number(name: str, value: object) -> int | None:
-    """*value* as the whole number that it is in JSON, where 3.0 is 3.
-
-    :raises InvalidInput: if it is none.
-    """
-    if value is None or type(value) is int:
-        return value
-    if not isinstance(value, float) or not value.is_integer():
-        raise InvalidInput(f"Expected a whole number for {name}, found {value!r:.60}")
-    return int(value)
-
-
-def _number(name: str, value: object) -> int | float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"Expected a number for {name}, found {value!r:.60}")
-    return value
 
 
 def _vector(numbers: object) -> Vector | None:
     if numbers is None:
         return None
+    if isinstance(numbers, list) and len(numbers) > MOST_DIMENSIONS:
+        raise InvalidInput(
+            f"Expected a vector of at most {MOST_DIMENSIONS:,} dimensions, "
+            f"found {len(numbers):,}"
+        )
     try:
         return vector_of_numbers(numbers)
     except InvalidVector as error:

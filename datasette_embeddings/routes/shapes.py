@@ -14,32 +14,37 @@ from datasette_embeddings.routes.questions import asked_for
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
+    from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
     from datasette_embeddings.store import Collection
 
 # As Datasette has them; objects is the first, and what an answer has anyway
 SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")
+NAMES = ("_shape", "_nl")
 
 
 def shaped(
     datasette: Datasette,
     request: Request,
+    args: MultiParams,
     body: dict[str, Any],
     rows: str,
     *,
     key: str | None,
 ) -> Response:
-    """*body* in the ``_shape`` that *request* asks for; ``body[rows]`` is the list.
+    """*body* in the ``_shape`` that *args* ask for; ``body[rows]`` is the list.
 
     *key* tells its objects apart; None where nothing does.
 
     :raises InvalidInput: for a shape that there is not.
     """
-    shape = request.args.get("_shape") or SHAPES[0]
+    shape = args.get("_shape") or SHAPES[0]
     if shape not in SHAPES:
-        raise InvalidInput(f"Expected a _shape of {', '.join(SHAPES)}; found {shape!r}")
-    is_lines = request.args.get("_nl") not in (None, "", "off", "0")
+        raise InvalidInput(
+            f"Expected a _shape of {', '.join(SHAPES)}; found {shape!r:.60}"
+        )
+    is_lines = args.get("_nl") not in (None, "", "off", "0")
     if is_lines and shape not in ("array", "arrayfirst"):
         raise InvalidInput("Expected _shape=array or _shape=arrayfirst with _nl")
     found: list[dict[str, Any]] = body[rows]

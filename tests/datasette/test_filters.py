@@ -321,7 +321,7 @@ async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     [
         ({}, 400, "Expected one of text, like, vector, image; found none"),
         ({"text": "a", "like": "1"}, 400, "found text, like"),
-        ({"text": "a", "colour": 1}, 400, "Unknown in the body: 'colour'"),
+        ({"text": "a", "colour": 1}, 400, "Unknown in the request: 'colour'"),
         ({"text": 3}, 400, "Expected a text for text, found 3"),
         ({"text": "a", "size": "3"}, 400, "Expected a whole number for size"),
         ({"text": "a", "size": 0}, 400, "a whole number from 1 to 100"),

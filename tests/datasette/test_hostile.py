@@ -487,7 +487,6 @@ def assert_refused(response, *, status=400):
         "q=x&title=%ff",
         "q=x&_prefix=%ff",
         "q=x&title__contains=%00",
-        "q=x&%5f%ff=1",
         "q=x;y&",
         "q=x&&&",
     ],
@@ -500,7 +499,10 @@ async def test_bytes_that_are_no_text_find_something_or_nothing(articles_db, que
 
 @pytest.mark.parametrize(
     "query",
-    ["%ff=1", "q=x&%ff=1", "q=x&_facet=%ff", "q=x&_size=%ff", "q=x&title__%ff=1", "=1"],
+    [
+        *("%ff=1", "q=x&%ff=1", "q=x&_facet=%ff", "q=x&_size=%ff", "q=x&title__%ff=1"),
+        *("=1", "q=x&%5f%ff=1"),
+    ],
 )
 async def test_bytes_that_are_no_text_name_nothing(articles_db, query):
     datasette = make_datasette(articles_db)
@@ -520,6 +522,8 @@ LONG = "x" * 60_000  # the longest that a server takes in a URL
         [("q", "x"), ("_next", "9" * 60_000)],
         [("q", "x"), ("_min_score", LONG)],
         [("q", "x"), ("_chunks", LONG)],
+        [("q", "x"), ("_unknown", LONG)],
+        [("q", "x"), (f"_{LONG}", "x")],
         [("q", "x"), ("_facet", LONG)],
         [("q", "x"), (LONG, "x")],
         [("q", "x"), (f"title__{LONG}", "x")],
@@ -547,7 +551,6 @@ async def test_a_long_query_string_is_refused_in_short(articles_db, pairs):
         [("q", "x"), ("_prefix", LONG)],
         [("q", "x"), ("title", LONG)],
         [("q", "x"), ("id__in", ",".join(map(str, range(8_000))))],
-        [("q", "x"), ("_unknown", LONG)],
     ],
     ids=lambda pairs: "&".join("=".join(pair) for pair in pairs)[:40],
 )

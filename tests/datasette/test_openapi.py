@@ -15,12 +15,19 @@ import pytest
 import schemathesis
 from datasette.utils import MultiParams
 
-from datasette_embeddings.compat.responses import JSON_PATHS, POST_PATHS
+from datasette_embeddings.compat.responses import POST_PATHS, is_json_path
 from datasette_embeddings.config import Config
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
-from datasette_embeddings.routes import ROUTES, embedding, filters, questions, shapes
+from datasette_embeddings.routes import (
+    ROUTES,
+    embedding,
+    filters,
+    pairs,
+    questions,
+    shapes,
+)
 from datasette_embeddings.sources import table_source
 from tests.datasette.conftest import get_json, http, make_datasette, served
 
@@ -123,7 +130,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 async def test_every_json_route_is_in_the_document_and_no_other(datasette):
     routes = {re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", route) for route, _ in ROUTES}
     paths = {route.strip("^$").replace("\\.", ".") for route in routes}
-    in_json = {path for path in paths if JSON_PATHS.search(path)}
+    in_json = {path for path in paths if is_json_path(path)}
     assert set((await document_of(datasette))["paths"]) == in_json
 
 
@@ -146,13 +153,17 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     search = parameters(document, SEARCH, "get")
     shape = parameters(document, "/-/embeddings.json", "get")
     own = set(search) - set(shape) - {"filters"}
-    assert own == names_read(questions.from_args)
+    assert own == names_read(questions.from_args) == set(questions.NAMES)
     assert search["filters"]["additionalProperties"] == {"type": "string"}
     assert set(parameters(document, EMBED, "get")) == set(embedding.ARGS)
     for path in (SEARCH, "/{database}/-/embeddings.json"):
         assert shape.items() <= parameters(document, path, "get").items()
     assert parameters(document, SEARCH, "post") == shape
-    assert set(shape) == {"_shape", "_nl"}
+    assert set(shape) == set(shapes.NAMES)
+    pairs_names = parameters(
+        document, f"{SEARCH.removesuffix('.json')}/pairs.json", "get"
+    )
+    assert set(pairs_names) == set(pairs.NAMES)
     assert shape["_shape"]["enum"] == list(shapes.SHAPES)
 
 
@@ -186,6 +197,7 @@ async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
     schemas = document["components"]["schemas"]
     _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
     assert values["maxItems"] == filters.MOST_VALUES
+    assert schemas["Vector"]["maxItems"] == questions.MOST_DIMENSIONS
     assert schemas["EncodingFormat"]["enum"] == list(embedding.ENCODINGS)
     assert schemas["InputType"]["enum"] == list(embedding.INPUT_TYPES)
 

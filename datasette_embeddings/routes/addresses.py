@@ -1,0 +1,131 @@
+"""The address of a request: its query string, parsed once, and links that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from datasette_embeddings.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from datasette.utils import MultiParams
+    from datasette.utils.asgi import Request
+
+# Parameters of one query string: a thousand filters, and all others there are
+MOST_PARAMETERS = 1_100
+# Datasette reads these on every page
+OF_DATASETTE = ("_trace", "_context")
+# What users of other APIs, and of Datasette's table pages, try first
+SYNONYMS = {
+    "_limit": "_size",
+    "_per_page": "_size",
+    "_offset": "_next",
+    "_page": "_next",
+    "_search": "q",
+    "_q": "q",
+    "_text": "q",
+}
+LONGEST_GUESSED_NAME = 40
+
+
+@dataclass(frozen=True)
+class Address:
+    """A path, and the names and values of its query string in their order."""
+
+    path: str
+    pairs: Sequence[tuple[str, str]] = ()
+
+    @classmethod
+    def of(cls, request: Request, *, most: int = MOST_PARAMETERS) -> Address:
+        """The address of *request*.
+
+        :raises InvalidInput: for more than *most* parameters, before they are parsed.
+        """
+        found = request.query_string.count("&") + 1
+        if found > most:
+            raise InvalidInput(
+                f"Expected at most {most:,} parameters in the address, found {found:,}"
+            )
+        pairs = parse_qsl(request.query_string, keep_blank_values=True)
+        return cls(request.path, pairs)
+
+    @cached_property
+    def args(self) -> MultiParams:
+        """The values by name."""
+        from datasette.utils import MultiParams
+
+        return MultiParams(list(self.pairs))
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Refuse a parameter that begins with "_" and is not one of *known*.
+
+        :raises InvalidInput: naming those there are.
+        """
+        for name in self.args:
+            if is_special(name) and name not in known and name not in OF_DATASETTE:
+                raise InvalidInput(_unknown(name, known))
+
+    def with_args(
+        self, changed: Mapping[str, str | None], path: str | None = None
+    ) -> str:
+        """The path, or *path*, with other values for the names in *changed*.
+
+        None takes a name away.
+        """
+        kept = [pair for pair in self.pairs if pair[0] not in changed]
+        new = [(name, value) for name, value in changed.items() if value is not None]
+        return joined(path or self.path, [*kept, *new])
+
+    def with_filter(self, pair: tuple[str, str]) -> str:
+        """The address with one filter more, on its first page."""
+        kept = [each for each in self._encoded if not each.startswith("_next=")]
+        return f"{self.path}?{'&'.join([*kept, urlencode([pair])])}"
+
+    def without_filter(self, pair: tuple[str, str]) -> str:
+        """The address without one filter, on its first page."""
+        filter_ = urlencode([pair])
+        kept = [
+            each
+            for each in self._encoded
+            if each != filter_ and not each.startswith("_next=")
+        ]
+        return f"{self.path}?{'&'.join(kept)}" if kept else self.path
+
+    @cached_property
+    def _encoded(self) -> Sequence[str]:
+        """Each pair as it stands in a query string: many links have the same ones."""
+        return [urlencode([pair]) for pair in self.pairs]
+
+
+def joined(path: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """*path* with *pairs* for a query string."""
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def is_special(name: str) -> bool:
+    """Whether a name in a query string is none of a column."""
+    return name.startswith("_") and "__" not in name
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    found = f"Unknown parameter {name[:LONGEST_GUESSED_NAME]!r}"
+    if not known:
+        return f"{found}; this address takes none that begins with _"
+    told = f"{found}{_guess(name, known)}; there are {', '.join(sorted(known))}"
+    if "_facet" in known:
+        column = name[:LONGEST_GUESSED_NAME]
+        told += f". To filter by a column of that name: {column}__exact"
+    return told
+
+
+def _guess(name: str, known: Collection[str]) -> str:
+    """Which of *known* was probably meant, in words."""
+    if len(name) > LONGEST_GUESSED_NAME:
+        return ""
+    meant = SYNONYMS.get(name)
+    close = [meant] if meant in known else get_close_matches(name, known, n=1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -1,0 +1,97 @@
+"""Values of a JSON body, each checked to be what it should be."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Collection
+from typing import Any
+
+from datasette_embeddings.errors import InvalidInput
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object that *body* is in JSON.
+
+    :raises InvalidInput: if it is none.
+    """
+    try:
+        found = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"Expected a JSON object for a body: {error}") from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f"Expected a JSON object for a body, found {found!r:.60}")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+def image_bytes(encoded: object) -> bytes | None:
+    """The bytes of a picture in base64, also behind ``data:image/png;base64,``.
+
+    :raises InvalidInput: if they are not.
+    """
+    text = text_or_none("image", encoded)
+    if text is None:
+        return None
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"Expected an image in base64: {error}") from error
+
+
+def check_keys(given: Collection[str], known: Collection[str]) -> None:
+    """Refuse what *known* does not name.
+
+    :raises InvalidInput: naming the first of it.
+    """
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise InvalidInput(
+            f"Unknown in the request: {unknown!r:.60}; it may have {', '.join(known)}"
+        )
+
+
+def check_unicode(text: str) -> str:
+    """*text*, if it can be written as UTF-8.
+
+    :raises InvalidInput: for half of a surrogate pair, which JSON can spell.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"Expected a text in UTF-8: {error}") from error
+    return text
+
+
+def text_or_none(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidInput(f"Expected a text for {name}, found {value!r:.60}")
+    return check_unicode(value)
+
+
+def whole_number(name: str, value: object) -> int | None:
+    """*value* as the whole number that it is in JSON, where 3.0 is 3.
+
+    :raises InvalidInput: if it is none.
+    """
+    if value is None or type(value) is int:
+        return value
+    if not isinstance(value, float) or not value.is_integer():
+        raise InvalidInput(f"Expected a whole number for {name}, found {value!r:.60}")
+    return int(value)
+
+
+def number_or_none(name: str, value: object) -> int | float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"Expected a number for {name}, found {value!r:.60}")
+    return value

@@ -1,0 +1,121 @@
+"""A parameter that nothing reads is refused, and the answer names the right one."""
+
+from __future__ import annotations
+
+import pytest
+from bs4 import BeautifulSoup
+
+from tests.datasette.conftest import execute, get_json, make_datasette
+
+pytestmark = pytest.mark.asyncio
+
+COLLECTION = "/articles/-/embeddings/articles"
+SEARCH = "_chunks, _facet, _min_score, _next, _nl, _prefix, _shape, _size, like, q"
+LIST = "_nl, _shape"
+PAIRS = "_next, _nl, _shape, _size"
+NONE = "this address takes none that begins with _"
+# What each path takes, and what the answer says of _limit there
+GETS = {
+    "/-/embeddings": f"; there are {LIST}",
+    "/-/embeddings.json": f"; there are {LIST}",
+    "/articles/-/embeddings": f"; there are {LIST}",
+    "/articles/-/embeddings.json": f"; there are {LIST}",
+    COLLECTION: f", did you mean _size?; there are {SEARCH}",
+    f"{COLLECTION}.json": f", did you mean _size?; there are {SEARCH}",
+    f"{COLLECTION}/image/1": f"; {NONE}",
+    f"{COLLECTION}/pairs": f", did you mean _size?; there are {PAIRS}",
+    f"{COLLECTION}/pairs.json": f", did you mean _size?; there are {PAIRS}",
+    "/-/embeddings/openapi.json": f"; {NONE}",
+}
+BODIES = {
+    COLLECTION: '{"image": "aGk="}',
+    f"{COLLECTION}.json": '{"text": "pets"}',
+    "/-/embeddings/embed.json": '{"input": "x"}',
+    "/-/embeddings/v1/embeddings": '{"input": "x"}',
+}
+
+
+def shown(response):
+    """The error that a page or a JSON answer tells."""
+    if response.headers["content-type"].startswith("application/json"):
+        return response.json().get("error", "")
+    return " ".join(BeautifulSoup(response.text, "html.parser").text.split())
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_an_unknown_parameter_is_refused_by_name(datasette, path):
+    response = await datasette.client.get(f"{path}?_limit=3")
+    message = f"Unknown parameter '_limit'{GETS[path]}"
+    assert (response.status_code, message in shown(response)) == (400, True)
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_so_it_is_beside_a_body(datasette, path):
+    response = await datasette.client.post(f"{path}?_limit=3", content=BODIES[path])
+    assert (response.status_code, "'_limit'" in shown(response)) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("_limit", "_size"),
+        ("_offset", "_next"),
+        ("_search", "q"),
+        ("_min_scor", "_min_score"),
+        ("_facets", "_facet"),
+    ],
+)
+async def test_the_parameter_that_was_meant_is_named(datasette, name, meant):
+    status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&{name}=1")
+    assert (status, f"did you mean {meant}?" in body["error"]) == (400, True)
+
+
+async def test_a_name_that_is_like_no_other_is_refused_without_a_guess(datasette):
+    status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&_where=id>1")
+    assert (status, body["error"]) == (
+        400,
+        f"Unknown parameter '_where'; there are {SEARCH}. "
+        "To filter by a column of that name: _where__exact",
+    )
+
+
+@pytest.mark.parametrize("name", ["_trace", "_context"])
+@pytest.mark.parametrize("path", [*GETS, "/-/embeddings/embed.json"])
+async def test_what_datasette_reads_is_let_pass(datasette, path, name):
+    response = await datasette.client.get(f"{path}?{name}=1")
+    assert "Unknown" not in shown(response)
+
+
+@pytest.mark.parametrize("path", [path for path in GETS if "_nl" in GETS[path]])
+async def test_a_page_takes_what_its_json_does(datasette, path):
+    response = await datasette.client.get(f"{path}?_shape=array&_nl=on")
+    assert response.status_code == 200
+
+
+async def test_a_column_that_begins_so_is_reached_with_its_comparison(articles_db):
+    execute(
+        articles_db,
+        "alter table articles add column _year integer",
+        "update articles set _year = 2000 + id",
+    )
+    datasette = make_datasette(articles_db)
+    status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&_year=2003")
+    assert (status, "_year__exact" in body["error"]) == (400, True)
+    status, body = await get_json(
+        datasette, f"{COLLECTION}.json?q=pets&_year__exact=2003"
+    )
+    assert (status, [match["id"] for match in body["matches"]]) == (200, ["3"])
+    status, body = await get_json(datasette, f"{COLLECTION}.json?_facet=_year")
+    assert (status, len(body["facet_results"]["results"]["_year"]["results"])) == (
+        200,
+        6,
+    )
+
+
+async def test_the_form_is_left_as_it_was_filled_in(datasette):
+    response = await datasette.client.get(f"{COLLECTION}?q=pets&id__gt=1&_limit=3")
+    form = BeautifulSoup(response.text, "html.parser").select_one("#embeddings-form")
+    assert form.select_one("#embeddings-q")["value"] == "pets"
+    assert [
+        (each["name"], each["value"]) for each in form.select("input[type=hidden]")
+    ] == [("id__gt", "1")]

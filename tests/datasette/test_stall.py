@@ -1,0 +1,232 @@
+"""What a visitor sends costs the event loop no more than its length is worth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections import Counter
+
+import pytest
+import pytest_asyncio
+
+from datasette_embeddings.compat import is_modern
+from datasette_embeddings.routes import ROUTES
+from tests.datasette.conftest import make_datasette
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SMALL, LARGE = 16_000, 64_000
+LONGEST = 65_536  # that a server takes in an address
+# What four times as much may cost: a little more than four times the work
+MOST_TIMES = 5
+COLLECTION = "/articles/-/embeddings/articles"
+# Every path of the plugin
+GETS = (
+    "/-/embeddings",
+    "/-/embeddings.json",
+    "/articles/-/embeddings",
+    "/articles/-/embeddings.json",
+    COLLECTION,
+    f"{COLLECTION}.json",
+    f"{COLLECTION}/image/1",
+    f"{COLLECTION}/pairs",
+    f"{COLLECTION}/pairs.json",
+    "/-/embeddings/embed.json",
+    "/-/embeddings/v1/embeddings",
+    "/-/embeddings/openapi.json",
+)
+POSTS = (
+    COLLECTION,
+    f"{COLLECTION}.json",
+    "/-/embeddings/embed.json",
+    "/-/embeddings/v1/embeddings",
+)
+NUMBERS = [str(number) for number in range(100_000)]
+
+
+def filled(piece, size):
+    """*piece* of 0, of 1 and so on, as many as *size* bytes hold."""
+    pieces, length = [], 0
+    for number in NUMBERS:
+        pieces.append(piece(number))
+        length += len(pieces[-1]) + 1
+        if length > size:
+            return pieces[:-1]
+    raise AssertionError("the pieces are too short")
+
+
+QUERIES = {
+    "short pairs": lambda size: "&".join(filled(lambda n: f"a={n[-1]}", size)),
+    "columns": lambda size: "&".join(filled(lambda n: f"c{n}=1", size)),
+    "filters": lambda size: "&".join(filled(lambda n: f"id__gt={n}", size)),
+    "comparisons": lambda size: "&".join(filled(lambda n: f"title__x{n}=1", size)),
+    "questions": lambda size: "q=x&" + "&".join(filled(lambda n: f"q={n}", size)),
+    "items": lambda size: "&".join(filled(lambda n: f"like={n}", size)),
+    "facets": lambda size: "&".join(filled(lambda n: f"_facet=c{n}", size)),
+    "inputs": lambda size: "&".join(filled(lambda n: f"input={n}", size)),
+    "unknown": lambda size: "&".join(filled(lambda n: f"_u{n}=1", size)),
+    "fields": lambda size: "&".join(filled(lambda n: f"_filter_column_{n}=id", size)),
+    "one field": lambda size: (
+        "_filter_column=id&_filter_op=gt&_filter_value=1&"
+        + "&".join(filled(lambda n: f"id__gt={n}", size))
+    ),
+    "nothing": lambda size: "&" * size,
+    "no values": lambda size: "&".join(filled(lambda n: f"a{n}", size)),
+    "one text": lambda size: "q=" + "x" * size,
+    "one item": lambda size: "like=" + "x" * size,
+    "one prefix": lambda size: "q=pets&_prefix=" + "x" * size,
+    "one name": lambda size: "_" + "x" * size + "=1",
+    "one list": lambda size: "id__in=" + ",".join(filled(str, size)),
+    "a list in JSON": lambda size: "id__in=[" + "[" * size,
+    "one value": lambda size: "q=pets&title=" + "x" * size,
+    "one size": lambda size: "q=pets&_size=" + "9" * size,
+    "escapes": lambda size: "q=" + "%20" * (size // 3),
+}
+
+
+def filters(size):
+    return {f"c{number}": number for number in range(size // 12)}
+
+
+BODIES = {
+    "one text": lambda size: {"text": "x" * size},
+    "one input": lambda size: {"input": "x" * size},
+    "inputs": lambda size: {"input": ["x"] * (size // 5)},
+    "no inputs": lambda size: {"input": [1] * (size // 3)},
+    "one item": lambda size: {"like": "x" * size},
+    "a vector": lambda size: {"vector": [1.5] * (size // 5)},
+    "a picture": lambda size: {"image": "A" * size},
+    "filters": lambda size: {"text": "pets", "filters": filters(size)},
+    "one filter": lambda size: {"text": "pets", "filters": {"id": [1] * (size // 3)}},
+    "one list": lambda size: {"text": "x", "filters": {"id__in": [1] * (size // 3)}},
+    "keys": filters,
+    "a model": lambda size: {"input": "x", "model": "x" * size},
+    "a size": lambda size: {"text": "x", "size": "9" * size},
+}
+# Paths that come before any view: what wraps the application sees them all
+PATHS = {
+    "our own name": lambda size: "/-/embeddings" * (size // 13),
+    "a version": lambda size: "/-/embeddings" + "/v1/" * (size // 4) + "\n\n",
+    "names": lambda size: "/x" * (size // 2) + "/-/embeddings/x.json",
+    "a collection": lambda size: f"/articles/-/embeddings/{'x' * size}",
+    "a collection in JSON": lambda size: f"/articles/-/embeddings/{'x' * size}.json",
+    "an item": lambda size: f"{COLLECTION}/image/{'~41' * (size // 3)}",
+}
+
+
+class Work:
+    """Counts the calls that Python and C functions get while it is on."""
+
+    def __init__(self):
+        self.calls = Counter()
+
+    def __call__(self, frame, event, arg):
+        if event == "call":
+            self.calls[frame.f_code.co_name] += 1
+        elif event == "c_call":
+            self.calls[getattr(arg, "__qualname__", str(arg))] += 1
+
+    def __enter__(self):
+        sys.setprofile(self)
+        return self
+
+    def __exit__(self, *_error):
+        sys.setprofile(None)
+
+
+async def work_of(app, path, *, query="", body=None):
+    """Status and calls on the event loop of one request, as a server hands it over."""
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET" if body is None else "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": headers,
+        "scheme": "http",
+        "client": ("127.0.0.1", 1),
+    }
+    arriving = [{"type": "http.request", "body": body or b"", "more_body": False}]
+    statuses = []
+    over = asyncio.Event()
+
+    async def receive():
+        if arriving:
+            return arriving.pop()
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    with Work() as work:
+        await app(scope, receive, send)
+    over.set()
+    return statuses[0], work.calls
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(built_articles, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stall") / "articles.db"
+    path.write_bytes(built_articles)
+    # As many inputs as 16 KB hold would be embedded
+    datasette = make_datasette(path, settings={"max_inputs": 100})
+    await datasette.invoke_startup()
+    yield datasette.app()
+    if is_modern():
+        datasette.close()
+
+
+@pytest.fixture(autouse=True)
+def _plain_tracebacks(monkeypatch):
+    """Where rich is installed Datasette has it print each 404, at length."""
+    monkeypatch.setattr("datasette.handle_exception.rich", None)
+
+
+async def assert_linear(app, small, large):
+    """Four times as much costs at most five times the calls, and is no fault."""
+    await work_of(app, **small)
+    status, few = await work_of(app, **small)
+    other, many = await work_of(app, **large)
+    grown = [
+        (name, few[name], count)
+        for name, count in many.most_common()
+        if count > MOST_TIMES * few[name]
+    ]
+    assert (status < 500, other < 500) == (True, True)
+    assert many.total() <= MOST_TIMES * few.total(), grown[:5]
+
+
+@pytest.mark.parametrize("shape", QUERIES)
+@pytest.mark.parametrize("path", GETS)
+async def test_a_query_string_costs_what_its_length_is_worth(app, path, shape):
+    query = QUERIES[shape]
+    small, large = query(SMALL), query(LARGE)
+    assert 3 * len(small) < len(large) < LONGEST
+    await assert_linear(
+        app, {"path": path, "query": small}, {"path": path, "query": large}
+    )
+
+
+@pytest.mark.parametrize("shape", BODIES)
+@pytest.mark.parametrize("path", POSTS)
+async def test_a_body_costs_what_its_length_is_worth(app, path, shape):
+    small, large = (json.dumps(BODIES[shape](size)).encode() for size in (SMALL, LARGE))
+    await assert_linear(
+        app, {"path": path, "body": small}, {"path": path, "body": large}
+    )
+
+
+@pytest.mark.parametrize("shape", PATHS)
+async def test_a_path_costs_what_its_length_is_worth(app, shape):
+    small, large = PATHS[shape](SMALL), PATHS[shape](LARGE)
+    await assert_linear(app, {"path": small}, {"path": large})
+
+
+async def test_every_route_is_asked():
+    for regex, _view in ROUTES:
+        assert any(re.fullmatch(regex, path) for path in {*GETS, *POSTS}), regex
