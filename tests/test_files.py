@@ -412,6 +412,75 @@ def test_several_folders_are_read_in_turn_with_the_prefix_in_front(folder):
     assert found == [("p/deep.md", "deep"), ("p/a.md", "# Äpfel"), ("p/z.md", "zebra")]
 
 
+TEXT = "# Cats\n\nThey purr.\n"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "---\ntitle: Cats\n---\n",
+        "---\r\ntitle: Cats\r\ntags:\r\n- a\r\n---\r\n",
+        "--- \ntitle: 'Cats: two'\n\n# of two\nog:image: x\nlong: >\n  a\n\n  b\n...\n",
+        '---\ntitle: Cats: not quite YAML\n"quoted": yes\nlist: [\n  a,\n]\n---\n',
+        "---\n---\n",
+        '+++\ntitle = \'Cats\'\n[params]\ntext = """\nAny line\n"""\n+++\n',
+        "+++\n\n# A comment\n[params]\n+++\n",
+    ],
+    ids=["YAML", "CRLF", "dots", "not quite YAML", "empty", "TOML", "a TOML table"],
+)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "BOM"])
+def test_front_matter_is_no_content_of_a_markdown_file(tmp_path, block, mark):
+    (tmp_path / "a.md").write_bytes(mark + (block + TEXT).encode())
+    assert files(tmp_path) == [("a.md", TEXT)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "---\n\nA break, and a text: this one.\n\n---\n\nAnother.\n",
+        "---\nA text with a colon: it goes on\nin the next line.\n---\n",
+        "---\n# Groceries\n- milk: two\n---\n",
+        "---\ntitle: Cats\n\nThis is never closed.\n",
+        "---\ntitle: Cats\nlist:\n- one\n",
+        "----\ntitle: Cats\n----\n",
+        "\n---\ntitle: Cats\n---\n",
+        "+++\nNo TOML\n+++\n",
+        "+++\ntitle = 1\n",
+        "---",
+        "+++",
+        "--- a/file: x\n+++ b/file\n",
+    ],
+)
+def test_a_document_that_only_begins_with_a_break_keeps_its_text(tmp_path, text):
+    (tmp_path / "a.md").write_text(text)
+    assert files(tmp_path) == [("a.md", text)]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_left_out"),
+    [
+        *((f"a.{each}", True) for each in ("md", "MD", "markdown", "mdx", "Rmd")),
+        *((f"a.{each}", True) for each in ("html", "htm", "adoc")),
+        *((f"a.{each}", False) for each in ("txt", "rst", "yml", "yaml", "py")),
+        ("a", False),
+    ],
+)
+def test_the_name_tells_whether_a_file_has_front_matter(tmp_path, name, is_left_out):
+    text = f"---\ntitle: Cats\n---\n{TEXT}"
+    (tmp_path / name).write_text(text)
+    assert files(tmp_path, pattern="*") == [(name, TEXT if is_left_out else text)]
+
+
+def test_front_matter_goes_before_html_is_stripped(tmp_path):
+    (tmp_path / "a.html").write_text("---\ntitle: <b>Cats</b>\n---\n<p>They purr.</p>")
+    assert files(tmp_path, pattern="*", strip_html=True) == [("a.html", "They purr.")]
+
+
+def test_a_row_keeps_what_looks_like_front_matter(rows):
+    text = f"---\ntitle: Cats\n---\n{TEXT}"
+    assert rows(json.dumps([{"id": 1, "a": text}]), "rows.json") == [("1", text)]
+
+
 def test_html_is_stripped_from_files_as_asked(folder):
     found = files(folder, pattern="*/*.md", strip_html=True)
     assert found == [("b/page.md", "One\n\nTwo & three")]

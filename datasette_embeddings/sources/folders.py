@@ -13,6 +13,10 @@ from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.encodings import decoded
+from datasette_embeddings.sources.front_matter import (
+    may_have_front_matter,
+    without_front_matter,
+)
 
 # A longer text is no document that a search would answer with; memory holds it thrice
 MAX_TEXT_BYTES = 100_000_000
@@ -86,6 +90,8 @@ def _read(
         if source.images:
             return Document(item_id, content)
         text: object = decoded(content, source.encodings)
+        if may_have_front_matter(path):
+            text = without_front_matter(str(text))
         if source.strip_html:
             text = stripped(text)
     except UnicodeEncodeError:
