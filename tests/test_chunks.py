@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunks import METHODS, Chunk, Chunking, boundaries, split
+from datasette_embeddings.chunks.splitting import FEWEST_WORDS, WORD
 from datasette_embeddings.errors import InvalidInput, MissingLibrary
 
 TEXTS = {
@@ -26,6 +27,9 @@ TEXTS = {
     "accents": "Smo\u0308rga\u030asbord İstanbul Straße ﬁn " * 20,
     "scripts": "Привет, мир! สวัสดีชาวโลก שלום עולם مرحبا بالعالم. 안녕하세요 " * 8,
 }
+
+
+FIVE = "one two three four five"
 
 
 @pytest.fixture(params=TEXTS.values(), ids=TEXTS)
@@ -193,31 +197,46 @@ def test_without_sentencex_the_error_tells_how_to_install_it(monkeypatch):
 
 
 def test_paragraphs_end_at_blank_lines_and_stay_whole_while_they_fit(model):
-    text = "A bee.\n\nA fly.\n \t\nA long wasp\nsits on the line.\n\n\n\nAn ant."
+    text = (
+        "A bee hums.\n\nA fly.\n \t\nA long wasp\nsits on the line.\n\n\n\n"
+        "An ant walks very far."
+    )
     assert texts_of(chunks_of(model, text, "paragraphs", 9)) == [
-        "A bee.\n\nA fly.",
+        "A bee hums.\n\nA fly.",
         "A long wasp\nsits on the line.",
-        "An ant.",
+        "An ant walks very far.",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Intro.\n\n# A\n\na\n\n## B\n\nb\n", ["Intro.", "# A\n\na", "## B\n\nb"]),
         (
-            "# A\n\n```sh\n# no\n```\n\n# B\n\nb",
-            ["# A\n\n```sh\n# no\n```", "# B\n\nb"],
+            f"{FIVE}.\n\n# A\n\n{FIVE}\n\n## B\n\n{FIVE}\n",
+            [f"{FIVE}.", f"# A\n\n{FIVE}", f"## B\n\n{FIVE}"],
         ),
-        ("# A\n\n    # no\n\n# B\n\nb", ["# A\n\n    # no", "# B\n\nb"]),
         (
-            "# A\n\n## B\n\n### C\n\nc\n\n# D\nd",
-            ["# A\n\n## B\n\n### C\n\nc", "# D\nd"],
+            f"# A\n\n```sh\n# no {FIVE}\n```\n\n# B\n\n{FIVE}",
+            [f"# A\n\n```sh\n# no {FIVE}\n```", f"# B\n\n{FIVE}"],
         ),
-        ("One\n===\n\na\n\nTwo\n---\n\nb", ["One\n===\n\na", "Two\n---\n\nb"]),
-        ("# A\r\n\r\na\r\n\r\nB\r\n---\r\nb", ["# A\r\n\r\na", "B\r\n---\r\nb"]),
+        (
+            f"# A\n\n    # no {FIVE}\n\n# B\n\n{FIVE}",
+            [f"# A\n\n    # no {FIVE}", f"# B\n\n{FIVE}"],
+        ),
+        (
+            f"# A\n\n## B\n\n### C\n\n{FIVE}\n\n# D\n{FIVE}",
+            [f"# A\n\n## B\n\n### C\n\n{FIVE}", f"# D\n{FIVE}"],
+        ),
+        (
+            f"One\n===\n\n{FIVE}\n\nTwo\n---\n\n{FIVE}",
+            [f"One\n===\n\n{FIVE}", f"Two\n---\n\n{FIVE}"],
+        ),
+        (
+            f"# A\r\n\r\n{FIVE}\r\n\r\nB\r\n---\r\n{FIVE}",
+            [f"# A\r\n\r\n{FIVE}", f"B\r\n---\r\n{FIVE}"],
+        ),
         ("a\n\n- # no\n\n> # no\n\n#no", ["a\n\n- # no\n\n> # no\n\n#no"]),
-        ("a\n\n# End\n", ["a", "# End"]),
+        (f"{FIVE}\n\n# End of all of this\n", [FIVE, "# End of all of this"]),
     ],
     ids=[
         "headings",
@@ -232,6 +251,64 @@ def test_paragraphs_end_at_blank_lines_and_stay_whole_while_they_fit(model):
 )
 def test_a_markdown_chunk_begins_at_a_heading(model, text, expected):
     assert texts_of(chunks_of(model, text, "markdown", 100)) == expected
+
+
+TEN = f"{FIVE} {FIVE}"
+
+
+@pytest.mark.parametrize(
+    ("method", "text", "size", "expected"),
+    [
+        ("markdown", "Hello.\n\n# A\n\nb", 100, ["Hello.\n\n# A\n\nb"]),
+        ("markdown", f"---\n\n# A\n\n{FIVE}", 100, [f"---\n\n# A\n\n{FIVE}"]),
+        (
+            "markdown",
+            f"# A\n\n{FIVE}\n\n# End\n\n# B\n\n{FIVE}",
+            100,
+            [f"# A\n\n{FIVE}", f"# End\n\n# B\n\n{FIVE}"],
+        ),
+        ("markdown", f"{FIVE}\n\n# End", 100, [f"{FIVE}\n\n# End"]),
+        ("paragraphs", f"{TEN}\n\na b\n\n{TEN}", 12, [f"{TEN}\n\na b", TEN]),
+        (
+            "paragraphs",
+            f"a b\n\n{TEN}",
+            10,
+            ["a b\n\none two three", f"four five {FIVE}"],
+        ),
+        (
+            "paragraphs",
+            f"{TEN}\n\na b",
+            11,
+            [f"{FIVE} one two", "three four five\n\na b"],
+        ),
+        ("fixed", f"{TEN} a b", 10, [f"{FIVE} one two", "three four five a b"]),
+        ("fixed", "one two three (four five) a", 5, ["one two three (four", "five) a"]),
+        ("fixed", f"{TEN} “a” b", 10, [f"{FIVE} one two", "three four five “a” b"]),
+        ("paragraphs", "日本語です\n\n日本の文章", 5, ["日本語です", "日本の文章"]),
+        ("fixed", f"{TEN} !!! ...", 11, [FIVE, f"{FIVE} !!! ..."]),
+        ("fixed", "one two", 100, ["one two"]),
+        ("fixed", "one two three four", 1, ["one", "two", "three", "four"]),
+    ],
+)
+def test_a_chunk_of_few_words_joins_a_neighbour(model, method, text, size, expected):
+    assert texts_of(chunks_of(model, text, method, size)) == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    text=st.text("ab (日.\n#-", max_size=200),
+    size=st.integers(10, 30),
+    overlap=st.integers(0, 9),
+)
+def test_no_chunk_has_few_words_where_there_is_room(text, method, size, overlap):
+    installed(method)
+    # One token a character: five words of two have room in the smallest size
+    text = re.sub(r"[a日.#-]{2,}", "a", text.replace("b", ""))
+    tokens = [match.span() for match in re.finditer(r"\S", text)]
+    chunks = split(text, Chunking(method, size, overlap), tokens=tokens, size=size)
+    words = [len(WORD.findall(each.text)) for each in chunks]
+    if sum(words) >= 3 * FEWEST_WORDS:
+        assert min(words) >= FEWEST_WORDS
 
 
 @pytest.mark.parametrize(

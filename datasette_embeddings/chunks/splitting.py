@@ -6,16 +6,26 @@ stands, and nothing is tokenised twice.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TypeAlias
 
-from datasette_embeddings.chunks.boundaries import LADDERS, Cut, Span
+from datasette_embeddings.chunks.boundaries import LADDERS, WORD_END, Cut, Span
 from datasette_embeddings.errors import InvalidInput
 
 METHODS = tuple(LADDERS)
+#: A chunk of fewer words joins a neighbour: by itself it says too little
+FEWEST_WORDS = 5
+# What begins with a letter or digit and ends at white space.  Scripts that are written
+# without spaces (Thai, Khmer, Chinese, Japanese and their kin) count characters
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}][^\s{UNSPACED}]*")
 #: Start and end in characters of each token of a text
 TokenSpans: TypeAlias = Sequence[Span]
 
@@ -94,16 +104,24 @@ def chunk_id(document_id: str, position: int) -> str:
 def split(
     text: str, chunking: Chunking, *, tokens: TokenSpans, size: int
 ) -> list[Chunk]:
-    """The chunks of *text*, of at most *size* tokens, none of white space only."""
+    """The chunks of *text*, of at most *size* tokens, none of white space only.
+
+    None has fewer than :data:`FEWEST_WORDS` words, unless *text* has, or *size* leaves
+    no room for them.
+    """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
+    spans = [
+        span
+        for section, cuts in _sections(text, chunking.method)
+        for span in splitter.chunks(section, cuts)
+    ]
     chunks: list[Chunk] = []
-    for section, cuts in _sections(text, chunking.method):
-        for start, end in splitter.chunks(section, cuts):
-            passage = text[start:end]
-            start += len(passage) - len(passage.lstrip())
-            passage = passage.strip()
-            if passage:
-                chunks.append(Chunk(len(chunks), start, start + len(passage), passage))
+    for start, end in splitter.without_short(spans):
+        passage = text[start:end]
+        start += len(passage) - len(passage.lstrip())
+        passage = passage.strip()
+        if passage:
+            chunks.append(Chunk(len(chunks), start, start + len(passage), passage))
     return chunks
 
 
@@ -178,3 +196,55 @@ class _Splitter:
             if fits and self.count(start, piece[0]) <= self._overlap:
                 return taken[place:]
         return []
+
+    def without_short(self, spans: Sequence[Span]) -> list[Span]:
+        """*spans* where those of too few words have joined a neighbour.
+
+        The one before, or else the one behind.  Where neither has room for it, one of
+        them gives it the words next to it.
+        """
+        kept: list[Span] = []
+        waiting = list(reversed(spans))
+        while waiting:
+            start, end = waiting.pop()
+            if self._has_words(start, end):
+                kept.append((start, end))
+            elif kept and self.count(kept[-1][0], end) <= self._size:
+                kept[-1] = kept[-1][0], end
+            elif waiting and self.count(start, waiting[-1][1]) <= self._size:
+                waiting[-1] = start, waiting[-1][1]
+            elif kept and (cut := self._cut(kept[-1][0], end, backwards=True)):
+                kept[-1] = kept[-1][0], cut
+                kept.append((cut, end))
+            elif (
+                waiting
+                and (cut := self._cut(start, waiting[-1][1]))
+                and all(cut < span[0] for span in waiting[-2:-1])
+            ):
+                kept.append((start, cut))
+                waiting[-1] = cut, waiting[-1][1]
+            else:
+                kept.append((start, end))
+        return kept
+
+    def _has_words(self, start: int, end: int) -> bool:
+        """Whether there are enough words from *start* to *end*."""
+        words = WORD.finditer(self._text, start, end)
+        return sum(1 for _ in islice(words, FEWEST_WORDS)) == FEWEST_WORDS
+
+    def _cut(self, start: int, end: int, *, backwards: bool = False) -> int | None:
+        """Where to cut what is from *start* to *end*: the first or last such place.
+
+        Behind white space, so that both parts fit and have enough words; None if there
+        is no such place.
+        """
+        words = [match.start() for match in WORD.finditer(self._text, start, end)]
+        spaces = WORD_END.finditer(self._text, start, end)
+        places = [match.end() for match in spaces]
+        for cut in reversed(places) if backwards else places:
+            count = bisect_left(words, cut)
+            has_words = FEWEST_WORDS <= count <= len(words) - FEWEST_WORDS
+            parts = (start, cut), (cut, end)
+            if has_words and all(self.count(*part) <= self._size for part in parts):
+                return cut
+        return None
