@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInput, SchemaMismatch
 from datasette_embeddings.ingest import IngestOptions, ingest
 from datasette_embeddings.ingest.checking import problems
-from datasette_embeddings.search import related_items, similar_items, similar_pairs
+from datasette_embeddings.search import (
+    Options,
+    related_items,
+    similar_items,
+    similar_pairs,
+)
 from datasette_embeddings.similarities import pairs, work
 from datasette_embeddings.sources import table_source
 from datasette_embeddings.store import EmbeddedDocument
@@ -31,13 +37,16 @@ def empty(name="x"):
 
 
 def write(conn, collection, vectors):
-    """Store *vectors*, a mapping from id to a vector, or to those of its chunks."""
+    """Store *vectors*, a mapping from id to a vector, or to those of its chunks.
+
+    The text of a chunk is its vector, so that equal ones have equal text.
+    """
     embedded = []
     for document_id, found in vectors.items():
         array = np.array(found, dtype=np.float32)
         chunks = None
         if array.ndim == 2:
-            chunks = [Chunk(n, n, n + 1, str(n)) for n in range(len(array))]
+            chunks = [Chunk(n, n, n + 1, str(each)) for n, each in enumerate(found)]
         document = Document(document_id, document_id)
         embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
     with store.transaction(conn):
@@ -56,7 +65,7 @@ def expected(vectors, wanted):
     rows = []
     arrays = {
         each: normalize(np.atleast_2d(np.array(found, dtype=np.float32))).astype(float)
-        for each, found in vectors.items()
+        for each, found in without_boilerplate(vectors).items()
     }
     for each, mine in arrays.items():
         scores = [
@@ -72,6 +81,21 @@ def expected(vectors, wanted):
     return sorted(rows, key=lambda row: (row[0], -row[2], row[1]))
 
 
+def without_boilerplate(vectors):
+    """*vectors* without chunks that several documents have, except of copies."""
+    texts = {
+        each: [str(chunk) for chunk in found] if np.ndim(found) == 2 else []
+        for each, found in vectors.items()
+    }
+    counts = Counter(text for found in texts.values() for text in set(found))
+    own = {
+        each: [chunk for chunk in found if counts[str(chunk)] == 1]
+        for each, found in vectors.items()
+        if texts[each]
+    }
+    return {each: own.get(each) or found for each, found in vectors.items()}
+
+
 def assert_same(found, wanted):
     assert [row[:2] for row in found] == [row[:2] for row in wanted]
     assert [row[2] for row in found] == pytest.approx(
@@ -82,7 +106,9 @@ def assert_same(found, wanted):
 # Few different numbers, so that many scores tie
 numbers = st.integers(-2, 2)
 vector = st.tuples(numbers, numbers, numbers).filter(any)
-chunked = st.lists(vector, min_size=1, max_size=3)
+# And many chunks of equal text
+few = st.sampled_from([(0, 0, 1), (0, 1, 2), (1, 2, 0), (2, -1, 1)])
+chunked = st.lists(vector | few, min_size=1, max_size=3)
 names = st.sampled_from([f"{letter}'#/" for letter in "abcdefghijklmnop"])
 
 
@@ -95,13 +121,20 @@ def histories(value):
 
 @pytest.mark.parametrize("value", [vector, chunked], ids=["whole", "chunks"])
 @pytest.mark.parametrize("min_score", [None, 0.5])
+@pytest.mark.parametrize("most_changed", [work.MOST_CHANGED, 1], ids=["some", "all"])
 @given(data=st.data(), limit=st.integers(1, 5))
 @settings(max_examples=60)
 def test_after_any_history_the_table_is_that_of_a_full_run(
-    data, limit, min_score, value
+    data, limit, most_changed, min_score, value
 ):
+    with pytest.MonkeyPatch.context() as patch:
+        # Or nearly all changes to so few documents would be full runs
+        patch.setattr(work, "MOST_CHANGED", most_changed)
+        follow_history(data, SimilaritySettings(limit, min_score), value)
+
+
+def follow_history(data, wanted, value):
     conn, made = empty()
-    wanted = SimilaritySettings(limit, min_score)
     similarities.build(conn, made, wanted)
     current = {}
     for written, deleted in data.draw(histories(value)):
@@ -114,6 +147,21 @@ def test_after_any_history_the_table_is_that_of_a_full_run(
         made = store.collection(conn, "x")
         similarities.refresh(conn, made)
         assert_same(table(conn), expected(current, wanted))
+        assert similarities.count_stale(conn, made) == 0
+    conn.close()
+
+
+@given(vectors=st.dictionaries(names, chunked, min_size=1, max_size=8))
+@settings(max_examples=60)
+def test_the_nearest_documents_are_those_of_the_table(vectors):
+    conn, made = empty()
+    made = write(conn, made, vectors)
+    wanted = expected(vectors, SimilaritySettings(100))
+    for each in vectors:
+        found = similar_items(conn, made, each, options=Options(limit=100))
+        scores = {match.document_id: match.score for match in found}
+        noted = {other: score for one, other, score in wanted if one == each}
+        assert scores == pytest.approx(noted, abs=1e-5)
     conn.close()
 
 

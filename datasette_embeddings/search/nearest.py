@@ -85,11 +85,13 @@ def nearest_to_item(
     """The items of *collection* closest to one of its own, which is left out.
 
     The id may be that of a document: the score of another one is then that of the best
-    pair of their chunks.
+    pair of their chunks.  Chunks whose text several documents have are left out.
 
     :raises UnknownItem: if the collection has no such item.
     """
-    ids = store.chunk_ids(conn, collection, item_id) or [item_id]
+    chunks = store.chunk_ids(conn, collection, item_id)
+    boilerplate = store.boilerplate(conn, collection, chunks)
+    ids = [each for each in chunks if each not in boilerplate] or [item_id]
     chunk = store.stored_chunks(conn, collection, ids).get(ids[0])
     own = item_id if chunk is None else chunk.document_id
     vectors = [store.stored_vector(conn, collection, each) for each in ids]
@@ -106,7 +108,9 @@ def nearest_to_item(
                     best[found.id] = found
         return best_first(best.values(), limit)
 
-    return _hits(conn, collection, ranked, options, without=own)
+    return _hits(
+        conn, collection, ranked, options, without=own, compares_documents=bool(chunks)
+    )
 
 
 def _hits(
@@ -116,8 +120,12 @@ def _hits(
     options: Options,
     *,
     without: str | None = None,
+    compares_documents: bool = False,
 ) -> list[Hit]:
-    """The best items by *ranked*; in a chunked collection the best of each document."""
+    """The best items by *ranked*; in a chunked collection the best of each document.
+
+    Where it *compares_documents*, without the text that several of them have.
+    """
     if not collection.has_chunks:
         scores = ranked(options.wanted)[options.offset :]
         return [Hit(each.id, each.score) for each in scores]
@@ -127,6 +135,9 @@ def _hits(
         chunks = store.stored_chunks(conn, collection, [each.id for each in scores])
         hits = [Hit(each.id, each.score, chunks.get(each.id)) for each in scores]
         hits = [hit for hit in hits if hit.document_id != without]
+        if compares_documents:
+            boilerplate = store.boilerplate(conn, collection, [hit.id for hit in hits])
+            hits = [hit for hit in hits if hit.id not in boilerplate]
         if not options.all_chunks:
             hits = _best_of_each_document(hits)
         if len(hits) >= options.wanted or len(scores) < wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
 from typing import TYPE_CHECKING
@@ -14,10 +14,15 @@ from datasette_embeddings.similarities.pairs import Documents
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, normalize_in_place
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datasette_embeddings.vectors import Vectors
 
 # Rows that are read together: in parts of this size numpy and SQLite do the work
 ROWS = 500
+# In a document's state, behind a chunk that does not count when it is compared
+LEFT_OUT = "-"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ def read(conn: sqlite3.Connection, collection: store.Collection) -> Reading:
     """The vectors of *collection* as they are now.
 
     Vectors without a direction (of another length than most, zero, not finite) are left
-    out, and a document that has no others is not compared.
+    out, and so are those of chunks whose text other documents have too.  A document
+    that has no others is not compared.
     """
     import numpy as np
 
@@ -49,7 +55,7 @@ def read(conn: sqlite3.Connection, collection: store.Collection) -> Reading:
         # The one vector that told the dimensions is of an old run
         length = usual
         found = _read(store.marked_vectors(conn, collection), length, count)
-    usable = normalize_in_place(found.vectors)
+    usable = normalize_in_place(found.vectors) & found.counts
     owners = np.array(found.owners, dtype=object)[usable]
     vectors = found.vectors if usable.all() else found.vectors[usable]
     return Reading(_documents(owners.tolist(), vectors), found.states)
@@ -60,6 +66,8 @@ class _Found:
     vectors: Vectors
     #: Of each vector the document it is of
     owners: list[str]
+    #: Of each vector whether it counts when documents are compared, (n,)
+    counts: NDArray[np.bool_]
     states: dict[str, str]
     lengths: Counter[int]
 
@@ -70,25 +78,70 @@ def _read(rows: Iterator[store.MarkedVector], length: int, count: int) -> _Found
 
     vectors = np.empty((count, max(1, length // BYTES_PER_NUMBER)), dtype=FLOAT32)
     memory = vectors.view(np.uint8).reshape(-1).data
-    owners: list[str] = []
-    states: dict[str, str] = {}
-    lengths: Counter[int] = Counter()
+    every_owner: list[str] = []
+    every_state: list[str] = []
+    hashes: list[bytes | None] = []
+    fits: list[bool] = []
     start = 0
+    lengths: Counter[int] = Counter()
     while some := list(islice(rows, ROWS)):
-        ids, their_states, blobs = zip(*some, strict=True)
-        for document_id, state in zip(ids, their_states, strict=True):
-            # A document is what its chunks are, in their order
-            if document_id in states:
-                state = f"{states[document_id]} {state}"
-            states[document_id] = state
+        ids, states, their_hashes, blobs = zip(*some, strict=True)
+        every_owner += ids
+        every_state += states
+        hashes += their_hashes
         their_lengths = [len(blob) for blob in blobs]
         lengths.update(their_lengths)
-        fits = [each == length for each in their_lengths]
-        owners += compress(ids, fits)
-        part = b"".join(compress(blobs, fits))
+        they_fit = [each == length for each in their_lengths]
+        fits += they_fit
+        part = b"".join(compress(blobs, they_fit))
         memory[start : start + len(part)] = part
         start += len(part)
-    return _Found(vectors[: len(owners)], owners, states, lengths)
+    owners = list(compress(every_owner, fits))
+    boilerplate = _boilerplate(every_owner, hashes)
+    counts = np.ones(len(every_owner), dtype=np.bool_)
+    counts[boilerplate] = False
+    for place in boilerplate:
+        every_state[place] += LEFT_OUT
+    return _Found(
+        vectors[: len(owners)],
+        owners,
+        counts[np.array(fits, dtype=np.bool_)],
+        _states(every_owner, every_state),
+        lengths,
+    )
+
+
+def _boilerplate(owners: Sequence[str], hashes: Sequence[bytes | None]) -> list[int]:
+    """The places of the chunks whose text is also that of another document's chunk.
+
+    Where all the text of a document is such, its chunks count: it may be a copy.
+    """
+    first: dict[bytes, str] = {}
+    shared = {
+        digest
+        for owner, digest in zip(owners, hashes, strict=True)
+        if digest is not None and first.setdefault(digest, owner) != owner
+    }
+    if not shared:
+        return []
+    have_own = {
+        owner
+        for owner, digest in zip(owners, hashes, strict=True)
+        if digest not in shared
+    }
+    return [
+        place
+        for place, (owner, digest) in enumerate(zip(owners, hashes, strict=True))
+        if digest in shared and owner in have_own
+    ]
+
+
+def _states(owners: Sequence[str], states: Sequence[str]) -> dict[str, str]:
+    """The state of each document: those of its chunks, in their order."""
+    found: dict[str, str] = {}
+    for owner, state in zip(owners, states, strict=True):
+        found[owner] = f"{found[owner]} {state}" if owner in found else state
+    return found
 
 
 def _documents(owners: list[str], vectors: Vectors) -> Documents:

@@ -15,7 +15,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.index import one_moment
 from datasette_embeddings.similarities.reading import changes, read
-from datasette_embeddings.similarities.work import Refreshed, Work
+from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
 
 # As often a run begins again because somebody wrote meanwhile; then it holds the lock
 ATTEMPTS = 3
@@ -121,7 +121,9 @@ def _is_done(
     """Whether the table is of these vectors and settings already."""
     return store.similarity_settings(
         conn, collection
-    ) == settings and store.similarities_state(conn, collection) == list(snapshot)
+    ) == settings and store.similarities_state(conn, collection) == noted_state(
+        collection, snapshot
+    )
 
 
 def _version(conn: sqlite3.Connection) -> int:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from datasette_embeddings.similarities.pairs import Places
     from datasette_embeddings.vectors import Vectors
 
+# What of documents in chunks is compared; another number has all of them looked at
+RULES = 2
 # Above this part of all, a full run is as fast
 MOST_CHANGED = 0.3
 # `updated` counts whole seconds: a state of this moment may change and look the same
@@ -182,7 +184,7 @@ class Work:
             gone=() if self.changes is None else self.changes.gone,
         )
         is_recent = (self.snapshot[-1] or 0) >= time.time() - RECENT_S
-        state = None if is_recent else self.snapshot
+        state = None if is_recent else noted_state(self.collection, self.snapshot)
         store.note_similarities(conn, self.collection, self.settings, state)
 
     def _lowest(self, found: Nearest) -> float:
@@ -194,6 +196,13 @@ class Work:
     def _least(self) -> float:
         least = self.settings.min_score
         return NONE if least is None else least
+
+
+def noted_state(
+    collection: store.Collection, snapshot: Sequence[float | None]
+) -> list[float | None]:
+    """What is noted of the vectors that similarities are of."""
+    return [*snapshot, RULES] if collection.has_chunks else list(snapshot)
 
 
 def _told(

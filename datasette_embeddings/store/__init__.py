@@ -32,6 +32,7 @@ from datasette_embeddings.store.checks import (
 )
 from datasette_embeddings.store.chunks import (
     StoredChunk,
+    boilerplate,
     chunk_ids,
     chunks_of_documents,
     document_hashes,
@@ -125,6 +126,7 @@ __all__ = [
     "all_collections",
     "apply_small_changes",
     "begin_rebuild",
+    "boilerplate",
     "check_dimensions",
     "check_exists",
     "check_fits",

@@ -97,3 +97,62 @@ def chunk_ids(
         [collection.id, document_id],
     )
     return [row[0] for row in rows]
+
+
+def boilerplate(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> set[str]:
+    """Which of *item_ids* do not count when documents are compared.
+
+    Chunks whose text other documents have too.  Where all the text of a document is
+    such, its chunks count: it may be a copy.
+    """
+    found: set[str] = set()
+    if not collection.has_chunks:
+        return found
+    for start in range(0, len(item_ids), PARAMETERS):
+        some = item_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            _BOILERPLATE_SQL.format(wanted=", ".join("?" * len(some))),
+            [collection.id, *some],
+        )
+        found.update(row[0] for row in rows)
+    return found
+
+
+# Whether a text is also that of another document; the index on hashes finds it
+_IS_SHARED = """
+    exists (
+      select 1
+      from embeddings as other
+      left join _embedding_chunks as other_chunk
+        on other_chunk.collection_id = other.collection_id
+        and other_chunk.id = other.id
+      where other.content_hash = {item}.content_hash
+      and +other.collection_id = {item}.collection_id
+      and typeof(other.id) = 'text'
+      and typeof(other.embedding) = 'blob'
+      and coalesce(other_chunk.document_id, other.id) <> {chunk}.document_id
+    )
+"""
+_BOILERPLATE_SQL = f"""
+    select item.id
+    from embeddings as item
+    join _embedding_chunks as chunk
+      on chunk.collection_id = item.collection_id
+      and chunk.id = item.id
+    where item.collection_id = ?
+    and item.id in ({{wanted}})
+    and {_IS_SHARED.format(item="item", chunk="chunk")}
+    and exists (
+      select 1
+      from _embedding_chunks as own_chunk
+      join embeddings as own
+        on own.collection_id = own_chunk.collection_id
+        and own.id = own_chunk.id
+      where own_chunk.collection_id = item.collection_id
+      and own_chunk.document_id = chunk.document_id
+      and typeof(own.embedding) = 'blob'
+      and not {_IS_SHARED.format(item="own", chunk="own_chunk")}
+    )
+"""

@@ -20,8 +20,9 @@ from datasette_embeddings.store.schema import (
 SimilarityRow: TypeAlias = tuple[str, str, float]
 #: The id of a document, of which vectors its list is, and what a new one must score
 MarkRow: TypeAlias = tuple[str, str, float | None]
-#: The id of a document, what changes with a vector of it, and the vector
-MarkedVector: TypeAlias = tuple[str, str, bytes]
+#: The id of a document, what changes with a vector of it, the hash of its text (None in
+#: a collection without chunks), and the vector
+MarkedVector: TypeAlias = tuple[str, str, bytes | None, bytes]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def marked_vectors(
             select
               coalesce(document_id, embeddings.id),
               embeddings.rowid || ':' || coalesce(updated, ''),
+              content_hash,
               embedding
             from embeddings
             left join {CHUNKS} as chunks
@@ -55,7 +57,7 @@ def marked_vectors(
         """
     else:
         sql = """
-            select id, rowid || ':' || coalesce(updated, ''), embedding
+            select id, rowid || ':' || coalesce(updated, ''), null, embedding
             from embeddings
         """
     return conn.execute(
