@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -181,6 +183,62 @@ def test_search_prints_for_people(run, articles_db):
     result = run("search", articles_db, "articles", "pets", "-n", 1)
     score, title = result.stdout.splitlines()[0].split("  ")
     assert (title, 0 < float(score) < 1, result.stderr) == ("Kittens", True, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "piped"),
+    [(["-"], True), (["-i", "-"], True), (["--input", "question.txt"], False)],
+    ids=["dash", "input dash", "file"],
+)
+def test_a_question_comes_from_standard_input_or_a_file(
+    run, articles_db, tmp_path, monkeypatch, arguments, piped
+):
+    monkeypatch.chdir(tmp_path)
+    text = "a pet that has to eat\n" + "often " * 20
+    (tmp_path / "question.txt").write_text(text)
+    options = ["-n", 1, "--format", "nl"]
+    asked = ["search", articles_db, "articles", *options]
+    found = lines(run(*asked, *arguments, input=text if piped else None))
+    assert found == lines(run(*asked, text))
+    assert found[0]["id"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "found an empty one"),
+        (b" \n", "found an empty one"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), r"found image/png\. .*use: --image -"),
+        (bytes(range(128, 256)) * 9, r"found other bytes\. .*use: --image -"),
+        (b"a" * 1_000_001, r"of at most 1,000,000 bytes, found more in standard input"),
+    ],
+    ids=["empty", "blank", "picture", "binary", "long"],
+)
+def test_a_question_that_is_no_text_is_refused(run, articles_db, content, message):
+    result = run("search", articles_db, "articles", "-", input=content)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert re.search(message, result.stderr)
+
+
+def test_there_is_one_question(run, articles_db):
+    for asked in ([], ["text", "-i", "-"], ["-", "--image", __file__]):
+        result = run("search", articles_db, "articles", *asked)
+        assert result.stderr == (
+            "Error: Expected one of TEXT, --input FILE and --image FILE\n"
+        )
+
+
+def test_standard_input_may_be_closed(articles_db):
+    arguments = [*DATASETTE, "search", str(articles_db), "articles", "-"]
+    result = subprocess.run(
+        f"{shlex.join(arguments)} <&-",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "standard input cannot be read" in result.stderr
 
 
 def test_search_writes_llms_keys(run, articles_db):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from datasette_embeddings import search as searching
-from datasette_embeddings import store
+from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
     database_argument,
     format_option,
@@ -22,18 +22,22 @@ from datasette_embeddings.cli.base import (
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, SourceProblem
 from datasette_embeddings.formats import Row
-from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.images import MAX_BYTES, media_type
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.sources.encodings import decoded
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
+# Of a text to search for; a model reads far less of it
+MAX_TEXT_BYTES = 1_000_000
 
 
+_file = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 all_chunks_option = click.option(
     "--all-chunks",
     is_flag=True,
@@ -46,9 +50,16 @@ all_chunks_option = click.option(
 @click.argument("collection")
 @click.argument("text", required=False)
 @click.option(
+    "-i",
+    "--input",
+    "text_file",
+    type=_file,
+    help="Search for the text in this file, or - for standard input, instead of TEXT.",
+)
+@click.option(
     "--image",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Look for what is like this picture, in place of TEXT.",
+    type=_file,
+    help="Search by this picture, or - for standard input, instead of TEXT.",
 )
 @limit_option
 @min_score_option
@@ -64,26 +75,32 @@ def search(
     min_score: float | None,
     output_format: str | None,
     *,
+    text_file: Path | None,
     image: Path | None,
     all_chunks: bool,
     metadata: Path | None,
 ) -> None:
-    """The items of COLLECTION that mean most nearly what TEXT asks.
+    """Search COLLECTION for the items closest in meaning to TEXT.
+
+    With - as TEXT, the text comes from standard input.
 
     \b
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
         datasette embeddings search docs.db articles backup -m metadata.yml
+        datasette embeddings search docs.db articles -i question.txt
+        fortune | datasette embeddings search docs.db articles -
         datasette embeddings search shop.db photos --image chair.jpg
     """
     config = config_in(metadata)
     options = searching.Options(
         searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
     )
+    question = _question(text, text_file, image)
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         model = load_model(found.model_id, config.models)
-        matches = _matches(conn, found, model, (text, image), options)
+        matches = _matches(conn, found, model, question, options)
     _show_matches(matches, output_format)
 
 
@@ -123,34 +140,70 @@ def _matches(
     conn: sqlite3.Connection,
     collection: store.Collection,
     model: EmbeddingModel,
-    asked: tuple[str | None, Path | None],
+    question: str | bytes,
     options: searching.Options,
 ) -> list[searching.Match]:
-    """The matches of the text or the image of *asked*, of which one is given."""
-    text, image = asked
-    if text is not None and image is None:
+    """The matches of a text or of the bytes of an image."""
+    if isinstance(question, str):
         return searching.search_text(
-            conn, collection, text, model=model, options=options
+            conn, collection, question, model=model, options=options
         )
-    if image is not None and text is None:
-        store.check_identity(collection, model.identity)
-        vector = model.embed_images([_image_in(image)])[0]
-        return searching.search_vector(conn, collection, vector, options=options)
-    raise InvalidInput("Expected either a text to search for or --image FILE")
+    store.check_identity(collection, model.identity)
+    vector = model.embed_images([question])[0]
+    return searching.search_vector(conn, collection, vector, options=options)
 
 
-def _image_in(path: Path) -> bytes:
-    """The bytes of the image at *path*, a file or a pipe.
+def _question(
+    text: str | None, text_file: Path | None, image: Path | None
+) -> str | bytes:
+    """The text to search for, or the bytes of the image.
 
-    :raises InvalidInput: for more bytes than an image may have; no more are read.
+    :raises InvalidInput: unless exactly one of the three is given and can be read.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
+    if [text, text_file, image].count(None) != 2:
+        raise InvalidInput("Expected one of TEXT, --input FILE and --image FILE")
+    if image is not None:
+        return _content(image, MAX_BYTES, "an image")
+    if text is not None and text != sources.STDIN:
+        return text
+    path = text_file or Path(sources.STDIN)
+    content = _content(path, MAX_TEXT_BYTES, "a text")
+    kind = media_type(content)
+    try:
+        if kind is None:
+            # A guess of the encoding would make a text of many an image
+            return decoded(content, ["utf-8"])
+    except SourceProblem:
+        kind = "other bytes"
+    raise InvalidInput(
+        f"Expected a text in UTF-8 in {_named(path)}, found {kind}. To search by a "
+        f"picture, use: --image {path}"
+    )
+
+
+def _content(path: Path, most_bytes: int, wanted: str) -> bytes:
+    """What the file at *path*, a pipe or standard input holds.
+
+    :raises InvalidInput: if it cannot be read, or is longer than *most_bytes*; no more
+        are read.
+    """
+    try:
+        with click.open_file(str(path), "rb") as file:
+            content: bytes = file.read(most_bytes + 1)
+    except (OSError, RuntimeError) as error:
+        # A RuntimeError of click where standard input is closed
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{_named(path)} cannot be read: {reason}") from error
+    if len(content) > most_bytes:
         raise InvalidInput(
-            f"Expected an image of at most {MAX_BYTES:,} bytes, found more in {path}"
+            f"Expected {wanted} of at most {most_bytes:,} bytes, found more in "
+            f"{_named(path)}"
         )
     return content
+
+
+def _named(path: Path) -> str:
+    return "standard input" if str(path) == sources.STDIN else str(path)
 
 
 def _show_matches(

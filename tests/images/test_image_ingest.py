@@ -171,7 +171,7 @@ def test_three_red_circles_are_found_from_the_shell(found_db, gallery):
 def test_the_shell_wants_a_text_or_a_picture(found_db, asked):
     done = CliRunner().invoke(embeddings, ["search", str(found_db), "pictures", *asked])
     assert done.exit_code == 1
-    assert "Expected either a text to search for or --image FILE" in done.stderr
+    assert "Expected one of TEXT, --input FILE and --image FILE" in done.stderr
 
 
 def test_a_question_that_is_no_picture_is_refused(found_db):
