@@ -244,7 +244,7 @@ def test_standard_input_may_be_closed(articles_db):
 def test_search_writes_llms_keys(run, articles_db):
     found = lines(run("search", articles_db, "articles", "pets", "--format", "nl"))
     assert [list(each) for each in found] == [
-        ["id", "score", "content", "metadata"]
+        ["id", "score", "content", "metadata", "stale"]
     ] * 6
     assert found[0]["id"] == "5"
 
@@ -256,7 +256,44 @@ def test_search_writes_json_csv_and_tables(run, articles_db):
     rows = list(csv.DictReader(io.StringIO(run(*arguments, "csv").stdout)))
     assert [row["id"] for row in rows] == [each["id"] for each in nl]
     table = run(*arguments, "table").stdout.splitlines()
-    assert (table[0].split(), len(table)) == (["id", "score", "content", "metadata"], 4)
+    assert (table[0].split(), len(table)) == (
+        ["id", "score", "content", "metadata", "stale"],
+        4,
+    )
+
+
+def test_tables_cut_the_content_to_a_line_and_full_prints_it_all(run, source_db):
+    text = "Saturn has rings\n\n" + "and \a moons " * 50
+    conn = sqlite3.connect(source_db)
+    conn.execute("update articles set body = ? where id = 2", [text])
+    conn.commit()
+    conn.close()
+    run("embed", source_db, "mine", "-t", "articles", "-c", "body")
+    for command, asked in [("search", "planets"), ("similar", "1")]:
+        arguments = [command, source_db, "mine", asked, "-n", 1, "--format"]
+        if command == "similar":
+            arguments[arguments.index("-n") + 1] = 10
+        [cut] = contents(run(*arguments, "csv"), "2")
+        assert cut.startswith("Saturn has rings and")
+        assert (len(cut) < 120, cut.endswith("…"), cut.isprintable()) == (True,) * 3
+        table = run(*arguments, "table").stdout
+        assert max(map(len, table.splitlines())) < 200
+        assert contents(run(*arguments, "csv", "--full"), "2") == [text]
+        for other in ([], ["--full"]):
+            [row] = [
+                each
+                for each in lines(run(*arguments, "nl", *other))
+                if each["id"] == "2"
+            ]
+            assert row["content"] == text
+    shown = run("search", source_db, "mine", "planets", "-n", 1, "--full").stdout
+    assert shown.count("moons") == 50
+    assert "\a" not in shown
+
+
+def contents(result, item_id):
+    rows = csv.DictReader(io.StringIO(result.stdout))
+    return [row["content"] for row in rows if row["id"] == item_id]
 
 
 def test_search_finds_nothing_above_a_score_that_nothing_has(run, articles_db):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
+# Of the content in a column of a table
+LINE_LENGTH = 100
 # Of a text to search for; a model reads far less of it
 MAX_TEXT_BYTES = 1_000_000
 
@@ -42,6 +44,11 @@ all_chunks_option = click.option(
     "--all-chunks",
     is_flag=True,
     help="Of a chunked document show every chunk that matches, not only the best.",
+)
+full_option = click.option(
+    "--full",
+    is_flag=True,
+    help="Print all of each content, not only its beginning; nl and json always do.",
 )
 
 
@@ -65,6 +72,7 @@ all_chunks_option = click.option(
 @min_score_option
 @all_chunks_option
 @metadata_option
+@full_option
 @format_option
 @verbose_option
 def search(
@@ -78,6 +86,7 @@ def search(
     text_file: Path | None,
     image: Path | None,
     all_chunks: bool,
+    full: bool,
     metadata: Path | None,
 ) -> None:
     """Search COLLECTION for the items closest in meaning to TEXT.
@@ -101,7 +110,7 @@ def search(
         found = store.collection(conn, collection)
         model = load_model(found.model_id, config.models)
         matches = _matches(conn, found, model, question, options)
-    _show_matches(matches, output_format)
+    _show_matches(matches, output_format, full=full)
 
 
 @click.command()
@@ -111,6 +120,7 @@ def search(
 @limit_option
 @min_score_option
 @all_chunks_option
+@full_option
 @format_option
 def similar(
     database: Path,
@@ -121,6 +131,7 @@ def similar(
     output_format: str | None,
     *,
     all_chunks: bool,
+    full: bool,
 ) -> None:
     """The items of COLLECTION closest to the one called ID. Needs no model.
 
@@ -133,7 +144,7 @@ def similar(
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         matches = searching.similar_items(conn, found, item_id, options=options)
-    _show_matches(matches, output_format)
+    _show_matches(matches, output_format, full=full)
 
 
 def _matches(
@@ -207,28 +218,40 @@ def _named(path: Path) -> str:
 
 
 def _show_matches(
-    matches: Sequence[searching.Match], output_format: str | None
+    matches: Sequence[searching.Match], output_format: str | None, *, full: bool
 ) -> None:
     if output_format is not None:
-        rows: list[Row] = [
-            {
-                "id": match.id,
-                "score": match.score,
-                "content": match.content,
-                "metadata": match.metadata,
-                "stale": match.stale,
-            }
-            for match in matches
-        ]
-        return write(rows, output_format)
+        # Tables are for people; what a program reads as JSON is whole
+        is_cut = output_format in ("table", "csv") and not full
+        return write([_row(match, is_cut=is_cut) for match in matches], output_format)
     for match in matches:
         title = match.title or match.document_id
         click.echo(f"{match.score:.3f}  {printable(title)}{_place(match)}")
-        snippet = match.snippet(SNIPPET_LENGTH)
-        if snippet:
-            click.echo(f"       {printable(snippet)}")
+        for line in _lines(match, full=full):
+            click.echo(f"       {printable(line)}")
         if match.stale:
             click.echo(f"       {_reason(match)}")
+
+
+def _row(match: searching.Match, *, is_cut: bool) -> Row:
+    content = match.content
+    if is_cut and content is not None:
+        content = printable(searching.shortened(content, LINE_LENGTH))
+    return {
+        "id": match.id,
+        "score": match.score,
+        "content": content,
+        "metadata": match.metadata,
+        "stale": match.stale,
+    }
+
+
+def _lines(match: searching.Match, *, full: bool) -> list[str]:
+    """The content of *match* as a terminal shows it: its beginning, or all of it."""
+    if full:
+        return (match.content or "").splitlines()
+    snippet = match.snippet(SNIPPET_LENGTH)
+    return [snippet] if snippet else []
 
 
 def _reason(match: searching.Match) -> str:
