@@ -7,12 +7,16 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, store
 from datasette_embeddings.errors import SchemaMismatch
-from datasette_embeddings.sources import UnreadableSource
+from datasette_embeddings.sources import (
+    QuerySource,
+    UnreadableSource,
+    tables_to_ask,
+)
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -195,6 +199,18 @@ def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
         # of another shape than ours may hide that a source is secret
         unreadable = problem.table == store.OUR_COLLECTIONS
         return _Holdings([], frozenset(), is_unreadable=unreadable)
+    found = [_with_all_tables(conn, each) for each in found]
     tables = {table for each in found for table in asked_about(each)}
     sealed = (table for table in tables if not store.columns_of(conn, table))
     return _Holdings(found, frozenset(sealed))
+
+
+def _with_all_tables(
+    conn: sqlite3.Connection, collection: store.Collection
+) -> store.Collection:
+    """*collection* with every table that its query reads, not only those noted."""
+    source = collection.source
+    if not isinstance(source, QuerySource):
+        return collection
+    tables = tables_to_ask(conn, source)
+    return replace(collection, source=replace(source, tables=tables))

@@ -26,6 +26,7 @@ from datasette_embeddings.sources.reading import (
     image_of_row,
     source_rows,
 )
+from datasette_embeddings.sources.reads import tables_to_ask
 from datasette_embeddings.sources.rows import FORMATS
 from datasette_embeddings.sources.selecting import (
     Selection,
@@ -75,5 +76,6 @@ __all__ = [
     "shadow_vectors",
     "source_rows",
     "table_source",
+    "tables_to_ask",
     "vector_rows_of_table",
 ]

@@ -1,9 +1,8 @@
-"""A query as a source: one that only reads, and which tables it reads."""
+"""A query as a source: one that only reads, over this and attached databases."""
 
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,24 +12,7 @@ from pathlib import Path
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.sources.definitions import QuerySource, SourceRules, quote
 from datasette_embeddings.sources.paths import real_paths
-from datasette_embeddings.sources.tables import table_names
-
-READ_ACTIONS = frozenset(
-    {
-        sqlite3.SQLITE_SELECT,
-        sqlite3.SQLITE_READ,
-        sqlite3.SQLITE_FUNCTION,
-        sqlite3.SQLITE_RECURSIVE,
-    }
-)
-# What SQLite asks for when it first meets a virtual table of the query
-VIRTUAL_TABLE_ACTIONS = frozenset(
-    {
-        (sqlite3.SQLITE_UPDATE, "sqlite_master"),
-        (sqlite3.SQLITE_PRAGMA, "data_version"),
-    }
-)
-FTS_CONTENT = re.compile(r"""\bcontent\s*=\s*["'\[`]?([^"'\]`,)]+)""", re.IGNORECASE)
+from datasette_embeddings.sources.reads import tables_read
 
 
 def query_source(
@@ -46,42 +28,13 @@ def query_source(
 
     :raises SourceProblem: if it is not one query that returns rows.
     """
-    tables: set[str] = set()
-    reads_elsewhere = False
-
-    def watch(
-        action: int,
-        name: str | None,
-        _column: str | None,
-        schema: str | None,
-        _by: str | None,
-    ) -> int:
-        nonlocal reads_elsewhere
-        if action == sqlite3.SQLITE_READ and name:
-            if schema in (None, "main", "temp"):
-                tables.add(name)
-            else:
-                reads_elsewhere = True
-        allowed = action in READ_ACTIONS or (action, name) in VIRTUAL_TABLE_ACTIONS
-        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-
     with attached_databases(conn, real_paths(conn, attached)):
-        conn.set_authorizer(watch)
-        try:
-            # "explain" compiles the query without running it
-            conn.execute(f"explain {sql}").close()
-        except (sqlite3.Error, sqlite3.Warning) as error:
-            raise SourceProblem(
-                f"Expected one SQL query that returns an id and content: {error}"
-            ) from error
-        finally:
-            # Python 3.10 cannot take an authorizer away, only put in a willing one
-            conn.set_authorizer(lambda *_request: sqlite3.SQLITE_OK)
+        reads = tables_read(conn, sql)
     # Whoever may see the tables of this file need not see those of another
-    rules = replace(rules, is_mixed=rules.is_mixed or reads_elsewhere)
+    rules = replace(rules, is_mixed=rules.is_mixed or reads.elsewhere)
     return QuerySource(
         sql,
-        _with_contents(conn, tables),
+        reads.tables,
         key_columns,
         content_columns,
         attached,
@@ -135,25 +88,3 @@ def _is_open(conn: sqlite3.Connection, path: str) -> bool:
     """Whether *path* is the file of the main database."""
     main = conn.execute("pragma database_list").fetchone()[2]
     return bool(main) and os.path.exists(path) and os.path.samefile(main, path)
-
-
-def _with_contents(conn: sqlite3.Connection, names: set[str]) -> tuple[str, ...]:
-    """Those of *names* that are tables here, and those that full-text tables index.
-
-    A virtual table's own shadow tables are left out: it stands for them.
-    """
-    created = dict(
-        conn.execute("select name, sql from sqlite_master where type = 'table'")
-    )
-    virtual = {
-        name
-        for name in names
-        if (created.get(name) or "").lower().startswith("create virtual table")
-    }
-    shadows = {
-        name for name in names for owner in virtual if name.startswith(f"{owner}_")
-    }
-    contents = {
-        match[1] for name in virtual if (match := FTS_CONTENT.search(created[name]))
-    }
-    return tuple(sorted((names - shadows | contents) & set(table_names(conn))))

@@ -14,7 +14,7 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import canonical_id, is_same_model
-from datasette_embeddings.sources import Source
+from datasette_embeddings.sources import QuerySource, Source
 from datasette_embeddings.store.catalog import (
     Collection,
     count_items,
@@ -129,6 +129,9 @@ def _check_same_tables(
     A table that is gone may have been renamed to the new one.
     """
     old, new = source_tables(existing.source), source_tables(source)
+    if _is_same_query(existing.source, source) and set(old) <= set(new):
+        # Releases up to 0.2a0 left out tables of some queries
+        return
     is_there = all(columns_of(conn, table) for table in old)
     if old and is_there and set(old) - {"embeddings"} != set(new) - {"embeddings"}:
         raise InvalidInput(
@@ -136,3 +139,11 @@ def _check_same_tables(
             f"{', '.join(new) or 'there'}; choose another collection name, "
             "or make it anew with --rebuild"
         )
+
+
+def _is_same_query(one: Source | None, other: Source | None) -> bool:
+    return (
+        isinstance(one, QuerySource)
+        and isinstance(other, QuerySource)
+        and one.sql == other.sql
+    )

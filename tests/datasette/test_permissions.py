@@ -237,6 +237,87 @@ async def test_a_collection_of_a_full_text_table_needs_the_table_that_it_indexes
     assert await status(datasette, "root", "/articles/-/embeddings/found.json") == 200
 
 
+def write_joined(path, model, content="notes_private.body"):
+    """A collection that reads a private table whose name begins as a virtual one's."""
+    execute(
+        path,
+        "create virtual table notes using fts5(body)",
+        "create table notes_private (id integer primary key, body text)",
+        "insert into notes (rowid, body) values (1, 'public')",
+        "insert into notes_private values (1, 'Young cats need food.')",
+    )
+    sql = (
+        f"select notes.rowid, {content} from notes join notes_private "
+        "on notes_private.id = notes.rowid"
+    )
+    conn = sqlite3.connect(path)
+    ingest(conn, "joined", query_source(conn, sql), model)
+    conn.close()
+
+
+NOTES_FOR_ROOT = {"tables": {"notes_private": {"allow": {"id": "root"}}}}
+JOINED = "/articles/-/embeddings/joined.json"
+
+
+@pytest.mark.parametrize(
+    "content", ["notes_private.body", "notes.body"], ids=["content", "condition"]
+)
+async def test_a_private_table_is_no_shadow_of_a_virtual_one_by_its_name(
+    articles_db, model, content
+):
+    write_joined(articles_db, model, content)
+    datasette = make_datasette(articles_db, allow={"articles": NOTES_FOR_ROOT})
+    for path in (JOINED, f"{JOINED}?like=1", "/articles/embeddings.json"):
+        assert await status(datasette, None, path) in (403, 404)
+        assert await status(datasette, "root", path) == 200
+    response = await datasette.client.get("/articles/-/embeddings.json")
+    assert [each["name"] for each in response.json()["collections"]] == ["articles"]
+
+
+async def test_a_note_that_lacks_a_private_table_shows_nothing(articles_db, model):
+    """Releases up to 0.2a0 wrote such notes."""
+    write_joined(articles_db, model)
+    note = "json_set(source, '$.tables', json_array('notes'))"
+    execute(
+        articles_db,
+        f"update _embedding_collections set source = {note} where name = 'joined'",
+    )
+    datasette = make_datasette(articles_db, allow={"articles": NOTES_FOR_ROOT})
+    assert await status(datasette, None, JOINED) == 404
+    assert await status(datasette, "root", JOINED) == 200
+    # An owner who syncs has the note completed
+    conn = sqlite3.connect(articles_db)
+    source = store.collection(conn, "joined").source
+    assert source.tables == ("notes",)
+    ingest(conn, "joined", query_source(conn, source.sql), model)
+    assert "notes_private" in store.collection(conn, "joined").source.tables
+    conn.close()
+    assert await status(datasette, None, JOINED) == 404
+
+
+async def test_a_view_that_is_defined_otherwise_hides_what_it_has_shown(
+    articles_db, model
+):
+    execute(
+        articles_db,
+        "create table secret as select * from articles",
+        "create view shown as select id, body from secret",
+    )
+    conn = sqlite3.connect(articles_db)
+    ingest(conn, "shown", query_source(conn, "select id, body from shown"), model)
+    conn.close()
+    execute(
+        articles_db,
+        "drop view shown",
+        "create view shown as select id, body from articles",
+    )
+    closed = {"articles": {"tables": {"secret": {"allow": {"id": "root"}}}}}
+    datasette = make_datasette(articles_db, allow=closed)
+    path = "/articles/-/embeddings/shown.json"
+    assert await status(datasette, None, path) == 404
+    assert await status(datasette, "root", path) == 200
+
+
 if is_modern():
 
     async def test_default_deny_closes_collections_too(articles_db):
