@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from datasette_embeddings.routes import api, embedding, images, openapi, pages, pairs
+from datasette_embeddings.routes import (
+    api,
+    embedding,
+    images,
+    models,
+    openapi,
+    pages,
+    pairs,
+)
 
 JSON_SUFFIX = r"\.json$"
 DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
@@ -16,6 +24,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
     (r"^/-/embeddings/embed" + JSON_SUFFIX, embedding.embed),
     (r"^/-/embeddings/v1/embeddings$", embedding.openai_embeddings),
+    (r"^/-/embeddings/v1/models$", models.openai_models),
     (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
     (DATABASE + "$", pages.database_collections),
     (DATABASE + JSON_SUFFIX, api.database_collections),

@@ -91,11 +91,7 @@ async def _embed(
 ) -> Response:
     from datasette import Response
 
-    if not await compat.may_embed(datasette, request.actor):
-        raise Denied(
-            "You may not have texts embedded here: that takes the permission "
-            f"{compat.EMBED_ACTION!r}"
-        )
+    await check_may_embed(datasette, request.actor)
     config = compat.checked_config(datasette)
     # The inputs themselves are counted where they are read
     address = Address.of(request, most=config.max_inputs + MOST_PARAMETERS)
@@ -111,6 +107,18 @@ async def _embed(
         headers=compat.cors_headers(datasette, request),
         content_type="application/json; charset=utf-8",
     )
+
+
+async def check_may_embed(datasette: Datasette, actor: compat.Actor) -> None:
+    """Refuse an *actor* to whom the embedding API is closed.
+
+    :raises Denied: then.
+    """
+    if not await compat.may_embed(datasette, actor):
+        raise Denied(
+            "You may not have texts embedded here: that takes the permission "
+            f"{compat.EMBED_ACTION!r}"
+        )
 
 
 def _from_args(args: MultiParams) -> dict[str, object]:

@@ -26,6 +26,7 @@ GETS = {
     f"{COLLECTION}/pairs": f", did you mean _size?; there are {PAIRS}",
     f"{COLLECTION}/pairs.json": f", did you mean _size?; there are {PAIRS}",
     "/-/embeddings/openapi.json": f"; {NONE}",
+    "/-/embeddings/v1/models": f"; {NONE}",
 }
 BODIES = {
     COLLECTION: '{"image": "aGk="}',

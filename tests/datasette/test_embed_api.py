@@ -12,6 +12,7 @@ from datasette.app import Datasette
 
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.models import registry
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import (
     actor_cookie,
     get_json,
@@ -24,6 +25,7 @@ from tests.models import Eyes, runtimes_with
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 EMBED = "/-/embeddings/embed.json"
 OPENAI = "/-/embeddings/v1/embeddings"
+MODELS = "/-/embeddings/v1/models"
 TEXTS = ["hello", "Ünïcode, 日本語 🥕", "a much longer text than all the others " * 5]
 # Small, so that what is too much is little
 LIMITS = {"max_inputs": 5, "max_text_length": 2_000}
@@ -129,9 +131,38 @@ def test_openais_client_raises_its_own_errors(client, options, kind, message):
     assert message in raised.value.response.json()["error"]
 
 
+def test_openais_client_lists_the_models_that_may_be_asked(client):
+    models = list(client.models.list())
+    assert [(each.id, each.object) for each in models] == [(MODEL, "model")]
+    answer = client.embeddings.create(model=models[0].id, input="hello")
+    assert len(answer.data) == 1
+
+
+@pytest.mark.asyncio
+async def test_the_models_of_the_settings_are_listed_too():
+    models = {"mine": {"path": str(BUNDLED_FOLDER)}}
+    status, body = await get_json(configured({"models": models}), MODELS)
+    assert (status, body) == (
+        200,
+        {
+            "ok": True,
+            "object": "list",
+            "data": [
+                {
+                    "id": model_id,
+                    "object": "model",
+                    "created": 0,
+                    "owned_by": "datasette-embeddings",
+                }
+                for model_id in ("mine", MODEL)
+            ],
+        },
+    )
+
+
 def test_what_else_openai_has_is_not_found(client):
     with pytest.raises(openai.NotFoundError) as raised:
-        client.models.list()
+        client.models.retrieve("x")
     assert has_four_keys(raised.value.response.json(), 404)
 
 
@@ -328,9 +359,12 @@ def configured(settings, *paths, **others):
 
 
 async def statuses(datasette, actor):
-    """Those of a GET and of both ways to POST."""
+    """Those of both GETs and of both ways to POST."""
     cookies = {} if actor is None else actor_cookie(datasette, actor)
-    responses = [await datasette.client.get(f"{EMBED}?input=hello", cookies=cookies)]
+    responses = [
+        await datasette.client.get(path, cookies=cookies)
+        for path in (f"{EMBED}?input=hello", MODELS)
+    ]
     for path in (EMBED, OPENAI):
         responses.append(
             await datasette.client.post(path, json={"input": "hi"}, cookies=cookies)
@@ -341,7 +375,7 @@ async def statuses(datasette, actor):
     return [response.status_code for response in responses]
 
 
-ALLOWED, DENIED = [200] * 3, [403] * 3
+ALLOWED, DENIED = [200] * 4, [403] * 4
 
 
 @pytest.mark.asyncio

@@ -32,7 +32,8 @@ EMBED = "/-/embeddings/embed.json"
 OPENAI = "/-/embeddings/v1/embeddings"
 LISTS = ("/-/embeddings.json", "/articles/-/embeddings.json")
 DOCUMENT = "/-/embeddings/openapi.json"
-READ = (*LISTS, DOCUMENT)
+MODELS = "/-/embeddings/v1/models"
+READ = (*LISTS, DOCUMENT, MODELS)
 POSTED = (SEARCH, EMBED, OPENAI)
 ALLOWED = {
     **dict.fromkeys(READ, "GET, HEAD, OPTIONS"),
@@ -236,7 +237,7 @@ UNKNOWN = [
     "/articles/-/embeddings/%7B.json",
     "/articles/-/embeddings/%7B.%7D.json",
     "/0.5/-/embeddings.json",
-    "/-/embeddings/v1/models",
+    "/-/embeddings/v1/models/x",
     "/-/embeddings/v1/embeddings/x",
     "/nowhere/table/-/embeddings/x.json",
 ]

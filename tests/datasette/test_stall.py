@@ -35,6 +35,7 @@ GETS = (
     f"{COLLECTION}/pairs.json",
     "/-/embeddings/embed.json",
     "/-/embeddings/v1/embeddings",
+    "/-/embeddings/v1/models",
     "/-/embeddings/openapi.json",
 )
 POSTS = (
