@@ -25,10 +25,12 @@ from datasette_embeddings.compat.databases import (
     time_limited,
 )
 from datasette_embeddings.compat.responses import (
+    MESSAGES,
     cors_headers,
     error_body,
     error_response,
     is_json_post,
+    is_own_post,
     json_response,
     reasons_html,
     request_wrapper,
@@ -44,6 +46,7 @@ from datasette_embeddings.compat.startup import (
 
 __all__ = [
     "EMBED_ACTION",
+    "MESSAGES",
     "NOT_SERVED",
     "Actor",
     "add_classic_templates",
@@ -61,6 +64,7 @@ __all__ = [
     "is_immutable",
     "is_json_post",
     "is_modern",
+    "is_own_post",
     "json_response",
     "may_embed",
     "may_execute_sql",

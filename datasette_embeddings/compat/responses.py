@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from datasette_embeddings import serving
 
@@ -24,8 +25,8 @@ SHARED_METHODS = ("GET", "HEAD", "OPTIONS")
 # Where Datasette, before us or behind, does not answer in JSON
 MESSAGES = {
     401: "The token is not valid here",
-    403: "Refused: with cookies, a POST must come from a page of this Datasette and be "
-    "JSON (Content-Type: application/json)",
+    403: "Refused: a POST must come from a page of this Datasette or from no browser, "
+    "and with cookies it must be JSON (Content-Type: application/json)",
     404: "Not found",
     405: "This method is not allowed here",
     413: "The body of the request is too large",
@@ -195,8 +196,28 @@ def error_response(
 def is_json_post(scope: Mapping[str, Any]) -> bool:
     """Whether this is JSON for one of ours, which no form of another site can send."""
     headers = dict(scope.get("headers") or ())
-    content_type = headers.get(b"content-type", b"").decode("latin-1").lower()
-    return bool(
-        POST_PATHS.search(scope["path"])
-        and content_type.partition(";")[0].strip() == "application/json"
-    )
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    return bool(POST_PATHS.search(scope["path"]) and _is_json(content_type))
+
+
+def is_own_post(request: Request) -> bool:
+    """Whether no browser sent this POST from a page of another site.
+
+    With cookies it is JSON as well.  1.0 checks the first itself, 0.65 the second.
+    """
+    headers = request.headers
+    has_cookies = "cookie" in headers
+    if has_cookies and not _is_json(headers.get("content-type", "")):
+        return False
+    if "authorization" in headers and not has_cookies:
+        # No browser adds a token by itself
+        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.lower().partition(";")[0].strip() == "application/json"

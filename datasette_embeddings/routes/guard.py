@@ -12,6 +12,7 @@ from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.routes.faults import (
     Absent,
     ClientGone,
+    Denied,
     TooLarge,
     TooSlow,
     WrongMethod,
@@ -121,6 +122,8 @@ async def _answered(
     if request.method not in methods:
         raise WrongMethod(methods, request.method)
     if request.method == "POST":
+        if not compat.is_own_post(request):
+            raise Denied(compat.MESSAGES[403])
         limit = compat.checked_config(datasette).max_body_bytes
         work = view(datasette, request, await body_of(request, limit))
     else:
