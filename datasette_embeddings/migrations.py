@@ -22,19 +22,32 @@ EMBEDDINGS_ORDER = ("collection_id", "id", "embedding", "content")
 
 
 def migrate(conn: sqlite3.Connection) -> None:
-    """Bring the tables in *conn* up to date; what is there already stays."""
+    """Bring the tables in *conn* up to date; what is there already stays.
+
+    All steps are one transaction, which takes the write lock before it reads: SQLite
+    does not wait for another writer once a transaction has read.
+    """
     import sqlite_utils
     from sqlite_utils import Migrations
 
     # No plugins: they would register functions on a connection that is not theirs
     db = sqlite_utils.Database(conn, execute_plugins=False)
+    sets = []
     for name, steps in ((LLM_SET, LLM_STEPS), (OUR_SET, OUR_STEPS)):
         migrations = Migrations(name)
         for step in steps:
             migrations()(step)
-        if migrations.pending(db):
-            _record_what_is_there(db, migrations, name)
-            migrations.apply(db)
+        sets.append(migrations)
+    if not any(each.pending(db) for each in sets):
+        return
+    if not conn.in_transaction:
+        conn.execute("begin immediate")
+    with conn:
+        for each in sets:
+            # Another program may have done it meanwhile
+            if each.pending(db):
+                _record_what_is_there(db, each, each.name)
+                each.apply(db)
 
 
 def _record_what_is_there(db: Any, migrations: Any, name: str) -> None:  # noqa: ANN401
