@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -571,6 +572,66 @@ def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
     problem = explained(sqlite3.OperationalError("no such thing"), tmp_path / "x.db")
     assert isinstance(problem, DatabaseProblem)
     assert str(problem) == f"{tmp_path / 'x.db'}: SQLite says: no such thing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--files", "md", "--silent"], "FOLDER GLOB after --files, found the option"),
+        (["--files", "md", "--images"], "found the option --images"),
+        (["--files", "md", "*.md", "--files", "md", "-c", "x"], "the option -c"),
+        (["--table", "--silent"], "after --table, found the option --silent"),
+        (["-t", "a", "-c", "--prune"], "after --column, found the option --prune"),
+    ],
+)
+def test_an_option_is_never_the_value_of_another(run, tmp_path, arguments, message):
+    result = run("embed", tmp_path / "new.db", "notes", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_matching_files_deletes_nothing(run, tmp_path):
+    folder, path = tmp_path / "notes", tmp_path / "notes.db"
+    folder.mkdir()
+    (folder / "a.md").write_text("one")
+    embed = ["embed", path, "notes", "--files", folder, "*.md", "--prune"]
+    assert run(*embed).exit_code == 0
+    (folder / "a.md").rename(tmp_path / "a.md")
+    for arguments in (embed, ["sync", path], ["sync", path, "--rebuild"]):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert f"Expected files that match '*.md' in {folder}, found" in result.stderr
+    shown = lines(run("collections", "show", path, "notes"))
+    assert shown[0]["count"] == 1
+    (tmp_path / "a.md").rename(folder / "a.md")
+    assert "notes: 0 new, 0 changed, 1 unchanged" in run("sync", path).stderr
+
+
+def test_the_version_is_that_of_the_distribution(run):
+    assert run("--version").stdout == (
+        f"datasette-semantic-search {metadata.version('datasette-semantic-search')}\n"
+    )
+
+
+def test_a_database_in_place_of_a_command_is_explained(run, articles_db):
+    result = run("collections", articles_db)
+    assert f"Expected list, show, rename or delete before {articles_db}" in (
+        result.stderr
+    )
+
+
+def test_the_format_of_the_input_has_an_option_of_its_own(run, source_db):
+    result = run("embed", source_db, "mine", "-", "--format", "nl", input="")
+    assert (result.exit_code, "use --input-format nl" in result.stderr) == (2, True)
+
+
+def test_the_help_lists_every_command_under_a_heading_and_uncut(run):
+    text = run("--help").stdout
+    for name, command in embeddings.commands.items():
+        assert f"  {name} " in text
+        short = command.get_short_help_str(limit=200)
+        assert short in text, short
 
 
 def test_embed_keeps_the_model_of_the_collection(run, tmp_path):

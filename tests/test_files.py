@@ -400,11 +400,18 @@ def test_the_id_of_a_file_is_its_path_within_the_folder_and_files_are_in_order(f
         ("*.md", ["a.md", "z.md"]),
         ("*", ["a.md", "list.txt", "z.md"]),
         ("b/*", ["b/page.md"]),
-        ("*.zip", []),
     ],
 )
 def test_a_glob_chooses_files_and_no_folders(folder, pattern, expected):
     assert [item_id for item_id, _ in files(folder, pattern=pattern)] == expected
+
+
+@pytest.mark.parametrize("pattern", ["*.zip", "b", "**/*.MD5"])
+def test_a_glob_that_matches_no_file_is_an_error(folder, pattern):
+    with pytest.raises(SourceProblem, match=r"Expected files .*found none"):
+        files(folder, pattern=pattern)
+    with pytest.raises(SourceProblem, match="found none"):
+        read(files=((str(folder), "*.md"), (str(folder), pattern)))
 
 
 def test_several_folders_are_read_in_turn_with_the_prefix_in_front(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from datasette_embeddings import distribution
 from datasette_embeddings.cli.base import Commands
 from datasette_embeddings.cli.check import check
 from datasette_embeddings.cli.collections import collections
@@ -16,8 +17,16 @@ from datasette_embeddings.cli.search import search, similar
 from datasette_embeddings.cli.similarities import similarities
 from datasette_embeddings.cli.sync import sync
 
+SECTIONS = {
+    "Build and update": (embed, sync, similarities, import_table),
+    "Search": (search, similar),
+    "Manage": (collections, models, check, export_collection),
+    "Try it": (demo,),
+}
 
-@click.group(cls=Commands)
+
+@click.group(cls=Commands, sections=SECTIONS)
+@click.version_option(package_name=distribution.NAME, message="%(package)s %(version)s")
 def embeddings() -> None:
     """Semantic search over SQLite: build collections of embeddings and search them.
 
@@ -25,20 +34,3 @@ def embeddings() -> None:
         datasette embeddings embed docs.db articles --table articles
         datasette embeddings search docs.db articles "how to make a backup"
     """
-
-
-COMMANDS = (
-    embed,
-    sync,
-    search,
-    similar,
-    similarities,
-    collections,
-    models,
-    check,
-    import_table,
-    export_collection,
-    demo,
-)
-for command in COMMANDS:
-    embeddings.add_command(command)

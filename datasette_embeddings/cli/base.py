@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,8 +70,79 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
     return "\n".join([str(error), *(f"  {reason}" for reason in reasons)])
 
 
+class Command(click.Command):
+    """A command that takes no option's name as the value of another option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        names = {name for option in self.get_params(ctx) for name in option.opts}
+        for option in self.params:
+            if not isinstance(option, click.Option) or option.is_flag:
+                continue
+            found = names.intersection(_words(ctx.params.get(option.name or "")))
+            if found:
+                expected = option.metavar or "a value"
+                raise click.UsageError(
+                    f"Expected {expected} after {option.opts[-1]}, found the option "
+                    f"{min(found)}",
+                    ctx,
+                )
+        return rest
+
+
+def _words(value: object) -> Iterator[str]:
+    """The texts in the value of an option, which may be nested where it is repeated."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _words(each)
+    elif isinstance(value, str):
+        yield value
+
+
 class Commands(click.Group):
     """A group whose commands end with one line for an error that a person can mend."""
+
+    command_class = Command
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - as click has it
+        sections: Mapping[str, Sequence[click.Command]] | None = None,
+        **options: Any,  # noqa: ANN401 - as click has it
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.sections = dict(sections or {})
+        for command in chain.from_iterable(self.sections.values()):
+            self.add_command(command)
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """The commands, each below the heading of its section."""
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for heading, commands in (
+            self.sections or {"Commands": [*self.commands.values()]}
+        ).items():
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (each.name or "", each.get_short_help_str(width))
+                        for each in commands
+                    ]
+                )
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if not os.path.exists(args[0]):
+                raise
+            *names, last = self.commands
+            raise click.UsageError(
+                f"Expected {', '.join(names)} or {last} before {args[0]}", ctx
+            ) from error
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
         try:

@@ -10,6 +10,7 @@ import click
 
 from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import (
+    Command,
     database_argument,
     error_text,
     format_option,
@@ -25,7 +26,7 @@ from datasette_embeddings.ingest.checking import problems, remove_what_is_wrong
 from datasette_embeddings.ingest.syncing import sync
 
 
-@click.command()
+@click.command(cls=Command, short_help="Find and fix what is wrong.")
 @database_argument
 @click.option(
     "--fix",

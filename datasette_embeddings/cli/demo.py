@@ -9,7 +9,7 @@ import click
 
 from datasette_embeddings import demo as demonstration
 from datasette_embeddings import search, sources, store
-from datasette_embeddings.cli.base import progress
+from datasette_embeddings.cli.base import Command, progress
 from datasette_embeddings.cli.reports import report_line
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
@@ -17,7 +17,7 @@ from datasette_embeddings.ingest import IngestOptions, ingest
 from datasette_embeddings.models.registry import load_model
 
 
-@click.command()
+@click.command(cls=Command, short_help="Build a database to try.")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 def demo(path: Path) -> None:
     """Build a database of Python's own standard library at PATH, and search it.

@@ -11,6 +11,7 @@ import click
 
 from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
+    Command,
     database_argument,
     fetched_model,
     progress,
@@ -28,6 +29,27 @@ from datasette_embeddings.ingest.syncing import remembered_source
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
 
+
+class _Summary(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
+    """The format of a summary, which is not that of the rows."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as click has it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        if value in sources.FORMATS and value not in self.choices:
+            self.fail(
+                f"Expected json, found {value!r}; for the format of INPUT use "
+                f"--input-format {value}",
+                param,
+                ctx,
+            )
+        converted: str = super().convert(value, param, ctx)
+        return converted
+
+
 limit_rows_option = click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -44,13 +66,13 @@ rebuild_option = click.option(
 summary_option = click.option(
     "output_format",
     "--format",
-    type=click.Choice(["json"]),
+    type=_Summary(["json"]),
     help="Summary on stdout and progress on stderr as JSON, an object a line.",
 )
 silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 
 
-@click.command()
+@click.command(cls=Command, short_help="Embed a table, query or files.")
 @database_argument
 @click.argument("collection")
 @click.argument("input", required=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import store
-from datasette_embeddings.cli.base import database_argument
+from datasette_embeddings.cli.base import Command, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
@@ -16,7 +16,7 @@ from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
 SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
 
 
-@click.command("export")
+@click.command("export", cls=Command, short_help="Write vectors to a file.")
 @database_argument
 @click.argument("collection")
 @click.argument("output", required=False, type=click.Path(path_type=Path))

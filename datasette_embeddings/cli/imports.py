@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import sources
-from datasette_embeddings.cli.base import database_argument
+from datasette_embeddings.cli.base import Command, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.imports import import_shadow_table, import_vector_table
 
 
-@click.command("import")
+@click.command("import", cls=Command, short_help="Take vectors of another tool.")
 @database_argument
 @click.argument("table")
 @click.option(

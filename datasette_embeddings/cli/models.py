@@ -35,7 +35,11 @@ from datasette_embeddings.models.registry import (
 )
 
 
-@click.group(cls=Commands, invoke_without_command=True)
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    short_help="List, download and export models.",
+)
 @click.pass_context
 def models(ctx: click.Context) -> None:
     """The embedding models that can be used here: without a command, list them."""

@@ -12,6 +12,7 @@ import click
 from datasette_embeddings import search as searching
 from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
+    Command,
     database_argument,
     format_option,
     limit_option,
@@ -52,7 +53,7 @@ full_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command, short_help="Search by a text or a picture.")
 @database_argument
 @click.argument("collection")
 @click.argument("text", required=False)
@@ -113,7 +114,7 @@ def search(
     _show_matches(matches, output_format, full=full)
 
 
-@click.command()
+@click.command(cls=Command, short_help="Find items like one of them.")
 @database_argument
 @click.argument("collection")
 @click.argument("item_id", metavar="ID")

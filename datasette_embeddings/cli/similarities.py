@@ -8,12 +8,17 @@ import click
 
 from datasette_embeddings import similarities as relating
 from datasette_embeddings import store
-from datasette_embeddings.cli.base import database_argument, min_score_option, progress
+from datasette_embeddings.cli.base import (
+    Command,
+    database_argument,
+    min_score_option,
+    progress,
+)
 from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
 from datasette_embeddings.databases import open_database
 
 
-@click.command()
+@click.command(cls=Command, short_help="Precompute similar documents.")
 @database_argument
 @click.argument("collection")
 @click.option(

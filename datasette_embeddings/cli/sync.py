@@ -9,6 +9,7 @@ import click
 
 from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import (
+    Command,
     database_argument,
     error_text,
     printable,
@@ -32,7 +33,7 @@ from datasette_embeddings.ingest.syncing import SyncOutcome
 from datasette_embeddings.ingest.syncing import sync as synced
 
 
-@click.command()
+@click.command(cls=Command, short_help="Update every collection.")
 @database_argument
 @click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
 @metadata_option

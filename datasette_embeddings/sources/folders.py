@@ -28,15 +28,25 @@ def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
     Links to folders are not followed, so that none can lead round in a circle.  A link
     to a file is followed if the file lies within the folder.
 
-    :raises SourceProblem: for a folder that is not there, and a glob that is none.
+    :raises SourceProblem: for a folder that is not there, a glob that is none, and one
+        that matches no file.
     """
     for folder, pattern in source.folders:
         root = Path(folder)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
             raise SourceProblem(f"Expected a folder at {folder}, found {found}")
-        yield from _closed_folders(root, source.id_prefix)
-        for path in _matching(root, pattern):
+        closed = list(_closed_folders(root, source.id_prefix))
+        yield from closed
+        paths = _matching(root, pattern)
+        if not paths and not closed:
+            # A folder that was emptied, or is not mounted, would take all items with it
+            raise SourceProblem(
+                f"Expected files that match {pattern!r} in {folder}, found none. Check "
+                "folder and glob; if the files are deleted for good, delete the "
+                "collection"
+            )
+        for path in paths:
             item_id = f"{source.id_prefix}{path.relative_to(root).as_posix()}"
             yield _read(path, root, item_id, source)
 
