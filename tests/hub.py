@@ -27,9 +27,9 @@ def reference_folder() -> Path:
     raise FileNotFoundError(f"Expected model.safetensors in the package {PACKAGE}")
 
 
-def write_hub_cache(home: Path) -> None:
+def write_hub_cache(home: Path, model_id: str = MODEL_ID) -> None:
     """Lay out under *home* what a download of the model would have left there."""
-    repository = home / "hub" / f"models--{MODEL_ID.replace('/', '--')}"
+    repository = home / "hub" / f"models--{model_id.replace('/', '--')}"
     reference = repository / "refs" / "main"
     reference.parent.mkdir(parents=True)
     reference.write_text(REVISION)
@@ -46,9 +46,9 @@ def link_files(source: Path, target: Path) -> None:
             link.symlink_to(path)
 
 
-def llm_environment(folder: Path) -> dict[str, str]:
+def llm_environment(folder: Path, model_id: str = MODEL_ID) -> dict[str, str]:
     """The environment of an llm that lives in *folder* and has the model, offline."""
-    write_hub_cache(folder / "hub-home")
+    write_hub_cache(folder / "hub-home", model_id)
     inherited = {
         name: value
         for name, value in os.environ.items()

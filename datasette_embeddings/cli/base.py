@@ -220,14 +220,14 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*, whose files may be fetched, which is told."""
     asked = replace(wanted(model_id, config.models), may_download=True)
     if find(asked).downloads:
-        click.echo(f"Fetching {asked.name} from the hub", err=True)
+        click.echo(f"Fetching {asked.hub_name} from the hub", err=True)
     try:
         return load_model(model_id, config.models, may_download=True)
     except ModelProblem:
-        if asked.settings.path is not None or not is_in_cache(asked.name):
+        if asked.settings.path is not None or not is_in_cache(asked.hub_name):
             raise
     # A fetch that was cut short leaves some files
-    click.echo(f"Fetching what is missing of {asked.name}", err=True)
+    click.echo(f"Fetching what is missing of {asked.hub_name}", err=True)
     completed(asked)
     return load_model(model_id, config.models, may_download=True)
 

@@ -24,6 +24,19 @@ def silent(_done: int) -> None:
     """The progress of somebody who does not want to know."""
 
 
+# What llm-sentence-transformers writes before the name of a repository on the hub
+LLM_PREFIX = "sentence-transformers/"
+
+
+def hub_name(model_id: str) -> str:
+    """What the hub calls *model_id*, where that is an id of llm-sentence-transformers.
+
+    A name of one part is a repository of the organisation sentence-transformers.
+    """
+    name = model_id.removeprefix(LLM_PREFIX)
+    return name if "/" in name else model_id
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A model that somebody asks for, and what the owner says of it."""
@@ -37,6 +50,11 @@ class Wanted:
     def name(self) -> str:
         """What its runtime calls it."""
         return self.settings.model or self.model_id
+
+    @property
+    def hub_name(self) -> str:
+        """What the hub calls it."""
+        return hub_name(self.name)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelProblem
-from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.base import LLM_PREFIX, Wanted
 
 # A repository in the cache: …/models--NAME/snapshots/COMMIT
 SNAPSHOTS = "snapshots"
@@ -23,7 +25,9 @@ def folder_of(wanted: Wanted) -> Path | None:
     """
     if wanted.settings.path is not None:
         return _own_folder(wanted.settings.path)
-    return _own_folder(wanted.name) or _cached(wanted.name, wanted.settings.revision)
+    return _own_folder(wanted.hub_name) or _cached(
+        wanted.hub_name, wanted.settings.revision
+    )
 
 
 def _own_folder(name: str) -> Path | None:
@@ -78,7 +82,7 @@ def fetched(wanted: Wanted, patterns: Sequence[str]) -> Path:
 
     with _saying_what_failed(wanted):
         folder = snapshot_download(
-            wanted.name,
+            wanted.hub_name,
             revision=wanted.settings.revision,
             allow_patterns=list(patterns),
         )
@@ -107,10 +111,27 @@ def completed(wanted: Wanted) -> None:
 
     with _saying_what_failed(wanted):
         snapshot_download(
-            wanted.name,
+            wanted.hub_name,
             revision=wanted.settings.revision,
             ignore_patterns=list(OTHER_FORMATS),
         )
+
+
+def stored_id(model_id: str, settings: ModelConfig, *, has_passage_prompt: bool) -> str:
+    """The id that collections of a model carry, which is that of llm if it can be.
+
+    llm-sentence-transformers knows whole repositories of the hub by their names, and
+    puts no prompt of ours before a text: what it would embed otherwise keeps its own
+    name, so that llm adds no vectors of another kind.
+    """
+    is_plain = settings == replace(
+        settings, path=None, model=None, revision=None, dimensions=None
+    )
+    is_alike = is_plain and not has_passage_prompt
+    if not is_alike or not is_repository(model_id) or _own_folder(model_id) is not None:
+        return model_id
+    is_llms = model_id.startswith(LLM_PREFIX)
+    return model_id if is_llms else f"{LLM_PREFIX}{model_id}"
 
 
 def commit_of(folder: Path) -> str | None:

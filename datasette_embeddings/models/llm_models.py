@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelProblem
-from datasette_embeddings.models.base import Found, NotHere, Wanted, silent
+from datasette_embeddings.models.base import LLM_PREFIX, Found, NotHere, Wanted, silent
 from datasette_embeddings.models.batches import in_batches, is_out_of_memory
 from datasette_embeddings.models.outside import OutsideModel
 
@@ -43,7 +43,8 @@ def find(wanted: Wanted) -> Found | NotHere:
         registered = _registered()
     except ModelProblem as problem:
         return NotHere(str(problem))
-    found = registered.get(wanted.name)
+    # llm-sentence-transformers puts its own name before that of the hub
+    found = registered.get(wanted.name) or registered.get(f"{LLM_PREFIX}{wanted.name}")
     if found is None:
         close = get_close_matches(wanted.name, registered, cutoff=0.5)
         hint = f"; there are {', '.join(close)}" if close else ""

@@ -25,6 +25,7 @@ from datasette_embeddings.models.hub import (
     fetched,
     folder_of,
     is_repository,
+    stored_id,
 )
 from datasette_embeddings.vectors import normalize
 
@@ -70,7 +71,7 @@ def find(wanted: Wanted) -> Found | NotHere:
     if (
         wanted.may_download
         and wanted.settings.path is None
-        and is_repository(wanted.name)
+        and is_repository(wanted.hub_name)
     ):
         return Found("onnx", partial(_fetched, wanted), downloads=True)
     return NotHere(
@@ -100,12 +101,14 @@ class OnnxModel(EmbeddingModel):
     def __init__(
         self, model_id: str, folder: Path, settings: ModelConfig = ModelConfig()
     ) -> None:
-        self.model_id = model_id
         self._files = read_model_folder(folder)
         self.max_tokens = self._files.max_tokens
         self.query_prompt = given_or(settings.query_prompt, self._files.query_prompt)
         self.passage_prompt = given_or(
             settings.passage_prompt, self._files.passage_prompt
+        )
+        self.model_id = stored_id(
+            model_id, settings, has_passage_prompt=bool(self.passage_prompt)
         )
         self.revision = commit_of(folder)
         self.normalized = self._files.normalize

@@ -24,7 +24,13 @@ from datasette_embeddings.models import (
     open_clip,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import EmbeddingModel, Found, NotHere, Wanted
+from datasette_embeddings.models.base import (
+    EmbeddingModel,
+    Found,
+    NotHere,
+    Wanted,
+    hub_name,
+)
 from datasette_embeddings.models.batches import free_memory
 from datasette_embeddings.models.hub import has_gpu
 
@@ -58,8 +64,14 @@ _loading = threading.Lock()
 
 
 def canonical_id(model_id: str) -> str:
-    """The one name of a model that has several."""
-    return DEFAULT_MODEL if model_id in BUNDLED_ALIASES else model_id
+    """The one name of a model that has several: the hub's, of those that it has."""
+    name = hub_name(model_id)
+    return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
+
+
+def stored_id(model_id: str) -> str:
+    """How a collection names *model_id*: the bundled model has one name only."""
+    return DEFAULT_MODEL if canonical_id(model_id) == DEFAULT_MODEL else model_id
 
 
 def is_same_model(one: str, other: str) -> bool:
@@ -74,7 +86,7 @@ def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     name = configured_id(model_id, models)
     if name is None:
         return Wanted(canonical_id(model_id), UNSET)
-    return Wanted(canonical_id(name), models[name])
+    return Wanted(stored_id(name), models[name])
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:

@@ -27,7 +27,12 @@ from datasette_embeddings.models.base import (
 )
 from datasette_embeddings.models.batches import free_memory, in_batches
 from datasette_embeddings.models.folder import prompts_of
-from datasette_embeddings.models.hub import commit_of, folder_of, is_repository
+from datasette_embeddings.models.hub import (
+    commit_of,
+    folder_of,
+    is_repository,
+    stored_id,
+)
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunks import TokenSpans
@@ -57,7 +62,7 @@ def find(wanted: Wanted) -> Found | NotHere:
         return Found(RUNTIME, partial(SentenceTransformerModel, wanted, folder))
     if wanted.settings.path is not None:
         return NotHere(f"no weights in the folder {wanted.settings.path}")
-    if not is_repository(wanted.name):
+    if not is_repository(wanted.hub_name):
         return NotHere("no folder of that name, and none of the hub's, USER/MODEL")
     if not wanted.may_download:
         return NotHere(
@@ -94,6 +99,9 @@ class SentenceTransformerModel(EmbeddingModel):
         own = ("", "") if folder is None else prompts_of(folder)
         self.query_prompt = given_or(settings.query_prompt, own[0])
         self.passage_prompt = given_or(settings.passage_prompt, own[1])
+        self.model_id = stored_id(
+            wanted.model_id, settings, has_passage_prompt=bool(self.passage_prompt)
+        )
         self.normalized = any(
             type(module).__name__ == "Normalize" for module in self.encoder
         )
@@ -220,7 +228,7 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return SentenceTransformer(
-            wanted.name if folder is None else str(folder),
+            wanted.hub_name if folder is None else str(folder),
             device=settings.device,
             revision=settings.revision if folder is None else None,
             trust_remote_code=settings.trust_remote_code,

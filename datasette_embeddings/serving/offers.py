@@ -27,7 +27,7 @@ def offered_models(config: Config) -> list[str]:
 
 def is_offered(model_id: str, config: Config) -> bool:
     """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
-    if not {model_id, canonical_id(model_id)}.isdisjoint(offered_models(config)):
+    if canonical_id(model_id) in map(canonical_id, offered_models(config)):
         return True
     return configured_id(model_id, config.models) is not None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import canonical_id
+from datasette_embeddings.models.registry import canonical_id, stored_id
 from datasette_embeddings.sources import (
     QuerySource,
     Source,
@@ -162,7 +162,7 @@ def _collection(
     return Collection(
         id=collection_id,
         name=name,
-        model_id=canonical_id(model),
+        model_id=stored_id(model),
         dimensions=None if length is None else length // BYTES_PER_NUMBER,
         source=from_note(noted.source),
         synced=noted.synced,

@@ -11,7 +11,7 @@ from datasette_embeddings.errors import (
     UnknownCollection,
 )
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import canonical_id
+from datasette_embeddings.models.registry import stored_id
 from datasette_embeddings.sources import Source, UnreadableSource, noted
 from datasette_embeddings.store.catalog import (
     NEW_NAME,
@@ -90,7 +90,7 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
     try:
         conn.execute(
             "insert into collections (name, model) values (?, ?)",
-            [name, canonical_id(model_id)],
+            [name, stored_id(model_id)],
         )
     except sqlite3.IntegrityError as error:
         raise InvalidInput(

@@ -13,7 +13,7 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import canonical_id, is_same_model
+from datasette_embeddings.models.registry import is_same_model, stored_id
 from datasette_embeddings.sources import QuerySource, Source
 from datasette_embeddings.store.catalog import (
     Collection,
@@ -93,7 +93,7 @@ def check_model_id(existing: Collection, identity: Identity) -> None:
     :raises ModelMismatch: if it is of another.
     """
     if not is_same_model(existing.model_id, identity.model_id):
-        found = canonical_id(identity.model_id)
+        found = stored_id(identity.model_id)
         raise ModelMismatch(existing.name, existing.model_id, found)
 
 
