@@ -9,6 +9,7 @@ Every message says what was expected, what was found and what to do about it::
     ├── UnknownItem
     ├── UnknownModel           no runtime here can serve that model id
     ├── ModelProblem           a model's own files are missing or not understood
+    │   └── ModelIsLoading     … or take longer to load than a caller waits
     ├── ModelMismatch          a collection holds vectors of another model
     ├── IdentityMismatch       … or of the same model with another prompt or revision
     ├── InvalidVector          not a vector at all
@@ -97,6 +98,10 @@ class UnknownModel(EmbeddingsError):
 
 class ModelProblem(EmbeddingsError):
     """The files of a model are missing or ask for something unsupported."""
+
+
+class ModelIsLoading(ModelProblem):
+    """Another caller is still loading the model."""
 
 
 class ModelMismatch(EmbeddingsError):

@@ -12,6 +12,7 @@ import pytest
 from datasette_embeddings.index import indexes
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.serving import offers
 from datasette_embeddings.sources import table_source
 
 with suppress(ImportError):
@@ -42,9 +43,13 @@ def model():
 
 @pytest.fixture(autouse=True)
 def _closed_indexes():
-    """No test sees a matrix, or keeps a file open, of the one before."""
+    """No test sees a matrix, or keeps a file open, of the one before.
+
+    Nor does it miss a line in the log, which is there once only.
+    """
     yield
     indexes.close()
+    offers.log_once.cache_clear()
 
 
 def write_articles(conn: sqlite3.Connection) -> None:

@@ -8,14 +8,23 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from datasette_embeddings import register, search_text, store
+from datasette_embeddings.cli import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models import hub, registry
 from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.locations import noted_name
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.sources import table_source
 from tests.conftest import write_articles
-from tests.hub import llm_environment
+from tests.hub import link_files, llm_environment
 
 GTE = "TaylorAI/gte-tiny"
 GTE_OF_LLM = f"sentence-transformers/{GTE}"
@@ -66,6 +75,135 @@ def test_a_collection_carries_the_id_of_llm_where_llm_makes_the_same_vectors(
         model_id, ModelConfig(**settings), has_passage_prompt=has_passage_prompt
     )
     assert found == expected
+
+
+# Folders
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A database and a model in folders beside each other, and a place elsewhere."""
+    for name in ("project/data", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    link_files(BUNDLED_FOLDER, tmp_path / "project" / "models" / "mini")
+    with closing(sqlite3.connect(tmp_path / "project" / "data" / "a.db")) as conn:
+        write_articles(conn)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setattr(registry, "_loaded", {})
+    return tmp_path / "project"
+
+
+def command(*arguments):
+    """What a command that must succeed prints."""
+    done = CliRunner().invoke(embeddings, [str(each) for each in arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+EMBED = ("embed", "data/a.db", "notes", "--table", "articles")
+NOTED = [("notes", "../models/mini")]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["./models/mini", "models/mini", "{here}/models/mini", "data/../models/mini"],
+)
+def test_a_folder_is_stored_from_the_database_and_found_from_anywhere(
+    project, tmp_path, monkeypatch, typed
+):
+    command(*EMBED, "--model", typed.format(here=project))
+    assert models_in("data/a.db") == NOTED
+    assert "6 unchanged" in command(*EMBED, "-m", "models/mini")
+
+    moved = tmp_path / "moved"
+    project.rename(moved)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(registry, "_loaded", {})
+    database = moved / "data" / "a.db"
+    found = command("search", database, "notes", QUESTION, "-n", "1", "--format", "nl")
+    assert json.loads(found)["id"] == "2"
+    assert "6 unchanged" in command("sync", database)
+    assert "6 new" in command("sync", database, "--rebuild")
+    assert models_in(database) == NOTED
+    listed = json.loads(command("models", "list", database, "--format", "json"))
+    assert [each["ready"] for each in listed if each["model"] == NOTED[0][1]] == [True]
+    with closing(sqlite3.connect(database)) as conn:
+        register(conn)
+        sql = "select json_extract(embed_search('notes', ?, 1), '$[0].id')"
+        assert conn.execute(sql, [QUESTION]).fetchone() == ("2",)
+
+
+def test_a_folder_that_python_loads_is_stored_from_the_database(project):
+    with closing(sqlite3.connect("data/a.db")) as conn:
+        model = load_model("models/mini")
+        ingest(conn, "notes", table_source(conn, "articles"), model)
+        found = store.collection(conn, "notes")
+        assert search_text(conn, found, QUESTION, model=model)[0].id == "2"
+    assert models_in("data/a.db") == NOTED
+
+
+def test_another_folder_is_another_model(project):
+    command(*EMBED, "-m", "models/mini")
+    link_files(BUNDLED_FOLDER, project / "data" / "models" / "mini")
+    done = CliRunner().invoke(embeddings, [*EMBED, "-m", "data/models/mini"])
+    assert "holds vectors of '../models/mini', not of" in done.output
+
+
+@pytest.mark.parametrize("typed", ["./models/mini", "models/mini"])
+def test_a_path_as_0_2a0_stored_it_is_read_from_where_the_program_runs(
+    project, typed, monkeypatch
+):
+    command(*EMBED, "-m", "models/mini")
+    with closing(sqlite3.connect("data/a.db")) as conn, conn:
+        for table in ("collections", "_embedding_collections"):
+            conn.execute(f"update {table} set model = ?", [typed])
+    monkeypatch.setattr(registry, "_loaded", {})
+    assert "Night sky" in command("search", "data/a.db", "notes", QUESTION, "-n", "1")
+    assert "6 unchanged" in command("sync", "data/a.db")
+    assert "6 unchanged" in command(*EMBED, "-m", "./models/mini")
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "expected"),
+    [
+        ("/srv/site/models/mini", "/srv/site", "./models/mini"),
+        ("/srv/site", "/srv/site", "."),
+        ("/srv/models/mini", "/srv/site/data", "../../models/mini"),
+        # They share no folder but the root
+        ("/models/mini", "/srv/site", "/models/mini"),
+        ("/srv/site/models/mini", None, "/srv/site/models/mini"),
+        ("text-embedding-3-small", "/srv/site", "text-embedding-3-small"),
+        ("./models/mini", "/srv/site", "./models/mini"),
+    ],
+)
+def test_how_a_path_is_stored(name, home, expected):
+    assert noted_name(name, None if home is None else Path(home)) == expected
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "{models: {mine: {path: ./models/mini}}, default_model: mine}",
+        "{models: {./models/mini: {query_prompt: 'q'}}, default_model: ./models/mini}",
+        "{collections: {notes: {table: articles, model: ./models/mini}}}",
+    ],
+    ids=["path", "name", "collection"],
+)
+def test_paths_of_the_settings_start_at_their_file(
+    project, tmp_path, monkeypatch, settings
+):
+    (project / "m.yml").write_text(f"plugins: {{datasette-embeddings: {settings}}}")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    database, options = project / "data" / "a.db", ("-m", project / "m.yml")
+    if "collections" in settings:
+        assert "6 new" in command("sync", database, *options)
+    else:
+        embed = ("embed", database, "notes", "--table", "articles", "--config")
+        assert "6 new" in command(*embed, project / "m.yml")
+    stored = "mine" if "mine" in settings else NOTED[0][1]
+    assert models_in(database) == [("notes", stored)]
+    search = ("search", database, "notes", QUESTION, "-n", "1", "--format", "nl")
+    assert json.loads(command(*search, *options))["id"] == "2"
 
 
 # The real programs, with the real library and weights

@@ -168,8 +168,11 @@ def embedded(
     """The report of an ingest that shows its progress."""
     if isinstance(source, sources.TableSource) and output_format is None:
         _warn_of_rowid(source)
-    model_id = model_id or _model_of(conn, collection) or config.default_model
-    model = fetched_model(model_id, config)
+    existing = store.find_collection(conn, collection)
+    if model_id is None and existing is not None:
+        model_id = existing.model_id
+        config = replace(config, models=store.models_of(existing, config.models))
+    model = fetched_model(model_id or config.default_model, config)
     with progress(collection, silent=silent, output_format=output_format) as steps:
         start, advance = steps
         options = replace(options, start=start, progress=advance)
@@ -195,11 +198,6 @@ def _source(
             f"{collection!r}: {remembered}"
         )
     return remembered
-
-
-def _model_of(conn: sqlite3.Connection, collection: str) -> str | None:
-    existing = store.find_collection(conn, collection)
-    return None if existing is None else existing.model_id
 
 
 def _warn_of_rowid(source: sources.TableSource) -> None:

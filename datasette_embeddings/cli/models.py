@@ -70,7 +70,10 @@ def list_models(
     names |= dict.fromkeys([*cached_ids(), *llm_models.registered_ids()])
     if database is not None:
         with open_database(database) as conn:
-            names |= dict.fromkeys(sorted(store.model_ids(conn)))
+            stored = store.collections(conn)
+        for each in sorted(stored, key=lambda each: each.model_id):
+            names.setdefault(each.model_id)
+            config = replace(config, models=store.models_of(each, config.models))
     rows = [_row(name, config) for name in names]
     write(rows, output_format or "table")
     if output_format is None:

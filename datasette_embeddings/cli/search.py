@@ -109,7 +109,7 @@ def search(
     question = _question(text, text_file, image)
     with open_database(database) as conn:
         found = store.collection(conn, collection)
-        model = load_model(found.model_id, config.models)
+        model = load_model(found.model_id, store.models_of(found, config.models))
         matches = _matches(conn, found, model, question, options)
     _show_matches(matches, output_format, full=full)
 

@@ -13,6 +13,7 @@ import click
 
 from datasette_embeddings.config import PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.models.locations import is_path
 from datasette_embeddings.sources import STDIN
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -46,7 +47,7 @@ def settings_for(
     if path is None:
         return Config(), {}
     content = _content(path)
-    config = Config.from_plugin_config(_resolved(_plugin(content), path))
+    config = _config(content, path)
     databases = content.get("databases") or {}
     own = databases.get(database.stem) if isinstance(databases, Mapping) else None
     declared = _plugin(own if isinstance(own, Mapping) else {}) or {}
@@ -64,7 +65,30 @@ def config_in(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
-    return Config.from_plugin_config(_resolved(_plugin(_content(path)), path))
+    return _config(_content(path), path)
+
+
+def _config(content: Mapping[str, Any], path: Path) -> Config:
+    config = Config.from_plugin_config(_resolved(_plugin(content), path))
+    folder = path.absolute().parent
+    models = {
+        _model_path(name, folder): replace(
+            each, path=each.path and _model_path(each.path, folder, is_folder=True)
+        )
+        for name, each in config.models.items()
+    }
+    default = _model_path(config.default_model, folder)
+    return replace(config, models=models, default_model=default)
+
+
+def _model_path(name: str, folder: Path, *, is_folder: bool = False) -> str:
+    """*name*, or where it is a folder beside the settings, in *folder*, its path.
+
+    What is not there is read from where the program runs.
+    """
+    path = folder / Path(name).expanduser()
+    is_here = (is_folder or is_path(name)) and path.is_dir()
+    return str(path) if is_here else name
 
 
 def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - whatever YAML holds
@@ -102,6 +126,7 @@ def _located(declared: CollectionConfig, settings: Path) -> CollectionConfig:
 
     return replace(
         declared,
+        model=declared.model and _model_path(declared.model, folder),
         input=declared.input and real(declared.input),
         files=tuple((real(each), glob) for each, glob in declared.files),
         attach=tuple((alias, real(each)) for alias, each in declared.attach),

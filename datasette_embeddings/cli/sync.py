@@ -85,7 +85,7 @@ def sync(
                 conn,
                 name,
                 source,
-                model_id=model_id or settings.default_model,
+                model_id=model_id,
                 options=replace(
                     options, similarities=config.similarities if config else None
                 ),

@@ -16,7 +16,7 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.ingest.report import Report
 
-#: Brings one collection up to date: its name, source and model id
+#: Brings one collection up to date: its name, source and model id, None for its own
 Work = Callable[[str, sources.ReadableSource, "str | None"], Report]
 
 
@@ -74,13 +74,12 @@ def _outcome(
             raise InvalidInput(
                 f"Expected table, sql, input or files for the collection {name!r}"
             )
-        known = None if existing is None else existing.model_id
-        return SyncOutcome(name, work(name, source, config.model or known))
+        return SyncOutcome(name, work(name, source, config.model))
     assert existing is not None
     remembered = remembered_source(conn, existing)
     if isinstance(remembered, str):
         return SyncOutcome(name, skipped=remembered)
-    return SyncOutcome(name, work(name, remembered, existing.model_id))
+    return SyncOutcome(name, work(name, remembered, None))
 
 
 def remembered_source(

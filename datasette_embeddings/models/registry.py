@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
-from datasette_embeddings.errors import ModelProblem, UnknownModel
+from datasette_embeddings.errors import ModelIsLoading, UnknownModel
 from datasette_embeddings.models import (
     http,
     llm_models,
@@ -33,6 +34,7 @@ from datasette_embeddings.models.base import (
 )
 from datasette_embeddings.models.batches import free_memory
 from datasette_embeddings.models.hub import has_gpu
+from datasette_embeddings.models.locations import absolute, is_path, is_same_folder
 
 Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
@@ -78,6 +80,8 @@ def is_same_model(one: str, other: str) -> bool:
     """Whether both are names of one model; llm-clip has a short one of its own."""
     aliases = open_clip.ALIASES
     one, other = canonical_id(one), canonical_id(other)
+    if is_path(one) and is_path(other):
+        return one == other or is_same_folder(one, Path(other).expanduser().resolve())
     return aliases.get(one, one) == aliases.get(other, other)
 
 
@@ -85,8 +89,11 @@ def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
     """The model called *model_id*, with what *models*, the configured ones, say."""
     name = configured_id(model_id, models)
     if name is None:
-        return Wanted(canonical_id(model_id), UNSET)
-    return Wanted(stored_id(name), models[name])
+        return Wanted(absolute(canonical_id(model_id)), UNSET)
+    settings = models[name]
+    elsewhere = (settings.path, settings.model, settings.url)
+    is_folder = elsewhere == (None, None, None) and settings.runtime != "llm"
+    return Wanted(absolute(name) if is_folder else stored_id(name), settings)
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
@@ -135,9 +142,9 @@ def _way_out(asked: Wanted, reasons: Sequence[str]) -> str:
         # The settings name the runtime
         return reasons[-1]
     if asked.settings.path is not None:
-        return (
-            f"Its settings name the folder {asked.settings.path}: copy its files there"
-        )
+        return f"Copy its files to the folder {asked.settings.path}"
+    if is_path(asked.name):
+        return "There is no such folder, or no model in it"
     return (
         "Name the settings file that describes it with --config, or choose one of: "
         "datasette embeddings models list"
@@ -219,7 +226,7 @@ def _remote(model_id: str, runtime: str) -> UnknownModel:
 
 def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
-        raise ModelProblem(
+        raise ModelIsLoading(
             f"The model {key.model_id!r} is still being loaded after "
             f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
         )

@@ -94,7 +94,9 @@ async def answered(datasette: Datasette, place: Place, question: Question) -> An
 
 async def _vector(place: Place, question: Question, config: Config) -> Vector | None:
     """What to compare with.  The model first: Datasette has few threads for SQL."""
-    model_id = place.collection.model_id
+    collection = place.collection
+    model_id = collection.model_id
+    config = serving.config_for(model_id, collection.home, config)
     if question.text is not None:
         vector = await serving.questions.vector(model_id, question.text, config)
     elif question.image is not None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, serving, sources
+from datasette_embeddings import compat, serving, sources, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import Config
 from datasette_embeddings.distribution import version
@@ -90,9 +90,7 @@ async def search(
     context = _context(datasette, place, address, body)
     try:
         question = _question(address, body, config)
-        if question.needs_model and not await serving.is_ready(
-            place.collection.model_id, config, within_s=PATIENCE_S
-        ):
+        if question.needs_model and not await _is_ready(place.collection, config):
             context.update(is_loading=True, **await _form_facts(place))
             return await _search_page(datasette, request, context, status=503)
         answer = await answered(datasette, place, question)
@@ -133,6 +131,13 @@ def _question(address: Address, body: bytes | None, config: Config) -> Question:
         return questions.from_args(address.args, config)
     address.check_names((*known, *navigation.FORM_NAMES))
     return questions.with_image(address.args, body, config)
+
+
+async def _is_ready(collection: store.Collection, config: Config) -> bool:
+    """Whether the model of *collection* is loaded, or is within PATIENCE_S."""
+    model_id = collection.model_id
+    config = serving.config_for(model_id, collection.home, config)
+    return await serving.is_ready(model_id, config, within_s=PATIENCE_S)
 
 
 async def _shown(

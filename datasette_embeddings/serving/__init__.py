@@ -16,6 +16,7 @@ from datasette_embeddings.serving.models import (
 )
 from datasette_embeddings.serving.offers import (
     check_offered,
+    config_for,
     load_offered,
     offered_models,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Gate",
     "check_offered",
     "collected_reasons",
+    "config_for",
     "gate_of",
     "has_started",
     "in_model_thread",

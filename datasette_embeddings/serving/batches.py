@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.models.cache import queries
-from datasette_embeddings.models.registry import loaded_model
+from datasette_embeddings.models.registry import loaded_model, wanted
 from datasette_embeddings.serving.offers import load_offered
 
 if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.models.base import EmbeddingModel, Wanted
     from datasette_embeddings.vectors import Vector, Vectors
 
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ class QuestionBatches:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, list[_Question]] = defaultdict(list)
+        self._waiting: dict[Wanted, list[_Question]] = defaultdict(list)
 
     async def vector(self, model_id: str, text: str, config: Config) -> Vector:
         """The vector of *text* as a question, worked out beside the event loop.
@@ -54,15 +54,16 @@ class QuestionBatches:
             return known
         question = _Question(text)
         with self._lock:
-            self._waiting[model_id].append(question)
+            self._waiting[wanted(model_id, config.models)].append(question)
         # One run for each question that came: the first takes all, the others the rest
         _threads(model_id, config).submit(self._answer, model_id, config)
         return await asyncio.wrap_future(question.vector)
 
     def _answer(self, model_id: str, config: Config) -> None:
+        asked_for = wanted(model_id, config.models)
         with self._lock:
-            taken = self._waiting[model_id][:LARGEST_BATCH]
-            del self._waiting[model_id][:LARGEST_BATCH]
+            taken = self._waiting[asked_for][:LARGEST_BATCH]
+            del self._waiting[asked_for][:LARGEST_BATCH]
         asked = [each for each in taken if each.vector.set_running_or_notify_cancel()]
         if not asked:
             return

@@ -18,6 +18,7 @@ from datasette_embeddings.errors import (
     SchemaMismatch,
 )
 from datasette_embeddings.index import indexes
+from datasette_embeddings.models.locations import is_path
 from datasette_embeddings.models.registry import (
     canonical_id,
     find,
@@ -28,9 +29,11 @@ from datasette_embeddings.models.registry import (
 from datasette_embeddings.serving.batches import model_thread
 from datasette_embeddings.serving.offers import (
     check_offered,
+    config_for,
     is_offered,
     load_offered,
 )
+from datasette_embeddings.sources.paths import folder_of
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -51,11 +54,11 @@ def load_allowed(
     :raises UnknownModel: for any other, without looking for its files.
     """
     # Asked once a row: the database only where nothing else settles it
-    if not is_offered(model_id, config) and (
-        canonical_id(model_id) not in _collection_models(conn)
-    ):
+    if is_offered(model_id, config) and not is_path(model_id):
+        return load_offered(model_id, config)
+    if canonical_id(model_id) not in _collection_models(conn):
         check_offered(model_id, config)
-    return load_offered(model_id, config)
+    return load_offered(model_id, config_for(model_id, folder_of(conn), config))
 
 
 async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:

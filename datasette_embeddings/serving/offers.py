@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config
-from datasette_embeddings.errors import UnknownModel
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    ModelIsLoading,
+    UnknownModel,
+)
+from datasette_embeddings.models.base import hub_name
+from datasette_embeddings.models.locations import (
+    absolute,
+    folder_of_collection,
+    is_below,
+    is_path,
+    is_same_folder,
+    located,
+)
 from datasette_embeddings.models.registry import (
     canonical_id,
     configured_id,
@@ -17,6 +32,8 @@ from datasette_embeddings.models.registry import (
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
+# All that a visitor learns of a model that is not available
+VISITORS_WAY_OUT = "The log of this server says why"
 logger = logging.getLogger("datasette_embeddings")
 
 
@@ -38,28 +55,73 @@ def check_offered(model_id: str, config: Config) -> None:
     :raises UnknownModel: for any other, without looking for its files.
     """
     if not is_offered(model_id, config):
-        offered = ", ".join(offered_models(config))
+        # Where its folders are is nothing to a visitor
+        offered = ", ".join(
+            each for each in offered_models(config) if not is_path(each)
+        )
         raise UnknownModel(model_id, f"This server offers {offered}")
+
+
+def config_for(model_id: str, home: Path | None, config: Config) -> Config:
+    """*config* with the folder of *model_id*, the model of a database in *home*.
+
+    Only a folder that the configuration names, or one below *home*: a database does
+    not choose what a server reads elsewhere.
+    """
+    if canonical_id(model_id) == DEFAULT_MODEL:
+        return config
+    folder = folder_of_collection(model_id, home)
+    if folder is None:
+        return config
+    is_allowed = home is not None and is_below(folder, home)
+    if not is_allowed and not _is_named(folder, config):
+        return config
+    return replace(config, models=located(config.models, model_id, home))
+
+
+def _is_named(folder: Path, config: Config) -> bool:
+    """Whether the configuration names *folder*, in any place where a model stands."""
+    named = {config.default_model, *config.models}
+    named |= {each.path for each in config.models.values() if each.path}
+    named |= {each.model for each in config.collections.values() if each.model}
+    return any(is_same_folder(each, folder) for each in named)
 
 
 def load_offered(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*, of a collection or of the configuration.
 
-    :raises UnknownModel: for one that may cost money, unless the configuration names
-        it: whoever made a database does not spend what is somebody else's.
+    A folder is loaded only where *config* names it; see :func:`config_for`.
+
+    :raises UnknownModel: if it cannot be loaded, or may cost money and the
+        configuration does not name it: the owner of a database does not spend what
+        belongs to the owner of the server.  The log has the reasons, which tell what is
+        installed and which folders there are.
+    :raises ModelIsLoading: if another caller is still loading it.
     """
+    try:
+        return _loaded(model_id, config)
+    except ModelIsLoading:
+        raise
+    except EmbeddingsError as problem:
+        log_once("\n  ".join([str(problem), *problem.reasons]))
+        raise UnknownModel(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
+
+
+def _loaded(model_id: str, config: Config) -> EmbeddingModel:
     is_named = is_offered(model_id, config)
     if canonical_id(model_id) == DEFAULT_MODEL:
         # Offered without a word of the owner's, because it is bundled
         is_named = configured_id(model_id, config.models) is not None
-    try:
-        return load_model(model_id, config.models, may_be_remote=is_named)
-    except UnknownModel as problem:
-        _log_once(f"{problem}. Tried: {'; '.join(problem.reasons)}")
-        raise
+    if not is_named and is_path(absolute(hub_name(model_id))):
+        raise UnknownModel(
+            model_id,
+            "A database may only name a folder that exists below its own. To allow "
+            "another, name it as the path of a model in the configuration",
+        )
+    return load_model(model_id, config.models, may_be_remote=is_named)
 
 
 @lru_cache(maxsize=100)
-def _log_once(message: str) -> None:
+def log_once(message: str) -> None:
     """Log *message*, however often visitors ask for what it is about."""
     logger.warning(message)

@@ -22,7 +22,7 @@ from datasette_embeddings.sources.definitions import (
 
 def noted_path(conn: sqlite3.Connection, path: str) -> str:
     """*path*, given from where we are, as it is noted in the database of *conn*."""
-    home = _folder_of(conn)
+    home = folder_of(conn)
     absolute = Path(path).expanduser().absolute()
     if path == STDIN or home is None:
         return path if path == STDIN else str(absolute)
@@ -47,7 +47,7 @@ def located(conn: sqlite3.Connection, source: ReadableSource) -> ReadableSource:
 
 def real_path(conn: sqlite3.Connection, noted: str) -> str:
     """The path that :func:`noted_path` noted, as it can be opened."""
-    home = _folder_of(conn) or Path.cwd()
+    home = folder_of(conn) or Path.cwd()
     return noted if noted == STDIN else os.path.normpath(home / noted)
 
 
@@ -58,7 +58,7 @@ def real_paths(
     return tuple((alias, real_path(conn, path)) for alias, path in attached)
 
 
-def _folder_of(conn: sqlite3.Connection) -> Path | None:
+def folder_of(conn: sqlite3.Connection) -> Path | None:
     """The folder of the database file; None for one in memory."""
     path = conn.execute("pragma database_list").fetchone()[2]
     return Path(path).resolve().parent if path else None

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.models.locations import is_path, located
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.sources.paths import folder_of
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -26,6 +28,13 @@ PROGRESS_STEPS = 1_000
 
 def nobody(_reason: str) -> None:
     """Who hears of an error where nobody else does: the log has it anyway."""
+
+
+def load_local(conn: sqlite3.Connection, model_id: str) -> EmbeddingModel:
+    """The model called *model_id*; a path starts at the folder of the database."""
+    if not is_path(model_id):
+        return load_model(model_id)
+    return load_model(model_id, located({}, model_id, folder_of(conn)))
 
 
 @dataclass(frozen=True)

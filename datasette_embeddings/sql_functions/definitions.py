@@ -11,7 +11,13 @@ from typing import Any
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.sql_functions import arithmetic, content, searches
-from datasette_embeddings.sql_functions.context import Clock, Context, Policy, SqlValue
+from datasette_embeddings.sql_functions.context import (
+    Clock,
+    Context,
+    Policy,
+    SqlValue,
+    load_local,
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
     if policy is None:
         if is_registered(conn):
             return
-        policy = Policy()
+        policy = Policy(load=partial(load_local, conn))
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
     for function in FUNCTIONS:
         for name in (function.name, *function.aliases):

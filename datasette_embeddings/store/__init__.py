@@ -11,6 +11,7 @@ from datasette_embeddings.store.catalog import (
     current,
     find_collection,
     model_ids,
+    models_of,
     source_tables,
 )
 from datasette_embeddings.store.changes import (
@@ -164,6 +165,7 @@ __all__ = [
     "marked_vectors",
     "mixed",
     "model_ids",
+    "models_of",
     "most_similar",
     "note_similarities",
     "prepare_similarities",

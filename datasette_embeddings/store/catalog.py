@@ -9,16 +9,28 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import canonical_id, stored_id
+from datasette_embeddings.models.locations import (
+    folder_of_collection,
+    is_same_folder,
+    located,
+)
+from datasette_embeddings.models.registry import (
+    canonical_id,
+    is_same_model,
+    stored_id,
+)
 from datasette_embeddings.sources import (
     QuerySource,
     Source,
     TableSource,
     from_note,
 )
+from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.schema import (
     CHUNKS,
     OUR_COLLECTIONS,
@@ -57,6 +69,8 @@ class Collection:
     #: Some of its items are chunks of documents
     has_chunks: bool = False
     is_building: bool = False
+    #: The folder of its database file; None in memory, and for the bundled model
+    home: Path | None = None
 
     @property
     def identity(self) -> Identity:
@@ -69,6 +83,24 @@ class Collection:
             self.passage_prompt,
             self.normalized,
         )
+
+
+def is_of_model(collection: Collection, model_id: str) -> bool:
+    """Whether the vectors of *collection* are of that model, by whatever name."""
+    if is_same_model(collection.model_id, model_id):
+        return True
+    folder = folder_of_collection(collection.model_id, collection.home)
+    return folder is not None and is_same_folder(model_id, folder)
+
+
+def models_of(
+    collection: Collection, models: Mapping[str, ModelConfig]
+) -> Mapping[str, ModelConfig]:
+    """*models*, the configured ones, with the folder of the model of *collection*.
+
+    With these, its model id loads what it names, wherever the program runs.
+    """
+    return located(models, collection.model_id, collection.home)
 
 
 def collections(conn: sqlite3.Connection) -> list[Collection]:
@@ -157,12 +189,13 @@ def _collection(
     facts: Mapping[tuple[int, str, str], _Facts],
 ) -> Collection:
     collection_id, name, model, length = row
+    model_id = stored_id(model)
     known = facts.get((collection_id, name, model))
     noted = known or _Facts()
     return Collection(
         id=collection_id,
         name=name,
-        model_id=stored_id(model),
+        model_id=model_id,
         dimensions=None if length is None else length // BYTES_PER_NUMBER,
         source=from_note(noted.source),
         synced=noted.synced,
@@ -173,6 +206,7 @@ def _collection(
         # Without facts that agree, chunks of this id are another collection's
         has_chunks=known is not None and _has_chunks(conn, collection_id),
         is_building=noted.state == BUILDING,
+        home=None if model_id == DEFAULT_MODEL else folder_of(conn),
     )
 
 

@@ -11,8 +11,10 @@ from datasette_embeddings.errors import (
     UnknownCollection,
 )
 from datasette_embeddings.models.base import Identity
+from datasette_embeddings.models.locations import absolute, noted_name
 from datasette_embeddings.models.registry import stored_id
 from datasette_embeddings.sources import Source, UnreadableSource, noted
+from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.catalog import (
     NEW_NAME,
     OLD_NAME,
@@ -56,7 +58,9 @@ def create_collection(
     """
     check_name(name)
     prepare(conn)
-    identity = Identity(made_with) if isinstance(made_with, str) else made_with
+    identity = (
+        Identity(absolute(made_with)) if isinstance(made_with, str) else made_with
+    )
     existing = find_collection(conn, name)
     remembered: Source | None = source
     has_items = existing is not None and count_items(conn, existing) > 0
@@ -90,7 +94,7 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
     try:
         conn.execute(
             "insert into collections (name, model) values (?, ?)",
-            [name, stored_id(model_id)],
+            [name, noted_name(stored_id(model_id), folder_of(conn))],
         )
     except sqlite3.IntegrityError as error:
         raise InvalidInput(

@@ -13,11 +13,12 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import is_same_model, stored_id
+from datasette_embeddings.models.registry import stored_id
 from datasette_embeddings.sources import QuerySource, Source
 from datasette_embeddings.store.catalog import (
     Collection,
     count_items,
+    is_of_model,
     source_tables,
 )
 from datasette_embeddings.store.embeddings import usual_vector_length
@@ -92,7 +93,7 @@ def check_model_id(existing: Collection, identity: Identity) -> None:
 
     :raises ModelMismatch: if it is of another.
     """
-    if not is_same_model(existing.model_id, identity.model_id):
+    if not is_of_model(existing, identity.model_id):
         found = stored_id(identity.model_id)
         raise ModelMismatch(existing.name, existing.model_id, found)
 

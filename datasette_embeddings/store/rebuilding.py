@@ -7,7 +7,6 @@ from itertools import chain, count
 
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import is_same_model
 from datasette_embeddings.sources import Source
 from datasette_embeddings.store.catalog import (
     BUILDING,
@@ -17,6 +16,7 @@ from datasette_embeddings.store.catalog import (
     Collection,
     all_collections,
     find_collection,
+    is_of_model,
 )
 from datasette_embeddings.store.changes import (
     drop_stale_facts,
@@ -44,7 +44,7 @@ def begin_rebuild(
     new_name = NEW_NAME.format(name=name)
     begun = _found(conn, new_name)
     if begun is not None:
-        is_same = is_same_model(begun.model_id, identity.model_id)
+        is_same = is_of_model(begun, identity.model_id)
         is_same = is_same and begun.identity.difference(identity) is None
         if is_same and begun.source == source:
             return begun

@@ -314,7 +314,7 @@ from datasette_embeddings.models.open_clip import find
 for model_id in ("clip", "open_clip/ViT-B-32/openai", "open_clip/ViT-B-33/openai",
                  "open_clip/ViT-B-32/nobody", "open_clip/ViT-B-32", "some/model", "x"):
     found = find(Wanted(model_id))
-    print(model_id, "|", found.reason)
+    print(model_id, "|", found.reason, found.way_out)
 print(find(Wanted("clip", may_download=True)).downloads)
 print(find(Wanted("x/y", ModelConfig(runtime="open_clip"), True)).downloads)
 assert not {"torch", "open_clip", "torchvision", "PIL"} & set(sys.modules)
