@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.config import PLUGIN_NAME, CollectionConfig, Config
+from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigProblem
 from datasette_embeddings.models.locations import is_path
+from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.sources import STDIN
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -69,7 +70,12 @@ def config_in(path: Path | None) -> Config:
 
 
 def _config(content: Mapping[str, Any], path: Path) -> Config:
-    config = Config.from_plugin_config(_resolved(_plugin(content), path))
+    config = with_llm_keys(
+        Config.from_plugin_config(
+            _resolved(_plugin(content), path),
+            llm_embed=_resolved(_plugin(content, LLM_EMBED), path),
+        )
+    )
     folder = path.absolute().parent
     models = {
         _model_path(name, folder): replace(
@@ -133,9 +139,9 @@ def _located(declared: CollectionConfig, settings: Path) -> CollectionConfig:
     )
 
 
-def _plugin(content: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever YAML holds
+def _plugin(content: Mapping[str, Any], name: str = PLUGIN_NAME) -> Any:  # noqa: ANN401 - whatever YAML holds
     plugins = content.get("plugins") or {}
-    return plugins.get(PLUGIN_NAME) if isinstance(plugins, Mapping) else None
+    return plugins.get(name) if isinstance(plugins, Mapping) else None
 
 
 def _content(path: Path) -> Mapping[str, Any]:

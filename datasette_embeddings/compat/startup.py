@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import serving
 from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.compat.databases import is_immutable
-from datasette_embeddings.config import PLUGIN_NAME, Config
+from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.sql_functions import Policy
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ def checked_config(datasette: Datasette) -> Config:
     :raises StartupError: Datasette's own, listing everything that is wrong with it.
     """
     with startup_errors():
-        return Config.from_plugin_config(datasette.plugin_config(PLUGIN_NAME))
+        return with_llm_keys(
+            Config.from_plugin_config(
+                datasette.plugin_config(PLUGIN_NAME),
+                llm_embed=datasette.plugin_config(LLM_EMBED),
+            )
+        )
 
 
 def start(datasette: Datasette) -> None:

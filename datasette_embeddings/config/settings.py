@@ -15,6 +15,7 @@ from datasette_embeddings.config.readers import count, flag
 from datasette_embeddings.errors import ConfigProblem
 
 PLUGIN_NAME = "datasette-embeddings"
+LLM_EMBED = "datasette-llm-embed"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
 DEFAULT_INDEX_MEMORY_MB = 256
@@ -27,6 +28,10 @@ class Config:
     default_model: str = DEFAULT_MODEL
     models: Mapping[str, ModelConfig] = field(
         default_factory=lambda: MappingProxyType({})
+    )
+    #: Keys of models of llm, from the settings of datasette-llm-embed
+    llm_keys: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
     )
     collections: Mapping[str, CollectionConfig] = field(
         default_factory=lambda: MappingProxyType({})
@@ -44,13 +49,18 @@ class Config:
     index_memory_mb: int = DEFAULT_INDEX_MEMORY_MB
 
     @classmethod
-    def from_plugin_config(cls, settings: object) -> Config:
+    def from_plugin_config(
+        cls, settings: object, *, llm_embed: object = None
+    ) -> Config:
         """The configuration in *settings*, as Datasette hands it over.
+
+        *llm_embed* are the settings of datasette-llm-embed, whose keys are used too.
 
         :raises ConfigProblem: listing everything that is wrong with it.
         """
+        keys = _llm_keys(llm_embed)
         if settings is None:
-            return cls()
+            return cls(llm_keys=keys)
         if not isinstance(settings, Mapping):
             raise ConfigProblem([f"Expected a mapping, found {settings!r}"])
         problems: list[str] = []
@@ -70,7 +80,23 @@ class Config:
                 problems.append(f"{name}: {error}{found}")
         if problems:
             raise ConfigProblem(problems)
-        return cls(**known)  # type: ignore[arg-type]  # READERS has one reader a field
+        return cls(llm_keys=keys, **known)  # type: ignore[arg-type]  # READERS has one reader a field
+
+
+def _llm_keys(settings: object) -> Mapping[str, str]:
+    """The keys that the settings of datasette-llm-embed name, by model.
+
+    That plugin ignores what it cannot use, such as a key whose variable is not set.
+    """
+    keys = settings.get("keys") if isinstance(settings, Mapping) else None
+    given = keys.items() if isinstance(keys, Mapping) else ()
+    return MappingProxyType(
+        {
+            str(name): key.strip()
+            for name, key in given
+            if isinstance(key, str) and key.strip()
+        }
+    )
 
 
 def _text(value: object) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.errors import ModelIsLoading, UnknownModel
 from datasette_embeddings.models import (
     http,
@@ -115,6 +115,29 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
         if llm_models.is_same(Wanted(name, settings), model_id)
     )
     return next(same, None)
+
+
+def with_llm_keys(config: Config) -> Config:
+    """*config* with the models that its ``llm_keys`` name, each with its key.
+
+    A model that is configured already takes the key if it has none of its own, unless
+    it is an endpoint: the key is not meant for that address.
+    """
+    models = dict(config.models)
+    for name, key in config.llm_keys.items():
+        known = configured_id(name, config.models)
+        settings = only_a_key(None) if known is None else models[known]
+        if known is None and canonical_id(name) == DEFAULT_MODEL:
+            # It needs no key, and is not to run elsewhere because of one
+            continue
+        if settings.url is None and settings.api_key is None:
+            models[known or name] = replace(settings, api_key=key)
+    return replace(config, models=models) if config.llm_keys else config
+
+
+def only_a_key(key: str | None) -> ModelConfig:
+    """The settings of a model of which nothing but the key is known."""
+    return ModelConfig(runtime="llm", api_key=key)
 
 
 def find(asked: Wanted) -> Found:

@@ -32,6 +32,7 @@ from datasette_embeddings.serving.offers import (
     config_for,
     is_offered,
     load_offered,
+    offered_models,
 )
 from datasette_embeddings.sources.paths import folder_of
 
@@ -91,7 +92,7 @@ def start(config: Config) -> None:
     """
     _started.set()
     missing = []
-    for model_id in sorted({config.default_model, *config.models} - {DEFAULT_MODEL}):
+    for model_id in sorted({*offered_models(config)} - {DEFAULT_MODEL}):
         asked = replace(wanted(model_id, config.models), may_download=True)
         try:
             if find(asked).downloads:

@@ -27,6 +27,7 @@ from datasette_embeddings.models.registry import (
     canonical_id,
     configured_id,
     load_model,
+    only_a_key,
 )
 
 if TYPE_CHECKING:
@@ -38,8 +39,16 @@ logger = logging.getLogger("datasette_embeddings")
 
 
 def offered_models(config: Config) -> list[str]:
-    """The models that every visitor may use: the bundled and the configured ones."""
-    return sorted({DEFAULT_MODEL, config.default_model, *config.models})
+    """The models that every visitor may use: the bundled and the configured ones.
+
+    Those that a key of datasette-llm-embed names may be used too, if llm has them.
+    """
+    configured = {
+        name
+        for name, settings in config.models.items()
+        if settings != only_a_key(config.llm_keys.get(name))
+    }
+    return sorted({DEFAULT_MODEL, config.default_model, *configured})
 
 
 def is_offered(model_id: str, config: Config) -> bool:
