@@ -48,12 +48,15 @@ class SchemaMismatch(EmbeddingsError):
     def __init__(
         self, table: str, expected: Sequence[str], found: Sequence[str]
     ) -> None:
+        way_out = "Rename that table, or use another database file"
+        if {"id", "embedding"} <= set(found):
+            way_out = (
+                "Copy its vectors into another database file with: datasette "
+                f"embeddings import NEW.db {table} --from THIS.db"
+            )
         super().__init__(
-            f"The table {table!r} has the columns {', '.join(found)}; expected "
-            f"{', '.join(expected)}, the schema that llm and this plugin "
-            "share. Rename that table or use another database file. Vectors in a table "
-            "of id and embedding can be had with: datasette embeddings import NEW.db "
-            f"{table} --from THIS.db"
+            f"The table {table!r} has the columns {', '.join(found)}; expected those "
+            f"that llm and this plugin write: {', '.join(expected)}. {way_out}"
         )
         self.table = table
         self.expected = expected

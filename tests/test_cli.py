@@ -608,6 +608,17 @@ def test_a_folder_without_matching_files_deletes_nothing(run, tmp_path):
     assert "notes: 0 new, 0 changed, 1 unchanged" in run("sync", path).stderr
 
 
+def test_the_help_of_embed_has_every_option_once_below_its_heading(run):
+    text = run("embed", "--help").stdout
+    command = embeddings.commands["embed"]
+    for option in command.params:
+        if option.param_type_name == "option":
+            shown = re.findall(rf"(?m)^  (?:-\w, )?{option.opts[-1]}(?![\w-])", text)
+            assert len(shown) == 1, option.opts
+    headings = [line for line in text.splitlines() if re.match(r"\w.*:$", line)]
+    assert headings == [f"{heading}:" for heading in (*command.sections, "Options")]
+
+
 def test_the_version_is_that_of_the_distribution(run):
     assert run("--version").stdout == (
         f"datasette-semantic-search {metadata.version('datasette-semantic-search')}\n"

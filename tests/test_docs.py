@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from datasette_embeddings.cli import embeddings
+from datasette_embeddings.distribution import version
 from datasette_embeddings.routes import ROUTES, embedding
 from datasette_embeddings.routes.faults import STATUSES
 from datasette_embeddings.routes.questions import BODY_KEYS
@@ -79,3 +80,13 @@ def test_every_link_within_the_project_leads_somewhere():
             path = target.partition(")")[0].partition("#")[0]
             if not path.startswith("http"):
                 assert (document.parent / path).exists(), path
+
+
+def test_the_changelog_begins_with_this_version_and_leaves_the_released_one_alone():
+    text = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
+    _title, newest, *released = text.split("\n## ")
+    assert version() in newest.splitlines()[0]
+    # A merge can put a new line below the wrong heading
+    [released] = released
+    assert released.startswith("0.2a0\n")
+    assert (released.count("\n- "), released.count("\n### ")) == (35, 1)

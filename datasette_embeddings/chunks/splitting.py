@@ -80,8 +80,8 @@ class Chunking:
         size = largest if self.size is None else self.size
         if size is None:
             raise InvalidInput(
-                "Expected a chunk size: nobody tells how many tokens this model reads, "
-                "so give --chunk-size, such as 400"
+                "Expected a chunk size, such as --chunk-size 400, because this model "
+                "does not report how many tokens it reads"
             )
         if largest is not None and size > largest:
             raise InvalidInput(

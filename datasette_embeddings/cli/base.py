@@ -71,7 +71,34 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
 
 
 class Command(click.Command):
-    """A command that takes no option's name as the value of another option."""
+    """A command that takes no option's name as the value of another option.
+
+    *sections* are the names of options by the heading that the help has above them.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,  # noqa: ANN401 - as click has it
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **options: Any,  # noqa: ANN401 - as click has it
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.sections = sections or {}
+
+    def format_options(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        records = {
+            option.name: option.get_help_record(ctx)
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+        }
+        others = records.keys() - set(chain.from_iterable(self.sections.values()))
+        rest = [name for name in records if name in others]
+        for heading, names in {**self.sections, "Options": rest}.items():
+            lines = [line for name in names if (line := records[name]) is not None]
+            with formatter.section(heading):
+                formatter.write_dl(lines)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)

@@ -17,7 +17,7 @@ from datasette_embeddings.cli.base import (
     progress,
     verbose_option,
 )
-from datasette_embeddings.cli.options import declared, source_options
+from datasette_embeddings.cli.options import SECTIONS, declared, source_options
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import config_in, config_option
 from datasette_embeddings.config import CollectionConfig, Config
@@ -72,7 +72,9 @@ summary_option = click.option(
 silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 
 
-@click.command(cls=Command, short_help="Embed a table, query or files.")
+@click.command(
+    cls=Command, short_help="Embed a table, query or files.", sections=SECTIONS
+)
 @database_argument
 @click.argument("collection")
 @click.argument("input", required=False)

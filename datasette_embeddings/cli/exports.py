@@ -47,7 +47,10 @@ def export_collection(
         if output is not None:
             count = export(conn, found, output, chosen)
         elif chosen in BINARY:
-            raise InvalidInput(f"Expected a file to write {chosen} to, after the name")
+            raise InvalidInput(
+                f"Expected a file to write {chosen} to, such as: datasette embeddings "
+                f"export {database} {collection} {collection}.{chosen}"
+            )
         else:
             count = write_text(conn, found, sys.stdout, chosen)
     where = "" if output is None else f" to {output}"

@@ -103,6 +103,21 @@ SOURCE_OPTIONS = (
     ),
 )
 
+# The headings of the help of `embed`
+SECTIONS = {
+    "Where the rows come from": (
+        *("table", "sql", "attach", "files", "images", "input_format", "encodings"),
+    ),
+    "What of a row is embedded and kept": (
+        *("columns", "template", "strip_html", "id", "prefix", "metadata", "title"),
+        "store",
+    ),
+    "Model and chunks": (
+        *("model", "chunk", "chunk_size", "chunk_overlap", "similarities"),
+        "metadata_file",
+    ),
+}
+
 
 def source_options(command: Command) -> Command:
     """*command* with the options above."""
