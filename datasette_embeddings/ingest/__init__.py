@@ -133,6 +133,7 @@ class _Run:
 
     def embed(self, collection: store.Collection) -> Report:
         """Bring *collection* up to date."""
+        store.forget_other_kind(self.conn, collection, images=self.source.images)
         compare(self.staging, collection, self.source)
         total, wanted = sum(self.staging.counts().values()), self.staging.wanted()
         self.options.start(total)
@@ -164,7 +165,11 @@ class _Run:
                 # The first vectors that there are tell
                 return {}
             return store.vectors_of_hashes(
-                self.conn, collection, hashes, dimensions=dimensions
+                self.conn,
+                collection,
+                hashes,
+                dimensions=dimensions,
+                images=self.source.images,
             )
 
         try:

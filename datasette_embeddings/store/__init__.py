@@ -75,7 +75,11 @@ from datasette_embeddings.store.gone import (
     gone_documents,
     has_metadata,
 )
-from datasette_embeddings.store.images import has_images, stored_image
+from datasette_embeddings.store.images import (
+    forget_other_kind,
+    has_images,
+    stored_image,
+)
 from datasette_embeddings.store.rebuilding import (
     begin_rebuild,
     finish_rebuild,
@@ -155,6 +159,7 @@ __all__ = [
     "find_collection",
     "finish_rebuild",
     "finish_sync",
+    "forget_other_kind",
     "gone_documents",
     "has_collections",
     "has_images",

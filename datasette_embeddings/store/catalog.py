@@ -27,6 +27,7 @@ from datasette_embeddings.models.registry import (
 from datasette_embeddings.sources import (
     QuerySource,
     Source,
+    SourceRules,
     TableSource,
     from_note,
 )
@@ -71,6 +72,11 @@ class Collection:
     is_building: bool = False
     #: The folder of its database file; None in memory, and for the bundled model
     home: Path | None = None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its source gives images, and not texts."""
+        return isinstance(self.source, SourceRules) and self.source.images
 
     @property
     def identity(self) -> Identity:

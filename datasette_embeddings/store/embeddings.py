@@ -13,12 +13,14 @@ from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.schema import PARAMETERS, columns_of
+from datasette_embeddings.store.states import IS_IMAGE
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 Value = TypeVar("Value", str, bytes)
+WAS_STORED = "(old.content is not null or old.content_blob is not null)"
 
 
 @dataclass(frozen=True)
@@ -40,31 +42,40 @@ def vectors_of_hashes(
     hashes: Sequence[bytes],
     *,
     dimensions: int,
+    images: bool,
 ) -> dict[bytes, Vector]:
     """The vectors in *collection* of contents with these *hashes*, as far as there are.
 
-    A content that moves to another id is not embedded again.
+    The contents are *images*, or texts: the same bytes have another vector as the other.
     """
     length = dimensions * BYTES_PER_NUMBER
     found: dict[bytes, Vector] = {}
     # One row a hash, however many items have it.  "+" keeps SQLite from going through
     # the whole collection: the index on hashes is the one to use
     for some in _portions(hashes):
-        wanted = ", ".join(["(?)"] * len(some))
+        names = {f"hash_{number}": digest for number, digest in enumerate(some)}
+        wanted = ", ".join(f"(:{name})" for name in names)
         rows = conn.execute(
             f"""
             select wanted, (
               select embedding
               from embeddings
               where content_hash = wanted
-              and +collection_id = ?
+              and +collection_id = :collection_id
               and typeof(embedding) = 'blob'
-              and length(embedding) = ?
+              and length(embedding) = :length
+              and {IS_IMAGE} = :images
               limit 1
             )
             from (select column1 as wanted from (values {wanted}))
             """,
-            [collection.id, length, *some],
+            {
+                "collection_id": collection.id,
+                "length": length,
+                "images": images,
+                "unstored_are_images": collection.has_images,
+                **names,
+            },
         )
         found.update((digest, decode(vector)) for digest, vector in rows if vector)
     return found
@@ -102,7 +113,7 @@ def write_embeddings(
     now = int(time.time())
     # replace, not update: a new rowid tells every reader that the row has changed
     conn.executemany(
-        """
+        f"""
         insert or replace into embeddings
           (collection_id, id, embedding, content, content_blob, content_hash, metadata,
            updated)
@@ -110,8 +121,8 @@ def write_embeddings(
           :collection_id,
           :id,
           :embedding,
-          case when :store or old.content is not null then :content end,
-          case when :store or old.content_blob is not null then :image end,
+          case when :store or {WAS_STORED} then :content end,
+          case when :store or {WAS_STORED} then :image end,
           :content_hash,
           case when :keep then coalesce(:metadata, old.metadata) else :metadata end,
           :now

@@ -7,6 +7,7 @@ import sqlite3
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import has_blobs
+from datasette_embeddings.store.schema import transaction
 
 # Items that are looked at to tell whether there are images among them
 LOOKED_AT = 1_000
@@ -33,6 +34,29 @@ def stored_image(
         raise UnknownItem(collection.name, item_id)
     found: bytes | None = row[0]
     return found
+
+
+def forget_other_kind(
+    conn: sqlite3.Connection, collection: Collection, *, images: bool
+) -> None:
+    """Forget of what content the vectors are, if the source now gives the other kind.
+
+    Only of items whose content is not stored: no row tells whether such a vector is of
+    a text or of an image, and the same bytes have the same hash as both.
+    """
+    if collection.has_images == images:
+        return
+    with transaction(conn):
+        conn.execute(
+            """
+            update embeddings
+            set content_hash = null
+            where collection_id = ?
+            and content is null
+            and content_blob is null
+            """,
+            [collection.id],
+        )
 
 
 def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:

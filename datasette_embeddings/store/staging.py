@@ -142,7 +142,11 @@ class Staging:
             state = f"'{NEW}'"
         else:
             has_chunks = bool(columns_of(self._conn, CHUNKS))
-            state = state_sql(by_chunks=is_chunked, has_chunks=has_chunks)
+            state = state_sql(
+                by_chunks=is_chunked,
+                has_chunks=has_chunks,
+                has_blobs="content_blob" in columns_of(self._conn, "embeddings"),
+            )
             if "content_hash" not in columns_of(self._conn, "embeddings"):
                 # An old llm's: the first write finds out what it can
                 state = f"'{CHANGED}'"
@@ -155,6 +159,7 @@ class Staging:
             """,
             {
                 "collection_id": collection and collection.id,
+                "unstored_are_images": bool(collection and collection.has_images),
                 "everything_changed": everything_changed,
                 "clears_metadata": clears_metadata,
             },

@@ -10,19 +10,36 @@ EMPTY, FAILED = "empty", "failed"
 UNREAD = "unread"
 
 
-def state_sql(*, by_chunks: bool, has_chunks: bool) -> str:
-    """The state of a staged row, by the hash of the document or the item."""
+#: Whether a row of `embeddings` is the vector of an image.  What a table's rows hold is
+#: not stored: of that the source tells
+IS_IMAGE = """
+    case
+      when typeof(content_blob) = 'blob' then 1
+      when typeof(content) = 'text' then 0
+      else :unstored_are_images
+    end
+"""
+
+
+def state_sql(*, by_chunks: bool, has_chunks: bool, has_blobs: bool) -> str:
+    """The state of a staged row, by the kind and hash of the document or the item.
+
+    The same bytes are another content as a text than as an image.
+    """
     if by_chunks and has_chunks:
         stored, otherwise = _STORED_CHUNKS, _IS_STORED
     elif by_chunks:
         stored, otherwise = _NOTHING_STORED, f"exists ({_STORED_ITEM})"
     else:
-        stored, otherwise = _STORED_ITEM, _HAS_CHUNKS if has_chunks else "0"
+        stored = _stored_item(IS_IMAGE if has_blobs else "0")
+        otherwise = _HAS_CHUNKS if has_chunks else "0"
     return f"""
         coalesce(
           (
             select case
-              when :everything_changed or hash is not _embedding_staged.content_hash
+              when :everything_changed
+              or hash is not _embedding_staged.content_hash
+              or was_image <> (typeof(_embedding_staged.content) = 'blob')
                 then '{CHANGED}'
               when (:clears_metadata or _embedding_staged.metadata is not null)
               and old_metadata is not _embedding_staged.metadata
@@ -36,15 +53,22 @@ def state_sql(*, by_chunks: bool, has_chunks: bool) -> str:
     """
 
 
-_NOTHING_STORED = "select null as hash, null as old_metadata where 0"
-_STORED_ITEM = """
-    select embeddings.content_hash as hash, embeddings.metadata as old_metadata
-    from embeddings
-    where embeddings.collection_id = :collection_id
-    and embeddings.id = _embedding_staged.id
-"""
+def _stored_item(was_image: str = "0") -> str:
+    return f"""
+        select
+          embeddings.content_hash as hash,
+          embeddings.metadata as old_metadata,
+          {was_image} as was_image
+        from embeddings
+        where embeddings.collection_id = :collection_id
+        and embeddings.id = _embedding_staged.id
+    """
+
+
+_NOTHING_STORED = "select null as hash, null as old_metadata, 0 as was_image where 0"
+_STORED_ITEM = _stored_item()
 _STORED_CHUNKS = """
-    select document_hash as hash, embeddings.metadata as old_metadata
+    select document_hash as hash, embeddings.metadata as old_metadata, 0 as was_image
     from _embedding_chunks
     join embeddings
       on embeddings.collection_id = _embedding_chunks.collection_id

@@ -381,6 +381,63 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
     assert (report.new, report.failed, report.unchanged) == (1, 3, len(good))
 
 
+@pytest.mark.parametrize("stores", [True, False], ids=["stored", "in a table"])
+def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
+    tmp_path, conn, clip, monkeypatch, stores
+):
+    picture = file_of(draw(RED_CIRCLES, random.Random(1)))
+    text = "three red circles"
+    # A picture that is a text as well: as if its bytes were those of the text
+    real = clip.image_outcomes
+    monkeypatch.setattr(
+        clip,
+        "image_outcomes",
+        lambda images, **options: real([picture for _ in images], **options),
+    )
+    conn.execute("create table things (id text primary key, words text, bytes blob)")
+    conn.execute("insert into things values ('a', ?, ?)", [text, text.encode()])
+    conn.commit()
+
+    def sync(column, images):
+        config = CollectionConfig(
+            table="things", columns=(column,), images=images, store=stores
+        )
+        report = ingest(conn, "x", sources.chosen_source(conn, config), clip)
+        item = store.stored_items(conn, store.collection(conn, "x"), ["a"])["a"]
+        assert item.has_image == (images and stores)
+        return report.changed, store.stored_vector(
+            conn, store.collection(conn, "x"), "a"
+        )
+
+    sync("words", images=False)
+    for column, images in (("bytes", True), ("words", False)):
+        changed, vector = sync(column, images)
+        expected = (
+            clip.embed_images([picture]) if images else clip.embed_passages([text])
+        )
+        assert (changed, vector.tolist()) == (1, pytest.approx(expected[0].tolist()))
+        assert sync(column, images)[0] == 0
+        # Nor under another id
+        conn.execute("insert into things select 'b', words, bytes from things")
+        conn.commit()
+        sync(column, images)
+        other = store.stored_vector(conn, store.collection(conn, "x"), "b")
+        assert other.tolist() == vector.tolist()
+        conn.execute("delete from things where id = 'b'")
+        conn.commit()
+
+
+def test_a_text_that_was_embedded_is_no_picture(tmp_path):
+    folder = tmp_path / "b"
+    folder.mkdir()
+    (folder / "broken.jpg").write_text("not a picture")
+    arguments = ["embed", tmp_path / "b.db", "p", "--files", folder, "*", "--silent"]
+    command(*arguments, "--model", TINY_CLIP)
+    done = command(*arguments, "--images", "--model", TINY_CLIP)
+    assert "1 failed" in done.stdout + done.stderr
+    assert "broken.jpg" in command("check", tmp_path / "b.db").stdout
+
+
 def test_equal_pictures_are_embedded_once(photos, clip, monkeypatch):
     photos.execute("update photos set photo = (select photo from photos where id = 1)")
     sizes = []
