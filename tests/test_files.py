@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,10 +28,7 @@ from datasette_embeddings.sources import folders
 CSV = "id,title,body\n1,Bread,Flour\n2,Bees,\n"
 OBJECTS = [{"id": 1, "title": "Bread"}, {"id": 2, "title": "Bees"}]
 LINES = "".join(f"{json.dumps(each)}\n" for each in OBJECTS)
-NO_TEXT = (
-    "Expected text; it is not in UTF-8, and no encoding could be told from it. "
-    "Name one with --encoding, for example cp1252"
-)
+NO_TEXT = "Expected text, found binary data of a kind that is not known: leave it out"
 GERMAN = (
     "Die Bäckerei öffnet früh: Für süße Brötchen müssen die Gäste über die Straße "
     "gehen, und wer zu spät kommt, hört schon von weitem, dass die schönsten Stücke "
@@ -292,7 +295,7 @@ def test_a_row_without_an_id_is_a_failure(rows):
         ("rows", "", "names of the columns in the first line; it is empty"),
         ("rows.csv", '"id,a\n1,x\n', "The first line cannot be read"),
         ("rows.csv", "id\n1\n", "id and the content; found 1"),
-        ("rows.csv", bytes(range(256)), "no encoding could be told from it"),
+        ("rows.csv", bytes(range(256)), "binary data of a kind that is not known"),
         ("rows.json", "", "The JSON cannot be read"),
         ("rows.json", '[{"id": 1, "a": "x"}, {"id"', "The JSON cannot be read"),
         ("rows.json", "[" * 100_000, "The JSON cannot be read: maximum recursion"),
@@ -611,6 +614,75 @@ def test_each_file_has_its_own_encoding_and_a_binary_one_is_a_failure(folder):
         Failure("d.md", NO_TEXT),
         ("z.md", "zebra"),
     ]
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", "text")
+    return file.getvalue()
+
+
+def tarred():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+    return file.getvalue()
+
+
+def a_database():
+    with tempfile.NamedTemporaryFile() as file:
+        conn = sqlite3.connect(file.name)
+        conn.execute("create table a (b)")
+        conn.close()
+        return file.read()
+
+
+TO_IMAGES = "embed it with --files and --images"
+BINARY_FILES = {
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", f"a PNG image: {TO_IMAGES}"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF\0", f"a JPEG image: {TO_IMAGES}"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIF image: convert it to PNG or JPEG"),
+    "pdf": (b"%PDF-1.4\n1 0 obj\n<< >>\nendobj", "a PDF: convert it to text first"),
+    "zip": (zipped(), "a ZIP archive or an office document: unpack it or convert"),
+    "office": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), "an office document"),
+    "gzip": (gzip.compress(b"text"), "a gzip archive: unpack it first"),
+    "bzip2": (bz2.compress(b"text"), "a bzip2 archive: unpack it first"),
+    "xz": (lzma.compress(b"text"), "an xz archive: unpack it first"),
+    "tar": (tarred(), "a tar archive: unpack it first"),
+    "sqlite": (a_database(), "a SQLite database: embed its rows with --table"),
+    "ttf": (b"\0\1\0\0\0\x10\1\0\0\4\0\0", "a font, which holds no text: leave it out"),
+    "woff2": (b"wOF2\0\1\0\0\0\0", "a font, which holds no text: leave it out"),
+}
+
+
+@pytest.mark.parametrize(("content", "found"), BINARY_FILES.values(), ids=BINARY_FILES)
+@pytest.mark.parametrize("encodings", [(), ("latin-1",)], ids=["", "latin-1"])
+def test_a_file_that_is_no_text_fails_with_the_advice_that_fits(
+    tmp_path, rows, content, found, encodings
+):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a").write_bytes(content)
+    [failure] = files(folder, pattern="*", encodings=encodings)
+    assert failure.error.startswith(f"Expected text, found {found}")
+    with pytest.raises(SourceProblem, match=re.escape(f"found {found}")):
+        rows(content, encodings=encodings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("BMW builds cars.", "II* is a mark", "GIF89a is a format", "PK and more"),
+        *("BZh is a start", "Rar! cried the bear", "wOF2 is a font", "OTTO baut Möbel"),
+        *("SQLite format 3 is old", "7z", "%PDF is a mark", "ID3 tags", "8BPS", "fLaC"),
+        *('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "RIFF of the WEBP", "II"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_a_text_may_begin_as_a_binary_file_does(tmp_path, text, encoding):
+    (tmp_path / "a").write_bytes(text.encode(encoding))
+    assert files(tmp_path, pattern="*", encodings=("latin-1",)) == [("a", text)]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ HEAVY = {
     "onnxscript",
     "open_clip",
     "PIL",
+    "puremagic",
     "pyarrow",
     "sentence_transformers",
     "sentencex",

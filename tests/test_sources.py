@@ -154,7 +154,8 @@ def test_rows_that_cannot_be_read_are_refused_with_the_reason(conn, sql, message
             Failure(
                 "7",
                 "The row '7' has a BLOB among its content; expected text. "
-                "Name the columns to embed with --column",
+                "Name the columns to embed with --column, and --images if they hold "
+                "images",
             ),
         ),
     ],

@@ -12,6 +12,7 @@ from datasette_embeddings.chunks import Content, Document
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import ReadableSource, TableSource
+from datasette_embeddings.sources.file_kinds import file_kind
 
 #: The value of a column that a row does not have, as a JSON object may lack a key
 ABSENT = object()
@@ -158,9 +159,11 @@ def text_of(item_id: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
+        kind = file_kind(value)
+        found = "a BLOB" if kind is None else kind.name
         raise RowProblem(
-            f"The row {item_id!r} has a BLOB among its content; expected text. "
-            "Name the columns to embed with --column"
+            f"The row {item_id!r} has {found} among its content; expected text. "
+            "Name the columns to embed with --column, and --images if they hold images"
         )
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)

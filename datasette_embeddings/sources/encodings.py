@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from typing import IO
 
 from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.sources.file_kinds import (
+    HEAD_BYTES,
+    file_kind,
+    has_control_characters,
+)
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -60,8 +65,11 @@ def text_stream(file: IO[bytes], encodings: Sequence[str] = ()) -> Iterator[IO[s
 def _encoding_of(file: IO[bytes], encodings: Sequence[str]) -> str:
     for encoding in encodings:
         _check_is_encoding(encoding)
-    start = file.read(4)
+    start = file.read(HEAD_BYTES)
     file.seek(0)
+    kind = file_kind(start)
+    if kind is not None:
+        raise SourceProblem(f"Expected text, found {kind}")
     for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             if _is_encoded_as(file, encoding):
@@ -111,6 +119,10 @@ def _detected(file: IO[bytes]) -> str:
         encoding = found["encoding"]
         if encoding and _is_encoded_as(file, encoding):
             return str(encoding)
+    if has_control_characters(sample):
+        raise SourceProblem(
+            "Expected text, found binary data of a kind that is not known: leave it out"
+        )
     raise SourceProblem(
         "Expected text; it is not in UTF-8, and no encoding could be told from it. "
         "Name one with --encoding, for example cp1252"

@@ -46,12 +46,11 @@ def vectors_of_hashes(
 ) -> dict[bytes, Vector]:
     """The vectors in *collection* of contents with these *hashes*, as far as there are.
 
-    The contents are *images*, or texts: the same bytes have another vector as the other.
+    The contents are *images*, or texts: the same bytes have another vector then.
     """
     length = dimensions * BYTES_PER_NUMBER
     found: dict[bytes, Vector] = {}
-    # One row a hash, however many items have it.  "+" keeps SQLite from going through
-    # the whole collection: the index on hashes is the one to use
+    # One row a hash, however many items have it; "+" for the index on hashes
     for some in _portions(hashes):
         names = {f"hash_{number}": digest for number, digest in enumerate(some)}
         wanted = ", ".join(f"(:{name})" for name in names)
