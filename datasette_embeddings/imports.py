@@ -89,12 +89,13 @@ def _written(
     if len(lengths) > 1:
         raise DimensionMismatch(max(lengths), min(lengths))
     collection = store.create_collection(conn, name, model_id, source)
-    was_empty = not store.count_items(conn, collection)
+    attached = None if source is None else store.attached_source(collection, source)
+    source_id = None if attached is None else attached.id
     with store.transaction(conn):
         store.check_exists(conn, collection)
-        store.write_vectors(conn, collection, vectors)
-    # What it held before stays as secret as it was
-    store.finish_sync(conn, collection, source if was_empty else None)
+        store.write_vectors(conn, collection, vectors, source_id=source_id)
+    is_first = attached is not None and attached.synced is None
+    store.finish_sync(conn, collection, source if is_first else None)
     return collection, len(vectors)
 
 

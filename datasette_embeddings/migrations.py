@@ -169,6 +169,33 @@ def m004_identity(db: Any) -> None:  # noqa: ANN401
             db["_embedding_collections"].add_column(column, kind)
 
 
+def m005_sources_and_origins(db: Any) -> None:  # noqa: ANN401
+    sources = {
+        "id": int,
+        "collection_id": int,
+        "prefix": str,
+        "source": str,
+        "state": str,
+        "synced": int,
+    }
+    db["_embedding_sources"].create(sources, pk="id", if_not_exists=True)
+    # Without rowid, which sqlite-utils cannot say
+    db.execute(
+        """
+        create table if not exists _embedding_origins (
+          collection_id integer,
+          id text,
+          source_id integer,
+          content_hash blob,
+          updated integer,
+          primary key (collection_id, id)
+        ) without rowid
+        """
+    )
+    if "source_id" not in db["_embedding_failures"].columns_dict:
+        db["_embedding_failures"].add_column("source_id", int)
+
+
 def _md5(text: str) -> bytes:
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
 
@@ -193,4 +220,5 @@ OUR_STEPS: tuple[Callable[[Any], None], ...] = (
     m002_chunks_and_failures,
     m003_similarities,
     m004_identity,
+    m005_sources_and_origins,
 )

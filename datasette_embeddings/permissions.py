@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, store
@@ -28,28 +28,49 @@ _asking: ContextVar[bool] = ContextVar("embeddings_asking", default=False)
 
 @dataclass(frozen=True)
 class _Holdings:
-    """The collections of a database, and those whose rows nobody can be shown.
+    """The collections of a database, the tables that each asks about, and the sealed.
 
     *sealed* are the sources that cannot be asked about: a table that is gone, because
     Datasette allows whatever is not there, and what nobody here can read.
     """
 
     collections: Sequence[store.Collection]
+    asked: Mapping[int, frozenset[str]]
     sealed: frozenset[str]
     is_unreadable: bool = False
 
     def tables(self) -> set[str]:
-        return {table for each in self.collections for table in asked_about(each)}
+        return {table for tables in self.asked.values() for table in tables}
 
 
-def asked_about(collection: store.Collection) -> tuple[str, ...]:
+def asked_about(conn: sqlite3.Connection, collection: store.Collection) -> set[str]:
     """The tables that decide who may see *collection*.
 
-    Where its source is not known, as for one that llm made, it is ``embeddings``.
+    Items that no source brought are as open as the table ``embeddings``.
     """
-    if isinstance(collection.source, UnreadableSource):
-        return (UNREADABLE,)
-    return store.source_tables(collection.source) or ("embeddings",)
+    if collection.is_building:
+        return set()
+    tables = _tables_of_sources(conn, collection)
+    if not tables or store.has_unsourced_items(conn, collection):
+        tables.add("embeddings")
+    return tables
+
+
+def _tables_of_sources(
+    conn: sqlite3.Connection, collection: store.Collection
+) -> set[str]:
+    """The tables that decide who may see what the sources of *collection* brought."""
+    tables = set[str]()
+    for each in collection.sources:
+        if isinstance(each.source, UnreadableSource):
+            tables.add(UNREADABLE)
+            continue
+        if isinstance(each.source, QuerySource):
+            # Every table that it reads now, not only those noted
+            tables.update(tables_to_ask(conn, each.source))
+        if each.state is not store.SourceState.PIPED:
+            tables.update(store.source_tables(each.source))
+    return tables
 
 
 # No table can be called so, and nobody may see it
@@ -69,7 +90,7 @@ async def visible_collections(
     return [
         each
         for each in holdings.collections
-        if not each.is_building and all(verdicts[table] for table in asked_about(each))
+        if not each.is_building and all(map(verdicts.get, holdings.asked[each.id]))
     ]
 
 
@@ -149,7 +170,7 @@ async def _denied_raw_tables(
 async def _holds_secrets(
     datasette: Datasette, actor: compat.Actor, database: Database
 ) -> bool:
-    holdings = await database.execute_fn(_holdings)
+    holdings = await database.execute_fn(_sources_held)
     # The answer about a raw table is what is being worked out: Datasette would
     # remember a half answer for the rest of the request
     tables = holdings.tables() - set(store.RAW_TABLES)
@@ -188,6 +209,19 @@ def _asking_only_datasette() -> Iterator[None]:
 
 def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
     """What a database holds, or of it only the collection called *name*."""
+    return _held(conn, name, lambda collection: asked_about(conn, collection))
+
+
+def _sources_held(conn: sqlite3.Connection) -> _Holdings:
+    """What a database holds, asking only about the sources of collections."""
+    return _held(conn, None, lambda each: _tables_of_sources(conn, each))
+
+
+def _held(
+    conn: sqlite3.Connection,
+    name: str | None,
+    asks: Callable[[store.Collection], set[str]],
+) -> _Holdings:
     try:
         if name is None:
             found = store.all_collections(conn)
@@ -197,20 +231,9 @@ def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
     except SchemaMismatch as problem:
         # Somebody else's tables: the CLI says so, a page has nothing to show.  Facts
         # of another shape than ours may hide that a source is secret
-        unreadable = problem.table == store.OUR_COLLECTIONS
-        return _Holdings([], frozenset(), is_unreadable=unreadable)
-    found = [_with_all_tables(conn, each) for each in found]
-    tables = {table for each in found for table in asked_about(each)}
+        unreadable = problem.table in (store.OUR_COLLECTIONS, store.SOURCES)
+        return _Holdings([], {}, frozenset(), is_unreadable=unreadable)
+    asked = {each.id: frozenset(asks(each)) for each in found}
+    tables = frozenset[str]().union(*asked.values())
     sealed = (table for table in tables if not store.columns_of(conn, table))
-    return _Holdings(found, frozenset(sealed))
-
-
-def _with_all_tables(
-    conn: sqlite3.Connection, collection: store.Collection
-) -> store.Collection:
-    """*collection* with every table that its query reads, not only those noted."""
-    source = collection.source
-    if not isinstance(source, QuerySource):
-        return collection
-    tables = tables_to_ask(conn, source)
-    return replace(collection, source=replace(source, tables=tables))
+    return _Holdings(found, asked, frozenset(sealed))

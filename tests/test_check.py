@@ -20,10 +20,11 @@ DAMAGES = {
     ),
     "left behind by llm": (
         "update collections set name = 'renamed'",
-        (None, "facts about a collection that is gone", 1),
+        # Facts, a source and the origins of 6 items
+        (None, "facts about a collection that is gone", 8),
     ),
     "failures left behind": (
-        "insert into _embedding_failures values (99, 'a', 'error', 1, 1)",
+        "insert into _embedding_failures values (99, 'a', 'error', 1, 1, null)",
         (None, "facts about a collection that is gone", 1),
     ),
     "mixed dimensions": (
@@ -79,10 +80,10 @@ def found(result):
 def test_nothing_is_wrong_with_a_fresh_collection(run, articles_db):
     before = articles_db.read_bytes()
     result = run("check", articles_db)
-    assert (result.exit_code, result.stderr) == (
-        0,
-        f"{articles_db}: nothing is wrong\n",
-    )
+    assert result.exit_code == 0
+    first, last = result.stderr.splitlines()
+    assert first.startswith("articles: 6 items of the table 'articles' (synced 20")
+    assert last == f"{articles_db}: nothing is wrong"
     assert articles_db.read_bytes() == before
 
 

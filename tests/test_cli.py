@@ -106,6 +106,7 @@ def test_embed_tells_a_script_what_it_did(run, source_db):
         "chunks": None,
         "gone": 0,
         "pruned": False,
+        "replaced": 0,
         "is_dry_run": False,
         "estimated_s": None,
         "failures": [{"id": "row 2", "error": "Line 2 is no JSON: Expecting value"}],
@@ -308,10 +309,16 @@ def test_collections_are_listed_shown_renamed_and_deleted(run, articles_db):
         "model": "sentence-transformers/all-MiniLM-L6-v2",
         "count": 6,
         "dimensions": 384,
+        "sources": "the table 'articles'",
     }
     assert lines(run("collections", "list", articles_db, "--format", "nl")) == [row]
     shown = lines(run("collections", "show", articles_db, "articles"))[0]
     assert shown["source"]["table"] == "articles"
+    assert shown["without_source"] == 0
+    described = ("", "the table 'articles'", "current", 6)
+    [source] = shown["sources"]
+    keys = ("prefix", "description", "state", "count")
+    assert tuple(map(source.get, keys)) == described
     run("collections", "rename", articles_db, "articles", "texts")
     renamed = lines(run("collections", "list", articles_db, "--format", "nl"))
     assert renamed == [{**row, "name": "texts"}]

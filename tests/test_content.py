@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import sources
+from datasette_embeddings import sources, store
 from datasette_embeddings.chunks import Chunking, Document, Failure
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import open_database
@@ -378,10 +378,10 @@ def attached(tmp_path, name, sql, alias="other"):
 
 
 @pytest.mark.parametrize(
-    ("sql", "tables", "is_mixed", "expected"),
+    ("sql", "tables", "expected"),
     [
-        ("select id, title from other.books", (), True, ["of other shelf"]),
-        ("select id, title from books", ("books",), False, ["of main"]),
+        ("select id, title from other.books", (), ["of other shelf"]),
+        ("select id, title from books", ("books",), ["of main"]),
         (
             """
             select 'a' || id, title from books
@@ -389,18 +389,18 @@ def attached(tmp_path, name, sql, alias="other"):
             select 'b' || id, title from other.books
             """,
             ("books",),
-            True,
             ["of main", "of other shelf"],
         ),
-        ("select 1, count(*) from other.books", (), True, ["1"]),
+        ("select 1, count(*) from other.books", (), ["1"]),
     ],
     ids=["other", "main", "both", "count"],
 )
-def test_a_query_that_reads_an_attached_database_is_mixed(
-    tmp_path, shelves, sql, tables, is_mixed, expected
+def test_a_query_with_an_attached_database_needs_embeddings_too(
+    tmp_path, shelves, sql, tables, expected
 ):
     source = chosen(shelves, **attached(tmp_path, "other shelf.db", sql))
-    assert (source.tables, source.is_mixed) == (tables, is_mixed)
+    assert source.tables == tables
+    assert store.source_tables(source) == (*tables, "embeddings")
     assert sources.from_note(sources.noted(source)) == source
     with sources.documents(shelves, source) as found:
         assert [each.content for each in found] == expected

@@ -8,6 +8,7 @@ import pytest
 from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput, UnknownCollection
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.permissions import asked_about
 from datasette_embeddings.search import search_text
 from datasette_embeddings.sources import (
     QuerySource,
@@ -197,7 +198,7 @@ def test_a_collection_does_not_take_rows_of_another_table(conn, model):
     sync(conn, model)
     conn.execute("create table public (id integer primary key, body text)")
     conn.execute("insert into public values (9, 'for everybody')")
-    with pytest.raises(InvalidInput, match="is made from articles, not from"):
+    with pytest.raises(InvalidInput, match="not from the table 'public': add --repl"):
         ingest(conn, "articles", table_source(conn, "public"), model)
     assert store.collection(conn, "articles").source.table == "articles"
     assert len(rows(conn)) == 6
@@ -208,19 +209,24 @@ def test_foreign_items_of_an_unknown_source_are_remembered(conn, model):
     conn.execute("delete from _embedding_collections")
     conn.execute("update embeddings set id = 'foreign' where id = '1'")
     conn.commit()
-    assert sync(conn, model) == Report(new=1, unchanged=5, gone=1)
-    source = store.collection(conn, "articles").source
-    assert store.source_tables(source) == ("articles", "embeddings")
-    sync(conn, model, prune=True)
-    source = store.collection(conn, "articles").source
-    assert store.source_tables(source) == ("articles",)
+    for prune in (False, True):
+        report = sync(conn, model, prune=prune)
+        assert (report.gone, report.unchanged) == (0, 6 if prune else 5)
+        collection = store.collection(conn, "articles")
+        assert asked_about(conn, collection) == {"articles", "embeddings"}
+        assert store.count_items(conn, collection) == 7
 
 
-def test_a_collection_whose_table_was_renamed_follows_it(conn, model):
+def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
     sync(conn, model)
     conn.execute("alter table articles rename to posts")
-    assert ingest(conn, "articles", table_source(conn, "posts"), model).unchanged == 6
-    assert store.collection(conn, "articles").source.table == "posts"
+    posts = table_source(conn, "posts")
+    with pytest.raises(InvalidInput, match="come from the table 'articles', not"):
+        ingest(conn, "articles", posts, model)
+    options = IngestOptions(replace_source=True)
+    report = ingest(conn, "articles", posts, model, options=options)
+    assert report == Report(unchanged=6)
+    assert asked_about(conn, store.collection(conn, "articles")) == {"posts"}
 
 
 def test_a_collection_that_is_deleted_meanwhile_ends_the_run(

@@ -11,6 +11,7 @@ from datasette_embeddings import store
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.imports import import_vector_table
 from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.permissions import asked_about
 from datasette_embeddings.sources import FileSource, QuerySource, table_source
 from tests.models import StandIn
 
@@ -36,7 +37,7 @@ def sync(conn, **options):
 
 
 def tables(conn):
-    return store.source_tables(store.collection(conn, "articles").source)
+    return tuple(sorted(asked_about(conn, store.collection(conn, "articles"))))
 
 
 def test_items_of_elsewhere_that_stay_count(stranger):
@@ -57,14 +58,16 @@ def test_metadata_of_elsewhere_count(stranger):
     assert tables(stranger) == MIXED
 
 
-def test_nothing_of_elsewhere_is_left_when_all_of_it_was_replaced(stranger):
+def test_an_item_that_llm_wrote_counts_until_it_is_deleted(stranger):
     stranger.execute("update embeddings set metadata = null")
     sync(stranger, prune=True)
+    assert tables(stranger) == MIXED
+    stranger.execute("delete from embeddings where id = 'x'")
     assert tables(stranger) == ("articles",)
 
 
 def test_a_rebuild_leaves_nothing_of_elsewhere(stranger):
-    sync(stranger, rebuild=True)
+    sync(stranger, rebuild=True, replace_source=True)
     assert tables(stranger) == ("articles",)
     assert set(stranger.execute("select id, metadata from embeddings")) == {
         (str(number), None) for number in range(1, 7)
@@ -84,7 +87,7 @@ def test_vectors_that_are_imported_open_nothing(stranger):
     assert "embeddings" in tables(stranger)
 
 
-def test_an_empty_collection_forgets_its_table_when_other_vectors_come(conn, tmp_path):
+def test_other_vectors_in_an_empty_collection_ask_about_both(conn, tmp_path):
     source = QuerySource("select id, title from articles where 0", ("articles",))
     ingest(conn, "articles", source, StandIn())
     origin = sqlite3.connect(tmp_path / "other.db")
@@ -94,7 +97,7 @@ def test_an_empty_collection_forgets_its_table_when_other_vectors_come(conn, tmp
         conn, "vectors", origin=origin, name="articles", model_id="stand-in"
     )
     origin.close()
-    assert store.collection(conn, "articles").source is None
+    assert tables(conn) == MIXED
 
 
 def test_a_table_that_joins_a_file_is_asked_about_at_once(conn, tmp_path):
@@ -103,7 +106,9 @@ def test_a_table_that_joins_a_file_is_asked_about_at_once(conn, tmp_path):
     ingest(conn, "articles", FileSource(str(path)), StandIn())
     seen = []
     source = table_source(conn, "articles")
-    options = IngestOptions(progress=lambda _count: seen.append(tables(conn)))
-    ingest(conn, "articles", source, StandIn(), options=options)
+    options = IngestOptions(
+        replace_source=True, progress=lambda _count: seen.append(tables(conn))
+    )
+    report = ingest(conn, "articles", source, StandIn(), options=options)
     assert set(seen) == {MIXED}
-    assert tables(conn) == MIXED
+    assert (report.replaced, tables(conn)) == (1, ("articles",))

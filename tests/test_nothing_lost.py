@@ -85,9 +85,29 @@ def contents(path):
     chunks = conn.execute("select * from _embedding_chunks order by id").fetchall()
     failures = conn.execute("select id, error from _embedding_failures").fetchall()
     facts = conn.execute(
-        "select collection_id, name, model, dimensions, source, passage_prompt, state "
+        "select collection_id, name, model, dimensions, passage_prompt, state "
         "from _embedding_collections"
     ).fetchall()
+    facts += conn.execute(
+        "select collection_id, prefix, source, state from _embedding_sources"
+    ).fetchall()
+    # Each item and no other has an origin, which is what the item is
+    origins = conn.execute(
+        """
+        select item.id, source.prefix
+        from embeddings as item
+        left join _embedding_origins as origin
+          on origin.collection_id = item.collection_id
+          and origin.id = item.id
+          and origin.content_hash is item.content_hash
+          and origin.updated is item.updated
+        left join _embedding_sources as source on source.id = origin.source_id
+        order by item.id
+        """
+    ).fetchall()
+    assert {prefix for _id, prefix in origins} == {""}
+    origins = conn.execute("select id from _embedding_origins order by id").fetchall()
+    assert origins == [row[:1] for row in rows]
     conn.close()
     matrix = np.stack([decode(vector) for (vector,) in vectors])
     return (rows, chunks, failures, facts), matrix

@@ -85,7 +85,7 @@ def test_a_rebuild_that_is_cut_short_leaves_the_old_and_is_gone_on_with(
 def test_what_was_begun_with_another_source_is_thrown_away(built):
     rebuild(built, Other(), limit=3)
     source = table_source(built, "articles", rules=SourceRules(id_prefix="x/"))
-    options = IngestOptions(rebuild=True)
+    options = IngestOptions(rebuild=True, replace_source=True)
     assert ingest(built, "articles", source, Other(), options=options).new == 6
     ids = built.execute("select id from embeddings order by id").fetchall()
     assert ids[0] == ("x/1",)
@@ -129,7 +129,7 @@ def test_a_collection_of_llm_can_be_rebuilt(built):
 def test_a_rebuild_may_be_over_another_table(built):
     built.execute("create table notes (id integer primary key, body text)")
     built.execute("insert into notes values (1, 'a note')")
-    options = IngestOptions(rebuild=True)
+    options = IngestOptions(rebuild=True, replace_source=True)
     ingest(built, "articles", table_source(built, "notes"), StandIn(), options=options)
     collection = store.collection(built, "articles")
     assert store.source_tables(collection.source) == ("notes",)

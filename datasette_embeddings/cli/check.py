@@ -14,9 +14,11 @@ from datasette_embeddings.cli.base import (
     database_argument,
     error_text,
     format_option,
+    printable,
     verbose_option,
     write,
 )
+from datasette_embeddings.cli.collections import moment_of, source_line
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config import Config
@@ -58,11 +60,37 @@ def check(
         if fix and found:
             _mend(ctx, conn, config_in(metadata))
             found = list(problems(conn))
+        if output_format is None:
+            _show_sources(conn)
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
     write([asdict(problem) for problem in found], output_format or "table")
     if found:
         ctx.exit(SOME_FAILED)
+
+
+def _show_sources(conn: sqlite3.Connection) -> None:
+    """Print where the items of each collection come from."""
+    for collection in store.collections(conn):
+        counts = store.count_items_of_sources(conn, collection)
+        parts = [
+            f"{counts.get(each.id, 0):,} items of {source_line(each)} ({_synced(each)})"
+            for each in collection.current_sources
+        ]
+        replaced = sum(
+            counts.get(each.id, 0)
+            for each in collection.sources_that_are(store.SourceState.REPLACED)
+        )
+        if replaced:
+            parts.append(f"{replaced:,} items of a source that was replaced")
+        if counts.get(None):
+            parts.append(f"{counts[None]:,} items of no source")
+        click.echo(f"{printable(collection.name)}: {', '.join(parts)}", err=True)
+
+
+def _synced(each: store.CollectionSource) -> str:
+    moment = moment_of(each.synced)
+    return "not synced yet" if moment is None else f"synced {moment}"
 
 
 def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
-from datasette_embeddings import store
+from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
     Commands,
     database_argument,
@@ -43,7 +44,14 @@ def _collection_row(conn: sqlite3.Connection, collection: store.Collection) -> R
         "model": collection.model_id,
         "count": store.count_items(conn, collection),
         "dimensions": collection.dimensions,
+        "sources": "; ".join(map(source_line, collection.current_sources)) or None,
     }
+
+
+def source_line(each: store.CollectionSource) -> str:
+    """A source with its prefix, in a few words."""
+    prefix = f"{each.prefix}: " if each.prefix else ""
+    return f"{prefix}{sources.described(each.source)}"
 
 
 @collections.command("show")
@@ -54,14 +62,28 @@ def show_collection(database: Path, collection: str) -> None:
     with open_database(database) as conn:
         found = store.collection(conn, collection)
         row = _collection_row(conn, found)
+        counts = store.count_items_of_sources(conn, found)
         failed = store.count_failures(conn, found)
         related = store.similarity_settings(conn, found)
     source = None if found.source is None else asdict(found.source)
-    row = {**row, "failed": failed, "source": source, "synced": _time(found.synced)}
+    row = {**row, "failed": failed, "source": source, "synced": moment_of(found.synced)}
+    row["sources"] = [_source_row(each, counts) for each in found.sources]
+    row["without_source"] = counts.get(None, 0)
     write([{**row, "similarities": None if related is None else asdict(related)}], "nl")
 
 
-def _time(seconds: int | None) -> str | None:
+def _source_row(each: store.CollectionSource, counts: Mapping[int | None, int]) -> Row:
+    return {
+        "prefix": each.prefix,
+        "description": sources.described(each.source),
+        "state": each.state.value,
+        "synced": moment_of(each.synced),
+        "count": counts.get(each.id, 0),
+    }
+
+
+def moment_of(seconds: int | None) -> str | None:
+    """Unix *seconds* as ISO 8601 in UTC."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, tz=timezone.utc).isoformat()

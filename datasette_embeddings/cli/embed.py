@@ -24,8 +24,10 @@ from datasette_embeddings.config import CollectionConfig, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
-from datasette_embeddings.ingest.syncing import remembered_source
+from datasette_embeddings.ingest.syncing import remembered_sources
 
+#: Options that are named as the fields of IngestOptions
+RUN_OPTIONS = ("prune", "limit", "dry_run", "rebuild", "replace_source")
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
 
@@ -63,6 +65,12 @@ rebuild_option = click.option(
     is_flag=True,
     help="Make the collection anew beside the old, and swap it in when it is whole.",
 )
+replace_option = click.option(
+    "replace_source",
+    "--replace",
+    is_flag=True,
+    help="Put the source in place of another, whose other items are deleted.",
+)
 summary_option = click.option(
     "output_format",
     "--format",
@@ -84,6 +92,7 @@ silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 @limit_rows_option
 @dry_run_option
 @rebuild_option
+@replace_option
 @summary_option
 @silent_option
 @verbose_option
@@ -101,8 +110,12 @@ def embed(
     """Embed rows into COLLECTION, skipping those that have not changed.
 
     They come from a table, a query, files, or INPUT: a CSV, TSV, JSON or
-    newline-delimited JSON file, or - for standard input. Without any of these, from
-    where the collection was made from before.
+    newline-delimited JSON file, or - for standard input. Without any of these, the
+    sources of the collection are read again.
+
+    A collection has one source for each --prefix; naming another one is an error
+    without --replace. What comes from standard input belongs to no source: it adds
+    items, and no run deletes them.
 
     \b
         datasette embeddings embed docs.db articles --table articles -c title -c body
@@ -116,42 +129,40 @@ def embed(
     """
     config = declared(given)
     settings = config_in(given["metadata_file"])
-    check_options(given["limit"], rebuild=given["rebuild"])
-    options = IngestOptions(
-        prune=given["prune"],
-        limit=given["limit"],
-        dry_run=given["dry_run"],
-        rebuild=given["rebuild"],
-        similarities=config.similarities,
-    )
+    asked = {name: given[name] for name in RUN_OPTIONS}
+    options = IngestOptions(**asked, similarities=config.similarities)
+    check_options(options)
     # Rows of a file need no database that is there already
     create = bool(config.input or config.files) and not options.dry_run
     writable = not options.dry_run
     with open_database(database, writable=writable, create=create) as conn:
-        source = _source(conn, collection, config)
-        report = embedded(
-            conn,
-            collection,
-            source,
-            model_id=config.model,
-            options=options,
-            silent=silent,
-            output_format=output_format,
-            config=settings,
-        )
-    show_report(collection, report, output_format)
-    if report.failed:
+        reports = []
+        for source in _sources(conn, collection, config):
+            report = embedded(
+                conn,
+                collection,
+                source,
+                model_id=config.model,
+                options=options,
+                silent=silent,
+                output_format=output_format,
+                config=settings,
+            )
+            show_report(collection, report, output_format)
+            reports.append(report)
+    if any(report.failed for report in reports):
         ctx.exit(SOME_FAILED)
 
 
-def check_options(limit: int | None, *, rebuild: bool) -> None:
+def check_options(options: IngestOptions) -> None:
     """Nothing, if these go together.
 
     :raises InvalidInput: for a part of a collection that would replace the whole.
     """
-    if limit is not None and rebuild:
+    if options.limit is not None and (options.rebuild or options.replace_source):
+        other = "--rebuild" if options.rebuild else "--replace"
         raise InvalidInput(
-            "Expected --limit or --rebuild, found both: a part would take the place of "
+            f"Expected --limit or {other}, found both: a part would take the place of "
             "the whole. Try a few rows under another collection name"
         )
 
@@ -181,25 +192,25 @@ def embedded(
         return ingest(conn, collection, source, model, options=options)
 
 
-def _source(
+def _sources(
     conn: sqlite3.Connection, collection: str, config: CollectionConfig
-) -> sources.ReadableSource:
+) -> list[sources.ReadableSource]:
     source = sources.chosen_source(conn, config)
     if source is not None:
-        return source
+        return [source]
     existing = store.find_collection(conn, collection)
     says_how = replace(config, model=None, similarities=None) != CollectionConfig()
     if existing is None or says_how:
         raise InvalidInput(
             "Expected --table, --sql, --files or an input file, to say what to embed"
         )
-    remembered = remembered_source(conn, existing)
-    if isinstance(remembered, str):
+    try:
+        return remembered_sources(conn, existing)
+    except InvalidInput as reason:
         raise InvalidInput(
             f"Expected --table, --sql, --files or an input file to embed into "
-            f"{collection!r}: {remembered}"
-        )
-    return remembered
+            f"{collection!r}: {reason}"
+        ) from reason
 
 
 def _warn_of_rowid(source: sources.TableSource) -> None:

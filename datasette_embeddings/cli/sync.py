@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,6 +23,7 @@ from datasette_embeddings.cli.embed import (
     embedded,
     limit_rows_option,
     rebuild_option,
+    replace_option,
     silent_option,
     summary_option,
 )
@@ -40,26 +42,27 @@ from datasette_embeddings.ingest.syncing import sync as synced
 @limit_rows_option
 @dry_run_option
 @rebuild_option
+@replace_option
 @summary_option
 @silent_option
 @verbose_option
 @click.pass_context
 def sync(
     ctx: click.Context,
+    /,
     database: Path,
     collections: tuple[str, ...],
     metadata: Path | None,
-    limit: int | None,
     output_format: str | None,
     *,
-    dry_run: bool,
-    rebuild: bool,
     silent: bool,
+    **asked: Any,  # noqa: ANN401 - the fields of IngestOptions
 ) -> None:
     """Bring every collection up to date: new, changed and deleted rows.
 
     Those that the configuration declares, and those that the database remembers the
-    source of; with names, only these. What cannot be read again is left as it is.
+    sources of; with names, only these. What belongs to no source is left as it is. A
+    declared source that is not the one before is an error without --replace.
 
     \b
         datasette embeddings sync docs.db
@@ -68,34 +71,31 @@ def sync(
     The exit code is 1 if a collection could not be brought up to date, 2 if some rows
     could not be embedded.
     """
-    check_options(limit, rebuild=rebuild)
+    options = IngestOptions(prune=True, **asked)
+    check_options(options)
     settings, declared = settings_for(metadata, database)
-    options = IngestOptions(prune=True, limit=limit, dry_run=dry_run, rebuild=rebuild)
     outcomes: list[SyncOutcome] = []
     create = any(each.input or each.files for each in declared.values())
-    with open_database(
-        database, writable=not dry_run, create=create and not dry_run
-    ) as conn:
+    writable = not options.dry_run
+    with open_database(database, writable=writable, create=create and writable) as conn:
 
         def work(
             name: str, source: sources.ReadableSource, model_id: str | None
         ) -> Report:
-            config = declared.get(name)
+            related = declared[name].similarities if name in declared else None
             return embedded(
                 conn,
                 name,
                 source,
                 model_id=model_id,
-                options=replace(
-                    options, similarities=config.similarities if config else None
-                ),
+                options=replace(options, similarities=related),
                 silent=silent,
                 output_format=output_format,
                 config=settings,
             )
 
         for outcome in synced(conn, declared, work, only=collections):
-            if outcome.skipped and not dry_run:
+            if outcome.skipped and writable:
                 # llm, or a pipe, may have brought rows of its own
                 similarities.refresh(conn, store.collection(conn, outcome.collection))
             _show_outcome(ctx, outcome, output_format)
@@ -112,8 +112,11 @@ def _show_outcome(
     ctx: click.Context, outcome: SyncOutcome, output_format: str | None
 ) -> None:
     name = printable(outcome.collection)
+    if outcome.prefix is not None:
+        name = f"{name} (prefix {printable(outcome.prefix)!r})"
     if outcome.report is not None:
-        show_report(outcome.collection, outcome.report, output_format)
+        label = name if output_format is None else outcome.collection
+        show_report(label, outcome.report, output_format)
     elif outcome.skipped:
         click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
     elif outcome.problem is not None:

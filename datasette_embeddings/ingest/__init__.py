@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.errors import InvalidInput, ModelProblem
-from datasette_embeddings.ingest.comparing import (
-    compare,
-    drops_metadata,
-    noted_source,
-)
+from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.embedding import Embedded, embed_documents
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.models.base import EmbeddingModel
@@ -45,7 +41,7 @@ def ingest(
 
     :raises ModelMismatch: if the collection holds vectors of another model.
     :raises IdentityMismatch: if it was embedded with another prompt, say.
-    :raises InvalidInput: if it was made from other tables.
+    :raises InvalidInput: if another source has brought its items.
     :raises SourceProblem: if the source cannot be read at all.
     :raises UnknownCollection: if somebody deletes or swaps it meanwhile.
     :raises ModelProblem: if the model can do nothing at all.
@@ -58,6 +54,7 @@ def ingest(
         run = _Run(conn, source, model, options, staging)
         if options.dry_run:
             return run.supposed(name)
+        run.check(name)
         collection = run.collection(name)
         report = run.embed(collection)
     _relate(conn, name, collection, options)
@@ -121,20 +118,52 @@ class _Run:
 
     def collection(self, name: str) -> store.Collection:
         """The collection to write to."""
-        make = store.begin_rebuild if self.options.rebuild else store.create_collection
-        return make(self.conn, name, self.model.identity, self.source)
+        identity = self.model.identity
+        if self.options.rebuild:
+            return store.begin_rebuild(self.conn, name, identity, self.source)
+        return store.create_collection(
+            self.conn,
+            name,
+            identity,
+            self.source,
+            replace_source=self.options.replace_source,
+        )
+
+    def check(self, name: str) -> None:
+        """Nothing, if the run deletes nothing that it was not asked to.
+
+        :raises InvalidInput: if another source has brought what it would replace.
+        """
+        existing = store.find_collection(self.conn, name)
+        if existing is None or self.options.replace_source:
+            return
+        store.check_source(self.conn, existing, self.source)
+        if not self.options.rebuild:
+            return
+        ids = [
+            each.id for each in existing.sources if each.prefix == self.source.id_prefix
+        ]
+        left_out = store.count_left_out(self.conn, existing, ids)
+        if left_out:
+            raise InvalidInput(
+                f"--rebuild would delete {left_out:,} items of {name!r} that come from "
+                "elsewhere, which this source does not have: add --replace to delete "
+                "them, or choose another collection name"
+            )
 
     def counted(self) -> Report:
         """How many rows are in each state by now."""
         counts = self.staging.counts()
+        # What another source or none had brought is as it was, too
+        counts["unchanged"] = counts.get("unchanged", 0) + counts.pop("adopted", 0)
         counts["failed"] = counts.get("failed", 0) + counts.get("unread", 0)
         failures = tuple(self.staging.failures(FAILURES_SHOWN))
         return Report(**counts, failures=failures)  # type: ignore[arg-type]  # the counts are named as its fields
 
     def embed(self, collection: store.Collection) -> Report:
         """Bring *collection* up to date."""
-        store.forget_other_kind(self.conn, collection, images=self.source.images)
-        compare(self.staging, collection, self.source)
+        store.forget_other_kind(self.conn, collection, self.source)
+        ownership = compare(self.conn, self.staging, collection, self.source)
         total, wanted = sum(self.staging.counts().values()), self.staging.wanted()
         self.options.start(total)
         self.options.progress(total - wanted)
@@ -142,22 +171,26 @@ class _Run:
             self.conn,
             collection,
             self.staging,
+            ownership,
             is_chunked=self.source.chunking is not None,
             store_content=self.store_content,
         )
         chunks, truncated = 0, 0
         for window in self.staging.windows():
-            embedded = self._embed_window(collection, window)
+            embedded = self._embed_window(collection, ownership, window)
             chunks += embedded.chunks
             truncated += embedded.truncated
         return replace(
-            self._finished(collection),
+            self._finished(collection, ownership),
             chunks=None if self.source.chunking is None else chunks,
             truncated=truncated,
         )
 
     def _embed_window(
-        self, collection: store.Collection, window: Sequence[Document]
+        self,
+        collection: store.Collection,
+        ownership: store.Ownership,
+        window: Sequence[Document],
     ) -> Embedded:
         def known(hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
             dimensions = self.model.dimensions or collection.dimensions
@@ -188,38 +221,38 @@ class _Run:
             store.check_dimensions(collection, dimensions)
         with store.transaction(self.conn):
             store.check_exists(self.conn, collection)
+            store.check_attached(self.conn, ownership.source_id, collection.name)
             store.write_documents(
                 self.conn,
                 collection,
                 embedded.documents,
                 store_content=self.store_content,
-                keep_metadata=not drops_metadata(collection, self.source),
+                ownership=ownership,
             )
         self.staging.fail(embedded.failures)
         return embedded
 
-    def _finished(self, collection: store.Collection) -> Report:
+    def _finished(
+        self, collection: store.Collection, ownership: store.Ownership
+    ) -> Report:
         """What is left to do when all windows are written, and the report."""
-        is_whole = self.options.limit is None
-        store.record_failures(self.conn, collection, is_complete=is_whole)
+        is_whole, source_id = self.options.limit is None, ownership.source_id
+        store.record_failures(self.conn, collection, source_id, is_complete=is_whole)
         report = self.counted()
         if not is_whole:
             return report
-        strangers = store.gone_documents(self.conn, collection)
-        gone = [each for each in strangers if each.startswith(self.source.id_prefix)]
+        mine = () if source_id is None else (source_id,)
         # What could not be read may be what seems to be gone
+        if report.unread:
+            gone = store.count_gone(self.conn, collection, ownership.own_ids)
+            replaced = 0
+        else:
+            replaced = store.delete_gone(self.conn, collection, ownership.replaced)
+            find = store.delete_gone if self.prunes else store.count_gone
+            gone = find(self.conn, collection, mine)
+        store.finish_sync(self.conn, collection, self.source)
         prunes = self.prunes and not report.unread
-        if prunes:
-            store.delete_gone(self.conn, collection, gone)
-        left = len(strangers) - (len(gone) if prunes else 0)
-        source = noted_source(
-            self.conn,
-            collection,
-            self.source,
-            is_clean=not (left or report.failed),
-        )
-        store.finish_sync(self.conn, collection, source)
-        return replace(report, gone=len(gone), pruned=prunes)
+        return replace(report, gone=gone, pruned=prunes, replaced=replaced)
 
     @property
     def prunes(self) -> bool:
@@ -229,20 +262,31 @@ class _Run:
     def supposed(self, name: str) -> Report:
         """What a run would do, and about how long it would take; nothing is written."""
         store.check_name(name)
+        self.check(name)
         existing = None
         if not self.options.rebuild:
             existing = store.find_collection(self.conn, name)
         if existing is not None:
-            store.check_fits(
-                self.conn, existing, self.model.identity, source=self.source
-            )
-        compare(self.staging, existing, self.source)
+            store.check_fits(self.conn, existing, self.model.identity)
+        ownership = compare(self.conn, self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())
         if existing is None or self.options.limit is not None:
             return report
-        gone = store.gone_documents(self.conn, existing, prefix=self.source.id_prefix)
-        prunes = self.prunes and not report.unread
-        return replace(report, gone=len(gone), pruned=prunes)
+        counts = {
+            each: store.count_gone(self.conn, existing, ids)
+            for each, ids in (
+                ("own", ownership.own_ids),
+                ("replaced", ownership.replaced),
+            )
+        }
+        if report.unread:
+            return replace(report, gone=counts["own"])
+        return replace(
+            report,
+            gone=counts["own"] - counts["replaced"],
+            pruned=self.prunes,
+            replaced=counts["replaced"],
+        )
 
     def _estimated(self) -> float:
         """How many seconds the model would take, judged by a few of the documents."""

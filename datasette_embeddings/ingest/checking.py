@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.ingest.comparing import compare
-from datasette_embeddings.ingest.syncing import remembered_source
+from datasette_embeddings.ingest.syncing import readable_source, remembered_sources
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,10 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
 def _problems_of(
     conn: sqlite3.Connection, collection: store.Collection
 ) -> Iterator[Problem]:
-    source = remembered_source(conn, collection)
-    is_known = not isinstance(source, str)
     odd = store.count_odd_vectors(conn, collection)
     if odd:
-        remedy = FIX_BY_SYNC if is_known else f"none: {source}"
+        remedy = _unmendable(conn, collection)
+        remedy = FIX_BY_SYNC if remedy is None else f"none: {remedy}"
         yield Problem(
             collection.name, "vectors of another length than most", odd, remedy
         )
@@ -68,12 +67,24 @@ def _problems_of(
         first = f"{failed[0].id}: {failed[0].error}"
         remedy = f"mend the rows, then sync. The first, {first}"
         yield Problem(collection.name, "rows that failed", len(failed), remedy)
-    if isinstance(source, str):
-        return
+    for each in collection.current_sources:
+        try:
+            source = readable_source(conn, each.source)
+            if not isinstance(source, str):
+                yield from _stale(conn, collection, source)
+        except EmbeddingsError as error:
+            yield Problem(
+                collection.name, "a source that cannot be read", 1, str(error)
+            )
+
+
+def _unmendable(conn: sqlite3.Connection, collection: store.Collection) -> str | None:
+    """Why a vector of *collection* cannot be made again, if it cannot."""
     try:
-        yield from _stale(conn, collection, source)
+        remembered_sources(conn, collection)
     except EmbeddingsError as error:
-        yield Problem(collection.name, "a source that cannot be read", 1, str(error))
+        return str(error)
+    return None
 
 
 def _stale(
@@ -85,10 +96,10 @@ def _stale(
         sources.documents(conn, source) as documents,
         store.staged(conn, documents) as staging,
     ):
-        compare(staging, collection, source)
+        ownership = compare(conn, staging, collection, source)
         counts = staging.counts()
-        gone = store.gone_documents(conn, collection, prefix=source.id_prefix)
-        counts["gone"] = 0 if counts.get("unread") else len(gone)
+        gone = store.count_gone(conn, collection, ownership.own_ids)
+        counts["gone"] = 0 if counts.get("unread") else gone
     for state, problem in (
         ("new", "rows that are not embedded yet"),
         ("changed", "rows that have changed since they were embedded"),
@@ -106,7 +117,7 @@ def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
     for unfinished in store.unfinished(conn):
         store.remove_collection(conn, unfinished)
     for collection in store.collections(conn):
-        if not isinstance(remembered_source(conn, collection), str):
+        if _unmendable(conn, collection) is None:
             store.remove_odd_vectors(conn, collection)
     # Last, because a chunk that lost its vector is a stray
     store.remove_strays(conn)

@@ -1,66 +1,75 @@
-"""What of a source is new or has changed, and what else its collection holds."""
+"""What of a source is new or has changed, and what it has to do with other sources."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 
 from datasette_embeddings import sources, store
 
 
 def compare(
+    conn: sqlite3.Connection,
     staging: store.Staging,
     collection: store.Collection | None,
     source: sources.ReadableSource,
-) -> None:
+) -> store.Ownership:
     """Tell of each staged row of *source* what it is to *collection*.
 
     Where documents are now split in another way, all of them have changed.
     """
-    known = collection and collection.source
+    ownership = _ownership(conn, collection, source)
+    piped = None
+    if ownership.is_pipe and collection is not None:
+        piped = store.attached_source(collection, source)
     staging.compare(
         collection,
+        ownership,
         is_chunked=source.chunking is not None,
-        everything_changed=isinstance(known, sources.SourceRules)
-        and known.chunking != source.chunking,
-        clears_metadata=drops_metadata(collection, source),
+        everything_changed=piped is not None and _is_rechunked(piped, source),
     )
+    return ownership
 
 
-def drops_metadata(
-    collection: store.Collection | None, source: sources.ReadableSource
-) -> bool:
-    """Whether *collection* was made with metadata that *source* does not want."""
-    known = collection and collection.source
-    had = isinstance(known, sources.SourceRules) and bool(known.metadata_columns)
-    return had and not source.metadata_columns
-
-
-def noted_source(
+def _ownership(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: store.Collection | None,
     source: sources.ReadableSource,
-    *,
-    is_clean: bool,
-) -> sources.Source | None:
-    """What to note of where *collection* comes from; None leaves what is noted.
-
-    Who may see a collection depends on it: rows of elsewhere must not be shown to
-    whoever may see those of *source*.  Where there were any, they count until a run
-    *is_clean*, which means that it read every row and deleted all others.
-    """
-    known = collection.source
-    if isinstance(known, sources.UnreadableSource):
-        return source if is_clean else None
-    tables = set(store.source_tables(known)) - {"embeddings"}
-    mine = set(store.source_tables(source)) - {"embeddings"}
-    was_mixed = known is None or known.is_mixed or tables != mine
-    foreign_metadata = not source.metadata_columns and store.has_metadata(
-        conn, collection
+) -> store.Ownership:
+    is_pipe = sources.is_standard_input(source)
+    if collection is None:
+        return store.Ownership(is_pipe=is_pipe)
+    owner = store.owner_sql(conn, collection)
+    of_images = tuple(
+        each.id for each in collection.sources if getattr(each.source, "images", False)
     )
-    if not was_mixed or (is_clean and not foreign_metadata):
-        return source
-    if tables and not mine:
-        # A file in place of a table: its rows stay as secret as they were
-        return None
-    return replace(source, is_mixed=True)
+    if is_pipe:
+        return store.Ownership(owner, of_images=of_images, is_pipe=True)
+    attached = store.attached_source(collection, source)
+    # In a dry run those that it is to replace are not marked as such
+    others = [
+        each
+        for each in collection.sources
+        if each.prefix == source.id_prefix
+        and each != attached
+        and each.state is not store.SourceState.PIPED
+    ]
+    known = others if attached is None else [attached, *others]
+    return store.Ownership(
+        owner,
+        source_id=None if attached is None else attached.id,
+        replaced=tuple(each.id for each in others),
+        rechunked=tuple(each.id for each in known if _is_rechunked(each, source)),
+        of_images=of_images,
+        clears_metadata=not source.metadata_columns
+        and attached is not None
+        and bool(getattr(attached.source, "metadata_columns", ())),
+    )
+
+
+def _is_rechunked(
+    known: store.CollectionSource, source: sources.ReadableSource
+) -> bool:
+    return (
+        isinstance(known.source, sources.SourceRules)
+        and known.source.chunking != source.chunking
+    )

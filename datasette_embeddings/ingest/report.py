@@ -32,6 +32,8 @@ class Report:
     #: Documents that the source no longer has
     gone: int = 0
     pruned: bool = False
+    #: Documents of a source that this one replaced, and that it does not have: deleted
+    replaced: int = 0
     is_dry_run: bool = False
     #: How long a dry run supposes that the work would take
     estimated_s: float | None = None
@@ -53,6 +55,8 @@ class IngestOptions:
     progress: Callable[[int], None] = silent
     limit: int | None = None
     rebuild: bool = False
+    #: The source takes the place of another, whose other items are deleted
+    replace_source: bool = False
     dry_run: bool = False
     #: What similarities the collection is to have; None for what it has
     similarities: SimilaritySettings | None = None

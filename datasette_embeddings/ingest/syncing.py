@@ -1,10 +1,10 @@
-"""Every collection of a database brought up to date: declared ones, remembered ones."""
+"""Every collection of a database brought up to date with each of its sources."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from datasette_embeddings import sources, store
 from datasette_embeddings.config import CollectionConfig
@@ -16,19 +16,22 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.ingest.report import Report
 
-#: Brings one collection up to date: its name, source and model id, None for its own
+#: Brings a collection up to date with a source: name, source and model id, None for
+#: its own
 Work = Callable[[str, sources.ReadableSource, "str | None"], Report]
 
 
 @dataclass(frozen=True)
 class SyncOutcome:
-    """What became of one collection: a report, or why there is none."""
+    """What became of a source of a collection: a report, or why there is none."""
 
     collection: str
     report: Report | None = None
-    #: Nobody knows where its rows come from, or they cannot be read again
+    #: Its rows cannot be read again
     skipped: str | None = None
     problem: EmbeddingsError | None = None
+    #: That of the source, where the collection has several
+    prefix: str | None = None
 
 
 def sync(
@@ -38,7 +41,7 @@ def sync(
     *,
     only: Collection[str] = (),
 ) -> Iterator[SyncOutcome]:
-    """The outcome of each collection, *declared* or remembered, as they are done.
+    """The outcome of each source of each collection, *declared* or remembered.
 
     A problem with one of them does not stop the others.
 
@@ -51,52 +54,87 @@ def sync(
         if name not in names:
             raise UnknownCollection(name, names)
     for name in names:
-        if only and name not in only:
-            continue
-        try:
-            yield _outcome(conn, name, declared.get(name), remembered.get(name), work)
-        except DatabaseProblem:
-            raise
-        except EmbeddingsError as problem:
-            yield SyncOutcome(name, problem=problem)
+        if not only or name in only:
+            yield from _outcomes(
+                conn, name, declared.get(name), remembered.get(name), work
+            )
 
 
-def _outcome(
+def _outcomes(
     conn: sqlite3.Connection,
     name: str,
     config: CollectionConfig | None,
     existing: store.Collection | None,
     work: Work,
-) -> SyncOutcome:
-    if config is not None:
-        source = sources.chosen_source(conn, config)
-        if source is None:
-            raise InvalidInput(
-                f"Expected table, sql, input or files for the collection {name!r}"
+) -> Iterator[SyncOutcome]:
+    """The outcome of the declared source, then of those with other prefixes."""
+    prefixes = dict.fromkeys([config.prefix] if config else [])
+    known = () if existing is None else existing.current_sources
+    prefixes |= dict.fromkeys(each.prefix for each in known)
+    if not prefixes and existing is not None:
+        yield SyncOutcome(name, skipped=_why_not(existing))
+    for prefix in prefixes:
+        found = next((each for each in known if each.prefix == prefix), None)
+        is_declared = config is not None and config.prefix == prefix
+        shown = prefix if len(prefixes) > 1 else None
+        try:
+            source = (
+                _declared_source(conn, name, config)
+                if config is not None and is_declared
+                else readable_source(conn, found.source if found else None)
             )
-        return SyncOutcome(name, work(name, source, config.model))
-    assert existing is not None
-    remembered = remembered_source(conn, existing)
-    if isinstance(remembered, str):
-        return SyncOutcome(name, skipped=remembered)
-    return SyncOutcome(name, work(name, remembered, None))
+            if isinstance(source, str):
+                yield SyncOutcome(name, skipped=source, prefix=shown)
+                continue
+            model_id = None if config is None else config.model
+            yield SyncOutcome(name, work(name, source, model_id), prefix=shown)
+        except DatabaseProblem:
+            raise
+        except EmbeddingsError as problem:
+            yield SyncOutcome(name, problem=problem, prefix=shown)
 
 
-def remembered_source(
-    conn: sqlite3.Connection, collection: store.Collection
-) -> sources.ReadableSource | str:
-    """Where the rows of *collection* come from, or why they cannot be read again."""
-    source = collection.source
+def _declared_source(
+    conn: sqlite3.Connection, name: str, config: CollectionConfig
+) -> sources.ReadableSource:
+    source = sources.chosen_source(conn, config)
     if source is None:
-        return "it was not made here, and where its rows come from is not known"
-    if isinstance(source, sources.UnreadableSource):
-        return "what is noted of its source cannot be read by this release"
-    if isinstance(source, sources.FileSource) and source.path == sources.STDIN:
+        raise InvalidInput(
+            f"Expected table, sql, input or files for the collection {name!r}"
+        )
+    return source
+
+
+def _why_not(collection: store.Collection) -> str:
+    """Why nothing of *collection* can be read again."""
+    if collection.sources:
         return "its rows came from standard input; pipe them to embed again"
+    return "it was not made here, and where its rows come from is not known"
+
+
+def remembered_sources(
+    conn: sqlite3.Connection, collection: store.Collection
+) -> list[sources.ReadableSource]:
+    """The sources of *collection* that can be read again, by prefix.
+
+    :raises InvalidInput: if there is none, with the reason.
+    """
+    found = [readable_source(conn, each.source) for each in collection.current_sources]
+    readable = [each for each in found if not isinstance(each, str)]
+    if readable:
+        return readable
+    reasons = [each for each in found if isinstance(each, str)]
+    raise InvalidInput("; ".join(reasons) or _why_not(collection))
+
+
+def readable_source(
+    conn: sqlite3.Connection, source: sources.Source | None
+) -> sources.ReadableSource | str:
+    """*source* as it is now, or why it cannot be read again."""
+    if source is None or isinstance(source, sources.UnreadableSource):
+        return "what is noted of its source cannot be read by this release"
     if isinstance(source, sources.TableSource) and not source.content_columns:
         return "its vectors were imported, and no content came with them"
     if isinstance(source, sources.QuerySource):
-        source = sources.refreshed(conn, source)
-    # Whether it still is mixed is found out anew
-    reads_elsewhere = isinstance(source, sources.QuerySource) and bool(source.attached)
-    return replace(source, is_mixed=reads_elsewhere)
+        return sources.refreshed(conn, source)
+    return source

@@ -243,7 +243,7 @@ def _like_image_path(
 
 def shown(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     """*match* with the paths that it leads to."""
-    source = place.collection.source
+    source = place.collection.source_for(match.document_id)
     is_gone = isinstance(source, TableSource) and not match.has_row
     if len(match.document_id) > LONGEST_LINKED_ID:
         return Found(match, None, None, is_gone)

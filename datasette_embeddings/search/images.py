@@ -18,7 +18,7 @@ def item_image(
     :raises UnknownItem: if the collection has no such item.
     """
     image = store.stored_image(conn, collection, item_id)
-    source = collection.source
+    source = collection.source_for(item_id)
     if image is None and isinstance(source, sources.TableSource):
         # The table or the column may be gone
         with suppress(sqlite3.OperationalError):
@@ -35,5 +35,7 @@ def has_item_image(
 
 def has_images(conn: sqlite3.Connection, collection: store.Collection) -> bool:
     """Whether *collection* is one of images, as far as can be told at a glance."""
-    is_declared = bool(getattr(collection.source, "images", False))
+    is_declared = any(
+        getattr(each.source, "images", False) for each in collection.current_sources
+    )
     return is_declared or store.has_images(conn, collection)

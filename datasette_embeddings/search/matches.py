@@ -118,19 +118,23 @@ def matches(
 ) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
     items = store.stored_items(conn, collection, [hit.id for hit in hits])
-    source = collection.source
     rows: dict[str, sources.SourceRow] = {}
     stale: dict[str, bool | None] = {}
-    if isinstance(source, sources.TableSource):
-        documents = list(dict.fromkeys(hit.document_id for hit in hits))
+    by_table = _by_table(collection, hits)
+    if by_table:
+        embedded = _embedded_hashes(conn, collection, hits, items)
+        brought = store.items_with_source(conn, collection, [hit.id for hit in hits])
+    for source, some in by_table.items():
         # The table or a column of it may be gone; the vectors still answer
         with suppress(sqlite3.OperationalError):
-            rows = sources.source_rows(conn, source, documents)
-            embedded = _embedded_hashes(conn, collection, hits, items)
-            for each in documents:
-                stale[each] = _is_stale(
-                    source, each, rows.get(each), embedded.get(each)
+            found = sources.source_rows(conn, source, [hit.document_id for hit in some])
+            for hit in some:
+                stale[hit.document_id] = _is_stale(
+                    found.get(hit.document_id),
+                    embedded.get(hit.document_id),
+                    is_of_source=hit.id in brought,
                 )
+            rows.update(found)
     return [
         _match(
             hit,
@@ -140,6 +144,18 @@ def matches(
         )
         for hit in hits
     ]
+
+
+def _by_table(
+    collection: store.Collection, hits: Sequence[Hit]
+) -> dict[sources.TableSource, list[Hit]]:
+    """The *hits* that may be of rows of a table, one a document, by their source."""
+    found: dict[sources.TableSource, list[Hit]] = {}
+    for hit in {hit.document_id: hit for hit in hits}.values():
+        source = collection.source_for(hit.document_id)
+        if isinstance(source, sources.TableSource):
+            found.setdefault(source, []).append(hit)
+    return found
 
 
 def _embedded_hashes(
@@ -160,15 +176,11 @@ def _embedded_hashes(
 
 
 def _is_stale(
-    source: sources.TableSource,
-    document_id: str,
-    row: sources.SourceRow | None,
-    embedded: bytes | None,
+    row: sources.SourceRow | None, embedded: bytes | None, *, is_of_source: bool
 ) -> bool | None:
     """Whether the source no longer holds what was embedded; None if that is unknown."""
     if row is None:
-        # In a mixed collection it may have come from elsewhere
-        is_of_source = document_id.startswith(source.id_prefix) and not source.is_mixed
+        # What no source brought is of no row
         return True if is_of_source else None
     if row.content_hash is None or embedded is None:
         return None

@@ -12,6 +12,8 @@ from datasette_embeddings.errors import EmbeddingsError
 
 ROWID = "rowid"
 STDIN = "-"
+# Characters of a query or path that a message shows
+SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +32,6 @@ class SourceRules:
     images: bool = False
     #: The content is copied, even that of a table, which could be read there
     store_content: bool = False
-    #: The collection also holds items that came from elsewhere
-    is_mixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,60 @@ def from_note(text: str | None) -> Source | None:
 
 def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def had_other_items(text: str | None) -> bool:
+    """Whether 0.2a0, which wrote *text*, says that items of elsewhere are there too."""
+    try:
+        values = json.loads(text or "{}")
+    except ValueError:
+        return True
+    return not isinstance(values, dict) or bool(values.get("is_mixed"))
+
+
+def prefix_of(source: Source) -> str:
+    """What *source* puts in front of each id."""
+    return "" if isinstance(source, UnreadableSource) else source.id_prefix
+
+
+def is_standard_input(source: Source) -> bool:
+    """Whether *source* is a pipe, which cannot be read a second time."""
+    return isinstance(source, FileSource) and source.path == STDIN
+
+
+def is_same_source(one: Source, other: Source) -> bool:
+    """Whether both name the same table, query or files, whatever their rules are."""
+    return _identity(one) == _identity(other) is not None
+
+
+def _identity(source: Source) -> tuple[object, ...] | None:
+    if isinstance(source, TableSource):
+        return "table", source.table
+    if isinstance(source, QuerySource):
+        return "sql", source.sql, source.attached
+    if isinstance(source, FileSource):
+        return "input", source.path
+    if isinstance(source, FolderSource):
+        return "files", frozenset(source.folders)
+    return None
+
+
+def described(source: Source) -> str:
+    """*source* in a few words, for messages."""
+    if isinstance(source, TableSource):
+        return f"the table {source.table!r}"
+    if isinstance(source, QuerySource):
+        return f"the query {_shortened(' '.join(source.sql.split()))!r}"
+    if isinstance(source, FileSource):
+        return f"the file {_shortened(source.path)!r}"
+    if isinstance(source, FolderSource):
+        files = ", ".join(f"{folder} {glob}" for folder, glob in source.folders)
+        return f"the files {_shortened(files)!r}"
+    return "a source that this release cannot read"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def quote(identifier: str) -> str:

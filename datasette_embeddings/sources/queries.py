@@ -30,8 +30,6 @@ def query_source(
     """
     with attached_databases(conn, real_paths(conn, attached)):
         reads = tables_read(conn, sql)
-    # Whoever may see the tables of this file need not see those of another
-    rules = replace(rules, is_mixed=rules.is_mixed or reads.elsewhere)
     return QuerySource(
         sql,
         reads.tables,
@@ -48,8 +46,7 @@ def refreshed(conn: sqlite3.Connection, source: QuerySource) -> QuerySource:
     :raises SourceProblem: if it no longer can be read.
     """
     now = query_source(conn, source.sql, attached=source.attached)
-    is_mixed = source.is_mixed or now.is_mixed
-    return replace(source, tables=now.tables, is_mixed=is_mixed)
+    return replace(source, tables=now.tables)
 
 
 @contextmanager

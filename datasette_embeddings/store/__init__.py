@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datasette_embeddings.store.attaching import (
+    attached_source,
+    check_attached,
+    check_source,
+)
 from datasette_embeddings.store.catalog import (
     Collection,
     all_collections,
@@ -12,14 +17,12 @@ from datasette_embeddings.store.catalog import (
     find_collection,
     model_ids,
     models_of,
-    source_tables,
 )
 from datasette_embeddings.store.changes import (
     check_exists,
     create_collection,
     delete_collection,
     finish_sync,
-    mixed,
     remove_collection,
     rename_collection,
 )
@@ -39,11 +42,16 @@ from datasette_embeddings.store.chunks import (
     document_hashes,
     stored_chunks,
 )
+from datasette_embeddings.store.collection_sources import (
+    CollectionSource,
+    SourceState,
+    source_tables,
+)
 from datasette_embeddings.store.documents import (
     EmbeddedDocument,
-    apply_small_changes,
     items_of,
     write_documents,
+    write_vectors,
 )
 from datasette_embeddings.store.embeddings import (
     StoredItem,
@@ -55,7 +63,6 @@ from datasette_embeddings.store.embeddings import (
     vector_rows,
     vectors_of_hashes,
     write_embeddings,
-    write_vectors,
 )
 from datasette_embeddings.store.failures import (
     StoredFailure,
@@ -70,15 +77,20 @@ from datasette_embeddings.store.fitting import (
     check_name,
 )
 from datasette_embeddings.store.gone import (
+    count_gone,
+    count_left_out,
     delete_documents,
     delete_gone,
-    gone_documents,
-    has_metadata,
 )
 from datasette_embeddings.store.images import (
     forget_other_kind,
     has_images,
     stored_image,
+)
+from datasette_embeddings.store.origins import (
+    count_items_of_sources,
+    items_with_source,
+    owner_sql,
 )
 from datasette_embeddings.store.rebuilding import (
     begin_rebuild,
@@ -88,6 +100,7 @@ from datasette_embeddings.store.rebuilding import (
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     RAW_TABLES,
+    SOURCES,
     columns_of,
     has_collections,
     transaction,
@@ -113,38 +126,51 @@ from datasette_embeddings.store.similarity_notes import (
     similarities_state,
     similarity_settings,
 )
+from datasette_embeddings.store.small_changes import apply_small_changes
 from datasette_embeddings.store.staging import Staging, staged
+from datasette_embeddings.store.states import Ownership
+from datasette_embeddings.store.unsourced import has_unsourced_items
 
 __all__ = [
     "OUR_COLLECTIONS",
     "PAIRS_SQL",
     "RAW_TABLES",
+    "SOURCES",
     "Collection",
+    "CollectionSource",
     "EmbeddedDocument",
     "MarkedVector",
     "Marks",
+    "Ownership",
     "SimilarityRow",
+    "SourceState",
     "Staging",
     "StoredChunk",
     "StoredFailure",
     "StoredItem",
     "all_collections",
     "apply_small_changes",
+    "attached_source",
     "begin_rebuild",
     "boilerplate",
+    "check_attached",
     "check_dimensions",
     "check_exists",
     "check_fits",
     "check_identity",
     "check_name",
+    "check_source",
     "chunk_ids",
     "chunks_of_documents",
     "collection",
     "collections",
     "columns_of",
     "count_failures",
+    "count_gone",
     "count_items",
+    "count_items_of_sources",
     "count_left_behind",
+    "count_left_out",
     "count_lost_chunks",
     "count_odd_vectors",
     "count_orphans",
@@ -160,19 +186,19 @@ __all__ = [
     "finish_rebuild",
     "finish_sync",
     "forget_other_kind",
-    "gone_documents",
     "has_collections",
     "has_images",
-    "has_metadata",
+    "has_unsourced_items",
     "item_ids",
     "items_of",
+    "items_with_source",
     "lists_with",
     "marked_vectors",
-    "mixed",
     "model_ids",
     "models_of",
     "most_similar",
     "note_similarities",
+    "owner_sql",
     "prepare_similarities",
     "record_failures",
     "remove_collection",

@@ -7,7 +7,7 @@ its id, name and model all agree: llm deletes collections without telling us.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,14 @@ from datasette_embeddings.models.registry import (
     is_same_model,
     stored_id,
 )
-from datasette_embeddings.sources import (
-    QuerySource,
-    Source,
-    SourceRules,
-    TableSource,
-    from_note,
-)
+from datasette_embeddings.sources import Source, SourceRules, had_other_items
 from datasette_embeddings.sources.paths import folder_of
+from datasette_embeddings.store.collection_sources import (
+    CollectionSource,
+    SourceState,
+    old_source,
+    sources_by_collection,
+)
 from datasette_embeddings.store.schema import (
     CHUNKS,
     OUR_COLLECTIONS,
@@ -51,15 +51,17 @@ NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
 class Collection:
     """A named set of embeddings of one model; *dimensions* is None while it is empty.
 
-    *source* is None for a collection that llm made.  One that *is_building* is to take
-    the place of another, and nobody is shown it.
+    One that *is_building* is to take the place of another, and is not shown.
     """
 
     id: int
     name: str
     model_id: str
     dimensions: int | None
-    source: Source | None = None
+    #: None for a collection that llm made
+    sources: tuple[CollectionSource, ...] = ()
+    #: Written by 0.2a0, which says that items of elsewhere are there too
+    is_mixed: bool = False
     synced: int | None = None
     #: The commit of the model, its prompts and whether its vectors have length 1, as
     #: far as they are known
@@ -77,6 +79,35 @@ class Collection:
     def has_images(self) -> bool:
         """Whether its source gives images, and not texts."""
         return isinstance(self.source, SourceRules) and self.source.images
+
+    @property
+    def source(self) -> Source | None:
+        """The source that a sync reads, if there is exactly one."""
+        current = self.current_sources
+        return current[0].source if len(current) == 1 else None
+
+    @property
+    def current_sources(self) -> tuple[CollectionSource, ...]:
+        """The sources that a sync reads, by prefix."""
+        return self.sources_that_are(SourceState.CURRENT)
+
+    def source_for(self, document_id: str) -> Source | None:
+        """The source with the longest prefix of *document_id*, if there is one."""
+        found = [
+            each for each in self.current_sources if document_id.startswith(each.prefix)
+        ]
+        longest = max(found, key=lambda each: len(each.prefix), default=None)
+        return None if longest is None else longest.source
+
+    def sources_that_are(
+        self, state: SourceState, prefix: str | None = None
+    ) -> tuple[CollectionSource, ...]:
+        """The sources in *state*, of all prefixes or of one."""
+        return tuple(
+            each
+            for each in self.sources
+            if each.state is state and prefix in (None, each.prefix)
+        )
 
     @property
     def identity(self) -> Identity:
@@ -119,8 +150,8 @@ def all_collections(conn: sqlite3.Connection) -> list[Collection]:
     if not has_collections(conn):
         return []
     rows = conn.execute(_COLLECTIONS_SQL).fetchall()
-    facts = _facts(conn)
-    return [_collection(conn, row, facts) for row in rows]
+    facts, sources = _facts(conn), sources_by_collection(conn)
+    return [_collection(conn, row, facts, sources) for row in rows]
 
 
 def collection(conn: sqlite3.Connection, name: str) -> Collection:
@@ -140,8 +171,10 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
         return None
     rows = conn.execute(f"select * from ({_COLLECTIONS_SQL}) where name = ?", [name])
     row = rows.fetchone()
-    found = None if row is None else _collection(conn, row, _facts(conn))
-    return None if found is None or found.is_building else found
+    if row is None:
+        return None
+    found = _collection(conn, row, _facts(conn), sources_by_collection(conn))
+    return None if found.is_building else found
 
 
 def current(conn: sqlite3.Connection, known: Collection) -> Collection:
@@ -193,23 +226,26 @@ def _collection(
     conn: sqlite3.Connection,
     row: tuple[int, str, str, int | None],
     facts: Mapping[tuple[int, str, str], _Facts],
+    sources: Mapping[int, Sequence[CollectionSource]],
 ) -> Collection:
     collection_id, name, model, length = row
     model_id = stored_id(model)
     known = facts.get((collection_id, name, model))
     noted = known or _Facts()
+    # Without facts that agree, what is noted of this id is another collection's
+    agreeing = () if known is None else tuple(sources.get(collection_id, ()))
     return Collection(
         id=collection_id,
         name=name,
         model_id=model_id,
         dimensions=None if length is None else length // BYTES_PER_NUMBER,
-        source=from_note(noted.source),
+        sources=(*old_source(noted.source, noted.synced), *agreeing),
+        is_mixed=noted.source is not None and had_other_items(noted.source),
         synced=noted.synced,
         revision=noted.revision,
         query_prompt=noted.query_prompt,
         passage_prompt=noted.passage_prompt,
         normalized=None if noted.normalized is None else bool(noted.normalized),
-        # Without facts that agree, chunks of this id are another collection's
         has_chunks=known is not None and _has_chunks(conn, collection_id),
         is_building=noted.state == BUILDING,
         home=None if model_id == DEFAULT_MODEL else folder_of(conn),
@@ -255,18 +291,3 @@ def model_ids(conn: sqlite3.Connection) -> set[str]:
         return set()
     rows = conn.execute("select model from collections where typeof(model) = 'text'")
     return {canonical_id(row[0]) for row in rows}
-
-
-def source_tables(source: Source | None) -> tuple[str, ...]:
-    """The tables of this database whose rows *source* gives.
-
-    None where that is not known, and for files.  ``embeddings`` is among them where
-    other items of unknown source are there too.
-    """
-    if isinstance(source, TableSource):
-        tables: tuple[str, ...] = (source.table,)
-    elif isinstance(source, QuerySource):
-        tables = source.tables
-    else:
-        return ()
-    return (*tables, "embeddings") if source.is_mixed else tables

@@ -13,8 +13,14 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.locations import absolute, noted_name
 from datasette_embeddings.models.registry import stored_id
-from datasette_embeddings.sources import Source, UnreadableSource, noted
+from datasette_embeddings.sources import Source
 from datasette_embeddings.sources.paths import folder_of
+from datasette_embeddings.store.attaching import (
+    attach_source,
+    drop_replaced_sources,
+    move_old_sources,
+    note_synced,
+)
 from datasette_embeddings.store.catalog import (
     NEW_NAME,
     OLD_NAME,
@@ -23,9 +29,7 @@ from datasette_embeddings.store.catalog import (
     all_collections,
     collection,
     collections,
-    count_items,
     find_collection,
-    source_tables,
 )
 from datasette_embeddings.store.fitting import check_fits, check_name, prepare
 from datasette_embeddings.store.schema import (
@@ -43,46 +47,36 @@ def create_collection(
     name: str,
     made_with: Identity | str,
     source: Source | None,
+    *,
+    replace_source: bool = False,
 ) -> Collection:
-    """The collection called *name*, made if need be, remembering its *source*.
+    """The collection called *name*, made if need be, which has *source* from now on.
 
-    *made_with* is a model's id where nothing else is known of it.
-
-    Who may see a collection depends on its source.  One that has items keeps the source
-    that it has until :func:`finish_sync`, or is mixed where no tables were known.
+    *made_with* is a model's id where nothing else is known of it.  Who may see a
+    collection depends on its sources, so one is there before its first items.
 
     :raises DatabaseProblem: if one of llm's two tables is missing.
     :raises ModelMismatch: if it is there and holds vectors of another model.
     :raises IdentityMismatch: if they are of the model as it was otherwise.
-    :raises InvalidInput: if it is there and was made from other tables.
+    :raises InvalidInput: if another source has that prefix, unless *replace_source*.
     """
     check_name(name)
     prepare(conn)
     identity = (
         Identity(absolute(made_with)) if isinstance(made_with, str) else made_with
     )
-    existing = find_collection(conn, name)
-    remembered: Source | None = source
-    has_items = existing is not None and count_items(conn, existing) > 0
-    if existing is not None:
-        check_fits(conn, existing, identity, source=source)
-        if has_items:
-            is_known = source_tables(existing.source) or isinstance(
-                existing.source, UnreadableSource
-            )
-            remembered = None if is_known else mixed(source)
     with transaction(conn):
         drop_stale_facts(conn)
+        move_old_sources(conn)
+        existing = find_collection(conn, name)
         if existing is None:
             insert_collection(conn, name, identity.model_id)
-        elif not has_items:
-            # Nothing is left of what it was made from
-            conn.execute(
-                "update _embedding_collections set source = null "
-                "where collection_id = ?",
-                [existing.id],
-            )
-        note_facts(conn, name, remembered, identity)
+        else:
+            check_fits(conn, existing, identity)
+        note_facts(conn, name, identity)
+        if source is not None:
+            noted = collection(conn, name)
+            attach_source(conn, noted, source, replace_source=replace_source)
     return collection(conn, name)
 
 
@@ -106,7 +100,6 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
 def note_facts(
     conn: sqlite3.Connection,
     name: str,
-    source: Source | None,
     identity: Identity | None = None,
     *,
     state: str = READY,
@@ -116,17 +109,16 @@ def note_facts(
     conn.execute(
         """
         insert into _embedding_collections (
-          collection_id, name, model, source, model_revision, query_prompt,
+          collection_id, name, model, model_revision, query_prompt,
           passage_prompt, normalized, state, created
         )
         select
-          id, name, model, :source, :revision, :query_prompt,
+          id, name, model, :revision, :query_prompt,
           :passage_prompt, :normalized, :state, :now
         from collections
         where name = :name
         on conflict (collection_id) do update
-        set source = coalesce(excluded.source, source),
-            model_revision = coalesce(excluded.model_revision, model_revision),
+        set model_revision = coalesce(excluded.model_revision, model_revision),
             query_prompt = coalesce(excluded.query_prompt, query_prompt),
             passage_prompt = coalesce(excluded.passage_prompt, passage_prompt),
             normalized = coalesce(excluded.normalized, normalized),
@@ -134,7 +126,6 @@ def note_facts(
         """,
         {
             "name": name,
-            "source": noted(source),
             "revision": known.revision,
             "query_prompt": known.query_prompt,
             "passage_prompt": known.passage_prompt,
@@ -143,13 +134,6 @@ def note_facts(
             "now": int(time.time()),
         },
     )
-
-
-def mixed(source: Source | None) -> Source | None:
-    """*source* of a collection that also holds items of elsewhere."""
-    if source is None or isinstance(source, UnreadableSource):
-        return source
-    return replace(source, is_mixed=True)
 
 
 #: Facts about a collection that is gone, or whose id another one has now
@@ -202,19 +186,17 @@ def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:
 def finish_sync(
     conn: sqlite3.Connection, collection: Collection, source: Source | None
 ) -> None:
-    """Note that *collection* is up to date now with *source*.
+    """Note that a run has read all of *source*, whose rules count from now on.
 
-    Where *source* is None it keeps what was noted.
-
-    :raises UnknownCollection: if somebody deleted it meanwhile.
+    :raises UnknownCollection: if somebody deleted the collection meanwhile.
     """
+    now = int(time.time())
     with transaction(conn):
         check_exists(conn, collection)
         conn.execute(
             """
             update _embedding_collections
             set synced = :now,
-                source = coalesce(:source, source),
                 dimensions = (
                   select length(embedding) / 4
                   from embeddings
@@ -223,12 +205,11 @@ def finish_sync(
                 )
             where collection_id = :id
             """,
-            {
-                "id": collection.id,
-                "now": int(time.time()),
-                "source": noted(source),
-            },
+            {"id": collection.id, "now": now},
         )
+        if source is not None:
+            note_synced(conn, collection, source, now)
+            drop_replaced_sources(conn, collection, source)
 
 
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:

@@ -7,8 +7,10 @@ import sqlite3
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.changes import STALE_FACTS, drop_stale_facts
 from datasette_embeddings.store.embeddings import usual_vector_length
+from datasette_embeddings.store.origins import drop_lost_origins
 from datasette_embeddings.store.schema import (
     CHUNKS,
+    ORIGINS,
     OUR_COLLECTIONS,
     SIDE_TABLES,
     columns_of,
@@ -83,6 +85,8 @@ def remove_strays(conn: sqlite3.Connection) -> None:
         conn.execute(f"delete {ORPHANS}")
         if columns_of(conn, OUR_COLLECTIONS):
             drop_stale_facts(conn)
+        if columns_of(conn, ORIGINS):
+            drop_lost_origins(conn)
         if columns_of(conn, CHUNKS):
             # The whole document: it is embedded anew by the next run
             conn.execute(

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.chunks import Chunk, Document, chunk_id
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.changes import check_exists
 from datasette_embeddings.store.embeddings import write_embeddings
-from datasette_embeddings.store.schema import (
-    transaction,
-)
-from datasette_embeddings.store.staging import Staging
-from datasette_embeddings.store.states import EMPTY, METADATA, STAGED
+from datasette_embeddings.store.origins import write_origins
+from datasette_embeddings.store.states import Ownership
+from datasette_embeddings.vectors import encode
 
 if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vectors
+    from datasette_embeddings.vectors import Vector, Vectors
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def write_documents(
     embedded: Sequence[EmbeddedDocument],
     *,
     store_content: bool,
-    keep_metadata: bool = True,
+    ownership: Ownership = Ownership(),
 ) -> None:
     """Store *embedded* in place of what was stored of the same documents."""
     import numpy as np
@@ -65,7 +62,7 @@ def write_documents(
         [item for each in embedded for item in each.items()],
         np.concatenate([each.vectors for each in embedded]),
         store_content=store_content,
-        keep_metadata=keep_metadata,
+        ownership=ownership,
     )
     for each in embedded:
         if each.chunks is not None:
@@ -80,11 +77,12 @@ def _delete_leftovers(
     """Delete what documents will not have any more: chunks, or the whole."""
     whole = [_keys(collection, each) for each in embedded if each.chunks is None]
     split = [_keys(collection, each) for each in embedded if each.chunks is not None]
-    conn.executemany(DELETE_CHUNK_ITEMS, [*whole, *split])
-    conn.executemany(DELETE_CHUNKS, [*whole, *split])
+    for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNK_ORIGINS, DELETE_CHUNKS):
+        conn.executemany(sql, [*whole, *split])
     # The id of a document may look like, and be, that of another one's chunk
     conn.executemany(_FORGET_CHUNK, whole)
     conn.executemany(DELETE_WHOLE, split)
+    conn.executemany(DELETE_WHOLE_ORIGIN, split)
 
 
 def _keys(collection: Collection, embedded: EmbeddedDocument) -> dict[str, object]:
@@ -98,6 +96,17 @@ def _keys(collection: Collection, embedded: EmbeddedDocument) -> dict[str, objec
 #: The items of a document's chunks from the position *kept* on
 DELETE_CHUNK_ITEMS = """
     delete from embeddings
+    where collection_id = :collection_id
+    and id in (
+      select id
+      from _embedding_chunks
+      where collection_id = :collection_id
+      and document_id = :id
+      and position >= :kept
+    )
+"""
+DELETE_CHUNK_ORIGINS = """
+    delete from _embedding_origins
     where collection_id = :collection_id
     and id in (
       select id
@@ -131,6 +140,18 @@ DELETE_WHOLE = """
     )
 """
 
+DELETE_WHOLE_ORIGIN = """
+    delete from _embedding_origins
+    where collection_id = :collection_id
+    and id = :id
+    and not exists (
+      select 1
+      from embeddings
+      where embeddings.collection_id = :collection_id
+      and embeddings.id = :id
+    )
+"""
+
 
 def _write_chunks(
     conn: sqlite3.Connection,
@@ -160,114 +181,23 @@ def _write_chunks(
     )
 
 
-def apply_small_changes(
+def write_vectors(
     conn: sqlite3.Connection,
     collection: Collection,
-    staging: Staging,
+    vectors: Sequence[tuple[str, Vector]],
     *,
-    is_chunked: bool,
-    store_content: bool,
+    source_id: int | None = None,
 ) -> None:
-    """What needs no model: metadata, rows that lost their content, copies."""
-    counts = staging.counts()
-    if not (store_content or counts.get(METADATA) or counts.get(EMPTY)):
-        return
-    # SQLite's own substr() ends a text at a NUL character
-    conn.create_function("embedding_passage", 3, _passage)
-    for low, high in staging.steps():
-        parameters = {
-            "collection_id": collection.id,
-            "low": low,
-            "high": high,
-            "now": int(time.time()),
-        }
-        items = _STAGED_CHUNKS if is_chunked else _STAGED_ITEMS
-        with transaction(conn):
-            check_exists(conn, collection)
-            conn.execute(_METADATA_SQL.format(items=items), parameters)
-            if store_content:
-                conn.execute(_CONTENT_SQL.format(items=items), parameters)
-            for sql in _EMPTY_SQL:
-                conn.execute(sql, parameters)
-
-
-def _passage(content: str, start: int | None, end: int | None) -> str:
-    return content[start:end]
-
-
-# Item and staged row side by side
-_STAGED_ITEMS = f"""
-    select id as item_id, state, metadata, content, null as start, null as "end"
-    from {STAGED}
-    where number between :low and :high
-"""
-_STAGED_CHUNKS = f"""
-    select _embedding_chunks.id as item_id, state, metadata, content, start, "end"
-    from {STAGED} as staged
-    cross join _embedding_chunks
-      on collection_id = :collection_id
-      and document_id = staged.id
-    where number between :low and :high
-"""
-_METADATA_SQL = """
-    update embeddings
-    set metadata = (
-          select metadata
-          from ({items})
-          where item_id = embeddings.id
-          and state = 'metadata'
-        ),
-        updated = :now
-    where collection_id = :collection_id
-    and id in (select item_id from ({items}) where state = 'metadata')
-"""
-_CONTENT_SQL = """
-    update embeddings
-    set (content, content_blob) = (
-      select
-        case when typeof(content) = 'text' then
-          embedding_passage(content, start, "end") end,
-        case when typeof(content) = 'blob' then content end
-      from ({items})
-      where item_id = embeddings.id
-      and state in ('metadata', 'unchanged')
+    """Store the vector of each id; of what content it is, is not known."""
+    conn.executemany(
+        """
+        insert or replace into embeddings (collection_id, id, embedding, updated)
+        values (?, ?, ?, ?)
+        """,
+        [
+            (collection.id, item_id, encode(vector), int(time.time()))
+            for item_id, vector in vectors
+        ],
     )
-    where collection_id = :collection_id
-    and content is null
-    and content_blob is null
-    and id in (select item_id from ({items}) where state in ('metadata', 'unchanged'))
-"""
-_EMPTY_IDS = f"""
-    select id
-    from {STAGED}
-    where state = 'empty'
-    and number between :low and :high
-"""
-_EMPTY_SQL = (
-    f"""
-    delete from embeddings
-    where collection_id = :collection_id
-    and id in ({_EMPTY_IDS})
-    and not exists (
-      select 1
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and id = embeddings.id
-    )
-    """,
-    f"""
-    delete from embeddings
-    where collection_id = :collection_id
-    and id in (
-      select id
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and document_id in ({_EMPTY_IDS})
-    )
-    """,
-    f"""
-    delete from _embedding_chunks
-    where collection_id = :collection_id
-    and document_id in ({_EMPTY_IDS})
-    """,
-)
+    brought = ((item_id, None) for item_id, _vector in vectors)
+    write_origins(conn, collection, source_id, brought)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, TypeVar
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.origins import write_origins
 from datasette_embeddings.store.schema import PARAMETERS, columns_of
-from datasette_embeddings.store.states import IS_IMAGE
+from datasette_embeddings.store.states import IS_IMAGE, Ownership
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
 Value = TypeVar("Value", str, bytes)
-WAS_STORED = "(old.content is not null or old.content_blob is not null)"
+WAS_STORED = "(embeddings.content is not null or content_blob is not null)"
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,17 @@ def write_embeddings(
     vectors: Vectors,
     *,
     store_content: bool,
-    keep_metadata: bool = True,
+    ownership: Ownership = Ownership(),
 ) -> None:
     """Store a vector for each of *documents*, replacing what their ids had.
 
     An item that had its content stored keeps it so; metadata that *documents* say
-    nothing of stay, if *keep_metadata*.
+    nothing of stay where *ownership* says so.
     """
-    now = int(time.time())
+    now, keeps = int(time.time()), ownership.keeping_sql
+    metadata = [
+        json.dumps(each.metadata) if each.metadata else None for each in documents
+    ]
     # replace, not update: a new rowid tells every reader that the row has changed
     conn.executemany(
         f"""
@@ -123,11 +127,11 @@ def write_embeddings(
           case when :store or {WAS_STORED} then :content end,
           case when :store or {WAS_STORED} then :image end,
           :content_hash,
-          case when :keep then coalesce(:metadata, old.metadata) else :metadata end,
+          coalesce(:metadata, case when {keeps} then embeddings.metadata end),
           :now
         from (select 1)
-        left join embeddings as old
-          on old.collection_id = :collection_id and old.id = :id
+        left join embeddings
+          on embeddings.collection_id = :collection_id and embeddings.id = :id
         """,
         [
             {
@@ -135,36 +139,19 @@ def write_embeddings(
                 "id": document.id,
                 "embedding": encode(vector),
                 "store": store_content,
-                "keep": keep_metadata,
                 "content": None if is_image(document) else document.content,
                 "image": document.content if is_image(document) else None,
                 "content_hash": document.content_hash,
-                "metadata": json.dumps(document.metadata)
-                if document.metadata
-                else None,
+                "metadata": noted,
                 "now": now,
             }
-            for document, vector in zip(documents, vectors, strict=True)
+            for document, vector, noted in zip(
+                documents, vectors, metadata, strict=True
+            )
         ],
     )
-
-
-def write_vectors(
-    conn: sqlite3.Connection,
-    collection: Collection,
-    vectors: Sequence[tuple[str, Vector]],
-) -> None:
-    """Store the vector of each id; of what content it is, is not known."""
-    conn.executemany(
-        """
-        insert or replace into embeddings (collection_id, id, embedding, updated)
-        values (?, ?, ?, ?)
-        """,
-        [
-            (collection.id, item_id, encode(vector), int(time.time()))
-            for item_id, vector in vectors
-        ],
-    )
+    brought = zip((each.id for each in documents), metadata, strict=True)
+    write_origins(conn, collection, ownership.source_id, brought)
 
 
 def stored_vector(

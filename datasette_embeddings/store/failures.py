@@ -23,38 +23,48 @@ class StoredFailure:
 
 
 def record_failures(
-    conn: sqlite3.Connection, collection: Collection, *, is_complete: bool
+    conn: sqlite3.Connection,
+    collection: Collection,
+    source_id: int | None,
+    *,
+    is_complete: bool,
 ) -> None:
-    """Note the staged rows that failed; if all rows were staged, forget the others."""
+    """Note the staged rows of a source that failed; if *is_complete*, only these."""
     with transaction(conn):
         check_exists(conn, collection)
         conn.execute(
             f"""
             insert into _embedding_failures
-              (collection_id, id, error, attempts, last_tried)
-            select :collection_id, id, min(error), 1, :now
+              (collection_id, id, error, attempts, last_tried, source_id)
+            select :collection_id, id, min(error), 1, :now, :source_id
             from {STAGED}
             where state in ('failed', 'unread')
             group by id
             on conflict (collection_id, id) do update
             set error = excluded.error,
                 attempts = attempts + 1,
-                last_tried = excluded.last_tried
+                last_tried = excluded.last_tried,
+                source_id = excluded.source_id
             """,
-            {"collection_id": collection.id, "now": int(time.time())},
+            {
+                "collection_id": collection.id,
+                "now": int(time.time()),
+                "source_id": source_id,
+            },
         )
         if is_complete:
             conn.execute(
                 f"""
                 delete from _embedding_failures
                 where collection_id = ?
+                and (source_id is null or source_id = ?)
                 and id not in (
                   select id
                   from {STAGED}
                   where state in ('failed', 'unread')
                 )
                 """,
-                [collection.id],
+                [collection.id, source_id],
             )
 
 

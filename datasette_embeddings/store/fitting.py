@@ -14,17 +14,10 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.registry import stored_id
-from datasette_embeddings.sources import QuerySource, Source
-from datasette_embeddings.store.catalog import (
-    Collection,
-    count_items,
-    is_of_model,
-    source_tables,
-)
+from datasette_embeddings.store.catalog import Collection, count_items, is_of_model
 from datasette_embeddings.store.embeddings import usual_vector_length
 from datasette_embeddings.store.schema import (
     check_schema,
-    columns_of,
     has_collections,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
@@ -58,20 +51,16 @@ def check_fits(
     conn: sqlite3.Connection,
     existing: Collection,
     identity: Identity,
-    *,
-    source: Source | None,
 ) -> None:
-    """Nothing, if *source* may be embedded into *existing* with that model.
+    """Nothing, if vectors of that model may join those of *existing*.
 
     :raises ModelMismatch: if it holds vectors of another model.
     :raises IdentityMismatch: if they are of the model as it was otherwise.
-    :raises InvalidInput: if it was made from other tables.
     """
     check_model_id(existing, identity)
     if count_items(conn, existing):
         check_identity(existing, identity)
         _check_dimensions(conn, existing, identity.dimensions)
-        _check_same_tables(conn, existing, source)
 
 
 def check_identity(existing: Collection, identity: Identity) -> None:
@@ -120,31 +109,3 @@ def check_dimensions(existing: Collection, dimensions: int) -> None:
             f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
             "such vectors cannot be compared. Make it anew with --rebuild"
         )
-
-
-def _check_same_tables(
-    conn: sqlite3.Connection, existing: Collection, source: Source | None
-) -> None:
-    """Nothing, if *existing*, which has items, may be brought up to date from *source*.
-
-    A table that is gone may have been renamed to the new one.
-    """
-    old, new = source_tables(existing.source), source_tables(source)
-    if _is_same_query(existing.source, source) and set(old) <= set(new):
-        # Releases up to 0.2a0 left out tables of some queries
-        return
-    is_there = all(columns_of(conn, table) for table in old)
-    if old and is_there and set(old) - {"embeddings"} != set(new) - {"embeddings"}:
-        raise InvalidInput(
-            f"The collection {existing.name!r} is made from {', '.join(old)}, not from "
-            f"{', '.join(new) or 'there'}; choose another collection name, "
-            "or make it anew with --rebuild"
-        )
-
-
-def _is_same_query(one: Source | None, other: Source | None) -> bool:
-    return (
-        isinstance(one, QuerySource)
-        and isinstance(other, QuerySource)
-        and one.sql == other.sql
-    )

@@ -1,77 +1,145 @@
-"""Documents that the source no longer has."""
+"""Documents that their source no longer has."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.documents import (
     DELETE_CHUNK_ITEMS,
+    DELETE_CHUNK_ORIGINS,
     DELETE_CHUNKS,
     DELETE_WHOLE,
+    DELETE_WHOLE_ORIGIN,
 )
+from datasette_embeddings.store.origins import listed, owner_sql
 from datasette_embeddings.store.schema import CHUNKS, columns_of, transaction
 from datasette_embeddings.store.states import STAGED, UNREAD
 
-# Documents that one transaction deletes
+GONE = "temp._embedding_gone"
+# Items that one transaction deletes
 DELETED_AT_ONCE = 1_000
 
 
-def gone_documents(
-    conn: sqlite3.Connection, collection: Collection, *, prefix: str = ""
-) -> list[str]:
-    """The ids of documents in *collection* that are not staged.
+def count_gone(
+    conn: sqlite3.Connection, collection: Collection, source_ids: Iterable[int]
+) -> int:
+    """How many documents that *source_ids* brought are not staged."""
+    brought = f"owner in ({listed(source_ids)})"
+    return _count(conn, f"({_unstaged_sql(conn, collection, brought)})")
 
-    Only those that begin with *prefix*: others came from another source.
+
+def count_left_out(
+    conn: sqlite3.Connection, collection: Collection, source_ids: Iterable[int]
+) -> int:
+    """How many documents that others than *source_ids* brought are not staged."""
+    others = f"(owner is null or owner not in ({listed(source_ids)}))"
+    return _count(conn, f"({_unstaged_sql(conn, collection, others)})")
+
+
+def delete_gone(
+    conn: sqlite3.Connection, collection: Collection, source_ids: Sequence[int]
+) -> int:
+    """Delete the documents that *source_ids* brought and that are not staged.
+
+    Returns how many there were.  What anything else writes meanwhile stays.
     """
+    conn.execute(f"drop table if exists {GONE}")
+    brought = f"owner in ({listed(source_ids)})"
+    conn.execute(f"create table {GONE} as {_unstaged_sql(conn, collection, brought)}")
+    conn.commit()
+    try:
+        last = 0
+        while items := _portion(conn, last):
+            last = items[-1][0]
+            with transaction(conn):
+                _delete_items(conn, collection, source_ids, items)
+        return _count(conn, GONE)
+    finally:
+        conn.rollback()
+        conn.execute(f"drop table if exists {GONE}")
+
+
+def _unstaged_sql(
+    conn: sqlite3.Connection, collection: Collection, condition: str
+) -> str:
+    """Item and document of what is not staged and whose owner fulfils *condition*."""
     # A database that is only looked at may have no such table yet
     chunks = CHUNKS if columns_of(conn, CHUNKS) else _NO_CHUNKS
-    rows = conn.execute(
-        f"""
-        select distinct coalesce(document_id, embeddings.id) as gone_id
+    return f"""
+        select
+          embeddings.id as item_id,
+          coalesce(document_id, embeddings.id) as document_id,
+          {owner_sql(conn, collection)} as owner
         from embeddings
         left join {chunks} as chunks
           on chunks.collection_id = embeddings.collection_id
           and chunks.id = embeddings.id
-        where embeddings.collection_id = ?
+        where embeddings.collection_id = {collection.id}
         and not exists (
           select 1
           from {STAGED} as staged
           where staged.id = coalesce(document_id, embeddings.id)
-          and staged.state != '{UNREAD}'
+          and staged.state is not '{UNREAD}'
         )
-        """,
-        [collection.id],
-    )
-    return [row[0] for row in rows if str(row[0]).startswith(prefix)]
+        and {condition}
+    """
 
 
 _NO_CHUNKS = "(select null as collection_id, null as id, null as document_id)"
 
 
-def delete_gone(
-    conn: sqlite3.Connection, collection: Collection, gone: Sequence[str]
+def _count(conn: sqlite3.Connection, rows: str) -> int:
+    row = conn.execute(f"select count(distinct document_id) from {rows}").fetchone()
+    return int(row[0])
+
+
+def _portion(conn: sqlite3.Connection, after: int) -> list[tuple[int, str, str]]:
+    """Number, item and document of some rows of the table of what is gone."""
+    with closing(conn.cursor()) as rows:
+        return rows.execute(
+            f"""
+            select rowid, item_id, document_id
+            from {GONE}
+            where rowid > ?
+            order by rowid
+            limit {DELETED_AT_ONCE}
+            """,
+            [after],
+        ).fetchall()
+
+
+def _delete_items(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    source_ids: Sequence[int],
+    items: Sequence[tuple[int, str, str]],
 ) -> None:
-    """Delete the documents *gone* of *collection*, some at a time."""
-    for start in range(0, len(gone), DELETED_AT_ONCE):
-        with transaction(conn):
-            delete_documents(conn, collection, gone[start : start + DELETED_AT_ONCE])
-
-
-def has_metadata(conn: sqlite3.Connection, collection: Collection) -> bool:
-    """Whether any item of *collection* has metadata."""
-    row = conn.execute(
-        """
-        select 1
-        from embeddings
+    """Delete *items*, as far as *source_ids* brought them still."""
+    owner = owner_sql(conn, collection)
+    conn.executemany(
+        f"""
+        delete from embeddings
         where collection_id = ?
-        and metadata is not null
-        limit 1
+        and id = ?
+        and {owner} in ({listed(source_ids)})
         """,
-        [collection.id],
-    ).fetchone()
-    return row is not None
+        [(collection.id, item_id) for _number, item_id, _document in items],
+    )
+    conn.executemany(
+        DELETE_WHOLE_ORIGIN,
+        [{"collection_id": collection.id, "id": each[1]} for each in items],
+    )
+    # All chunks of the document: an item that is left stands for itself from now on
+    conn.executemany(
+        DELETE_CHUNKS,
+        [
+            {"collection_id": collection.id, "id": document}
+            for document in dict.fromkeys(each[2] for each in items)
+        ],
+    )
 
 
 def delete_documents(
@@ -81,5 +149,11 @@ def delete_documents(
     keys = [
         {"collection_id": collection.id, "id": each, "kept": 0} for each in document_ids
     ]
-    for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNKS, DELETE_WHOLE):
+    for sql in (
+        DELETE_CHUNK_ITEMS,
+        DELETE_CHUNK_ORIGINS,
+        DELETE_CHUNKS,
+        DELETE_WHOLE,
+        DELETE_WHOLE_ORIGIN,
+    ):
         conn.executemany(sql, keys)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.sources import SourceRules
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import has_blobs
-from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.origins import listed, owner_sql
+from datasette_embeddings.store.schema import ORIGINS, transaction
 
 # Items that are looked at to tell whether there are images among them
 LOOKED_AT = 1_000
@@ -37,26 +39,36 @@ def stored_image(
 
 
 def forget_other_kind(
-    conn: sqlite3.Connection, collection: Collection, *, images: bool
+    conn: sqlite3.Connection, collection: Collection, source: SourceRules
 ) -> None:
-    """Forget of what content the vectors are, if the source now gives the other kind.
+    """Forget of what content the vectors are, if *source* now gives the other kind.
 
     Only of items whose content is not stored: no row tells whether such a vector is of
     a text or of an image, and the same bytes have the same hash as both.
     """
-    if collection.has_images == images:
+    ids = [
+        each.id
+        for each in collection.sources
+        if each.prefix == source.id_prefix
+        and getattr(each.source, "images", source.images) != source.images
+    ]
+    if not ids:
         return
+    is_other = f"""
+        embeddings.collection_id = ?
+        and embeddings.content is null
+        and embeddings.content_blob is null
+        and {owner_sql(conn, collection)} in ({listed(ids)})
+    """
     with transaction(conn):
-        conn.execute(
-            """
-            update embeddings
-            set content_hash = null
-            where collection_id = ?
-            and content is null
-            and content_blob is null
-            """,
-            [collection.id],
-        )
+        items = f"select id from embeddings where {is_other}"
+        forgotten = [row[0] for row in conn.execute(items, [collection.id])]
+        for table in ("embeddings", ORIGINS):
+            conn.executemany(
+                f"update {table} set content_hash = null "
+                "where collection_id = ? and id = ?",
+                [(collection.id, item_id) for item_id in forgotten],
+            )
 
 
 def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:

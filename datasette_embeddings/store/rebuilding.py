@@ -8,6 +8,7 @@ from itertools import chain, count
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.sources import Source
+from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.catalog import (
     BUILDING,
     NEW_NAME,
@@ -46,13 +47,18 @@ def begin_rebuild(
     if begun is not None:
         is_same = is_of_model(begun, identity.model_id)
         is_same = is_same and begun.identity.difference(identity) is None
+        # What a pipe brought into it may be of another pipe
         if is_same and begun.source == source:
             return begun
         remove_collection(conn, begun)
     with transaction(conn):
         drop_stale_facts(conn)
+        move_old_sources(conn)
         insert_collection(conn, new_name, identity.model_id)
-        note_facts(conn, new_name, source, identity, state=BUILDING)
+        note_facts(conn, new_name, identity, state=BUILDING)
+        made = _found(conn, new_name)
+        assert made is not None
+        attach_source(conn, made, source)
     made = _found(conn, new_name)
     assert made is not None
     return made
@@ -74,10 +80,10 @@ def finish_rebuild(
         old = find_collection(conn, name)
         if old is not None:
             # Known to us or not, it is shown to nobody from now on
-            note_facts(conn, name, None, state=BUILDING)
+            note_facts(conn, name, state=BUILDING)
             _rename(conn, old.id, _free_name(conn, OLD_NAME.format(name=name)))
         _rename(conn, building.id, name)
-        note_facts(conn, name, None, state=READY)
+        note_facts(conn, name, state=READY)
     for each in unfinished(conn):
         if each.name.startswith(OLD_NAME.format(name=name)):
             remove_collection(conn, each)

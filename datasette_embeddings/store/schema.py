@@ -15,6 +15,8 @@ RAW_TABLES = (
     "embeddings",
     "similarities",
     "_embedding_collections",
+    "_embedding_sources",
+    "_embedding_origins",
     "_embedding_chunks",
     "_embedding_failures",
     "_embedding_similarity_marks",
@@ -25,6 +27,10 @@ REQUIRED_COLUMNS = {
 }
 OUR_COLLECTIONS = "_embedding_collections"
 OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
+#: Where the items of a collection come from: one row a collection and prefix
+SOURCES = "_embedding_sources"
+#: Which source brought which item
+ORIGINS = "_embedding_origins"
 CHUNKS = "_embedding_chunks"
 FAILURES = "_embedding_failures"
 #: The name that openai-to-sqlite has for its own, which has no collections
@@ -32,8 +38,10 @@ SIMILARITIES = "similarities"
 SIMILARITY_COLUMNS = ("collection_id", "id", "other_id", "score")
 SIMILARITY_MARKS = "_embedding_similarity_marks"
 #: Our tables whose rows belong to a collection by its id alone
-SIDE_TABLES = (CHUNKS, FAILURES, SIMILARITY_MARKS)
+SIDE_TABLES = (SOURCES, ORIGINS, CHUNKS, FAILURES, SIMILARITY_MARKS)
 SIDE_COLUMNS = {
+    SOURCES: ("id", "collection_id", "prefix", "source", "state", "synced"),
+    ORIGINS: ("collection_id", "id", "source_id", "content_hash", "updated"),
     CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
     SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),

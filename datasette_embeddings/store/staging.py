@@ -23,6 +23,7 @@ from datasette_embeddings.store.states import (
     NEW,
     STAGED,
     UNREAD,
+    Ownership,
     state_sql,
 )
 
@@ -32,6 +33,10 @@ WINDOW_DOCUMENTS = 1_024
 WINDOW_CHARACTERS = 4_000_000
 # Of images, the files: what is decoded of them is of no account here
 WINDOW_BYTES = 64_000_000
+OF_ANOTHER_SOURCE = (
+    "Another source of the collection has brought the item of that id; give each "
+    "source a --prefix of its own"
+)
 # Rows that one statement changes, so that no transaction is long
 STEP = 10_000
 
@@ -128,21 +133,22 @@ class Staging:
     def compare(
         self,
         collection: Collection | None,
+        ownership: Ownership,
         *,
         is_chunked: bool,
         everything_changed: bool = False,
-        clears_metadata: bool = False,
     ) -> None:
         """Tell of each row whether it is new, changed or as in *collection*.
 
-        *everything_changed*: the rows are to be embedded anew whatever they hold.
-        *clears_metadata*: what is stored of metadata is not wanted any more.
+        A row whose item another source brought fails.  *everything_changed*: the rows
+        are to be embedded anew whatever they hold.
         """
         if collection is None:
             state = f"'{NEW}'"
         else:
             has_chunks = bool(columns_of(self._conn, CHUNKS))
             state = state_sql(
+                ownership,
                 by_chunks=is_chunked,
                 has_chunks=has_chunks,
                 has_blobs="content_blob" in columns_of(self._conn, "embeddings"),
@@ -159,11 +165,15 @@ class Staging:
             """,
             {
                 "collection_id": collection and collection.id,
-                "unstored_are_images": bool(collection and collection.has_images),
                 "everything_changed": everything_changed,
-                "clears_metadata": clears_metadata,
             },
         )
+        with self._conn:
+            self._conn.execute(
+                f"update {STAGED} set error = ? where state = '{FAILED}' "
+                "and error is null",
+                [OF_ANOTHER_SOURCE],
+            )
 
     def counts(self) -> dict[str, int]:
         """How many rows are in each state that any is in, by its name."""

@@ -26,9 +26,13 @@ from datasette_embeddings.sources import SourceRules, query_source, table_source
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Each collection, and what its rows come from: a table and a view
-SOURCES = {"kestrel": "articles", "heron": "recent"}
-SOURCE_PAGES = [f"/articles/{source}" for source in SOURCES.values()]
+# Each collection, and what its rows come from: a table, a view and both
+SOURCES = {
+    "heron": ["recent"],
+    "kestrel": ["articles"],
+    "osprey": ["articles", "recent"],
+}
+SOURCE_PAGES = ["/articles/articles", "/articles/recent"]
 SEARCH = "/articles/-/embeddings"
 # The second has the same tables and the same configuration, but no collections
 DATABASES = ("articles", "twin")
@@ -213,9 +217,11 @@ def paths(tmp_path_factory, built_articles, model):
     conn.execute("create table authors (id integer primary key, name text)")
     conn.commit()
     store.delete_collection(conn, "articles")
-    for name, source in SOURCES.items():
-        chosen = table_source(conn, source, key_columns=("id",))
-        ingest(conn, name, chosen, model)
+    for name, tables in SOURCES.items():
+        for table in tables:
+            rules = SourceRules(id_prefix=f"{table}/" if len(tables) > 1 else "")
+            chosen = table_source(conn, table, key_columns=("id",), rules=rules)
+            ingest(conn, name, chosen, model)
         similarities.build(
             conn, store.collection(conn, name), SimilaritySettings(limit=5)
         )
@@ -271,7 +277,11 @@ class Visitor:
 
     def sources(self):
         """The collections whose source core shows."""
-        return [name for name in SOURCES if self.is_shown(f"/articles/{SOURCES[name]}")]
+        return [
+            name
+            for name, tables in SOURCES.items()
+            if all(self.is_shown(f"/articles/{table}") for table in tables)
+        ]
 
     def visible(self):
         """The collections whose database and source core shows."""
@@ -296,10 +306,15 @@ async def visitor(request, configured):
 async def test_a_collection_is_there_exactly_when_core_shows_its_source(visitor):
     for name in SOURCES:
         expected = 200 if name in visitor.visible() else 404
+        has_one_source = len(SOURCES[name]) == 1
         page = f"{SEARCH}/{name}"
         asked = [page, f"{page}?q=pets", f"{page}.json", f"{page}.json?q=pets"]
-        asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
-        asked += [f"{page}/pairs", f"{page}/pairs.json", f"{page}/image/5"]
+        asked += [f"{page}/pairs", f"{page}/pairs.json"]
+        if has_one_source:
+            asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
+            asked += [f"{page}/image/5"]
+        else:
+            asked += [f"{page}.json?like=articles%2F5"]
         found = {path: await visitor.status(path) for path in asked}
         assert found == dict.fromkeys(asked, expected)
         posted = await visitor.client.post(f"{page}.json", json={"text": "pets"})
@@ -325,7 +340,9 @@ async def test_lists_name_exactly_the_collections_that_are_there(visitor):
 async def test_core_pages_name_exactly_the_collections_that_are_there(visitor):
     visible = set(visitor.visible())
     for path, (_status, text) in visitor.pages.items():
-        made_of_it = {name for name in SOURCES if path == f"/articles/{SOURCES[name]}"}
+        made_of_it = {
+            name for name in SOURCES if path == f"/articles/{'+'.join(SOURCES[name])}"
+        }
         linked = {name for name in SOURCES if f'"{SEARCH}/{name}"' in text}
         named = {name for name in SOURCES if name in text}
         assert (path, linked) == (path, visible & made_of_it)

@@ -10,7 +10,7 @@ import pytest
 from datasette_embeddings import store
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import query_source, table_source
+from datasette_embeddings.sources import SourceRules, query_source, table_source
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -151,6 +151,58 @@ async def test_one_hidden_collection_hides_those_without_source(articles_db):
     assert await status(datasette, None, "/articles/embeddings.json") == 403
 
 
+async def test_an_item_of_no_source_closes_a_collection_while_it_is_served(articles_db):
+    tables = {"embeddings": {"allow": ROOT_ONLY}}
+    datasette = make_datasette(articles_db, allow={"articles": {"tables": tables}})
+    assert await status(datasette, None, f"{SEARCH}.json") == 200
+    statements = {
+        # What llm does
+        "insert into embeddings (collection_id, id, embedding, updated) "
+        "select collection_id, 'new', embedding, 1 from embeddings limit 1": 404,
+        "delete from embeddings where id = 'new'": 200,
+        "insert or replace into embeddings (collection_id, id, embedding, "
+        "content, content_hash, updated) select collection_id, id, embedding, "
+        "'secret', x'00', updated from embeddings where id = '5'": 404,
+    }
+    for sql, expected in statements.items():
+        execute(articles_db, sql)
+        for path in (f"{SEARCH}.json", f"{SEARCH}.json?like=1"):
+            assert await status(datasette, None, path) == expected
+            assert await status(datasette, "root", path) == 200
+        listed = (await datasette.client.get("/-/embeddings.json")).json()
+        assert bool(listed["collections"]) is (expected == 200)
+
+
+async def test_a_collection_needs_the_tables_of_all_its_sources(articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("create table authors (id integer primary key, name text)")
+    conn.execute("insert into authors values (1, 'Ada')")
+    conn.commit()
+    rules = SourceRules(id_prefix="authors/")
+    authors = table_source(conn, "authors", rules=rules)
+    closed = {"articles": {"tables": {"authors": {"allow": ROOT_ONLY}}}}
+    datasette = make_datasette(articles_db, allow=closed)
+    assert await status(datasette, None, f"{SEARCH}.json") == 200
+    # Before its first item already
+    store.create_collection(conn, "articles", model.identity, authors)
+    for _turn in range(2):
+        assert await status(datasette, None, f"{SEARCH}.json") == 404
+        assert await status(datasette, "root", f"{SEARCH}.json?q=ada") == 200
+        assert await status(datasette, None, "/articles/embeddings.json") == 403
+        ingest(conn, "articles", authors, model)
+    conn.close()
+
+
+@pytest.mark.parametrize("table", ["_embedding_sources", "_embedding_origins"])
+async def test_what_is_noted_of_sources_is_closed_with_them(articles_db, table):
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    assert await status(datasette, None, f"/articles/{table}.json") == 403
+    assert await status(datasette, "root", f"/articles/{table}.json") == 200
+    execute(articles_db, "alter table _embedding_sources rename column source to s")
+    assert await status(datasette, None, f"/articles/{table}.json") == 403
+
+
 async def test_the_name_of_a_table_in_another_case_opens_nothing(articles_db, model):
     conn = sqlite3.connect(articles_db)
     store.delete_collection(conn, "articles")
@@ -280,7 +332,8 @@ async def test_a_note_that_lacks_a_private_table_shows_nothing(articles_db, mode
     note = "json_set(source, '$.tables', json_array('notes'))"
     execute(
         articles_db,
-        f"update _embedding_collections set source = {note} where name = 'joined'",
+        f"update _embedding_sources set source = {note} where collection_id = "
+        "(select id from collections where name = 'joined')",
     )
     datasette = make_datasette(articles_db, allow={"articles": NOTES_FOR_ROOT})
     assert await status(datasette, None, JOINED) == 404

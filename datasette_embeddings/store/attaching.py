@@ -1,0 +1,242 @@
+"""A source given to a collection, replaced by another, and dropped when it is empty."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.sources import (
+    QuerySource,
+    Source,
+    described,
+    is_same_source,
+    is_standard_input,
+    noted,
+    prefix_of,
+)
+from datasette_embeddings.store.catalog import Collection, all_collections
+from datasette_embeddings.store.collection_sources import (
+    OLD_SOURCE_ID,
+    CollectionSource,
+    SourceState,
+)
+from datasette_embeddings.store.origins import owner_sql
+
+
+def attached_source(
+    existing: Collection | None, source: Source
+) -> CollectionSource | None:
+    """The source of *existing* that *source* is, if it is one of them already."""
+    state = _state_of(source)
+    sources = [] if existing is None else existing.sources_that_are(state)
+    for each in sources:
+        if each.prefix == prefix_of(source) and is_same_source(each.source, source):
+            return each
+    return None
+
+
+def check_source(
+    conn: sqlite3.Connection,
+    existing: Collection,
+    source: Source,
+    *,
+    replace_source: bool = False,
+) -> None:
+    """Nothing, if *source* may bring items into *existing*.
+
+    :raises InvalidInput: if another source has brought items of that prefix, unless
+        *replace_source*.
+    """
+    if is_standard_input(source) or replace_source:
+        return
+    prefix = prefix_of(source)
+    for each in existing.sources_that_are(SourceState.CURRENT, prefix):
+        if is_same_source(each.source, source) or not _has_items(conn, existing, each):
+            continue
+        beside = f" with the prefix {prefix!r}" if prefix else ""
+        raise InvalidInput(
+            f"The items of {existing.name!r}{beside} come from "
+            f"{described(each.source)}, not from {described(source)}: add --replace to "
+            "put the new source in place of the old and delete what it does not have, "
+            "another --prefix to keep both, or choose another collection name"
+        )
+
+
+def attach_source(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    source: Source,
+    *,
+    replace_source: bool = False,
+) -> None:
+    """Make *source* the one of its prefix in *collection*.
+
+    What it replaces stays, and its permission is asked for, until its last item has
+    gone or was brought by *source* too.  So does a query that reads other tables now.
+
+    :raises InvalidInput: as :func:`check_source`.
+    """
+    check_source(conn, collection, source, replace_source=replace_source)
+    if is_standard_input(source):
+        _keep_rules(conn, collection, source)
+        return
+    prefix = prefix_of(source)
+    for each in collection.sources_that_are(SourceState.CURRENT, prefix):
+        if is_same_source(each.source, source) and not _reads_others(each, source):
+            return
+        conn.execute(
+            "update _embedding_sources set state = ? where id = ?",
+            [SourceState.REPLACED.value, each.id],
+        )
+    _insert(conn, collection.id, prefix, noted(source), SourceState.CURRENT)
+
+
+def drop_replaced_sources(
+    conn: sqlite3.Connection, collection: Collection, source: Source
+) -> None:
+    """Forget the sources that *source* replaced and that have no item any more."""
+    for each in collection.sources_that_are(SourceState.REPLACED, prefix_of(source)):
+        if not _has_items(conn, collection, each):
+            conn.execute("delete from _embedding_sources where id = ?", [each.id])
+            conn.execute(
+                "delete from _embedding_origins "
+                "where collection_id = ? and source_id = ?",
+                [collection.id, each.id],
+            )
+
+
+def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -> None:
+    """Nothing, if the source still is one of a collection; a transaction asks first.
+
+    :raises InvalidInput: if another run put another one in its place.
+    """
+    if source_id is None:
+        return
+    row = conn.execute(
+        "select 1 from _embedding_sources where id = ? and state = ?",
+        [source_id, SourceState.CURRENT.value],
+    ).fetchone()
+    if row is None:
+        raise InvalidInput(
+            f"Another run has put another source in place of this one of {name!r}; "
+            "what was committed is kept"
+        )
+
+
+def note_synced(
+    conn: sqlite3.Connection, collection: Collection, source: Source, now: int
+) -> None:
+    """Note that all of *source* was read, by the rules that it has now."""
+    attached = attached_source(collection, source)
+    if attached is not None:
+        conn.execute(
+            "update _embedding_sources set source = ?, synced = ? where id = ?",
+            [noted(source), now, attached.id],
+        )
+
+
+def move_old_sources(conn: sqlite3.Connection) -> None:
+    """Give the sources that 0.2a0 noted rows of their own, and their items origins."""
+    rows = conn.execute(
+        """
+        select collection_id, source
+        from _embedding_collections
+        where source is not null
+        """
+    ).fetchall()
+    if not rows:
+        return
+    collections = {each.id: each for each in all_collections(conn)}
+    for collection_id, note in rows:
+        found = collections.get(collection_id)
+        old = [] if found is None else list(found.sources)
+        # Beside others it was written by 0.2a0 after us: it is only asked about
+        if found is None or [each.id for each in old] != [OLD_SOURCE_ID]:
+            continue
+        source_id = _insert(conn, found.id, old[0].prefix, note, old[0].state)
+        conn.execute(
+            "update _embedding_sources set synced = ? where id = ?",
+            [old[0].synced, source_id],
+        )
+        conn.execute(
+            f"""
+            insert or replace into _embedding_origins
+              (collection_id, id, source_id, content_hash, updated)
+            select collection_id, id, {source_id}, content_hash, updated
+            from embeddings
+            where collection_id = ?
+            and {owner_sql(conn, found)} is not null
+            """,
+            [found.id],
+        )
+        conn.execute(
+            "update _embedding_collections set source = null where collection_id = ?",
+            [found.id],
+        )
+
+
+def _state_of(source: Source) -> SourceState:
+    is_pipe = is_standard_input(source)
+    return SourceState.PIPED if is_pipe else SourceState.CURRENT
+
+
+def _reads_others(known: CollectionSource, source: Source) -> bool:
+    """Whether the query reads other tables than when it was noted, as a view can."""
+    return (
+        isinstance(source, QuerySource)
+        and isinstance(known.source, QuerySource)
+        and source.tables != known.source.tables
+    )
+
+
+def _keep_rules(
+    conn: sqlite3.Connection, collection: Collection, source: Source
+) -> None:
+    """Note how a pipe is split, which decides whether the next one is the same."""
+    if attached_source(collection, source) is None:
+        _insert(
+            conn, collection.id, prefix_of(source), noted(source), SourceState.PIPED
+        )
+
+
+def _insert(
+    conn: sqlite3.Connection,
+    collection_id: int,
+    prefix: str,
+    note: str | None,
+    state: SourceState,
+) -> int:
+    """The id of a new source.
+
+    It begins with the time, so that no id comes a second time: a run that is still at
+    work would write items in the name of another source.
+    """
+    (source_id,) = conn.execute(
+        "select max(?, coalesce(max(id), 0) + 1) from _embedding_sources",
+        [int(time.time())],
+    ).fetchone()
+    conn.execute(
+        """
+        insert into _embedding_sources (id, collection_id, prefix, source, state)
+        values (?, ?, ?, ?, ?)
+        """,
+        [source_id, collection_id, prefix, note, state.value],
+    )
+    return int(source_id)
+
+
+def _has_items(
+    conn: sqlite3.Connection, collection: Collection, source: CollectionSource
+) -> bool:
+    row = conn.execute(
+        f"""
+        select 1
+        from embeddings
+        where collection_id = ?
+        and {owner_sql(conn, collection)} = ?
+        limit 1
+        """,
+        [collection.id, source.id],
+    ).fetchone()
+    return row is not None

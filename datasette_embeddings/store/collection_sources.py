@@ -1,0 +1,98 @@
+"""The sources of each collection, as ``_embedding_sources`` keeps them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from enum import Enum
+
+from datasette_embeddings.sources import (
+    QuerySource,
+    Source,
+    TableSource,
+    UnreadableSource,
+    from_note,
+    is_standard_input,
+    prefix_of,
+)
+from datasette_embeddings.store.schema import SOURCES, columns_of
+
+# The id of a source that 0.2a0 noted, which had one for a collection
+OLD_SOURCE_ID = 0
+
+
+class SourceState(Enum):
+    """What a sync does with a source."""
+
+    #: It is read; a collection has one such source for each prefix
+    CURRENT = "current"
+    #: Another one has taken its place, and not all items that it brought are gone yet
+    REPLACED = "replaced"
+    #: A pipe, which nobody can read again: only its rules are kept
+    PIPED = "piped"
+
+
+@dataclass(frozen=True)
+class CollectionSource:
+    """Where items of a collection whose ids begin with *prefix* come from."""
+
+    id: int
+    prefix: str
+    source: Source
+    #: When a run last read all of it, in Unix seconds
+    synced: int | None = None
+    state: SourceState = SourceState.CURRENT
+
+
+def sources_by_collection(
+    conn: sqlite3.Connection,
+) -> dict[int, list[CollectionSource]]:
+    """The sources of each collection, by its id.
+
+    A state of a newer release is taken for REPLACED: its permission is asked for, and
+    nothing is read.
+    """
+    found: dict[int, list[CollectionSource]] = {}
+    if not columns_of(conn, SOURCES):
+        return found
+    rows = conn.execute(
+        """
+        select id, collection_id, prefix, source, state, synced
+        from _embedding_sources
+        order by prefix, id
+        """
+    )
+    states = {state.value: state for state in SourceState}
+    for source_id, collection_id, prefix, text, state, synced in rows:
+        each = CollectionSource(
+            source_id,
+            prefix,
+            from_note(text) or UnreadableSource(),
+            synced,
+            states.get(state, SourceState.REPLACED),
+        )
+        found.setdefault(collection_id, []).append(each)
+    return found
+
+
+def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, ...]:
+    """The source that 0.2a0 noted, until the first write moves it to its own row."""
+    source = from_note(note)
+    if source is None:
+        return ()
+    is_pipe = is_standard_input(source)
+    state = SourceState.PIPED if is_pipe else SourceState.CURRENT
+    found = CollectionSource(OLD_SOURCE_ID, prefix_of(source), source, synced, state)
+    return (found,)
+
+
+def source_tables(source: Source | None) -> tuple[str, ...]:
+    """The tables of this database that decide who may see the rows of *source*.
+
+    What comes from outside of it is as open as the table ``embeddings``.
+    """
+    if isinstance(source, TableSource):
+        return (source.table,)
+    if isinstance(source, QuerySource) and source.tables:
+        return (*source.tables, "embeddings") if source.attached else source.tables
+    return ("embeddings",)

@@ -1,0 +1,150 @@
+"""Which source brought which item: a row of ``_embedding_origins`` says so.
+
+It is written in the transaction that writes the item, and counts while the item has
+the content hash and the time that it had then: llm, and everything else that writes to
+``embeddings`` without telling us, changes one of the two.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
+from datasette_embeddings.store.schema import ORIGINS, PARAMETERS, columns_of
+
+NO_OWNER = "null"
+
+
+def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
+    """SQL for the id of the source that brought a row of ``embeddings``, or null.
+
+    Of a database of 0.2a0 nothing is known but the one source of a collection.  It
+    counts as having brought every item with its prefix, unless items of elsewhere are
+    said to be there too.
+    """
+    ids = [each.id for each in collection.sources]
+    if ids == [OLD_SOURCE_ID]:
+        return NO_OWNER if collection.is_mixed else _has_prefix(collection)
+    written = columns_of(conn, "embeddings")
+    is_known = {"content_hash", "updated"} <= set(written)
+    if not ids or not is_known or not columns_of(conn, ORIGINS):
+        return NO_OWNER
+    return f"""
+        (
+          select source_id
+          from _embedding_origins as origin
+          where origin.collection_id = embeddings.collection_id
+          and origin.id = embeddings.id
+          and origin.content_hash is embeddings.content_hash
+          and origin.updated is embeddings.updated
+          and source_id in ({listed(ids)})
+        )
+    """
+
+
+def _has_prefix(collection: Collection) -> str:
+    if not collection.current_sources:
+        return NO_OWNER
+    (source,) = collection.current_sources
+    if not source.prefix:
+        return str(OLD_SOURCE_ID)
+    # As a BLOB, because SQL cannot write every character of a text
+    prefix = f"cast(x'{source.prefix.encode().hex()}' as text)"
+    is_its = f"substr(embeddings.id, 1, length({prefix})) = {prefix}"
+    return f"case when {is_its} then {OLD_SOURCE_ID} end"
+
+
+def listed(ids: Iterable[int]) -> str:
+    """*ids* as SQL lists them."""
+    return ", ".join(str(int(each)) for each in ids)
+
+
+def write_origins(
+    conn: sqlite3.Connection,
+    collection: Collection,
+    source_id: int | None,
+    items: Iterable[tuple[str, str | None]],
+) -> None:
+    """Note that *source_id* brought each of *items*: id and metadata, as just written.
+
+    None is for items of no source.  An item that keeps metadata of elsewhere is one.
+    """
+    given: dict[bool, list[str]] = {False: [], True: []}
+    for item_id, metadata in items:
+        given[metadata is not None].append(item_id)
+    for has_metadata, ids in given.items():
+        for start in range(0, len(ids), PARAMETERS):
+            some = ids[start : start + PARAMETERS]
+            condition = f"collection_id = ? and id in ({', '.join('?' * len(some))})"
+            conn.execute(
+                f"delete from _embedding_origins where {condition}",
+                [collection.id, *some],
+            )
+            if source_id is None:
+                continue
+            conn.execute(
+                f"""
+                insert into _embedding_origins
+                  (collection_id, id, source_id, content_hash, updated)
+                select collection_id, id, {int(source_id)}, content_hash, updated
+                from embeddings
+                where {condition}
+                {"" if has_metadata else "and metadata is null"}
+                """,
+                [collection.id, *some],
+            )
+
+
+def drop_lost_origins(conn: sqlite3.Connection) -> None:
+    """Remove what is noted of items that are gone."""
+    conn.execute(
+        """
+        delete from _embedding_origins
+        where not exists (
+          select 1
+          from embeddings
+          where embeddings.collection_id = _embedding_origins.collection_id
+          and embeddings.id = _embedding_origins.id
+        )
+        """
+    )
+
+
+def count_items_of_sources(
+    conn: sqlite3.Connection, collection: Collection
+) -> dict[int | None, int]:
+    """How many items each source brought, by its id; None for items of no source."""
+    rows = conn.execute(
+        f"""
+        select {owner_sql(conn, collection)} as owner, count(*)
+        from embeddings
+        where collection_id = ?
+        group by owner
+        """,
+        [collection.id],
+    )
+    return dict(rows.fetchall())
+
+
+def items_with_source(
+    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+) -> set[str]:
+    """Those of *item_ids* that a source of *collection* brought."""
+    owner = owner_sql(conn, collection)
+    found = set[str]()
+    for start in range(0, len(item_ids), PARAMETERS):
+        some = item_ids[start : start + PARAMETERS]
+        rows = conn.execute(
+            f"""
+            select id
+            from embeddings
+            where collection_id = ?
+            and id in ({", ".join("?" * len(some))})
+            and {owner} is not null
+            """,
+            [collection.id, *some],
+        )
+        found.update(row[0] for row in rows)
+    return found
