@@ -23,9 +23,53 @@ Every message says what was expected, what was found and what to do about it::
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 
 from datasette_embeddings.distribution import install_command
+
+# Characters of a message that SQL or a visitor can cause
+LONGEST_MESSAGE = 300
+
+
+class _Quoting(reprlib.Repr):
+    """``repr()`` of a cut of what is long, never of the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 100
+        self.maxlist = self.maxdict = self.maxtuple = 3
+        self.maxlevel = 2
+
+    def repr_bytes(self, value: bytes, _level: int) -> str:
+        return f"a BLOB of {len(value):,} bytes"
+
+
+_quoting = _Quoting()
+
+
+def quoted(value: object) -> str:
+    """*value* as a message quotes it; a text has at most 100 characters."""
+    return _quoting.repr(value)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of *names* as a message lists them, and how many more there are."""
+    first: list[str] = []
+    length = 0
+    for name in names:
+        length += min(len(name), LONGEST_MESSAGE) + len("'', ")
+        if first and length > LONGEST_MESSAGE / 3:
+            return f"{', '.join(first)} and {len(names) - len(first):,} more"
+        first.append(quoted(name))
+    return ", ".join(first)
+
+
+def shortened(message: str) -> str:
+    """*message* in at most LONGEST_MESSAGE characters."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[: LONGEST_MESSAGE - 1]}…"
 
 
 class EmbeddingsError(Exception):
@@ -67,9 +111,9 @@ class UnknownCollection(EmbeddingsError):
     """No collection of that name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        there = f"it has {', '.join(map(repr, known))}" if known else "it has none"
+        there = f"it has {listed(known)}" if known else "it has none"
         super().__init__(
-            f"No collection {name!r} in this database: {there}. "
+            f"No collection {quoted(name)} in this database: {there}. "
             "Make one with: datasette embeddings embed"
         )
         self.name = name
@@ -81,7 +125,7 @@ class UnknownItem(EmbeddingsError):
 
     def __init__(self, collection: str, item_id: str) -> None:
         super().__init__(
-            f"No item {item_id!r} in the collection {collection!r}; "
+            f"No item {quoted(item_id)} in the collection {quoted(collection)}; "
             "an item id is the source row's primary key, as text"
         )
         self.collection = collection
@@ -94,7 +138,7 @@ class UnknownModel(EmbeddingsError):
     def __init__(
         self, model_id: str, way_out: str, reasons: Sequence[str] = ()
     ) -> None:
-        super().__init__(f"The model {model_id!r} is not available. {way_out}")
+        super().__init__(f"The model {quoted(model_id)} is not available. {way_out}")
         self.model_id = model_id
         self.reasons = tuple(reasons)
 
@@ -112,9 +156,10 @@ class ModelMismatch(EmbeddingsError):
 
     def __init__(self, collection: str, expected: str, found: str) -> None:
         super().__init__(
-            f"The collection {collection!r} holds vectors of {expected!r}, not of "
-            f"{found!r}; vectors of two models cannot be compared. Leave out the "
-            "model, choose another collection name, or make it anew with --rebuild"
+            f"The collection {quoted(collection)} holds vectors of {quoted(expected)}, "
+            f"not of {quoted(found)}; vectors of two models cannot be compared. Leave "
+            "out the model, choose another collection name, or make it anew with "
+            "--rebuild"
         )
         self.expected = expected
         self.found = found
@@ -127,10 +172,10 @@ class IdentityMismatch(EmbeddingsError):
         self, collection: str, fact: str, expected: object, found: object
     ) -> None:
         super().__init__(
-            f"The vectors of the collection {collection!r} were made with the {fact} "
-            f"{expected!r}, and the model that is here has {found!r}; such vectors "
-            "cannot be compared. Make the collection anew with --rebuild, or set the "
-            "model up as it was"
+            f"The vectors of the collection {quoted(collection)} were made with the "
+            f"{fact} {quoted(expected)}, and the model that is here has "
+            f"{quoted(found)}; such vectors cannot be compared. Make the collection "
+            "anew with --rebuild, or set the model up as it was"
         )
         self.fact = fact
         self.expected = expected

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasette_embeddings.sql_functions import FUNCTIONS, register
-from datasette_embeddings.sql_functions.arithmetic import LONGEST
+from datasette_embeddings.sql_functions.arguments import LONGEST_VECTOR
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
@@ -140,7 +140,7 @@ def test_anything_gives_a_value_of_sqlite_or_an_error(plain, data):
         ("embed_decode(?)", [b"1234567"], "found 7 bytes"),
         ("embed_decode(zeroblob(?))", [100_000_000], "found 100,000,000"),
         ("embed_encode(?)", [f"[{'1,' * 10_000_000}1]"], "found 20,000,003"),
-        ("embed_encode(?)", ["[" * LONGEST], "Expected a JSON array"),
+        ("embed_encode(?)", ["[" * LONGEST_VECTOR], "Expected a JSON array"),
     ],
     ids=lambda argument: argument[:20] if isinstance(argument, str) else None,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings import store
 from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.index import Keep, Score, best_first, indexes
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # How many more chunks than documents are asked for, at first and again
 MORE_CHUNKS = 4
+# Characters of a limit that is given as text
+LONGEST_LIMIT = 20
 #: The best so many items, best first
 Ranked: TypeAlias = Callable[[int], list[Score]]
 
@@ -192,13 +195,15 @@ def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
 
     :raises InvalidInput: if it is not one, or above *max_limit*.
     """
-    try:
-        number = int(str(limit))
-    except ValueError:
-        number = 0
+    number = 0
+    if isinstance(limit, int) or (
+        isinstance(limit, str) and len(limit) <= LONGEST_LIMIT
+    ):
+        with suppress(ValueError):
+            number = int(str(limit))
     top = "" if max_limit is None else f" to {max_limit}"
     if number < 1 or (max_limit is not None and number > max_limit):
         raise InvalidInput(
-            f"Expected a limit, a whole number from 1{top}; found {limit!r:.60}"
+            f"Expected a limit, a whole number from 1{top}; found {quoted(limit)}"
         )
     return number

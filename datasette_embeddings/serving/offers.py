@@ -112,7 +112,7 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
     except ModelIsLoading:
         raise
     except EmbeddingsError as problem:
-        log_once("\n  ".join([str(problem), *problem.reasons]))
+        log_once("\n  ".join([str(problem), *problem.reasons])[:LONGEST_LOGGED])
         raise UnknownModel(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
 
 
@@ -128,6 +128,10 @@ def _loaded(model_id: str, config: Config) -> EmbeddingModel:
             "another, name it as the path of a model in the configuration",
         )
     return load_model(model_id, config.models, may_be_remote=is_named)
+
+
+# The reasons of all runtimes; a collection's model may have a name of any length
+LONGEST_LOGGED = 2_000
 
 
 @lru_cache(maxsize=100)

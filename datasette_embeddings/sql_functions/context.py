@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL
-from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.errors import EmbeddingsError, shortened
 from datasette_embeddings.models.locations import is_path, located
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.paths import folder_of
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("datasette_embeddings")
 
 SqlValue: TypeAlias = str | bytes | int | float | None
+#: Of a search: its kind, the collection, the digest of what is sought, the limit
+Question: TypeAlias = tuple[str, str, bytes, int]
+# Of a text on a connection of one's own, where no server sets a limit
+LONGEST_TEXT = 10_000_000
 # Virtual machine steps between two looks at the clock, as in Datasette
 PROGRESS_STEPS = 1_000
 
@@ -52,7 +56,7 @@ class Policy:
     default_model: str = DEFAULT_MODEL
     immutable: bool = False
     time_limit_s: float | None = None
-    max_text_length: int | None = None
+    max_text_length: int = LONGEST_TEXT
     report: Callable[[str], None] = nobody
     tells_errors: bool = True
 
@@ -66,17 +70,19 @@ class Context:
     clock: Clock
     last_error: str | None = None
     #: Answers of searches, with the state of the database that they are of
-    remembered: dict[tuple[object, ...], tuple[object, str]] = field(
-        default_factory=dict
-    )
+    remembered: dict[Question, tuple[object, str]] = field(default_factory=dict)
 
-    def fail(self, name: str, error: EmbeddingsError) -> None:
-        """Tell of *error*, which SQLite cannot carry, wherever somebody listens."""
-        reason = f"{name}(): {error}"
+    def fail(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
+        """Report *error*, which SQLite cannot carry; the error to raise in its place.
+
+        That one is short, because Datasette has sqlite3 print it with its traceback.
+        """
+        reason = shortened(f"{name}(): {error}")
         if self.policy.tells_errors:
             self.last_error = reason
         logger.warning(reason)
         self.policy.report(reason)
+        return EmbeddingsError("The reason is in the line above")
 
 
 class Clock:

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from datasette_embeddings import vectors
-from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.sql_functions import arithmetic, content, searches
+from datasette_embeddings.sql_functions.arguments import LONGEST_VECTOR, readers
+from datasette_embeddings.sql_functions.calls import timed, told, told_aggregate
 from datasette_embeddings.sql_functions.context import (
     Clock,
     Context,
     Policy,
-    SqlValue,
     load_local,
 )
 
@@ -72,7 +72,7 @@ FUNCTIONS = (
     SqlFunction(
         "embed_decode",
         ("vector",),
-        arithmetic.embed_decode,
+        vectors.to_json,
         "A vector as a JSON array, written as llm writes it.",
         "select embed_decode(x'0000803f000000c0')",
         aliases=("llm_embed_decode",),
@@ -80,14 +80,14 @@ FUNCTIONS = (
     SqlFunction(
         "embed_encode",
         ("json",),
-        arithmetic.embed_encode,
+        vectors.encode,
         "A JSON array as a vector: a BLOB of little-endian float32.",
         "select hex(embed_encode('[1, -2]'))",
     ),
     SqlFunction(
         "embed_cosine",
         ("a", "b"),
-        arithmetic.embed_cosine,
+        vectors.cosine_score,
         "Cosine similarity, -1 to 1, higher is closer; NULL for a zero vector.",
         "select embed_cosine('[1, 0]', '[1, 1]')",
         aliases=("llm_embed_cosine", "embeddings_cosine"),
@@ -109,7 +109,7 @@ FUNCTIONS = (
     SqlFunction(
         "embed_dimensions",
         ("vector",),
-        arithmetic.embed_dimensions,
+        len,
         "How many numbers a vector has.",
         "select embed_dimensions('[1, 2, 3]')",
     ),
@@ -219,61 +219,19 @@ def _exists(conn: sqlite3.Connection, call: str) -> bool:
 
 def _register(context: Context, name: str, function: SqlFunction) -> None:
     arguments = len(function.arguments)
+    by_name = readers(context.policy)
+    reads = [by_name[argument] for argument in function.arguments]
     if function.is_aggregate:
-        average: Any = _telling_average(context, name)
-        context.conn.create_aggregate(name, arguments, average)
+        aggregate: Any = told_aggregate(context, name, function.call, *reads)
+        context.conn.create_aggregate(name, arguments, aggregate)
         return
-    call = function.call
+    call: Any = function.call
     if function.needs_context:
-        call = _timed(context, partial(call, context))
-    told: Callable[..., Any] = _telling(context, name, call)
-    if function.call is arithmetic.embed_cosine:
+        call = timed(context, partial(call, context))
+    call = told(context, name, call, reads)
+    if function.call is vectors.cosine_score:
         # Called once a row: straight to C for two BLOBs
-        told = vectors.fast_cosine_score(told)
+        call = vectors.fast_cosine_score(call, longest=LONGEST_VECTOR)
     context.conn.create_function(
-        name, arguments, told, deterministic=function.deterministic
+        name, arguments, call, deterministic=function.deterministic
     )
-
-
-def _timed(context: Context, call: Callable[..., SqlValue]) -> Callable[..., SqlValue]:
-    """*call*, which may take long, as long as the statement has time left."""
-
-    def timed(*arguments: SqlValue) -> SqlValue:
-        if context.clock.interrupt_if_over():
-            return None
-        with context.clock.inside():
-            result = call(*arguments)
-        context.clock.interrupt_if_over()
-        return result
-
-    return timed
-
-
-def _telling(
-    context: Context, name: str, call: Callable[..., Any]
-) -> Callable[..., SqlValue]:
-    """*call*, telling why where it fails."""
-
-    def told(*arguments: SqlValue) -> SqlValue:
-        try:
-            result: SqlValue = call(*arguments)
-        except EmbeddingsError as error:
-            context.fail(name, error)
-            raise
-        return result
-
-    return told
-
-
-def _telling_average(context: Context, name: str) -> type[arithmetic.Average]:
-    """The aggregate, telling why where it fails."""
-
-    class TellingAverage(arithmetic.Average):
-        def step(self, value: SqlValue) -> None:
-            _telling(context, name, super().step)(value)
-
-        def finalize(self) -> bytes | None:
-            mean: bytes | None = _telling(context, name, super().finalize)()  # type: ignore[assignment]  # as the method that it calls
-            return mean
-
-    return TellingAverage

@@ -4,65 +4,57 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
-from datasette_embeddings import search, store
+from datasette_embeddings import search, store, vectors
 from datasette_embeddings.index import indexes
 from datasette_embeddings.models.cache import query_vector
-from datasette_embeddings.sql_functions.arithmetic import vector_of
-from datasette_embeddings.sql_functions.content import checked_text, loaded
-from datasette_embeddings.sql_functions.context import Context, SqlValue
+from datasette_embeddings.sql_functions.content import loaded
+from datasette_embeddings.sql_functions.context import Context, Question
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
 
 # Answers that a connection remembers: a join may ask the same once a row
 REMEMBERED = 16
+# Characters of them in all; a longer one is remembered alone
+LONGEST_REMEMBERED = 1_000_000
 
 
-def embed_search(
-    context: Context, collection: SqlValue, text: SqlValue, limit: SqlValue
-) -> str | None:
-    if collection is None or text is None or limit is None:
-        return None
-
+def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
     def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        query = search.checked_query(checked_text(context, text))
+        query = search.checked_query(text)
         model = loaded(context, found.model_id)
         store.check_identity(found, model.identity)
         vector = query_vector(model, query)
         return search.nearest_to_vector(context.conn, found, vector, options=options)
 
-    return _answer(context, ("text", collection, text, limit), nearest)
+    return _answer(context, ("text", collection, _digest(text), limit), nearest)
 
 
-def embed_similar(
-    context: Context, collection: SqlValue, item_id: SqlValue, limit: SqlValue
-) -> str | None:
-    if collection is None or item_id is None or limit is None:
-        return None
-
+def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
     def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        return search.nearest_to_item(
-            context.conn, found, str(item_id), options=options
-        )
+        return search.nearest_to_item(context.conn, found, item_id, options=options)
 
-    return _answer(context, ("item", collection, item_id, limit), nearest)
+    return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
-def embed_nearest(
-    context: Context, collection: SqlValue, vector: SqlValue, limit: SqlValue
-) -> str | None:
-    if collection is None or vector is None or limit is None:
-        return None
-
+def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
     def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        return search.nearest_to_vector(
-            context.conn, found, vector_of(vector), options=options
-        )
+        return search.nearest_to_vector(context.conn, found, vector, options=options)
 
-    return _answer(context, ("vector", collection, vector, limit), nearest)
+    digest = sha256(vectors.encode(vector)).digest()
+    return _answer(context, ("vector", collection, digest, limit), nearest)
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _answer(
     context: Context,
-    question: tuple[SqlValue, ...],
+    question: Question,
     nearest: Callable[[store.Collection, search.Options], list[search.Hit]],
 ) -> str:
     """What *nearest* finds, as JSON; the same question again costs no search."""
@@ -71,15 +63,26 @@ def _answer(
     known = context.remembered.get(question)
     if known is not None and known[0] == state:
         return known[1]
-    limit = search.checked_limit(question[-1])
-    found = store.collection(context.conn, str(question[1]))
+    _kind, name, _digest, limit = question
+    found = store.collection(context.conn, name)
     with context.clock.loading():
         indexes.index(context.conn, found.id, immutable=immutable)
     answer = _json(nearest(found, search.Options(limit=limit, immutable=immutable)))
-    while len(context.remembered) >= REMEMBERED:
-        context.remembered.pop(next(iter(context.remembered)))
-    context.remembered[question] = state, answer
+    _remember(context, question, state, answer)
     return answer
+
+
+def _remember(context: Context, question: Question, state: object, answer: str) -> None:
+    """Keep *answer*, in place of the oldest ones."""
+    remembered = context.remembered
+    remembered.pop(question, None)
+    while remembered and (
+        len(remembered) >= REMEMBERED
+        or sum(len(each) for _state, each in remembered.values()) + len(answer)
+        > LONGEST_REMEMBERED
+    ):
+        remembered.pop(next(iter(remembered)))
+    remembered[question] = state, answer
 
 
 def _json(hits: Sequence[search.Hit]) -> str:

@@ -73,3 +73,31 @@ def test_pages_that_were_visited_leave_the_reason_on_the_query_page(visited):
     sql = "select embed('no-such', 'x')"
     pages = [answer(url, QUERY, sql=sql)[1] for _ in range(TURNS)]
     assert all("is not available. This server offers" in page for page in pages)
+
+
+LONG = [
+    "embed_scale(zeroblob(4), zeroblob(2000000))",
+    "embed_search(zeroblob(2000000), 'x', 1)",
+    "embed_scale(zeroblob(4), zeroblob(6000000))",
+    "embed_scale(zeroblob(4), zeroblob(20000000))",
+    "embed_search(zeroblob(20000000), 'x', 1)",
+    "embed_similar(zeroblob(20000000), 'x', 1)",
+    "embed_similar('articles', zeroblob(20000000), 1)",
+    "embed(zeroblob(20000000), 'x')",
+    "embed_similar('articles', '1', zeroblob(20000000))",
+    "embed_encode(zeroblob(20000000))",
+    "embed_search(hex(zeroblob(10000000)), 'x', 1)",
+    "embed_query(hex(zeroblob(10000000)), 'x')",
+]
+
+
+def test_long_arguments_write_little_to_the_log(articles_db, tmp_path):
+    log = tmp_path / "log"
+    with served(articles_db, "--setting", "num_sql_threads", "1", log_path=log) as url:
+        before = log.stat().st_size
+        for call in LONG:
+            assert sql_errors(url, f"select {call}", turns=1) == RAISED
+        logged = log.read_text()[before:]
+    assert len(logged) < 10_000
+    assert logged.count("found a BLOB of 20,000,000 bytes") == 7
+    assert max(map(len, logged.splitlines())) <= 400
