@@ -140,6 +140,7 @@ class UnknownModel(EmbeddingsError):
     ) -> None:
         super().__init__(f"The model {quoted(model_id)} is not available. {way_out}")
         self.model_id = model_id
+        self.way_out = way_out
         self.reasons = tuple(reasons)
 
 

@@ -334,7 +334,9 @@ def test_dimensions_are_never_passed_over():
 
 
 def test_a_folder_of_nobody_is_no_traceback():
-    with pytest.raises(UnknownModel, match="settings name the folder ~no-such-user/x"):
+    with pytest.raises(
+        UnknownModel, match="Copy its files to the folder ~no-such-user/x"
+    ):
         load_model("x", {"x": ModelConfig(path="~no-such-user/x")})
 
 

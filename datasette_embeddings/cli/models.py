@@ -84,7 +84,7 @@ def _row(model_id: str, config: Config) -> Row:
     try:
         found = find(wanted(model_id, config.models))
     except UnknownModel as problem:
-        reason = "; ".join(problem.reasons)
+        reason = "; ".join([problem.way_out, *problem.reasons])
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
     note = "another machine may do the work" if found.is_remote else None
     return {"model": model_id, "runtime": found.runtime, "ready": True, "reason": note}
