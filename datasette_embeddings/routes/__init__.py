@@ -9,6 +9,7 @@ from datasette_embeddings.routes import (
     api,
     embedding,
     images,
+    lists,
     models,
     openapi,
     pages,
@@ -20,13 +21,13 @@ DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
 COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
-    (r"^/-/embeddings$", pages.all_collections),
+    (r"^/-/embeddings$", lists.all_collections),
     (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
     (r"^/-/embeddings/embed" + JSON_SUFFIX, embedding.embed),
     (r"^/-/embeddings/v1/embeddings$", embedding.openai_embeddings),
     (r"^/-/embeddings/v1/models$", models.openai_models),
     (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
-    (DATABASE + "$", pages.database_collections),
+    (DATABASE + "$", lists.database_collections),
     (DATABASE + JSON_SUFFIX, api.database_collections),
     (COLLECTION + "$", pages.search),
     (COLLECTION + JSON_SUFFIX, api.search),

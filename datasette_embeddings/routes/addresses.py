@@ -115,7 +115,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
     found = f"Unknown parameter {name[:LONGEST_GUESSED_NAME]!r}"
     if not known:
         return f"{found}; this address takes none that begins with _"
-    told = f"{found}{_guess(name, known)}; there are {', '.join(sorted(known))}"
+    told = f"{found}{_guess(name, known)} There are {', '.join(sorted(known))}"
     if "_facet" in known:
         column = name[:LONGEST_GUESSED_NAME]
         told += f". To filter by a column of that name: {column}__exact"
@@ -125,7 +125,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
 def _guess(name: str, known: Collection[str]) -> str:
     """Which of *known* was probably meant, in words."""
     if len(name) > LONGEST_GUESSED_NAME:
-        return ""
+        return "."
     meant = SYNONYMS.get(name)
     close = [meant] if meant in known else get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]}?" if close else ""
+    return f", did you mean {close[0]}?" if close else "."

@@ -10,12 +10,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from datasette_embeddings import compat, serving, sources, store
+from datasette_embeddings import compat, images, serving, sources, store
 from datasette_embeddings import search as searching
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import (
+    IdentityMismatch,
+    InvalidInput,
+    MissingLibrary,
+    ModelIsLoading,
+    ModelProblem,
+    UnknownModel,
+)
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.models.registry import loaded_model
 from datasette_embeddings.routes import filters
+from datasette_embeddings.routes.faults import NotSearchable
 from datasette_embeddings.routes.places import Place, image_path, readable
 from datasette_embeddings.routes.questions import Question
 from datasette_embeddings.sources import Selection, TableSource, ValueCount
@@ -29,6 +37,16 @@ if TYPE_CHECKING:
 
 # No server takes a URL with a longer id in it
 LONGEST_LINKED_ID = 2_000
+NO_PICTURE = (
+    "Expected a picture, JPEG, PNG, GIF, WebP, TIFF, BMP or AVIF; found another file"
+)
+# What only the owner can do something about
+MODEL_FAULTS = (
+    UnknownModel,
+    ModelProblem,
+    IdentityMismatch,
+    MissingLibrary,
+)
 
 
 @dataclass(frozen=True)
@@ -93,30 +111,54 @@ async def answered(datasette: Datasette, place: Place, question: Question) -> An
 
 
 async def _vector(place: Place, question: Question, config: Config) -> Vector | None:
-    """What to compare with.  The model first: Datasette has few threads for SQL."""
+    """What to compare with.  The model first: Datasette has few threads for SQL.
+
+    :raises NotSearchable: where the model is not here; the log says why.
+    """
     collection = place.collection
     model_id = collection.model_id
     config = serving.config_for(model_id, collection.home, config)
-    if question.text is not None:
-        vector = await serving.questions.vector(model_id, question.text, config)
-    elif question.image is not None:
-        picture = question.image
-        vector = await serving.in_model_thread(
-            lambda: _image(model_id, picture, config), of=(model_id, config)
-        )
-    else:
-        return question.vector
-    model = loaded_model(model_id, config.models)
-    if model is not None:
-        store.check_identity(place.collection, model.identity)
+    try:
+        if question.text is not None:
+            vector = await serving.questions.vector(model_id, question.text, config)
+        elif question.image is not None:
+            picture = question.image
+            vector = await serving.in_model_thread(
+                lambda: _image(model_id, picture, config), of=(model_id, config)
+            )
+        else:
+            return question.vector
+        model = loaded_model(model_id, config.models)
+        if model is not None:
+            store.check_identity(place.collection, model.identity)
+    except ModelIsLoading:
+        raise
+    except MODEL_FAULTS as problem:
+        if not isinstance(problem, UnknownModel):
+            # Of that one the log has the reasons already
+            serving.log_once(str(problem))
+        kind = "text" if question.image is None else "a picture"
+        raise NotSearchable(
+            f"Search by {kind} is not available here at the moment; "
+            '"more like this" works'
+        ) from problem
     return vector
 
 
-def _image(model_id: str, image: bytes, config: Config) -> Vector:
+def _image(model_id: str, picture: bytes, config: Config) -> Vector:
     model = serving.load_offered(model_id, config)
     if not model.supports_images:
-        raise ModelProblem(f"The model {model_id!r} takes texts, not images")
-    vector: Vector = model.embed_images([image])[0]
+        raise NotSearchable(
+            "This collection cannot be searched by a picture: its model takes texts, "
+            "not images"
+        )
+    try:
+        vector: Vector = model.embed_images([picture])[0]
+    except (InvalidInput, ModelProblem) as problem:
+        if images.media_type(picture) is not None:
+            raise
+        kind = InvalidInput if isinstance(problem, InvalidInput) else NotSearchable
+        raise kind(NO_PICTURE) from problem
     return vector
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from datasette_embeddings.errors import (
     DatabaseProblem,
     EmbeddingsError,
@@ -16,12 +18,24 @@ from datasette_embeddings.errors import (
     UnknownModel,
 )
 
+if TYPE_CHECKING:
+    from datasette.database import Database
+
 # Seconds after which whoever was told to come again may
 RETRY_AFTER_S = 1
 
 
 class Absent(EmbeddingsError):
     """What is not there, or may not be seen by whoever asks."""
+
+
+class UnknownCollection(Absent):
+    """No such collection in a database that the actor may see."""
+
+    def __init__(self, name: str, database: Database) -> None:
+        super().__init__(f"Collection not found: {name:.200}")
+        self.name = name
+        self.database = database
 
 
 class Denied(EmbeddingsError):
@@ -56,6 +70,10 @@ class ClientGone(EmbeddingsError):
     """Nobody waits for the answer any more."""
 
 
+class NotSearchable(EmbeddingsError):
+    """A question that the model of a collection cannot answer here."""
+
+
 class Unavailable(EmbeddingsError):
     """A database that cannot be read now, or a model that is not loaded yet."""
 
@@ -76,6 +94,7 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (InvalidInput, 400),
     # The request is right, and yet there is no vector of it here
     (InvalidVector, 422),
+    (NotSearchable, 422),
     (UnknownModel, 422),
     (ModelProblem, 422),
     (ModelMismatch, 422),

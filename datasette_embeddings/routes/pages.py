@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import compat, serving, sources, store
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import Config
-from datasette_embeddings.distribution import version
-from datasette_embeddings.errors import EmbeddingsError, InvalidInput
+from datasette_embeddings.errors import EmbeddingsError, InvalidInput, UnknownItem
 from datasette_embeddings.routes import filters, navigation, places, questions, shapes
 from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Answer, answered
 from datasette_embeddings.routes.examples import examples
 from datasette_embeddings.routes.faults import headers_of, status_of
 from datasette_embeddings.routes.guard import READS, page_view, queued
+from datasette_embeddings.routes.lists import listing_others, page
 from datasette_embeddings.routes.places import Place, readable
 from datasette_embeddings.routes.questions import Question
 from datasette_embeddings.sources import TableSource
@@ -36,37 +36,9 @@ PATIENCE_S = 1.0
 COME_AGAIN_S = 2
 
 
-@page_view(*READS)
-async def all_collections(datasette: Datasette, request: Request) -> Response:
-    """``/-/embeddings``"""
-    Address.of(request).check_names(shapes.NAMES)
-    databases = compat.all_databases(datasette)
-    context = {
-        "collections": await places.listed(datasette, request, databases),
-        "database": None,
-        "db_color": None,
-        "alternate_url_json": datasette.urls.path("/-/embeddings.json"),
-    }
-    return await page(datasette, request, "embeddings_collections.html", context)
-
-
-@page_view(*READS)
-async def database_collections(datasette: Datasette, request: Request) -> Response:
-    """``/{database}/-/embeddings``"""
-    database = await places.requested_database(datasette, request)
-    Address.of(request).check_names(shapes.NAMES)
-    path = datasette.urls.database(database.name)
-    context = {
-        "collections": await places.listed(datasette, request, [database]),
-        "database": database.name,
-        "db_color": compat.database_color(database),
-        "alternate_url_json": f"{path}/-/embeddings.json",
-    }
-    return await page(datasette, request, "embeddings_collections.html", context)
-
-
 @page_view(*READS, "POST")
 @queued
+@listing_others
 async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
@@ -91,7 +63,7 @@ async def search(
     try:
         question = _question(address, body, config)
         if question.needs_model and not await _is_ready(place.collection, config):
-            context.update(is_loading=True, **await _form_facts(place))
+            context.update(is_loading=True, **await _form_facts(datasette, place))
             return await _search_page(datasette, request, context, status=503)
         answer = await answered(datasette, place, question)
     except EmbeddingsError as problem:
@@ -109,6 +81,7 @@ def _context(
     return {
         "place": place,
         "max_body_bytes": config.max_body_bytes,
+        "max_query_length": config.max_query_length,
         "collection": place.collection,
         "database": place.database.name,
         "db_color": compat.database_color(place.database),
@@ -148,7 +121,8 @@ async def _shown(
     return {
         "answer": answer,
         "columns": answer.columns,
-        "has_images": answer.has_images,
+        "has_images": answer.has_images
+        and await _may_take_images(datasette, answer.place),
         "is_grid": any(each.image_path for each in answer.found),
         "question": question,
         "facet_values": navigation.facet_links(address, answer),
@@ -162,7 +136,7 @@ async def _shown(
     }
 
 
-async def _form_facts(place: Place) -> dict[str, Any]:
+async def _form_facts(datasette: Datasette, place: Place) -> dict[str, Any]:
     """What the form offers, for a page that has no answer to take it from."""
     source = place.collection.source
 
@@ -178,8 +152,17 @@ async def _form_facts(place: Place) -> dict[str, Any]:
     with suppress(EmbeddingsError):
         async with readable(place.database):
             facts: dict[str, Any] = await place.database.execute_fn(read)
+            if facts["has_images"]:
+                facts["has_images"] = await _may_take_images(datasette, place)
             return facts
     return {"columns": (), "has_images": False}
+
+
+async def _may_take_images(datasette: Datasette, place: Place) -> bool:
+    model_id = place.collection.model_id
+    config = compat.checked_config(datasette)
+    config = serving.config_for(model_id, place.collection.home, config)
+    return await serving.may_take_images(model_id, config)
 
 
 def _moment(seconds: int | None) -> datetime | None:
@@ -203,10 +186,24 @@ async def _problem_page(
     return await _search_page(
         datasette,
         request,
-        {**context, "problem": problem, **await _form_facts(place)},
+        {
+            **context,
+            "problem": _for_visitors(problem),
+            **await _form_facts(datasette, place),
+        },
         status=status_of(problem),
         headers=headers_of(problem),
     )
+
+
+def _for_visitors(problem: EmbeddingsError) -> str:
+    """*problem* as somebody reads it who knows nothing of tables and ids."""
+    if isinstance(problem, UnknownItem):
+        return (
+            f"There is no item called {problem.item_id:.200} here. It may have been "
+            "deleted since; search for it in the box above."
+        )
+    return str(problem)
 
 
 async def _search_page(
@@ -228,36 +225,9 @@ async def _search_page(
             "problem": None,
             "is_loading": False,
             **context,
-            "shortened": searching.shortened,
             "title_length": TITLE_LENGTH,
             "metadata_length": METADATA_LENGTH,
         },
         status=status,
         headers=headers,
     )
-
-
-async def page(
-    datasette: Datasette,
-    request: Request,
-    template: str,
-    context: dict[str, Any],
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    from datasette import Response
-
-    def asset(name: str) -> str:
-        path = datasette.urls.static_plugins(compat.registered_name(), name)
-        return f"{path}?v={version()}"
-
-    html = await datasette.render_template(
-        template,
-        {**context, "asset": asset},
-        request=request,
-        view_name="embeddings",
-    )
-    url = datasette.absolute_url(request, str(context["alternate_url_json"]))
-    link = f'<{url}>; rel="alternate"; type="application/json+datasette"'
-    return Response.html(html, status=status, headers={**(headers or {}), "Link": link})

@@ -15,7 +15,7 @@ from datasette_embeddings.routes import places, questions, shapes
 from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.answers import Found, shown
 from datasette_embeddings.routes.guard import READS, json_view, page_view, queued
-from datasette_embeddings.routes.pages import page
+from datasette_embeddings.routes.lists import listing_others, page
 from datasette_embeddings.routes.places import Place, readable
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def _next_path(found: Pairs) -> str | None:
 
 @page_view(*READS)
 @queued
+@listing_others
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
     found = await _pairs(datasette, request)
@@ -141,7 +142,6 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
         "next_path": _next_path(found),
         "sql_path": await _sql_path(datasette, request, place),
         "sql": store.PAIRS_SQL.strip(),
-        "shortened": searching.shortened,
         "alternate_url_json": found.address.with_args({}, f"{place.path}/pairs.json"),
     }
     return await page(datasette, request, "embeddings_pairs.html", context)

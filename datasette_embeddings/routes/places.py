@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 from datasette_embeddings import compat, permissions, store
 from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import tilde_decode, tilde_encode
-from datasette_embeddings.routes.faults import Absent, Unavailable
+from datasette_embeddings.routes.faults import (
+    Absent,
+    Unavailable,
+    UnknownCollection,
+)
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -96,7 +100,7 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
             datasette, request.actor, database, name
         )
     if collection is None:
-        raise Absent(f"Collection not found: {name:.200}")
+        raise UnknownCollection(name, database)
     return Place(database, collection, collection_path(datasette, database.name, name))
 
 

@@ -12,12 +12,14 @@ from datasette_embeddings.serving.models import (
     has_started,
     is_ready,
     load_allowed,
+    may_take_images,
     start,
 )
 from datasette_embeddings.serving.offers import (
     check_offered,
     config_for,
     load_offered,
+    log_once,
     offered_models,
 )
 from datasette_embeddings.serving.reasons import (
@@ -37,6 +39,8 @@ __all__ = [
     "is_ready",
     "load_allowed",
     "load_offered",
+    "log_once",
+    "may_take_images",
     "offered_models",
     "passage_vectors",
     "questions",

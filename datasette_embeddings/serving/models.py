@@ -30,6 +30,7 @@ from datasette_embeddings.serving.batches import model_thread
 from datasette_embeddings.serving.offers import (
     check_offered,
     config_for,
+    found_runtime,
     is_offered,
     load_offered,
     offered_models,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
 logger = logging.getLogger("datasette_embeddings")
+# Runtimes none of whose models takes images
+TEXT_RUNTIMES = frozenset({"onnx", "sentence-transformers", "http"})
 _started = threading.Event()
 
 
@@ -69,9 +72,21 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
     """
     if loaded_model(model_id, config.models) is not None:
         return True
+    # The thread of models may be busy: only one that can be loaded is worth a wait
+    if await asyncio.to_thread(found_runtime, model_id, config) is None:
+        return True
     loading = model_thread.submit(load_offered, model_id, config)
     done, _late = await asyncio.wait({asyncio.wrap_future(loading)}, timeout=within_s)
     return bool([task.exception() for task in done])
+
+
+async def may_take_images(model_id: str, config: Config) -> bool:
+    """Whether that model takes images, as far as can be told without loading it."""
+    model = loaded_model(model_id, config.models)
+    if model is not None:
+        return model.supports_images
+    runtime = await asyncio.to_thread(found_runtime, model_id, config)
+    return runtime is not None and runtime not in TEXT_RUNTIMES
 
 
 def _collection_models(conn: sqlite3.Connection) -> set[str]:

@@ -26,8 +26,10 @@ from datasette_embeddings.models.locations import (
 from datasette_embeddings.models.registry import (
     canonical_id,
     configured_id,
+    find,
     load_model,
     only_a_key,
+    wanted,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +118,29 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
         raise UnknownModel(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
 
 
+def found_runtime(model_id: str, config: Config) -> str | None:
+    """The runtime with which :func:`load_offered` would load that model, if any.
+
+    Nothing is loaded for that.
+    """
+    try:
+        is_named = _check_named(model_id, config)
+        found = find(wanted(model_id, config.models))
+    except EmbeddingsError:
+        return None
+    return None if found.is_remote and not is_named else found.runtime
+
+
 def _loaded(model_id: str, config: Config) -> EmbeddingModel:
+    is_named = _check_named(model_id, config)
+    return load_model(model_id, config.models, may_be_remote=is_named)
+
+
+def _check_named(model_id: str, config: Config) -> bool:
+    """Whether the configuration names *model_id*.
+
+    :raises UnknownModel: for a folder that it does not name.
+    """
     is_named = is_offered(model_id, config)
     if canonical_id(model_id) == DEFAULT_MODEL:
         # Offered without a word of the owner's, because it is bundled
@@ -127,7 +151,7 @@ def _loaded(model_id: str, config: Config) -> EmbeddingModel:
             "A database may only name a folder that exists below its own. To allow "
             "another, name it as the path of a model in the configuration",
         )
-    return load_model(model_id, config.models, may_be_remote=is_named)
+    return is_named
 
 
 # The reasons of all runtimes; a collection's model may have a name of any length

@@ -16,15 +16,15 @@ PAIRS = "_next, _nl, _shape, _size"
 NONE = "this address takes none that begins with _"
 # What each path takes, and what the answer says of _limit there
 GETS = {
-    "/-/embeddings": f"; there are {LIST}",
-    "/-/embeddings.json": f"; there are {LIST}",
-    "/articles/-/embeddings": f"; there are {LIST}",
-    "/articles/-/embeddings.json": f"; there are {LIST}",
-    COLLECTION: f", did you mean _size?; there are {SEARCH}",
-    f"{COLLECTION}.json": f", did you mean _size?; there are {SEARCH}",
+    "/-/embeddings": f". There are {LIST}",
+    "/-/embeddings.json": f". There are {LIST}",
+    "/articles/-/embeddings": f". There are {LIST}",
+    "/articles/-/embeddings.json": f". There are {LIST}",
+    COLLECTION: f", did you mean _size? There are {SEARCH}",
+    f"{COLLECTION}.json": f", did you mean _size? There are {SEARCH}",
     f"{COLLECTION}/image/1": f"; {NONE}",
-    f"{COLLECTION}/pairs": f", did you mean _size?; there are {PAIRS}",
-    f"{COLLECTION}/pairs.json": f", did you mean _size?; there are {PAIRS}",
+    f"{COLLECTION}/pairs": f", did you mean _size? There are {PAIRS}",
+    f"{COLLECTION}/pairs.json": f", did you mean _size? There are {PAIRS}",
     "/-/embeddings/openapi.json": f"; {NONE}",
     "/-/embeddings/v1/models": f"; {NONE}",
 }
@@ -75,7 +75,7 @@ async def test_a_name_that_is_like_no_other_is_refused_without_a_guess(datasette
     status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&_where=id>1")
     assert (status, body["error"]) == (
         400,
-        f"Unknown parameter '_where'; there are {SEARCH}. "
+        f"Unknown parameter '_where'. There are {SEARCH}. "
         "To filter by a column of that name: _where__exact",
     )
 

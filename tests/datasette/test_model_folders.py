@@ -23,7 +23,7 @@ pytestmark = [
     ),
 ]
 SEARCH = "/articles/-/embeddings/articles"
-REFUSED = "is not available. The log of this server says why"
+REFUSED = "Search by text is not available here at the moment"
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_another_folder_is_refused_and_nothing_is_told_of_it(
     model_id = model_id.format(outside=tmp_path)
     statuses, page, body = await answers(published, model_id)
     assert statuses == (422, 422, 400)
-    assert body["error"] == f"The model {model_id!r} {REFUSED}"
+    assert body["error"].startswith(REFUSED)
     assert "onnx" not in page
     assert "only name a folder that exists below its own" in caplog.text or (
         model_id == "./models/empty"

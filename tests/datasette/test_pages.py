@@ -103,7 +103,7 @@ async def test_the_form_keeps_what_others_shall_be_like_until_there_is_a_text(
     [
         ("?q=", 400, "found an empty one"),
         ("?q=x&_size=none", 400, "a whole number from 1 to 100; found 'none'"),
-        ("?like=77", 404, "No item '77'"),
+        ("?like=77", 404, "There is no item called 77 here"),
     ],
 )
 async def test_an_error_stands_on_the_page_with_its_form(

@@ -262,4 +262,4 @@ async def test_an_immutable_database_is_served_without_any_model(articles_db, tm
     assert "embeddings-related" in found[paths[0]][1]
     assert len(json.loads(found[paths[1]][1])["matches"]) == 5
     for path in paths[4:]:
-        assert "is not available" in found[path][1]
+        assert "is not available here at the moment" in found[path][1]

@@ -26,7 +26,7 @@ from tests.datasette.conftest import execute, get_json, make_datasette, served
 from tests.models import StandIn
 
 TEXTS = ["Sourdough", "The rings of Saturn", "猫の世話", "word " * 400]
-REFUSED = "is not available. The log of this server says why"
+REFUSED = "Search by text is not available here at the moment"
 ALLOW_IT = "To let visitors use it, add it under models in the configuration"
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -136,7 +136,7 @@ def test_a_server_that_does_not_name_it_says_what_to_do(remote_db):
     with served(remote_db) as url:
         status, message = failure(f"{url}/articles/-/embeddings/remote.json?q=pets")
     assert status == 422
-    assert message == f"The model 'far' {REFUSED}"
+    assert message.startswith(REFUSED)
 
 
 def test_a_key_of_the_environment_is_read_and_missed(endpoint, articles_db, tmp_path):
@@ -229,7 +229,7 @@ async def test_a_paid_model_that_is_not_named_answers_nobody(
     status, answer = await get_json(make_datasette(paid_db), path)
     assert status == 422
     said = answer["error"]
-    assert "The log of this server" in said or "This server offers" in said
+    assert REFUSED in said or "This server offers" in said
     assert paid.embedded == []
 
 
@@ -297,7 +297,7 @@ def test_a_server_with_llm_has_no_model_of_its_plugins_unless_it_is_named(
         searched = failure(f"{url}/articles/-/embeddings/articles.json?q=pets")
         embedded = failure(url + path)
     assert (searched[0], embedded[0]) == (422, 422)
-    assert searched[1] == f"The model {name!r} {REFUSED}"
+    assert searched[1].startswith(REFUSED)
     with served(*arguments, "-m", write_settings(tmp_path, {"abc": {}})) as url:
         assert get(url + path)["dimensions"] == 8
         # Of the right model by its id, but the vectors in there are of another length

@@ -1,0 +1,99 @@
+"""The lists of collections, and what every page has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings import compat
+from datasette_embeddings import search as searching
+from datasette_embeddings.distribution import version
+from datasette_embeddings.routes import places, shapes
+from datasette_embeddings.routes.addresses import Address
+from datasette_embeddings.routes.faults import UnknownCollection
+from datasette_embeddings.routes.guard import READS, View, page_view
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.database import Database
+    from datasette.utils.asgi import Request, Response
+
+
+@page_view(*READS)
+async def all_collections(datasette: Datasette, request: Request) -> Response:
+    """``/-/embeddings``"""
+    Address.of(request).check_names(shapes.NAMES)
+    databases = compat.all_databases(datasette)
+    context = {
+        "collections": await places.listed(datasette, request, databases),
+        "database": None,
+        "db_color": None,
+        "alternate_url_json": datasette.urls.path("/-/embeddings.json"),
+    }
+    return await page(datasette, request, "embeddings_collections.html", context)
+
+
+def listing_others(view: View) -> View:
+    """*view*, which lists the collections there are where one is asked that is not."""
+
+    async def listed(datasette: Datasette, request: Request, *body: bytes) -> Response:
+        try:
+            return await view(datasette, request, *body)
+        except UnknownCollection as problem:
+            if "%" in request.path:
+                # Datasette leads to the same path with "~"
+                raise
+            context = await _collections(datasette, request, problem.database)
+            context["missing"] = problem.name
+            template = "embeddings_collections.html"
+            return await page(datasette, request, template, context, status=404)
+
+    return listed
+
+
+@page_view(*READS)
+async def database_collections(datasette: Datasette, request: Request) -> Response:
+    """``/{database}/-/embeddings``"""
+    database = await places.requested_database(datasette, request)
+    Address.of(request).check_names(shapes.NAMES)
+    context = await _collections(datasette, request, database)
+    return await page(datasette, request, "embeddings_collections.html", context)
+
+
+async def _collections(
+    datasette: Datasette, request: Request, database: Database
+) -> dict[str, Any]:
+    """What the list of one database shows."""
+    path = datasette.urls.database(database.name)
+    return {
+        "collections": await places.listed(datasette, request, [database]),
+        "database": database.name,
+        "db_color": compat.database_color(database),
+        "alternate_url_json": f"{path}/-/embeddings.json",
+    }
+
+
+async def page(
+    datasette: Datasette,
+    request: Request,
+    template: str,
+    context: dict[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    from datasette import Response
+
+    def asset(name: str) -> str:
+        path = datasette.urls.static_plugins(compat.registered_name(), name)
+        return f"{path}?v={version()}"
+
+    html = await datasette.render_template(
+        template,
+        {"shortened": searching.shortened, **context, "asset": asset},
+        request=request,
+        view_name="embeddings",
+    )
+    url = datasette.absolute_url(request, str(context["alternate_url_json"]))
+    link = f'<{url}>; rel="alternate"; type="application/json+datasette"'
+    return Response.html(html, status=status, headers={**(headers or {}), "Link": link})
