@@ -48,8 +48,9 @@ def test_all_faults_are_in_one_message():
         "max_size: expected a whole number of at least 1, found 0",
         "preload: expected true or false, found 'yes'",
         "Unknown setting 'colour'; there are allow_embed, collections, default_model, "
-        "index_memory_mb, max_body_bytes, max_inputs, max_query_length, max_searches, "
-        "max_size, max_text_length, max_waiting, models, preload",
+        "index_memory_mb, max_body_bytes, max_image_pixels, max_inputs, "
+        "max_query_length, max_searches, max_size, max_text_length, "
+        "max_waiting, models, preload",
         "models: expected settings such as 'path: FOLDER' under 'x'",
     ]
 

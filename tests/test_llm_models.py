@@ -16,7 +16,7 @@ from llm.plugins import pm
 from sqlite_utils import Database
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
-from datasette_embeddings.errors import ModelProblem, UnknownModel
+from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models import llm_models, registry
 from datasette_embeddings.models.base import NotHere, Wanted
@@ -164,10 +164,20 @@ def test_another_length_than_before_is_told():
 def test_a_model_of_pictures_takes_pictures():
     model = load_model("eyes-of-the-test")
     assert (model.supports_text, model.supports_images) == (False, True)
-    picture = b"\x89PNG..."
+    picture = b"\x89PNG\r\n\x1a\n..."
     expected = np.array([llm_plugin.Pictures.vector(picture)], dtype=np.float32)
     assert np.array_equal(model.embed_images([picture]), expected)
     assert "takes images, not texts" in problem_of(model)
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", b"", b"II+\0"], ids=str
+)
+def test_a_plugin_is_given_nothing_but_the_formats_that_are_named(content, monkeypatch):
+    model = load_model("pictures-of-the-test")
+    monkeypatch.setattr(type(plugged(model)), "embed_batch", pytest.fail)
+    with pytest.raises(InvalidInput, match="Expected an image, JPEG, PNG, GIF, WebP"):
+        model.embed_images([content])
 
 
 def test_a_model_of_texts_takes_no_pictures():

@@ -97,6 +97,7 @@ def server_policy(
         immutable=is_immutable(datasette, database),
         time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
         max_text_length=config.max_text_length,
+        max_image_pixels=config.max_image_pixels,
         report=serving.report_reason,
         tells_errors=False,
     )

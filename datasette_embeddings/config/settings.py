@@ -42,6 +42,7 @@ class Config:
     max_text_length: int = 100_000
     max_inputs: int = 2_048
     max_body_bytes: int = 2_000_000
+    max_image_pixels: int = 25_000_000
     max_searches: int = 3
     max_waiting: int = 128
     #: Datasette's allow block for the embedding API; None leaves it to Datasette
@@ -122,6 +123,7 @@ READERS: Mapping[str, Callable[[object], object]] = MappingProxyType(
         "max_text_length": count,
         "max_inputs": count,
         "max_body_bytes": count,
+        "max_image_pixels": count,
         "max_searches": count,
         "max_waiting": count,
         "allow_embed": _allow_block,

@@ -15,6 +15,7 @@ from datasette_embeddings.errors import ModelProblem
 from datasette_embeddings.models.base import LLM_PREFIX, Found, NotHere, Wanted, silent
 from datasette_embeddings.models.batches import in_batches, is_out_of_memory
 from datasette_embeddings.models.outside import OutsideModel
+from datasette_embeddings.models.pictures import check_images
 
 if TYPE_CHECKING:
     from llm.models import EmbeddingModel as Registered
@@ -155,6 +156,9 @@ class LlmModel(OutsideModel):
     ) -> Vectors:
         if not self.supports_images:
             return super().embed_images(images, progress=progress)
+        # A plugin decodes whatever it is given, in formats that run other programs too
+        for image in images:
+            check_images([image])
         return self._embed(images, progress)
 
     def _embed(

@@ -122,10 +122,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
         if question.text is not None:
             vector = await serving.questions.vector(model_id, question.text, config)
         elif question.image is not None:
-            picture = question.image
-            vector = await serving.in_model_thread(
-                lambda: _image(model_id, picture, config), of=(model_id, config)
-            )
+            vector = await _image_vector(model_id, question.image, config)
         else:
             return question.vector
         model = loaded_model(model_id, config.models)
@@ -145,20 +142,20 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
     return vector
 
 
-def _image(model_id: str, picture: bytes, config: Config) -> Vector:
-    model = serving.load_offered(model_id, config)
-    if not model.supports_images:
-        raise NotSearchable(
-            "This collection cannot be searched by a picture: its model takes texts, "
-            "not images"
-        )
+async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector:
     try:
-        vector: Vector = model.embed_images([picture])[0]
+        vectors = await serving.image_vectors(model_id, [picture], config)
     except (InvalidInput, ModelProblem) as problem:
-        if images.media_type(picture) is not None:
-            raise
-        kind = InvalidInput if isinstance(problem, InvalidInput) else NotSearchable
-        raise kind(NO_PICTURE) from problem
+        model = loaded_model(model_id, config.models)
+        if model is not None and not model.supports_images:
+            raise NotSearchable(
+                "This collection cannot be searched by a picture: its model takes "
+                "texts, not images"
+            ) from problem
+        if images.media_type(picture) is None:
+            raise InvalidInput(NO_PICTURE) from problem
+        raise
+    vector: Vector = vectors[0]
     return vector
 
 

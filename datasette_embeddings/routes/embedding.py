@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, serving
 from datasette_embeddings.config import Config
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.routes.addresses import (
     MOST_PARAMETERS,
     OF_DATASETTE,
@@ -207,16 +207,13 @@ async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
         _check_dimensions(wanted, model.model_id, model.dimensions)
     texts = [each for each in wanted.inputs if isinstance(each, str)]
     pictures = [each for each in wanted.inputs if isinstance(each, bytes)]
-    if pictures and not model.supports_images:
-        raise ModelProblem(f"The model {model.model_id!r} takes texts, not images")
-    vectors_of_texts = iter(await _text_vectors(model, texts, wanted, config))
+    # Images first: they may be refused
     vectors_of_pictures = iter(
-        await serving.in_model_thread(
-            partial(model.embed_images, pictures), of=(model.model_id, config)
-        )
+        await serving.image_vectors(wanted.model_id, pictures, config)
         if pictures
         else ()
     )
+    vectors_of_texts = iter(await _text_vectors(model, texts, wanted, config))
     tokens = await serving.in_model_thread(partial(model.count_tokens, texts))
     vectors = [
         next(vectors_of_texts if isinstance(each, str) else vectors_of_pictures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datasette_embeddings.serving.batches import (
+    image_vectors,
     in_model_thread,
     passage_vectors,
     questions,
@@ -35,6 +36,7 @@ __all__ = [
     "config_for",
     "gate_of",
     "has_started",
+    "image_vectors",
     "in_model_thread",
     "is_ready",
     "load_allowed",

@@ -12,7 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config import Config
+from datasette_embeddings.errors import ModelProblem
 from datasette_embeddings.models.cache import queries
+from datasette_embeddings.models.pictures import check_images
 from datasette_embeddings.models.registry import loaded_model, wanted
 from datasette_embeddings.serving.offers import load_offered
 
@@ -112,6 +114,26 @@ async def passage_vectors(
             for some in portions
         ]
     )
+
+
+async def image_vectors(
+    model_id: str, images: Sequence[bytes], config: Config
+) -> Vectors:
+    """The vectors of *images*, (n, d).
+
+    :raises ModelProblem: if the model takes no images.
+    :raises InvalidInput: for what is no image, or for more pixels than are allowed,
+        before any of them is decoded.
+    """
+
+    def embedded() -> Vectors:
+        model = load_offered(model_id, config)
+        if not model.supports_images:
+            raise ModelProblem(f"The model {model_id!r} takes texts, not images")
+        check_images(images, config.max_image_pixels)
+        return model.embed_images(images)
+
+    return await in_model_thread(embedded, of=(model_id, config))
 
 
 async def in_model_thread(

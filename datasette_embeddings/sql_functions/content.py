@@ -6,6 +6,7 @@ from datasette_embeddings import vectors
 from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cache import passage_vector, query_vector
+from datasette_embeddings.models.pictures import check_images
 from datasette_embeddings.sql_functions.context import Context
 
 
@@ -13,16 +14,19 @@ def embed(context: Context, *arguments: str | bytes) -> bytes:
     *model_ids, content = arguments
     model = loaded(context, *model_ids)
     if isinstance(content, bytes):
-        return _embed_image(model, content)
+        return _embed_image(context, model, content)
     return vectors.encode(passage_vector(model, content))
 
 
-def _embed_image(model: EmbeddingModel, content: bytes) -> bytes:
+def _embed_image(context: Context, model: EmbeddingModel, content: bytes) -> bytes:
     if not model.supports_images:
         raise InvalidInput(
             f"Expected TEXT to embed, found {quoted(content)}, and the model "
             f"{quoted(model.model_id)} takes no images"
         )
+    most_pixels = context.policy.max_image_pixels
+    if most_pixels is not None:
+        check_images([content], most_pixels)
     return vectors.encode(model.embed_images([content])[0])
 
 

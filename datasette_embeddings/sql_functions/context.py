@@ -47,7 +47,8 @@ class Policy:
 
     *load* turns a model id into a model or raises; *immutable* tells that the file is
     opened as one that nobody changes.  *time_limit_s* ends a query that takes longer,
-    *max_text_length* refuses longer texts, *report* hears why a function failed.
+    *max_text_length* refuses longer texts, *max_image_pixels* larger images, *report*
+    hears why a function failed.
     *tells_errors* adds embed_error(), which on a shared connection would tell a
     stranger's.
     """
@@ -57,6 +58,7 @@ class Policy:
     immutable: bool = False
     time_limit_s: float | None = None
     max_text_length: int = LONGEST_TEXT
+    max_image_pixels: int | None = None
     report: Callable[[str], None] = nobody
     tells_errors: bool = True
 

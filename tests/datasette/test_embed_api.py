@@ -30,7 +30,7 @@ TEXTS = ["hello", "Ünïcode, 日本語 🥕", "a much longer text than all the 
 # Small, so that what is too much is little
 LIMITS = {"max_inputs": 5, "max_text_length": 2_000}
 # The first bytes are all that the stand-in for a model of pictures looks at
-PICTURE = base64.b64encode(b"\x89PNG one").decode()
+PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n one").decode()
 ROOT_ONLY = {"id": "root"}
 
 
@@ -314,7 +314,7 @@ async def test_pictures_and_texts_keep_their_places(eyes, prefix):
     status, answer = await embed(datasette, input=["one", picture, "two"])
     expected = [
         model._vector("one"),
-        model._vector(b"\x89PNG one".hex()),
+        model._vector(b"\x89PNG\r\n\x1a\n one".hex()),
         model._vector("two"),
     ]
     found = [each["embedding"] for each in answer["data"]]
