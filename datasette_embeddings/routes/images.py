@@ -70,7 +70,10 @@ def _image_and_etag(
 ) -> tuple[bytes, str]:
     content = searching.item_image(conn, place.collection, item_id)
     if content is None:
-        raise Absent(f"The item {item_id!r:.100} has no image here")
+        raise Absent(
+            f"The item {item_id!r:.100} has no image here of at most "
+            f"{images.MAX_BYTES:,} bytes"
+        )
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 

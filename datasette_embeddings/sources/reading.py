@@ -10,6 +10,7 @@ from itertools import islice
 
 from datasette_embeddings.chunks import Document, Failure
 from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.item_ids import key_values
 from datasette_embeddings.sources.content import RowProblem, RowReader, content_of_row
 from datasette_embeddings.sources.definitions import (
@@ -206,11 +207,16 @@ def image_column(source: TableSource) -> str | None:
 def image_of_row(
     conn: sqlite3.Connection, source: TableSource, item_id: str
 ) -> bytes | None:
-    """The bytes that the row of *item_id* holds for an image, if it has one."""
+    """The bytes that the row of *item_id* holds for an image, if it has one.
+
+    More bytes than an image may have are none, and are not read.
+    """
     column = image_column(source)
     if column is None:
         return None
-    row = _row_of(conn, source, [_qualified(source, column)], item_id)
+    name = _qualified(source, column)
+    image = f"case when length({name}) <= {MAX_BYTES} then {name} end"
+    row = _row_of(conn, source, [image], item_id)
     return row[0] if row is not None and isinstance(row[0], bytes) else None
 
 

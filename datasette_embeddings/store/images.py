@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources import SourceRules
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import has_blobs
@@ -20,9 +21,16 @@ def stored_image(
 ) -> bytes | None:
     """The bytes that are the content of an item; None where they are not stored.
 
+    More bytes than an image may have are not read.
+
     :raises UnknownItem: if the collection has no such item.
     """
-    blob = "case when typeof(content_blob) = 'blob' then content_blob end"
+    blob = f"""
+        case
+          when typeof(content_blob) = 'blob' and length(content_blob) <= {MAX_BYTES}
+          then content_blob
+        end
+    """
     row = conn.execute(
         f"""
         select {blob if has_blobs(conn) else "null"}

@@ -206,6 +206,17 @@ async def test_what_is_not_there_is_not_found(shop, shop_db, path, message):
     assert (response.status_code, message in response.text) == (404, True)
 
 
+async def test_an_image_that_is_too_large_is_not_read(shop, shop_db):
+    path = write_stored(shop_db, b"x")
+    large = "cast(x'ffd8ff' || zeroblob(50000000) as blob)"
+    execute(shop_db, f"update embeddings set content_blob = {large} where id = 'a'")
+    execute(shop_db, f"update pictures set image = {large} where id = 2")
+    for each in (path, f"{SEARCH}/image/2"):
+        response = await shop.client.get(each)
+        assert response.status_code == 404
+        assert "has no image here of at most 50,000,000 bytes" in response.text
+
+
 async def test_a_column_that_is_gone_is_no_image(shop, shop_db):
     execute(shop_db, "alter table pictures rename column image to photograph")
     assert (await shop.client.get(f"{SEARCH}/image/1")).status_code == 404
