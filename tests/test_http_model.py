@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+import tracemalloc
+from contextlib import closing, contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -470,3 +474,68 @@ def test_an_interrupted_run_ends_while_it_waits(server, tmp_path):
     _, said = process.communicate()
     assert (process.returncode, "Interrupted." in said) == (1, True), said
     assert embedding.SIMPLEST_TEXT not in server.questions[0]["input"]
+
+
+@contextmanager
+def sending_forever(start, piece):
+    """The address of a server that answers with *start*, and *piece* without end."""
+    done = threading.Event()
+
+    def serve(listening):
+        with suppress(OSError):
+            connection, _address = listening.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(start)
+                while not done.wait(0.01):
+                    connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        finally:
+            done.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b" "),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 99999\r\n\r\n", b" "),
+    ],
+    ids=["status", "headers", "interim answers", "content", "content of an error"],
+)
+def test_an_answer_that_comes_bit_by_bit_ends(model_of, start, piece):
+    with sending_forever(start, piece) as url:
+        said = problem_of(model_of(url=url, timeout=0.2, retries=0))
+    assert "did not answer within 0.2 seconds" in said or "answered 500" in said
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_redirect_is_followed_by_no_client(server, model_of, status, scheme):
+    with misbehaving() as other:
+        where = f"{other.url}/embeddings" if scheme == "http" else "file:///etc/passwd"
+        server.reply(Reply(status, headers={"Location": f"{where}?key={KEY}"}))
+        assert f"sends elsewhere, to {where};" in problem_of(model_of())
+        assert other.requests == []
+
+
+def test_a_small_compressed_answer_that_is_huge_is_not_unpacked(server, model_of):
+    bomb = gzip.compress(bytes(100_000_000))
+    twice = gzip.compress(bomb)
+    for coding, body in (("gzip", bomb), ("gzip, gzip", twice)):
+        server.reply(Reply(body=body, headers={"Content-Encoding": coding}))
+        model = model_of()
+        tracemalloc.start()
+        said = problem_of(model)
+        _now, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert "gave an answer of more than" in said
+        assert most < 20_000_000

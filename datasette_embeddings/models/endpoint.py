@@ -13,6 +13,7 @@ from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import utf8_only
+from datasette_embeddings.models.deadline import Deadline
 from datasette_embeddings.models.outside import quoted
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Endpoint:
         self._timeout_s = settings.timeout
         self._retries = settings.retries
         self._client = _client(self._headers(), settings.timeout)
+        self._deadline = Deadline()
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -108,7 +110,16 @@ class Endpoint:
         import httpx2
 
         try:
-            with self._client.stream("POST", self._url, content=body) as response:
+            with (
+                # Half of it until the answer begins, half for its content
+                self._deadline.within(2 * self._timeout_s),
+                self._client.stream(
+                    "POST",
+                    self._url,
+                    content=body,
+                    extensions={"trace": self._deadline.trace},
+                ) as response,
+            ):
                 # A timeout of the library is for each piece: many may come forever
                 deadline = time.monotonic() + self._timeout_s
                 self._check_status(response, deadline)
@@ -188,7 +199,9 @@ def _client(headers: Mapping[str, str], timeout_s: float) -> httpx2.Client:
     except ImportError as error:
         raise MissingLibrary("httpx2", "a model on the network") from error
     # Redirects are not followed: the key is for this address
-    return httpx2.Client(headers=dict(headers), timeout=timeout_s)
+    return httpx2.Client(
+        headers=dict(headers), timeout=timeout_s, follow_redirects=False
+    )
 
 
 def _embeddings_url(url: str) -> httpx2.URL:

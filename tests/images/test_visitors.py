@@ -83,6 +83,10 @@ async def test_the_pixels_of_a_request_count_together(datasette, monkeypatch):
     assert "at most 25,000,000 pixels together, found 28,000,000" in error
 
 
+@pytest.mark.filterwarnings(
+    # Datasette has sqlite3 write the traceback of a function that fails
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.asyncio
 async def test_sql_embeds_no_larger_images_than_visitors_send(datasette, monkeypatch):
     sql = f"select length(embed('{TINY_CLIP}', photo)) from photos where id = "
