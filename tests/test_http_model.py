@@ -446,7 +446,7 @@ def test_texts_are_split_into_chunks_of_a_size_that_is_given(server, model_of, r
         source = table_source(rows, "notes", rules=rules)
         return ingest(rows, "notes", source, model_of())
 
-    with pytest.raises(InvalidInput, match="so give --chunk-size"):
+    with pytest.raises(InvalidInput, match="Expected a chunk size, such as"):
         split_into(None)
     assert split_into(3).chunks == 31
     asked = [text for each in server.questions for text in each["input"]]
