@@ -54,6 +54,30 @@ DAMAGES = {
         """,
         (None, "chunks without an embedding", 1),
     ),
+    **{
+        f"{value} in {column}": (
+            f"update embeddings set {column} = {value} where id = '2'",
+            ("articles", "rows with values of another type", 1),
+        )
+        for column, value in (
+            ("updated", "'2024-01-01'"),
+            ("updated", "x'6161'"),
+            ("updated", "null"),
+            ("id", "x'6161'"),
+            ("id", "null"),
+            ("content", "x'ff'"),
+            ("content_hash", "'no hash'"),
+            ("metadata", "x'ff'"),
+        )
+    },
+    "a chunk without a place": (
+        "insert into _embedding_chunks values (1, '1', null, null, 'x', 'y', 'z')",
+        ("articles", "rows with values of another type", 1),
+    ),
+    "a failure without an id": (
+        "insert into _embedding_failures (collection_id, attempts) values (1, 'x')",
+        ("articles", "rows with values of another type", 1),
+    ),
 }
 
 
@@ -169,3 +193,37 @@ def test_a_database_without_our_tables_has_nothing_wrong(run, tmp_path):
     change(tmp_path / "x.db", "create table t (a)")
     assert run("check", tmp_path / "x.db").exit_code == 0
     assert run("check", tmp_path / "x.db", "--fix").exit_code == 0
+
+
+def test_an_odd_similarity_is_compared_again(run, articles_db):
+    run("similarities", articles_db, "articles", "--limit", 3, "--silent")
+    conn = sqlite3.connect(articles_db)
+    before = conn.execute("select * from similarities").fetchall()
+    conn.execute("update similarities set score = 'x' where id = '2'")
+    conn.commit()
+    result = run("check", articles_db, "--format", "nl")
+    assert ("articles", "rows with values of another type", 3) in found(result)
+    run("check", articles_db, "--fix")
+    assert conn.execute("select * from similarities").fetchall() == before
+    assert run("check", articles_db).exit_code == 0
+    conn.close()
+
+
+def test_what_no_source_brings_again_is_kept_and_mended_as_far_as_it_can(
+    run, articles_db
+):
+    change(
+        articles_db,
+        "delete from _embedding_sources",
+        "update embeddings set id = x'6161', updated = 'x' where id = '2'",
+        "update embeddings set id = x'ff' where id = '3'",
+    )
+    assert run("check", articles_db, "--fix").exit_code == 2
+    conn = sqlite3.connect(articles_db)
+    rows = conn.execute("select id, typeof(updated) from embeddings order by id")
+    assert rows.fetchall() == [
+        *((each, "integer") for each in ("1", "4", "5", "6", "aa", b"\xff")),
+    ]
+    conn.close()
+    result = run("check", articles_db, "--format", "nl")
+    assert found(result) == [("articles", "rows with values of another type", 1)]

@@ -24,7 +24,11 @@ from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest import IngestOptions, Report
-from datasette_embeddings.ingest.checking import problems, remove_what_is_wrong
+from datasette_embeddings.ingest.checking import (
+    problems,
+    remove_what_is_mended,
+    remove_what_is_wrong,
+)
 from datasette_embeddings.ingest.syncing import sync
 
 
@@ -114,3 +118,4 @@ def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
         if outcome.problem is not None:
             said = error_text(ctx, outcome.problem)
             click.echo(f"Error: {outcome.collection}: {said}", err=True)
+    remove_what_is_mended(conn)

@@ -25,6 +25,7 @@ class Problem:
 
 
 FIX = "check --fix deletes them"
+FIX_BY_FIX = "check --fix, which keeps what it cannot mend"
 FIX_BY_SYNC = "check --fix, or sync"
 
 
@@ -57,6 +58,10 @@ def _problems_of(
         yield Problem(
             collection.name, "vectors of another length than most", odd, remedy
         )
+    odd = store.count_odd_rows(conn, collection)
+    if odd:
+        problem = "rows with values of another type"
+        yield Problem(collection.name, problem, odd, FIX_BY_FIX)
     stale = similarities.count_stale(conn, collection)
     if stale:
         yield Problem(
@@ -117,7 +122,15 @@ def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
     for unfinished in store.unfinished(conn):
         store.remove_collection(conn, unfinished)
     for collection in store.collections(conn):
-        if _unmendable(conn, collection) is None:
+        is_known = _unmendable(conn, collection) is None
+        if is_known:
             store.remove_odd_vectors(conn, collection)
+        store.remove_odd_rows(conn, collection, is_known=is_known)
     # Last, because a chunk that lost its vector is a stray
     store.remove_strays(conn)
+
+
+def remove_what_is_mended(conn: sqlite3.Connection) -> None:
+    """Delete the odd rows that a sync has brought again."""
+    for collection in store.collections(conn):
+        store.remove_odd_rows(conn, collection, is_known=False)

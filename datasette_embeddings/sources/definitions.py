@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from datasette_embeddings.chunks import Chunking
 from datasette_embeddings.errors import EmbeddingsError
@@ -110,7 +110,7 @@ def noted(source: Source | None) -> str | None:
 
 def from_note(text: str | None) -> Source | None:
     """What :func:`noted` noted; what a newer release added to it is skipped."""
-    if not text:
+    if text is None:
         return None
     try:
         values: dict[str, Any] = json.loads(text)
@@ -119,10 +119,27 @@ def from_note(text: str | None) -> Source | None:
         given = {name: _frozen(values[name]) for name in known}
         if given.get("chunking"):
             given["chunking"] = Chunking(**values["chunking"])
+        hints = get_type_hints(kind)
+        if not all(_is_a(value, hints[name]) for name, value in given.items()):
+            return UnreadableSource()
         source: Source = kind(**given)
         return source
     except (ValueError, TypeError, AttributeError, StopIteration, EmbeddingsError):
         return UnreadableSource()
+
+
+def _is_a(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or a union
+    """Whether *value* is of the type of a field; another program may have noted it."""
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_is_a(each, kinds[0]) for each in value)
+        return len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if get_args(hint):
+        return any(_is_a(value, each) for each in get_args(hint))
+    return isinstance(value, hint)
 
 
 def _frozen(value: object) -> object:

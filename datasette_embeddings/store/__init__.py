@@ -29,8 +29,10 @@ from datasette_embeddings.store.changes import (
 from datasette_embeddings.store.checks import (
     count_left_behind,
     count_lost_chunks,
+    count_odd_rows,
     count_odd_vectors,
     count_orphans,
+    remove_odd_rows,
     remove_odd_vectors,
     remove_strays,
 )
@@ -172,6 +174,7 @@ __all__ = [
     "count_left_behind",
     "count_left_out",
     "count_lost_chunks",
+    "count_odd_rows",
     "count_odd_vectors",
     "count_orphans",
     "create_collection",
@@ -202,6 +205,7 @@ __all__ = [
     "prepare_similarities",
     "record_failures",
     "remove_collection",
+    "remove_odd_rows",
     "remove_odd_vectors",
     "remove_similarities",
     "remove_strays",

@@ -37,12 +37,12 @@ from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     columns_of,
     has_collections,
+    later_columns,
+    moment,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 READY, BUILDING = "ready", "building"
-# Columns of ours that databases of earlier releases do not have
-LATER = ("model_revision", "query_prompt", "passage_prompt", "normalized", "state")
 # What the new and the old are called while the other has the name
 NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
 
@@ -267,10 +267,11 @@ def _facts(conn: sqlite3.Connection) -> dict[tuple[int, str, str], _Facts]:
     columns = columns_of(conn, OUR_COLLECTIONS)
     if not columns:
         return {}
-    later = [name if name in columns else f"null as {name}" for name in LATER]
+    later = later_columns(columns)
     rows = conn.execute(
         f"""
-        select collection_id, name, model, source, synced, {", ".join(later)}
+        select collection_id, name, model, source,
+          {moment("synced")}, {later}
         from _embedding_collections
         """
     )

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from contextlib import suppress
 
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.changes import STALE_FACTS, drop_stale_facts
 from datasette_embeddings.store.embeddings import usual_vector_length
-from datasette_embeddings.store.origins import drop_lost_origins
+from datasette_embeddings.store.origins import drop_lost_origins, owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
+    COLUMN_TYPES,
+    FAILURES,
     ORIGINS,
     OUR_COLLECTIONS,
     SIDE_TABLES,
+    SIMILARITIES,
+    SIMILARITY_MARKS,
     columns_of,
+    has_similarities,
+    sound,
     transaction,
+)
+from datasette_embeddings.store.similarities import remove_similarities
+from datasette_embeddings.store.similarity_notes import (
+    note_similarities,
+    similarity_settings,
 )
 
 ORPHANS = """
@@ -77,6 +90,106 @@ def count_odd_vectors(conn: sqlite3.Connection, collection: Collection) -> int:
     """Items whose vector is none, or of another length than most."""
     length, _count_of_it = usual_vector_length(conn, collection.id)
     return _count(conn, ODD_VECTORS, collection.id, length)
+
+
+def count_odd_rows(conn: sqlite3.Connection, collection: Collection) -> int:
+    """Rows of *collection* with a value that its column cannot hold: another program's.
+
+    They are left out, or that value is.
+    """
+    return sum(
+        _count(
+            conn,
+            f"from {table} where not ({condition}) and collection_id = ?",
+            collection.id,
+        )
+        for table, condition in _typed_tables(conn)
+    )
+
+
+def remove_odd_rows(
+    conn: sqlite3.Connection, collection: Collection, *, is_known: bool
+) -> None:
+    """Mend what :func:`count_odd_rows` counts, as far as that loses nothing.
+
+    What a source has brought is deleted, and the next sync brings it again; so are
+    places of chunks where the sources are known.
+    """
+    with transaction(conn):
+        _mend_items(conn, collection)
+        for table, condition in _typed_tables(conn):
+            odd = f"from {table} where not ({condition}) and collection_id = ?"
+            if table == FAILURES or (table == CHUNKS and is_known):
+                conn.execute(f"delete {odd}", [collection.id])
+            elif table in (SIMILARITIES, SIMILARITY_MARKS) and _count(
+                conn, odd, collection.id
+            ):
+                # All are compared again
+                settings = similarity_settings(conn, collection)
+                remove_similarities(conn, collection)
+                note_similarities(conn, collection, settings)
+
+
+def _mend_items(conn: sqlite3.Connection, collection: Collection) -> None:
+    columns = columns_of(conn, "embeddings")
+    odd = f"collection_id = ? and not ({sound('embeddings', columns)})"
+    brought = f"{owner_sql(conn, collection)} is not null"
+    conn.execute(f"delete from embeddings where {odd} and {brought}", [collection.id])
+    # A time and a hash of another type say nothing
+    for column, value in (("updated", int(time.time())), ("content_hash", None)):
+        if column in columns:
+            types = ", ".join(map(repr, COLUMN_TYPES["embeddings"][column]))
+            conn.execute(
+                f"""
+                update embeddings
+                set {column} = ?
+                where collection_id = ?
+                and typeof({column}) not in ({types})
+                """,
+                [value, collection.id],
+            )
+    rows = conn.execute(
+        """
+        select rowid, id
+        from embeddings
+        where collection_id = ?
+        and typeof(id) = 'blob'
+        """,
+        [collection.id],
+    )
+    for rowid, item_id in rows.fetchall():
+        with suppress(UnicodeDecodeError):
+            conn.execute(
+                "update or ignore embeddings set id = ? where rowid = ?",
+                [item_id.decode("utf-8"), rowid],
+            )
+    if "content_hash" in columns:
+        conn.execute(_DELETE_COPIES, [collection.id])
+
+
+# An item that cannot be named, where one of the same content can
+_DELETE_COPIES = """
+    delete from embeddings
+    where collection_id = ?
+    and typeof(id) != 'text'
+    and exists (
+      select 1
+      from embeddings as same
+      where same.content_hash = embeddings.content_hash
+      and +same.collection_id = embeddings.collection_id
+      and typeof(same.id) = 'text'
+    )
+"""
+
+
+def _typed_tables(conn: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The tables whose columns have types that count, and the condition for a row."""
+    return [
+        (table, sound(table, columns))
+        for table in COLUMN_TYPES
+        if (columns := columns_of(conn, table))
+        and (table != SIMILARITIES or has_similarities(conn))
+    ]
 
 
 def remove_strays(conn: sqlite3.Connection) -> None:

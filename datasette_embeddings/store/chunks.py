@@ -7,7 +7,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.schema import PARAMETERS
+from datasette_embeddings.store.schema import CHUNKS, PARAMETERS, sound
+
+SOUND = sound(CHUNKS)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def stored_chunks(
             f"""
             select id, document_id, document_hash, position, start, "end"
             from _embedding_chunks
-            where collection_id = ?
+            where {SOUND}
+            and collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,
             [collection.id, *some],
@@ -56,10 +59,10 @@ def document_hashes(
             f"""
             select document_id, document_hash
             from _embedding_chunks
-            where collection_id = ?
+            where {SOUND}
+            and collection_id = ?
             and document_id in ({", ".join("?" * len(some))})
             and position = 0
-            and typeof(document_hash) = 'blob'
             """,
             [collection.id, *some],
         )
@@ -74,7 +77,12 @@ def chunks_of_documents(
     if not collection.has_chunks:
         return set()
     rows = conn.execute(
-        "select id, document_id from _embedding_chunks where collection_id = ?",
+        f"""
+        select id, document_id
+        from _embedding_chunks
+        where {SOUND}
+        and collection_id = ?
+        """,
         [collection.id],
     )
     return {item_id for item_id, document in rows if document in document_ids}
@@ -87,10 +95,11 @@ def chunk_ids(
     if not collection.has_chunks:
         return []
     rows = conn.execute(
-        """
+        f"""
         select id
         from _embedding_chunks
-        where collection_id = ?
+        where {SOUND}
+        and collection_id = ?
         and document_id = ?
         order by position
         """,

@@ -15,7 +15,7 @@ from datasette_embeddings.sources import (
     is_standard_input,
     prefix_of,
 )
-from datasette_embeddings.store.schema import SOURCES, columns_of
+from datasette_embeddings.store.schema import SOURCES, columns_of, moment
 
 # The id of a source that 0.2a0 noted, which had one for a collection
 OLD_SOURCE_ID = 0
@@ -56,14 +56,17 @@ def sources_by_collection(
     if not columns_of(conn, SOURCES):
         return found
     rows = conn.execute(
-        """
-        select id, collection_id, prefix, source, state, synced
+        f"""
+        select id, collection_id, prefix, source, state, {moment("synced")}
         from _embedding_sources
         order by prefix, id
         """
     )
     states = {state.value: state for state in SourceState}
     for source_id, collection_id, prefix, text, state, synced in rows:
+        if not isinstance(prefix, str):
+            # Another program's: nothing is read, and nobody is shown what it brought
+            prefix, text, state = "", None, None
         each = CollectionSource(
             source_id,
             prefix,

@@ -221,7 +221,9 @@ def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None
     updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
     row = conn.execute(
         f"""
-        select count(*), total(rowid), max(rowid), total({updated}), max({updated})
+        select count(*), total(rowid), max(rowid), total({updated}), max(
+          case when typeof({updated}) in ('integer', 'real') then {updated} end
+        )
         from embeddings
         where collection_id = ?
         """,

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.changes import check_exists
-from datasette_embeddings.store.schema import FAILURES, columns_of, transaction
+from datasette_embeddings.store.schema import (
+    FAILURES,
+    columns_of,
+    sound,
+    transaction,
+)
 from datasette_embeddings.store.states import STAGED
 
 
@@ -84,10 +89,11 @@ def failures(conn: sqlite3.Connection, collection: Collection) -> list[StoredFai
     if not columns_of(conn, FAILURES):
         return []
     rows = conn.execute(
-        """
+        f"""
         select id, error, attempts, last_tried
         from _embedding_failures
-        where collection_id = ?
+        where {sound(FAILURES)}
+        and collection_id = ?
         order by id
         """,
         [collection.id],

@@ -77,7 +77,9 @@ def _unstaged_sql(
         left join {chunks} as chunks
           on chunks.collection_id = embeddings.collection_id
           and chunks.id = embeddings.id
+          and typeof(chunks.document_id) = 'text'
         where embeddings.collection_id = {collection.id}
+        and typeof(embeddings.id) = 'text'
         and not exists (
           select 1
           from {STAGED} as staged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
 from datasette_embeddings.errors import SchemaMismatch
@@ -45,6 +45,47 @@ SIDE_COLUMNS = {
     CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
     SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
+}
+# What each column must hold: other programs may have written anything there
+COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
+    CHUNKS: {
+        "id": ("text",),
+        "document_id": ("text",),
+        "document_hash": ("blob",),
+        "position": ("integer",),
+        "start": ("integer",),
+        "end": ("integer",),
+    },
+    FAILURES: {
+        "id": ("text",),
+        "error": ("text",),
+        "attempts": ("integer",),
+        "last_tried": ("integer",),
+    },
+    SIMILARITIES: {"id": ("text",), "other_id": ("text",), "score": ("real",)},
+    "embeddings": {
+        "id": ("text",),
+        "content": ("text", "null"),
+        "content_blob": ("blob", "null"),
+        "content_hash": ("blob", "null"),
+        "metadata": ("text", "null"),
+        "updated": ("integer",),
+    },
+    SIMILARITY_MARKS: {
+        "id": ("text",),
+        "state": ("text", "null"),
+        "lowest": ("real", "null"),
+    },
+}
+# Of the year 9999
+LAST_SECOND = 253_402_300_799
+# Columns of ours that databases of earlier releases do not have
+LATER_COLUMNS = {
+    "model_revision": "text",
+    "query_prompt": "text",
+    "passage_prompt": "text",
+    "normalized": "integer",
+    "state": "text",
 }
 # SQLite takes at least 999 parameters in one statement
 PARAMETERS = 900
@@ -88,3 +129,33 @@ def has_similarities(conn: sqlite3.Connection) -> bool:
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
     """The columns of *table* in the main database; none if it is not there."""
     return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]
+
+
+def sound(table: str, columns: Iterable[str] | None = None) -> str:
+    """The condition in SQL that a row of *table* holds what its columns must hold.
+
+    Of *columns*, where an older release has made fewer of them.
+    """
+    return " and ".join(
+        f"typeof({quote(table)}.{quote(column)}) in ({', '.join(map(repr, types))})"
+        for column, types in COLUMN_TYPES[table].items()
+        if columns is None or column in columns
+    )
+
+
+def moment(column: str) -> str:
+    """*column* in SQL, if it holds Unix seconds that are a date up to the year 9999."""
+    return (
+        f"case when typeof({column}) = 'integer' "
+        f"and {column} between 0 and {LAST_SECOND} then {column} end"
+    )
+
+
+def later_columns(columns: Container[str]) -> str:
+    """:data:`LATER_COLUMNS` in SQL: NULL what *columns* lack or is of another type."""
+    return ", ".join(
+        f"case when typeof({name}) = '{kind}' then {name} end"
+        if name in columns
+        else "null"
+        for name, kind in LATER_COLUMNS.items()
+    )

@@ -14,6 +14,7 @@ from datasette_embeddings.store.schema import (
     SIMILARITIES,
     SIMILARITY_MARKS,
     has_similarities,
+    sound,
 )
 
 #: id, other_id and score
@@ -54,6 +55,7 @@ def marked_vectors(
             left join {CHUNKS} as chunks
               on chunks.collection_id = embeddings.collection_id
               and chunks.id = embeddings.id
+              and typeof(chunks.document_id) = 'text'
         """
     else:
         sql = """
@@ -74,7 +76,12 @@ def marked_vectors(
 def similarity_marks(conn: sqlite3.Connection, collection: Collection) -> Marks:
     """Of each document of *collection* what its similarities are of."""
     rows = conn.execute(
-        f"select id, state, lowest from {SIMILARITY_MARKS} where collection_id = ?",
+        f"""
+        select id, state, lowest
+        from {SIMILARITY_MARKS}
+        where {sound(SIMILARITY_MARKS)}
+        and collection_id = ?
+        """,
         [collection.id],
     ).fetchall()
     return Marks({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
@@ -112,7 +119,8 @@ def lists_with(
             f"""
             select distinct id
             from {SIMILARITIES}
-            where collection_id = ?
+            where {sound(SIMILARITIES)}
+            and collection_id = ?
             and other_id in ({", ".join("?" * len(some))})
             """,
             [collection.id, *some],
@@ -131,7 +139,8 @@ def similarities_of(
         f"""
         select other_id, score
         from {SIMILARITIES}
-        where id = ?
+        where {sound(SIMILARITIES)}
+        and id = ?
         and collection_id = ?
         order by score desc, other_id
         """,
@@ -153,7 +162,8 @@ def similarity_lists(
             f"""
             select id, other_id, score
             from {SIMILARITIES}
-            where collection_id = ?
+            where {sound(SIMILARITIES)}
+            and collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,
             [collection.id, *some],
@@ -169,10 +179,12 @@ def most_similar(
     """The pairs of documents nearest to each other, each pair once, best first."""
     if not has_similarities(conn):
         return []
-    return conn.execute(
+    rows = conn.execute(
         PAIRS_SQL,
         {"collection_id": collection.id, "limit": limit, "offset": offset},
-    ).fetchall()
+    )
+    # The SQL is shown to people; other programs may have written anything
+    return [row for row in rows if tuple(map(type, row)) == (str, str, float)]
 
 
 #: A pair may stand in the list of one of the two only

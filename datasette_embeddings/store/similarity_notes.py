@@ -20,6 +20,9 @@ from datasette_embeddings.store.schema import (
     transaction,
 )
 
+# Of a note that another program may have written
+LARGEST_LIMIT = 1_000_000
+
 
 def prepare_similarities(conn: sqlite3.Connection) -> None:
     """Make the tables of similarities, if need be.
@@ -60,9 +63,14 @@ def similarity_settings(
 ) -> SimilaritySettings | None:
     """What similarities *collection* is to have; None for none."""
     noted = _noted(conn, collection)
-    if not isinstance(noted, dict) or type(noted.get("limit")) is not int:
+    if not isinstance(noted, dict):
         return None
-    return SimilaritySettings(noted["limit"], noted.get("min_score"))
+    limit, min_score = noted.get("limit"), noted.get("min_score")
+    if type(limit) is not int or not 0 < limit <= LARGEST_LIMIT:
+        return None
+    if not isinstance(min_score, float | int | None):
+        min_score = None
+    return SimilaritySettings(limit, min_score)
 
 
 def similarities_state(
