@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import InvalidInput, ModelProblem
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import (
     EmbeddingModel,
@@ -76,6 +76,6 @@ class Eyes(StandIn):
 
     def embed_images(self, images, *, progress=silent):
         if any(not image.startswith(b"\x89PNG") for image in images):
-            raise ModelProblem("Expected a picture")
+            raise InvalidInput("Expected a picture")
         progress(len(images))
         return np.stack([self._vector(image.hex()) for image in images])

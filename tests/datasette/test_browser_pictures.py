@@ -296,8 +296,8 @@ def test_a_picture_is_forgotten(page):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"This is a letter", "Expected an image"),
-        (b"", "Expected an image"),
+        (b"This is a letter", "Expected a picture"),
+        (b"", "Expected a picture"),
         (bytes(300_000), "The picture cannot be sent: it is too large. This server"),
     ],
     ids=["text", "empty", "large"],

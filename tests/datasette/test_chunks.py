@@ -99,7 +99,7 @@ async def test_a_collection_that_is_being_rebuilt_is_shown_as_the_old_one(
     articles_db, model
 ):
     conn = sqlite3.connect(articles_db)
-    options = IngestOptions(rebuild=True, limit=2)
+    options = IngestOptions(rebuild=True, limit=2, replace_source=True)
     ingest(conn, "articles", table_source(conn, "articles"), model, options=options)
     conn.close()
     datasette = make_datasette(articles_db)
@@ -117,7 +117,7 @@ async def test_rows_of_a_rebuild_are_as_secret_as_their_table(articles_db, model
         "insert into secret values (1, 'hidden')",
     )
     conn = sqlite3.connect(articles_db)
-    options = IngestOptions(rebuild=True, limit=2)
+    options = IngestOptions(rebuild=True, limit=2, replace_source=True)
     ingest(conn, "articles", table_source(conn, "secret"), model, options=options)
     conn.close()
     allow = {"articles": {"tables": {"secret": {"allow": False}}}}

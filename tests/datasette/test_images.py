@@ -478,8 +478,8 @@ async def test_conditions_of_the_address_narrow_a_picture(seeing):
         ("?like=1", b'{"image": "aGk="}', 400, "neither q nor like"),
         ("?_size=none", b'{"image": "aGk="}', 400, "a whole number from 1"),
         ("?nocolumn=1", RED_BODY, 400, "No column 'nocolumn'"),
-        ("", b'{"image": "aGVsbG8="}', 400, "Expected an image"),
-        ("", b'{"image": ""}', 400, "Expected an image"),
+        ("", b'{"image": "aGVsbG8="}', 400, "Expected a picture"),
+        ("", b'{"image": ""}', 400, "Expected a picture"),
     ],
 )
 async def test_what_is_no_picture_is_told_on_the_page(

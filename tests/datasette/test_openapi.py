@@ -284,7 +284,13 @@ def test_schemathesis_finds_no_failure(url, tmp_path):
     called = operations(http.get(url + DOCUMENT).json())
     names = {f"{method.upper()} {path}" for method, path, _ in called}
     assert set(found["valid_rates"]) == names - {f"GET {DOCUMENT}"}
-    # Not only refusals: each operation has answered what was asked
+    # Not only refusals: each operation has answered what was asked.  One without
+    # parameters can be asked in one way only
+    varied = {
+        f"{method.upper()} {path}"
+        for method, path, operation in called
+        if "parameters" in operation or "requestBody" in operation
+    }
     for name, phases in found["valid_rates"].items():
         accepted = sum(phase["accepted"] for phase in phases.values())
-        assert (name, accepted > 10) == (name, True)
+        assert (name, accepted > (10 if name in varied else 0)) == (name, True)
