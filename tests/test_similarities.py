@@ -26,6 +26,11 @@ from datasette_embeddings.search import (
 from datasette_embeddings.similarities import pairs, work
 from datasette_embeddings.sources import table_source
 from datasette_embeddings.store import EmbeddedDocument
+from datasette_embeddings.store.documents import (
+    DELETE_CHUNK_ITEMS,
+    DELETE_CHUNKS,
+    DELETE_WHOLE,
+)
 from datasette_embeddings.vectors import normalize
 
 LIMIT = SimilaritySettings(3)
@@ -52,6 +57,16 @@ def write(conn, collection, vectors):
     with store.transaction(conn):
         store.write_documents(conn, collection, embedded, store_content=False)
     return store.collection(conn, collection.name)
+
+
+def delete(conn, collection, documents):
+    """Delete *documents* with their chunks, as a sync does."""
+    keys = [
+        {"collection_id": collection.id, "id": each, "kept": 0} for each in documents
+    ]
+    with store.transaction(conn):
+        for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNKS, DELETE_WHOLE):
+            conn.executemany(sql, keys)
 
 
 def table(conn):
@@ -140,8 +155,7 @@ def follow_history(data, wanted, value):
     for written, deleted in data.draw(histories(value)):
         current.update(written)
         made = write(conn, made, written)
-        with store.transaction(conn):
-            store.delete_documents(conn, made, sorted(deleted))
+        delete(conn, made, deleted)
         for each in deleted:
             current.pop(each, None)
         made = store.collection(conn, "x")

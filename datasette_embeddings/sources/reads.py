@@ -62,17 +62,16 @@ Step: TypeAlias = tuple[Any, ...]
 OPEN = "OpenRead"
 # p4 is the address of the table
 OPEN_VIRTUAL = "VOpen"
-MAIN, TEMP = 0, 1
+MAIN = 0
 # Of how many queries the tables are remembered
 REMEMBERED = 1_000
 
 
 @dataclass
 class Reads:
-    """What a statement reads: tables of this file, and whether others too."""
+    """The tables of this database file that a statement reads."""
 
     names: set[str] = field(default_factory=set)
-    elsewhere: bool = False
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -97,7 +96,6 @@ def tables_read(conn: sqlite3.Connection, sql: str) -> Reads:
         program = _explain(conn, f"{sql}\n")
     # Of "a join b using (id)" SQLite asks the authorizer about a alone
     reads.names |= _opened(conn, program) | virtual.opened(program, reads.names)
-    reads.elsewhere |= any(step[1] == OPEN and step[4] > TEMP for step in program)
     asked: set[str] = set()
     while unasked := (reads.names & virtual.created.keys()) - asked:
         asked |= unasked
@@ -140,11 +138,9 @@ def _watched(
         schema: str | None,
         _by: str | None,
     ) -> int:
-        if action == sqlite3.SQLITE_READ and name:
-            if schema in (None, "main", "temp"):
-                reads.names.add(name)
-            else:
-                reads.elsewhere = True
+        is_of_file = schema in (None, "main", "temp")
+        if action == sqlite3.SQLITE_READ and name and is_of_file:
+            reads.names.add(name)
         allowed = (
             action in READ_ACTIONS
             or (action, name) in VIRTUAL_TABLE_ACTIONS

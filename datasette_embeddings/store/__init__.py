@@ -81,7 +81,6 @@ from datasette_embeddings.store.fitting import (
 from datasette_embeddings.store.gone import (
     count_gone,
     count_left_out,
-    delete_documents,
     delete_gone,
 )
 from datasette_embeddings.store.images import (
@@ -180,7 +179,6 @@ __all__ = [
     "create_collection",
     "current",
     "delete_collection",
-    "delete_documents",
     "delete_gone",
     "document_hashes",
     "existing_documents",

@@ -7,13 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.documents import (
-    DELETE_CHUNK_ITEMS,
-    DELETE_CHUNK_ORIGINS,
-    DELETE_CHUNKS,
-    DELETE_WHOLE,
-    DELETE_WHOLE_ORIGIN,
-)
+from datasette_embeddings.store.documents import DELETE_CHUNKS, DELETE_WHOLE_ORIGIN
 from datasette_embeddings.store.origins import listed, owner_sql
 from datasette_embeddings.store.schema import CHUNKS, columns_of, transaction
 from datasette_embeddings.store.states import STAGED, UNREAD
@@ -142,20 +136,3 @@ def _delete_items(
             for document in dict.fromkeys(each[2] for each in items)
         ],
     )
-
-
-def delete_documents(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
-) -> None:
-    """Delete what is stored of *document_ids*, chunks included."""
-    keys = [
-        {"collection_id": collection.id, "id": each, "kept": 0} for each in document_ids
-    ]
-    for sql in (
-        DELETE_CHUNK_ITEMS,
-        DELETE_CHUNK_ORIGINS,
-        DELETE_CHUNKS,
-        DELETE_WHOLE,
-        DELETE_WHOLE_ORIGIN,
-    ):
-        conn.executemany(sql, keys)
