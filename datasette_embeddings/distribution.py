@@ -15,6 +15,8 @@ NAME = "datasette-semantic-search"
 _LIBRARY = re.compile(r"[A-Za-z0-9._-]+")
 
 
+# A page names it in the address of each of its files
+@cache
 def version() -> str:
     """The installed version, such as ``0.3a0``."""
     return metadata.version(NAME)

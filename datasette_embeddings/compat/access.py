@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ EMBED_ACTION = "embeddings-embed"
 Actor: TypeAlias = Mapping[str, Any] | None
 
 
+# Python looks for a module that is missing again at each import
+@cache
 def is_modern() -> bool:
     """Whether Datasette's permissions are those of 1.0."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,7 @@ def add_classic_templates(env: Any, folder: Path) -> None:  # noqa: ANN401 - Jin
             paths.insert(len(paths) - 1, str(folder))
 
 
+@cache
 def registered_name() -> str:
     """What Datasette calls this plugin in the addresses of its static files.
 

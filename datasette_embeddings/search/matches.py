@@ -123,17 +123,20 @@ def matches(
     by_table = _by_table(collection, hits)
     if by_table:
         embedded = _embedded_hashes(conn, collection, hits, items)
-        brought = store.items_with_source(conn, collection, [hit.id for hit in hits])
     for source, some in by_table.items():
         # The table or a column of it may be gone; the vectors still answer
         with suppress(sqlite3.OperationalError):
             found = sources.source_rows(conn, source, [hit.document_id for hit in some])
+            lost = [hit.id for hit in some if hit.document_id not in found]
+            # What no source brought never had a row
+            brought = store.items_with_source(conn, collection, lost) if lost else ()
             for hit in some:
-                stale[hit.document_id] = _is_stale(
-                    found.get(hit.document_id),
-                    embedded.get(hit.document_id),
-                    is_of_source=hit.id in brought,
-                )
+                row = found.get(hit.document_id)
+                if row is not None:
+                    is_stale = _is_stale(row, embedded.get(hit.document_id))
+                else:
+                    is_stale = True if hit.id in brought else None
+                stale[hit.document_id] = is_stale
             rows.update(found)
     return [
         _match(
@@ -175,13 +178,8 @@ def _embedded_hashes(
     return found | store.document_hashes(conn, collection, documents)
 
 
-def _is_stale(
-    row: sources.SourceRow | None, embedded: bytes | None, *, is_of_source: bool
-) -> bool | None:
-    """Whether the source no longer holds what was embedded; None if that is unknown."""
-    if row is None:
-        # What no source brought is of no row
-        return True if is_of_source else None
+def _is_stale(row: sources.SourceRow, embedded: bytes | None) -> bool | None:
+    """Whether *row* no longer holds what was embedded; None if that is unknown."""
     if row.content_hash is None or embedded is None:
         return None
     return row.content_hash != embedded

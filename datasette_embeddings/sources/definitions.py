@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from datasette_embeddings.chunks import Chunking
@@ -108,6 +109,8 @@ def noted(source: Source | None) -> str | None:
     )
 
 
+# Every search reads the same few notes
+@lru_cache(maxsize=256)
 def from_note(text: str | None) -> Source | None:
     """What :func:`noted` noted; what a newer release added to it is skipped."""
     if text is None:

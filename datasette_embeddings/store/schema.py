@@ -100,16 +100,17 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
-def check_schema(conn: sqlite3.Connection) -> None:
-    """Nothing, if the tables of our names in *conn* are ours or not there.
+def check_schema(conn: sqlite3.Connection) -> dict[str, list[str]]:
+    """The columns of each table of ours in *conn*; none of a table that is not there.
 
-    :raises SchemaMismatch: if one of them has other columns.
+    :raises SchemaMismatch: if a table of one of the names has other columns.
     """
     tables = {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS, **SIDE_COLUMNS}
+    columns = {table: columns_of(conn, table) for table in tables}
     for table, required in tables.items():
-        found = columns_of(conn, table)
-        if found and not set(required) <= set(found):
-            raise SchemaMismatch(table, required, found)
+        if columns[table] and not set(required) <= set(columns[table]):
+            raise SchemaMismatch(table, required, columns[table])
+    return columns
 
 
 def has_collections(conn: sqlite3.Connection) -> bool:
@@ -117,8 +118,8 @@ def has_collections(conn: sqlite3.Connection) -> bool:
 
     :raises SchemaMismatch: if a table has one of the names but not the columns.
     """
-    check_schema(conn)
-    return all(columns_of(conn, table) for table in REQUIRED_COLUMNS)
+    columns = check_schema(conn)
+    return all(columns[table] for table in REQUIRED_COLUMNS)
 
 
 def has_similarities(conn: sqlite3.Connection) -> bool:
