@@ -127,6 +127,14 @@ def test_a_source_is_replaced_in_one_run(db):
     assert len(store.collection(db, "x").sources) == 1
 
 
+def test_failed_rows_of_a_replaced_source_are_forgotten(db):
+    db.execute("update secret set body = x'00' where id = 2")
+    db.execute("delete from open where id = 2")
+    assert embed(db, table=SECRET).failed == 1
+    embed(db, table=OPEN, options=REPLACE)
+    assert db.execute("select id from _embedding_failures").fetchall() == []
+
+
 def test_what_a_replaced_source_left_is_asked_about_until_it_goes(db, tmp_path):
     embed(db, table=SECRET)
     path = tmp_path / "rows.nl"

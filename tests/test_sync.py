@@ -227,7 +227,7 @@ def test_the_source_of_a_query_is_looked_at_again(run, articles_db):
     )
     result = run("sync", articles_db, "x")
     assert result.stderr == (
-        "x: 0 new, 1 changed, 0 unchanged, 5 of the source before (deleted)\n"
+        "x: 0 new, 1 changed, 0 unchanged, 5 of the replaced source (deleted)\n"
     )
     conn = sqlite3.connect(articles_db)
     asked = asked_about(conn, store.collection(conn, "x"))

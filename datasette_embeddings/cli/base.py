@@ -60,20 +60,20 @@ verbose_option = click.option(
     is_flag=True,
     expose_value=False,
     callback=_be_verbose,
-    help="Print the reasons of an error below it.",
+    help="Print the details of an error.",
 )
 
 
 def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
-    """The message of *error*, with its reasons below it if ``-v`` was given."""
+    """The message of *error*, and its reasons below it if ``-v`` was given."""
     reasons = error.reasons if ctx.meta.get(IS_VERBOSE) else ()
     return "\n".join([str(error), *(f"  {reason}" for reason in reasons)])
 
 
 class Command(click.Command):
-    """A command that takes no option's name as the value of another option.
+    """A command that refuses the name of an option as the value of another one.
 
-    *sections* are the names of options by the heading that the help has above them.
+    *sections* maps headings of the help to the names of their options.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Command(click.Command):
 
 
 def _words(value: object) -> Iterator[str]:
-    """The texts in the value of an option, which may be nested where it is repeated."""
+    """The texts in the value of an option; those of a repeated one are nested."""
     if isinstance(value, tuple):
         for each in value:
             yield from _words(each)
@@ -145,7 +145,7 @@ class Commands(click.Group):
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        """The commands, each below the heading of its section."""
+        """Write the commands below the headings of their sections."""
         width = formatter.width - 6 - max(map(len, self.commands))
         for heading, commands in (
             self.sections or {"Commands": [*self.commands.values()]}

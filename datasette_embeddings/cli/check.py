@@ -68,7 +68,8 @@ def check(
             _show_sources(conn)
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
-    write([asdict(problem) for problem in found], output_format or "table")
+    else:
+        write([asdict(problem) for problem in found], output_format or "table")
     if found:
         ctx.exit(SOME_FAILED)
 
@@ -78,7 +79,7 @@ def _show_sources(conn: sqlite3.Connection) -> None:
     for collection in store.collections(conn):
         counts = store.count_items_of_sources(conn, collection)
         parts = [
-            f"{counts.get(each.id, 0):,} items of {source_line(each)} ({_synced(each)})"
+            f"{_items(counts.get(each.id, 0))} of {source_line(each)} ({_synced(each)})"
             for each in collection.current_sources
         ]
         replaced = sum(
@@ -86,10 +87,14 @@ def _show_sources(conn: sqlite3.Connection) -> None:
             for each in collection.sources_that_are(store.SourceState.REPLACED)
         )
         if replaced:
-            parts.append(f"{replaced:,} items of a source that was replaced")
+            parts.append(f"{_items(replaced)} of a source that was replaced")
         if counts.get(None):
-            parts.append(f"{counts[None]:,} items of no source")
+            parts.append(f"{_items(counts[None])} of no source")
         click.echo(f"{printable(collection.name)}: {', '.join(parts)}", err=True)
+
+
+def _items(count: int) -> str:
+    return "1 item" if count == 1 else f"{count:,} items"
 
 
 def _synced(each: store.CollectionSource) -> str:

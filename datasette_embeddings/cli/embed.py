@@ -26,14 +26,14 @@ from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.syncing import remembered_sources
 
-#: Options that are named as the fields of IngestOptions
+#: Options that have the names of fields of IngestOptions
 RUN_OPTIONS = ("prune", "limit", "dry_run", "rebuild", "replace_source")
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
 
 
 class _Summary(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
-    """The format of a summary, which is not that of the rows."""
+    """The format of the summary, easily mistaken for that of the rows."""
 
     def convert(
         self,
@@ -69,7 +69,7 @@ replace_option = click.option(
     "replace_source",
     "--replace",
     is_flag=True,
-    help="Put the source in place of another, whose other items are deleted.",
+    help="Replace another source, and delete the items that only that one had.",
 )
 summary_option = click.option(
     "output_format",
@@ -113,9 +113,9 @@ def embed(
     newline-delimited JSON file, or - for standard input. Without any of these, the
     sources of the collection are read again.
 
-    A collection has one source for each --prefix; naming another one is an error
-    without --replace. What comes from standard input belongs to no source: it adds
-    items, and no run deletes them.
+    A collection has one source for each --prefix; a different one is an error
+    without --replace. Items from standard input belong to no source, and no run
+    deletes them.
 
     \b
         datasette embeddings embed docs.db articles --table articles -c title -c body

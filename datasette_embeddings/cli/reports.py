@@ -42,7 +42,7 @@ def report_line(collection: str, report: Report) -> str:
         parts.append(f"{report.gone:,} gone from the source ({_fate(report)})")
     if report.replaced:
         fate = "to be deleted" if report.is_dry_run else "deleted"
-        parts.append(f"{report.replaced:,} of the source before ({fate})")
+        parts.append(f"{report.replaced:,} of the replaced source ({fate})")
     if report.estimated_s is not None:
         parts.append(f"about {_about(report.estimated_s)} of embedding")
     would = "would be: " if report.is_dry_run else ""

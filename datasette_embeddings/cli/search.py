@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
-# Of the content in a column of a table
+# Characters of the content in a column of a table
 LINE_LENGTH = 100
-# Of a text to search for; a model reads far less of it
+# Bytes of a text to search for; models read far less
 MAX_TEXT_BYTES = 1_000_000
 
 
@@ -49,7 +49,7 @@ all_chunks_option = click.option(
 full_option = click.option(
     "--full",
     is_flag=True,
-    help="Print all of each content, not only its beginning; nl and json always do.",
+    help="Print the whole content of each match, as nl and json always do.",
 )
 
 
@@ -183,7 +183,7 @@ def _question(
     kind = media_type(content)
     try:
         if kind is None:
-            # A guess of the encoding would make a text of many an image
+            # A guessed encoding would turn many images into text
             return decoded(content, ["utf-8"])
     except SourceProblem:
         kind = "other bytes"
@@ -194,10 +194,10 @@ def _question(
 
 
 def _content(path: Path, most_bytes: int, wanted: str) -> bytes:
-    """What the file at *path*, a pipe or standard input holds.
+    """The bytes of the file at *path*, a pipe or standard input.
 
-    :raises InvalidInput: if it cannot be read, or is longer than *most_bytes*; no more
-        are read.
+    :raises InvalidInput: if it cannot be read, or has more than *most_bytes*, which
+        are not read.
     """
     try:
         with click.open_file(str(path), "rb") as file:
@@ -222,7 +222,7 @@ def _show_matches(
     matches: Sequence[searching.Match], output_format: str | None, *, full: bool
 ) -> None:
     if output_format is not None:
-        # Tables are for people; what a program reads as JSON is whole
+        # Tables are for people; JSON is for programs, and always whole
         is_cut = output_format in ("table", "csv") and not full
         return write([_row(match, is_cut=is_cut) for match in matches], output_format)
     for match in matches:
@@ -248,7 +248,7 @@ def _row(match: searching.Match, *, is_cut: bool) -> Row:
 
 
 def _lines(match: searching.Match, *, full: bool) -> list[str]:
-    """The content of *match* as a terminal shows it: its beginning, or all of it."""
+    """The content of *match* for a terminal: its beginning, or all of it."""
     if full:
         return (match.content or "").splitlines()
     snippet = match.snippet(SNIPPET_LENGTH)

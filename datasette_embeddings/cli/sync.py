@@ -61,8 +61,8 @@ def sync(
     """Bring every collection up to date: new, changed and deleted rows.
 
     Those that the configuration declares, and those that the database remembers the
-    sources of; with names, only these. What belongs to no source is left as it is. A
-    declared source that is not the one before is an error without --replace.
+    sources of; with names, only these. Items of no source are kept. A declared source
+    that differs from the remembered one is an error without --replace.
 
     \b
         datasette embeddings sync docs.db

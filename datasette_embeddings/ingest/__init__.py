@@ -130,9 +130,9 @@ class _Run:
         )
 
     def check(self, name: str) -> None:
-        """Nothing, if the run deletes nothing that it was not asked to.
+        """Check that the run deletes nothing that it was not asked to.
 
-        :raises InvalidInput: if another source has brought what it would replace.
+        :raises InvalidInput: if it would delete items of another source, or of none.
         """
         existing = store.find_collection(self.conn, name)
         if existing is None or self.options.replace_source:
@@ -146,15 +146,15 @@ class _Run:
         left_out = store.count_left_out(self.conn, existing, ids)
         if left_out:
             raise InvalidInput(
-                f"--rebuild would delete {left_out:,} items of {name!r} that come from "
-                "elsewhere, which this source does not have: add --replace to delete "
-                "them, or choose another collection name"
+                f"--rebuild would delete {left_out:,} items of {name!r} that this "
+                "source does not have: add --replace to delete them, or choose another "
+                "collection name"
             )
 
     def counted(self) -> Report:
         """How many rows are in each state by now."""
         counts = self.staging.counts()
-        # What another source or none had brought is as it was, too
+        # Items taken over from another source, or from none, are unchanged too
         counts["unchanged"] = counts.get("unchanged", 0) + counts.pop("adopted", 0)
         counts["failed"] = counts.get("failed", 0) + counts.get("unread", 0)
         failures = tuple(self.staging.failures(FAILURES_SHOWN))

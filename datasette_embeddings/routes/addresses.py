@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datasette.utils import MultiParams
     from datasette.utils.asgi import Request
 
-# Parameters of one query string: a thousand filters, and all others there are
+# Parameters of one query string: a thousand filters, and every other parameter
 MOST_PARAMETERS = 1_100
-# Datasette reads these on every page
+# Parameters that Datasette reads on every page
 OF_DATASETTE = ("_trace", "_context")
 # What users of other APIs, and of Datasette's table pages, try first
 SYNONYMS = {
@@ -63,7 +63,7 @@ class Address:
     def check_names(self, known: Collection[str]) -> None:
         """Refuse a parameter that begins with "_" and is not one of *known*.
 
-        :raises InvalidInput: naming those there are.
+        :raises InvalidInput: with the list of *known*.
         """
         for name in self.args:
             if is_special(name) and name not in known and name not in OF_DATASETTE:
@@ -81,7 +81,7 @@ class Address:
         return joined(path or self.path, [*kept, *new])
 
     def with_filter(self, pair: tuple[str, str]) -> str:
-        """The address with one filter more, on its first page."""
+        """The address with one more filter, on its first page."""
         kept = [each for each in self._encoded if not each.startswith("_next=")]
         return f"{self.path}?{'&'.join([*kept, urlencode([pair])])}"
 
@@ -107,19 +107,19 @@ def joined(path: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def is_special(name: str) -> bool:
-    """Whether a name in a query string is none of a column."""
+    """Whether a name in a query string is a parameter of ours, not a column."""
     return name.startswith("_") and "__" not in name
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
     found = f"Unknown parameter {name[:LONGEST_GUESSED_NAME]!r}"
     if not known:
-        return f"{found}; this address takes none that begins with _"
-    told = f"{found}{_guess(name, known)} There are {', '.join(sorted(known))}"
+        return f"{found}; this address has none that begins with _"
+    message = f"{found}{_guess(name, known)} Known: {', '.join(sorted(known))}"
     if "_facet" in known:
         column = name[:LONGEST_GUESSED_NAME]
-        told += f". To filter by a column of that name: {column}__exact"
-    return told
+        message += f". To filter by a column of this name, use {column}__exact"
+    return message
 
 
 def _guess(name: str, known: Collection[str]) -> str:

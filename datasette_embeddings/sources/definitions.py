@@ -132,7 +132,7 @@ def from_note(text: str | None) -> Source | None:
 
 
 def _is_a(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or a union
-    """Whether *value* is of the type of a field; another program may have noted it."""
+    """Whether *value* has the type of a field; another program may have written it."""
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         if not isinstance(value, tuple):
@@ -150,7 +150,7 @@ def _frozen(value: object) -> object:
 
 
 def had_other_items(text: str | None) -> bool:
-    """Whether 0.2a0, which wrote *text*, says that items of elsewhere are there too."""
+    """Whether *text*, a note of 0.2a0, says that other sources brought items too."""
     try:
         values = json.loads(text or "{}")
     except ValueError:
@@ -159,7 +159,7 @@ def had_other_items(text: str | None) -> bool:
 
 
 def prefix_of(source: Source) -> str:
-    """What *source* puts in front of each id."""
+    """The prefix that *source* puts in front of each id."""
     return "" if isinstance(source, UnreadableSource) else source.id_prefix
 
 
@@ -169,7 +169,7 @@ def is_standard_input(source: Source) -> bool:
 
 
 def is_same_source(one: Source, other: Source) -> bool:
-    """Whether both name the same table, query or files, whatever their rules are."""
+    """Whether both are the same table, query or files, by whatever rules."""
     return _identity(one) == _identity(other) is not None
 
 
@@ -191,6 +191,8 @@ def described(source: Source) -> str:
         return f"the table {source.table!r}"
     if isinstance(source, QuerySource):
         return f"the query {_shortened(' '.join(source.sql.split()))!r}"
+    if is_standard_input(source):
+        return "standard input"
     if isinstance(source, FileSource):
         return f"the file {_shortened(source.path)!r}"
     if isinstance(source, FolderSource):

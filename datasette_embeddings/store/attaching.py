@@ -22,6 +22,7 @@ from datasette_embeddings.store.collection_sources import (
     SourceState,
 )
 from datasette_embeddings.store.origins import owner_sql
+from datasette_embeddings.store.schema import FAILURES, ORIGINS
 
 
 def attached_source(
@@ -99,11 +100,11 @@ def drop_replaced_sources(
     for each in collection.sources_that_are(SourceState.REPLACED, prefix_of(source)):
         if not _has_items(conn, collection, each):
             conn.execute("delete from _embedding_sources where id = ?", [each.id])
-            conn.execute(
-                "delete from _embedding_origins "
-                "where collection_id = ? and source_id = ?",
-                [collection.id, each.id],
-            )
+            for table in (ORIGINS, FAILURES):
+                conn.execute(
+                    f"delete from {table} where collection_id = ? and source_id = ?",
+                    [collection.id, each.id],
+                )
 
 
 def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -> None:

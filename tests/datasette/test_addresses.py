@@ -13,18 +13,18 @@ COLLECTION = "/articles/-/embeddings/articles"
 SEARCH = "_chunks, _facet, _min_score, _next, _nl, _prefix, _shape, _size, like, q"
 LIST = "_nl, _shape"
 PAIRS = "_next, _nl, _shape, _size"
-NONE = "this address takes none that begins with _"
+NONE = "this address has none that begins with _"
 # What each path takes, and what the answer says of _limit there
 GETS = {
-    "/-/embeddings": f". There are {LIST}",
-    "/-/embeddings.json": f". There are {LIST}",
-    "/articles/-/embeddings": f". There are {LIST}",
-    "/articles/-/embeddings.json": f". There are {LIST}",
-    COLLECTION: f", did you mean _size? There are {SEARCH}",
-    f"{COLLECTION}.json": f", did you mean _size? There are {SEARCH}",
+    "/-/embeddings": f". Known: {LIST}",
+    "/-/embeddings.json": f". Known: {LIST}",
+    "/articles/-/embeddings": f". Known: {LIST}",
+    "/articles/-/embeddings.json": f". Known: {LIST}",
+    COLLECTION: f", did you mean _size? Known: {SEARCH}",
+    f"{COLLECTION}.json": f", did you mean _size? Known: {SEARCH}",
     f"{COLLECTION}/image/1": f"; {NONE}",
-    f"{COLLECTION}/pairs": f", did you mean _size? There are {PAIRS}",
-    f"{COLLECTION}/pairs.json": f", did you mean _size? There are {PAIRS}",
+    f"{COLLECTION}/pairs": f", did you mean _size? Known: {PAIRS}",
+    f"{COLLECTION}/pairs.json": f", did you mean _size? Known: {PAIRS}",
     "/-/embeddings/openapi.json": f"; {NONE}",
     "/-/embeddings/v1/models": f"; {NONE}",
 }
@@ -75,8 +75,8 @@ async def test_a_name_that_is_like_no_other_is_refused_without_a_guess(datasette
     status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&_where=id>1")
     assert (status, body["error"]) == (
         400,
-        f"Unknown parameter '_where'. There are {SEARCH}. "
-        "To filter by a column of that name: _where__exact",
+        f"Unknown parameter '_where'. Known: {SEARCH}. "
+        "To filter by a column of this name, use _where__exact",
     )
 
 

@@ -38,7 +38,7 @@ NOTES = [
     ("bicycles", "Flat tyre", "Find the hole in the tube of the wheel and patch it."),
 ]
 UNBROKEN = "Lost" * 60
-GONE = "The row that this was made from was deleted"
+GONE = "The source row was deleted"
 FACTS = (
     "26 items, embedded with sentence-transformers/all-MiniLM-L6-v2 (384 dimensions)."
 )

@@ -86,20 +86,19 @@ async def test_the_page_says_why_there_is_no_text(datasette):
     found = await results(datasette, f"{SEARCH}?q=pets")
     assert NEW not in str(found)
     assert (
-        "The row has changed since it was embedded, so its present text is not shown "
-        "beside this score. The next sync embeds it again."
+        "The row has changed since it was embedded, so its new text is not shown with "
+        "this score. The next sync embeds it again."
     ) in found["5"]
-    assert (
-        "The row that this was made from was deleted; the next sync removes it here "
-        "too."
-    ) in found["1"]
+    assert "The source row was deleted; the next sync deletes this item." in found["1"]
     assert "sync" not in found["Bicycle repair"]
 
 
 async def test_the_page_says_that_a_stored_text_is_older(datasette):
     found = await results(datasette, "/articles/-/embeddings/stored?q=pets")
     assert "Young cats" in found["5"]
-    assert "The row has changed since it was embedded; this is its text" in found["5"]
+    assert (
+        "The row has changed since it was embedded; this is its old text" in found["5"]
+    )
     assert "was deleted" in found["1"]
 
 
