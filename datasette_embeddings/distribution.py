@@ -1,4 +1,4 @@
-"""The distribution that this package comes from: its name, version and libraries.
+"""The distribution that contains this package: its name, version and requirements.
 
 Its name differs from that of the package, because datasette-embeddings belongs to
 another project on the package index.
@@ -23,10 +23,10 @@ def version() -> str:
 
 
 def install_command(*libraries: str) -> str:
-    """A pip command for *libraries*, in the versions that this release works with.
+    """A pip command that installs *libraries* in versions that this release supports.
 
     It names the libraries rather than an extra, so that it works however this package
-    was installed. A library that this release does not declare has no version.
+    was installed. An undeclared library is named without a version.
     """
     bounds = _requirements()
     wanted = [bounds.get(_normalized(name), name) for name in libraries]
@@ -35,7 +35,7 @@ def install_command(*libraries: str) -> str:
 
 @cache
 def _requirements() -> dict[str, str]:
-    """Each library of the core and the extras, such as ``llm>=0.36``, by its name."""
+    """The requirements of the core and the extras, such as ``llm>=0.36``, by name."""
     declared = [
         line.partition(";")[0].strip() for line in metadata.requires(NAME) or []
     ]

@@ -28,12 +28,12 @@ from collections.abc import Sequence
 
 from datasette_embeddings.distribution import install_command
 
-# Characters of a message that SQL or a visitor can cause
+# Characters of an error message that SQL or a visitor can cause
 LONGEST_MESSAGE = 300
 
 
 class _Quoting(reprlib.Repr):
-    """``repr()`` of a cut of what is long, never of the whole."""
+    """``repr()`` of the beginning of a long value, never of the whole."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ _quoting = _Quoting()
 
 
 def quoted(value: object) -> str:
-    """*value* as a message quotes it; a text has at most 100 characters."""
+    """*value* quoted for a message, with at most 100 characters of a text."""
     return _quoting.repr(value)
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of *names* as a message lists them, and how many more there are."""
+    """The first of *names* for a message, and how many more there are."""
     first: list[str] = []
     length = 0
     for name in names:
@@ -75,7 +75,7 @@ def shortened(message: str) -> str:
 class EmbeddingsError(Exception):
     """Anything that this package raises on purpose.
 
-    Its text is one sentence and one way out.
+    Its text is one sentence, and one thing to do about it.
     """
 
     #: Details for the owner, one a line: ``-v`` prints them and a server logs them
@@ -159,8 +159,7 @@ class ModelMismatch(EmbeddingsError):
         super().__init__(
             f"The collection {quoted(collection)} holds vectors of {quoted(expected)}, "
             f"not of {quoted(found)}; vectors of two models cannot be compared. Leave "
-            "out the model, choose another collection name, or make it anew with "
-            "--rebuild"
+            "out the model, choose another collection name, or add --rebuild"
         )
         self.expected = expected
         self.found = found
@@ -174,9 +173,9 @@ class IdentityMismatch(EmbeddingsError):
     ) -> None:
         super().__init__(
             f"The vectors of the collection {quoted(collection)} were made with the "
-            f"{fact} {quoted(expected)}, and the model that is here has "
-            f"{quoted(found)}; such vectors cannot be compared. Make the collection "
-            "anew with --rebuild, or set the model up as it was"
+            f"{fact} {quoted(expected)}, and the model now has {quoted(found)}; such "
+            "vectors cannot be compared. Rebuild the collection with --rebuild, or "
+            "restore the old settings of the model"
         )
         self.fact = fact
         self.expected = expected

@@ -43,10 +43,10 @@ class _Holdings:
         return {table for tables in self.asked.values() for table in tables}
 
 
-def asked_about(conn: sqlite3.Connection, collection: store.Collection) -> set[str]:
+def required_tables(conn: sqlite3.Connection, collection: store.Collection) -> set[str]:
     """The tables that decide who may see *collection*.
 
-    Items that no source brought are as open as the table ``embeddings``.
+    Items of no source require the permission for the table ``embeddings``.
     """
     if collection.is_building:
         return set()
@@ -59,14 +59,14 @@ def asked_about(conn: sqlite3.Connection, collection: store.Collection) -> set[s
 def _tables_of_sources(
     conn: sqlite3.Connection, collection: store.Collection
 ) -> set[str]:
-    """The tables that decide who may see what the sources of *collection* brought."""
+    """The tables that decide who may see the items of the sources of *collection*."""
     tables = set[str]()
     for each in collection.sources:
         if isinstance(each.source, UnreadableSource):
             tables.add(UNREADABLE)
             continue
         if isinstance(each.source, QuerySource):
-            # Every table that it reads now, not only those noted
+            # Every table that it reads now, not only the stored ones
             tables.update(tables_to_ask(conn, each.source))
         if each.state is not store.SourceState.PIPED:
             tables.update(store.source_tables(each.source))
@@ -209,11 +209,11 @@ def _asking_only_datasette() -> Iterator[None]:
 
 def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
     """What a database holds, or of it only the collection called *name*."""
-    return _held(conn, name, lambda collection: asked_about(conn, collection))
+    return _held(conn, name, lambda collection: required_tables(conn, collection))
 
 
 def _sources_held(conn: sqlite3.Connection) -> _Holdings:
-    """What a database holds, asking only about the sources of collections."""
+    """What a database holds, with the tables of the sources of collections only."""
     return _held(conn, None, lambda each: _tables_of_sources(conn, each))
 
 

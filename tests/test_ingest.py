@@ -8,7 +8,7 @@ import pytest
 from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput, UnknownCollection
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
-from datasette_embeddings.permissions import asked_about
+from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.search import search_text
 from datasette_embeddings.sources import (
     QuerySource,
@@ -213,7 +213,7 @@ def test_foreign_items_of_an_unknown_source_are_remembered(conn, model):
         report = sync(conn, model, prune=prune)
         assert (report.gone, report.unchanged) == (0, 6 if prune else 5)
         collection = store.collection(conn, "articles")
-        assert asked_about(conn, collection) == {"articles", "embeddings"}
+        assert required_tables(conn, collection) == {"articles", "embeddings"}
         assert store.count_items(conn, collection) == 7
 
 
@@ -226,7 +226,7 @@ def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
     options = IngestOptions(replace_source=True)
     report = ingest(conn, "articles", posts, model, options=options)
     assert report == Report(unchanged=6)
-    assert asked_about(conn, store.collection(conn, "articles")) == {"posts"}
+    assert required_tables(conn, store.collection(conn, "articles")) == {"posts"}
 
 
 def test_a_collection_that_is_deleted_meanwhile_ends_the_run(

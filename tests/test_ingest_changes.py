@@ -114,7 +114,7 @@ def test_another_prompt_is_refused_with_the_way_out(conn, stand_in):
     sync(conn, stand_in)
     before = vectors(conn)
     other = StandIn(prompt="passage: ")
-    with pytest.raises(IdentityMismatch, match="the collection anew with --rebuild"):
+    with pytest.raises(IdentityMismatch, match="the collection with --rebuild"):
         sync(conn, other)
     assert vectors(conn) == before
     assert sync(conn, other, rebuild=True).new == 6

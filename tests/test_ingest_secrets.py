@@ -11,7 +11,7 @@ from datasette_embeddings import store
 from datasette_embeddings.chunks import Document
 from datasette_embeddings.imports import import_vector_table
 from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.permissions import asked_about
+from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.sources import FileSource, QuerySource, table_source
 from tests.models import StandIn
 
@@ -37,7 +37,7 @@ def sync(conn, **options):
 
 
 def tables(conn):
-    return tuple(sorted(asked_about(conn, store.collection(conn, "articles"))))
+    return tuple(sorted(required_tables(conn, store.collection(conn, "articles"))))
 
 
 def test_items_of_elsewhere_that_stay_count(stranger):

@@ -19,7 +19,7 @@ from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.models import hub, registry
 from datasette_embeddings.models.base import Wanted
-from datasette_embeddings.models.locations import noted_name
+from datasette_embeddings.models.locations import stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources import table_source
@@ -177,7 +177,7 @@ def test_a_path_as_0_2a0_stored_it_is_read_from_where_the_program_runs(
     ],
 )
 def test_how_a_path_is_stored(name, home, expected):
-    assert noted_name(name, None if home is None else Path(home)) == expected
+    assert stored_name(name, None if home is None else Path(home)) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from datasette_embeddings.chunks import Document
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import InvalidInput, SourceProblem
 from datasette_embeddings.ingest import IngestOptions, Report, ingest
-from datasette_embeddings.permissions import asked_about
+from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.sources import chosen_source
 from datasette_embeddings.store import staging
 from tests.models import StandIn
@@ -74,7 +74,7 @@ def ids(conn):
 
 
 def asked(conn):
-    return asked_about(conn, store.collection(conn, "x"))
+    return required_tables(conn, store.collection(conn, "x"))
 
 
 def sources_of_items(conn):
@@ -273,7 +273,7 @@ def test_vacuum_and_rename_change_no_origin(db):
     db.execute("vacuum")
     assert asked(db) == {OPEN}
     store.rename_collection(db, "x", "y")
-    assert asked_about(db, store.collection(db, "y")) == {OPEN}
+    assert required_tables(db, store.collection(db, "y")) == {OPEN}
     store.delete_collection(db, "y")
     for table in ("_embedding_sources", "_embedding_origins"):
         assert db.execute(f"select count(*) from {table}").fetchone() == (0,)

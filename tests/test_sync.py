@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings import store
 from datasette_embeddings.cli import embeddings
-from datasette_embeddings.permissions import asked_about
+from datasette_embeddings.permissions import required_tables
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_the_source_of_a_query_is_looked_at_again(run, articles_db):
         "x: 0 new, 1 changed, 0 unchanged, 5 of the replaced source (deleted)\n"
     )
     conn = sqlite3.connect(articles_db)
-    asked = asked_about(conn, store.collection(conn, "x"))
+    asked = required_tables(conn, store.collection(conn, "x"))
     conn.close()
     assert asked == {"secret", "shown"}
 

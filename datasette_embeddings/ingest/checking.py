@@ -25,7 +25,7 @@ class Problem:
 
 
 FIX = "check --fix deletes them"
-FIX_BY_FIX = "check --fix, which keeps what it cannot mend"
+FIX_BY_FIX = "check --fix, which keeps what it cannot repair"
 FIX_BY_SYNC = "check --fix, or sync"
 
 

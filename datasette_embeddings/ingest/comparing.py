@@ -1,4 +1,4 @@
-"""What of a source is new or has changed, and what it has to do with other sources."""
+"""Which rows of a source are new or changed, and which items belong to others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _ownership(
     if is_pipe:
         return store.Ownership(owner, of_images=of_images, is_pipe=True)
     attached = store.attached_source(collection, source)
-    # In a dry run those that it is to replace are not marked as such
+    # In a dry run the sources that it would replace are not marked as replaced
     others = [
         each
         for each in collection.sources

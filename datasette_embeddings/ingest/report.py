@@ -32,7 +32,7 @@ class Report:
     #: Documents that the source no longer has
     gone: int = 0
     pruned: bool = False
-    #: Documents of a source that this one replaced, and that it does not have: deleted
+    #: Deleted documents: of a source that this one replaced, and not in this one
     replaced: int = 0
     is_dry_run: bool = False
     #: How long a dry run supposes that the work would take

@@ -23,14 +23,14 @@ Work = Callable[[str, sources.ReadableSource, "str | None"], Report]
 
 @dataclass(frozen=True)
 class SyncOutcome:
-    """What became of a source of a collection: a report, or why there is none."""
+    """The result for one source of a collection: a report, or why there is none."""
 
     collection: str
     report: Report | None = None
     #: Its rows cannot be read again
     skipped: str | None = None
     problem: EmbeddingsError | None = None
-    #: That of the source, where the collection has several
+    #: The prefix of the source, if the collection has several
     prefix: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""A limit of time for a whole request, where httpx2 limits each read alone."""
+"""A time limit for a whole request; httpx2 only limits each single read."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-# Events after which a connection is read from
+# Events after which data is read from a connection
 CONNECTED = ("connect_tcp.complete", "start_tls.complete")
 
 
 class Deadline(threading.local):
-    """When the request of this thread is over, however slowly it is answered.
+    """The time at which the request of this thread ends, however slow the answer is.
 
-    An endpoint that sends a header letter by letter, or interim answers without end,
-    never exceeds the time of a single read.
+    An endpoint that sends a header byte by byte, or endless interim responses, never
+    exceeds the timeout of a single read.
     """
 
     at = math.inf
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Within, reads fail *seconds* after the beginning."""
+        """Let reads in the block fail *seconds* after its beginning."""
         self.at = time.monotonic() + seconds
         try:
             yield
@@ -32,7 +32,7 @@ class Deadline(threading.local):
             self.at = math.inf
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Limit the reads of a new connection; httpcore2's extension ``trace``."""
+        """Limit the reads of a new connection, as httpcore2's extension ``trace``."""
         if not event.endswith(CONNECTED):
             return
         import httpx2

@@ -118,11 +118,11 @@ def completed(wanted: Wanted) -> None:
 
 
 def stored_id(model_id: str, settings: ModelConfig, *, has_passage_prompt: bool) -> str:
-    """The id that collections of a model carry, which is that of llm if it can be.
+    """The id that collections of a model store: that of llm where possible.
 
-    llm-sentence-transformers knows whole repositories of the hub by their names, and
-    puts no prompt of ours before a text: what it would embed otherwise keeps its own
-    name, so that llm adds no vectors of another kind.
+    llm-sentence-transformers knows repositories of the hub by their names, and adds
+    none of our prompts.  A model for which its vectors would differ keeps its own
+    name, so that llm does not add vectors of another kind.
     """
     is_plain = settings == replace(
         settings, path=None, model=None, revision=None, dimensions=None

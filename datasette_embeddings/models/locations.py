@@ -1,4 +1,4 @@
-"""Models that are folders: which folder a name means, and for which database."""
+"""Models in folders: the folder that a name means, for a given database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_path(name: str) -> bool:
 def absolute(name: str) -> str:
     """The absolute path of the folder called *name*, or *name* if there is none.
 
-    A link is not followed if the folder itself is one.
+    If the folder itself is a link, it is not resolved.
     """
     path = os.path.expanduser(name)
     if name == DEFAULT_MODEL or not os.path.isdir(path):
@@ -28,11 +28,11 @@ def absolute(name: str) -> str:
     return os.path.join(os.path.realpath(parent), last)
 
 
-def noted_name(name: str, home: Path | None) -> str:
+def stored_name(name: str, home: Path | None) -> str:
     """The id that a collection stores for the model *name*, an absolute path or an id.
 
-    A path is stored from *home*, the folder of the database file.  It stays absolute
-    for a database in memory, and where both share no folder but the root.
+    A path is stored relative to *home*, the folder of the database file.  It stays
+    absolute for a database in memory, and if both share only the root folder.
     """
     if home is None or not os.path.isabs(name):
         return name
@@ -49,7 +49,7 @@ def noted_name(name: str, home: Path | None) -> str:
 def folder_of_collection(model_id: str, home: Path | None) -> Path | None:
     """The folder that *model_id* names in a database whose file lies in *home*.
 
-    Release 0.2a0 stored a path as it was typed, to be read from where the program runs.
+    Release 0.2a0 stored a path as typed, relative to the working directory.
     """
     name = hub_name(model_id)
     found = absolute(name)
@@ -64,7 +64,7 @@ def located(
 ) -> Mapping[str, ModelConfig]:
     """*models* with the folder that *model_id* names in a database in *home*, if any.
 
-    The settings of that folder apply, under whatever name they stand.
+    The settings of that folder apply, whatever name they have.
     """
     if model_id == DEFAULT_MODEL:
         return models
@@ -83,7 +83,7 @@ def located(
 
 
 def is_same_folder(name: str, folder: Path) -> bool:
-    """Whether *name*, read from where the program runs, names *folder*."""
+    """Whether *name*, relative to the working directory, names *folder*."""
     path = os.path.expanduser(name)
     try:
         return os.path.samefile(path, folder)
@@ -92,7 +92,7 @@ def is_same_folder(name: str, folder: Path) -> bool:
 
 
 def is_below(folder: Path, home: Path) -> bool:
-    """Whether *folder* lies in *home*, at any depth, after all links are followed."""
+    """Whether *folder* lies in *home*, at any depth, after links are resolved."""
     for parent in folder.resolve().parents:
         try:
             if os.path.samefile(parent, home):

@@ -1,6 +1,6 @@
-"""What the headers of JPEG and TIFF files say that makes decoding them take too long.
+"""Checks for JPEG and TIFF files whose headers make decoding take too long.
 
-Pillow looks at neither, and a file of some kilobytes can keep it busy for minutes.
+Pillow checks neither, and a file of a few kilobytes can keep it busy for minutes.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import Literal
 
 from datasette_embeddings.errors import InvalidInput
 
-# Each scan of a JPEG passes over the whole picture, and takes a few bytes of the file.
-# Cameras write 1 and the web 10; libtiff stops after 100 too
+# Each scan of a JPEG passes over the whole picture, but takes only a few bytes of the
+# file.  Cameras write 1 scan, web images have about 10; libtiff stops after 100 too
 MAX_SCANS = 100
-# What begins a part of a JPEG: not what stands within its compressed data
+# The beginning of a segment of a JPEG; such bytes do not occur in compressed data
 JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 START_OF_SCAN, END_OF_IMAGE = b"\xda", b"\xd9"
-# Where the strips or tiles of a TIFF begin, and how long each is
+# Tags: the offsets and lengths of the strips or tiles of a TIFF
 STRIPS_AND_TILES = (273, 279, 324, 325)
 CLASSIC_TIFF = 42
 
 
 def check_scans(content: bytes) -> None:
-    """Check how many scans the JPEG has that *content* begins with.
+    """Check the number of scans of the JPEG in *content*.
 
     :raises InvalidInput: for more than MAX_SCANS.
     """
-    # Without a look at each part, unless there may be too many
+    # Segments are read only if there may be too many
     if content.count(b"\xff" + START_OF_SCAN) <= MAX_SCANS:
         return
     scans, place = 0, 2
@@ -44,7 +44,7 @@ def check_scans(content: bytes) -> None:
 
 
 def check_tiles(content: bytes, most: int) -> None:
-    """Check in how many pieces a TIFF lies; Pillow makes several objects of each.
+    """Check the number of strips or tiles of a TIFF; Pillow makes objects for each.
 
     :raises InvalidInput: for more than *most*.
     """

@@ -36,13 +36,13 @@ SIXTEEN_BITS = 65_535
 TILE_WIDTH, TILE_LENGTH = 322, 323
 # Tiles of 16 x 16, the smallest, in the largest picture
 MAX_TILES = MAX_PIXELS // (16 * 16)
-# Rows are put on white together up to this many pixels
+# At most this many pixels are put on white at a time
 PIXELS_AT_ONCE = 1_000_000
 LONGEST_REASON = 120
 
 
-class Room:
-    """Lets threads decode at the same time while they decode at most *pixels*."""
+class PixelLimit:
+    """Lets threads decode at the same time, up to *pixels* in all."""
 
     def __init__(self, pixels: int) -> None:
         self._free = self._all = pixels
@@ -50,7 +50,7 @@ class Room:
 
     @contextmanager
     def of(self, pixels: int) -> Iterator[None]:
-        """Within, *pixels* are decoded; a picture that is too large is alone."""
+        """Reserve *pixels* for the block; a larger picture waits until it is alone."""
         pixels = min(pixels, self._all)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= pixels)
@@ -63,20 +63,20 @@ class Room:
                 self._changed.notify_all()
 
 
-_room = Room(MAX_PIXELS)
+_pixel_limit = PixelLimit(MAX_PIXELS)
 
 
 def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Image:
     """The picture in *content*, the bytes of an image file; made smaller by *fit*.
 
-    Waits while other threads decode as much as memory shall hold.
+    Waits while other threads decode as many pixels as memory is to hold.
 
     :raises InvalidInput: for what is no image, is cut short, or is too large, which is
         known before any of it is decoded.
     """
     picture = _opened(content)
     width, height = picture.size
-    with _room.of(width * height):
+    with _pixel_limit.of(width * height):
         try:
             found = _in_colour(_upright(picture))
             return found if fit is None else fit(found)
@@ -100,7 +100,7 @@ def check_images(images: Sequence[bytes], most_pixels: int = MAX_PIXELS) -> None
     for content in images:
         if media_type(content) is None:
             raise _not_an_image(content)
-        # A plugin may decode images without Pillow
+        # A plugin may decode images without Pillow being installed
         if find_spec("PIL") is not None:
             width, height = _opened(content).size
             pixels += width * height
@@ -151,15 +151,15 @@ def _opened(content: bytes) -> Image:
 
 @cache
 def _silence_pillow() -> None:
-    """Keep Pillow from warning: of one file it may warn thousands of times.
+    """Silence Pillow's warnings: one file may cause thousands.
 
-    What it warns of is read all the same, or refused with a reason.
+    Such a file is read all the same, or refused with a reason.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _tile_pixels(picture: Image) -> int:
-    """The pixels of a tile of a TIFF, which is decoded whole and may be the larger."""
+    """The pixels of a tile of a TIFF, which may be larger than the picture."""
     tags = getattr(picture, "tag_v2", {})
     return int(tags.get(TILE_WIDTH, 0)) * int(tags.get(TILE_LENGTH, 0))
 
@@ -191,7 +191,7 @@ def _not_an_image(content: bytes) -> InvalidInput:
 
 
 def _reason(error: Exception) -> str:
-    """What a decoder says, in one line of bounded length."""
+    """The message of a decoder's error, in one line of limited length."""
     line = " ".join(str(error).split()) or type(error).__name__
     return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}…"
 
@@ -221,7 +221,7 @@ def _in_colour(picture: Image) -> Image:
     white = Image.new("RGB", picture.size, "white")
     width, height = picture.size
     rows = max(1, PIXELS_AT_ONCE // width)
-    # Some rows at a time, because copies of all would take twice as much memory
+    # Some rows at a time: copying all of them would take twice as much memory
     for top in range(0, height, rows):
         band = picture.crop((0, top, width, min(height, top + rows))).convert("RGBA")
         white.paste(band, (0, top), band)

@@ -66,7 +66,7 @@ _loading = threading.Lock()
 
 
 def canonical_id(model_id: str) -> str:
-    """The one name of a model that has several: the hub's, of those that it has."""
+    """The one name of a model that has several: that on the hub."""
     name = hub_name(model_id)
     return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
 
@@ -128,7 +128,7 @@ def with_llm_keys(config: Config) -> Config:
         known = configured_id(name, config.models)
         settings = only_a_key(None) if known is None else models[known]
         if known is None and canonical_id(name) == DEFAULT_MODEL:
-            # It needs no key, and is not to run elsewhere because of one
+            # It needs no key, and must not leave this machine because of one
             continue
         if settings.url is None and settings.api_key is None:
             models[known or name] = replace(settings, api_key=key)
@@ -136,7 +136,7 @@ def with_llm_keys(config: Config) -> Config:
 
 
 def only_a_key(key: str | None) -> ModelConfig:
-    """The settings of a model of which nothing but the key is known."""
+    """The settings of a model of which only the key is known."""
     return ModelConfig(runtime="llm", api_key=key)
 
 
@@ -160,7 +160,7 @@ def find(asked: Wanted) -> Found:
 
 
 def _way_out(asked: Wanted, reasons: Sequence[str]) -> str:
-    """What to do for a model of which no runtime knows what to do."""
+    """What to do about a model if no runtime has advice."""
     if len(_order(asked)) == 1:
         # The settings name the runtime
         return reasons[-1]

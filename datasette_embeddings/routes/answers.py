@@ -40,7 +40,7 @@ LONGEST_LINKED_ID = 2_000
 NO_PICTURE = (
     "Expected a picture, JPEG, PNG, GIF, WebP, TIFF, BMP or AVIF; found another file"
 )
-# What only the owner can do something about
+# Errors that only the owner of the server can fix
 MODEL_FAULTS = (
     UnknownModel,
     ModelProblem,
@@ -132,7 +132,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
         raise
     except MODEL_FAULTS as problem:
         if not isinstance(problem, UnknownModel):
-            # Of that one the log has the reasons already
+            # The reasons of an UnknownModel are already in the log
             serving.log_once(str(problem))
         kind = "text" if question.image is None else "a picture"
         raise NotSearchable(

@@ -1,4 +1,4 @@
-"""Values of a JSON body, each checked to be what it should be."""
+"""Values of a JSON body, each with its type checked."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from datasette_embeddings.errors import InvalidInput
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The object that *body* is in JSON.
+    """The JSON object in *body*.
 
-    :raises InvalidInput: if it is none.
+    :raises InvalidInput: if there is none.
     """
     try:
         found = json.loads(body, parse_constant=_no_number)
@@ -46,9 +46,9 @@ def image_bytes(encoded: object) -> bytes | None:
 
 
 def check_keys(given: Collection[str], known: Collection[str]) -> None:
-    """Refuse what *known* does not name.
+    """Refuse keys that are not in *known*.
 
-    :raises InvalidInput: naming the first of it.
+    :raises InvalidInput: with the first unknown key.
     """
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
@@ -78,7 +78,7 @@ def text_or_none(name: str, value: object) -> str | None:
 
 
 def whole_number(name: str, value: object) -> int | None:
-    """*value* as the whole number that it is in JSON, where 3.0 is 3.
+    """*value* as an int; in JSON, 3.0 is a whole number too.
 
     :raises InvalidInput: if it is none.
     """

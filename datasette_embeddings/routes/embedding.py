@@ -110,9 +110,9 @@ async def _embed(
 
 
 async def check_may_embed(datasette: Datasette, actor: compat.Actor) -> None:
-    """Refuse an *actor* to whom the embedding API is closed.
+    """Check that *actor* may use the embedding API.
 
-    :raises Denied: then.
+    :raises Denied: otherwise.
     """
     if not await compat.may_embed(datasette, actor):
         raise Denied(
@@ -207,7 +207,7 @@ async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
         _check_dimensions(wanted, model.model_id, model.dimensions)
     texts = [each for each in wanted.inputs if isinstance(each, str)]
     pictures = [each for each in wanted.inputs if isinstance(each, bytes)]
-    # Images first: they may be refused
+    # Images first, because they may be refused
     vectors_of_pictures = iter(
         await serving.image_vectors(wanted.model_id, pictures, config)
         if pictures

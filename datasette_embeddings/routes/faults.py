@@ -71,7 +71,7 @@ class ClientGone(EmbeddingsError):
 
 
 class NotSearchable(EmbeddingsError):
-    """A question that the model of a collection cannot answer here."""
+    """The model of the collection cannot answer this question here."""
 
 
 class Unavailable(EmbeddingsError):

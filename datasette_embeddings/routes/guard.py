@@ -101,8 +101,8 @@ async def _error_page(
 ) -> Response:
     """Datasette's own page of an error.
 
-    Not raised, because Datasette would print it with all variables where rich is
-    installed, which takes the longer the more a visitor sent.
+    The error is not raised: Datasette would print it with all variables if rich is
+    installed, which takes time in proportion to what a visitor sent.
     """
     from datasette import Response
 

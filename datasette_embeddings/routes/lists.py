@@ -1,4 +1,4 @@
-"""The lists of collections, and what every page has."""
+"""The pages that list collections, and the rendering of every page."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
 
 
 def listing_others(view: View) -> View:
-    """*view*, which lists the collections there are where one is asked that is not."""
+    """*view*, with a 404 page that lists the collections for an unknown one."""
 
     async def listed(datasette: Datasette, request: Request, *body: bytes) -> Response:
         try:
             return await view(datasette, request, *body)
         except UnknownCollection as problem:
             if "%" in request.path:
-                # Datasette leads to the same path with "~"
+                # Datasette redirects to the same path with "~"
                 raise
             context = await _collections(datasette, request, problem.database)
             context["missing"] = problem.name
@@ -63,7 +63,7 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
 async def _collections(
     datasette: Datasette, request: Request, database: Database
 ) -> dict[str, Any]:
-    """What the list of one database shows."""
+    """The context of the list of one database."""
     path = datasette.urls.database(database.name)
     return {
         "collections": await places.listed(datasette, request, [database]),

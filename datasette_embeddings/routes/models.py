@@ -22,7 +22,7 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
     Address.of(request).check_names(())
     offered = serving.offered_models(compat.checked_config(datasette))
     models = [
-        # OpenAI's clients need both of the last two; nothing here knows when
+        # OpenAI's clients require the last two; the creation time is unknown
         {"id": model_id, "object": "model", "created": 0, "owned_by": PLUGIN_NAME}
         for model_id in offered
     ]

@@ -50,7 +50,7 @@ async def search(
     try:
         address = Address.of(request)
     except InvalidInput as problem:
-        # Nothing of such an address is repeated, not even by the form
+        # The page repeats nothing of such an address, not even in the form
         context = _context(datasette, place, Address(request.path), body)
         return await _problem_page(datasette, request, context, problem)
     tidy = navigation.tidy_path(address)
@@ -75,7 +75,7 @@ async def search(
 def _context(
     datasette: Datasette, place: Place, address: Address, body: bytes | None
 ) -> dict[str, Any]:
-    """What the page shows of the question, whatever the answer is."""
+    """What the page shows for a question, with or without an answer."""
     config = compat.checked_config(datasette)
     asked = questions.filters_of(address.args)
     return {
@@ -181,7 +181,7 @@ async def _problem_page(
     context: dict[str, Any],
     problem: EmbeddingsError,
 ) -> Response:
-    """The page with the reason why it has no answer."""
+    """The page with an error instead of an answer."""
     place: Place = context["place"]
     return await _search_page(
         datasette,
@@ -197,7 +197,7 @@ async def _problem_page(
 
 
 def _for_visitors(problem: EmbeddingsError) -> str:
-    """*problem* as somebody reads it who knows nothing of tables and ids."""
+    """*problem* in words for a visitor who knows nothing of tables and ids."""
     if isinstance(problem, UnknownItem):
         return (
             f"There is no item called {problem.item_id:.200} here. It may have been "

@@ -28,9 +28,9 @@ class Match:
     """One result: an item, its *score* (cosine, -1 to 1) and what it shows of itself.
 
     *content* is None where it is not stored and cannot be read from the source row.
-    *stale* tells whether the row has changed since, or was deleted: its present text
-    does not belong to the score, so that title and content are then what is stored, or
-    None.  *stale* is None where the present content of the source is not known.
+    *stale* is true if the row was changed or deleted since.  Its new text does not
+    belong to the score, so title and content are then the stored ones or None.  *stale*
+    is None if the present content of the source is not known.
     """
 
     id: str
@@ -124,11 +124,11 @@ def matches(
     if by_table:
         embedded = _embedded_hashes(conn, collection, hits, items)
     for source, some in by_table.items():
-        # The table or a column of it may be gone; the vectors still answer
+        # The table or one of its columns may be missing; the vectors still answer
         with suppress(sqlite3.OperationalError):
             found = sources.source_rows(conn, source, [hit.document_id for hit in some])
             lost = [hit.id for hit in some if hit.document_id not in found]
-            # What no source brought never had a row
+            # An item of no source never had a row
             brought = store.items_with_source(conn, collection, lost) if lost else ()
             for hit in some:
                 row = found.get(hit.document_id)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
 logger = logging.getLogger("datasette_embeddings")
-# Runtimes none of whose models takes images
+# Runtimes whose models never take images
 TEXT_RUNTIMES = frozenset({"onnx", "sentence-transformers", "http"})
 _started = threading.Event()
 
@@ -72,7 +72,7 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
     """
     if loaded_model(model_id, config.models) is not None:
         return True
-    # The thread of models may be busy: only one that can be loaded is worth a wait
+    # The model thread may be busy: waiting makes sense only if a runtime exists
     if await asyncio.to_thread(found_runtime, model_id, config) is None:
         return True
     loading = model_thread.submit(load_offered, model_id, config)
@@ -81,7 +81,7 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
 
 
 async def may_take_images(model_id: str, config: Config) -> bool:
-    """Whether that model takes images, as far as can be told without loading it."""
+    """Whether that model takes images, as far as is known without loading it."""
     model = loaded_model(model_id, config.models)
     if model is not None:
         return model.supports_images

@@ -35,7 +35,7 @@ from datasette_embeddings.models.registry import (
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
-# All that a visitor learns of a model that is not available
+# All that a visitor learns about a model that is not available
 VISITORS_WAY_OUT = "The log of this server says why"
 logger = logging.getLogger("datasette_embeddings")
 
@@ -66,7 +66,7 @@ def check_offered(model_id: str, config: Config) -> None:
     :raises UnknownModel: for any other, without looking for its files.
     """
     if not is_offered(model_id, config):
-        # Where its folders are is nothing to a visitor
+        # Visitors do not learn the paths of folders
         offered = ", ".join(
             each for each in offered_models(config) if not is_path(each)
         )
@@ -76,8 +76,8 @@ def check_offered(model_id: str, config: Config) -> None:
 def config_for(model_id: str, home: Path | None, config: Config) -> Config:
     """*config* with the folder of *model_id*, the model of a database in *home*.
 
-    Only a folder that the configuration names, or one below *home*: a database does
-    not choose what a server reads elsewhere.
+    Only a folder that the configuration names, or one below *home*: a database must
+    not choose which other folders a server reads.
     """
     if canonical_id(model_id) == DEFAULT_MODEL:
         return config
@@ -91,7 +91,7 @@ def config_for(model_id: str, home: Path | None, config: Config) -> Config:
 
 
 def _is_named(folder: Path, config: Config) -> bool:
-    """Whether the configuration names *folder*, in any place where a model stands."""
+    """Whether the configuration names *folder* as any of its models."""
     named = {config.default_model, *config.models}
     named |= {each.path for each in config.models.values() if each.path}
     named |= {each.model for each in config.collections.values() if each.model}
@@ -121,7 +121,7 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
 def found_runtime(model_id: str, config: Config) -> str | None:
     """The runtime with which :func:`load_offered` would load that model, if any.
 
-    Nothing is loaded for that.
+    Nothing is loaded.
     """
     try:
         is_named = _check_named(model_id, config)
@@ -154,11 +154,11 @@ def _check_named(model_id: str, config: Config) -> bool:
     return is_named
 
 
-# The reasons of all runtimes; a collection's model may have a name of any length
+# Characters of all reasons together; a model's name may have any length
 LONGEST_LOGGED = 2_000
 
 
 @lru_cache(maxsize=100)
 def log_once(message: str) -> None:
-    """Log *message*, however often visitors ask for what it is about."""
+    """Log *message* once, however often visitors cause it."""
     logger.warning(message)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Rows that are read together: in parts of this size numpy and SQLite do the work
 ROWS = 500
-# In a document's state, behind a chunk that does not count when it is compared
+# Follows the state of a chunk that does not count when documents are compared
 LEFT_OUT = "-"
 
 
@@ -112,9 +112,9 @@ def _read(rows: Iterator[store.MarkedVector], length: int, count: int) -> _Found
 
 
 def _boilerplate(owners: Sequence[str], hashes: Sequence[bytes | None]) -> list[int]:
-    """The places of the chunks whose text is also that of another document's chunk.
+    """The indexes of the chunks whose text occurs in other documents too.
 
-    Where all the text of a document is such, its chunks count: it may be a copy.
+    If that is true of all chunks of a document, they count: it may be a copy.
     """
     first: dict[bytes, str] = {}
     shared = {

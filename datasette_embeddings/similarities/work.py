@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.similarities.pairs import Places
     from datasette_embeddings.vectors import Vectors
 
-# What of documents in chunks is compared; another number has all of them looked at
+# Version of the rules for comparing chunked documents; a change compares all again
 RULES = 2
 # Above this part of all, a full run is as fast
 MOST_CHANGED = 0.3
@@ -201,7 +201,7 @@ class Work:
 def noted_state(
     collection: store.Collection, snapshot: Sequence[float | None]
 ) -> list[float | None]:
-    """What is noted of the vectors that similarities are of."""
+    """The stored state of the vectors that similarities were computed from."""
     return [*snapshot, RULES] if collection.has_chunks else list(snapshot)
 
 

@@ -1,4 +1,4 @@
-"""Bytes that are no text: which kind of file they are, and what to do with it."""
+"""Recognises files that are not text, with advice on how to embed them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from datasette_embeddings.images import EXTENSIONS, media_type
 
-# As much of the beginning as tells the kind
+# The kind of a file is recognised from so many bytes
 HEAD_BYTES = 4096
-# Bytes that text in no encoding of single bytes has; UTF-16 has them
+# Control characters: no text in a single-byte encoding has them, but UTF-16 has
 CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 PDF = b"%PDF-"
-# puremagic counts the bytes that match, in tenths: two are a matter of chance
+# puremagic's confidence is a tenth for each matching byte; two may match by chance
 LOWEST_CONFIDENCE = 0.3
 
 AS_IMAGE = "embed it with --files and --images"
@@ -23,7 +23,7 @@ UNPACK = "unpack it first"
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is, as in "a PNG image", and what to do to embed it."""
+    """A kind of file, such as "a PNG image", and how to embed it."""
 
     name: str
     advice: str
@@ -41,8 +41,8 @@ def _archive(name: str) -> FileKind:
 
 
 FONT = FileKind("a font, which holds no text", "leave it out")
-#: By the extension that puremagic gives.  An office document is a ZIP archive, and each
-#: of its kinds matches
+#: By the extension that puremagic returns.  An office document is a ZIP archive, and
+#: matches all of the formats based on ZIP
 KINDS = {
     ".heif": _image("HEIF"),
     ".ico": _image("ICO"),
@@ -73,7 +73,7 @@ KINDS = {
 
 
 def file_kind(content: bytes) -> FileKind | None:
-    """What *content* is, told by its beginning; None if it may be text.
+    """The kind of file that begins with *content*; None if it may be text.
 
     Text may begin as a binary file does ("BMW", "II"), but has no control characters.
     """
@@ -102,5 +102,5 @@ def file_kind(content: bytes) -> FileKind | None:
 
 
 def has_control_characters(content: bytes) -> bool:
-    """Whether *content* has bytes that are in no text, but in one in UTF-16."""
+    """Whether *content* has bytes that no text has, except in UTF-16."""
     return CONTROL.search(content, 0, HEAD_BYTES) is not None

@@ -18,7 +18,7 @@ from datasette_embeddings.sources.front_matter import (
     without_front_matter,
 )
 
-# A longer text is no document that a search would answer with; memory holds it thrice
+# No search result is longer, and memory holds up to three copies of a text
 MAX_TEXT_BYTES = 100_000_000
 
 
@@ -40,7 +40,7 @@ def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
         yield from closed
         paths = _matching(root, pattern)
         if not paths and not closed:
-            # A folder that was emptied, or is not mounted, would take all items with it
+            # An emptied or unmounted folder would empty the collection
             raise SourceProblem(
                 f"Expected files that match {pattern!r} in {folder}, found none. Check "
                 "folder and glob; if the files are deleted for good, delete the "
@@ -93,7 +93,7 @@ def _closed_folders(root: Path, prefix: str) -> Iterator[Failure]:
 def _read(
     path: Path, root: Path, item_id: str, source: FolderSource
 ) -> Document | Failure:
-    """The document in the file at *path*, or the reason why it has none."""
+    """The document in the file at *path*, or the reason why it failed."""
     try:
         item_id.encode()
         content = _bytes_of(path, root, source)
@@ -126,7 +126,7 @@ def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
             "it is in with --files as well"
         )
     largest = MAX_BYTES if source.images else MAX_TEXT_BYTES
-    # Before it is opened, because opening a device can do something
+    # Checked before it is opened, because opening a device can have effects
     _check_status(os.stat(real), largest)
     with open(real, "rb", opener=_opened_without_waiting) as file:
         # Again, because another file may have taken its place
@@ -138,7 +138,7 @@ def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
 
 
 def _opened_without_waiting(path: str, flags: int) -> int:
-    """A descriptor of *path*; a pipe would wait for a writer, a link lead elsewhere."""
+    """A descriptor of *path*, without waiting for a pipe or following a link."""
     nonblocking = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(path, flags | nonblocking)
 

@@ -14,8 +14,8 @@ SUFFIXES = frozenset(
 )
 YAML_FENCE = re.compile(r"---[ \t]*\r?\n")
 YAML_END = re.compile(r"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)")
-# A key, and the other lines of a mapping: an indented one, an item of a list, the end
-# of a list or object, a blank one
+# A key, and the other lines of a mapping: indented, an item of a list, the end of a
+# list or object, or blank
 YAML_KEY = re.compile(r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s\-#:"'\[{][^\n]*?):(?:\s|\Z)""")
 YAML_LINE = re.compile(r"[ \t]+\S|-\s|[\]}]|\s*\Z")
 TOML_FENCE = re.compile(r"\+\+\+[ \t]*\r?\n")
@@ -24,14 +24,14 @@ TOML_KEY = re.compile(r"""[\w.\-"' ]+=|\[""")
 
 
 def may_have_front_matter(path: PurePath) -> bool:
-    """Whether the file at *path* is of a kind that has front matter, by its name."""
+    """Whether files with the suffix of *path* can have front matter."""
     return path.suffix.lower() in SUFFIXES
 
 
 def without_front_matter(text: str) -> str:
-    """*text* without the front matter that it begins with, if it does.
+    """*text* without its front matter, if it has any.
 
-    A line ``---`` begins a thematic break as well.  What follows is front matter only
+    A line ``---`` may also be a thematic break.  What follows is front matter only
     if all of it has the shape of a mapping and another such line ends it.
     """
     if fence := YAML_FENCE.match(text):
@@ -42,7 +42,7 @@ def without_front_matter(text: str) -> str:
 
 
 def _end_of_yaml(text: str, first: int) -> int:
-    """Where the YAML from *first* ends, with its fence; 0 if it is none."""
+    """Where the YAML that begins at *first* ends, with its fence; 0 if it is none."""
     start, has_key = first, False
     while start < len(text):
         end = YAML_END.match(text, start)
@@ -58,7 +58,7 @@ def _end_of_yaml(text: str, first: int) -> int:
 
 
 def _end_of_toml(text: str, start: int) -> int:
-    """Where the TOML from *start* ends, with its fence; 0 if it is none.
+    """Where the TOML that begins at *start* ends, with its fence; 0 if it is none.
 
     Only its first entry is looked at: nothing else in Markdown begins with ``+++``.
     """

@@ -31,7 +31,7 @@ RAW = "temp._embedding_raw"
 PAGE = 500
 # What SQLite says of the database and not of the query
 FAULTS_OF_THE_FILE = ("database", "disk", "unable to open", "attempt to write")
-# Bytes of an image that a search reads to compare it with the one that was embedded
+# A search reads images up to this many bytes to compare them with the embedded ones
 LARGEST_COMPARED_IMAGE = 1_000_000
 
 
@@ -187,7 +187,7 @@ def source_rows(
 
 
 def _compared_values(source: TableSource) -> list[str]:
-    """SQL for the values that the content of a row is made of."""
+    """SQL for the values that make up the content of a row."""
     columns = [_qualified(source, each) for each in source.content_columns]
     if not source.images:
         return columns
@@ -209,7 +209,7 @@ def image_of_row(
 ) -> bytes | None:
     """The bytes that the row of *item_id* holds for an image, if it has one.
 
-    More bytes than an image may have are none, and are not read.
+    A value that is larger than an image may be is not read.
     """
     column = image_column(source)
     if column is None:

@@ -1,9 +1,9 @@
-"""Which tables a query reads, as SQLite itself reports it.
+"""The tables that a query reads, as SQLite itself reports them.
 
 SQLite asks an authorizer about every table that a statement reads.  A virtual table
 reads others when it gives its rows: its shadow tables, and the table whose text a
-full-text table indexes.  So each one is asked for a row, and SQLite tells which tables
-that reads; no name is guessed from another.
+full-text table indexes.  So a row of each is read, and SQLite reports which tables that
+reads; no name is guessed from another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READ_ACTIONS = frozenset(
 WRITE_ACTIONS = frozenset(
     {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 )
-# What SQLite asks for when it first meets a virtual table of the query
+# What SQLite does when it first prepares a virtual table of the query
 VIRTUAL_TABLE_ACTIONS = frozenset(
     {
         (sqlite3.SQLITE_UPDATE, "sqlite_master"),
@@ -63,7 +63,7 @@ OPEN = "OpenRead"
 # p4 is the address of the table
 OPEN_VIRTUAL = "VOpen"
 MAIN = 0
-# Of how many queries the tables are remembered
+# Queries whose tables are cached
 REMEMBERED = 1_000
 
 
@@ -82,19 +82,19 @@ class Reads:
 def tables_read(conn: sqlite3.Connection, sql: str) -> Reads:
     """What the query *sql* reads, directly, by views and by virtual tables.
 
-    The shadow tables that a virtual table reads are left out: it stands for them.  One
-    that the query itself names is not.
+    Shadow tables that a virtual table reads are left out, because that table stands for
+    them.  A shadow table that the query itself names is included.
 
     :raises SourceProblem: if it is not one query that returns rows.
     """
     reads = Reads()
     virtual = _VirtualTables(conn)
-    # When a connection meets a virtual table, that prepares statements of its own
+    # The first use of a virtual table on a connection prepares statements of its own
     with _watched(conn, Reads(), written=virtual.shadows):
         _explain(conn, sql)
     with _watched(conn, reads):
         program = _explain(conn, f"{sql}\n")
-    # Of "a join b using (id)" SQLite asks the authorizer about a alone
+    # For "a join b using (id)" SQLite calls the authorizer only for a
     reads.names |= _opened(conn, program) | virtual.opened(program, reads.names)
     asked: set[str] = set()
     while unasked := (reads.names & virtual.created.keys()) - asked:
@@ -106,7 +106,7 @@ def tables_read(conn: sqlite3.Connection, sql: str) -> Reads:
 
 
 def _explain(conn: sqlite3.Connection, sql: str) -> list[Step]:
-    """The steps that SQLite would take for *sql*; none is taken."""
+    """The program that SQLite compiles for *sql*, which is not run."""
     try:
         return conn.execute(f"explain {sql}").fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -152,9 +152,9 @@ def _watched(
     try:
         yield
     finally:
-        # Python 3.10 cannot take an authorizer away, only put in a willing one
-        willing: Callable[..., int] = lambda *_request: sqlite3.SQLITE_OK  # noqa: E731
-        conn.set_authorizer(willing if sys.version_info < (3, 11) else None)
+        # Python 3.10 cannot remove an authorizer, only replace it
+        allow: Callable[..., int] = lambda *_request: sqlite3.SQLITE_OK  # noqa: E731
+        conn.set_authorizer(allow if sys.version_info < (3, 11) else None)
 
 
 class _VirtualTables:
@@ -190,12 +190,12 @@ class _VirtualTables:
         return {name for name in table_names(self._conn) if name.lower() in own}
 
     def read_by(self, name: str) -> set[str]:
-        """What the virtual table *name* reads to give its first row.
+        """The tables that the virtual table *name* reads for its first row.
 
         A shadow table is another name for the virtual table that it belongs to.
         """
         reads = Reads()
-        # One that cannot give its rows so has still read what it reads
+        # Even if that fails, SQLite has reported the tables
         with _watched(self._conn, reads), suppress(sqlite3.Error):
             sql = f"select * from main.{quote(name)} limit 1"
             self._conn.execute(sql).fetchone()
@@ -208,7 +208,7 @@ class _VirtualTables:
         if len(tables) <= len(found):
             return set()
         for name in self.created.keys() - found:
-            # A program names a virtual table by its address only
+            # A program identifies a virtual table only by its address
             sql = f"select 1 from main.{quote(name)}"
             watched = _watched(self._conn, Reads(), written=self.shadows)
             with watched, suppress(SourceProblem):
@@ -226,7 +226,7 @@ class _VirtualTables:
         if table not in self.shadows or not owners:
             return table
         owner = max(owners, key=len)
-        # SQLite goes by the name: the table that is indexed may be called so too
+        # SQLite goes by the name, which the indexed table may have too
         is_content = table.lower() == f"{owner}_content".lower()
         return table if is_content and CONTENT.search(self.created[owner]) else owner
 
@@ -237,8 +237,8 @@ _remembered: dict[tuple[object, ...], tuple[str, ...]] = {}
 def tables_to_ask(conn: sqlite3.Connection, source: QuerySource) -> tuple[str, ...]:
     """The tables whose permissions decide who may see the rows of *source*.
 
-    Those that were read when it was embedded, as they are noted, and those that it
-    reads now: releases up to 0.2a0 left some out of the note.
+    The stored ones, which it read when it was embedded, and those that it reads now:
+    releases up to 0.2a0 did not store all of them.
     """
     key = (*_schema(conn), source.sql, source.tables)
     if key not in _remembered:
@@ -249,7 +249,7 @@ def tables_to_ask(conn: sqlite3.Connection, source: QuerySource) -> tuple[str, .
 
 
 def _schema(conn: sqlite3.Connection) -> tuple[object, ...]:
-    """What is another whenever the tables of *conn* are."""
+    """A key that differs whenever the schema of *conn* does."""
     path = conn.execute("pragma database_list").fetchone()[2]
     version = conn.execute("pragma schema_version").fetchone()[0]
     rows = conn.execute("select count(*), total(length(sql)) from sqlite_master")
@@ -260,7 +260,7 @@ def _now(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
     with suppress(SourceProblem):
         return tables_read(conn, source.sql).names
     # It cannot be compiled here, for lack of an attached database, a function or a
-    # table.  What the note may lack are tables beside a virtual one, and its contents
+    # table.  The stored list may lack tables named like a virtual one, and its content
     virtual = _VirtualTables(conn)
     found: set[str] = set()
     for name in virtual.created.keys() & set(source.tables):

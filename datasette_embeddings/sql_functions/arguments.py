@@ -1,7 +1,7 @@
-"""What SQL gives → what functions take, checked before anything is copied.
+"""SQL values → arguments of functions, checked before anything is copied.
 
-A value may have the billion bytes that SQLite allows: its length is compared first, and
-a message quotes a piece of it.
+A value may have the billion bytes that SQLite allows, so its length is checked first,
+and a message quotes only its beginning.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Reader: TypeAlias = Callable[[SqlValue], Any]
 
 # 65,536 dimensions as a BLOB, 10,000 and more as JSON: models have a few thousand
 LONGEST_VECTOR = 262_144
-# A model's id may be a path, of which systems open no longer one
+# A model's id may be a path, and systems open no longer ones
 LONGEST_NAME = 4_096
-# The key of a row may be any text
+# The primary key of a row may be any text
 LONGEST_ID = 262_144
 # A JSON vector of a query is the same for every row: 16 of them are parsed once
 from_json = lru_cache(maxsize=16)(vectors.from_json)
 
 
 def readers(policy: Policy) -> Mapping[str, Reader]:
-    """By the name of an argument, what turns an SQL value into it.
+    """The function that converts an SQL value, by the name of the argument.
 
     Each raises an :class:`EmbeddingsError` for a value of another type or too long.
     """
@@ -49,7 +49,7 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
 
 
 def vector_of(value: SqlValue) -> vectors.Vector:
-    """The vector that *value* is, a BLOB or a JSON array.
+    """The vector in *value*, a BLOB or a JSON array.
 
     :raises InvalidVector: for anything else, and for one too long for any model.
     """
@@ -82,7 +82,7 @@ def number_of(value: SqlValue) -> int | float:
 
 
 def text_of(what: str, longest: int, value: SqlValue) -> str:
-    """*value* as text, a number as it is written."""
+    """*value* as text; a number becomes its digits."""
     if isinstance(value, bytes):
         raise InvalidInput(f"Expected {what} as TEXT, found {quoted(value)}")
     text = value if isinstance(value, str) else str(value)
@@ -94,7 +94,7 @@ def text_of(what: str, longest: int, value: SqlValue) -> str:
 
 
 def content_of(text: Reader, value: SqlValue) -> str | bytes:
-    """The bytes of an image file; what is no BLOB is read as *text*."""
+    """The bytes of an image file, or the *text* if *value* is not a BLOB."""
     if not isinstance(value, bytes):
         content: str = text(value)
         return content

@@ -24,7 +24,7 @@ logger = logging.getLogger("datasette_embeddings")
 SqlValue: TypeAlias = str | bytes | int | float | None
 #: Of a search: its kind, the collection, the digest of what is sought, the limit
 Question: TypeAlias = tuple[str, str, bytes, int]
-# Of a text on a connection of one's own, where no server sets a limit
+# Characters of a text on a connection without the limits of a server
 LONGEST_TEXT = 10_000_000
 # Virtual machine steps between two looks at the clock, as in Datasette
 PROGRESS_STEPS = 1_000
@@ -75,16 +75,16 @@ class Context:
     remembered: dict[Question, tuple[object, str]] = field(default_factory=dict)
 
     def fail(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
-        """Report *error*, which SQLite cannot carry; the error to raise in its place.
+        """Report *error*, and return a short one to raise in its place.
 
-        That one is short, because Datasette has sqlite3 print it with its traceback.
+        SQLite cannot carry a message, and Datasette has sqlite3 print the traceback.
         """
         reason = shortened(f"{name}(): {error}")
         if self.policy.tells_errors:
             self.last_error = reason
         logger.warning(reason)
         self.policy.report(reason)
-        return EmbeddingsError("The reason is in the line above")
+        return EmbeddingsError("The reason is in the log line above")
 
 
 class Clock:
@@ -155,7 +155,7 @@ class Clock:
 
 
 def is_nested(sql: str) -> bool:
-    """Whether *sql*, as SQLite traces it, is run by another statement.
+    """Whether the traced *sql* is run by another statement.
 
     Full-text search and other virtual tables run statements of their own, and SQLite
     writes each line of those as a comment.

@@ -11,7 +11,7 @@ from typing import Any
 from datasette_embeddings import vectors
 from datasette_embeddings.sql_functions import arithmetic, content, searches
 from datasette_embeddings.sql_functions.arguments import LONGEST_VECTOR, readers
-from datasette_embeddings.sql_functions.calls import timed, told, told_aggregate
+from datasette_embeddings.sql_functions.calls import guarded, guarded_aggregate, timed
 from datasette_embeddings.sql_functions.context import (
     Clock,
     Context,
@@ -194,7 +194,7 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
     for function in FUNCTIONS:
         for name in (function.name, *function.aliases):
             _register(context, name, function)
-    # Python cannot remove a function that an earlier registration added
+    # Python cannot remove a function that was registered before
     if policy.tells_errors or _exists(conn, "embed_error()"):
         conn.create_function("embed_error", 0, lambda: context.last_error)
 
@@ -202,8 +202,8 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
 def is_registered(conn: sqlite3.Connection) -> bool:
     """Whether SQL on *conn* has our functions, under whatever policy.
 
-    SQLite itself is asked: a connection takes no attribute and no weak reference, and
-    the id of a closed one is used again.
+    A function is called in SQL to find out, because a connection accepts no attribute
+    and no weak reference, and the id of a closed one is reused.
     """
     return _exists(conn, "embed_dimensions(null)")
 
@@ -212,7 +212,7 @@ def _exists(conn: sqlite3.Connection, call: str) -> bool:
     try:
         conn.execute(f"select {call}").close()
     except sqlite3.DatabaseError as error:
-        # Any other failure says that something of that name is there
+        # Any other error means that a function of that name exists
         return "no such function" not in str(error)
     return True
 
@@ -222,13 +222,13 @@ def _register(context: Context, name: str, function: SqlFunction) -> None:
     by_name = readers(context.policy)
     reads = [by_name[argument] for argument in function.arguments]
     if function.is_aggregate:
-        aggregate: Any = told_aggregate(context, name, function.call, *reads)
+        aggregate: Any = guarded_aggregate(context, name, function.call, *reads)
         context.conn.create_aggregate(name, arguments, aggregate)
         return
     call: Any = function.call
     if function.needs_context:
         call = timed(context, partial(call, context))
-    call = told(context, name, call, reads)
+    call = guarded(context, name, call, reads)
     if function.call is vectors.cosine_score:
         # Called once a row: straight to C for two BLOBs
         call = vectors.fast_cosine_score(call, longest=LONGEST_VECTOR)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Answers that a connection remembers: a join may ask the same once a row
 REMEMBERED = 16
-# Characters of them in all; a longer one is remembered alone
+# Characters of all remembered answers; a longer one is remembered alone
 LONGEST_REMEMBERED = 1_000_000
 
 
@@ -73,7 +73,7 @@ def _answer(
 
 
 def _remember(context: Context, question: Question, state: object, answer: str) -> None:
-    """Keep *answer*, in place of the oldest ones."""
+    """Remember *answer*, and forget the oldest ones if need be."""
     remembered = context.remembered
     remembered.pop(question, None)
     while remembered and (

@@ -1,4 +1,4 @@
-"""A source given to a collection, replaced by another, and dropped when it is empty."""
+"""Adding a source to a collection, replacing it, and removing it with its last item."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from datasette_embeddings.store.schema import FAILURES, ORIGINS
 def attached_source(
     existing: Collection | None, source: Source
 ) -> CollectionSource | None:
-    """The source of *existing* that *source* is, if it is one of them already."""
+    """The stored source of *existing* that is the same as *source*, if there is one."""
     state = _state_of(source)
     sources = [] if existing is None else existing.sources_that_are(state)
     for each in sources:
@@ -44,7 +44,7 @@ def check_source(
     *,
     replace_source: bool = False,
 ) -> None:
-    """Nothing, if *source* may bring items into *existing*.
+    """Check that *source* may bring items into *existing*.
 
     :raises InvalidInput: if another source has brought items of that prefix, unless
         *replace_source*.
@@ -73,8 +73,8 @@ def attach_source(
 ) -> None:
     """Make *source* the one of its prefix in *collection*.
 
-    What it replaces stays, and its permission is asked for, until its last item has
-    gone or was brought by *source* too.  So does a query that reads other tables now.
+    A replaced source stays, and its permission is required, until its last item was
+    deleted or taken over.  A query that now reads other tables is replaced too.
 
     :raises InvalidInput: as :func:`check_source`.
     """
@@ -96,7 +96,7 @@ def attach_source(
 def drop_replaced_sources(
     conn: sqlite3.Connection, collection: Collection, source: Source
 ) -> None:
-    """Forget the sources that *source* replaced and that have no item any more."""
+    """Delete the sources that *source* replaced and that have no items left."""
     for each in collection.sources_that_are(SourceState.REPLACED, prefix_of(source)):
         if not _has_items(conn, collection, each):
             conn.execute("delete from _embedding_sources where id = ?", [each.id])
@@ -108,9 +108,9 @@ def drop_replaced_sources(
 
 
 def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -> None:
-    """Nothing, if the source still is one of a collection; a transaction asks first.
+    """Check, at the start of a transaction, that the source is still current.
 
-    :raises InvalidInput: if another run put another one in its place.
+    :raises InvalidInput: if another run replaced it.
     """
     if source_id is None:
         return
@@ -128,7 +128,7 @@ def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -
 def note_synced(
     conn: sqlite3.Connection, collection: Collection, source: Source, now: int
 ) -> None:
-    """Note that all of *source* was read, by the rules that it has now."""
+    """Store that all of *source* was read, with its present rules."""
     attached = attached_source(collection, source)
     if attached is not None:
         conn.execute(
@@ -138,7 +138,7 @@ def note_synced(
 
 
 def move_old_sources(conn: sqlite3.Connection) -> None:
-    """Give the sources that 0.2a0 noted rows of their own, and their items origins."""
+    """Move the sources that 0.2a0 stored to their own table, and add origins."""
     rows = conn.execute(
         """
         select collection_id, source
@@ -152,7 +152,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
     for collection_id, note in rows:
         found = collections.get(collection_id)
         old = [] if found is None else list(found.sources)
-        # Beside others it was written by 0.2a0 after us: it is only asked about
+        # With others beside it, 0.2a0 wrote it later: only its permission counts
         if found is None or [each.id for each in old] != [OLD_SOURCE_ID]:
             continue
         source_id = _insert(conn, found.id, old[0].prefix, note, old[0].state)
@@ -183,7 +183,7 @@ def _state_of(source: Source) -> SourceState:
 
 
 def _reads_others(known: CollectionSource, source: Source) -> bool:
-    """Whether the query reads other tables than when it was noted, as a view can."""
+    """Whether the query reads other tables than the stored ones, as with a new view."""
     return (
         isinstance(source, QuerySource)
         and isinstance(known.source, QuerySource)
@@ -194,7 +194,7 @@ def _reads_others(known: CollectionSource, source: Source) -> bool:
 def _keep_rules(
     conn: sqlite3.Connection, collection: Collection, source: Source
 ) -> None:
-    """Note how a pipe is split, which decides whether the next one is the same."""
+    """Store the chunking of a pipe, to compare it with that of the next one."""
     if attached_source(collection, source) is None:
         _insert(
             conn, collection.id, prefix_of(source), noted(source), SourceState.PIPED
@@ -210,8 +210,8 @@ def _insert(
 ) -> int:
     """The id of a new source.
 
-    It begins with the time, so that no id comes a second time: a run that is still at
-    work would write items in the name of another source.
+    It is at least the Unix time, so that no id is reused: a run that is still active
+    would otherwise write items for another source.
     """
     (source_id,) = conn.execute(
         "select max(?, coalesce(max(id), 0) + 1) from _embedding_sources",

@@ -38,7 +38,7 @@ from datasette_embeddings.store.schema import (
     columns_of,
     has_collections,
     later_columns,
-    moment,
+    timestamp_sql,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -60,7 +60,7 @@ class Collection:
     dimensions: int | None
     #: None for a collection that llm made
     sources: tuple[CollectionSource, ...] = ()
-    #: Written by 0.2a0, which says that items of elsewhere are there too
+    #: 0.2a0 stored that items came from other sources too
     is_mixed: bool = False
     synced: int | None = None
     #: The commit of the model, its prompts and whether its vectors have length 1, as
@@ -232,7 +232,7 @@ def _collection(
     model_id = stored_id(model)
     known = facts.get((collection_id, name, model))
     noted = known or _Facts()
-    # Without facts that agree, what is noted of this id is another collection's
+    # Without facts that agree, the sources of this id belong to another collection
     agreeing = () if known is None else tuple(sources.get(collection_id, ()))
     return Collection(
         id=collection_id,
@@ -271,7 +271,7 @@ def _facts(conn: sqlite3.Connection) -> dict[tuple[int, str, str], _Facts]:
     rows = conn.execute(
         f"""
         select collection_id, name, model, source,
-          {moment("synced")}, {later}
+          {timestamp_sql("synced")}, {later}
         from _embedding_collections
         """
     )

@@ -11,7 +11,7 @@ from datasette_embeddings.errors import (
     UnknownCollection,
 )
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.locations import absolute, noted_name
+from datasette_embeddings.models.locations import absolute, stored_name
 from datasette_embeddings.models.registry import stored_id
 from datasette_embeddings.sources import Source
 from datasette_embeddings.sources.paths import folder_of
@@ -88,7 +88,7 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
     try:
         conn.execute(
             "insert into collections (name, model) values (?, ?)",
-            [name, noted_name(stored_id(model_id), folder_of(conn))],
+            [name, stored_name(stored_id(model_id), folder_of(conn))],
         )
     except sqlite3.IntegrityError as error:
         raise InvalidInput(

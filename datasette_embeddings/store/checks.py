@@ -21,8 +21,8 @@ from datasette_embeddings.store.schema import (
     SIMILARITY_MARKS,
     columns_of,
     has_similarities,
-    sound,
     transaction,
+    valid_sql,
 )
 from datasette_embeddings.store.similarities import remove_similarities
 from datasette_embeddings.store.similarity_notes import (
@@ -93,9 +93,9 @@ def count_odd_vectors(conn: sqlite3.Connection, collection: Collection) -> int:
 
 
 def count_odd_rows(conn: sqlite3.Connection, collection: Collection) -> int:
-    """Rows of *collection* with a value that its column cannot hold: another program's.
+    """How many rows of *collection* have a value of the wrong type for its column.
 
-    They are left out, or that value is.
+    Another program wrote them.  The row or the value is left out of answers.
     """
     return sum(
         _count(
@@ -110,10 +110,10 @@ def count_odd_rows(conn: sqlite3.Connection, collection: Collection) -> int:
 def remove_odd_rows(
     conn: sqlite3.Connection, collection: Collection, *, is_known: bool
 ) -> None:
-    """Mend what :func:`count_odd_rows` counts, as far as that loses nothing.
+    """Repair what :func:`count_odd_rows` counts, as far as that loses nothing.
 
-    What a source has brought is deleted, and the next sync brings it again; so are
-    places of chunks where the sources are known.
+    Rows that a source brought are deleted, and the next sync brings them again; so are
+    the positions of chunks if all sources are known.
     """
     with transaction(conn):
         _mend_items(conn, collection)
@@ -132,10 +132,10 @@ def remove_odd_rows(
 
 def _mend_items(conn: sqlite3.Connection, collection: Collection) -> None:
     columns = columns_of(conn, "embeddings")
-    odd = f"collection_id = ? and not ({sound('embeddings', columns)})"
+    odd = f"collection_id = ? and not ({valid_sql('embeddings', columns)})"
     brought = f"{owner_sql(conn, collection)} is not null"
     conn.execute(f"delete from embeddings where {odd} and {brought}", [collection.id])
-    # A time and a hash of another type say nothing
+    # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
         if column in columns:
             types = ", ".join(map(repr, COLUMN_TYPES["embeddings"][column]))
@@ -167,7 +167,7 @@ def _mend_items(conn: sqlite3.Connection, collection: Collection) -> None:
         conn.execute(_DELETE_COPIES, [collection.id])
 
 
-# An item that cannot be named, where one of the same content can
+# Items whose id is not TEXT, if another item has the same content
 _DELETE_COPIES = """
     delete from embeddings
     where collection_id = ?
@@ -183,9 +183,9 @@ _DELETE_COPIES = """
 
 
 def _typed_tables(conn: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The tables whose columns have types that count, and the condition for a row."""
+    """The tables with typed columns, each with the condition for a valid row."""
     return [
-        (table, sound(table, columns))
+        (table, valid_sql(table, columns))
         for table in COLUMN_TYPES
         if (columns := columns_of(conn, table))
         and (table != SIMILARITIES or has_similarities(conn))

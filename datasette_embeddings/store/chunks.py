@@ -7,9 +7,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.schema import CHUNKS, PARAMETERS, sound
+from datasette_embeddings.store.schema import CHUNKS, PARAMETERS, valid_sql
 
-SOUND = sound(CHUNKS)
+VALID_SQL = valid_sql(CHUNKS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def stored_chunks(
             f"""
             select id, document_id, document_hash, position, start, "end"
             from _embedding_chunks
-            where {SOUND}
+            where {VALID_SQL}
             and collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,
@@ -59,7 +59,7 @@ def document_hashes(
             f"""
             select document_id, document_hash
             from _embedding_chunks
-            where {SOUND}
+            where {VALID_SQL}
             and collection_id = ?
             and document_id in ({", ".join("?" * len(some))})
             and position = 0
@@ -80,7 +80,7 @@ def chunks_of_documents(
         f"""
         select id, document_id
         from _embedding_chunks
-        where {SOUND}
+        where {VALID_SQL}
         and collection_id = ?
         """,
         [collection.id],
@@ -98,7 +98,7 @@ def chunk_ids(
         f"""
         select id
         from _embedding_chunks
-        where {SOUND}
+        where {VALID_SQL}
         and collection_id = ?
         and document_id = ?
         order by position
@@ -113,8 +113,8 @@ def boilerplate(
 ) -> set[str]:
     """Which of *item_ids* do not count when documents are compared.
 
-    Chunks whose text other documents have too.  Where all the text of a document is
-    such, its chunks count: it may be a copy.
+    These are chunks whose text occurs in other documents too.  If that is true of all
+    chunks of a document, they count: it may be a copy.
     """
     found: set[str] = set()
     if not collection.has_chunks:
@@ -129,7 +129,7 @@ def boilerplate(
     return found
 
 
-# Whether a text is also that of another document; the index on hashes finds it
+# Whether another document has the same text; uses the index on hashes
 _IS_SHARED = """
     exists (
       select 1

@@ -15,20 +15,20 @@ from datasette_embeddings.sources import (
     is_standard_input,
     prefix_of,
 )
-from datasette_embeddings.store.schema import SOURCES, columns_of, moment
+from datasette_embeddings.store.schema import SOURCES, columns_of, timestamp_sql
 
 # The id of a source that 0.2a0 noted, which had one for a collection
 OLD_SOURCE_ID = 0
 
 
 class SourceState(Enum):
-    """What a sync does with a source."""
+    """Whether a sync reads a source."""
 
     #: It is read; a collection has one such source for each prefix
     CURRENT = "current"
-    #: Another one has taken its place, and not all items that it brought are gone yet
+    #: Another source has replaced it, but some of its items are left
     REPLACED = "replaced"
-    #: A pipe, which nobody can read again: only its rules are kept
+    #: A pipe, which cannot be read again: only its rules are kept
     PIPED = "piped"
 
 
@@ -49,15 +49,15 @@ def sources_by_collection(
 ) -> dict[int, list[CollectionSource]]:
     """The sources of each collection, by its id.
 
-    A state of a newer release is taken for REPLACED: its permission is asked for, and
-    nothing is read.
+    An unknown state, of a newer release, counts as REPLACED: its permission is
+    required, and it is not read.
     """
     found: dict[int, list[CollectionSource]] = {}
     if not columns_of(conn, SOURCES):
         return found
     rows = conn.execute(
         f"""
-        select id, collection_id, prefix, source, state, {moment("synced")}
+        select id, collection_id, prefix, source, state, {timestamp_sql("synced")}
         from _embedding_sources
         order by prefix, id
         """
@@ -65,7 +65,7 @@ def sources_by_collection(
     states = {state.value: state for state in SourceState}
     for source_id, collection_id, prefix, text, state, synced in rows:
         if not isinstance(prefix, str):
-            # Another program's: nothing is read, and nobody is shown what it brought
+            # Written by another program: it is not read, and its items are not shown
             prefix, text, state = "", None, None
         each = CollectionSource(
             source_id,
@@ -79,7 +79,7 @@ def sources_by_collection(
 
 
 def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, ...]:
-    """The source that 0.2a0 noted, until the first write moves it to its own row."""
+    """The source that 0.2a0 stored, until the first write moves it."""
     source = from_note(note)
     if source is None:
         return ()
@@ -92,7 +92,7 @@ def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, 
 def source_tables(source: Source | None) -> tuple[str, ...]:
     """The tables of this database that decide who may see the rows of *source*.
 
-    What comes from outside of it is as open as the table ``embeddings``.
+    For rows from outside of the database it is the table ``embeddings``.
     """
     if isinstance(source, TableSource):
         return (source.table,)

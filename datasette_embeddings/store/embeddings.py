@@ -51,7 +51,7 @@ def vectors_of_hashes(
     """
     length = dimensions * BYTES_PER_NUMBER
     found: dict[bytes, Vector] = {}
-    # One row a hash, however many items have it; "+" for the index on hashes
+    # One row a hash, however many items have it; "+" makes it use the hash index
     for some in _portions(hashes):
         names = {f"hash_{number}": digest for number, digest in enumerate(some)}
         wanted = ", ".join(f"(:{name})" for name in names)

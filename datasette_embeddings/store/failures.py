@@ -11,8 +11,8 @@ from datasette_embeddings.store.changes import check_exists
 from datasette_embeddings.store.schema import (
     FAILURES,
     columns_of,
-    sound,
     transaction,
+    valid_sql,
 )
 from datasette_embeddings.store.states import STAGED
 
@@ -92,7 +92,7 @@ def failures(conn: sqlite3.Connection, collection: Collection) -> list[StoredFai
         f"""
         select id, error, attempts, last_tried
         from _embedding_failures
-        where {sound(FAILURES)}
+        where {valid_sql(FAILURES)}
         and collection_id = ?
         order by id
         """,

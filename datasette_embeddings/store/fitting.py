@@ -107,5 +107,5 @@ def check_dimensions(existing: Collection, dimensions: int) -> None:
         raise ModelProblem(
             f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
             f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
-            "such vectors cannot be compared. Make it anew with --rebuild"
+            "such vectors cannot be compared. Rebuild it with --rebuild"
         )

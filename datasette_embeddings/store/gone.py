@@ -93,7 +93,7 @@ def _count(conn: sqlite3.Connection, rows: str) -> int:
 
 
 def _portion(conn: sqlite3.Connection, after: int) -> list[tuple[int, str, str]]:
-    """Number, item and document of some rows of the table of what is gone."""
+    """Number, item and document of some rows of GONE."""
     with closing(conn.cursor()) as rows:
         return rows.execute(
             f"""
@@ -113,7 +113,7 @@ def _delete_items(
     source_ids: Sequence[int],
     items: Sequence[tuple[int, str, str]],
 ) -> None:
-    """Delete *items*, as far as *source_ids* brought them still."""
+    """Delete those of *items* that *source_ids* still own."""
     owner = owner_sql(conn, collection)
     conn.executemany(
         f"""
@@ -128,7 +128,7 @@ def _delete_items(
         DELETE_WHOLE_ORIGIN,
         [{"collection_id": collection.id, "id": each[1]} for each in items],
     )
-    # All chunks of the document: an item that is left stands for itself from now on
+    # All chunks of the document: an item that is left is whole from now on
     conn.executemany(
         DELETE_CHUNKS,
         [

@@ -49,10 +49,10 @@ def stored_image(
 def forget_other_kind(
     conn: sqlite3.Connection, collection: Collection, source: SourceRules
 ) -> None:
-    """Forget of what content the vectors are, if *source* now gives the other kind.
+    """Clear the content hashes of items, if *source* now brings the other kind.
 
-    Only of items whose content is not stored: no row tells whether such a vector is of
-    a text or of an image, and the same bytes have the same hash as both.
+    Only if their content is not stored: then it is unknown whether the vector is of a
+    text or of an image, and the same bytes have the same hash as both.
     """
     ids = [
         each.id

@@ -1,8 +1,8 @@
 """Which source brought which item: a row of ``_embedding_origins`` says so.
 
-It is written in the transaction that writes the item, and counts while the item has
-the content hash and the time that it had then: llm, and everything else that writes to
-``embeddings`` without telling us, changes one of the two.
+It is written in the transaction that writes the item, and is valid while the item has
+the same content hash and ``updated``: llm, and any other program that writes to
+``embeddings``, changes one of the two.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ NO_OWNER = "null"
 def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
     """SQL for the id of the source that brought a row of ``embeddings``, or null.
 
-    Of a database of 0.2a0 nothing is known but the one source of a collection.  It
-    counts as having brought every item with its prefix, unless items of elsewhere are
-    said to be there too.
+    0.2a0 stored only the one source of a collection.  It is taken as the origin of
+    every item with its prefix, unless 0.2a0 stored that others brought items too.
     """
     ids = [each.id for each in collection.sources]
     if ids == [OLD_SOURCE_ID]:
@@ -50,7 +49,7 @@ def _has_prefix(collection: Collection) -> str:
     (source,) = collection.current_sources
     if not source.prefix:
         return str(OLD_SOURCE_ID)
-    # As a BLOB, because SQL cannot write every character of a text
+    # As a BLOB, because an SQL literal cannot hold every character
     prefix = f"cast(x'{source.prefix.encode().hex()}' as text)"
     is_its = f"substr(embeddings.id, 1, length({prefix})) = {prefix}"
     return f"case when {is_its} then {OLD_SOURCE_ID} end"
@@ -67,9 +66,9 @@ def write_origins(
     source_id: int | None,
     items: Iterable[tuple[str, str | None]],
 ) -> None:
-    """Note that *source_id* brought each of *items*: id and metadata, as just written.
+    """Store that *source_id* brought *items*, pairs of id and metadata just written.
 
-    None is for items of no source.  An item that keeps metadata of elsewhere is one.
+    None is for items of no source, as is an item that keeps other metadata.
     """
     given: dict[bool, list[str]] = {False: [], True: []}
     for item_id, metadata in items:
@@ -98,7 +97,7 @@ def write_origins(
 
 
 def drop_lost_origins(conn: sqlite3.Connection) -> None:
-    """Remove what is noted of items that are gone."""
+    """Delete the origins of deleted items."""
     conn.execute(
         """
         delete from _embedding_origins

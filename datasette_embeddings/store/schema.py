@@ -27,7 +27,7 @@ REQUIRED_COLUMNS = {
 }
 OUR_COLLECTIONS = "_embedding_collections"
 OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
-#: Where the items of a collection come from: one row a collection and prefix
+#: Where the items of a collection come from
 SOURCES = "_embedding_sources"
 #: Which source brought which item
 ORIGINS = "_embedding_origins"
@@ -46,7 +46,7 @@ SIDE_COLUMNS = {
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
     SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
 }
-# What each column must hold: other programs may have written anything there
+# The types of each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     CHUNKS: {
         "id": ("text",),
@@ -77,9 +77,9 @@ COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "lowest": ("real", "null"),
     },
 }
-# Of the year 9999
+# The last second of the year 9999
 LAST_SECOND = 253_402_300_799
-# Columns of ours that databases of earlier releases do not have
+# Columns of our tables that databases of earlier releases do not have
 LATER_COLUMNS = {
     "model_revision": "text",
     "query_prompt": "text",
@@ -132,10 +132,10 @@ def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
     return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]
 
 
-def sound(table: str, columns: Iterable[str] | None = None) -> str:
-    """The condition in SQL that a row of *table* holds what its columns must hold.
+def valid_sql(table: str, columns: Iterable[str] | None = None) -> str:
+    """SQL for whether all values of a row of *table* have the types of their columns.
 
-    Of *columns*, where an older release has made fewer of them.
+    *columns* are those that exist: tables of older releases may have fewer.
     """
     return " and ".join(
         f"typeof({quote(table)}.{quote(column)}) in ({', '.join(map(repr, types))})"
@@ -144,8 +144,8 @@ def sound(table: str, columns: Iterable[str] | None = None) -> str:
     )
 
 
-def moment(column: str) -> str:
-    """*column* in SQL, if it holds Unix seconds that are a date up to the year 9999."""
+def timestamp_sql(column: str) -> str:
+    """SQL for *column* if it holds Unix seconds up to the year 9999, or null."""
     return (
         f"case when typeof({column}) = 'integer' "
         f"and {column} between 0 and {LAST_SECOND} then {column} end"
@@ -153,7 +153,7 @@ def moment(column: str) -> str:
 
 
 def later_columns(columns: Container[str]) -> str:
-    """:data:`LATER_COLUMNS` in SQL: NULL what *columns* lack or is of another type."""
+    """SQL for :data:`LATER_COLUMNS`; null if not in *columns* or of another type."""
     return ", ".join(
         f"case when typeof({name}) = '{kind}' then {name} end"
         if name in columns

@@ -14,7 +14,7 @@ from datasette_embeddings.store.schema import (
     SIMILARITIES,
     SIMILARITY_MARKS,
     has_similarities,
-    sound,
+    valid_sql,
 )
 
 #: id, other_id and score
@@ -79,7 +79,7 @@ def similarity_marks(conn: sqlite3.Connection, collection: Collection) -> Marks:
         f"""
         select id, state, lowest
         from {SIMILARITY_MARKS}
-        where {sound(SIMILARITY_MARKS)}
+        where {valid_sql(SIMILARITY_MARKS)}
         and collection_id = ?
         """,
         [collection.id],
@@ -119,7 +119,7 @@ def lists_with(
             f"""
             select distinct id
             from {SIMILARITIES}
-            where {sound(SIMILARITIES)}
+            where {valid_sql(SIMILARITIES)}
             and collection_id = ?
             and other_id in ({", ".join("?" * len(some))})
             """,
@@ -139,7 +139,7 @@ def similarities_of(
         f"""
         select other_id, score
         from {SIMILARITIES}
-        where {sound(SIMILARITIES)}
+        where {valid_sql(SIMILARITIES)}
         and id = ?
         and collection_id = ?
         order by score desc, other_id
@@ -162,7 +162,7 @@ def similarity_lists(
             f"""
             select id, other_id, score
             from {SIMILARITIES}
-            where {sound(SIMILARITIES)}
+            where {valid_sql(SIMILARITIES)}
             and collection_id = ?
             and id in ({", ".join("?" * len(some))})
             """,

@@ -20,7 +20,7 @@ from datasette_embeddings.store.schema import (
     transaction,
 )
 
-# Of a note that another program may have written
+# Another program may have written the limit
 LARGEST_LIMIT = 1_000_000
 
 

@@ -1,4 +1,4 @@
-"""What a run changes without the model: metadata, origins, copies and empty rows."""
+"""Changes without the model: metadata, origins, stored content, deletions."""
 
 from __future__ import annotations
 

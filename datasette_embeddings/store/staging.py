@@ -34,8 +34,8 @@ WINDOW_CHARACTERS = 4_000_000
 # Of images, the files: what is decoded of them is of no account here
 WINDOW_BYTES = 64_000_000
 OF_ANOTHER_SOURCE = (
-    "Another source of the collection has brought the item of that id; give each "
-    "source a --prefix of its own"
+    "Another source of the collection has an item with this id; give each source its "
+    "own --prefix"
 )
 # Rows that one statement changes, so that no transaction is long
 STEP = 10_000
@@ -141,7 +141,7 @@ class Staging:
         """Tell of each row whether it is new, changed or as in *collection*.
 
         A row whose item another source brought fails.  *everything_changed*: the rows
-        are to be embedded anew whatever they hold.
+        are embedded again even if they have not changed.
         """
         if collection is None:
             state = f"'{NEW}'"

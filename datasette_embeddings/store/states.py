@@ -16,8 +16,8 @@ EMPTY, FAILED = "empty", "failed"
 UNREAD = "unread"
 
 
-#: Whether a row of `embeddings` is the vector of an image.  What a table's rows hold is
-#: not stored: of that the source tells
+#: Whether a row of `embeddings` is the vector of an image.  If the content of a table's
+#: row is not stored, the source decides
 IS_IMAGE = """
     case
       when typeof(content_blob) = 'blob' then 1
@@ -29,17 +29,17 @@ IS_IMAGE = """
 
 @dataclass(frozen=True)
 class Ownership:
-    """What the source that is staged has to do with the sources of a collection."""
+    """How the staged source relates to the sources of a collection."""
 
     #: SQL for the id of the source that brought a row of ``embeddings``, or null
     owner: str = "null"
     #: Its own id; None for a pipe, and for a source that has not brought anything yet
     source_id: int | None = None
-    #: Those that it replaces
+    #: The ids of those that it replaces
     replaced: tuple[int, ...] = ()
-    #: Those of all these whose documents were split in another way
+    #: The ids of all these whose documents were split differently
     rechunked: tuple[int, ...] = ()
-    #: It gave metadata once, and does not any more
+    #: It supplied metadata before, and does not any more
     clears_metadata: bool = False
     #: The sources of the collection that give images
     of_images: tuple[int, ...] = ()
@@ -52,14 +52,14 @@ class Ownership:
 
     @property
     def cleared_ids(self) -> tuple[int, ...]:
-        """The sources whose metadata go where it says nothing of metadata."""
+        """The sources whose metadata are removed if it supplies none."""
         return self.own_ids if self.clears_metadata else self.replaced
 
     @property
     def keeping_sql(self) -> str:
-        """SQL for whether metadata stay that the source says nothing of.
+        """SQL for whether metadata stay that the source does not supply.
 
-        Those of another source do not: who may see them is its matter.
+        Those of another source do not: that source decides who may see them.
         """
         if self.source_id is None or self.clears_metadata:
             return f"{self.owner} is null"
@@ -84,7 +84,7 @@ def state_sql(
 ) -> str:
     """The state of a staged row, by the kind and hash of the document or the item.
 
-    The same bytes are another content as a text than as an image.
+    The same bytes as text and as an image are different content.
     """
     owner = ownership.owner
     if by_chunks and has_chunks:
@@ -96,7 +96,7 @@ def state_sql(
         stored = _stored_item(owner, was_image)
         otherwise = _HAS_CHUNKS if has_chunks else "0"
     own = f"owner in ({listed(ownership.own_ids)})"
-    # A pipe brings what it has, whoever brought the item before
+    # A pipe replaces items of any source
     is_taken = "0" if ownership.is_pipe else f"owner is not null and not {own}"
     source_id = "null" if ownership.source_id is None else str(ownership.source_id)
     return f"""
@@ -183,7 +183,7 @@ def _stored_chunks(ownership: Ownership) -> str:
 
 
 def _is_stored(owner: str) -> str:
-    # Not as somebody else's chunk, whose id may be the same
+    # Not as a chunk of another document, which may have the same id
     return f"""
         exists (
           {_stored_item(owner)}

@@ -1,8 +1,7 @@
 """Whether a collection holds items that no source brought.
 
-Who may see it depends on that, so a server asks with each request.  Reading all items
-takes 0.2 s for 100,000; what was read once is remembered, and afterwards only rows that
-were added are read.
+Who may see it depends on that, so a server checks with each request.  Reading 100,000
+items takes 0.2 s, so the result is cached, and afterwards only added rows are read.
 """
 
 from __future__ import annotations
@@ -61,10 +60,10 @@ IN_COLLECTION, ANYWHERE = "+collection_id = ?", "collection_id = ?"
 
 
 def _unchanged_up_to(conn: sqlite3.Connection, known: _Checked) -> int:
-    """The rowid up to which no row was written since *known* was found, or 0.
+    """The rowid up to which no row was written since *known*, or 0.
 
-    SQLite gives a row that is inserted or replaced a rowid above all others.  While the
-    last one is still there, those below have at most been deleted.
+    SQLite gives an inserted or replaced row the highest rowid.  While the last row of
+    *known* exists, rows below it can only have been deleted.
     """
     if known.last is None:
         return 0

@@ -372,7 +372,7 @@ def test_a_picture_that_pillow_warns_of_is_read_in_silence(picture):
 
 
 def test_no_more_is_decoded_at_once_than_memory_shall_hold():
-    room, inside, most = pictures.Room(100), [], []
+    room, inside, most = pictures.PixelLimit(100), [], []
     lock = threading.Lock()
 
     def decode(pixels):
