@@ -436,6 +436,7 @@ FROM_ELSEWHERE = [
     {"origin": "https://elsewhere.example"},
     {"origin": "http://localhost.elsewhere.example"},
     {"origin": "null"},
+    {"origin": "http://["},
 ]
 JSON_TYPE = {"content-type": "application/json"}
 PAGE = "/articles/-/embeddings/articles"
