@@ -38,9 +38,22 @@ def _csv_lines(rows: Sequence[Row]) -> Iterator[str]:
 def _table(rows: Sequence[Row]) -> str:
     from tabulate import tabulate
 
-    cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    cells = [{key: _shown(value) for key, value in row.items()} for row in rows]
     return str(tabulate(cells, headers="keys"))
+
+
+def _shown(value: object) -> object:
+    """*value* as a cell of a table, which may have several lines."""
+    cell = _cell(value)
+    if not isinstance(cell, str):
+        return cell
+    return "\n".join(map(printable, cell.splitlines()))
 
 
 def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def printable(text: str) -> str:
+    """*text* without the control characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)

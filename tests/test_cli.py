@@ -692,6 +692,53 @@ def test_what_would_steer_a_terminal_is_not_printed(run, source_db):
     )
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "search {db} {name} cat --format table --full",
+        "search {db} {name} cat --format table",
+        "similar {db} {name} {id} --format table",
+        "collections list {db}",
+        "check {db}",
+    ],
+)
+def test_no_table_steers_a_terminal(run, tmp_path, command):
+    path, steering = tmp_path / "x.db", "\x1b]0;owned\x07\x9b2J\x85"
+    conn = sqlite3.connect(path)
+    conn.execute("create table t (id text primary key, body)")
+    rows = [(f"a{steering}", f"cat{steering}\nb"), (f"{steering}", b"\0")]
+    conn.executemany("insert into t values (?, ?)", [*rows, ("c", "dog")])
+    conn.commit()
+    conn.close()
+    name = f"x{steering}"
+    run("embed", path, name, "-t", "t", "-c", "body", "--prefix", steering)
+    values = {"db": path, "name": name, "id": f"{steering}c"}
+    result = run(*(each.format(**values) for each in command.split(" ")))
+    assert "]0;owned" in result.output
+    printed = result.output.replace("\n", "")
+    assert printed.isprintable()
+
+
+@pytest.mark.parametrize("output_format", ["csv", "json", "nl"])
+def test_data_keeps_every_character(run, tmp_path, output_format):
+    path, text = tmp_path / "x.db", "cat\x1b]0;owned\x07"
+    conn = sqlite3.connect(path)
+    conn.execute("create table t (id text primary key, body)")
+    conn.execute("insert into t values (?, ?)", [text, text])
+    conn.commit()
+    conn.close()
+    run("embed", path, "x", "-t", "t", "-c", "body")
+    arguments = ["search", path, "x", "cat", "--full", "--format", output_format]
+    written = run(*arguments).stdout
+    if output_format == "csv":
+        [row] = csv.DictReader(io.StringIO(written))
+    else:
+        [row] = (
+            json.loads(written) if output_format == "json" else [json.loads(written)]
+        )
+    assert (row["id"], row["content"]) == (text, text)
+
+
 def test_ctrl_c_is_one_line_and_keeps_what_was_committed(run, source_db, monkeypatch):
     def interrupt(*_arguments, **_options):
         raise KeyboardInterrupt

@@ -257,8 +257,3 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     click.echo(f"Fetching what is missing of {asked.hub_name}", err=True)
     completed(asked)
     return load_model(model_id, config.models, may_download=True)
-
-
-def printable(text: str) -> str:
-    """*text* without the control characters that could steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)

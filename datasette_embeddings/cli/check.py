@@ -14,7 +14,6 @@ from datasette_embeddings.cli.base import (
     database_argument,
     error_text,
     format_option,
-    printable,
     verbose_option,
     write,
 )
@@ -23,6 +22,7 @@ from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.formats import printable
 from datasette_embeddings.ingest import IngestOptions, Report
 from datasette_embeddings.ingest.checking import (
     problems,
@@ -90,7 +90,7 @@ def _show_sources(conn: sqlite3.Connection) -> None:
             parts.append(f"{_items(replaced)} of a source that was replaced")
         if counts.get(None):
             parts.append(f"{_items(counts[None])} of no source")
-        click.echo(f"{printable(collection.name)}: {', '.join(parts)}", err=True)
+        click.echo(printable(f"{collection.name}: {', '.join(parts)}"), err=True)
 
 
 def _items(count: int) -> str:
@@ -122,5 +122,5 @@ def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
             similarities.refresh(conn, store.collection(conn, outcome.collection))
         if outcome.problem is not None:
             said = error_text(ctx, outcome.problem)
-            click.echo(f"Error: {outcome.collection}: {said}", err=True)
+            click.echo(f"Error: {printable(outcome.collection)}: {said}", err=True)
     remove_what_is_mended(conn)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.cli.base import printable
+from datasette_embeddings.formats import printable
 from datasette_embeddings.ingest import Report
 
 

@@ -17,14 +17,13 @@ from datasette_embeddings.cli.base import (
     format_option,
     limit_option,
     min_score_option,
-    printable,
     verbose_option,
     write,
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput, SourceProblem
-from datasette_embeddings.formats import Row
+from datasette_embeddings.formats import Row, printable
 from datasette_embeddings.images import MAX_BYTES, media_type
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.encodings import decoded

@@ -13,7 +13,6 @@ from datasette_embeddings.cli.base import (
     Command,
     database_argument,
     error_text,
-    printable,
     verbose_option,
 )
 from datasette_embeddings.cli.embed import (
@@ -30,6 +29,7 @@ from datasette_embeddings.cli.embed import (
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import metadata_option, settings_for
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.formats import printable
 from datasette_embeddings.ingest import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
 from datasette_embeddings.ingest.syncing import sync as synced
