@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, store
 from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.index import indexes
 from datasette_embeddings.sources import (
     QuerySource,
     UnreadableSource,
@@ -43,15 +45,20 @@ class _Holdings:
         return {table for tables in self.asked.values() for table in tables}
 
 
-def required_tables(conn: sqlite3.Connection, collection: store.Collection) -> set[str]:
+def required_tables(
+    conn: sqlite3.Connection,
+    collection: store.Collection,
+    state: store.State | None = None,
+) -> set[str]:
     """The tables that decide who may see *collection*.
 
-    Items of no source require the permission for the table ``embeddings``.
+    Items of no source require the permission for the table ``embeddings``.  With
+    the *state* of the database, what was read in that state is not read again.
     """
     if collection.is_building:
         return set()
     tables = _tables_of_sources(conn, collection)
-    if not tables or store.has_unsourced_items(conn, collection):
+    if not tables or store.has_unsourced_items(conn, collection, state):
         tables.add("embeddings")
     return tables
 
@@ -83,7 +90,8 @@ async def visible_collections(
     """The collections of *database* that *actor* may see, by name."""
     if not await compat.may_view(datasette, actor, database.name):
         return []
-    holdings = await database.execute_fn(_holdings)
+    immutable = compat.is_immutable(datasette, database.name)
+    holdings = await database.execute_fn(partial(_holdings, immutable=immutable))
     verdicts = await _verdicts(
         datasette, actor, database.name, holdings, holdings.tables()
     )
@@ -100,7 +108,10 @@ async def visible_collection(
     """The collection called *name*, or None for whoever may not see it."""
     if not await compat.may_view(datasette, actor, database.name):
         return None
-    holdings = await database.execute_fn(lambda conn: _holdings(conn, name))
+    immutable = compat.is_immutable(datasette, database.name)
+    holdings = await database.execute_fn(
+        partial(_holdings, name=name, immutable=immutable)
+    )
     verdicts = await _verdicts(
         datasette, actor, database.name, holdings, holdings.tables()
     )
@@ -207,9 +218,12 @@ def _asking_only_datasette() -> Iterator[None]:
         _asking.reset(token)
 
 
-def _holdings(conn: sqlite3.Connection, name: str | None = None) -> _Holdings:
+def _holdings(
+    conn: sqlite3.Connection, *, immutable: bool, name: str | None = None
+) -> _Holdings:
     """What a database holds, or of it only the collection called *name*."""
-    return _held(conn, name, lambda collection: required_tables(conn, collection))
+    state = indexes.state(conn, immutable=immutable)
+    return _held(conn, name, lambda each: required_tables(conn, each, state))
 
 
 def _sources_held(conn: sqlite3.Connection) -> _Holdings:

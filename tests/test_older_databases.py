@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import collection, search_text, similar_items
+from datasette_embeddings import collection, search_text, similar_items, store
 from datasette_embeddings.cli import embeddings
 
 DATA = Path(__file__).parent / "data" / "0.2a0"
@@ -100,6 +100,28 @@ def test_a_sync_deletes_the_rows_that_have_left_the_table(old):
     kept = {(row[0], row[1]) for row in items(old / "tables.db")}
     assert {(1, "5"), (2, "5#0"), (4, "5")}.isdisjoint(kept)
     assert len(kept) == 17 - 3
+
+
+def test_a_sync_keeps_what_llm_added(old):
+    before = items(old / "mixed.db")
+    output("sync", old / "mixed.db", "--silent")
+    output("check", old / "mixed.db")
+    assert {row[:2] for row in items(old / "mixed.db")} == {row[:2] for row in before}
+
+
+def test_an_item_that_llm_wrote_after_the_last_run_is_of_no_source(old):
+    path = old / "tables.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute(
+            "insert into embeddings (collection_id, id, embedding, content, updated) "
+            "select 1, 'of llm', embedding, 'of llm', unixepoch() "
+            "from embeddings limit 1"
+        )
+        conn.commit()
+        assert store.has_unsourced_items(conn, collection(conn, "articles"))
+        assert not store.has_unsourced_items(conn, collection(conn, "places"))
+    output("sync", path, "--silent")
+    assert (1, "of llm") in {row[:2] for row in items(path)}
 
 
 @pytest.mark.parametrize(

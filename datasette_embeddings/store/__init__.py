@@ -130,7 +130,7 @@ from datasette_embeddings.store.similarity_notes import (
 from datasette_embeddings.store.small_changes import apply_small_changes
 from datasette_embeddings.store.staging import Staging, staged
 from datasette_embeddings.store.states import Ownership
-from datasette_embeddings.store.unsourced import has_unsourced_items
+from datasette_embeddings.store.unsourced import State, has_unsourced_items
 
 __all__ = [
     "OUR_COLLECTIONS",
@@ -146,6 +146,7 @@ __all__ = [
     "SimilarityRow",
     "SourceState",
     "Staging",
+    "State",
     "StoredChunk",
     "StoredFailure",
     "StoredItem",

@@ -21,14 +21,16 @@ def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
     """SQL for the id of the source that brought a row of ``embeddings``, or null.
 
     0.2a0 stored only the one source of a collection.  It is taken as the origin of
-    every item with its prefix, unless 0.2a0 stored that others brought items too.
+    every item with its prefix that is no newer than its last complete run, unless 0.2a0
+    stored that others brought items too.
     """
     ids = [each.id for each in collection.sources]
+    columns = columns_of(conn, "embeddings")
+    if not ids or not {"content_hash", "updated"} <= set(columns):
+        return NO_OWNER
     if ids == [OLD_SOURCE_ID]:
-        return NO_OWNER if collection.is_mixed else _has_prefix(collection)
-    written = columns_of(conn, "embeddings")
-    is_known = {"content_hash", "updated"} <= set(written)
-    if not ids or not is_known or not columns_of(conn, ORIGINS):
+        return NO_OWNER if collection.is_mixed else _old_owner(collection)
+    if not columns_of(conn, ORIGINS):
         return NO_OWNER
     return f"""
         (
@@ -43,16 +45,19 @@ def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
     """
 
 
-def _has_prefix(collection: Collection) -> str:
+def _old_owner(collection: Collection) -> str:
     if not collection.current_sources:
         return NO_OWNER
     (source,) = collection.current_sources
-    if not source.prefix:
-        return str(OLD_SOURCE_ID)
-    # As a BLOB, because an SQL literal cannot hold every character
+    # As a BLOB, because SQL cannot write every character of a text
     prefix = f"cast(x'{source.prefix.encode().hex()}' as text)"
-    is_its = f"substr(embeddings.id, 1, length({prefix})) = {prefix}"
-    return f"case when {is_its} then {OLD_SOURCE_ID} end"
+    return f"""
+        case
+          when substr(embeddings.id, 1, length({prefix})) = {prefix}
+          and embeddings.updated <= {int(source.synced or 0)}
+            then {OLD_SOURCE_ID}
+        end
+    """
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -163,6 +163,10 @@ async def test_an_item_of_no_source_closes_a_collection_while_it_is_served(artic
         "insert or replace into embeddings (collection_id, id, embedding, "
         "content, content_hash, updated) select collection_id, id, embedding, "
         "'secret', x'00', updated from embeddings where id = '5'": 404,
+        "delete from embeddings where id = '5'": 200,
+        # In place, where no rowid tells of it
+        "update embeddings set content = 'secret', content_hash = x'00' "
+        "where id = '2'": 404,
     }
     for sql, expected in statements.items():
         execute(articles_db, sql)
