@@ -20,6 +20,8 @@ from datasette_embeddings.search import (
     similar_items,
     similar_pairs,
 )
+from datasette_embeddings.search.matches import matches
+from datasette_embeddings.search.nearest import Hit
 from datasette_embeddings.sources import (
     SourceRules,
     TableSource,
@@ -190,6 +192,70 @@ def test_vectors_of_unknown_content_are_neither(conn, model):
     store.finish_sync(conn, collection, source)
     found = search_text(conn, store.collection(conn, "mine"), "pets", model=model)
     assert {match.id: match.stale for match in found} == {"5": None, "99": None}
+
+
+@pytest.fixture
+def overlapping(conn, model):
+    """Makes a collection of two tables, one with a prefix that begins as the other's.
+
+    `ab1` is the row `b1` of `t1`. `ab2` is the row `2` of `t2`, which has a row `1`.
+    """
+
+    def make(chunking=None):
+        conn.execute("create table t1 (id text primary key, body text)")
+        conn.execute("create table t2 (id text primary key, body text)")
+        conn.execute(
+            "insert into t1 values ('b1', 'Young cats need food.'), ('c', 'x')"
+        )
+        conn.execute("insert into t2 values ('1', 'A tax.'), ('2', 'The moon of Mars')")
+        for table, prefix in (("t1", "a"), ("t2", "ab")):
+            rules = SourceRules(id_prefix=prefix, chunking=chunking)
+            source = table_source(conn, table, rules=rules)
+            ingest(conn, "mine", source, model)
+        return store.collection(conn, "mine")
+
+    return make
+
+
+@pytest.mark.parametrize("chunking", [None, Chunking("fixed", size=6, overlap=0)])
+def test_an_item_is_compared_with_the_row_of_the_source_that_brought_it(
+    conn, model, overlapping, chunking
+):
+    collection = overlapping(chunking)
+    ids = ("ab1", "ab2", "ac")
+
+    def told(found):
+        return {match.document_id: match.stale for match in found}
+
+    found = search_text(conn, collection, "pets", model=model)
+    assert told(found) == dict.fromkeys(ids, False)
+    assert "cats" in next(each.content for each in found if each.document_id == "ab1")
+    # The row that only has the same id as an item
+    conn.execute("delete from t2 where id = '1'")
+    found = search_text(conn, collection, "pets", model=model)
+    assert told(found) == dict.fromkeys(ids, False)
+    conn.execute("delete from t1 where id = 'b1'")
+    found = search_text(conn, collection, "pets", model=model)
+    assert told(found) == {**dict.fromkeys(ids, False), "ab1": True}
+    # As lists of related items name it, not by a chunk
+    [match] = matches(conn, collection, [Hit("ab2", 1.0)])
+    assert (match.source.table, match.has_row) == ("t2", True)
+    [match] = matches(conn, collection, [Hit("ab1", 1.0)])
+    assert (match.source.table, match.has_row) == ("t1", False)
+
+
+def test_origins_are_read_only_where_several_prefixes_fit(conn, model, overlapping):
+    collection = overlapping()
+    statements = []
+    conn.set_trace_callback(statements.append)
+    for ids in (["ac", "of none"], ["ab1", "ac"]):
+        store.sources_of(conn, collection, ids)
+    conn.set_trace_callback(None)
+    asked = [each for each in statements if "_embedding_origins as" in each]
+    assert len(asked) == 1
+    assert statements.index(asked[0]) == len(statements) - 1
+    assert "'ab1'" in asked[0]
+    assert "'ac'" not in asked[0]
 
 
 @pytest.mark.parametrize("chunking", [None, Chunking("fixed", size=6, overlap=0)])

@@ -282,7 +282,7 @@ def _like_image_path(
 
 def shown(datasette: Datasette, place: Place, match: searching.Match) -> Found:
     """*match* with the paths that it leads to."""
-    source = place.collection.source_for(match.document_id)
+    source = match.source
     is_gone = isinstance(source, TableSource) and not match.has_row
     if len(match.document_id) > LONGEST_LINKED_ID:
         return Found(match, None, None, is_gone)

@@ -18,7 +18,7 @@ def item_image(
     :raises UnknownItem: if the collection has no such item.
     """
     image = store.stored_image(conn, collection, item_id)
-    source = collection.source_for(item_id)
+    source = store.sources_of(conn, collection, [item_id]).get(item_id)
     if image is None and isinstance(source, sources.TableSource):
         # The table or the column may be gone
         with suppress(sqlite3.OperationalError):

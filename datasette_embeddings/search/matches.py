@@ -47,6 +47,8 @@ class Match:
     #: It stands for an image, which is stored or in its row
     has_image: bool = False
     stale: bool | None = None
+    #: Where it comes from, if a sync reads that
+    source: sources.Source | None = None
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -120,7 +122,8 @@ def matches(
     items = store.stored_items(conn, collection, [hit.id for hit in hits])
     rows: dict[str, sources.SourceRow] = {}
     stale: dict[str, bool | None] = {}
-    by_table = _by_table(collection, hits)
+    source_of = store.sources_of(conn, collection, [hit.document_id for hit in hits])
+    by_table = _by_table(source_of, hits)
     if by_table:
         embedded = _embedded_hashes(conn, collection, hits, items)
     for source, some in by_table.items():
@@ -144,18 +147,19 @@ def matches(
             items.get(hit.id),
             rows.get(hit.document_id),
             stale=stale.get(hit.document_id),
+            source=source_of.get(hit.document_id),
         )
         for hit in hits
     ]
 
 
 def _by_table(
-    collection: store.Collection, hits: Sequence[Hit]
+    source_of: Mapping[str, sources.Source], hits: Sequence[Hit]
 ) -> dict[sources.TableSource, list[Hit]]:
     """The *hits* that may be of rows of a table, one a document, by their source."""
     found: dict[sources.TableSource, list[Hit]] = {}
     for hit in {hit.document_id: hit for hit in hits}.values():
-        source = collection.source_for(hit.document_id)
+        source = source_of.get(hit.document_id)
         if isinstance(source, sources.TableSource):
             found.setdefault(source, []).append(hit)
     return found
@@ -191,6 +195,7 @@ def _match(
     row: sources.SourceRow | None,
     *,
     stale: bool | None,
+    source: sources.Source | None,
 ) -> Match:
     content = item.content if item else None
     now = None if stale else row
@@ -209,4 +214,5 @@ def _match(
         has_row=row is not None,
         has_image=bool((item and item.has_image) or (now and now.has_image)),
         stale=stale,
+        source=source,
     )

@@ -92,6 +92,7 @@ from datasette_embeddings.store.origins import (
     count_items_of_sources,
     items_with_source,
     owner_sql,
+    sources_of,
 )
 from datasette_embeddings.store.rebuilding import (
     begin_rebuild,
@@ -216,6 +217,7 @@ __all__ = [
     "similarity_settings",
     "snapshot",
     "source_tables",
+    "sources_of",
     "staged",
     "stored_chunks",
     "stored_image",

@@ -91,13 +91,12 @@ class Collection:
         """The sources that a sync reads, by prefix."""
         return self.sources_that_are(SourceState.CURRENT)
 
-    def source_for(self, document_id: str) -> Source | None:
-        """The source with the longest prefix of *document_id*, if there is one."""
+    def sources_for(self, document_id: str) -> list[CollectionSource]:
+        """The current sources whose prefix *document_id* has, longest prefix first."""
         found = [
             each for each in self.current_sources if document_id.startswith(each.prefix)
         ]
-        longest = max(found, key=lambda each: len(each.prefix), default=None)
-        return None if longest is None else longest.source
+        return sorted(found, key=lambda each: len(each.prefix), reverse=True)
 
     def sources_that_are(
         self, state: SourceState, prefix: str | None = None

@@ -10,9 +10,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from datasette_embeddings.sources import Source
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
-from datasette_embeddings.store.schema import ORIGINS, PARAMETERS, columns_of
+from datasette_embeddings.store.schema import (
+    CHUNKS,
+    ORIGINS,
+    PARAMETERS,
+    columns_of,
+    valid_sql,
+)
 
 NO_OWNER = "null"
 
@@ -151,4 +158,51 @@ def items_with_source(
             [collection.id, *some],
         )
         found.update(row[0] for row in rows)
+    return found
+
+
+def sources_of(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]
+) -> dict[str, Source]:
+    """The current source of each of *document_ids* that has the prefix of one.
+
+    Where several prefixes fit, it is the source that brought the document, or the one
+    with the longest prefix if none of them did.
+    """
+    fitting = {each: collection.sources_for(each) for each in document_ids}
+    unclear = [each for each, some in fitting.items() if len(some) > 1]
+    owners = _owners(conn, collection, unclear) if unclear else {}
+    found = dict[str, Source]()
+    for document_id, some in fitting.items():
+        if some:
+            owner = owners.get(document_id)
+            own = next((each for each in some if each.id == owner), some[0])
+            found[document_id] = own.source
+    return found
+
+
+def _owners(
+    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
+) -> dict[str, int]:
+    """The id of the source that brought each of *document_ids*, whole or in chunks."""
+    owner = owner_sql(conn, collection)
+    queries = [f"select id, {owner} from embeddings where collection_id = ? and id"]
+    if collection.has_chunks:
+        queries.append(
+            f"""
+            select document_id, {owner}
+            from {CHUNKS} join embeddings using (collection_id, id)
+            where {valid_sql(CHUNKS)}
+            and collection_id = ?
+            and document_id
+            """
+        )
+    found = dict[str, int]()
+    for start in range(0, len(document_ids), PARAMETERS):
+        some = document_ids[start : start + PARAMETERS]
+        for query in queries:
+            rows = conn.execute(
+                f"{query} in ({', '.join('?' * len(some))})", [collection.id, *some]
+            )
+            found.update((row[0], row[1]) for row in rows if row[1] is not None)
     return found
