@@ -50,7 +50,8 @@ def main() -> None:
             for work, path in addresses().items():
                 measure(url, work, url + path)
             for work, (path, asked) in bodies().items():
-                measure(url, work, url + path, json.dumps(asked).encode())
+                body = json.dumps(asked, separators=(",", ":")).encode()
+                measure(url, work, url + path, body)
 
 
 def addresses() -> dict[str, str]:
@@ -75,6 +76,7 @@ def addresses() -> dict[str, str]:
 def bodies() -> dict[str, tuple[str, object]]:
     """Paths and the bodies to post there."""
     numbers = range(BODY_BYTES // 20)
+    lists: list[object] = [[]] * (BODY_BYTES // 3 - 20)
     return {
         "body: keys": (f"{PAGE}.json", {f"c{each}": each for each in numbers}),
         "body: filters": (
@@ -86,6 +88,12 @@ def bodies() -> dict[str, tuple[str, object]]:
             "/-/embeddings/embed.json",
             {"input": ["x"] * (BODY_BYTES // 5)},
         ),
+        "body: lists as input": ("/-/embeddings/embed.json", {"input": [lists]}),
+        "body: lists as filters": (
+            f"{PAGE}.json",
+            {"like": "1", "filters": lists},
+        ),
+        "body: lists as vector": (f"{PAGE}.json", {"vector": lists}),
     }
 
 

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 from datasette_embeddings.distribution import install_command
 
@@ -43,6 +45,10 @@ class _Quoting(reprlib.Repr):
 
     def repr_bytes(self, value: bytes, _level: int) -> str:
         return f"a BLOB of {len(value):,} bytes"
+
+    def repr_dict(self, value: dict[Any, Any], level: int) -> str:
+        # reprlib would sort all the keys
+        return super().repr_dict(dict(islice(value.items(), self.maxdict + 1)), level)
 
 
 _quoting = _Quoting()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat, serving
 from datasette_embeddings.config import Config
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.routes.addresses import (
     MOST_PARAMETERS,
     OF_DATASETTE,
@@ -138,9 +138,9 @@ def _wanted(given: dict[str, Any], known: Sequence[str], config: Config) -> Want
     check_keys(given, known)
     model_id = given.get("model")
     if not isinstance(model_id, str | None):
-        raise InvalidInput(f"Expected the id of a model, found {model_id!r:.60}")
+        raise InvalidInput(f"Expected the id of a model, found {quoted(model_id)}")
     if not isinstance(given.get("user"), str | None):
-        raise InvalidInput(f"Expected a text for user, found {given['user']!r:.60}")
+        raise InvalidInput(f"Expected a text for user, found {quoted(given['user'])}")
     return Wanted(
         model_id=config.default_model if model_id is None else model_id,
         inputs=_inputs(given.get("input"), config),
@@ -154,7 +154,7 @@ def _one_of(given: dict[str, Any], name: str, choices: Sequence[str]) -> str:
     value = choices[0] if given.get(name) is None else given[name]
     if value not in choices:
         raise InvalidInput(
-            f"Expected for {name} one of {', '.join(choices)}; found {value!r:.60}"
+            f"Expected for {name} one of {', '.join(choices)}; found {quoted(value)}"
         )
     return str(value)
 
@@ -173,20 +173,20 @@ def _inputs(value: object, config: Config) -> tuple[str | bytes, ...]:
 
 
 def _input(value: object, config: Config) -> str | bytes:
-    if isinstance(value, dict) and set(value) == {"image"}:
+    if isinstance(value, dict) and value.keys() == {"image"}:
         picture = image_bytes(value["image"])
         if picture:
             return picture
     if isinstance(value, int | list):
         # Some clients split texts into the tokens of a model of OpenAI's
         raise InvalidInput(
-            f"Expected a text or {{'image': base64}}, found {value!r:.60}. Token ids "
+            f"Expected a text or {{'image': base64}}, found {quoted(value)}. Token ids "
             "mean nothing to another model: send the texts themselves, in LangChain "
             "with check_embedding_ctx_length=False"
         )
     if not isinstance(value, str):
         raise InvalidInput(
-            f"Expected a text or {{'image': base64}}, found {value!r:.60}"
+            f"Expected a text or {{'image': base64}}, found {quoted(value)}"
         )
     if not value.strip():
         raise InvalidInput("Expected a text to embed, found an empty one")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.sources import Selection
 
 #: ``created__gt`` and what it is compared with
@@ -31,7 +31,7 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
         check_column(column, columns)
         if lookup not in comparisons():
             raise InvalidInput(
-                f"No comparison {lookup!r:.60} for the column {column!r:.60}; "
+                f"No comparison {quoted(lookup)} for the column {quoted(column)}; "
                 f"there are {', '.join(comparisons())}"
             )
     try:
@@ -58,7 +58,8 @@ def check_column(column: str, columns: Sequence[str]) -> None:
     """
     if column not in columns:
         raise InvalidInput(
-            f"No column {column!r:.60} in the source table; it has {', '.join(columns)}"
+            f"No column {quoted(column)} in the source table; "
+            f"it has {', '.join(columns)}"
         )
 
 
@@ -86,7 +87,8 @@ def from_json(filters: object) -> tuple[Filter, ...]:
     """
     if not isinstance(filters, dict):
         raise InvalidInput(
-            f"Expected filters as an object of column and value, found {filters!r:.60}"
+            "Expected filters as an object of column and value, "
+            f"found {quoted(filters)}"
         )
     _check_count(
         sum(len(each) if isinstance(each, list) else 1 for each in filters.values())
@@ -104,7 +106,7 @@ def from_json(filters: object) -> tuple[Filter, ...]:
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise InvalidInput(
-            f"Expected a text, a number or a list of them for the filter {name!r:.60}, "
-            f"found {json.dumps(value):.60}"
+            "Expected a text, a number or a list of them for the filter "
+            f"{quoted(name)}, found {quoted(value)}"
         )
     return str(value)

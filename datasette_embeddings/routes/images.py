@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import compat, images
 from datasette_embeddings import search as searching
+from datasette_embeddings.errors import quoted
 from datasette_embeddings.routes import places
 from datasette_embeddings.routes.addresses import Address
 from datasette_embeddings.routes.faults import Absent, NotAnImage
@@ -48,8 +49,8 @@ async def image(datasette: Datasette, request: Request) -> Response:
     media_type = images.media_type(content)
     if media_type is None:
         raise NotAnImage(
-            f"What is stored for {item_id!r:.100} is no image that is served: expected "
-            f"{', '.join(images.EXTENSIONS)}"
+            f"What is stored for {quoted(item_id)} is no image that is served: "
+            f"expected {', '.join(images.EXTENSIONS)}"
         )
     headers = {
         **SAFETY,
@@ -71,7 +72,7 @@ def _image_and_etag(
     content = searching.item_image(conn, place.collection, item_id)
     if content is None:
         raise Absent(
-            f"The item {item_id!r:.100} has no image here of at most "
+            f"The item {quoted(item_id)} has no image here of at most "
             f"{images.MAX_BYTES:,} bytes"
         )
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import search as searching
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
-from datasette_embeddings.errors import InvalidInput, InvalidVector
+from datasette_embeddings.errors import InvalidInput, InvalidVector, quoted
 from datasette_embeddings.routes.addresses import is_special
 from datasette_embeddings.routes.bodies import (
     check_keys,
@@ -183,7 +183,7 @@ def checked_offset(name: str, value: str | None) -> int:
         return 0
     if not (value.isascii() and value.isdigit() and len(value) < 19):
         raise InvalidInput(
-            f"Expected for {name} what an answer gave as next, found {value!r:.60}"
+            f"Expected for {name} what an answer gave as next, found {quoted(value)}"
         )
     return int(value)
 
@@ -197,7 +197,7 @@ def _score(name: str, value: str | float | None) -> float | None:
         score = math.nan
     if not -1 <= score <= 1:
         raise InvalidInput(
-            f"Expected for {name} a score from -1 to 1, found {value!r:.60}"
+            f"Expected for {name} a score from -1 to 1, found {quoted(value)}"
         )
     return score
 
@@ -205,7 +205,7 @@ def _score(name: str, value: str | float | None) -> float | None:
 def _all_chunks(name: str, value: object) -> bool:
     """Whether every chunk is asked for and not only each document's best."""
     if value not in (None, "best", "all"):
-        raise InvalidInput(f"Expected {name}=best or {name}=all, found {value!r:.60}")
+        raise InvalidInput(f"Expected {name}=best or {name}=all, found {quoted(value)}")
     return value == "all"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import compat
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.routes.answers import Answer, Facet, Found
 from datasette_embeddings.routes.places import Listed
 from datasette_embeddings.routes.questions import asked_for
@@ -42,7 +42,7 @@ def shaped(
     shape = args.get("_shape") or SHAPES[0]
     if shape not in SHAPES:
         raise InvalidInput(
-            f"Expected a _shape of {', '.join(SHAPES)}; found {shape!r:.60}"
+            f"Expected a _shape of {', '.join(SHAPES)}; found {quoted(shape)}"
         )
     is_lines = args.get("_nl") not in (None, "", "off", "0")
     if is_lines and shape not in ("array", "arrayfirst"):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import sys
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
 
 from datasette_embeddings.compat import is_modern
+from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.routes import ROUTES
+from datasette_embeddings.routes.bodies import json_object
 from tests.datasette.conftest import make_datasette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -95,6 +99,10 @@ BODIES = {
     "one text": lambda size: {"text": "x" * size},
     "one input": lambda size: {"input": "x" * size},
     "inputs": lambda size: {"input": ["x"] * (size // 5)},
+    "lists as input": lambda size: {"input": [[[]] * (size // 4)]},
+    "lists as filters": lambda size: {"text": "x", "filters": [[]] * (size // 4)},
+    "lists as a vector": lambda size: {"vector": [[]] * (size // 4)},
+    "objects": lambda size: {"input": [filters(size)]},
     "no inputs": lambda size: {"input": [1] * (size // 3)},
     "one item": lambda size: {"like": "x" * size},
     "a vector": lambda size: {"vector": [1.5] * (size // 5)},
@@ -220,6 +228,34 @@ async def test_a_body_costs_what_its_length_is_worth(app, path, shape):
     await assert_linear(
         app, {"path": path, "body": small}, {"path": path, "body": large}
     )
+
+
+@pytest.fixture
+def collections():
+    """One entry for each run of the garbage collector."""
+    begun = []
+
+    def note(phase, _info):
+        if phase == "start":
+            begun.append(phase)
+
+    gc.callbacks.append(note)
+    yield begun
+    gc.callbacks.remove(note)
+
+
+@pytest.mark.parametrize("body", [b"[[],%b[]]", b'{"a": [%b[]]}', b'{"a": [%b'])
+async def test_a_body_of_lists_is_read_without_garbage_collections(collections, body):
+    with suppress(InvalidInput):
+        json_object(body % (b"[]," * 100_000))
+    # One right behind, where there were hundreds
+    assert (len(collections) < 10, gc.isenabled()) == (True, True)
+
+
+async def test_a_message_quotes_only_the_beginning_of_a_value():
+    keys = {f"key {number}": [[]] * 1_000 for number in reversed(range(1_000))}
+    message = quoted(keys)
+    assert (message.startswith("{'key 996': [["), len(message) < 200) == (True, True)
 
 
 @pytest.mark.parametrize("shape", PATHS)
