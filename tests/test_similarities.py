@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasette_embeddings import similarities, store
-from datasette_embeddings.chunks import Chunk, Document
+from datasette_embeddings.chunks import Chunk, Chunking, Document
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInput, SchemaMismatch
 from datasette_embeddings.ingest import IngestOptions, ingest
@@ -24,7 +24,7 @@ from datasette_embeddings.search import (
     similar_pairs,
 )
 from datasette_embeddings.similarities import pairs, work
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.sources import SourceRules, query_source, table_source
 from datasette_embeddings.store import EmbeddedDocument
 from datasette_embeddings.store.documents import (
     DELETE_CHUNK_ITEMS,
@@ -400,6 +400,31 @@ def test_related_items_have_titles_and_none_that_are_gone(conn, model):
     left = [match.id for match in related_items(conn, found, "5")]
     assert len(left) == 3
     assert not {each.id for each in related} & set(left)
+
+
+@pytest.mark.parametrize("chunking", [None, Chunking("fixed", size=6, overlap=0)])
+def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunking):
+    conn.execute("create table pages (id integer primary key, body text)")
+    conn.execute("insert into pages select id, body from articles")
+    query = "select id, body from articles where id < 3"
+    a, b, q = (SourceRules(id_prefix=each, chunking=chunking) for each in "abq")
+    for source in (
+        table_source(conn, "articles", rules=a),
+        table_source(conn, "pages", rules=b),
+        query_source(conn, query, rules=q),
+    ):
+        ingest(conn, "mine", source, model)
+    found = store.collection(conn, "mine")
+    similarities.build(conn, found, SimilaritySettings(20))
+    before = {match.id for match in related_items(conn, found, "a5", limit=20)}
+    assert {"a1", "a6", "b2", "q1"} <= before
+    conn.execute("delete from articles where id = 1")
+    conn.execute("delete from pages where id = 2")
+    left = {match.id for match in related_items(conn, found, "a5", limit=20)}
+    assert left == before - {"a1", "b2"}
+    pairs = similar_pairs(conn, found, limit=200)
+    shown = {each.id for pair in pairs for each in (pair.one, pair.other)}
+    assert shown == left | {"a5"}
 
 
 def test_pairs_come_once_and_best_first(conn, model):

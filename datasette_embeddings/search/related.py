@@ -61,8 +61,9 @@ def similar_pairs(
 def _shown(
     conn: sqlite3.Connection, collection: store.Collection, hits: list[Hit]
 ) -> list[Match]:
-    """What *hits* show; of a table only what has its row still."""
-    found = matches(conn, collection, hits)
-    if not isinstance(collection.source, TableSource):
-        return found
-    return [match for match in found if match.has_row]
+    """What *hits* show, without items of tables whose rows were deleted."""
+    return [
+        match
+        for match in matches(conn, collection, hits)
+        if match.has_row or not isinstance(match.source, TableSource)
+    ]
