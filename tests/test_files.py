@@ -679,8 +679,12 @@ def test_a_file_that_is_no_text_fails_with_the_advice_that_fits(
         *('<svg xmlns="http://www.w3.org/2000/svg"></svg>', "RIFF of the WEBP", "II"),
     ],
 )
+@pytest.mark.parametrize(
+    "end", ["", "\r\n\x1a", "\x1a" * 100], ids=["", "ended by DOS", "filled by DOS"]
+)
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
-def test_a_text_may_begin_as_a_binary_file_does(tmp_path, text, encoding):
+def test_a_text_may_begin_as_a_binary_file_does(tmp_path, text, end, encoding):
+    text += end
     (tmp_path / "a").write_bytes(text.encode(encoding))
     assert files(tmp_path, pattern="*", encodings=("latin-1",)) == [("a", text)]
 

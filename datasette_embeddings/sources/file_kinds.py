@@ -11,6 +11,8 @@ from datasette_embeddings.images import EXTENSIONS, media_type
 HEAD_BYTES = 4096
 # Control characters: no text in a single-byte encoding has them, but UTF-16 has
 CONTROL = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
+# DOS programs end a text with it, or fill its last block
+DOS_END = b"\x1a"
 PDF = b"%PDF-"
 # puremagic's confidence is a tenth for each matching byte; two may match by chance
 LOWEST_CONFIDENCE = 0.3
@@ -103,4 +105,4 @@ def file_kind(content: bytes) -> FileKind | None:
 
 def has_control_characters(content: bytes) -> bool:
     """Whether *content* has bytes that no text has, except in UTF-16."""
-    return CONTROL.search(content, 0, HEAD_BYTES) is not None
+    return CONTROL.search(content[:HEAD_BYTES].rstrip(DOS_END)) is not None
