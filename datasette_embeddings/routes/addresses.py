@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 # Parameters of one query string: a thousand filters, and every other parameter
 MOST_PARAMETERS = 1_100
-# Parameters that Datasette reads on every page
-OF_DATASETTE = ("_trace", "_context")
+# Parameters that say nothing of which rows to show or in which order: Datasette's,
+# jQuery's against caches, and that of plugins that log a visitor in
+HARMLESS = (
+    *("_", "_auth_token"),
+    *("_trace", "_context", "_ttl", "_hash", "_timelimit", "_extra", "_extras"),
+    *("_json", "_json_infinity", "_labels", "_label", "_col", "_nocol"),
+    *("_nocount", "_nofacet", "_nosuggest", "_header", "_stream", "_dl"),
+)
 # What users of other APIs, and of Datasette's table pages, try first
 SYNONYMS = {
     "_limit": "_size",
@@ -61,12 +67,12 @@ class Address:
         return MultiParams(list(self.pairs))
 
     def check_names(self, known: Collection[str]) -> None:
-        """Refuse a parameter that begins with "_" and is not one of *known*.
+        """Refuse a parameter that begins with "_", unless it is known or harmless.
 
         :raises InvalidInput: with the list of *known*.
         """
         for name in self.args:
-            if is_special(name) and name not in known and name not in OF_DATASETTE:
+            if is_special(name) and name not in known and name not in HARMLESS:
                 raise InvalidInput(_unknown(name, known))
 
     def with_args(

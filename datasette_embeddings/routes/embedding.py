@@ -15,8 +15,8 @@ from datasette_embeddings import compat, serving
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.routes.addresses import (
+    HARMLESS,
     MOST_PARAMETERS,
-    OF_DATASETTE,
     Address,
 )
 from datasette_embeddings.routes.bodies import (
@@ -123,7 +123,7 @@ async def check_may_embed(datasette: Datasette, actor: compat.Actor) -> None:
 
 def _from_args(args: MultiParams) -> dict[str, object]:
     given: dict[str, object] = {
-        name: args[name] for name in args if name not in ("input", *OF_DATASETTE)
+        name: args[name] for name in args if name not in ("input", *HARMLESS)
     }
     if "input" in args:
         given["input"] = args.getlist("input")

@@ -54,10 +54,7 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     address = Address.of(request)
     address.check_names(NAMES)
     args = address.args
-    size = searching.checked_limit(
-        args.get("_size") or questions.default_size(config),
-        max_limit=config.max_size,
-    )
+    size = questions.size_of(args, config)
     offset = questions.checked_offset("_next", args.get("_next") or None)
 
     def read(conn: sqlite3.Connection) -> tuple[list[searching.Pair], bool, bool]:

@@ -83,9 +83,7 @@ def from_args(args: MultiParams, config: Config) -> Question:
     return Question(
         text=text if text is None else _checked_text(text, config),
         like=like,
-        size=searching.checked_limit(
-            args.get("_size") or default_size(config), max_limit=config.max_size
-        ),
+        size=size_of(args, config),
         offset=checked_offset("_next", args.get("_next") or None),
         min_score=_score("_min_score", args.get("_min_score") or None),
         prefix=args.get("_prefix") or "",
@@ -151,6 +149,19 @@ def from_body(body: bytes, config: Config) -> Question:
         all_chunks=_all_chunks("chunks", asked.get("chunks")),
         filters=() if asked.get("filters") is None else from_json(asked["filters"]),
         facet=text_or_none("facet", asked.get("facet")),
+    )
+
+
+def size_of(args: MultiParams, config: Config) -> int:
+    """The ``_size`` of a query string; "max" is the largest, as on Datasette's pages.
+
+    :raises InvalidInput: if it is no size.
+    """
+    size = args.get("_size")
+    if size == "max":
+        return config.max_size
+    return searching.checked_limit(
+        size or default_size(config), max_limit=config.max_size
     )
 
 

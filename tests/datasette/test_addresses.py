@@ -80,11 +80,42 @@ async def test_a_name_that_is_like_no_other_is_refused_without_a_guess(datasette
     )
 
 
-@pytest.mark.parametrize("name", ["_trace", "_context"])
+# Of Datasette, of jQuery against caches, and of plugins that log a visitor in
+HARMLESS = ["_trace", "_context", "_ttl", "_json", "_labels", "_extra", "_nocol"]
+HARMLESS += ["_", "_auth_token"]
+
+
+@pytest.mark.parametrize("name", HARMLESS)
 @pytest.mark.parametrize("path", [*GETS, "/-/embeddings/embed.json"])
 async def test_what_datasette_reads_is_let_pass(datasette, path, name):
+    plain = await datasette.client.get(path)
     response = await datasette.client.get(f"{path}?{name}=1")
     assert "Unknown" not in shown(response)
+    assert response.status_code == plain.status_code
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_so_it_is_let_pass_beside_a_body(datasette, path):
+    query = "&".join(f"{name}=1" for name in HARMLESS)
+    response = await datasette.client.post(f"{path}?{query}", content=BODIES[path])
+    assert "Unknown" not in shown(response)
+
+
+@pytest.mark.parametrize(
+    "name", ["_where", "_search", "_sort", "_sort_desc", "_through", "_page"]
+)
+async def test_what_datasette_would_choose_rows_by_is_refused(datasette, name):
+    status, body = await get_json(datasette, f"{COLLECTION}.json?q=pets&{name}=1")
+    assert (status, f"'{name}'" in body["error"]) == (400, True)
+
+
+async def test_the_largest_size_is_called_max_as_in_datasette(articles_db):
+    datasette = make_datasette(articles_db, settings={"max_size": 2})
+    path = f"{COLLECTION}.json?like=1&_size=max"
+    status, body = await get_json(datasette, path)
+    assert (status, len(body["matches"])) == (200, 2)
+    pairs = await get_json(datasette, f"{COLLECTION}/pairs.json?_size=max")
+    assert pairs == await get_json(datasette, f"{COLLECTION}/pairs.json?_size=2")
 
 
 @pytest.mark.parametrize("path", [path for path in GETS if "_nl" in GETS[path]])
