@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -55,18 +55,6 @@ def required_tables(
     Items of no source require the permission for the table ``embeddings``.  With
     the *state* of the database, what was read in that state is not read again.
     """
-    if collection.is_building:
-        return set()
-    tables = _tables_of_sources(conn, collection)
-    if not tables or store.has_unsourced_items(conn, collection, state):
-        tables.add("embeddings")
-    return tables
-
-
-def _tables_of_sources(
-    conn: sqlite3.Connection, collection: store.Collection
-) -> set[str]:
-    """The tables that decide who may see the items of the sources of *collection*."""
     tables = set[str]()
     for each in collection.sources:
         if isinstance(each.source, UnreadableSource):
@@ -77,6 +65,8 @@ def _tables_of_sources(
             tables.update(tables_to_ask(conn, each.source))
         if each.state is not store.SourceState.PIPED:
             tables.update(store.source_tables(each.source))
+    if not tables or store.has_unsourced_items(conn, collection, state):
+        tables.add("embeddings")
     return tables
 
 
@@ -142,7 +132,7 @@ async def _opinion_on_table(
     datasette: Datasette, actor: compat.Actor, database: str, table: str
 ) -> bool | None:
     """False for a raw table that *actor* may not see, None for no opinion."""
-    if table.lower() not in store.RAW_TABLES or database not in datasette.databases:
+    if not _is_raw(table) or database not in datasette.databases:
         return None
     holder = datasette.databases[database]
     denied = await _denied_raw_tables(datasette, actor, [holder])
@@ -161,7 +151,7 @@ async def _denied_raw_tables(
 ) -> list[tuple[str, str]]:
     """Database and name of each raw table that *actor* may not see.
 
-    Those of a database in which any collection comes from a table that is denied.
+    All those of a database, if Datasette denies a table that any collection requires.
     """
     if _asking.get():
         return []
@@ -181,12 +171,23 @@ async def _denied_raw_tables(
 async def _holds_secrets(
     datasette: Datasette, actor: compat.Actor, database: Database
 ) -> bool:
-    holdings = await database.execute_fn(_sources_held)
-    # The answer about a raw table is what is being worked out: Datasette would
-    # remember a half answer for the rest of the request
-    tables = holdings.tables() - set(store.RAW_TABLES)
-    verdicts = await _verdicts(datasette, actor, database.name, holdings, tables)
-    return holdings.is_unreadable or not all(verdicts.values())
+    """Whether the raw tables of *database* hold rows that *actor* may not see."""
+    immutable = compat.is_immutable(datasette, database.name)
+    holdings = await database.execute_fn(partial(_holdings, immutable=immutable))
+    tables = holdings.tables()
+    raw = {table for table in tables if _is_raw(table)}
+    asked = (datasette, actor, database.name, holdings)
+    verdicts = await _verdicts(*asked, tables - raw)
+    if holdings.is_unreadable or not all(verdicts.values()):
+        return True
+    if not raw:
+        return False
+    # Datasette 1.0 remembers each answer for the rest of the request.  Its own answer
+    # about a raw table lacks ours, so the question is asked outside of the request.
+    outside = Context()
+    outside.run(_asking.set, True)
+    verdicts = await outside.run(asyncio.ensure_future, _verdicts(*asked, raw))
+    return not all(verdicts.values())
 
 
 async def _verdicts(
@@ -200,12 +201,16 @@ async def _verdicts(
     verdicts = {}
     for table in sorted(tables):
         # What we have to say is of the raw tables only, and takes a while
-        known = nullcontext() if table in store.RAW_TABLES else _asking_only_datasette()
+        known = nullcontext() if _is_raw(table) else _asking_only_datasette()
         with known:
             verdicts[table] = table not in holdings.sealed and await compat.may_view(
                 datasette, actor, database, table
             )
     return verdicts
+
+
+def _is_raw(table: str) -> bool:
+    return table.lower() in store.RAW_TABLES
 
 
 @contextmanager
@@ -223,19 +228,6 @@ def _holdings(
 ) -> _Holdings:
     """What a database holds, or of it only the collection called *name*."""
     state = indexes.state(conn, immutable=immutable)
-    return _held(conn, name, lambda each: required_tables(conn, each, state))
-
-
-def _sources_held(conn: sqlite3.Connection) -> _Holdings:
-    """What a database holds, with the tables of the sources of collections only."""
-    return _held(conn, None, lambda each: _tables_of_sources(conn, each))
-
-
-def _held(
-    conn: sqlite3.Connection,
-    name: str | None,
-    asks: Callable[[store.Collection], set[str]],
-) -> _Holdings:
     try:
         if name is None:
             found = store.all_collections(conn)
@@ -247,7 +239,7 @@ def _held(
         # of another shape than ours may hide that a source is secret
         unreadable = problem.table in (store.OUR_COLLECTIONS, store.SOURCES)
         return _Holdings([], {}, frozenset(), is_unreadable=unreadable)
-    asked = {each.id: frozenset(asks(each)) for each in found}
+    asked = {each.id: frozenset(required_tables(conn, each, state)) for each in found}
     tables = frozenset[str]().union(*asked.values())
     sealed = (table for table in tables if not store.columns_of(conn, table))
     return _Holdings(found, asked, frozenset(sealed))

@@ -11,6 +11,7 @@ from datasette_embeddings import store
 from datasette_embeddings.compat import is_modern
 from datasette_embeddings.ingest import ingest
 from datasette_embeddings.sources import SourceRules, query_source, table_source
+from datasette_embeddings.store.schema import SIDE_COLUMNS, SIMILARITY_COLUMNS
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -175,6 +176,65 @@ async def test_an_item_of_no_source_closes_a_collection_while_it_is_served(artic
             assert await status(datasette, "root", path) == 200
         listed = (await datasette.client.get("/-/embeddings.json")).json()
         assert bool(listed["collections"]) is (expected == 200)
+
+
+ITEM_OF_NO_SOURCE = (
+    "insert into embeddings (collection_id, id, embedding, content, updated) "
+    "select collection_id, 'new', embedding, 'secret', 1 from embeddings limit 1"
+)
+
+
+def create_all_raw_tables(path):
+    """Those too that a database gets with its first chunk, failure or pair."""
+    for table, columns in {**SIDE_COLUMNS, "similarities": SIMILARITY_COLUMNS}.items():
+        execute(path, f"create table if not exists {table} ({', '.join(columns)})")
+
+
+@pytest.mark.parametrize("allow", [False, ROOT_ONLY], ids=["nobody", "root"])
+async def test_closed_embeddings_close_all_raw_tables_over_items_of_no_source(
+    articles_db, allow
+):
+    create_all_raw_tables(articles_db)
+    tables = {"embeddings": {"allow": allow}}
+    datasette = make_datasette(articles_db, allow={"articles": {"tables": tables}})
+    raw = {name for name in store.RAW_TABLES if name != "embeddings"}
+    for actor in ACTORS:
+        for table in raw:
+            assert await status(datasette, actor, f"/articles/{table}.json") == 200
+    execute(articles_db, ITEM_OF_NO_SOURCE)
+    for actor in ACTORS:
+        shown = allow is ROOT_ONLY and actor == "root"
+        options = {"cookies": cookies(datasette, actor)}
+        for table in store.RAW_TABLES:
+            found = await status(datasette, actor, f"/articles/{table}.json")
+            assert (actor, table, found) == (actor, table, 200 if shown else 403)
+        assert await status(datasette, actor, f"{SEARCH}.json") == (
+            200 if shown else 404
+        )
+        assert await status(datasette, actor, "/articles/articles.json") == 200
+        body = (await datasette.client.get("/articles.json", **options)).json()
+        listed = {table["name"] for table in body["tables"]} & set(store.RAW_TABLES)
+        assert listed == (set(store.RAW_TABLES) if shown else set())
+
+
+async def test_a_closed_raw_table_that_a_collection_reads_closes_the_others(
+    articles_db, model
+):
+    execute(articles_db, ITEM_OF_NO_SOURCE)
+    conn = sqlite3.connect(articles_db)
+    ingest(conn, "names", query_source(conn, "select id, name from collections"), model)
+    conn.close()
+    tables = {"collections": {"allow": ROOT_ONLY}}
+    datasette = make_datasette(articles_db, allow={"articles": {"tables": tables}})
+    for actor, is_shown in ((None, False), ("root", True)):
+        found = await status(datasette, actor, "/articles/embeddings.json")
+        assert found == (200 if is_shown else 403)
+        # A page that asks about its own table first, then about "embeddings"
+        page = await datasette.client.get(
+            "/articles/articles", cookies=cookies(datasette, actor)
+        )
+        assert page.status_code == 200
+        assert (SEARCH in page.text) is is_shown
 
 
 async def test_a_collection_needs_the_tables_of_all_its_sources(articles_db, model):
