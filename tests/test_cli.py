@@ -666,7 +666,7 @@ def test_embed_keeps_the_model_of_the_collection(run, tmp_path):
         "x: 0 new, 0 changed, 1 unchanged\n"
     )
     shown = lines(run("collections", "show", path, "x"))[0]
-    assert shown["model"] == str(model)
+    assert shown["model"] == "./model"
 
 
 def test_text_that_is_not_utf_8_is_embedded_and_shown(run, source_db):

@@ -224,7 +224,7 @@ def test_llm_finds_every_step_of_its_own_done(our_database):
 
 def test_a_collection_of_llm_is_listed_at_once(llm_database):
     listed = ours("collections", "list", llm_database, "--format", "json")
-    facts = {"model": MODEL_ID, "count": 12, "dimensions": 384}
+    facts = {"model": MODEL_ID, "count": 12, "dimensions": 384, "sources": None}
     assert json.loads(listed) == [
         {"name": "bare", **facts},
         {"name": "stored", **facts},
@@ -246,7 +246,7 @@ def test_we_find_the_similar_items_that_llm_finds(llm, llm_database, collection)
     found = objects(ours("similar", llm_database, collection, "5", *NL))
     expected = objects(llm("similar", collection, "5", "--database", llm_database))
     assert found == [
-        {**match, "score": pytest.approx(match["score"], abs=1e-5)}
+        {**match, "score": pytest.approx(match["score"], abs=1e-5), "stale": None}
         for match in expected
     ]
 
@@ -312,6 +312,8 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "failed": 0,
         "similarities": None,
         "source": None,
+        "sources": [],
+        "without_source": 1,
         "synced": None,
     }
 

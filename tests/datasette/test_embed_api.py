@@ -334,7 +334,7 @@ async def test_what_is_no_picture_is_refused_by_the_model(eyes):
     datasette, _model = eyes
     no_picture = base64.b64encode(b"GIF89a").decode()
     status, answer = await embed(datasette, input={"image": no_picture})
-    assert (status, has_four_keys(answer, 422)) == (422, True)
+    assert (status, has_four_keys(answer, 400)) == (400, True)
 
 
 @pytest.mark.asyncio

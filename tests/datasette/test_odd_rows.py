@@ -21,7 +21,13 @@ from datasette_embeddings.ingest import ingest
 from datasette_embeddings.sources import SourceRules, table_source
 from tests.datasette.conftest import make_datasette
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [
+    pytest.mark.asyncio,
+    # Once Datasette is imported, sqlite3 prints the traceback of a function that raises
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 VALUES = {
     "null": None,
