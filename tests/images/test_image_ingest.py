@@ -499,9 +499,12 @@ def test_sql_embeds_a_picture_and_a_text_into_one_space(photos, clip):
     ).fetchall()
     assert rows[0] == (HELD_OUT[3].caption,)
     for sql, message in (
-        ("embed(x'00ff')", "found a BLOB, and the model"),
+        ("embed(x'00ff')", "found a BLOB of 2 bytes, and the model"),
         (f"embed('{TINY_CLIP}', x'00ff')", "Expected an image"),
-        (f"embed_query('{TINY_CLIP}', x'00ff')", "Expected TEXT to embed"),
+        (
+            f"embed_query('{TINY_CLIP}', x'00ff')",
+            "Expected a text as TEXT, found a BLOB of 2 bytes",
+        ),
     ):
         with pytest.raises(sqlite3.OperationalError):
             photos.execute(f"select {sql}").fetchone()
