@@ -4,7 +4,7 @@
 
 Against one real ``datasette`` process on 127.0.0.1, in the environment that runs the
 script: addresses just below the 64 KB that a server takes, and bodies just below
-``max_body_bytes``, one after the other.  Meanwhile somebody else asks for
+``max_body_bytes``, one after the other.  Meanwhile another client asks for
 ``/-/versions.json`` without a pause, which needs the event loop and nothing else.
 
 Must hold: the slowest of those answers takes at most 0.5 seconds.

@@ -19,7 +19,7 @@ from datasette_embeddings.models.registry import with_llm_keys
 from tests import llm_plugin
 
 LETTERS, LOCKED = llm_plugin.Letters.model_id, llm_plugin.Locked.model_id
-KEY = "sk-a-key-that-nobody-may-see"
+KEY = "sk-a-key-that-must-stay-secret"
 
 
 @pytest.fixture(autouse=True)

@@ -347,7 +347,7 @@ def test_the_limit_of_one_statement_is_not_that_of_the_next(clock):
     conn = sqlite3.connect(":memory:")
     register(conn, Policy(load=load_slowly, time_limit_s=0.05))
     assert conn.execute("select length(embed('loads'))").fetchone() == (8,)
-    # Without a function of ours, as a write of Datasette's that may take long
+    # Without one of these functions, as a write of Datasette's that may take long
     clock.tick = 0.01
     rows = ROWS.replace("5000", "1000000")
     assert conn.execute(f"{rows} select count(*) from n").fetchone() == (1_000_000,)

@@ -35,7 +35,7 @@ MESSAGES = {
 
 
 def is_json_path(path: str) -> bool:
-    """Whether *path* is one of ours that answers in JSON, also behind a base_url.
+    """Whether *path* is one of this plugin that answers in JSON, also with a base_url.
 
     No pattern: one would look at a hostile path again from each place in it.
     """

@@ -156,7 +156,7 @@ class LlmModel(OutsideModel):
     ) -> Vectors:
         if not self.supports_images:
             return super().embed_images(images, progress=progress)
-        # A plugin decodes whatever it is given, in formats that run other programs too
+        # A plugin decodes all that it is given, in formats that run other programs too
         for image in images:
             check_images([image])
         return self._embed(images, progress)

@@ -64,7 +64,7 @@ def located(
 ) -> Mapping[str, ModelConfig]:
     """*models* with the folder that *model_id* names in a database in *home*, if any.
 
-    The settings of that folder apply, whatever name they have.
+    The settings of that folder apply under any name.
     """
     if model_id == DEFAULT_MODEL:
         return models

@@ -82,7 +82,7 @@ def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Imag
             return found if fit is None else fit(found)
         except MemoryError:
             raise
-        except Exception as error:  # a decoder fails in whatever way its format has
+        except Exception as error:  # decoders raise many types
             raise InvalidInput(
                 f"Expected a whole image, found one of {picture.format} with {width} x "
                 f"{height} pixels that is cut short or broken: {_reason(error)}"

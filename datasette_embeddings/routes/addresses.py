@@ -113,7 +113,7 @@ def joined(path: str, pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def is_special(name: str) -> bool:
-    """Whether a name in a query string is a parameter of ours, not a column."""
+    """Whether a name in a query string is a parameter of this plugin, not a column."""
     return name.startswith("_") and "__" not in name
 
 

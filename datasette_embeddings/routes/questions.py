@@ -166,7 +166,7 @@ def size_of(args: MultiParams, config: Config) -> int:
 
 
 def default_size(config: Config) -> int:
-    """How many matches whoever does not say gets."""
+    """How many matches a request without a size gets."""
     return min(DEFAULT_LIMIT, config.max_size)
 
 

@@ -169,7 +169,7 @@ def is_standard_input(source: Source) -> bool:
 
 
 def is_same_source(one: Source, other: Source) -> bool:
-    """Whether both are the same table, query or files, by whatever rules."""
+    """Whether both are the same table, query or files; their rules may differ."""
     return _identity(one) == _identity(other) is not None
 
 

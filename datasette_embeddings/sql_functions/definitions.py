@@ -200,7 +200,7 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
 
 
 def is_registered(conn: sqlite3.Connection) -> bool:
-    """Whether SQL on *conn* has our functions, under whatever policy.
+    """Whether SQL on *conn* has these functions, under any policy.
 
     A function is called in SQL to find out, because a connection accepts no attribute
     and no weak reference, and the id of a closed one is reused.

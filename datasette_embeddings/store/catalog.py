@@ -122,7 +122,7 @@ class Collection:
 
 
 def is_of_model(collection: Collection, model_id: str) -> bool:
-    """Whether the vectors of *collection* are of that model, by whatever name."""
+    """Whether the vectors of *collection* are of that model, under any of its names."""
     if is_same_model(collection.model_id, model_id):
         return True
     folder = folder_of_collection(collection.model_id, collection.home)

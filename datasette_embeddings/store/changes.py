@@ -188,7 +188,7 @@ def finish_sync(
 ) -> None:
     """Note that a run has read all of *source*, whose rules count from now on.
 
-    :raises UnknownCollection: if somebody deleted the collection meanwhile.
+    :raises UnknownCollection: if another program deleted the collection meanwhile.
     """
     now = int(time.time())
     with transaction(conn):

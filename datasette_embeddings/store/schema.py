@@ -101,7 +101,7 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
 
 
 def check_schema(conn: sqlite3.Connection) -> dict[str, list[str]]:
-    """The columns of each table of ours in *conn*; none of a table that is not there.
+    """The columns of each table of this package; none of a table that is not there.
 
     :raises SchemaMismatch: if a table of one of the names has other columns.
     """

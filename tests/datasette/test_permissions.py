@@ -190,7 +190,7 @@ def create_all_raw_tables(path):
         execute(path, f"create table if not exists {table} ({', '.join(columns)})")
 
 
-@pytest.mark.parametrize("allow", [False, ROOT_ONLY], ids=["nobody", "root"])
+@pytest.mark.parametrize("allow", [False, ROOT_ONLY], ids=["none", "root"])
 async def test_closed_embeddings_close_all_raw_tables_over_items_of_no_source(
     articles_db, allow
 ):
