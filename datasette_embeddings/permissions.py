@@ -234,10 +234,13 @@ def _holdings(
         else:
             named = store.find_collection(conn, name)
             found = [] if named is None else [named]
-    except SchemaMismatch as problem:
-        # Somebody else's tables: the CLI says so, a page has nothing to show.  Facts
-        # of another shape than ours may hide that a source is secret
-        unreadable = problem.table in (store.OUR_COLLECTIONS, store.SOURCES)
+    except SchemaMismatch:
+        # Another program's tables have nothing to show.  Beside tables of this package
+        # they may hide that a source is secret
+        unreadable = any(
+            store.columns_of(conn, each)
+            for each in (store.OUR_COLLECTIONS, store.SOURCES)
+        )
         return _Holdings([], {}, frozenset(), is_unreadable=unreadable)
     asked = {each.id: frozenset(required_tables(conn, each, state)) for each in found}
     tables = frozenset[str]().union(*asked.values())

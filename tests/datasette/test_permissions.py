@@ -267,6 +267,24 @@ async def test_what_is_noted_of_sources_is_closed_with_them(articles_db, table):
     assert await status(datasette, None, f"/articles/{table}.json") == 403
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("collections", "model"),
+        ("embeddings", "embedding"),
+        ("_embedding_origins", "source_id"),
+        ("_embedding_chunks", "position"),
+        ("_embedding_failures", "error"),
+    ],
+)
+async def test_tables_that_cannot_be_read_open_nothing(articles_db, table, column):
+    closed = CONFIGURATIONS["source for root"]
+    datasette = make_datasette(articles_db, allow={"articles": closed})
+    execute(articles_db, f"alter table {table} rename column {column} to other")
+    for raw in ("embeddings", "collections", table):
+        assert await status(datasette, None, f"/articles/{raw}.json") == 403
+
+
 async def test_the_name_of_a_table_in_another_case_opens_nothing(articles_db, model):
     conn = sqlite3.connect(articles_db)
     store.delete_collection(conn, "articles")
