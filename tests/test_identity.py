@@ -47,7 +47,7 @@ def test_a_model_that_is_set_up_otherwise_is_refused_with_the_way_out(conn, fact
     collection = built(conn, model_with(**{fact: then}))
     before = conn.execute("select id, embedding from embeddings").fetchall()
     other = model_with(**{fact: now})
-    said = f"the {words} {then!r}, and the model that is here has {now!r}.*--rebuild"
+    said = f"the {words} {then!r}, and the model now has {now!r}.*--rebuild"
     with pytest.raises(IdentityMismatch, match=said):
         built(conn, other)
     with pytest.raises(IdentityMismatch, match=said):
