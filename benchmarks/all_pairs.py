@@ -27,9 +27,17 @@ import numpy as np
 from measuring import OURS, duration, median_seconds, print_line, print_share, seconds
 from random_items import COLLECTION, unit_vectors, write_collection
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.chunks import Document
-from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.similarities import refreshing
+from datasette_embeddings.similarities.refreshing import refresh
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.similarity_notes import (
+    note_similarities,
+    similarity_settings,
+)
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -66,11 +74,11 @@ def full_run(path: Path, count: int, dimensions: int) -> None:
 def build(path: Path) -> None:
     """A full run, on a connection of its own."""
     conn = sqlite3.connect(path)
-    collection = store.collection(conn, COLLECTION)
-    with store.transaction(conn):
-        if store.similarity_settings(conn, collection):
-            store.note_similarities(conn, collection, None)
-    similarities.build(conn, collection, TEN)
+    collection = catalog.collection(conn, COLLECTION)
+    with transaction(conn):
+        if similarity_settings(conn, collection):
+            note_similarities(conn, collection, None)
+    refreshing.build(conn, collection, TEN)
     conn.close()
 
 
@@ -108,15 +116,15 @@ def refreshed(path: Path, ids: list[str], random: np.random.Generator) -> float:
     copy = path.with_suffix(".copy")
     shutil.copyfile(path, copy)
     conn = sqlite3.connect(copy)
-    collection = store.collection(conn, COLLECTION)
+    collection = catalog.collection(conn, COLLECTION)
     vectors = normalize(random.standard_normal((len(ids), 512)).astype(np.float32))
     documents = [Document(each, each) for each in ids]
-    with store.transaction(conn):
-        store.write_embeddings(conn, collection, documents, vectors, store_content=True)
+    with transaction(conn):
+        write_embeddings(conn, collection, documents, vectors, store_content=True)
     conn.close()
     conn = sqlite3.connect(copy)
     try:
-        return seconds(lambda: similarities.refresh(conn, collection))
+        return seconds(lambda: refresh(conn, collection))
     finally:
         conn.close()
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from measuring import duration, print_line, seconds
 from stand_in import StandIn
 
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.tables import table_source
 
 ROWS = [10_000, 100_000, 1_000_000]
 

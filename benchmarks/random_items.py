@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
-from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -30,15 +32,15 @@ def unit_vectors(count: int, dimensions: int) -> Vectors:
 def write_collection(path: Path, vectors: Vectors) -> None:
     """A database at *path* whose one collection has *vectors* and a text for each."""
     conn = sqlite3.connect(path)
-    collection = store.create_collection(conn, COLLECTION, DEFAULT_MODEL, None)
+    collection = create_collection(conn, COLLECTION, DEFAULT_MODEL, None)
     documents = [
         Document(f"item-{number}", f"The text of item {number}")
         for number in range(len(vectors))
     ]
-    with store.transaction(conn):
+    with transaction(conn):
         for start in range(0, len(vectors), BLOCK):
             block = slice(start, start + BLOCK)
-            store.write_embeddings(
+            write_embeddings(
                 conn, collection, documents[block], vectors[block], store_content=True
             )
     conn.close()

@@ -35,10 +35,12 @@ from measuring import OURS, duration, print_line
 from random_items import BLOCK, unit_vectors
 from server_memory import AT_MOST_MB, Server, resident_megabytes
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
-from datasette_embeddings.config import DEFAULT_MODEL
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
 
 ROWS, DIMENSIONS = 20_000, 384
 CLIENTS, SECONDS, TURNS = 32, 5, 3
@@ -82,13 +84,13 @@ def write_notes(path: Path) -> None:
         ],
     )
     source = table_source(conn, "notes")
-    collection = store.create_collection(conn, "notes", DEFAULT_MODEL, source)
+    collection = create_collection(conn, "notes", DEFAULT_MODEL, source)
     documents = [Document(str(number), f"Note {number}") for number in range(ROWS)]
     vectors = unit_vectors(ROWS, DIMENSIONS)
-    with store.transaction(conn):
+    with transaction(conn):
         for start in range(0, ROWS, BLOCK):
             block = slice(start, start + BLOCK)
-            store.write_embeddings(
+            write_embeddings(
                 conn, collection, documents[block], vectors[block], store_content=False
             )
     conn.close()

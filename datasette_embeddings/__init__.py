@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.datasette_plugin import (
     asgi_wrapper,
     database_actions,
@@ -33,9 +33,14 @@ from datasette_embeddings.datasette_plugin import (
 )
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.search import Match, search_text, search_vector, similar_items
-from datasette_embeddings.sql_functions import register
-from datasette_embeddings.store import Collection, collection, collections
+from datasette_embeddings.search.matches import (
+    Match,
+    search_text,
+    search_vector,
+    similar_items,
+)
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.store.catalog import Collection, collection, collections
 
 # Datasette looks for hooks in the package itself, because templates stand beside it
 HOOKS = (

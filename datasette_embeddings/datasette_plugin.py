@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings import compat, permissions
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.routes import ROUTES, links, related
-from datasette_embeddings.sql_functions import register
+from datasette_embeddings import permissions
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.compat.access import Actor, embed_actions
+from datasette_embeddings.compat.responses import (
+    is_json_post,
+    reasons_html,
+    request_wrapper,
+)
+from datasette_embeddings.compat.startup import (
+    add_classic_templates,
+    server_policy,
+    start,
+)
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.web import links, related
+from datasette_embeddings.web.routes import ROUTES
 
 if TYPE_CHECKING:
     import click
@@ -35,7 +47,7 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 @hookimpl
 def startup(datasette: Datasette) -> None:
-    compat.start(datasette)
+    start(datasette)
 
 
 # First, so that datasette-llm-embed's own functions of the same names win
@@ -43,18 +55,18 @@ def startup(datasette: Datasette) -> None:
 def prepare_connection(
     conn: sqlite3.Connection, database: str | None, datasette: Datasette
 ) -> None:
-    register(conn, compat.server_policy(datasette, database, conn))
+    register(conn, server_policy(datasette, database, conn))
 
 
 @hookimpl
 def asgi_wrapper() -> Callable[[Any], Any]:
-    return compat.request_wrapper
+    return request_wrapper
 
 
 @hookimpl
 def top_query() -> str | None:
     """1.0's query page says why a function failed; 0.65 does not know this hook."""
-    return compat.reasons_html()
+    return reasons_html()
 
 
 @hookimpl
@@ -70,14 +82,14 @@ def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
 
 @hookimpl
 async def database_actions(
-    datasette: Datasette, actor: compat.Actor, database: str
+    datasette: Datasette, actor: Actor, database: str
 ) -> list[dict[str, str]]:
     return await links.of_database(datasette, actor, database)
 
 
 @hookimpl
 async def table_actions(
-    datasette: Datasette, actor: compat.Actor, database: str, table: str
+    datasette: Datasette, actor: Actor, database: str, table: str
 ) -> list[dict[str, str]]:
     """Of tables, and of 0.65's views."""
     return await links.of_table(datasette, actor, database, table)
@@ -85,7 +97,7 @@ async def table_actions(
 
 @hookimpl
 async def view_actions(
-    datasette: Datasette, actor: compat.Actor, database: str, view: str
+    datasette: Datasette, actor: Actor, database: str, view: str
 ) -> list[dict[str, str]]:
     """1.0's menu of a view; 0.65 does not know this hook."""
     return await links.of_table(datasette, actor, database, view)
@@ -94,7 +106,7 @@ async def view_actions(
 @hookimpl
 async def row_actions(
     datasette: Datasette,
-    actor: compat.Actor,
+    actor: Actor,
     database: str,
     table: str,
     row: Mapping[str, Any],
@@ -118,7 +130,7 @@ async def top_row(
 @hookimpl
 def prepare_jinja2_environment(env: Environment) -> None:
     """On 0.65, which has no hook for a row page, a template of ours shows them."""
-    compat.add_classic_templates(env, related.CLASSIC_TEMPLATES)
+    add_classic_templates(env, related.CLASSIC_TEMPLATES)
 
 
 @hookimpl
@@ -133,7 +145,7 @@ def extra_template_vars(
 
 @hookimpl
 async def permission_allowed(
-    datasette: Datasette, actor: compat.Actor, action: str, resource: object
+    datasette: Datasette, actor: Actor, action: str, resource: object
 ) -> bool | None:
     """0.65's way to ask who may do what; 1.0 does not know this hook."""
     return await permissions.opinion(datasette, actor, action, resource)
@@ -142,18 +154,18 @@ async def permission_allowed(
 @hookimpl
 def skip_csrf(scope: dict[str, Any]) -> bool:
     """0.65's question whether a POST needs no token; 1.0 does not know this hook."""
-    return compat.is_json_post(scope)
+    return is_json_post(scope)
 
 
 @hookimpl
 def register_actions() -> list[Any]:
     """1.0's list of what can be allowed; 0.65 does not know this hook."""
-    return compat.embed_actions()
+    return embed_actions()
 
 
 @hookimpl
 def permission_resources_sql(
-    datasette: Datasette, actor: compat.Actor, action: str
+    datasette: Datasette, actor: Actor, action: str
 ) -> Awaitable[Any] | None:
     """1.0's way to ask who may do what; 0.65 does not know this hook."""
     return permissions.rules(datasette, actor, action)

@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datasette_embeddings import search, store
 from datasette_embeddings.errors import InvalidInput, InvalidVector, MissingLibrary
+from datasette_embeddings.search.matches import Match, matches
+from datasette_embeddings.search.nearest import Hit
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.chunks import stored_chunks
+from datasette_embeddings.store.embeddings import (
+    item_ids,
+    stored_vector,
+    usual_vector_length,
+)
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 if TYPE_CHECKING:
@@ -29,25 +37,25 @@ BATCH = 500
 class ExportedItem:
     """An item with its vector and all that a search would show of it."""
 
-    match: search.Match
+    match: Match
     vector: Vector
 
 
 def exported_items(
-    conn: sqlite3.Connection, collection: store.Collection
+    conn: sqlite3.Connection, collection: Collection
 ) -> Iterator[list[ExportedItem]]:
     """Every item of *collection*, by id, some at a time.
 
     :raises InvalidVector: for a vector of another length than most.
     """
-    ids = sorted(store.item_ids(conn, collection))
-    length, _count = store.usual_vector_length(conn, collection.id)
+    ids = sorted(item_ids(conn, collection))
+    length, _count = usual_vector_length(conn, collection.id)
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
-        chunks = store.stored_chunks(conn, collection, some)
-        hits = [search.Hit(each, 0.0, chunks.get(each)) for each in some]
-        found = search.matches(conn, collection, hits)
-        vectors = [store.stored_vector(conn, collection, each) for each in some]
+        chunks = stored_chunks(conn, collection, some)
+        hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
+        found = matches(conn, collection, hits)
+        vectors = [stored_vector(conn, collection, each) for each in some]
         for match, vector in zip(found, vectors, strict=True):
             if vector.nbytes != length:
                 raise InvalidVector(
@@ -60,7 +68,7 @@ def exported_items(
 
 def export(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     path: Path,
     output_format: str,
 ) -> int:
@@ -111,7 +119,7 @@ def _with_ids(path: Path) -> Path:
 
 def write_text(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     output: IO[str],
     output_format: str,
 ) -> int:
@@ -154,12 +162,10 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _write_npy(
-    conn: sqlite3.Connection, collection: store.Collection, path: Path
-) -> int:
+def _write_npy(conn: sqlite3.Connection, collection: Collection, path: Path) -> int:
     import numpy as np
 
-    count = len(store.item_ids(conn, collection))
+    count = len(item_ids(conn, collection))
     shape = count, collection.dimensions or 0
     if not count:
         # Nothing cannot be mapped into memory
@@ -179,9 +185,7 @@ def _write_npy(
     return len(ids)
 
 
-def _write_parquet(
-    conn: sqlite3.Connection, collection: store.Collection, path: Path
-) -> int:
+def _write_parquet(conn: sqlite3.Connection, collection: Collection, path: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

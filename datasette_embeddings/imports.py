@@ -6,16 +6,23 @@ import sqlite3
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import DimensionMismatch, InvalidInput, InvalidVector
-from datasette_embeddings.sources import (
-    Source,
-    TableSource,
+from datasette_embeddings.sources.definitions import Source, TableSource
+from datasette_embeddings.sources.shadow import (
     shadow_models,
     shadow_vectors,
-    table_source,
     vector_rows_of_table,
 )
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.attaching import attached_source
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.changes import (
+    check_exists,
+    create_collection,
+    finish_sync,
+)
+from datasette_embeddings.store.documents import write_vectors
+from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import decode
 
 if TYPE_CHECKING:
@@ -28,7 +35,7 @@ def import_shadow_table(
     *,
     name: str | None = None,
     model_id: str | None = None,
-) -> tuple[store.Collection, int]:
+) -> tuple[Collection, int]:
     """The collection with the vectors of *table*'s shadow, and how many there are.
 
     It is called *name*, or as the table.  A shadow of several models needs *model_id*.
@@ -56,7 +63,7 @@ def import_vector_table(
     origin: sqlite3.Connection | None = None,
     name: str | None = None,
     model_id: str | None = None,
-) -> tuple[store.Collection, int]:
+) -> tuple[Collection, int]:
     """The collection with the vectors of *table*, whose columns are id and embedding.
 
     The table is in *origin*, or in the same database.  Nothing in it says which model
@@ -83,19 +90,19 @@ def _written(
     model_id: str,
     source: Source | None,
     rows: Iterable[tuple[str, bytes]],
-) -> tuple[store.Collection, int]:
+) -> tuple[Collection, int]:
     vectors = [(item_id, _vector(item_id, value)) for item_id, value in rows]
     lengths = {len(vector) for _id, vector in vectors}
     if len(lengths) > 1:
         raise DimensionMismatch(max(lengths), min(lengths))
-    collection = store.create_collection(conn, name, model_id, source)
-    attached = None if source is None else store.attached_source(collection, source)
+    collection = create_collection(conn, name, model_id, source)
+    attached = None if source is None else attached_source(collection, source)
     source_id = None if attached is None else attached.id
-    with store.transaction(conn):
-        store.check_exists(conn, collection)
-        store.write_vectors(conn, collection, vectors, source_id=source_id)
+    with transaction(conn):
+        check_exists(conn, collection)
+        write_vectors(conn, collection, vectors, source_id=source_id)
     is_first = attached is not None and attached.synced is None
-    store.finish_sync(conn, collection, source if is_first else None)
+    finish_sync(conn, collection, source if is_first else None)
     return collection, len(vectors)
 
 

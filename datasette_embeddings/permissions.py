@@ -11,14 +11,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, store
-from datasette_embeddings.errors import SchemaMismatch
-from datasette_embeddings.index import indexes
-from datasette_embeddings.sources import (
-    QuerySource,
-    UnreadableSource,
-    tables_to_ask,
+from datasette_embeddings.compat.access import (
+    EMBED_ACTION,
+    Actor,
+    deny_tables_sql,
+    embed_opinion,
+    embed_rule,
+    may_view,
 )
+from datasette_embeddings.compat.databases import all_databases, is_immutable
+from datasette_embeddings.compat.startup import checked_config
+from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
+from datasette_embeddings.sources.reads import tables_to_ask
+from datasette_embeddings.store.catalog import (
+    Collection,
+    all_collections,
+    find_collection,
+)
+from datasette_embeddings.store.collection_sources import SourceState, source_tables
+from datasette_embeddings.store.schema import (
+    OUR_COLLECTIONS,
+    RAW_TABLES,
+    SOURCES,
+    columns_of,
+)
+from datasette_embeddings.store.unsourced import State, has_unsourced_items
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -36,7 +55,7 @@ class _Holdings:
     Datasette allows whatever is not there, and what nobody here can read.
     """
 
-    collections: Sequence[store.Collection]
+    collections: Sequence[Collection]
     asked: Mapping[int, frozenset[str]]
     sealed: frozenset[str]
     is_unreadable: bool = False
@@ -47,8 +66,8 @@ class _Holdings:
 
 def required_tables(
     conn: sqlite3.Connection,
-    collection: store.Collection,
-    state: store.State | None = None,
+    collection: Collection,
+    state: State | None = None,
 ) -> set[str]:
     """The tables that decide who may see *collection*.
 
@@ -63,9 +82,9 @@ def required_tables(
         if isinstance(each.source, QuerySource):
             # Every table that it reads now, not only the stored ones
             tables.update(tables_to_ask(conn, each.source))
-        if each.state is not store.SourceState.PIPED:
-            tables.update(store.source_tables(each.source))
-    if not tables or store.has_unsourced_items(conn, collection, state):
+        if each.state is not SourceState.PIPED:
+            tables.update(source_tables(each.source))
+    if not tables or has_unsourced_items(conn, collection, state):
         tables.add("embeddings")
     return tables
 
@@ -75,12 +94,12 @@ UNREADABLE = ""
 
 
 async def visible_collections(
-    datasette: Datasette, actor: compat.Actor, database: Database
-) -> list[store.Collection]:
+    datasette: Datasette, actor: Actor, database: Database
+) -> list[Collection]:
     """The collections of *database* that *actor* may see, by name."""
-    if not await compat.may_view(datasette, actor, database.name):
+    if not await may_view(datasette, actor, database.name):
         return []
-    immutable = compat.is_immutable(datasette, database.name)
+    immutable = is_immutable(datasette, database.name)
     holdings = await database.execute_fn(partial(_holdings, immutable=immutable))
     verdicts = await _verdicts(
         datasette, actor, database.name, holdings, holdings.tables()
@@ -93,12 +112,12 @@ async def visible_collections(
 
 
 async def visible_collection(
-    datasette: Datasette, actor: compat.Actor, database: Database, name: str
-) -> store.Collection | None:
+    datasette: Datasette, actor: Actor, database: Database, name: str
+) -> Collection | None:
     """The collection called *name*, or None for whoever may not see it."""
-    if not await compat.may_view(datasette, actor, database.name):
+    if not await may_view(datasette, actor, database.name):
         return None
-    immutable = compat.is_immutable(datasette, database.name)
+    immutable = is_immutable(datasette, database.name)
     holdings = await database.execute_fn(
         partial(_holdings, name=name, immutable=immutable)
     )
@@ -109,27 +128,27 @@ async def visible_collection(
 
 
 async def opinion(
-    datasette: Datasette, actor: compat.Actor, action: str, resource: object
+    datasette: Datasette, actor: Actor, action: str, resource: object
 ) -> bool | None:
     """What 0.65 is told of *action*; None for no opinion."""
-    if action == compat.EMBED_ACTION:
-        allow = compat.checked_config(datasette).allow_embed
-        return compat.embed_opinion(actor, allow)
+    if action == EMBED_ACTION:
+        allow = checked_config(datasette).allow_embed
+        return embed_opinion(actor, allow)
     if action != "view-table" or not isinstance(resource, tuple):
         return None
     return await _opinion_on_table(datasette, actor, *resource)
 
 
-async def rules(datasette: Datasette, actor: compat.Actor, action: str) -> Any:  # noqa: ANN401 - 1.0's own
+async def rules(datasette: Datasette, actor: Actor, action: str) -> Any:  # noqa: ANN401 - 1.0's own
     """What 1.0 is told of *action*; None for nothing."""
-    if action == compat.EMBED_ACTION:
-        allow = compat.checked_config(datasette).allow_embed
-        return compat.embed_rule(datasette, actor, allow)
+    if action == EMBED_ACTION:
+        allow = checked_config(datasette).allow_embed
+        return embed_rule(datasette, actor, allow)
     return await _denials_sql(datasette, actor) if action == "view-table" else None
 
 
 async def _opinion_on_table(
-    datasette: Datasette, actor: compat.Actor, database: str, table: str
+    datasette: Datasette, actor: Actor, database: str, table: str
 ) -> bool | None:
     """False for a raw table that *actor* may not see, None for no opinion."""
     if not _is_raw(table) or database not in datasette.databases:
@@ -139,15 +158,15 @@ async def _opinion_on_table(
     return False if denied else None
 
 
-async def _denials_sql(datasette: Datasette, actor: compat.Actor) -> Any:  # noqa: ANN401 - 1.0's own
+async def _denials_sql(datasette: Datasette, actor: Actor) -> Any:  # noqa: ANN401 - 1.0's own
     """The raw tables that *actor* may not see, as 1.0 wants to hear it."""
-    databases = compat.all_databases(datasette)
+    databases = all_databases(datasette)
     denied = await _denied_raw_tables(datasette, actor, databases)
-    return compat.deny_tables_sql(denied) if denied else None
+    return deny_tables_sql(denied) if denied else None
 
 
 async def _denied_raw_tables(
-    datasette: Datasette, actor: compat.Actor, databases: Iterable[Database]
+    datasette: Datasette, actor: Actor, databases: Iterable[Database]
 ) -> list[tuple[str, str]]:
     """Database and name of each raw table that *actor* may not see.
 
@@ -164,15 +183,15 @@ async def _denied_raw_tables(
         (database.name, table)
         for database, secret in zip(databases, verdicts, strict=True)
         if secret
-        for table in store.RAW_TABLES
+        for table in RAW_TABLES
     ]
 
 
 async def _holds_secrets(
-    datasette: Datasette, actor: compat.Actor, database: Database
+    datasette: Datasette, actor: Actor, database: Database
 ) -> bool:
     """Whether the raw tables of *database* hold rows that *actor* may not see."""
-    immutable = compat.is_immutable(datasette, database.name)
+    immutable = is_immutable(datasette, database.name)
     holdings = await database.execute_fn(partial(_holdings, immutable=immutable))
     tables = holdings.tables()
     raw = {table for table in tables if _is_raw(table)}
@@ -192,7 +211,7 @@ async def _holds_secrets(
 
 async def _verdicts(
     datasette: Datasette,
-    actor: compat.Actor,
+    actor: Actor,
     database: str,
     holdings: _Holdings,
     tables: Iterable[str],
@@ -203,14 +222,14 @@ async def _verdicts(
         # What we have to say is of the raw tables only, and takes a while
         known = nullcontext() if _is_raw(table) else _asking_only_datasette()
         with known:
-            verdicts[table] = table not in holdings.sealed and await compat.may_view(
+            verdicts[table] = table not in holdings.sealed and await may_view(
                 datasette, actor, database, table
             )
     return verdicts
 
 
 def _is_raw(table: str) -> bool:
-    return table.lower() in store.RAW_TABLES
+    return table.lower() in RAW_TABLES
 
 
 @contextmanager
@@ -230,19 +249,16 @@ def _holdings(
     state = indexes.state(conn, immutable=immutable)
     try:
         if name is None:
-            found = store.all_collections(conn)
+            found = all_collections(conn)
         else:
-            named = store.find_collection(conn, name)
+            named = find_collection(conn, name)
             found = [] if named is None else [named]
     except SchemaMismatch:
         # Another program's tables have nothing to show.  Beside tables of this package
         # they may hide that a source is secret
-        unreadable = any(
-            store.columns_of(conn, each)
-            for each in (store.OUR_COLLECTIONS, store.SOURCES)
-        )
+        unreadable = any(columns_of(conn, each) for each in (OUR_COLLECTIONS, SOURCES))
         return _Holdings([], {}, frozenset(), is_unreadable=unreadable)
     asked = {each.id: frozenset(required_tables(conn, each, state)) for each in found}
     tables = frozenset[str]().union(*asked.values())
-    sealed = (table for table in tables if not store.columns_of(conn, table))
+    sealed = (table for table in tables if not columns_of(conn, table))
     return _Holdings(found, asked, frozenset(sealed))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings import serving
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.sql_functions import register
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.serving.models import has_started
+from datasette_embeddings.sql.definitions import register
 
 if TYPE_CHECKING:
     import click
@@ -28,5 +28,5 @@ def prepare_connection(conn: sqlite3.Connection) -> None:
 
     There Datasette's own hook adds the functions, with the limits of the server.
     """
-    if not serving.has_started():
+    if not has_started():
         register(conn)

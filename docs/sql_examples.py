@@ -13,9 +13,9 @@ from tabulate import tabulate
 
 from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources import table_source
-from datasette_embeddings.sql_functions import FUNCTIONS, register
+from datasette_embeddings.sql import FUNCTIONS, register
 
 ARTICLES = [
     (1, "food", "Sourdough", "Flour, water and salt become bread with wild yeast."),

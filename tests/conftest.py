@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from datasette_embeddings.index import indexes
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.serving import offers
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.sources.tables import table_source
 
 with suppress(ImportError):
     # Not in the environment of the next Datasette, where nothing uses it

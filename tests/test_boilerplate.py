@@ -8,10 +8,13 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import similarities, sources, store
-from datasette_embeddings.config import CollectionConfig, SimilaritySettings
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.search import similar_items
+from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import similar_items
+from datasette_embeddings.similarities.refreshing import count_stale, refresh
+from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.store.catalog import collection
 
 # Words of 26 topics; the first is the title
 TOPICS = [
@@ -100,13 +103,13 @@ def test_front_matter_and_a_footer_relate_no_documents(
         (tmp_path / f"{words[0]}.md").write_text(FRONT_MATTER.format(title) + page)
     conn = sqlite3.connect(":memory:")
     config = CollectionConfig(files=((str(tmp_path), "*.md"),), **chunking)
-    source = sources.chosen_source(conn, config)
+    source = chosen_source(conn, config)
     options = IngestOptions(similarities=SimilaritySettings(len(TOPICS)))
     assert ingest(conn, "pages", source, model, options=options).new == 26
     rows = conn.execute("select id, score from similarities").fetchall()
     assert {row[0] for row in rows} == {f"{words[0]}.md" for words in TOPICS}
     assert max(row[1] for row in rows) <= UNRELATED
-    found = similar_items(conn, store.collection(conn, "pages"), "honey.md")
+    found = similar_items(conn, collection(conn, "pages"), "honey.md")
     assert max(match.score for match in found) <= UNRELATED
     conn.close()
 
@@ -128,10 +131,10 @@ def sync(conn, model, **documents):
     conn.executemany("replace into docs values (?, ?)", documents.items())
     conn.commit()
     config = CollectionConfig(table="docs", chunk="paragraphs", chunk_size=20)
-    source = sources.chosen_source(conn, config)
+    source = chosen_source(conn, config)
     options = IngestOptions(similarities=SimilaritySettings(5))
     ingest(conn, "docs", source, model, options=options)
-    return store.collection(conn, "docs")
+    return collection(conn, "docs")
 
 
 def scores(conn):
@@ -168,9 +171,9 @@ def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):
     made = sync(conn, model, **documents)
     conn.execute("update embeddings set updated = 1000")
     conn.commit()
-    similarities.refresh(conn, made)
+    refresh(conn, made)
     right = scores(conn)
-    assert similarities.refresh(conn, made).compared == 0
+    assert refresh(conn, made).compared == 0
     # As 0.2a0 wrote them
     conn.execute("update similarities set score = 1")
     conn.execute(
@@ -183,7 +186,7 @@ def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):
         "update _embedding_collections set similarities = ?", [json.dumps(noted)]
     )
     conn.commit()
-    assert similarities.count_stale(conn, made) == 3
+    assert count_stale(conn, made) == 3
     sync(conn, model)
     assert scores(conn) == right
-    assert similarities.count_stale(conn, made) == 0
+    assert count_stale(conn, made) == 0

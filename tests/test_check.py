@@ -8,10 +8,12 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import store
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.embeddings import stored_vector
 
 DAMAGES = {
     "orphans": (
@@ -127,8 +129,8 @@ def test_mending_embeds_what_it_deleted(run, articles_db):
     change(articles_db, "update embeddings set embedding = x'00' where id = '2'")
     run("check", articles_db, "--fix")
     conn = sqlite3.connect(articles_db)
-    collection = store.collection(conn, "articles")
-    assert len(store.stored_vector(conn, collection, "2")) == 384
+    collection = catalog.collection(conn, "articles")
+    assert len(stored_vector(conn, collection, "2")) == 384
     conn.close()
 
 

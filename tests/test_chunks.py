@@ -10,8 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from datasette_embeddings.chunks import METHODS, Chunk, Chunking, boundaries, split
-from datasette_embeddings.chunks.splitting import FEWEST_WORDS, WORD
+from datasette_embeddings.chunks import boundaries
+from datasette_embeddings.chunks.splitting import (
+    FEWEST_WORDS,
+    METHODS,
+    WORD,
+    Chunk,
+    Chunking,
+    split,
+)
 from datasette_embeddings.errors import InvalidInput, MissingLibrary
 
 TEXTS = {

@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import store
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.errors import DatabaseProblem
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.store.changes import create_collection, delete_collection
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 
@@ -45,7 +45,7 @@ def lines(result):
 def source_db(tmp_path, articles_db):
     """A database with the table `articles` and no collection."""
     conn = sqlite3.connect(articles_db)
-    store.delete_collection(conn, "articles")
+    delete_collection(conn, "articles")
     conn.close()
     return articles_db
 
@@ -405,7 +405,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
         for statement in statements:
             conn.execute(statement)
         if path == "bare.db":
-            store.create_collection(conn, "x", "other-model", None)
+            create_collection(conn, "x", "other-model", None)
         conn.close()
     (tmp_path / "short.db").write_bytes(articles_db.read_bytes())
     conn = sqlite3.connect("short.db")

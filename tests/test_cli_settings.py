@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.errors import ConfigProblem
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasette_embeddings.config import PLUGIN_NAME, READERS, Config, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import PLUGIN_NAME, READERS, Config
 from datasette_embeddings.errors import ConfigProblem
 
 EXAMPLE = Path(__file__).parent.parent / "metadata.example.yml"

@@ -5,13 +5,16 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import sources, store
-from datasette_embeddings.chunks import Chunking, Document, Failure
-from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.chunks.documents import Document, Failure
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput, SourceProblem
-from datasette_embeddings.sources import SourceRow
+from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.content import stripped
+from datasette_embeddings.sources.definitions import from_note, noted
+from datasette_embeddings.sources.reading import SourceRow, documents, source_rows
+from datasette_embeddings.store.collection_sources import source_tables
 
 
 @pytest.fixture
@@ -37,11 +40,11 @@ def conn():
 
 
 def chosen(conn, **config):
-    return sources.chosen_source(conn, CollectionConfig(**config))
+    return chosen_source(conn, CollectionConfig(**config))
 
 
 def read(conn, **config):
-    with sources.documents(conn, chosen(conn, **config)) as found:
+    with documents(conn, chosen(conn, **config)) as found:
         return list(found)
 
 
@@ -79,7 +82,7 @@ def test_a_template_reads_the_columns_that_it_names(conn):
 def test_a_row_shows_what_its_template_made_of_it(conn):
     source = chosen(conn, table="foods", template="{{ name }}!", prefix="f/")
     content_hash = Document("", "Bread!").content_hash
-    assert sources.source_rows(conn, source, ["f/1", "1", "f/9"]) == {
+    assert source_rows(conn, source, ["f/1", "1", "f/9"]) == {
         "f/1": SourceRow(title="Bread", content="Bread!", content_hash=content_hash)
     }
 
@@ -349,7 +352,7 @@ def test_without_a_way_to_rows_there_is_no_source(conn):
 )
 def test_what_is_noted_of_a_source_is_that_source_again(conn, config):
     source = chosen(conn, **config)
-    assert sources.from_note(sources.noted(source)) == source
+    assert from_note(noted(source)) == source
 
 
 def test_chunking_is_part_of_the_source(conn):
@@ -400,9 +403,9 @@ def test_a_query_with_an_attached_database_needs_embeddings_too(
 ):
     source = chosen(shelves, **attached(tmp_path, "other shelf.db", sql))
     assert source.tables == tables
-    assert store.source_tables(source) == (*tables, "embeddings")
-    assert sources.from_note(sources.noted(source)) == source
-    with sources.documents(shelves, source) as found:
+    assert source_tables(source) == (*tables, "embeddings")
+    assert from_note(noted(source)) == source
+    with documents(shelves, source) as found:
         assert [each.content for each in found] == expected
     databases = shelves.execute("pragma database_list").fetchall()
     assert {name for _number, name, _path in databases} <= {"main", "temp"}
@@ -434,6 +437,6 @@ def test_a_note_of_a_database_that_is_gone_meanwhile_is_refused(tmp_path, shelve
     (tmp_path / "other shelf.db").unlink()
     with (
         pytest.raises(SourceProblem, match="cannot be attached as 'other'"),
-        sources.documents(shelves, source),
+        documents(shelves, source),
     ):
         pass

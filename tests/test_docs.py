@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.distribution import version
-from datasette_embeddings.routes import ROUTES, embedding
-from datasette_embeddings.routes.faults import STATUSES
-from datasette_embeddings.routes.questions import BODY_KEYS
-from datasette_embeddings.routes.shapes import SHAPES
-from datasette_embeddings.sql_functions import FUNCTIONS
+from datasette_embeddings.sql.definitions import FUNCTIONS
+from datasette_embeddings.web import embedding
+from datasette_embeddings.web.faults import STATUSES
+from datasette_embeddings.web.questions import BODY_KEYS
+from datasette_embeddings.web.routes import ROUTES
+from datasette_embeddings.web.shapes import SHAPES
 from tests.test_cli import commands
 
 REPOSITORY = Path(__file__).parent.parent

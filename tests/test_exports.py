@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.vectors import decode
 
 

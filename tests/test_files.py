@@ -19,11 +19,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from datasette_embeddings import sources
-from datasette_embeddings.chunks import Document, Failure
-from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.chunks.documents import Document, Failure
+from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import SourceProblem
-from datasette_embeddings.sources import folders
+from datasette_embeddings.sources import folders, reading
+from datasette_embeddings.sources.choosing import chosen_source
 
 CSV = "id,title,body\n1,Bread,Flour\n2,Bees,\n"
 OBJECTS = [{"id": 1, "title": "Bread"}, {"id": 2, "title": "Bees"}]
@@ -48,8 +48,8 @@ SPANISH = (
 def read(**config):
     """What a source without a database yields, and ids and contents of that."""
     conn = sqlite3.connect(":memory:")
-    source = sources.chosen_source(conn, CollectionConfig(**config))
-    with sources.documents(conn, source) as found:
+    source = chosen_source(conn, CollectionConfig(**config))
+    with reading.documents(conn, source) as found:
         documents = list(found)
     conn.close()
     return [

@@ -24,9 +24,9 @@ FLOORS = [
     {"store"},
     {"index"},
     {"search", "similarities"},
-    {"exports", "imports", "ingest", "sql_functions", "serving"},
+    {"exports", "imports", "ingest", "sql", "serving"},
     {"compat", "permissions"},
-    {"routes", "cli", "demo"},
+    {"web", "cli", "demo"},
     {"datasette_plugin", "sqlite_utils_plugin"},
     {"__init__"},
 ]

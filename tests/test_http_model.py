@@ -17,15 +17,19 @@ from contextlib import closing, contextmanager, suppress
 import numpy as np
 import pytest
 
-from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import PLUGIN_NAME
 from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
-from datasette_embeddings.ingest import IngestOptions, embedding, ingest
+from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import endpoint, http
 from datasette_embeddings.models.base import Found, NotHere, Wanted
 from datasette_embeddings.models.http import HttpModel
 from datasette_embeddings.models.registry import find
-from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import staging
 from tests.misbehaving import (
     FINE,
@@ -473,7 +477,7 @@ def test_an_interrupted_run_ends_while_it_waits(server, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert (process.returncode, "Interrupted." in said) == (1, True), said
-    assert embedding.SIMPLEST_TEXT not in server.questions[0]["input"]
+    assert SIMPLEST_TEXT not in server.questions[0]["input"]
 
 
 @contextmanager

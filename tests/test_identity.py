@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import IdentityMismatch, ModelMismatch
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.search import search_text
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
 from tests.models import StandIn
 
 # What a model may come with another time, in words
@@ -30,7 +31,7 @@ def model_with(**facts):
 def built(conn, model, **options):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model, options=IngestOptions(**options))
-    return store.collection(conn, "articles")
+    return catalog.collection(conn, "articles")
 
 
 @pytest.mark.parametrize("fact", FACTS)
@@ -87,5 +88,5 @@ def test_a_database_of_an_earlier_release_gets_the_columns(conn):
         conn.execute(f"alter table _embedding_collections drop column {column}")
     conn.execute("delete from _sqlite_migrations where name = 'm004_identity'")
     conn.commit()
-    assert store.collection(conn, "articles").revision is None
+    assert catalog.collection(conn, "articles").revision is None
     assert built(conn, model_with(revision="abc")).revision == "abc"

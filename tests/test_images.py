@@ -6,12 +6,20 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import search, store
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.images import media_type
-from datasette_embeddings.sources import SourceRow, source_rows
-from datasette_embeddings.sources.reading import LARGEST_COMPARED_IMAGE
+from datasette_embeddings.search.images import has_images, has_item_image, item_image
+from datasette_embeddings.search.matches import matches, similar_items
+from datasette_embeddings.search.nearest import Hit
+from datasette_embeddings.sources.reading import (
+    LARGEST_COMPARED_IMAGE,
+    SourceRow,
+    source_rows,
+)
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.embeddings import stored_items
+from datasette_embeddings.store.images import stored_image
 from tests.datasette.pictures import (
     HTML,
     SVG,
@@ -88,46 +96,44 @@ def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
 def test_an_image_is_read_from_the_store_before_the_row(pictures):
     made = collect_pictures(pictures)
     in_row = png((200, 30, 40))
-    assert search.item_image(pictures, made, "1") == in_row
+    assert item_image(pictures, made, "1") == in_row
     pictures.execute("update embeddings set content_blob = x'00' where id = '1'")
-    assert search.item_image(pictures, made, "1") == b"\0"
-    assert search.item_image(pictures, made, "2") != in_row
+    assert item_image(pictures, made, "1") == b"\0"
+    assert item_image(pictures, made, "2") != in_row
 
 
 def test_an_item_without_an_image_has_none(pictures):
     made = collect_pictures(pictures)
     pictures.execute("update pictures set image = 'a text' where id = 1")
     pictures.execute("delete from pictures where id = 2")
-    assert search.item_image(pictures, made, "1") is None
-    assert search.item_image(pictures, made, "2") is None
+    assert item_image(pictures, made, "1") is None
+    assert item_image(pictures, made, "2") is None
     pictures.execute("drop table pictures")
-    assert search.item_image(pictures, made, "3") is None
+    assert item_image(pictures, made, "3") is None
     with pytest.raises(UnknownItem):
-        search.item_image(pictures, made, "99")
+        item_image(pictures, made, "99")
 
 
 def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
     made = collect_pictures(pictures)
     pictures.execute("delete from embeddings where id = '1'")
     with pytest.raises(UnknownItem):
-        search.item_image(pictures, made, "1")
+        item_image(pictures, made, "1")
 
 
 def test_a_prefix_is_no_part_of_the_key(pictures):
     source = picture_source(pictures, id_prefix="p/")
     made = collect(pictures, "prefixed", source, {"p/1": png((200, 30, 40))})
-    assert search.item_image(pictures, made, "p/1") == png((200, 30, 40))
-    assert search.has_item_image(pictures, made, "p/1")
+    assert item_image(pictures, made, "p/1") == png((200, 30, 40))
+    assert has_item_image(pictures, made, "p/1")
 
 
 def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
     made = collect_pictures(pictures)
-    assert search.has_item_image(pictures, made, "1")
+    assert has_item_image(pictures, made, "1")
     pictures.execute("update pictures set image = ? where id = 1", [png((1, 1, 1))])
     pictures.execute("update pictures set image = null where id = 2")
-    found = search.matches(
-        pictures, made, [search.Hit(each, 1.0) for each in ("1", "2", "3")]
-    )
+    found = matches(pictures, made, [Hit(each, 1.0) for each in ("1", "2", "3")])
     assert [(each.stale, each.has_image) for each in found] == [
         (True, False),
         (True, False),
@@ -139,7 +145,7 @@ def test_a_large_image_is_not_read_to_be_compared(pictures):
     made = collect_pictures(pictures)
     large = png((1, 1, 1), noise=bytes(LARGEST_COMPARED_IMAGE))
     pictures.execute("update pictures set image = ? where id = 1", [large])
-    (found,) = search.matches(pictures, made, [search.Hit("1", 1.0)])
+    (found,) = matches(pictures, made, [Hit("1", 1.0)])
     assert (found.stale, found.has_image, found.title) == (None, True, "Red")
 
 
@@ -147,8 +153,8 @@ def test_several_columns_are_no_image(pictures):
     source = picture_source(pictures)
     two = type(source)(**{**vars(source), "content_columns": ("image", "title")})
     made = collect(pictures, "two", two, {"1": b"x"})
-    assert search.item_image(pictures, made, "1") is None
-    assert not search.has_item_image(pictures, made, "1")
+    assert item_image(pictures, made, "1") is None
+    assert not has_item_image(pictures, made, "1")
 
 
 def test_matches_tell_who_stands_for_an_image(pictures):
@@ -156,7 +162,7 @@ def test_matches_tell_who_stands_for_an_image(pictures):
     pictures.execute("delete from pictures where id = 2")
     pictures.execute("delete from pictures where id = 3")
     pictures.execute("update embeddings set content_blob = x'00' where id = '3'")
-    found = search.similar_items(pictures, made, "1")
+    found = similar_items(pictures, made, "1")
     assert {each.id: each.has_image for each in found} == {
         "2": False,
         **dict.fromkeys(["3", "4", "5", "6"], True),
@@ -168,7 +174,7 @@ def test_one_query_tells_of_all_and_reads_no_image(pictures):
     made = collect_pictures(pictures, is_stored=True)
     asked: list[str] = []
     pictures.set_trace_callback(asked.append)
-    store.stored_items(pictures, made, ["1", "2", "3"])
+    stored_items(pictures, made, ["1", "2", "3"])
     pictures.set_trace_callback(None)
     about_blobs = [sql for sql in asked if "from embeddings" in sql]
     assert len(about_blobs) == 1
@@ -177,11 +183,11 @@ def test_one_query_tells_of_all_and_reads_no_image(pictures):
 
 
 def test_a_collection_of_images_is_told_from_one_of_texts(pictures):
-    assert search.has_images(pictures, collect_pictures(pictures))
+    assert has_images(pictures, collect_pictures(pictures))
     stored = collect(pictures, "stored", None, {"a": b"x"}, is_stored=True)
     texts = collect(pictures, "texts", None, {"a": "x"}, is_stored=True)
-    assert search.has_images(pictures, stored)
-    assert not search.has_images(pictures, texts)
+    assert has_images(pictures, stored)
+    assert not has_images(pictures, texts)
 
 
 def test_a_database_of_an_old_llm_has_no_images():
@@ -193,8 +199,8 @@ def test_a_database_of_an_old_llm_has_no_images():
     )
     conn.execute("insert into collections values (1, 'old', 'eyes')")
     conn.execute("insert into embeddings values (1, 'a', x'0000803f', 'text', null)")
-    made = store.collection(conn, "old")
-    assert not store.stored_items(conn, made, ["a"])["a"].has_image
-    assert store.stored_image(conn, made, "a") is None
-    assert not store.has_images(conn, made)
+    made = collection(conn, "old")
+    assert not stored_items(conn, made, ["a"])["a"].has_image
+    assert stored_image(conn, made, "a") is None
+    assert not has_images(conn, made)
     conn.close()

@@ -8,8 +8,7 @@ import struct
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import store
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.errors import (
     DimensionMismatch,
     InvalidInput,
@@ -17,8 +16,11 @@ from datasette_embeddings.errors import (
     SourceProblem,
 )
 from datasette_embeddings.imports import import_shadow_table, import_vector_table
-from datasette_embeddings.search import similar_items
-from datasette_embeddings.sql_functions import register
+from datasette_embeddings.search.matches import similar_items
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store.collection_sources import source_tables
 
 ADA, SMALL = "emb_text_embedding_ada_002", "emb_text_embedding_3_small"
 
@@ -48,7 +50,7 @@ def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
         "text-embedding-ada-002",
         5,
     )
-    found = similar_items(alpha, store.collection(alpha, "articles"), "5")
+    found = similar_items(alpha, catalog.collection(alpha, "articles"), "5")
     assert (found[0].id, found[0].title) == ("4", "Tax return")
     assert alpha.execute("select * from _embeddings_articles").fetchall() == before
 
@@ -69,7 +71,7 @@ def test_a_blob_that_is_no_vector_imports_nothing(alpha):
     alpha.execute(f"update _embeddings_articles set {ADA} = x'00' where id = 3")
     with pytest.raises(InvalidVector):
         import_shadow_table(alpha, "articles", model_id="text-embedding-ada-002")
-    assert store.collections(alpha) == []
+    assert collections(alpha) == []
 
 
 def test_the_queries_of_the_alphas_still_run(alpha):
@@ -135,8 +137,8 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     made, count = import_vector_table(conn, "intros", model_id="mini-l6")
     assert (made.name, count) == ("intros", 1)
     # Whoever may not see that table may not see the collection
-    collection = store.collection(conn, "intros")
-    assert store.source_tables(collection.source) == ("intros",)
+    collection = catalog.collection(conn, "intros")
+    assert source_tables(collection.source) == ("intros",)
 
 
 def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):
@@ -188,4 +190,4 @@ def test_what_cannot_be_imported_is_refused_whole(
     conn.execute(statement)
     with pytest.raises(error, match=message):
         import_vector_table(conn, "vectors", **arguments)
-    assert store.collections(conn) == []
+    assert collections(conn) == []

@@ -13,20 +13,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.errors import DatabaseProblem, DimensionMismatch
-from datasette_embeddings.index import Indexes, Score, VectorIndex, indexes
 from datasette_embeddings.index.coarse import coarse_matrix
+from datasette_embeddings.index.matrix import Score, VectorIndex
+from datasette_embeddings.index.owner import Indexes, indexes
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.sql_functions import Policy, register
+from datasette_embeddings.sql.context import Policy
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import encode, normalize
 
 
 def filled(path, vectors, ids=None):
     """A connection to a new database whose collection `x` holds *vectors*."""
     conn = sqlite3.connect(path)
-    made = store.create_collection(conn, "x", "some-model", None)
+    made = create_collection(conn, "x", "some-model", None)
     write(conn, made, vectors, ids)
     return conn, made
 
@@ -34,8 +38,8 @@ def filled(path, vectors, ids=None):
 def write(conn, collection, vectors, ids=None):
     ids = ids or [str(number) for number in range(len(vectors))]
     documents = [Document(item_id, item_id) for item_id in ids]
-    with store.transaction(conn):
-        store.write_embeddings(
+    with transaction(conn):
+        write_embeddings(
             conn, collection, documents, np.array(vectors), store_content=False
         )
 

@@ -5,18 +5,19 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput, UnknownCollection
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.permissions import required_tables
-from datasette_embeddings.search import search_text
-from datasette_embeddings.sources import (
-    QuerySource,
-    SourceRules,
-    query_source,
-    table_source,
-)
-from datasette_embeddings.store import staging
+from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.sources.definitions import QuerySource, SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog, staging
+from datasette_embeddings.store.catalog import count_items, find_collection
+from datasette_embeddings.store.changes import delete_collection
+from datasette_embeddings.store.embeddings import stored_vector
+from datasette_embeddings.store.failures import failures
 
 
 def sync(conn, model, *, rules=None, **options):
@@ -64,7 +65,7 @@ def test_contents_that_are_swapped_are_both_right_afterwards(conn, model):
     after = dict(rows(conn))
     for item_id, text in (("1", "a2 "), ("2", "a1 ")):
         expected = model.embed_passages([text])[0]
-        stored = store.stored_vector(conn, store.collection(conn, "articles"), item_id)
+        stored = stored_vector(conn, catalog.collection(conn, "articles"), item_id)
         assert stored == pytest.approx(expected, abs=1e-5)
         assert after[item_id] != before[item_id]
 
@@ -155,15 +156,15 @@ def test_a_bad_row_fails_alone_and_is_tried_again(conn, model):
     report = sync(conn, model)
     assert (report.new, report.failed) == (6, 1)
     assert [failure.id for failure in report.failures] == ["7"]
-    [failure] = store.failures(conn, store.collection(conn, "articles"))
+    [failure] = failures(conn, catalog.collection(conn, "articles"))
     assert (failure.id, failure.attempts) == ("7", 1)
     assert "has a BLOB among its content" in failure.error
     sync(conn, model)
-    [failure] = store.failures(conn, store.collection(conn, "articles"))
+    [failure] = failures(conn, catalog.collection(conn, "articles"))
     assert failure.attempts == 2
     conn.execute("update articles set body = 'text' where id = 7")
     assert sync(conn, model) == Report(new=1, unchanged=6)
-    assert store.failures(conn, store.collection(conn, "articles")) == []
+    assert failures(conn, catalog.collection(conn, "articles")) == []
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
@@ -190,7 +191,7 @@ def test_another_writer_between_the_windows_does_no_harm(
 def test_a_collection_over_its_own_database_tables_can_be_searched(conn, model):
     source = QuerySource("select id, body from articles")
     ingest(conn, "bodies", source, model)
-    found = search_text(conn, store.collection(conn, "bodies"), "cats", model=model)
+    found = search_text(conn, catalog.collection(conn, "bodies"), "cats", model=model)
     assert found[0].id == "5"
 
 
@@ -200,7 +201,7 @@ def test_a_collection_does_not_take_rows_of_another_table(conn, model):
     conn.execute("insert into public values (9, 'for everybody')")
     with pytest.raises(InvalidInput, match="not from the table 'public': add --repl"):
         ingest(conn, "articles", table_source(conn, "public"), model)
-    assert store.collection(conn, "articles").source.table == "articles"
+    assert catalog.collection(conn, "articles").source.table == "articles"
     assert len(rows(conn)) == 6
 
 
@@ -212,9 +213,9 @@ def test_foreign_items_of_an_unknown_source_are_remembered(conn, model):
     for prune in (False, True):
         report = sync(conn, model, prune=prune)
         assert (report.gone, report.unchanged) == (0, 6 if prune else 5)
-        collection = store.collection(conn, "articles")
+        collection = catalog.collection(conn, "articles")
         assert required_tables(conn, collection) == {"articles", "embeddings"}
-        assert store.count_items(conn, collection) == 7
+        assert count_items(conn, collection) == 7
 
 
 def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
@@ -226,7 +227,7 @@ def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
     options = IngestOptions(replace_source=True)
     report = ingest(conn, "articles", posts, model, options=options)
     assert report == Report(unchanged=6)
-    assert required_tables(conn, store.collection(conn, "articles")) == {"posts"}
+    assert required_tables(conn, catalog.collection(conn, "articles")) == {"posts"}
 
 
 def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
@@ -236,8 +237,8 @@ def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
     conn, other = sqlite3.connect(articles_db), sqlite3.connect(articles_db)
 
     def delete(_count):
-        if store.find_collection(other, "articles"):
-            store.delete_collection(other, "articles")
+        if find_collection(other, "articles"):
+            delete_collection(other, "articles")
 
     with pytest.raises(UnknownCollection):
         sync(conn, model, progress=delete)

@@ -6,20 +6,22 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Chunking
+from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.errors import IdentityMismatch, InvalidInput, ModelProblem
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.base import silent
-from datasette_embeddings.sources import (
+from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
     QuerySource,
     SourceRules,
-    query_source,
-    table_source,
 )
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import staging
+from datasette_embeddings.store.catalog import collection, collections, count_items
+from datasette_embeddings.store.failures import failures as failures_of_failures
 from tests.models import Eyes, StandIn
 
 
@@ -38,7 +40,7 @@ def vectors(conn):
 
 
 def failures(conn):
-    return store.failures(conn, store.collection(conn, "articles"))
+    return failures_of_failures(conn, collection(conn, "articles"))
 
 
 def test_content_that_moves_to_another_id_is_not_embedded_again(conn, stand_in):
@@ -189,7 +191,7 @@ def test_text_that_utf_8_cannot_hold_is_a_failure(tmp_path, conn, stand_in):
 def test_a_limit_takes_the_first_rows_and_counts_nothing_as_gone(conn, stand_in):
     assert sync(conn, stand_in, limit=2) == Report(new=2)
     assert set(vectors(conn)) == {"1", "2"}
-    assert store.collection(conn, "articles").synced is None
+    assert collection(conn, "articles").synced is None
     assert sync(conn, stand_in) == Report(new=4, unchanged=2)
     assert sync(conn, stand_in, limit=2, prune=True).gone == 0
     assert len(vectors(conn)) == 6
@@ -224,7 +226,7 @@ def test_a_dry_run_needs_no_write_access_and_no_collection(articles_db, stand_in
 def test_a_source_without_rows_makes_an_empty_collection(conn, stand_in):
     source = query_source(conn, "select id, title from articles where id > 100")
     assert ingest(conn, "articles", source, stand_in) == Report()
-    assert store.count_items(conn, store.collection(conn, "articles")) == 0
+    assert count_items(conn, collection(conn, "articles")) == 0
 
 
 def test_images_are_embedded_and_kept_as_bytes(tmp_path, conn):
@@ -272,7 +274,7 @@ def test_images_for_a_model_of_texts_are_refused_at_once(tmp_path, conn, stand_i
     source = FolderSource(((str(tmp_path), "*"),), images=True)
     with pytest.raises(InvalidInput, match="takes texts, not images"):
         ingest(conn, "articles", source, stand_in)
-    assert store.collections(conn) == []
+    assert collections(conn) == []
 
 
 def test_no_window_goes_through_the_whole_collection(conn, stand_in):

@@ -6,18 +6,25 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Chunking, Document
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
-from datasette_embeddings.search import (
-    Options,
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import (
     search_text,
     search_vector,
     similar_items,
 )
-from datasette_embeddings.sources import SourceRules, table_source
-from datasette_embeddings.store import staging
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog, staging
+from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store.changes import delete_collection, rename_collection
+from datasette_embeddings.store.embeddings import stored_vector, write_embeddings
+from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.schema import RAW_TABLES, columns_of
 
 PARAGRAPHS = SourceRules(chunking=Chunking("paragraphs", size=20))
 GUIDE = "\n\n".join(
@@ -68,7 +75,7 @@ def chunk_rows(conn):
 
 
 def found(conn, text, model, **options):
-    collection = store.collection(conn, "docs")
+    collection = catalog.collection(conn, "docs")
     return search_text(conn, collection, text, model=model, options=Options(**options))
 
 
@@ -118,7 +125,7 @@ def test_a_document_with_many_near_chunks_does_not_crowd_out_the_others(conn, mo
 def test_what_is_like_a_document_is_another_document(conn, model):
     conn.execute("insert into docs values ('kittens', 'A kitten naps all day.', 1)")
     sync(conn, model)
-    collection = store.collection(conn, "docs")
+    collection = catalog.collection(conn, "docs")
     for item_id in ("short", "short#0"):
         matches = similar_items(conn, collection, item_id)
         assert [match.document_id for match in matches] == ["kittens", "guide"]
@@ -126,10 +133,10 @@ def test_what_is_like_a_document_is_another_document(conn, model):
 
 def test_the_score_of_two_documents_is_that_of_their_best_chunks(conn, model):
     sync(conn, model)
-    collection = store.collection(conn, "docs")
+    collection = catalog.collection(conn, "docs")
     [match] = similar_items(conn, collection, "guide")
     scores = [
-        search_vector(conn, collection, store.stored_vector(conn, collection, each))
+        search_vector(conn, collection, stored_vector(conn, collection, each))
         for each in ("guide#0", "guide#1", "guide#2")
     ]
     best = max(
@@ -218,7 +225,7 @@ def test_a_chunk_larger_than_the_model_reads_is_refused(conn, model):
     rules = SourceRules(chunking=Chunking("fixed", size=300))
     with pytest.raises(InvalidInput, match=r"at most 254 tokens, .* found 300"):
         sync(conn, model, rules)
-    assert store.collections(conn) == []
+    assert collections(conn) == []
 
 
 def test_chunks_of_a_collection_that_llm_deleted_are_not_the_next_ones(conn, model):
@@ -228,10 +235,10 @@ def test_chunks_of_a_collection_that_llm_deleted_are_not_the_next_ones(conn, mod
         conn.execute("delete from embeddings")
         conn.execute("delete from collections")
         conn.execute("insert into collections values (1, 'new', ?)", [model.model_id])
-        other = store.collection(conn, "new")
+        other = catalog.collection(conn, "new")
         vectors = model.embed_passages(["planets"])
         documents = [Document("guide#1", "planets")]
-        store.write_embeddings(conn, other, documents, vectors, store_content=True)
+        write_embeddings(conn, other, documents, vectors, store_content=True)
     [match] = search_text(conn, other, "planets", model=model)
     assert (match.id, match.document_id, match.start) == ("guide#1", "guide#1", None)
 
@@ -240,18 +247,18 @@ def test_a_collection_that_is_deleted_takes_everything_along(conn, model):
     conn.execute("insert into docs values ('blob', x'00', 1)")
     sync(conn, model)
     sync(conn, model, rebuild=True, limit=1)
-    store.delete_collection(conn, "docs")
-    for table in store.RAW_TABLES:
-        if store.columns_of(conn, table):
+    delete_collection(conn, "docs")
+    for table in RAW_TABLES:
+        if columns_of(conn, table):
             assert conn.execute(f"select * from {table}").fetchall() == [], table
 
 
 def test_a_collection_that_is_renamed_takes_everything_along(conn, model):
     conn.execute("insert into docs values ('blob', x'00', 1)")
     sync(conn, model)
-    renamed = store.rename_collection(conn, "docs", "guides")
-    assert store.collection(conn, "guides").has_chunks
-    assert [each.id for each in store.failures(conn, renamed)] == ["blob"]
+    renamed = rename_collection(conn, "docs", "guides")
+    assert catalog.collection(conn, "guides").has_chunks
+    assert [each.id for each in failures(conn, renamed)] == ["blob"]
 
 
 @pytest.mark.parametrize(

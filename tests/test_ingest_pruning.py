@@ -6,11 +6,15 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import sources, store
-from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import UnknownCollection
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.sources import SourceRules, chosen_source, table_source
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources import reading
+from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collections
 from tests.models import StandIn
 
 
@@ -81,7 +85,7 @@ def test_two_rebuilds_at_once_leave_one_whole_collection(articles_db):
 
     with pytest.raises(UnknownCollection):
         ingest(conns[0], "articles", source, Slow(), options=REBUILD)
-    assert [each.name for each in store.collections(conns[1])] == ["articles"]
+    assert [each.name for each in collections(conns[1])] == ["articles"]
     assert len(ids(conns[1])) == 6
     for conn in conns:
         conn.close()
@@ -95,7 +99,7 @@ def test_a_collection_may_be_called_like_what_a_rebuild_replaces(conn):
     for name in ("articles (replaced)", "articles"):
         ingest(conn, name, source, StandIn())
     ingest(conn, "articles", source, StandIn(), options=REBUILD)
-    names = [each.name for each in store.collections(conn)]
+    names = [each.name for each in collections(conn)]
     assert names == ["articles", "articles (replaced)"]
 
 
@@ -151,7 +155,7 @@ def test_another_writer_need_not_wait_while_rows_are_made_into_documents(
     conn, other = sqlite3.connect(articles_db), sqlite3.connect(articles_db, timeout=0)
     conn.execute(f"pragma journal_mode = {journal_mode}")
     source = chosen_source(conn, CollectionConfig(table="articles"))
-    with sources.documents(conn, source) as documents:
+    with reading.documents(conn, source) as documents:
         next(documents)
         other.execute("insert into articles (title) values ('from elsewhere')")
         other.commit()

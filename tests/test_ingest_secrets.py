@@ -7,12 +7,17 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.imports import import_vector_table
-from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.permissions import required_tables
-from datasette_embeddings.sources import FileSource, QuerySource, table_source
+from datasette_embeddings.sources.definitions import FileSource, QuerySource
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
 from tests.models import StandIn
 
 MIXED = ("articles", "embeddings")
@@ -22,11 +27,11 @@ MIXED = ("articles", "embeddings")
 def stranger(conn):
     """`articles` beside a collection of that name which llm made, of secret items."""
     model = StandIn()
-    made = store.create_collection(conn, "articles", model.model_id, None)
+    made = create_collection(conn, "articles", model.model_id, None)
     documents = [Document("1", "secret", {"salary": 1}), Document("x", "secret too")]
-    with store.transaction(conn):
+    with transaction(conn):
         vectors = np.eye(2, 4, dtype=np.float32)
-        store.write_embeddings(conn, made, documents, vectors, store_content=True)
+        write_embeddings(conn, made, documents, vectors, store_content=True)
         conn.execute("delete from _embedding_collections")
     return conn
 
@@ -37,7 +42,7 @@ def sync(conn, **options):
 
 
 def tables(conn):
-    return tuple(sorted(required_tables(conn, store.collection(conn, "articles"))))
+    return tuple(sorted(required_tables(conn, collection(conn, "articles"))))
 
 
 def test_items_of_elsewhere_that_stay_count(stranger):

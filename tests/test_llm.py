@@ -18,10 +18,11 @@ from llm.embeddings_migrations import embeddings_migrations
 from sqlite_utils import Database
 
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest import Report, ingest
-from datasette_embeddings.search import search_vector
-from datasette_embeddings.sources import table_source
-from datasette_embeddings.store import Collection, collections
+from datasette_embeddings.ingest.report import Report
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import search_vector
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import Collection, collections
 from datasette_embeddings.vectors import decode, encode
 from tests.hub import MODEL_ID, llm_environment
 

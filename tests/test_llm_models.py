@@ -15,13 +15,14 @@ from llm import Collection
 from llm.plugins import pm
 from sqlite_utils import Database
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry
 from datasette_embeddings.models.base import NotHere, Wanted
 from datasette_embeddings.models.registry import find, load_model, wanted
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
 from tests import llm_plugin
 from tests.hub import MODEL_ID, llm_environment

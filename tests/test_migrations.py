@@ -10,7 +10,7 @@ import pytest
 from datasette_embeddings import migrations
 from datasette_embeddings.databases import BUSY_TIMEOUT_S
 from datasette_embeddings.migrations import migrate
-from datasette_embeddings.store import has_collections
+from datasette_embeddings.store.schema import has_collections
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])

@@ -13,16 +13,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import register, search_text, store
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings import register, search_text
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import hub, registry
 from datasette_embeddings.models.base import Wanted
 from datasette_embeddings.models.locations import stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
 from tests.conftest import write_articles
 from tests.hub import link_files, llm_environment
 
@@ -137,7 +139,7 @@ def test_a_folder_that_python_loads_is_stored_from_the_database(project):
     with closing(sqlite3.connect("data/a.db")) as conn:
         model = load_model("models/mini")
         ingest(conn, "notes", table_source(conn, "articles"), model)
-        found = store.collection(conn, "notes")
+        found = collection(conn, "notes")
         assert search_text(conn, found, QUESTION, model=model)[0].id == "2"
     assert models_in("data/a.db") == NOTED
 

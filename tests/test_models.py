@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import store
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.config import Config, ModelConfig
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ConfigProblem, ModelProblem, UnknownModel
 from datasette_embeddings.models import batches, cache, exporting, registry
 from datasette_embeddings.models.ahead import Ahead
@@ -38,6 +38,8 @@ from datasette_embeddings.models.registry import (
 )
 from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
 from datasette_embeddings.serving.models import start
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.changes import create_collection
 from tests.hub import FOREIGN, MODEL_ID, REVISION, Hub, link_files, reference_folder
 
 TEXTS = [
@@ -158,7 +160,7 @@ def test_stored_content_stays_without_prompts(copy, conn, tmp_path):
     assert result.exit_code == 0, result.output
     contents = disk.execute("select content from embeddings order by id").fetchall()
     assert contents[0][0].startswith("Sourdough Flour")
-    found = store.collection(disk, "articles")
+    found = collection(disk, "articles")
     assert (found.passage_prompt, found.model_id) == ("passage: ", "e5")
     disk.close()
 
@@ -437,7 +439,7 @@ def test_an_export_is_served_where_no_torch_is(exported, articles_db):
 import sys
 for name in ("torch", "sentence_transformers", "transformers"):
     sys.modules[name] = None
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 embeddings()
 """
     folder = str(exported["int8"].folder)
@@ -596,7 +598,7 @@ def test_a_commit_is_what_a_collection_remembers(online, tmp_path, articles_db):
     done = command(environment, "sync", articles_db, "mine", "-m", metadata)
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(articles_db) as conn:
-        assert store.collection(conn, "mine").revision == REVISION
+        assert collection(conn, "mine").revision == REVISION
     conn.close()
 
 
@@ -645,7 +647,7 @@ def test_what_the_hub_does_not_have_is_said(online):
 def test_models_are_listed_with_the_reason_why_not(tmp_path, articles_db, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     conn = sqlite3.connect(articles_db)
-    store.create_collection(conn, "other", "elsewhere/model", None)
+    create_collection(conn, "other", "elsewhere/model", None)
     conn.close()
     metadata = named(tmp_path / "m.yml", {"mine": {"path": str(reference_folder())}})
     result = run("models", "list", articles_db, "-m", metadata, "--format", "nl")

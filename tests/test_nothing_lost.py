@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.errors import SourceProblem
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
 from tests.models import StandIn
 

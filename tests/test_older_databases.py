@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import collection, search_text, similar_items, store
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings import collection, search_text, similar_items
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.store.unsourced import has_unsourced_items
 
 DATA = Path(__file__).parent / "data" / "0.2a0"
 
@@ -118,8 +119,8 @@ def test_an_item_that_llm_wrote_after_the_last_run_is_of_no_source(old):
             "from embeddings limit 1"
         )
         conn.commit()
-        assert store.has_unsourced_items(conn, collection(conn, "articles"))
-        assert not store.has_unsourced_items(conn, collection(conn, "places"))
+        assert has_unsourced_items(conn, collection(conn, "articles"))
+        assert not has_unsourced_items(conn, collection(conn, "places"))
     output("sync", path, "--silent")
     assert (1, "of llm") in {row[:2] for row in items(path)}
 

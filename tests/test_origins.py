@@ -7,14 +7,18 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
-from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import InvalidInput, SourceProblem
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.permissions import required_tables
-from datasette_embeddings.sources import chosen_source
+from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.store import staging
+from datasette_embeddings.store.catalog import collection, find_collection
+from datasette_embeddings.store.changes import delete_collection, rename_collection
+from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.origins import count_items_of_sources
 from tests.models import StandIn
 
 SECRET, OPEN = "secret", "open"
@@ -56,7 +60,7 @@ def pipe(conn, tmp_path, *ids, **config):
 
 def write_as_llm(conn, *ids, text="of llm", metadata=None):
     """Items as llm writes them, which knows nothing of our tables."""
-    found = store.collection(conn, "x")
+    found = collection(conn, "x")
     vector = np.eye(1, 4, dtype="<f4").tobytes()
     with conn:
         for each in ids:
@@ -74,11 +78,11 @@ def ids(conn):
 
 
 def asked(conn):
-    return required_tables(conn, store.collection(conn, "x"))
+    return required_tables(conn, collection(conn, "x"))
 
 
 def sources_of_items(conn):
-    counts = store.count_items_of_sources(conn, store.collection(conn, "x"))
+    counts = count_items_of_sources(conn, collection(conn, "x"))
     return {key is not None: count for key, count in counts.items()}
 
 
@@ -106,11 +110,11 @@ def test_another_source_is_an_error_that_says_how(db):
 def test_other_rules_for_the_same_table_are_the_same_source(db):
     embed(db, table=OPEN)
     report = embed(db, table=OPEN, columns=("note",), metadata=("body",), chunk="fixed")
-    assert (report.changed, store.collection(db, "x").source.content_columns) == (
+    assert (report.changed, collection(db, "x").source.content_columns) == (
         3,
         ("note",),
     )
-    assert len(store.collection(db, "x").sources) == 1
+    assert len(collection(db, "x").sources) == 1
 
 
 def test_a_source_is_replaced_in_one_run(db):
@@ -124,7 +128,7 @@ def test_a_source_is_replaced_in_one_run(db):
     assert (ids(db), asked(db)) == (["1", "2"], {OPEN})
     metadata = db.execute("select distinct metadata from embeddings").fetchall()
     assert metadata == [(None,)]
-    assert len(store.collection(db, "x").sources) == 1
+    assert len(collection(db, "x").sources) == 1
 
 
 def test_failed_rows_of_a_replaced_source_are_forgotten(db):
@@ -192,7 +196,7 @@ def test_items_of_a_pipe_stay_and_the_source_too(db, tmp_path):
     embed(db, table=OPEN)
     assert asked(db) == {OPEN}
     pipe(db, tmp_path, "3", "piped")
-    assert store.collection(db, "x").source.table == OPEN
+    assert collection(db, "x").source.table == OPEN
     assert (asked(db), sources_of_items(db)) == (
         {OPEN, "embeddings"},
         {True: 2, False: 2},
@@ -246,7 +250,7 @@ def test_the_row_of_an_item_of_llm_takes_it_over_but_not_its_metadata(db):
 
 def test_a_collection_that_llm_deletes_and_makes_again_loses_no_item(db):
     embed(db, table=OPEN)
-    model_id = store.collection(db, "x").model_id
+    model_id = collection(db, "x").model_id
     with db:
         db.execute("delete from embeddings")
         db.execute("delete from collections")
@@ -263,7 +267,7 @@ def test_the_next_collection_of_an_id_inherits_no_source(db):
     with db:
         db.execute("delete from collections")
         db.execute("insert into collections values (1, 'x', 'another-model')")
-    assert (store.collection(db, "x").sources, asked(db)) == ((), {"embeddings"})
+    assert (collection(db, "x").sources, asked(db)) == ((), {"embeddings"})
 
 
 def test_vacuum_and_rename_change_no_origin(db):
@@ -272,9 +276,9 @@ def test_vacuum_and_rename_change_no_origin(db):
     db.commit()
     db.execute("vacuum")
     assert asked(db) == {OPEN}
-    store.rename_collection(db, "x", "y")
-    assert required_tables(db, store.collection(db, "y")) == {OPEN}
-    store.delete_collection(db, "y")
+    rename_collection(db, "x", "y")
+    assert required_tables(db, collection(db, "y")) == {OPEN}
+    delete_collection(db, "y")
     for table in ("_embedding_sources", "_embedding_origins"):
         assert db.execute(f"select count(*) from {table}").fetchone() == (0,)
 
@@ -300,8 +304,8 @@ def test_of_two_sources_only_one_brings_an_item(db):
     for table, prefix in ((OPEN, "ab"), ("ab", "a")):
         embed(db, table=table, prefix=prefix, options=PRUNE)
     assert ids(db) == ["ab1", "ab2", "ab3", "ac"]
-    content = store.collection(db, "x")
-    owner = store.count_items_of_sources(db, content)
+    content = collection(db, "x")
+    owner = count_items_of_sources(db, content)
     assert sorted(owner.values()) == [2, 2]
 
 
@@ -309,7 +313,7 @@ def test_failures_of_one_source_are_kept_when_another_is_read(db):
     db.execute("update secret set body = x'00' where id = 2")
     for table in (SECRET, OPEN):
         embed(db, table=table, prefix=f"{table}/")
-    failed = store.failures(db, store.collection(db, "x"))
+    failed = failures(db, collection(db, "x"))
     assert [each.id for each in failed] == ["secret/2"]
 
 
@@ -345,7 +349,7 @@ def test_a_run_whose_source_is_replaced_meanwhile_ends(db, tmp_path, monkeypatch
     other = sqlite3.connect(tmp_path / "x.db")
 
     def replace_it(_count):
-        if store.find_collection(other, "x").source.table == SECRET:
+        if find_collection(other, "x").source.table == SECRET:
             embed(other, table=OPEN, options=REPLACE)
 
     with pytest.raises(InvalidInput, match="Another run has put another source"):
@@ -356,7 +360,7 @@ def test_a_run_whose_source_is_replaced_meanwhile_ends(db, tmp_path, monkeypatch
 
 def test_a_table_that_is_gone_deletes_nothing(db):
     embed(db, table=OPEN)
-    remembered = store.collection(db, "x").source
+    remembered = collection(db, "x").source
     db.execute("drop table open")
     with pytest.raises(SourceProblem):
         ingest(db, "x", remembered, StandIn(), options=IngestOptions(**PRUNE))

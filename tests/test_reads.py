@@ -7,14 +7,12 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import SourceProblem
-from datasette_embeddings.sources import (
-    QuerySource,
-    query_source,
-    reads,
-    tables_to_ask,
-)
+from datasette_embeddings.sources import reads
+from datasette_embeddings.sources.definitions import QuerySource
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.reads import tables_to_ask
+from datasette_embeddings.store.collection_sources import source_tables
 
 USER_TABLES = {
     "priv": "create table priv (id integer primary key, body text)",
@@ -237,7 +235,7 @@ def test_another_database_is_not_taken_for_this_one(tmp_path):
     ):
         source = query_source(conn, sql, attached=attached)
         assert source.tables == tables
-        assert "embeddings" in store.source_tables(source)
+        assert "embeddings" in source_tables(source)
     conn.close()
 
 

@@ -2,21 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput, UnknownItem
-from datasette_embeddings.search import (
-    Match,
-    Options,
-    checked_limit,
-    checked_query,
-    search_text,
-    similar_items,
-)
+from datasette_embeddings.search.matches import Match, search_text, similar_items
+from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
+from datasette_embeddings.store import catalog
 
 
 @pytest.fixture
 def collection(articles):
-    return store.collection(articles, "articles")
+    return catalog.collection(articles, "articles")
 
 
 @pytest.mark.parametrize(

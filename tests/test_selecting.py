@@ -6,25 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Chunking
+from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.search import (
-    Options,
-    search_vector,
-    selected_items,
-    similar_items,
-)
-from datasette_embeddings.sources import (
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import search_vector, similar_items
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.selecting import selected_items
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.selecting import (
     Selection,
-    SourceRules,
     ValueCount,
     counted_values,
-    query_source,
     selected_ids,
-    table_source,
 )
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
 from tests.models import StandIn
 
 NO_RULES = SourceRules()
@@ -41,7 +38,7 @@ def notes_db(count=40, rules=NO_RULES):
     )
     source = table_source(conn, "notes", content_columns=["body"], rules=rules)
     ingest(conn, "notes", source, StandIn())
-    return conn, store.collection(conn, "notes")
+    return conn, collection(conn, "notes")
 
 
 def where(*conditions, **values):
@@ -170,4 +167,4 @@ def test_a_collection_without_a_table_has_no_rows_to_choose():
     conn, _notes = notes_db(3)
     ingest(conn, "ids", query_source(conn, "select id, body from notes"), StandIn())
     with pytest.raises(InvalidInput, match="'ids' was not made from one"):
-        selected_items(conn, store.collection(conn, "ids"), Selection())
+        selected_items(conn, collection(conn, "ids"), Selection())

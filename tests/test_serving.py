@@ -8,12 +8,14 @@ import threading
 import numpy as np
 import pytest
 
-from datasette_embeddings.config import Config
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ModelProblem, TooBusy, UnknownModel
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
-from datasette_embeddings.serving import Gate, batches, gate_of, is_ready
+from datasette_embeddings.serving import batches
 from datasette_embeddings.serving.batches import QuestionBatches, model_thread
+from datasette_embeddings.serving.gate import Gate, gate_of
+from datasette_embeddings.serving.models import is_ready
 from tests.models import StandIn
 
 pytestmark = pytest.mark.asyncio

@@ -11,26 +11,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.chunks import Chunk, Chunking, Document
-from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.chunks.splitting import Chunk, Chunking
+from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.errors import InvalidInput, SchemaMismatch
-from datasette_embeddings.ingest import IngestOptions, ingest
 from datasette_embeddings.ingest.checking import problems
-from datasette_embeddings.search import (
-    Options,
-    related_items,
-    similar_items,
-    similar_pairs,
-)
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import similar_items
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities import pairs, work
-from datasette_embeddings.sources import SourceRules, query_source, table_source
-from datasette_embeddings.store import EmbeddedDocument
+from datasette_embeddings.similarities.refreshing import (
+    build,
+    count_stale,
+    refresh,
+    remove,
+)
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.changes import create_collection, delete_collection
 from datasette_embeddings.store.documents import (
     DELETE_CHUNK_ITEMS,
     DELETE_CHUNKS,
     DELETE_WHOLE,
+    EmbeddedDocument,
+    write_documents,
 )
+from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.similarities import similarities_of
+from datasette_embeddings.store.similarity_notes import similarity_settings
 from datasette_embeddings.vectors import normalize
 
 LIMIT = SimilaritySettings(3)
@@ -38,7 +50,7 @@ LIMIT = SimilaritySettings(3)
 
 def empty(name="x"):
     conn = sqlite3.connect(":memory:")
-    return conn, store.create_collection(conn, name, "some-model", None)
+    return conn, create_collection(conn, name, "some-model", None)
 
 
 def write(conn, collection, vectors):
@@ -54,9 +66,9 @@ def write(conn, collection, vectors):
             chunks = [Chunk(n, n, n + 1, str(each)) for n, each in enumerate(found)]
         document = Document(document_id, document_id)
         embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
-    with store.transaction(conn):
-        store.write_documents(conn, collection, embedded, store_content=False)
-    return store.collection(conn, collection.name)
+    with transaction(conn):
+        write_documents(conn, collection, embedded, store_content=False)
+    return catalog.collection(conn, collection.name)
 
 
 def delete(conn, collection, documents):
@@ -64,7 +76,7 @@ def delete(conn, collection, documents):
     keys = [
         {"collection_id": collection.id, "id": each, "kept": 0} for each in documents
     ]
-    with store.transaction(conn):
+    with transaction(conn):
         for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNKS, DELETE_WHOLE):
             conn.executemany(sql, keys)
 
@@ -150,7 +162,7 @@ def test_after_any_history_the_table_is_that_of_a_full_run(
 
 def follow_history(data, wanted, value):
     conn, made = empty()
-    similarities.build(conn, made, wanted)
+    build(conn, made, wanted)
     current = {}
     for written, deleted in data.draw(histories(value)):
         current.update(written)
@@ -158,10 +170,10 @@ def follow_history(data, wanted, value):
         delete(conn, made, deleted)
         for each in deleted:
             current.pop(each, None)
-        made = store.collection(conn, "x")
-        similarities.refresh(conn, made)
+        made = catalog.collection(conn, "x")
+        refresh(conn, made)
         assert_same(table(conn), expected(current, wanted))
-        assert similarities.count_stale(conn, made) == 0
+        assert count_stale(conn, made) == 0
     conn.close()
 
 
@@ -199,7 +211,7 @@ def test_the_best_of_many_are_those_of_a_full_sort(seed, limit, count):
 def test_the_three_columns_of_openai_to_sqlite_are_there():
     conn, made = empty()
     made = write(conn, made, {"a": [1, 0], "b": [1, 1], "c": [0, 1]})
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     rows = conn.execute(
         """
         select id, other_id, score from similarities
@@ -227,9 +239,9 @@ def test_a_table_of_the_older_shape_is_left_alone_and_named():
     conn.execute("insert into similarities values ('x', 'y', 0.5)")
     conn.commit()
     with pytest.raises(SchemaMismatch, match="'similarities' has the columns id, oth"):
-        similarities.build(conn, made, LIMIT)
-    assert similarities.refresh(conn, made) is None
-    store.delete_collection(conn, "x")
+        build(conn, made, LIMIT)
+    assert refresh(conn, made) is None
+    delete_collection(conn, "x")
     assert table(conn) == [("x", "y", 0.5)]
 
 
@@ -246,9 +258,9 @@ def test_a_table_of_the_older_shape_is_left_alone_and_named():
 def test_small_collections_have_what_there_is(vectors, rows):
     conn, made = empty()
     made = write(conn, made, vectors) if vectors else made
-    similarities.build(conn, made, SimilaritySettings(10))
+    build(conn, made, SimilaritySettings(10))
     assert table(conn) == rows
-    similarities.refresh(conn, store.collection(conn, "x"))
+    refresh(conn, catalog.collection(conn, "x"))
     assert table(conn) == rows
 
 
@@ -256,7 +268,7 @@ def test_equal_scores_are_in_the_order_of_their_ids():
     conn, made = empty()
     same = {f"{number:02}": [1, 2, 3] for number in range(30)}
     made = write(conn, made, same)
-    similarities.build(conn, made, SimilaritySettings(3))
+    build(conn, made, SimilaritySettings(3))
     assert [row[1] for row in table(conn) if row[0] == "07"] == ["00", "01", "02"]
     assert [row[1] for row in table(conn) if row[0] == "01"] == ["00", "02", "03"]
 
@@ -266,7 +278,7 @@ def test_vectors_of_an_old_run_are_left_out():
     made = write(conn, made, {"old": [1, 0]})
     conn.execute("update embeddings set embedding = x'0000803f'")
     made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     assert {row[0] for row in table(conn)} == {"a", "b"}
 
 
@@ -274,7 +286,7 @@ def test_a_document_does_not_recommend_itself():
     conn, made = empty()
     chunks = {"a": [[1, 0], [0, 1]], "b": [[1, 0.1], [-1, 0]], "c": [[0, 1]]}
     made = write(conn, made, chunks)
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     assert_same(table(conn), expected(chunks, LIMIT))
     assert all(row[0] != row[1] for row in table(conn))
 
@@ -283,13 +295,13 @@ def test_a_document_does_not_recommend_itself():
 def test_a_limit_below_one_is_refused(settings):
     conn, made = empty()
     with pytest.raises(InvalidInput, match="a limit, a whole number from 1; found"):
-        similarities.build(conn, made, settings)
+        build(conn, made, settings)
 
 
 def test_a_score_that_there_is_not_is_refused():
     conn, made = empty()
     with pytest.raises(InvalidInput, match="a lowest score from -1 to 1, found 7"):
-        similarities.build(conn, made, SimilaritySettings(3, 7))
+        build(conn, made, SimilaritySettings(3, 7))
 
 
 def test_other_settings_make_all_lists_anew():
@@ -302,7 +314,7 @@ def test_other_settings_make_all_lists_anew():
         SimilaritySettings(4, 0.99),
         SimilaritySettings(2),
     ):
-        similarities.build(conn, made, wanted)
+        build(conn, made, wanted)
         assert_same(table(conn), expected(vectors, wanted))
 
 
@@ -311,38 +323,38 @@ def test_nothing_is_compared_where_nothing_changed(monkeypatch):
     made = write(conn, made, {f"{n}": [n + 1, 1] for n in range(6)})
     conn.execute("update embeddings set updated = 1000")
     conn.commit()
-    assert similarities.build(conn, made, LIMIT).compared == 6
-    assert similarities.refresh(conn, made).compared == 0
+    assert build(conn, made, LIMIT).compared == 6
+    assert refresh(conn, made).compared == 0
 
 
 def test_one_changed_document_is_one_compared():
     conn, made = empty()
     random = np.random.default_rng(1)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(50)})
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     made = write(conn, made, {"7": [1, 2, 3, 4]})
-    found = similarities.refresh(conn, made)
+    found = refresh(conn, made)
     assert (found.compared, found.documents) == (1, 50)
 
 
 def test_removed_similarities_stay_away():
     conn, made = empty()
     made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
-    similarities.build(conn, made, LIMIT)
-    similarities.remove(conn, made)
+    build(conn, made, LIMIT)
+    remove(conn, made)
     made = write(conn, made, {"c": [1, 0]})
-    assert (similarities.refresh(conn, made), table(conn)) == (None, [])
+    assert (refresh(conn, made), table(conn)) == (None, [])
 
 
 def test_two_collections_have_their_own():
     conn, one = empty("one")
-    two = store.create_collection(conn, "two", "some-model", None)
+    two = create_collection(conn, "two", "some-model", None)
     one = write(conn, one, {"a": [1, 0], "b": [1, 1]})
     two = write(conn, two, {"a": [1, 0], "c": [1, 1]})
-    similarities.build(conn, one, LIMIT)
-    similarities.build(conn, two, LIMIT)
-    assert [each[0] for each in store.similarities_of(conn, two, "a")] == ["c"]
-    store.delete_collection(conn, "one")
+    build(conn, one, LIMIT)
+    build(conn, two, LIMIT)
+    assert [each[0] for each in similarities_of(conn, two, "a")] == ["c"]
+    delete_collection(conn, "one")
     assert [row[:2] for row in table(conn)] == [("a", "c"), ("c", "a")]
 
 
@@ -358,7 +370,7 @@ def articles_table(conn):
 def test_a_run_keeps_similarities_right(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    build(conn, catalog.collection(conn, "articles"), LIMIT)
     conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
     conn.execute("delete from articles where id = 3")
     conn.execute("update articles set body = 'A loaf of bread.' where id = 2")
@@ -368,7 +380,7 @@ def test_a_run_keeps_similarities_right(conn, model):
     conn.execute("delete from similarities")
     conn.execute("delete from _embedding_similarity_marks")
     conn.commit()
-    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    build(conn, catalog.collection(conn, "articles"), LIMIT)
     assert kept == articles_table(conn)
     assert {row[0] for row in kept} == {"1", "2", "4", "5", "6", "7"}
 
@@ -376,21 +388,21 @@ def test_a_run_keeps_similarities_right(conn, model):
 def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    similarities.build(conn, store.collection(conn, "articles"), LIMIT)
+    build(conn, catalog.collection(conn, "articles"), LIMIT)
     before = articles_table(conn)
     ingest(conn, "articles", source, model, options=IngestOptions(rebuild=True))
     assert articles_table(conn) == before
-    found = store.collection(conn, "articles")
-    assert store.similarity_settings(conn, found) == LIMIT
+    found = catalog.collection(conn, "articles")
+    assert similarity_settings(conn, found) == LIMIT
     ids = conn.execute("select distinct collection_id from similarities").fetchall()
     assert ids == [(found.id,)]
 
 
 def test_related_items_have_titles_and_none_that_are_gone(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
-    found = store.collection(conn, "articles")
+    found = catalog.collection(conn, "articles")
     assert related_items(conn, found, "5") == []
-    similarities.build(conn, found, SimilaritySettings(5))
+    build(conn, found, SimilaritySettings(5))
     related = related_items(conn, found, "5", limit=2)
     assert [match.title for match in related] == [
         match.title for match in similar_items(conn, found, "5")[:2]
@@ -414,8 +426,8 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
         query_source(conn, query, rules=q),
     ):
         ingest(conn, "mine", source, model)
-    found = store.collection(conn, "mine")
-    similarities.build(conn, found, SimilaritySettings(20))
+    found = catalog.collection(conn, "mine")
+    build(conn, found, SimilaritySettings(20))
     before = {match.id for match in related_items(conn, found, "a5", limit=20)}
     assert {"a1", "a6", "b2", "q1"} <= before
     conn.execute("delete from articles where id = 1")
@@ -429,8 +441,8 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
 
 def test_pairs_come_once_and_best_first(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
-    found = store.collection(conn, "articles")
-    similarities.build(conn, found, SimilaritySettings(1))
+    found = catalog.collection(conn, "articles")
+    build(conn, found, SimilaritySettings(1))
     shown = similar_pairs(conn, found, limit=100)
     keys = [frozenset((pair.one.id, pair.other.id)) for pair in shown]
     scores = [pair.score for pair in shown]
@@ -466,10 +478,10 @@ def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
     path = tmp_path / "x.db"
     conn = sqlite3.connect(path)
     conn.execute(f"pragma journal_mode = {journal_mode}")
-    made = store.create_collection(conn, "x", "some-model", None)
+    made = create_collection(conn, "x", "some-model", None)
     random = np.random.default_rng(2)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(60)})
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     before = table(conn)
     conn.close()
     command = [sys.executable, "-c", KILLED, str(path)]
@@ -477,7 +489,7 @@ def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
     assert result.returncode == -signal.SIGKILL, result.stderr
     conn = sqlite3.connect(path)
     assert table(conn) == before
-    similarities.build(conn, store.collection(conn, "x"), SimilaritySettings(9))
+    build(conn, catalog.collection(conn, "x"), SimilaritySettings(9))
     assert len(table(conn)) == 60 * 9
     conn.close()
 
@@ -489,10 +501,10 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
     path = tmp_path / "x.db"
     conn = sqlite3.connect(path)
     conn.execute(f"pragma journal_mode = {journal_mode}")
-    made = store.create_collection(conn, "x", "some-model", None)
+    made = create_collection(conn, "x", "some-model", None)
     random = np.random.default_rng(3)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(900)})
-    similarities.build(conn, made, SimilaritySettings(2))
+    build(conn, made, SimilaritySettings(2))
     # As few pages as would be written early
     conn.execute("pragma cache_size = 5")
     seen = []
@@ -509,7 +521,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
             yield row
 
     monkeypatch.setattr(work, "_rows", rows)
-    similarities.build(conn, made, SimilaritySettings(5))
+    build(conn, made, SimilaritySettings(5))
     assert seen == [1800] * 9
     assert len(table(conn)) == 4500
     conn.close()
@@ -518,7 +530,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
 def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
     path = tmp_path / "x.db"
     conn = sqlite3.connect(path)
-    made = store.create_collection(conn, "x", "some-model", None)
+    made = create_collection(conn, "x", "some-model", None)
     vectors = {f"{n}": [n + 1, 1, 0] for n in range(9)}
     made = write(conn, made, vectors)
     honest, times = work.nearest, []
@@ -532,7 +544,7 @@ def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
         return honest(*arguments)
 
     monkeypatch.setattr(work, "nearest", interrupted)
-    similarities.build(conn, made, LIMIT)
+    build(conn, made, LIMIT)
     vectors["new"] = [1, 1, 0.1]
     assert_same(table(conn), expected(vectors, LIMIT))
     conn.close()

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings.search import Match, Piece, excerpt, shortened
+from datasette_embeddings.search.matches import Match
+from datasette_embeddings.search.snippets import Piece, excerpt, shortened
 
 LONG = "filler " * 100
 

@@ -4,18 +4,14 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import sources
-from datasette_embeddings.chunks import Document, Failure
+from datasette_embeddings.chunks.documents import Document, Failure
 from datasette_embeddings.errors import SourceProblem
 from datasette_embeddings.item_ids import row_path
-from datasette_embeddings.sources import (
-    QuerySource,
-    SourceRow,
-    TableSource,
-    query_source,
-    source_rows,
-    table_source,
-)
+from datasette_embeddings.sources import reading
+from datasette_embeddings.sources.definitions import QuerySource, TableSource
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.reading import SourceRow, source_rows
+from datasette_embeddings.sources.tables import table_source
 
 
 def documents(conn, source):
@@ -23,7 +19,7 @@ def documents(conn, source):
 
 
 def read(conn, source):
-    with sources.documents(conn, source) as found:
+    with reading.documents(conn, source) as found:
         return list(found)
 
 

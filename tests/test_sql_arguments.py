@@ -10,7 +10,9 @@ import tracemalloc
 import pytest
 
 from datasette_embeddings.errors import LONGEST_MESSAGE
-from datasette_embeddings.sql_functions import FUNCTIONS, Policy, context, register
+from datasette_embeddings.sql import context
+from datasette_embeddings.sql.context import Policy
+from datasette_embeddings.sql.definitions import FUNCTIONS, register
 
 # Once Datasette is imported, sqlite3 prints the traceback of a function that raises
 pytestmark = pytest.mark.filterwarnings(
@@ -159,12 +161,10 @@ def test_a_message_names_some_of_many_collections(limited):
 def test_what_a_connection_remembers_has_a_bound(limited, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "datasette_embeddings.sql_functions.definitions.Context",
+        "datasette_embeddings.sql.definitions.Context",
         lambda *arguments: made.append(context.Context(*arguments)) or made[-1],
     )
-    monkeypatch.setattr(
-        "datasette_embeddings.sql_functions.searches.LONGEST_REMEMBERED", 150
-    )
+    monkeypatch.setattr("datasette_embeddings.sql.searches.LONGEST_REMEMBERED", 150)
     register(limited, Policy())
     [kept] = made
     for limit in (1, 2, 3, 4, 5, 6):

@@ -8,27 +8,24 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.search import (
-    Options,
-    related_items,
-    search_text,
-    similar_items,
-    similar_pairs,
-)
-from datasette_embeddings.search.matches import matches
-from datasette_embeddings.search.nearest import Hit
-from datasette_embeddings.sources import (
-    SourceRules,
-    TableSource,
-    query_source,
-    table_source,
-)
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import matches, search_text, similar_items
+from datasette_embeddings.search.nearest import Hit, Options
+from datasette_embeddings.search.related import related_items, similar_pairs
+from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of
+from datasette_embeddings.sources.definitions import SourceRules, TableSource
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.changes import create_collection, finish_sync
+from datasette_embeddings.store.documents import write_vectors
+from datasette_embeddings.store.origins import sources_of
+from datasette_embeddings.store.schema import transaction
 
 NEW = "How to fill in the forms of the tax office."
 OLD = "Kittens Young cats need food four times a day and a warm place to sleep."
@@ -42,7 +39,7 @@ def made(conn, model, name="mine", *, similar=0, **rules):
     )
     source = table_source(conn, "articles", rules=SourceRules(**rules))
     ingest(conn, name, source, model, options=options)
-    return store.collection(conn, name)
+    return catalog.collection(conn, name)
 
 
 def best(conn, collection, model, **options):
@@ -81,7 +78,7 @@ def test_a_change_of_other_columns_makes_nothing_stale(conn, model):
     source = table_source(conn, "articles", content_columns=["body"])
     ingest(conn, "mine", source, model)
     conn.execute("update articles set title = 'Cats' where id = 5")
-    match = best(conn, store.collection(conn, "mine"), model)
+    match = best(conn, catalog.collection(conn, "mine"), model)
     assert (match.stale, match.title) == (False, "Cats")
 
 
@@ -169,7 +166,7 @@ def test_a_view_is_read_as_a_table_is(conn, model):
         conn, "pages", key_columns=["id"], content_columns=["title", "body"]
     )
     ingest(conn, "mine", source, model)
-    collection = store.collection(conn, "mine")
+    collection = catalog.collection(conn, "mine")
     assert best(conn, collection, model).stale is False
     conn.execute(CHANGE)
     assert best(conn, collection, model).stale is True
@@ -179,18 +176,18 @@ def test_the_rows_of_a_query_are_not_read_again(conn, model):
     source = query_source(conn, "select id, title, body from articles")
     ingest(conn, "mine", source, model)
     conn.execute(CHANGE)
-    match = best(conn, store.collection(conn, "mine"), model)
+    match = best(conn, catalog.collection(conn, "mine"), model)
     assert shown(match) == ("5", None, None, OLD)
 
 
 def test_vectors_of_unknown_content_are_neither(conn, model):
     source = TableSource("articles", ("id",), ("title", "body"), "title")
-    collection = store.create_collection(conn, "mine", model.model_id, source)
+    collection = create_collection(conn, "mine", model.model_id, source)
     vector = model.embed_query("pets")
-    with store.transaction(conn):
-        store.write_vectors(conn, collection, [("5", vector), ("99", vector)])
-    store.finish_sync(conn, collection, source)
-    found = search_text(conn, store.collection(conn, "mine"), "pets", model=model)
+    with transaction(conn):
+        write_vectors(conn, collection, [("5", vector), ("99", vector)])
+    finish_sync(conn, collection, source)
+    found = search_text(conn, catalog.collection(conn, "mine"), "pets", model=model)
     assert {match.id: match.stale for match in found} == {"5": None, "99": None}
 
 
@@ -212,7 +209,7 @@ def overlapping(conn, model):
             rules = SourceRules(id_prefix=prefix, chunking=chunking)
             source = table_source(conn, table, rules=rules)
             ingest(conn, "mine", source, model)
-        return store.collection(conn, "mine")
+        return catalog.collection(conn, "mine")
 
     return make
 
@@ -249,7 +246,7 @@ def test_origins_are_read_only_where_several_prefixes_fit(conn, model, overlappi
     statements = []
     conn.set_trace_callback(statements.append)
     for ids in (["ac", "of none"], ["ab1", "ac"]):
-        store.sources_of(conn, collection, ids)
+        sources_of(conn, collection, ids)
     conn.set_trace_callback(None)
     asked = [each for each in statements if "_embedding_origins as" in each]
     assert len(asked) == 1
@@ -275,7 +272,7 @@ def test_related_items_and_pairs_say_it_too(conn, model, chunking):
 @pytest.fixture
 def changed_db(articles_db):
     conn = sqlite3.connect(articles_db)
-    similarities.build(conn, store.collection(conn, "articles"), SimilaritySettings(3))
+    build(conn, catalog.collection(conn, "articles"), SimilaritySettings(3))
     conn.execute(CHANGE)
     conn.execute("delete from articles where id = 1")
     conn.commit()

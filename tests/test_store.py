@@ -5,8 +5,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
+from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.errors import (
     InvalidInput,
     ModelMismatch,
@@ -14,7 +13,20 @@ from datasette_embeddings.errors import (
     UnknownCollection,
     UnknownItem,
 )
-from datasette_embeddings.sources import TableSource, UnreadableSource
+from datasette_embeddings.sources.definitions import TableSource, UnreadableSource
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import collections, count_items, model_ids
+from datasette_embeddings.store.changes import (
+    create_collection,
+    delete_collection,
+    rename_collection,
+)
+from datasette_embeddings.store.embeddings import (
+    stored_items,
+    stored_vector,
+    write_embeddings,
+)
+from datasette_embeddings.store.schema import transaction
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 ODD_NAMES = [
@@ -38,68 +50,68 @@ def empty():
 
 def write(conn, collection, documents):
     vectors = np.eye(len(documents), 4, dtype=np.float32)
-    with store.transaction(conn):
-        store.write_embeddings(conn, collection, documents, vectors, store_content=True)
+    with transaction(conn):
+        write_embeddings(conn, collection, documents, vectors, store_content=True)
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_collection_may_have_any_name(empty, name):
-    made = store.create_collection(empty, name, MODEL, None)
+    made = create_collection(empty, name, MODEL, None)
     write(empty, made, [Document("1", "one")])
-    assert store.collection(empty, name).dimensions == 4
-    renamed = store.rename_collection(empty, name, name + "2")
-    assert [each.name for each in store.collections(empty)] == [renamed.name]
-    store.delete_collection(empty, renamed.name)
-    assert store.collections(empty) == []
+    assert catalog.collection(empty, name).dimensions == 4
+    renamed = rename_collection(empty, name, name + "2")
+    assert [each.name for each in collections(empty)] == [renamed.name]
+    delete_collection(empty, renamed.name)
+    assert collections(empty) == []
 
 
 def test_a_database_without_our_tables_has_no_collections(conn):
-    assert store.collections(conn) == []
+    assert collections(conn) == []
 
 
 def test_a_collection_remembers_its_source(empty):
     source = TableSource("t", ("a", "b"), ("c",), "title")
-    store.create_collection(empty, "x", MODEL, source)
-    assert store.collection(empty, "x").source == source
+    create_collection(empty, "x", MODEL, source)
+    assert catalog.collection(empty, "x").source == source
 
 
 def test_what_llm_calls_the_model_is_the_same_model(empty):
-    store.create_collection(empty, "x", "all-MiniLM-L6-v2", None)
-    assert store.collection(empty, "x").model_id == MODEL
-    assert store.create_collection(empty, "x", "mini-l6", None).id == 1
+    create_collection(empty, "x", "all-MiniLM-L6-v2", None)
+    assert catalog.collection(empty, "x").model_id == MODEL
+    assert create_collection(empty, "x", "mini-l6", None).id == 1
 
 
 def test_another_model_is_refused_and_the_collection_kept(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     with pytest.raises(ModelMismatch, match=r"'x' holds vectors of .*not of 'other'"):
-        store.create_collection(empty, "x", "other", None)
-    assert store.collection(empty, "x") == made
+        create_collection(empty, "x", "other", None)
+    assert catalog.collection(empty, "x") == made
 
 
 def test_an_unknown_collection_is_named_with_those_there_are(empty):
-    store.create_collection(empty, "x", MODEL, None)
+    create_collection(empty, "x", MODEL, None)
     with pytest.raises(UnknownCollection, match=r"No collection 'y'.*it has 'x'"):
-        store.collection(empty, "y")
+        catalog.collection(empty, "y")
 
 
 def test_an_unknown_item_is_named(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     with pytest.raises(UnknownItem, match="No item '7' in the collection 'x'"):
-        store.stored_vector(empty, made, "7")
+        stored_vector(empty, made, "7")
 
 
 @pytest.mark.parametrize("name", ["", "  "], ids=["empty", "blank"])
 def test_a_collection_needs_a_name(empty, name):
     with pytest.raises(InvalidInput, match="needs a name"):
-        store.create_collection(empty, name, MODEL, None)
+        create_collection(empty, name, MODEL, None)
 
 
 def test_a_collection_cannot_take_the_name_of_another(empty):
     for name in ("x", "y"):
-        store.create_collection(empty, name, MODEL, None)
+        create_collection(empty, name, MODEL, None)
     with pytest.raises(InvalidInput, match="'y' already"):
-        store.rename_collection(empty, "x", "y")
-    assert [each.name for each in store.collections(empty)] == ["x", "y"]
+        rename_collection(empty, "x", "y")
+    assert [each.name for each in collections(empty)] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -120,55 +132,55 @@ def test_tables_of_another_shape_are_refused_and_left_alone(empty, sql, way_out)
     empty.execute(sql)
     before = list(empty.iterdump())
     with pytest.raises(SchemaMismatch, match="has the columns id"):
-        store.create_collection(empty, "x", MODEL, None)
+        create_collection(empty, "x", MODEL, None)
     with pytest.raises(SchemaMismatch, match=way_out):
-        store.collections(empty)
+        collections(empty)
     assert list(empty.iterdump()) == before
 
 
 def test_facts_of_a_deleted_collection_do_not_pass_to_the_next_of_its_id(empty):
     source = TableSource("secret", ("id",), ("body",))
-    store.create_collection(empty, "old", MODEL, source)
+    create_collection(empty, "old", MODEL, source)
     # What llm does: it knows nothing of our side table, and SQLite gives the id again
     with empty:
         empty.execute("delete from collections")
         empty.execute("insert into collections values (1, 'new', ?)", [MODEL])
-    assert store.collection(empty, "new").source is None
-    store.create_collection(empty, "other", MODEL, None)
+    assert catalog.collection(empty, "new").source is None
+    create_collection(empty, "other", MODEL, None)
     names = empty.execute("select name from _embedding_collections").fetchall()
     assert names == [("other",)]
 
 
 def test_deleting_one_collection_keeps_the_others(empty):
-    kept = store.create_collection(empty, "kept", MODEL, None)
-    gone = store.create_collection(empty, "gone", MODEL, None)
+    kept = create_collection(empty, "kept", MODEL, None)
+    gone = create_collection(empty, "gone", MODEL, None)
     for each in (kept, gone):
         write(empty, each, [Document("1", "one"), Document("2", "two")])
-    store.delete_collection(empty, "gone")
-    assert store.count_items(empty, kept) == 2
+    delete_collection(empty, "gone")
+    assert count_items(empty, kept) == 2
     assert empty.execute("select count(*) from embeddings").fetchone() == (2,)
 
 
 def test_a_transaction_that_fails_leaves_nothing(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     vectors = np.eye(1, 4, dtype=np.float32)
 
     def write_and_fail():
-        with store.transaction(empty):
-            store.write_embeddings(
+        with transaction(empty):
+            write_embeddings(
                 empty, made, [Document("1", "one")], vectors, store_content=True
             )
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write_and_fail()
-    assert store.count_items(empty, made) == 0
+    assert count_items(empty, made) == 0
 
 
 def test_content_and_metadata_come_back(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one", {"year": 2026}), Document("2", "two")])
-    items = store.stored_items(empty, made, ["1", "2", "3"])
+    items = stored_items(empty, made, ["1", "2", "3"])
     assert [(each.content, each.metadata) for each in items.values()] == [
         ("one", {"year": 2026}),
         ("two", None),
@@ -181,27 +193,27 @@ def test_content_and_metadata_come_back(empty):
     ids=["not JSON", "not an object"],
 )
 def test_metadata_of_another_kind_is_shown_not_lost(empty, text, metadata):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     empty.execute("update embeddings set metadata = ?", [text])
-    assert store.stored_items(empty, made, ["1"])["1"].metadata == metadata
+    assert stored_items(empty, made, ["1"])["1"].metadata == metadata
 
 
 def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     documents = [Document(str(number), "x") for number in range(2_000)]
     vectors = np.ones((len(documents), 4), dtype=np.float32)
-    with store.transaction(empty):
-        store.write_embeddings(empty, made, documents, vectors, store_content=False)
+    with transaction(empty):
+        write_embeddings(empty, made, documents, vectors, store_content=False)
     ids = [document.id for document in documents]
-    assert set(store.stored_items(empty, made, ids)) == set(ids)
+    assert set(stored_items(empty, made, ids)) == set(ids)
 
 
 def test_the_journal_mode_of_a_file_stays(tmp_path):
     for mode in ("delete", "wal"):
         connection = sqlite3.connect(tmp_path / f"{mode}.db")
         connection.execute(f"pragma journal_mode = {mode}")
-        store.create_collection(connection, "x", MODEL, None)
+        create_collection(connection, "x", MODEL, None)
         assert connection.execute("pragma journal_mode").fetchone() == (mode,)
         connection.close()
 
@@ -210,48 +222,48 @@ def test_the_journal_mode_of_a_file_stays(tmp_path):
     "source", ["{", "[]", '"text"', "7", '{"query": 1}', '{"table": "t"}'], ids=repr
 )
 def test_a_source_that_nobody_can_read_is_no_source_that_is_known(empty, source):
-    store.create_collection(empty, "x", MODEL, None)
+    create_collection(empty, "x", MODEL, None)
     empty.execute("update _embedding_collections set source = ?", [source])
-    assert store.collection(empty, "x").source == UnreadableSource()
+    assert catalog.collection(empty, "x").source == UnreadableSource()
 
 
 def test_a_source_of_a_newer_release_is_read_as_far_as_it_is_known(empty):
     known = TableSource("t", ("id",), ("body",))
-    store.create_collection(empty, "x", MODEL, known)
+    create_collection(empty, "x", MODEL, known)
     empty.execute(
         "update _embedding_collections set source = json_set(source, '$.new', 1)"
     )
-    assert store.collection(empty, "x").source == known
+    assert catalog.collection(empty, "x").source == known
 
 
 @pytest.mark.parametrize("value", ["null", "x'ff'"], ids=["null", "blob"])
 @pytest.mark.parametrize("column", ["name", "model"])
 def test_a_collection_without_a_name_is_none(empty, column, value):
-    store.create_collection(empty, "x", MODEL, None)
-    store.create_collection(empty, "y", MODEL, None)
+    create_collection(empty, "x", MODEL, None)
+    create_collection(empty, "y", MODEL, None)
     empty.execute(f"update collections set {column} = {value} where name = 'x'")
-    assert [each.name for each in store.collections(empty)] == ["y"]
-    assert store.model_ids(empty) == {MODEL}
+    assert [each.name for each in collections(empty)] == ["y"]
+    assert model_ids(empty) == {MODEL}
 
 
 @pytest.mark.parametrize("cell", ["null", "7", "'text'"], ids=lambda cell: cell)
 def test_an_item_whose_vector_is_none_is_unknown(empty, cell):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     empty.execute(f"update embeddings set embedding = {cell}, content = x'ff'")
     with pytest.raises(UnknownItem):
-        store.stored_vector(empty, made, "1")
-    assert store.stored_items(empty, made, ["1"])["1"].content is None
+        stored_vector(empty, made, "1")
+    assert stored_items(empty, made, ["1"])["1"].content is None
 
 
 def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
-    made = store.create_collection(empty, "x", MODEL, None)
+    made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     with empty:
         empty.execute("drop table _sqlite_migrations")
         empty.execute("drop table _embedding_collections")
-    again = store.create_collection(empty, "x", MODEL, None)
-    assert (again.id, store.count_items(empty, again)) == (made.id, 1)
+    again = create_collection(empty, "x", MODEL, None)
+    assert (again.id, count_items(empty, again)) == (made.id, 1)
     steps = empty.execute(
         "select name from _sqlite_migrations where migration_set = 'llm.embeddings'"
     ).fetchall()

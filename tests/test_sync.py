@@ -11,9 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from datasette_embeddings import store
-from datasette_embeddings.cli import embeddings
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.permissions import required_tables
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import collection, count_items
 
 
 @pytest.fixture
@@ -50,9 +51,7 @@ def change(path, *statements):
 
 def counts(path):
     conn = sqlite3.connect(path)
-    found = {
-        each.name: store.count_items(conn, each) for each in store.collections(conn)
-    }
+    found = {each.name: count_items(conn, each) for each in catalog.collections(conn)}
     conn.close()
     return found
 
@@ -230,7 +229,7 @@ def test_the_source_of_a_query_is_looked_at_again(run, articles_db):
         "x: 0 new, 1 changed, 0 unchanged, 5 of the replaced source (deleted)\n"
     )
     conn = sqlite3.connect(articles_db)
-    asked = required_tables(conn, store.collection(conn, "x"))
+    asked = required_tables(conn, collection(conn, "x"))
     conn.close()
     assert asked == {"secret", "shown"}
 

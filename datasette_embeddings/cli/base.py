@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from datasette_embeddings.config import DEFAULT_LIMIT, Config
+from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import EmbeddingsError, ModelProblem
 from datasette_embeddings.formats import FORMATS, Row, written
 from datasette_embeddings.models.base import EmbeddingModel

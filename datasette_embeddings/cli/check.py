@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import (
     Command,
     database_argument,
@@ -20,16 +19,22 @@ from datasette_embeddings.cli.base import (
 from datasette_embeddings.cli.collections import moment_of, source_line
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.cli.settings import config_in, metadata_option
-from datasette_embeddings.config import Config
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import printable
-from datasette_embeddings.ingest import IngestOptions, Report
 from datasette_embeddings.ingest.checking import (
     problems,
     remove_what_is_mended,
     remove_what_is_wrong,
 )
+from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import sync
+from datasette_embeddings.similarities.refreshing import refresh
+from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
+from datasette_embeddings.store.origins import count_items_of_sources
 
 
 @click.command(cls=Command, short_help="Find and fix what is wrong.")
@@ -76,15 +81,15 @@ def check(
 
 def _show_sources(conn: sqlite3.Connection) -> None:
     """Print where the items of each collection come from."""
-    for collection in store.collections(conn):
-        counts = store.count_items_of_sources(conn, collection)
+    for collection in collections(conn):
+        counts = count_items_of_sources(conn, collection)
         parts = [
             f"{_items(counts.get(each.id, 0))} of {source_line(each)} ({_synced(each)})"
             for each in collection.current_sources
         ]
         replaced = sum(
             counts.get(each.id, 0)
-            for each in collection.sources_that_are(store.SourceState.REPLACED)
+            for each in collection.sources_that_are(SourceState.REPLACED)
         )
         if replaced:
             parts.append(f"{_items(replaced)} of a source that was replaced")
@@ -97,7 +102,7 @@ def _items(count: int) -> str:
     return "1 item" if count == 1 else f"{count:,} items"
 
 
-def _synced(each: store.CollectionSource) -> str:
+def _synced(each: CollectionSource) -> str:
     moment = moment_of(each.synced)
     return "not synced yet" if moment is None else f"synced {moment}"
 
@@ -105,7 +110,7 @@ def _synced(each: store.CollectionSource) -> str:
 def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
     remove_what_is_wrong(conn)
 
-    def work(name: str, source: sources.ReadableSource, model_id: str | None) -> Report:
+    def work(name: str, source: ReadableSource, model_id: str | None) -> Report:
         return embedded(
             conn,
             name,
@@ -119,7 +124,7 @@ def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
 
     for outcome in sync(conn, {}, work):
         if outcome.skipped:
-            similarities.refresh(conn, store.collection(conn, outcome.collection))
+            refresh(conn, catalog.collection(conn, outcome.collection))
         if outcome.problem is not None:
             said = error_text(ctx, outcome.problem)
             click.echo(f"Error: {printable(outcome.collection)}: {said}", err=True)

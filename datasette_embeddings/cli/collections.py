@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
     Commands,
     database_argument,
@@ -19,6 +18,13 @@ from datasette_embeddings.cli.base import (
 )
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import Row
+from datasette_embeddings.sources.definitions import described
+from datasette_embeddings.store import catalog, changes
+from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store.collection_sources import CollectionSource
+from datasette_embeddings.store.failures import count_failures
+from datasette_embeddings.store.origins import count_items_of_sources
+from datasette_embeddings.store.similarity_notes import similarity_settings
 
 
 @click.group(cls=Commands)
@@ -32,26 +38,26 @@ def collections() -> None:
 def list_collections(database: Path, output_format: str | None) -> None:
     """Every collection of a database, with its model and number of items."""
     with open_database(database) as conn:
-        rows = [_collection_row(conn, each) for each in store.collections(conn)]
+        rows = [_collection_row(conn, each) for each in catalog.collections(conn)]
     if not rows and output_format is None:
         click.echo(f"{database} has no collections", err=True)
     write(rows, output_format or "table")
 
 
-def _collection_row(conn: sqlite3.Connection, collection: store.Collection) -> Row:
+def _collection_row(conn: sqlite3.Connection, collection: Collection) -> Row:
     return {
         "name": collection.name,
         "model": collection.model_id,
-        "count": store.count_items(conn, collection),
+        "count": count_items(conn, collection),
         "dimensions": collection.dimensions,
         "sources": "; ".join(map(source_line, collection.current_sources)) or None,
     }
 
 
-def source_line(each: store.CollectionSource) -> str:
+def source_line(each: CollectionSource) -> str:
     """A source with its prefix, in a few words."""
     prefix = f"{each.prefix}: " if each.prefix else ""
-    return f"{prefix}{sources.described(each.source)}"
+    return f"{prefix}{described(each.source)}"
 
 
 @collections.command("show")
@@ -60,11 +66,11 @@ def source_line(each: store.CollectionSource) -> str:
 def show_collection(database: Path, collection: str) -> None:
     """What is known of one collection, as JSON."""
     with open_database(database) as conn:
-        found = store.collection(conn, collection)
+        found = catalog.collection(conn, collection)
         row = _collection_row(conn, found)
-        counts = store.count_items_of_sources(conn, found)
-        failed = store.count_failures(conn, found)
-        related = store.similarity_settings(conn, found)
+        counts = count_items_of_sources(conn, found)
+        failed = count_failures(conn, found)
+        related = similarity_settings(conn, found)
     source = None if found.source is None else asdict(found.source)
     row = {**row, "failed": failed, "source": source, "synced": moment_of(found.synced)}
     row["sources"] = [_source_row(each, counts) for each in found.sources]
@@ -72,10 +78,10 @@ def show_collection(database: Path, collection: str) -> None:
     write([{**row, "similarities": None if related is None else asdict(related)}], "nl")
 
 
-def _source_row(each: store.CollectionSource, counts: Mapping[int | None, int]) -> Row:
+def _source_row(each: CollectionSource, counts: Mapping[int | None, int]) -> Row:
     return {
         "prefix": each.prefix,
-        "description": sources.described(each.source),
+        "description": described(each.source),
         "state": each.state.value,
         "synced": moment_of(each.synced),
         "count": counts.get(each.id, 0),
@@ -96,7 +102,7 @@ def moment_of(seconds: int | None) -> str | None:
 def rename_collection(database: Path, collection: str, new_name: str) -> None:
     """Give COLLECTION another name."""
     with open_database(database, writable=True) as conn:
-        renamed = store.rename_collection(conn, collection, new_name)
+        renamed = changes.rename_collection(conn, collection, new_name)
     click.echo(f"{collection} is now {renamed.name}", err=True)
 
 
@@ -107,8 +113,8 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     """Delete COLLECTION and all its embeddings; the source table stays."""
     with open_database(database, writable=True) as conn:
-        count = store.count_items(conn, store.collection(conn, collection))
+        count = count_items(conn, catalog.collection(conn, collection))
         if not yes:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
-        store.delete_collection(conn, collection)
+        changes.delete_collection(conn, collection)
     click.echo(f"Deleted {collection} with {count:,} items", err=True)

@@ -8,13 +8,18 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import demo as demonstration
-from datasette_embeddings import search, sources, store
 from datasette_embeddings.cli.base import Command, progress
 from datasette_embeddings.cli.reports import report_line
-from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import Collection
 
 
 @click.command(cls=Command, short_help="Build a database to try.")
@@ -28,7 +33,7 @@ def demo(path: Path) -> None:
     """
     with open_database(path, create=True) as conn:
         count = demonstration.write_functions(conn)
-        source = sources.table_source(
+        source = table_source(
             conn,
             demonstration.TABLE,
             content_columns=("path", "doc"),
@@ -42,7 +47,7 @@ def demo(path: Path) -> None:
                 load_model(DEFAULT_MODEL),
                 options=IngestOptions(prune=True, start=start, progress=advance),
             )
-        collection = store.collection(conn, demonstration.COLLECTION)
+        collection = catalog.collection(conn, demonstration.COLLECTION)
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(collection.name, report))
         for text in demonstration.SEARCHES:
@@ -51,12 +56,10 @@ def demo(path: Path) -> None:
 
 
 def _show_demo_search(
-    conn: sqlite3.Connection, collection: store.Collection, text: str
+    conn: sqlite3.Connection, collection: Collection, text: str
 ) -> None:
     model = load_model(collection.model_id)
-    options = search.Options(limit=3)
+    options = Options(limit=3)
     click.echo(f"\n{text}")
-    for match in search.search_text(
-        conn, collection, text, model=model, options=options
-    ):
+    for match in search_text(conn, collection, text, model=model, options=options):
         click.echo(f"  {match.score:.3f}  {match.id}")

@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
     Command,
     database_argument,
@@ -20,11 +19,17 @@ from datasette_embeddings.cli.base import (
 from datasette_embeddings.cli.options import SECTIONS, declared, source_options
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import config_in, config_option
-from datasette_embeddings.config import CollectionConfig, Config
+from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.syncing import remembered_sources
+from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.definitions import ROWID, ReadableSource, TableSource
+from datasette_embeddings.sources.rows import FORMATS
+from datasette_embeddings.store.catalog import find_collection, models_of
 
 #: Options that have the names of fields of IngestOptions
 RUN_OPTIONS = ("prune", "limit", "dry_run", "rebuild", "replace_source")
@@ -41,7 +46,7 @@ class _Summary(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> str:
-        if value in sources.FORMATS and value not in self.choices:
+        if value in FORMATS and value not in self.choices:
             self.fail(
                 f"Expected json, found {value!r}; for the format of INPUT use "
                 f"--input-format {value}",
@@ -170,7 +175,7 @@ def check_options(options: IngestOptions) -> None:
 def embedded(
     conn: sqlite3.Connection,
     collection: str,
-    source: sources.ReadableSource,
+    source: ReadableSource,
     *,
     model_id: str | None,
     options: IngestOptions,
@@ -179,12 +184,12 @@ def embedded(
     config: Config = Config(),
 ) -> Report:
     """The report of an ingest that shows its progress."""
-    if isinstance(source, sources.TableSource) and output_format is None:
+    if isinstance(source, TableSource) and output_format is None:
         _warn_of_rowid(source)
-    existing = store.find_collection(conn, collection)
+    existing = find_collection(conn, collection)
     if model_id is None and existing is not None:
         model_id = existing.model_id
-        config = replace(config, models=store.models_of(existing, config.models))
+        config = replace(config, models=models_of(existing, config.models))
     model = fetched_model(model_id or config.default_model, config)
     with progress(collection, silent=silent, output_format=output_format) as steps:
         start, advance = steps
@@ -194,11 +199,11 @@ def embedded(
 
 def _sources(
     conn: sqlite3.Connection, collection: str, config: CollectionConfig
-) -> list[sources.ReadableSource]:
-    source = sources.chosen_source(conn, config)
+) -> list[ReadableSource]:
+    source = chosen_source(conn, config)
     if source is not None:
         return [source]
-    existing = store.find_collection(conn, collection)
+    existing = find_collection(conn, collection)
     says_how = replace(config, model=None, similarities=None) != CollectionConfig()
     if existing is None or says_how:
         raise InvalidInput(
@@ -213,8 +218,8 @@ def _sources(
         ) from reason
 
 
-def _warn_of_rowid(source: sources.TableSource) -> None:
-    if source.key_columns == (sources.ROWID,):
+def _warn_of_rowid(source: TableSource) -> None:
+    if source.key_columns == (ROWID,):
         click.echo(
             f"Note: the table {source.table!r} has no primary key, so its rowid is the "
             "item id; VACUUM can renumber it. Name a column with --id to be safe",

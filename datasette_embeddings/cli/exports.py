@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import store
 from datasette_embeddings.cli.base import Command, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInput
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
+from datasette_embeddings.store import catalog
 
 SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
 
@@ -43,7 +43,7 @@ def export_collection(
     with open_database(database) as conn:
         # All of it is of one moment
         conn.execute("begin")
-        found = store.collection(conn, collection)
+        found = catalog.collection(conn, collection)
         if output is not None:
             count = export(conn, found, output, chosen)
         elif chosen in BINARY:

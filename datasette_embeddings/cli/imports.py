@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import sources
 from datasette_embeddings.cli.base import Command, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.imports import import_shadow_table, import_vector_table
+from datasette_embeddings.sources.shadow import has_shadow
 
 
 @click.command("import", cls=Command, short_help="Take vectors of another tool.")
@@ -47,7 +47,7 @@ def import_table(
                 collection, count = import_vector_table(
                     conn, table, origin=other, name=name, model_id=model
                 )
-        elif sources.has_shadow(conn, table):
+        elif has_shadow(conn, table):
             collection, count = import_shadow_table(
                 conn, table, name=name, model_id=model
             )

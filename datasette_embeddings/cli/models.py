@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import store
 from datasette_embeddings.cli.base import (
     Commands,
     fetched_model,
@@ -16,7 +15,8 @@ from datasette_embeddings.cli.base import (
     write,
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
-from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModel
 from datasette_embeddings.formats import Row
@@ -33,6 +33,7 @@ from datasette_embeddings.models.registry import (
     find,
     wanted,
 )
+from datasette_embeddings.store.catalog import collections, models_of
 
 
 @click.group(
@@ -70,10 +71,10 @@ def list_models(
     names |= dict.fromkeys([*cached_ids(), *llm_models.registered_ids()])
     if database is not None:
         with open_database(database) as conn:
-            stored = store.collections(conn)
+            stored = collections(conn)
         for each in sorted(stored, key=lambda each: each.model_id):
             names.setdefault(each.model_id)
-            config = replace(config, models=store.models_of(each, config.models))
+            config = replace(config, models=models_of(each, config.models))
     rows = [_row(name, config) for name in names]
     write(rows, output_format or "table")
     if output_format is None:

@@ -8,13 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from datasette_embeddings.chunks import METHODS
-from datasette_embeddings.config import (
-    DEFAULT_MODEL,
-    CollectionConfig,
-    SimilaritySettings,
-)
-from datasette_embeddings.sources import FORMATS
+from datasette_embeddings.chunks.splitting import METHODS
+from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
+from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.sources.rows import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from datasette_embeddings.formats import printable
-from datasette_embeddings.ingest import Report
+from datasette_embeddings.ingest.report import Report
 
 
 def report_row(collection: str, report: Report) -> dict[str, Any]:

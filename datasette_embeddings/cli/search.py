@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from datasette_embeddings import search as searching
-from datasette_embeddings import sources, store
 from datasette_embeddings.cli.base import (
     Command,
     database_argument,
@@ -26,7 +24,19 @@ from datasette_embeddings.errors import InvalidInput, SourceProblem
 from datasette_embeddings.formats import Row, printable
 from datasette_embeddings.images import MAX_BYTES, media_type
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.search.matches import (
+    Match,
+    search_text,
+    search_vector,
+    similar_items,
+)
+from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.sources.encodings import decoded
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import Collection, models_of
+from datasette_embeddings.store.fitting import check_identity
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -102,13 +112,11 @@ def search(
         datasette embeddings search shop.db photos --image chair.jpg
     """
     config = config_in(metadata)
-    options = searching.Options(
-        searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
-    )
+    options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
     question = _question(text, text_file, image)
     with open_database(database) as conn:
-        found = store.collection(conn, collection)
-        model = load_model(found.model_id, store.models_of(found, config.models))
+        found = catalog.collection(conn, collection)
+        model = load_model(found.model_id, models_of(found, config.models))
         matches = _matches(conn, found, model, question, options)
     _show_matches(matches, output_format, full=full)
 
@@ -138,30 +146,26 @@ def similar(
     \b
         datasette embeddings similar docs.db articles 17
     """
-    options = searching.Options(
-        searching.checked_limit(limit), min_score=min_score, all_chunks=all_chunks
-    )
+    options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
     with open_database(database) as conn:
-        found = store.collection(conn, collection)
-        matches = searching.similar_items(conn, found, item_id, options=options)
+        found = catalog.collection(conn, collection)
+        matches = similar_items(conn, found, item_id, options=options)
     _show_matches(matches, output_format, full=full)
 
 
 def _matches(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     model: EmbeddingModel,
     question: str | bytes,
-    options: searching.Options,
-) -> list[searching.Match]:
+    options: Options,
+) -> list[Match]:
     """The matches of a text or of the bytes of an image."""
     if isinstance(question, str):
-        return searching.search_text(
-            conn, collection, question, model=model, options=options
-        )
-    store.check_identity(collection, model.identity)
+        return search_text(conn, collection, question, model=model, options=options)
+    check_identity(collection, model.identity)
     vector = model.embed_images([question])[0]
-    return searching.search_vector(conn, collection, vector, options=options)
+    return search_vector(conn, collection, vector, options=options)
 
 
 def _question(
@@ -175,9 +179,9 @@ def _question(
         raise InvalidInput("Expected one of TEXT, --input FILE and --image FILE")
     if image is not None:
         return _content(image, MAX_BYTES, "an image")
-    if text is not None and text != sources.STDIN:
+    if text is not None and text != STDIN:
         return text
-    path = text_file or Path(sources.STDIN)
+    path = text_file or Path(STDIN)
     content = _content(path, MAX_TEXT_BYTES, "a text")
     kind = media_type(content)
     try:
@@ -214,11 +218,11 @@ def _content(path: Path, most_bytes: int, wanted: str) -> bytes:
 
 
 def _named(path: Path) -> str:
-    return "standard input" if str(path) == sources.STDIN else str(path)
+    return "standard input" if str(path) == STDIN else str(path)
 
 
 def _show_matches(
-    matches: Sequence[searching.Match], output_format: str | None, *, full: bool
+    matches: Sequence[Match], output_format: str | None, *, full: bool
 ) -> None:
     if output_format is not None:
         # Tables are for people; JSON is for programs, and always whole
@@ -233,10 +237,10 @@ def _show_matches(
             click.echo(f"       {_reason(match)}")
 
 
-def _row(match: searching.Match, *, is_cut: bool) -> Row:
+def _row(match: Match, *, is_cut: bool) -> Row:
     content = match.content
     if is_cut and content is not None:
-        content = printable(searching.shortened(content, LINE_LENGTH))
+        content = printable(shortened(content, LINE_LENGTH))
     return {
         "id": match.id,
         "score": match.score,
@@ -246,7 +250,7 @@ def _row(match: searching.Match, *, is_cut: bool) -> Row:
     }
 
 
-def _lines(match: searching.Match, *, full: bool) -> list[str]:
+def _lines(match: Match, *, full: bool) -> list[str]:
     """The content of *match* for a terminal: its beginning, or all of it."""
     if full:
         return (match.content or "").splitlines()
@@ -254,14 +258,14 @@ def _lines(match: searching.Match, *, full: bool) -> list[str]:
     return [snippet] if snippet else []
 
 
-def _reason(match: searching.Match) -> str:
+def _reason(match: Match) -> str:
     """Why a match is stale."""
     if not match.has_row:
         return "(the source row was deleted; sync deletes this item)"
     return "(the source row has changed since; sync embeds it again)"
 
 
-def _place(match: searching.Match) -> str:
+def _place(match: Match) -> str:
     """Where in its document the passage of a chunk stands."""
     if match.start is None:
         return ""

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
+from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigProblem
 from datasette_embeddings.models.locations import is_path
 from datasette_embeddings.models.registry import with_llm_keys
-from datasette_embeddings.sources import STDIN
+from datasette_embeddings.sources.definitions import STDIN
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 #: Where -m stands for something else

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import similarities as relating
-from datasette_embeddings import store
 from datasette_embeddings.cli.base import (
     Command,
     database_argument,
     min_score_option,
     progress,
 )
-from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.similarities import refreshing
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.store import catalog
 
 
 @click.command(cls=Command, short_help="Precompute similar documents.")
@@ -51,14 +53,14 @@ def similarities(
         datasette embeddings similarities docs.db articles --limit 5 --min-score 0.6
     """
     with open_database(database, writable=True) as conn:
-        found = store.collection(conn, collection)
+        found = catalog.collection(conn, collection)
         if remove:
-            relating.remove(conn, found)
+            refreshing.remove(conn, found)
             click.echo(f"{collection}: similarities removed", err=True)
             return
         settings = SimilaritySettings(limit, min_score)
         with progress(collection, silent=silent) as (start, advance):
-            done = relating.build(conn, found, settings, start=start, progress=advance)
+            done = build(conn, found, settings, start=start, progress=advance)
     click.echo(
         f"{collection}: {done.compared:,} of {done.documents:,} compared anew", err=True
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.cli.base import (
     Command,
     database_argument,
@@ -30,9 +29,12 @@ from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import metadata_option, settings_for
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import printable
-from datasette_embeddings.ingest import IngestOptions, Report
+from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
 from datasette_embeddings.ingest.syncing import sync as synced
+from datasette_embeddings.similarities.refreshing import refresh
+from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.store.catalog import collection
 
 
 @click.command(cls=Command, short_help="Update every collection.")
@@ -79,9 +81,7 @@ def sync(
     writable = not options.dry_run
     with open_database(database, writable=writable, create=create and writable) as conn:
 
-        def work(
-            name: str, source: sources.ReadableSource, model_id: str | None
-        ) -> Report:
+        def work(name: str, source: ReadableSource, model_id: str | None) -> Report:
             related = declared[name].similarities if name in declared else None
             return embedded(
                 conn,
@@ -97,7 +97,7 @@ def sync(
         for outcome in synced(conn, declared, work, only=collections):
             if outcome.skipped and writable:
                 # llm, or a pipe, may have brought rows of its own
-                similarities.refresh(conn, store.collection(conn, outcome.collection))
+                refresh(conn, collection(conn, outcome.collection))
             _show_outcome(ctx, outcome, output_format)
             outcomes.append(outcome)
     if not outcomes:

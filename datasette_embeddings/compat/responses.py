@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from datasette_embeddings import serving
+from datasette_embeddings.serving.reasons import collected_reasons, reasons
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -49,7 +49,7 @@ def request_wrapper(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """*app*, with reasons kept for each request and errors of our API in one shape."""
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
-        with serving.collected_reasons():
+        with collected_reasons():
             if scope["type"] == "http" and is_json_path(scope["path"]):
                 await _with_json_errors(app, scope, receive, send)
             else:
@@ -144,9 +144,7 @@ def _with_four_keys(body: bytes, status: int) -> bytes:
 
 def reasons_html() -> str | None:
     """Why SQL functions failed in this request, as a message on a page."""
-    lines = [
-        f'<p class="message-error">{escape(reason)}</p>' for reason in serving.reasons()
-    ]
+    lines = [f'<p class="message-error">{escape(reason)}</p>' for reason in reasons()]
     return "".join(lines) or None
 
 

@@ -9,13 +9,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import serving
 from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.compat.databases import is_immutable
-from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
+from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigProblem
 from datasette_embeddings.models.registry import with_llm_keys
-from datasette_embeddings.sql_functions import Policy
+from datasette_embeddings.serving import models
+from datasette_embeddings.serving.models import load_allowed
+from datasette_embeddings.serving.reasons import report_reason
+from datasette_embeddings.sql.context import Policy
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -45,7 +47,7 @@ def start(datasette: Datasette) -> None:
     """
     config = checked_config(datasette)
     with startup_errors():
-        serving.start(config)
+        models.start(config)
 
 
 @contextmanager
@@ -93,12 +95,12 @@ def server_policy(
     """What SQL on *conn*, a connection of Datasette's, may use."""
     config = checked_config(datasette)
     return Policy(
-        load=partial(serving.load_allowed, config=config, conn=conn),
+        load=partial(load_allowed, config=config, conn=conn),
         default_model=config.default_model,
         immutable=is_immutable(datasette, database),
         time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
         max_text_length=config.max_text_length,
         max_image_pixels=config.max_image_pixels,
-        report=serving.report_reason,
+        report=report_reason,
         tells_errors=False,
     )

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from datasette_embeddings import store
-from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
+from datasette_embeddings.config.settings import DEFAULT_INDEX_MEMORY_MB
 from datasette_embeddings.errors import DatabaseProblem
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import (
@@ -26,6 +25,7 @@ from datasette_embeddings.index.reading import (
     read_index,
     shape_of,
 )
+from datasette_embeddings.store.embeddings import snapshot
 
 Index: TypeAlias = VectorIndex | ScannedIndex
 BYTES_PER_MB = 1_000_000
@@ -79,7 +79,7 @@ class _Owner:
         return int(self.conn.execute("pragma data_version").fetchone()[0])
 
     def _load(self, collection_id: int, shape: Shape) -> _Loaded:
-        state = store.snapshot(self.conn, collection_id)
+        state = snapshot(self.conn, collection_id)
         # Within the same second a row may go and come back, and leave no trace
         is_recent = (state[-1] or 0) >= time.time() - RECENT_S
         index = read_index(self.conn, collection_id, shape)
@@ -87,7 +87,7 @@ class _Owner:
 
     def _forget_changed(self) -> None:
         for collection_id, loaded in list(self._loaded.items()):
-            current = store.snapshot(self.conn, collection_id)
+            current = snapshot(self.conn, collection_id)
             if loaded.is_recent or current != loaded.state:
                 self.forget(collection_id)
 

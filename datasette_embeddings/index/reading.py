@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
 from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.index.matrix import (
     BYTES_PER_ID,
@@ -21,6 +20,7 @@ from datasette_embeddings.index.matrix import (
     best_first,
     matrix_of,
 )
+from datasette_embeddings.store.embeddings import usual_vector_length, vector_rows
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -58,14 +58,14 @@ class Shape:
 
 def shape_of(conn: sqlite3.Connection, collection_id: int) -> Shape:
     """The shape of a collection as it is now."""
-    return Shape(*store.usual_vector_length(conn, collection_id))
+    return Shape(*usual_vector_length(conn, collection_id))
 
 
 def read_index(
     conn: sqlite3.Connection, collection_id: int, shape: Shape
 ) -> VectorIndex:
     """The matrix of a collection as it is now, with a coarse one if it is large."""
-    rows = store.vector_rows(conn, collection_id)
+    rows = vector_rows(conn, collection_id)
     index = matrix_of(rows, shape.length, shape.count)
     if len(index.ids) < LARGE_ROWS:
         return index
@@ -97,7 +97,7 @@ class ScannedIndex:
         best: list[Score] = []
         with self.lock, one_moment(self.conn):
             length = shape_of(self.conn, self.collection_id).length
-            rows = iter(store.vector_rows(self.conn, self.collection_id))
+            rows = iter(vector_rows(self.conn, self.collection_id))
             while block := list(islice(rows, BLOCK_ROWS)):
                 found = matrix_of(block, length, len(block)).nearest(
                     vector, limit, min_score=min_score, without=without, keep=keep

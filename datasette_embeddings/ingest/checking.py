@@ -6,10 +6,29 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datasette_embeddings import similarities, sources, store
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.syncing import readable_source, remembered_sources
+from datasette_embeddings.similarities.refreshing import count_stale
+from datasette_embeddings.sources import reading
+from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.store import rebuilding
+from datasette_embeddings.store.catalog import Collection, collections, count_items
+from datasette_embeddings.store.changes import remove_collection
+from datasette_embeddings.store.checks import (
+    count_left_behind,
+    count_lost_chunks,
+    count_odd_rows,
+    count_odd_vectors,
+    count_orphans,
+    remove_odd_rows,
+    remove_odd_vectors,
+    remove_strays,
+)
+from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.gone import count_gone
+from datasette_embeddings.store.schema import has_collections
+from datasette_embeddings.store.staging import staged
 
 
 @dataclass(frozen=True)
@@ -31,43 +50,41 @@ FIX_BY_SYNC = "check --fix, or sync"
 
 def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     """Everything that is wrong in the database of *conn*; nothing is changed."""
-    if not store.has_collections(conn):
+    if not has_collections(conn):
         return
     for problem, count in (
-        ("embeddings without a collection", store.count_orphans(conn)),
-        ("facts about a collection that is gone", store.count_left_behind(conn)),
-        ("chunks without an embedding", store.count_lost_chunks(conn)),
+        ("embeddings without a collection", count_orphans(conn)),
+        ("facts about a collection that is gone", count_left_behind(conn)),
+        ("chunks without an embedding", count_lost_chunks(conn)),
     ):
         if count:
             yield Problem(None, problem, count, FIX)
-    for unfinished in store.unfinished(conn):
-        count = store.count_items(conn, unfinished)
+    for unfinished in rebuilding.unfinished(conn):
+        count = count_items(conn, unfinished)
         remedy = "run --rebuild again to complete it; check --fix deletes it"
         yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
-    for collection in store.collections(conn):
+    for collection in collections(conn):
         yield from _problems_of(conn, collection)
 
 
-def _problems_of(
-    conn: sqlite3.Connection, collection: store.Collection
-) -> Iterator[Problem]:
-    odd = store.count_odd_vectors(conn, collection)
+def _problems_of(conn: sqlite3.Connection, collection: Collection) -> Iterator[Problem]:
+    odd = count_odd_vectors(conn, collection)
     if odd:
         remedy = _unmendable(conn, collection)
         remedy = FIX_BY_SYNC if remedy is None else f"none: {remedy}"
         yield Problem(
             collection.name, "vectors of another length than most", odd, remedy
         )
-    odd = store.count_odd_rows(conn, collection)
+    odd = count_odd_rows(conn, collection)
     if odd:
         problem = "rows with values of another type"
         yield Problem(collection.name, problem, odd, FIX_BY_FIX)
-    stale = similarities.count_stale(conn, collection)
+    stale = count_stale(conn, collection)
     if stale:
         yield Problem(
             collection.name, "documents whose similarities are old", stale, FIX_BY_SYNC
         )
-    failed = store.failures(conn, collection)
+    failed = failures(conn, collection)
     if failed:
         first = f"{failed[0].id}: {failed[0].error}"
         remedy = f"mend the rows, then sync. The first, {first}"
@@ -83,7 +100,7 @@ def _problems_of(
             )
 
 
-def _unmendable(conn: sqlite3.Connection, collection: store.Collection) -> str | None:
+def _unmendable(conn: sqlite3.Connection, collection: Collection) -> str | None:
     """Why a vector of *collection* cannot be made again, if it cannot."""
     try:
         remembered_sources(conn, collection)
@@ -94,16 +111,16 @@ def _unmendable(conn: sqlite3.Connection, collection: store.Collection) -> str |
 
 def _stale(
     conn: sqlite3.Connection,
-    collection: store.Collection,
-    source: sources.ReadableSource,
+    collection: Collection,
+    source: ReadableSource,
 ) -> Iterator[Problem]:
     with (
-        sources.documents(conn, source) as documents,
-        store.staged(conn, documents) as staging,
+        reading.documents(conn, source) as documents,
+        staged(conn, documents) as staging,
     ):
         ownership = compare(conn, staging, collection, source)
         counts = staging.counts()
-        gone = store.count_gone(conn, collection, ownership.own_ids)
+        gone = count_gone(conn, collection, ownership.own_ids)
         counts["gone"] = 0 if counts.get("unread") else gone
     for state, problem in (
         ("new", "rows that are not embedded yet"),
@@ -117,20 +134,20 @@ def _stale(
 
 def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
     """Delete what belongs nowhere; a vector that may be made anew is deleted too."""
-    if not store.has_collections(conn):
+    if not has_collections(conn):
         return
-    for unfinished in store.unfinished(conn):
-        store.remove_collection(conn, unfinished)
-    for collection in store.collections(conn):
+    for unfinished in rebuilding.unfinished(conn):
+        remove_collection(conn, unfinished)
+    for collection in collections(conn):
         is_known = _unmendable(conn, collection) is None
         if is_known:
-            store.remove_odd_vectors(conn, collection)
-        store.remove_odd_rows(conn, collection, is_known=is_known)
+            remove_odd_vectors(conn, collection)
+        remove_odd_rows(conn, collection, is_known=is_known)
     # Last, because a chunk that lost its vector is a stray
-    store.remove_strays(conn)
+    remove_strays(conn)
 
 
 def remove_what_is_mended(conn: sqlite3.Connection) -> None:
     """Delete the odd rows that a sync has brought again."""
-    for collection in store.collections(conn):
-        store.remove_odd_rows(conn, collection, is_known=False)
+    for collection in collections(conn):
+        remove_odd_rows(conn, collection, is_known=False)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette_embeddings import sources, store
+from datasette_embeddings.sources.definitions import (
+    ReadableSource,
+    SourceRules,
+    is_standard_input,
+)
+from datasette_embeddings.store.attaching import attached_source
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
+from datasette_embeddings.store.origins import owner_sql
+from datasette_embeddings.store.staging import Staging
+from datasette_embeddings.store.states import Ownership
 
 
 def compare(
     conn: sqlite3.Connection,
-    staging: store.Staging,
-    collection: store.Collection | None,
-    source: sources.ReadableSource,
-) -> store.Ownership:
+    staging: Staging,
+    collection: Collection | None,
+    source: ReadableSource,
+) -> Ownership:
     """Tell of each staged row of *source* what it is to *collection*.
 
     Where documents are now split in another way, all of them have changed.
@@ -20,7 +30,7 @@ def compare(
     ownership = _ownership(conn, collection, source)
     piped = None
     if ownership.is_pipe and collection is not None:
-        piped = store.attached_source(collection, source)
+        piped = attached_source(collection, source)
     staging.compare(
         collection,
         ownership,
@@ -32,29 +42,29 @@ def compare(
 
 def _ownership(
     conn: sqlite3.Connection,
-    collection: store.Collection | None,
-    source: sources.ReadableSource,
-) -> store.Ownership:
-    is_pipe = sources.is_standard_input(source)
+    collection: Collection | None,
+    source: ReadableSource,
+) -> Ownership:
+    is_pipe = is_standard_input(source)
     if collection is None:
-        return store.Ownership(is_pipe=is_pipe)
-    owner = store.owner_sql(conn, collection)
+        return Ownership(is_pipe=is_pipe)
+    owner = owner_sql(conn, collection)
     of_images = tuple(
         each.id for each in collection.sources if getattr(each.source, "images", False)
     )
     if is_pipe:
-        return store.Ownership(owner, of_images=of_images, is_pipe=True)
-    attached = store.attached_source(collection, source)
+        return Ownership(owner, of_images=of_images, is_pipe=True)
+    attached = attached_source(collection, source)
     # In a dry run the sources that it would replace are not marked as replaced
     others = [
         each
         for each in collection.sources
         if each.prefix == source.id_prefix
         and each != attached
-        and each.state is not store.SourceState.PIPED
+        and each.state is not SourceState.PIPED
     ]
     known = others if attached is None else [attached, *others]
-    return store.Ownership(
+    return Ownership(
         owner,
         source_id=None if attached is None else attached.id,
         replaced=tuple(each.id for each in others),
@@ -66,10 +76,8 @@ def _ownership(
     )
 
 
-def _is_rechunked(
-    known: store.CollectionSource, source: sources.ReadableSource
-) -> bool:
+def _is_rechunked(known: CollectionSource, source: ReadableSource) -> bool:
     return (
-        isinstance(known.source, sources.SourceRules)
+        isinstance(known.source, SourceRules)
         and known.source.chunking != source.chunking
     )

@@ -6,17 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import (
-    Chunk,
-    Chunking,
-    Content,
-    Document,
-    Failure,
-    split,
-)
+from datasette_embeddings.chunks.documents import Content, Document, Failure
+from datasette_embeddings.chunks.splitting import Chunk, Chunking, split
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.base import EmbeddingModel, Outcome, silent
+from datasette_embeddings.store.documents import EmbeddedDocument, items_of
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
@@ -33,7 +27,7 @@ SIMPLEST_IMAGE = bytes.fromhex(
 class Embedded:
     """What became of some documents."""
 
-    documents: Sequence[store.EmbeddedDocument]
+    documents: Sequence[EmbeddedDocument]
     failures: Sequence[Failure]
     #: Items that the model read only the beginning of
     truncated: int
@@ -57,19 +51,19 @@ def embed_documents(
 
     all_chunks = _chunks(documents, model, chunking)
     items = [
-        store.items_of(document, chunks)
+        items_of(document, chunks)
         for document, chunks in zip(documents, all_chunks, strict=True)
     ]
     contents = list({item.content: item for each in items for item in each}.values())
     hear = _scaled(progress, len(contents), len(documents))
     outcomes, truncated = _outcomes(contents, model, known(_hashes(contents)), hear)
-    embedded, failures, cut = list[store.EmbeddedDocument](), list[Failure](), 0
+    embedded, failures, cut = list[EmbeddedDocument](), list[Failure](), 0
     for document, chunks, parts in zip(documents, all_chunks, items, strict=True):
         found = [outcomes[part.content] for part in parts]
         error = next((each for each in found if isinstance(each, str)), None)
         if error is None:
             vectors = np.stack([each for each in found if not isinstance(each, str)])
-            embedded.append(store.EmbeddedDocument(document, chunks, vectors))
+            embedded.append(EmbeddedDocument(document, chunks, vectors))
             cut += sum(part.content in truncated for part in parts)
         else:
             failures.append(Failure(document.id, error))

@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from datasette_embeddings import sources, store
-from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import (
     DatabaseProblem,
     EmbeddingsError,
@@ -15,10 +14,21 @@ from datasette_embeddings.errors import (
     UnknownCollection,
 )
 from datasette_embeddings.ingest.report import Report
+from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.definitions import (
+    QuerySource,
+    ReadableSource,
+    Source,
+    TableSource,
+    UnreadableSource,
+)
+from datasette_embeddings.sources.queries import refreshed
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import collections
 
 #: Brings a collection up to date with a source: name, source and model id, None for
 #: its own
-Work = Callable[[str, sources.ReadableSource, "str | None"], Report]
+Work = Callable[[str, ReadableSource, "str | None"], Report]
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ def sync(
     :raises UnknownCollection: if one of *only* is neither.
     :raises DatabaseProblem: if the database itself cannot be written.
     """
-    remembered = {each.name: each for each in store.collections(conn)}
+    remembered = {each.name: each for each in collections(conn)}
     names = list(dict.fromkeys([*declared, *remembered]))
     for name in only:
         if name not in names:
@@ -64,7 +74,7 @@ def _outcomes(
     conn: sqlite3.Connection,
     name: str,
     config: CollectionConfig | None,
-    existing: store.Collection | None,
+    existing: catalog.Collection | None,
     work: Work,
 ) -> Iterator[SyncOutcome]:
     """The outcome of the declared source, then of those with other prefixes."""
@@ -96,8 +106,8 @@ def _outcomes(
 
 def _declared_source(
     conn: sqlite3.Connection, name: str, config: CollectionConfig
-) -> sources.ReadableSource:
-    source = sources.chosen_source(conn, config)
+) -> ReadableSource:
+    source = chosen_source(conn, config)
     if source is None:
         raise InvalidInput(
             f"Expected table, sql, input or files for the collection {name!r}"
@@ -105,7 +115,7 @@ def _declared_source(
     return source
 
 
-def _why_not(collection: store.Collection) -> str:
+def _why_not(collection: catalog.Collection) -> str:
     """Why nothing of *collection* can be read again."""
     if collection.sources:
         return "its rows came from standard input; pipe them to embed again"
@@ -113,8 +123,8 @@ def _why_not(collection: store.Collection) -> str:
 
 
 def remembered_sources(
-    conn: sqlite3.Connection, collection: store.Collection
-) -> list[sources.ReadableSource]:
+    conn: sqlite3.Connection, collection: catalog.Collection
+) -> list[ReadableSource]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises InvalidInput: if there is none, with the reason.
@@ -128,13 +138,13 @@ def remembered_sources(
 
 
 def readable_source(
-    conn: sqlite3.Connection, source: sources.Source | None
-) -> sources.ReadableSource | str:
+    conn: sqlite3.Connection, source: Source | None
+) -> ReadableSource | str:
     """*source* as it is now, or why it cannot be read again."""
-    if source is None or isinstance(source, sources.UnreadableSource):
+    if source is None or isinstance(source, UnreadableSource):
         return "what is noted of its source cannot be read by this release"
-    if isinstance(source, sources.TableSource) and not source.content_columns:
+    if isinstance(source, TableSource) and not source.content_columns:
         return "its vectors were imported, and no content came with them"
-    if isinstance(source, sources.QuerySource):
-        return sources.refreshed(conn, source)
+    if isinstance(source, QuerySource):
+        return refreshed(conn, source)
     return source

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import InvalidInput, ModelProblem
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks import TokenSpans
+    from datasette_embeddings.chunks.splitting import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import ModelProblem
 from datasette_embeddings.models.base import LLM_PREFIX, Wanted
 

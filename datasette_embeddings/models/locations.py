@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.models.base import hub_name
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-    from datasette_embeddings.chunks import TokenSpans
+    from datasette_embeddings.chunks.splitting import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
     Mask = NDArray[np.int64]  # (b, n)

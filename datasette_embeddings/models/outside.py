@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import MissingLibrary, ModelProblem
 from datasette_embeddings.models.base import (
     EmbeddingModel,
@@ -21,7 +21,7 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from datasette_embeddings.chunks import TokenSpans
+    from datasette_embeddings.chunks.splitting import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 # What is quoted of a message that somebody else wrote

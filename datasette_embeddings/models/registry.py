@@ -16,7 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
-from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import ModelIsLoading, UnknownModel
 from datasette_embeddings.models import (
     http,

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import sources, store
 from datasette_embeddings.search.nearest import (
     Hit,
     Options,
@@ -17,6 +16,13 @@ from datasette_embeddings.search.nearest import (
     nearest_to_vector,
 )
 from datasette_embeddings.search.snippets import Piece, excerpt
+from datasette_embeddings.sources.definitions import Source, TableSource
+from datasette_embeddings.sources.reading import SourceRow, source_rows
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.chunks import document_hashes
+from datasette_embeddings.store.embeddings import StoredItem, stored_items
+from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.store.origins import items_with_source, sources_of
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -48,7 +54,7 @@ class Match:
     has_image: bool = False
     stale: bool | None = None
     #: Where it comes from, if a sync reads that
-    source: sources.Source | None = None
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         if not self.document_id:
@@ -69,7 +75,7 @@ class Match:
 
 def search_text(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     text: str,
     *,
     model: EmbeddingModel,
@@ -81,14 +87,14 @@ def search_text(
     :raises ModelMismatch: if its vectors are of another model than *model*.
     :raises IdentityMismatch: if they are of that model as it was otherwise.
     """
-    store.check_identity(collection, model.identity)
+    check_identity(collection, model.identity)
     vector = model.embed_query(checked_query(text))
     return search_vector(conn, collection, vector, options=options)
 
 
 def search_vector(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     vector: Vector,
     *,
     options: Options = Options(),
@@ -101,7 +107,7 @@ def search_vector(
 
 def similar_items(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     item_id: str,
     *,
     options: Options = Options(),
@@ -116,23 +122,23 @@ def similar_items(
 
 
 def matches(
-    conn: sqlite3.Connection, collection: store.Collection, hits: Sequence[Hit]
+    conn: sqlite3.Connection, collection: Collection, hits: Sequence[Hit]
 ) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
-    items = store.stored_items(conn, collection, [hit.id for hit in hits])
-    rows: dict[str, sources.SourceRow] = {}
+    items = stored_items(conn, collection, [hit.id for hit in hits])
+    rows: dict[str, SourceRow] = {}
     stale: dict[str, bool | None] = {}
-    source_of = store.sources_of(conn, collection, [hit.document_id for hit in hits])
+    source_of = sources_of(conn, collection, [hit.document_id for hit in hits])
     by_table = _by_table(source_of, hits)
     if by_table:
         embedded = _embedded_hashes(conn, collection, hits, items)
     for source, some in by_table.items():
         # The table or one of its columns may be missing; the vectors still answer
         with suppress(sqlite3.OperationalError):
-            found = sources.source_rows(conn, source, [hit.document_id for hit in some])
+            found = source_rows(conn, source, [hit.document_id for hit in some])
             lost = [hit.id for hit in some if hit.document_id not in found]
             # An item of no source never had a row
-            brought = store.items_with_source(conn, collection, lost) if lost else ()
+            brought = items_with_source(conn, collection, lost) if lost else ()
             for hit in some:
                 row = found.get(hit.document_id)
                 if row is not None:
@@ -154,22 +160,22 @@ def matches(
 
 
 def _by_table(
-    source_of: Mapping[str, sources.Source], hits: Sequence[Hit]
-) -> dict[sources.TableSource, list[Hit]]:
+    source_of: Mapping[str, Source], hits: Sequence[Hit]
+) -> dict[TableSource, list[Hit]]:
     """The *hits* that may be of rows of a table, one a document, by their source."""
-    found: dict[sources.TableSource, list[Hit]] = {}
+    found: dict[TableSource, list[Hit]] = {}
     for hit in {hit.document_id: hit for hit in hits}.values():
         source = source_of.get(hit.document_id)
-        if isinstance(source, sources.TableSource):
+        if isinstance(source, TableSource):
             found.setdefault(source, []).append(hit)
     return found
 
 
 def _embedded_hashes(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     hits: Sequence[Hit],
-    items: Mapping[str, store.StoredItem],
+    items: Mapping[str, StoredItem],
 ) -> dict[str, bytes | None]:
     """The hash of each document as it was embedded, whole or in chunks."""
     found: dict[str, bytes | None] = {}
@@ -179,10 +185,10 @@ def _embedded_hashes(
         elif hit.id in items:
             found[hit.id] = items[hit.id].content_hash
     documents = [hit.id for hit in hits if hit.document_id not in found]
-    return found | store.document_hashes(conn, collection, documents)
+    return found | document_hashes(conn, collection, documents)
 
 
-def _is_stale(row: sources.SourceRow, embedded: bytes | None) -> bool | None:
+def _is_stale(row: SourceRow, embedded: bytes | None) -> bool | None:
     """Whether *row* no longer holds what was embedded; None if that is unknown."""
     if row.content_hash is None or embedded is None:
         return None
@@ -191,11 +197,11 @@ def _is_stale(row: sources.SourceRow, embedded: bytes | None) -> bool | None:
 
 def _match(
     hit: Hit,
-    item: store.StoredItem | None,
-    row: sources.SourceRow | None,
+    item: StoredItem | None,
+    row: SourceRow | None,
     *,
     stale: bool | None,
-    source: sources.Source | None,
+    source: Source | None,
 ) -> Match:
     content = item.content if item else None
     now = None if stale else row

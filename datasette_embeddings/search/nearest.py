@@ -8,10 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings import store
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInput, quoted
-from datasette_embeddings.index import Keep, Score, best_first, indexes
+from datasette_embeddings.index.matrix import Keep, Score, best_first
+from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.chunks import StoredChunk, chunk_ids, stored_chunks
+from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
+from datasette_embeddings.store.embeddings import stored_vector
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -30,7 +34,7 @@ class Hit:
 
     id: str
     score: float
-    chunk: store.StoredChunk | None = None
+    chunk: StoredChunk | None = None
 
     @property
     def document_id(self) -> str:
@@ -63,7 +67,7 @@ class Options:
 
 def nearest_to_vector(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     vector: Vector,
     *,
     options: Options = Options(),
@@ -80,7 +84,7 @@ def nearest_to_vector(
 
 def nearest_to_item(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     item_id: str,
     *,
     options: Options = Options(),
@@ -92,12 +96,12 @@ def nearest_to_item(
 
     :raises UnknownItem: if the collection has no such item.
     """
-    chunks = store.chunk_ids(conn, collection, item_id)
-    boilerplate = store.boilerplate(conn, collection, chunks)
+    chunks = chunk_ids(conn, collection, item_id)
+    boilerplate = boilerplate_of_chunks(conn, collection, chunks)
     ids = [each for each in chunks if each not in boilerplate] or [item_id]
-    chunk = store.stored_chunks(conn, collection, ids).get(ids[0])
+    chunk = stored_chunks(conn, collection, ids).get(ids[0])
     own = item_id if chunk is None else chunk.document_id
-    vectors = [store.stored_vector(conn, collection, each) for each in ids]
+    vectors = [stored_vector(conn, collection, each) for each in ids]
     index = indexes.index(conn, collection.id, immutable=options.immutable)
     keep = _keep(options)
 
@@ -118,7 +122,7 @@ def nearest_to_item(
 
 def _hits(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     ranked: Ranked,
     options: Options,
     *,
@@ -135,11 +139,13 @@ def _hits(
     wanted = options.wanted * MORE_CHUNKS
     while True:
         scores = ranked(wanted)
-        chunks = store.stored_chunks(conn, collection, [each.id for each in scores])
+        chunks = stored_chunks(conn, collection, [each.id for each in scores])
         hits = [Hit(each.id, each.score, chunks.get(each.id)) for each in scores]
         hits = [hit for hit in hits if hit.document_id != without]
         if compares_documents:
-            boilerplate = store.boilerplate(conn, collection, [hit.id for hit in hits])
+            boilerplate = boilerplate_of_chunks(
+                conn, collection, [hit.id for hit in hits]
+            )
             hits = [hit for hit in hits if hit.id not in boilerplate]
         if not options.all_chunks:
             hits = _best_of_each_document(hits)
@@ -166,7 +172,7 @@ def _best_of_each_document(hits: Sequence[Hit]) -> list[Hit]:
 
 
 def index_state(
-    conn: sqlite3.Connection, collection: store.Collection, options: Options
+    conn: sqlite3.Connection, collection: Collection, options: Options
 ) -> tuple[bool, int]:
     """Whether each search reads *collection* from SQLite; how many items it leaves out.
 

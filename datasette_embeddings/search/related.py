@@ -5,11 +5,16 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from datasette_embeddings import store
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import Hit
-from datasette_embeddings.sources import TableSource
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.similarities import (
+    existing_documents,
+    most_similar,
+    similarities_of,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Pair:
 
 def related_items(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     document_id: str,
     *,
     limit: int = DEFAULT_LIMIT,
@@ -32,23 +37,23 @@ def related_items(
 
     Those that are gone since are left out.
     """
-    noted = store.similarities_of(conn, collection, document_id)
-    there = store.existing_documents(conn, collection, [each for each, _ in noted])
+    noted = similarities_of(conn, collection, document_id)
+    there = existing_documents(conn, collection, [each for each, _ in noted])
     hits = [Hit(each, score) for each, score in noted if each in there]
     return _shown(conn, collection, hits[:limit])
 
 
 def similar_pairs(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     *,
     limit: int = DEFAULT_LIMIT,
     offset: int = 0,
 ) -> list[Pair]:
     """The pairs of documents noted as most alike, each pair once, best first."""
-    rows = store.most_similar(conn, collection, limit=limit, offset=offset)
+    rows = most_similar(conn, collection, limit=limit, offset=offset)
     ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
-    there = store.existing_documents(conn, collection, ids)
+    there = existing_documents(conn, collection, ids)
     hits = [Hit(each, 1.0) for each in ids if each in there]
     shown = {match.id: match for match in _shown(conn, collection, hits)}
     return [
@@ -59,7 +64,7 @@ def similar_pairs(
 
 
 def _shown(
-    conn: sqlite3.Connection, collection: store.Collection, hits: list[Hit]
+    conn: sqlite3.Connection, collection: Collection, hits: list[Hit]
 ) -> list[Match]:
     """What *hits* show, without items of tables whose rows were deleted."""
     return [

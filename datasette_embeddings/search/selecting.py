@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette_embeddings import store
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.sources import Selection, TableSource, selected_ids
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.selecting import Selection, selected_ids
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.chunks import chunks_of_documents
 
 
 def selected_items(
-    conn: sqlite3.Connection, collection: store.Collection, selection: Selection
+    conn: sqlite3.Connection, collection: Collection, selection: Selection
 ) -> frozenset[str]:
     """The items of *collection* whose source rows *selection* takes, and some ids more.
 
@@ -19,10 +21,10 @@ def selected_items(
     :raises InvalidInput: if the collection has no source table, or SQLite no answer.
     """
     documents = selected_ids(conn, source_table(collection), selection)
-    return frozenset(documents | store.chunks_of_documents(conn, collection, documents))
+    return frozenset(documents | chunks_of_documents(conn, collection, documents))
 
 
-def source_table(collection: store.Collection) -> TableSource:
+def source_table(collection: Collection) -> TableSource:
     """The table whose rows *collection* holds.
 
     :raises InvalidInput: if its rows come from elsewhere.

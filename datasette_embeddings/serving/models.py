@@ -10,14 +10,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
-from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import (
     ConfigProblem,
     EmbeddingsError,
     SchemaMismatch,
 )
-from datasette_embeddings.index import indexes
+from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.models.locations import is_path
 from datasette_embeddings.models.registry import (
     canonical_id,
@@ -36,6 +35,7 @@ from datasette_embeddings.serving.offers import (
     offered_models,
 )
 from datasette_embeddings.sources.paths import folder_of
+from datasette_embeddings.store.catalog import model_ids
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
@@ -91,7 +91,7 @@ async def may_take_images(model_id: str, config: Config) -> bool:
 
 def _collection_models(conn: sqlite3.Connection) -> set[str]:
     try:
-        return store.model_ids(conn)
+        return model_ids(conn)
     except SchemaMismatch:
         # Tables of somebody else's shape hold no collections of ours
         return set()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import compress, islice
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
 from datasette_embeddings.similarities.pairs import Documents
+from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store.similarities import MarkedVector, Marks, marked_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, normalize_in_place
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Reading:
         return {each: place for place, each in enumerate(self.documents.ids)}
 
 
-def read(conn: sqlite3.Connection, collection: store.Collection) -> Reading:
+def read(conn: sqlite3.Connection, collection: Collection) -> Reading:
     """The vectors of *collection* as they are now.
 
     Vectors without a direction (of another length than most, zero, not finite) are left
@@ -48,13 +49,13 @@ def read(conn: sqlite3.Connection, collection: store.Collection) -> Reading:
     import numpy as np
 
     length = (collection.dimensions or 1) * BYTES_PER_NUMBER
-    count = store.count_items(conn, collection)
-    found = _read(store.marked_vectors(conn, collection), length, count)
+    count = count_items(conn, collection)
+    found = _read(marked_vectors(conn, collection), length, count)
     usual = max(found.lengths, key=found.lengths.__getitem__, default=length)
     if usual != length and usual and usual % BYTES_PER_NUMBER == 0:
         # The one vector that told the dimensions is of an old run
         length = usual
-        found = _read(store.marked_vectors(conn, collection), length, count)
+        found = _read(marked_vectors(conn, collection), length, count)
     usable = normalize_in_place(found.vectors) & found.counts
     owners = np.array(found.owners, dtype=object)[usable]
     vectors = found.vectors if usable.all() else found.vectors[usable]
@@ -72,7 +73,7 @@ class _Found:
     lengths: Counter[int]
 
 
-def _read(rows: Iterator[store.MarkedVector], length: int, count: int) -> _Found:
+def _read(rows: Iterator[MarkedVector], length: int, count: int) -> _Found:
     """The vectors of *length* bytes among *rows*, which are *count* at most."""
     import numpy as np
 
@@ -169,7 +170,7 @@ class Changes:
     gone: list[str]
 
 
-def changes(reading: Reading, marks: store.Marks) -> Changes:
+def changes(reading: Reading, marks: Marks) -> Changes:
     """What differs from the last time, of which *marks* are."""
     states, ids = reading.states, reading.documents.ids
     places = [

@@ -10,12 +10,24 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from datasette_embeddings import store
-from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.index import one_moment
+from datasette_embeddings.index.reading import one_moment
 from datasette_embeddings.similarities.reading import changes, read
 from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
+from datasette_embeddings.store import embeddings
+from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.similarities import (
+    remove_similarities,
+    similarity_marks,
+)
+from datasette_embeddings.store.similarity_notes import (
+    note_similarities,
+    prepare_similarities,
+    similarities_state,
+    similarity_settings,
+)
 
 # As often a run begins again because somebody wrote meanwhile; then it holds the lock
 ATTEMPTS = 3
@@ -27,7 +39,7 @@ def silent(_count: int) -> None:
 
 def build(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     settings: SimilaritySettings,
     *,
     start: Callable[[int], None] = silent,
@@ -48,45 +60,45 @@ def build(
         raise InvalidInput(
             f"Expected a lowest score from -1 to 1, found {settings.min_score}"
         )
-    store.prepare_similarities(conn)
+    prepare_similarities(conn)
     return _refresh(conn, collection, settings, start, progress)
 
 
 def refresh(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     *,
     start: Callable[[int], None] = silent,
     progress: Callable[[int], None] = silent,
 ) -> Refreshed | None:
     """Bring the similarities of *collection* up to date; None if it has none."""
-    settings = store.similarity_settings(conn, collection)
+    settings = similarity_settings(conn, collection)
     if settings is None:
         return None
-    store.prepare_similarities(conn)
+    prepare_similarities(conn)
     return _refresh(conn, collection, settings, start, progress)
 
 
-def count_stale(conn: sqlite3.Connection, collection: store.Collection) -> int:
+def count_stale(conn: sqlite3.Connection, collection: Collection) -> int:
     """How many documents have changed, come or gone since their similarities."""
-    if store.similarity_settings(conn, collection) is None:
+    if similarity_settings(conn, collection) is None:
         return 0
-    marks = store.similarity_marks(conn, collection)
+    marks = similarity_marks(conn, collection)
     found = changes(read(conn, collection), marks)
     return len(found.places) + len(found.gone)
 
 
-def remove(conn: sqlite3.Connection, collection: store.Collection) -> None:
+def remove(conn: sqlite3.Connection, collection: Collection) -> None:
     """Forget the similarities of *collection*, and that it is to have any."""
-    store.prepare_similarities(conn)
-    with store.transaction(conn):
-        store.remove_similarities(conn, collection)
-        store.note_similarities(conn, collection, None)
+    prepare_similarities(conn)
+    with transaction(conn):
+        remove_similarities(conn, collection)
+        note_similarities(conn, collection, None)
 
 
 def _refresh(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     settings: SimilaritySettings,
     start: Callable[[int], None],
     progress: Callable[[int], None],
@@ -94,18 +106,18 @@ def _refresh(
     with _kept_in_memory(conn):
         for attempt in range(ATTEMPTS):
             # The last attempt holds the lock while lists are made, as nobody likes
-            holding = store.transaction if attempt == ATTEMPTS - 1 else one_moment
+            holding = transaction if attempt == ATTEMPTS - 1 else one_moment
             version = _version(conn)
             with holding(conn):
-                snapshot = store.snapshot(conn, collection.id)
+                snapshot = embeddings.snapshot(conn, collection.id)
                 if _is_done(conn, collection, settings, snapshot):
-                    return Refreshed(0, store.count_items(conn, collection))
+                    return Refreshed(0, count_items(conn, collection))
                 work = Work.begun(conn, collection, settings, snapshot)
-                if holding is store.transaction:
+                if holding is transaction:
                     work.write(conn, work.lists(conn, start, progress))
                     return work.report
             lists = work.lists(conn, start, progress)
-            with store.transaction(conn):
+            with transaction(conn):
                 if version == _version(conn) or work.is_current(conn):
                     work.write(conn, lists)
                     return work.report
@@ -114,16 +126,14 @@ def _refresh(
 
 def _is_done(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     settings: SimilaritySettings,
     snapshot: tuple[float | None, ...],
 ) -> bool:
     """Whether the table is of these vectors and settings already."""
-    return store.similarity_settings(
+    return similarity_settings(conn, collection) == settings and similarities_state(
         conn, collection
-    ) == settings and store.similarities_state(conn, collection) == noted_state(
-        collection, snapshot
-    )
+    ) == noted_state(collection, snapshot)
 
 
 def _version(conn: sqlite3.Connection) -> int:

@@ -14,8 +14,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import store
-from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.similarities.pairs import (
     CLOSE,
     NONE,
@@ -28,6 +27,21 @@ from datasette_embeddings.similarities.pairs import (
     nearest_of,
 )
 from datasette_embeddings.similarities.reading import Changes, Reading, changes, read
+from datasette_embeddings.store import embeddings
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.changes import check_exists
+from datasette_embeddings.store.similarities import (
+    Marks,
+    SimilarityRow,
+    lists_with,
+    similarity_lists,
+    similarity_marks,
+    write_similarities,
+)
+from datasette_embeddings.store.similarity_notes import (
+    note_similarities,
+    similarity_settings,
+)
 
 if TYPE_CHECKING:
     from datasette_embeddings.similarities.pairs import Places
@@ -60,11 +74,11 @@ class Joined(Nearest):
 class Work:
     """What is to be done to a collection's similarities, as it was when it began."""
 
-    collection: store.Collection
+    collection: Collection
     settings: SimilaritySettings
     snapshot: tuple[float | None, ...]
     reading: Reading
-    marks: store.Marks
+    marks: Marks
     #: None where all lists are made anew
     changes: Changes | None
 
@@ -72,14 +86,14 @@ class Work:
     def begun(
         cls,
         conn: sqlite3.Connection,
-        collection: store.Collection,
+        collection: Collection,
         settings: SimilaritySettings,
         snapshot: tuple[float | None, ...],
     ) -> Work:
         reading = read(conn, collection)
-        marks = store.similarity_marks(conn, collection)
+        marks = similarity_marks(conn, collection)
         found: Changes | None = changes(reading, marks)
-        is_same = store.similarity_settings(conn, collection) == settings
+        is_same = similarity_settings(conn, collection) == settings
         assert found is not None
         total = len(reading.documents.ids)
         # Who is left alone, or has as much to do as anew, begins anew
@@ -105,8 +119,8 @@ class Work:
     def is_current(self, conn: sqlite3.Connection) -> bool:
         """Whether nobody has changed the vectors or the lists since."""
         return (
-            store.snapshot(conn, self.collection.id) == self.snapshot
-            and store.similarity_marks(conn, self.collection) == self.marks
+            embeddings.snapshot(conn, self.collection.id) == self.snapshot
+            and similarity_marks(conn, self.collection) == self.marks
         )
 
     def lists(
@@ -135,7 +149,7 @@ class Work:
 
         documents, places = self.reading.documents, self.reading.places
         old = changed.old
-        losers = store.lists_with(conn, self.collection, old) if old else set()
+        losers = lists_with(conn, self.collection, old) if old else set()
         lost = sorted(
             {places[each] for each in losers if each in places} - set(changed.places)
         )
@@ -155,7 +169,7 @@ class Work:
         if lost:
             lists += nearest(documents, wanted, np.array(lost, dtype=np.intp))
         ids = [documents.ids[place] for place in joining]
-        noted = store.similarity_lists(conn, self.collection, ids)
+        noted = similarity_lists(conn, self.collection, ids)
         for place, newcomers in joining.items():
             known = noted.get(documents.ids[place], [])
             lists.append(_joined(documents, place, known, newcomers, places, wanted))
@@ -163,7 +177,7 @@ class Work:
 
     def write(self, conn: sqlite3.Connection, lists: Sequence[Nearest]) -> None:
         """Put *lists* into the table; part of a transaction."""
-        store.check_exists(conn, self.collection)
+        check_exists(conn, self.collection)
         ids, states = self.reading.documents.ids, self.reading.states
         lists = sorted(lists, key=lambda each: ids[each.place])
         # None for what cannot be compared; what is alone has no list and takes anyone
@@ -174,7 +188,7 @@ class Work:
         lowest.update((ids[each.place], self._lowest(each)) for each in lists)
         marks = ((each, states[each], low) for each, low in lowest.items())
         replaced = lowest.keys() - {ids[each.place] for each in joined}
-        store.write_similarities(
+        write_similarities(
             conn,
             self.collection,
             _rows(ids, lists),
@@ -185,7 +199,7 @@ class Work:
         )
         is_recent = (self.snapshot[-1] or 0) >= time.time() - RECENT_S
         state = None if is_recent else noted_state(self.collection, self.snapshot)
-        store.note_similarities(conn, self.collection, self.settings, state)
+        note_similarities(conn, self.collection, self.settings, state)
 
     def _lowest(self, found: Nearest) -> float:
         """What a new document must score to join a list."""
@@ -199,7 +213,7 @@ class Work:
 
 
 def noted_state(
-    collection: store.Collection, snapshot: Sequence[float | None]
+    collection: Collection, snapshot: Sequence[float | None]
 ) -> list[float | None]:
     """The stored state of the vectors that similarities were computed from."""
     return [*snapshot, RULES] if collection.has_chunks else list(snapshot)
@@ -256,9 +270,7 @@ def _joined(
     return Joined(place, others[: len(near)], found, noted)
 
 
-def _rows(
-    ids: Sequence[str], lists: Sequence[Nearest]
-) -> Iterator[store.SimilarityRow]:
+def _rows(ids: Sequence[str], lists: Sequence[Nearest]) -> Iterator[SimilarityRow]:
     """What is to be written of *lists*."""
     for each in lists:
         noted = set(each.noted) if isinstance(each, Joined) else ()

@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from datasette_embeddings.errors import InvalidInput
-from datasette_embeddings.sources import (
+from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
     described,

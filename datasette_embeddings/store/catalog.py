@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.locations import (
@@ -24,7 +25,11 @@ from datasette_embeddings.models.registry import (
     is_same_model,
     stored_id,
 )
-from datasette_embeddings.sources import Source, SourceRules, had_other_items
+from datasette_embeddings.sources.definitions import (
+    Source,
+    SourceRules,
+    had_other_items,
+)
 from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.collection_sources import (
     CollectionSource,

@@ -13,7 +13,7 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.locations import absolute, stored_name
 from datasette_embeddings.models.registry import stored_id
-from datasette_embeddings.sources import Source
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.attaching import (
     attach_source,

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import Enum
 
-from datasette_embeddings.sources import (
+from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
     TableSource,

@@ -6,7 +6,7 @@ import sqlite3
 
 from datasette_embeddings.errors import UnknownItem
 from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.sources import SourceRules
+from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import has_blobs
 from datasette_embeddings.store.origins import listed, owner_sql

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from datasette_embeddings.sources import Source
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
 from datasette_embeddings.store.schema import (

@@ -7,7 +7,7 @@ from itertools import chain, count
 
 from datasette_embeddings.errors import UnknownCollection
 from datasette_embeddings.models.base import Identity
-from datasette_embeddings.sources import Source
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.catalog import (
     BUILDING,

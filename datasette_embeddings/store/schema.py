@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
 from datasette_embeddings.errors import SchemaMismatch
-from datasette_embeddings.sources import quote
+from datasette_embeddings.sources.definitions import quote
 
 #: Every table whose rows belong to all collections of a database at once
 RAW_TABLES = (

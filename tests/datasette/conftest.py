@@ -13,7 +13,7 @@ import pytest
 from datasette.app import Datasette
 from playwright.sync_api import expect, sync_playwright
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
 from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
 

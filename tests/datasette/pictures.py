@@ -7,9 +7,12 @@ import zlib
 
 import numpy as np
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Document
-from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.changes import create_collection, finish_sync
+from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.schema import transaction
 from tests.models import Eyes
 
 COLOURS = {
@@ -73,14 +76,14 @@ def picture_source(conn, table="pictures", **rules):
 
 def collect(conn, name, source, images, *, is_stored=False):
     """The collection *name* of *images* by id, with vectors of Eyes."""
-    made = store.create_collection(conn, name, Eyes.model_id, source)
+    made = create_collection(conn, name, Eyes.model_id, source)
     vectors = [Eyes()._vector(_as_seen(image)) for image in images.values()]
     documents = [Document(item_id, image) for item_id, image in images.items()]
-    with store.transaction(conn):
-        store.write_embeddings(
+    with transaction(conn):
+        write_embeddings(
             conn, made, documents, np.stack(vectors), store_content=is_stored
         )
-    store.finish_sync(conn, made, source)
+    finish_sync(conn, made, source)
     return made
 
 

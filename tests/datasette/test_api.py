@@ -5,10 +5,11 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
-from datasette_embeddings.sources import query_source, table_source
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.changes import rename_collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -162,7 +163,7 @@ async def test_base_url_is_part_of_every_link(articles_db):
 )
 async def test_a_collection_of_any_name_has_its_url(articles_db, name):
     conn = sqlite3.connect(articles_db)
-    store.rename_collection(conn, "articles", name)
+    rename_collection(conn, "articles", name)
     conn.close()
     datasette = make_datasette(articles_db)
     _status, body = await get_json(datasette, "/-/embeddings.json")

@@ -8,8 +8,10 @@ import sqlite3
 import pytest
 from playwright.sync_api import expect
 
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, query_source, table_source
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
 from tests.datasette import browsing
 from tests.datasette.browsing import (
     ask,

@@ -10,9 +10,9 @@ import sqlite3
 import pytest
 from playwright.sync_api import expect
 
-from datasette_embeddings import similarities
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.tables import table_source
 from tests.datasette import browsing
 from tests.datasette.browsing import (
     assert_fits_and_axe_finds_nothing,
@@ -56,7 +56,7 @@ def site(tmp_path_factory):
     path = folder / "shop.db"
     conn = sqlite3.connect(path)
     write_pictures(conn, PICTURES)
-    similarities.build(conn, collect_pictures(conn), SimilaritySettings(4))
+    build(conn, collect_pictures(conn), SimilaritySettings(4))
     titles = table_source(conn, "pictures", content_columns=["title"])
     collect(conn, "titles", titles, {str(n): f"text {n}" for n in range(1, 7)})
     stored = {"red": PICTURES["Red"], "page": HTML, "scan.tiff": TIFF}

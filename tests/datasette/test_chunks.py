@@ -6,10 +6,12 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.ingest import IngestOptions, ingest
-from datasette_embeddings.sources import FolderSource, SourceRules, table_source
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.definitions import FolderSource, SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.schema import RAW_TABLES
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -122,7 +124,7 @@ async def test_rows_of_a_rebuild_are_as_secret_as_their_table(articles_db, model
     conn.close()
     allow = {"articles": {"tables": {"secret": {"allow": False}}}}
     datasette = make_datasette(articles_db, allow=allow)
-    for table in store.RAW_TABLES:
+    for table in RAW_TABLES:
         response = await datasette.client.get(f"/articles/{table}.json")
         assert response.status_code in (403, 404), table
     response = await datasette.client.get("/articles/-/embeddings/articles.json?q=x")

@@ -10,7 +10,7 @@ import openai
 import pytest
 from datasette.app import Datasette
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import (

@@ -15,9 +15,10 @@ import httpx
 import pytest
 import uvicorn
 
-from datasette_embeddings import serving, store
-from datasette_embeddings.compat import is_modern, request_wrapper
-from datasette_embeddings.routes import guard
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.compat.responses import request_wrapper
+from datasette_embeddings.serving.batches import questions
+from datasette_embeddings.web import answers, embedding, guard, models, openapi, places
 from tests.datasette.conftest import (
     actor_cookie,
     free_port,
@@ -270,9 +271,11 @@ def broken(monkeypatch, capfd):
         raise RuntimeError("something deep")
 
     monkeypatch.setattr("datasette.handle_exception.rich", None)
-    monkeypatch.setattr(store, "count_items", fail)
-    monkeypatch.setattr(serving, "passage_vectors", fail)
-    monkeypatch.setattr(serving, "offered_models", fail)
+    for module in (answers, places):
+        monkeypatch.setattr(module, "count_items", fail)
+    monkeypatch.setattr(embedding, "passage_vectors", fail)
+    for module in (models, openapi):
+        monkeypatch.setattr(module, "offered_models", fail)
 
 
 @asynchronous
@@ -630,7 +633,7 @@ def test_clients_that_vanish_hold_nothing(articles_db, tmp_path):
 def held(monkeypatch):
     """Searches for "hold" do not end before the second event; the first says when."""
     begun, release = threading.Event(), threading.Event()
-    vector = serving.questions.vector
+    vector = questions.vector
 
     async def slow_vector(model_id, text, config):
         if text == "hold":
@@ -639,7 +642,7 @@ def held(monkeypatch):
                 await asyncio.sleep(0.01)
         return await vector(model_id, text, config)
 
-    monkeypatch.setattr(serving.questions, "vector", slow_vector)
+    monkeypatch.setattr(questions, "vector", slow_vector)
     yield begun, release
     release.set()
 

@@ -12,9 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, query_source, table_source
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
 from tests.datasette.conftest import execute, get_json, make_datasette, served
 
 SEARCH = "/articles/-/embeddings/articles"

@@ -7,10 +7,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.compat import is_modern
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, query_source, table_source
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import stored_vector
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -243,7 +247,7 @@ async def test_a_filter_that_takes_too_long_is_stopped(tmp_path, model):
     )
     conn = sqlite3.connect(path)
     source = table_source(conn, "slow", content_columns=["body"], key_columns=["id"])
-    made = store.create_collection(conn, "slow", model.model_id, source)
+    made = create_collection(conn, "slow", model.model_id, source)
     conn.close()
     assert made.name == "slow"
     datasette = make_datasette(path, sql_time_limit_ms=50)
@@ -307,8 +311,8 @@ async def test_the_lowest_score_and_the_prefix_narrow_the_answer(datasette):
 async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     if "vector" in asked:
         conn = sqlite3.connect(notes_db)
-        notes = store.collection(conn, "notes")
-        asked = {"vector": store.stored_vector(conn, notes, "3").tolist()}
+        notes = collection(conn, "notes")
+        asked = {"vector": stored_vector(conn, notes, "3").tolist()}
         conn.close()
     response = await datasette.client.post(SEARCH, json={**asked, "size": 3})
     body = response.json()

@@ -11,12 +11,14 @@ import pytest
 import pytest_asyncio
 from bs4 import BeautifulSoup
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.compat import is_modern
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
-from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
 from tests.datasette.conftest import get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -73,7 +75,7 @@ def write_collection(conn, text, model):
         rules=SourceRules(metadata_columns=(name,)),
     )
     ingest(conn, text, source, model)
-    similarities.build(conn, store.collection(conn, text), SimilaritySettings(limit=5))
+    build(conn, collection(conn, text), SimilaritySettings(limit=5))
 
 
 @pytest.fixture(autouse=True)

@@ -11,11 +11,13 @@ import subprocess
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings import serving, similarities, store
-from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.models import registry
-from datasette_embeddings.sources import table_source
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.web import pages
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -398,7 +400,7 @@ async def test_texts_stand_beside_pictures(shop, shop_db):
 
 async def test_row_pages_templates_and_pairs_show_pictures(shop_db, tmp_path):
     conn = sqlite3.connect(shop_db)
-    similarities.build(conn, store.collection(conn, "pictures"), SimilaritySettings(2))
+    build(conn, collection(conn, "pictures"), SimilaritySettings(2))
     conn.close()
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "mine.html").write_text(
@@ -579,7 +581,7 @@ async def test_the_page_of_a_model_that_is_loading_comes_again(seeing, monkeypat
     async def never(*_arguments, **_options):
         return False
 
-    monkeypatch.setattr(serving, "is_ready", never)
+    monkeypatch.setattr(pages, "is_ready", never)
     response = await posted(seeing, SEARCH)
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "data-come-again" in response.text

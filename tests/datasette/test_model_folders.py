@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from datasette.app import Datasette
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import get_json, make_datasette
 from tests.hub import link_files

@@ -12,13 +12,16 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.chunks import Chunking
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.index import indexes
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.schema import columns_of
 from tests.datasette.conftest import make_datasette
 
 pytestmark = [
@@ -111,9 +114,9 @@ def built(tmp_path_factory, built_articles, model):
     conn.execute("insert into articles values (7, 'Bad', x'ff')")
     rules = SourceRules(chunking=Chunking("fixed", size=8, overlap=0))
     ingest(conn, "docs", table_source(conn, "articles", rules=rules), model)
-    similarities.build(conn, store.collection(conn, "docs"), SimilaritySettings(3))
+    build(conn, collection(conn, "docs"), SimilaritySettings(3))
     for table, count in TABLES.items():
-        assert len(store.columns_of(conn, table)) == count, table
+        assert len(columns_of(conn, table)) == count, table
         row = conn.execute(f"select 1 from {table} limit 1").fetchone()
         assert row is not None, table
     conn.close()
@@ -123,19 +126,19 @@ def built(tmp_path_factory, built_articles, model):
 def damage(path, table, place, name):
     """Write a value into a column of one row, or skip what SQLite refuses."""
     conn = sqlite3.connect(path)
-    column = store.columns_of(conn, table)[place]
+    column = columns_of(conn, table)[place]
     conn.execute("pragma foreign_keys = off")
     key = (
         "name = 'docs'"
-        if "name" in store.columns_of(conn, table)
+        if "name" in columns_of(conn, table)
         else ("collection_id = (select id from collections where name = 'docs')")
     )
     cursor = conn.execute(
-        f"select min({'id' if 'id' in store.columns_of(conn, table) else 'name'}) "
+        f"select min({'id' if 'id' in columns_of(conn, table) else 'name'}) "
         f"from {table} where {key}"
     )
     (least,) = cursor.fetchone()
-    which = "id" if "id" in store.columns_of(conn, table) else "name"
+    which = "id" if "id" in columns_of(conn, table) else "name"
     try:
         conn.execute(
             f'update or fail {table} set "{column}" = ? where {key} and {which} = ?',

@@ -16,11 +16,12 @@ import schemathesis
 from datasette.utils import MultiParams
 
 from datasette_embeddings.compat.responses import POST_PATHS, is_json_path
-from datasette_embeddings.config import Config
-from datasette_embeddings.ingest import ingest
+from datasette_embeddings.config.settings import Config
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
-from datasette_embeddings.routes import (
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.web import (
     ROUTES,
     embedding,
     filters,
@@ -28,7 +29,6 @@ from datasette_embeddings.routes import (
     questions,
     shapes,
 )
-from datasette_embeddings.sources import table_source
 from tests.datasette.conftest import get_json, http, make_datasette, served
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
+from datasette_embeddings.store.changes import rename_collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -128,7 +128,7 @@ async def test_hostile_names_and_contents_are_only_text(articles_db):
         f"update embeddings set id = '{HOSTILE}' where id = '1'",
     )
     conn = sqlite3.connect(articles_db)
-    store.rename_collection(conn, "articles", HOSTILE)
+    rename_collection(conn, "articles", HOSTILE)
     conn.close()
     datasette = make_datasette(articles_db)
     _status, body = await get_json(datasette, "/-/embeddings.json")

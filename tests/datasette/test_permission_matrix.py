@@ -18,11 +18,16 @@ import pytest
 import pytest_asyncio
 from datasette.app import Datasette
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.compat import is_modern
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, query_source, table_source
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.changes import delete_collection, rename_collection
+from datasette_embeddings.store.schema import RAW_TABLES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -216,21 +221,19 @@ def paths(tmp_path_factory, built_articles, model):
     conn.execute("create view recent as select id, title, body from articles")
     conn.execute("create table authors (id integer primary key, name text)")
     conn.commit()
-    store.delete_collection(conn, "articles")
+    delete_collection(conn, "articles")
     for name, tables in SOURCES.items():
         for table in tables:
             rules = SourceRules(id_prefix=f"{table}/" if len(tables) > 1 else "")
             chosen = table_source(conn, table, key_columns=("id",), rules=rules)
             ingest(conn, name, chosen, model)
-        similarities.build(
-            conn, store.collection(conn, name), SimilaritySettings(limit=5)
-        )
+        build(conn, collection(conn, name), SimilaritySettings(limit=5))
     give_image(conn, "5")
     conn.close()
     shutil.copyfile(path, twin)
     conn = sqlite3.connect(twin)
     for name in SOURCES:
-        store.delete_collection(conn, name)
+        delete_collection(conn, name)
     conn.close()
     return [str(path), str(twin)]
 
@@ -374,7 +377,7 @@ async def test_raw_tables_are_listed_as_core_would_unless_a_source_is_denied(vis
 async def raw_tables_listed(visitor, database):
     response = await visitor.client.get(f"/{database}.json")
     tables = response.json()["tables"] if response.status_code == 200 else []
-    return {table["name"] for table in tables} & set(store.RAW_TABLES)
+    return {table["name"] for table in tables} & set(RAW_TABLES)
 
 
 # Nothing of these may be told to whoever may not see where they come from, and each
@@ -409,7 +412,7 @@ def library(tmp_path_factory, built_articles, model):
         "insert into vaultpapers values ('zq-9071', 'quagga', 'marmalade everywhere')"
     )
     conn.commit()
-    store.rename_collection(conn, "articles", "wren")
+    rename_collection(conn, "articles", "wren")
     metadata = SourceRules(metadata_columns=("secretcolumn",), store_content=True)
     papers = table_source(
         conn, "vaultpapers", content_columns=("title",), rules=metadata
@@ -418,9 +421,7 @@ def library(tmp_path_factory, built_articles, model):
     joined = "select vaultkey, secretcolumn, body from vaultpapers join articles"
     ingest(conn, "pelican", query_source(conn, joined), model)
     for name in ("wren", "cormorant", "pelican"):
-        similarities.build(
-            conn, store.collection(conn, name), SimilaritySettings(limit=5)
-        )
+        build(conn, collection(conn, name), SimilaritySettings(limit=5))
     give_image(conn, "zq-9071")
     conn.execute("insert into collections values (99, 'secretmodel', 'secretmodel')")
     conn.commit()

@@ -7,11 +7,18 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings import store
-from datasette_embeddings.compat import is_modern
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, query_source, table_source
-from datasette_embeddings.store.schema import SIDE_COLUMNS, SIMILARITY_COLUMNS
+from datasette_embeddings.compat.access import is_modern
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.changes import create_collection, delete_collection
+from datasette_embeddings.store.schema import (
+    RAW_TABLES,
+    SIDE_COLUMNS,
+    SIMILARITY_COLUMNS,
+)
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -90,7 +97,7 @@ async def test_denied_raw_tables_are_not_in_the_list_of_tables(articles_db):
     closed = CONFIGURATIONS["source for root"]
     datasette = make_datasette(articles_db, allow={"articles": closed})
     body = (await datasette.client.get("/articles.json")).json()
-    assert {table["name"] for table in body["tables"]} & set(store.RAW_TABLES) == set()
+    assert {table["name"] for table in body["tables"]} & set(RAW_TABLES) == set()
     text = (await datasette.client.get("/articles")).text
     assert 'href="/articles/embeddings"' not in text
 
@@ -197,7 +204,7 @@ async def test_closed_embeddings_close_all_raw_tables_over_items_of_no_source(
     create_all_raw_tables(articles_db)
     tables = {"embeddings": {"allow": allow}}
     datasette = make_datasette(articles_db, allow={"articles": {"tables": tables}})
-    raw = {name for name in store.RAW_TABLES if name != "embeddings"}
+    raw = {name for name in RAW_TABLES if name != "embeddings"}
     for actor in ACTORS:
         for table in raw:
             assert await status(datasette, actor, f"/articles/{table}.json") == 200
@@ -205,7 +212,7 @@ async def test_closed_embeddings_close_all_raw_tables_over_items_of_no_source(
     for actor in ACTORS:
         shown = allow is ROOT_ONLY and actor == "root"
         options = {"cookies": cookies(datasette, actor)}
-        for table in store.RAW_TABLES:
+        for table in RAW_TABLES:
             found = await status(datasette, actor, f"/articles/{table}.json")
             assert (actor, table, found) == (actor, table, 200 if shown else 403)
         assert await status(datasette, actor, f"{SEARCH}.json") == (
@@ -213,8 +220,8 @@ async def test_closed_embeddings_close_all_raw_tables_over_items_of_no_source(
         )
         assert await status(datasette, actor, "/articles/articles.json") == 200
         body = (await datasette.client.get("/articles.json", **options)).json()
-        listed = {table["name"] for table in body["tables"]} & set(store.RAW_TABLES)
-        assert listed == (set(store.RAW_TABLES) if shown else set())
+        listed = {table["name"] for table in body["tables"]} & set(RAW_TABLES)
+        assert listed == (set(RAW_TABLES) if shown else set())
 
 
 async def test_a_closed_raw_table_that_a_collection_reads_closes_the_others(
@@ -248,7 +255,7 @@ async def test_a_collection_needs_the_tables_of_all_its_sources(articles_db, mod
     datasette = make_datasette(articles_db, allow=closed)
     assert await status(datasette, None, f"{SEARCH}.json") == 200
     # Before its first item already
-    store.create_collection(conn, "articles", model.identity, authors)
+    create_collection(conn, "articles", model.identity, authors)
     for _turn in range(2):
         assert await status(datasette, None, f"{SEARCH}.json") == 404
         assert await status(datasette, "root", f"{SEARCH}.json?q=ada") == 200
@@ -287,7 +294,7 @@ async def test_tables_that_cannot_be_read_open_nothing(articles_db, table, colum
 
 async def test_the_name_of_a_table_in_another_case_opens_nothing(articles_db, model):
     conn = sqlite3.connect(articles_db)
-    store.delete_collection(conn, "articles")
+    delete_collection(conn, "articles")
     ingest(conn, "articles", table_source(conn, "ARTICLES"), model)
     conn.close()
     closed = CONFIGURATIONS["source for root"]
@@ -422,10 +429,10 @@ async def test_a_note_that_lacks_a_private_table_shows_nothing(articles_db, mode
     assert await status(datasette, "root", JOINED) == 200
     # An owner who syncs has the note completed
     conn = sqlite3.connect(articles_db)
-    source = store.collection(conn, "joined").source
+    source = collection(conn, "joined").source
     assert source.tables == ("notes",)
     ingest(conn, "joined", query_source(conn, source.sql), model)
-    assert "notes_private" in store.collection(conn, "joined").source.tables
+    assert "notes_private" in collection(conn, "joined").source.tables
     conn.close()
     assert await status(datasette, None, JOINED) == 404
 

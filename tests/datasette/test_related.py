@@ -13,10 +13,12 @@ import pytest
 from bs4 import BeautifulSoup
 
 import datasette_embeddings
-from datasette_embeddings import similarities, store
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import query_source, table_source
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.similarities.refreshing import build, remove
+from datasette_embeddings.sources.queries import query_source
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store import catalog
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -32,8 +34,8 @@ CLOSED = {"articles": {"tables": {"secret": {"allow": {"id": "root"}}}}}
 @pytest.fixture
 def articles_db(articles_db):
     conn = sqlite3.connect(articles_db)
-    collection = store.collection(conn, "articles")
-    similarities.build(conn, collection, SimilaritySettings(3))
+    collection = catalog.collection(conn, "articles")
+    build(conn, collection, SimilaritySettings(3))
     conn.close()
     return articles_db
 
@@ -80,8 +82,8 @@ async def test_what_may_not_be_seen_is_not_recommended(articles_db, model):
     ingest(conn, "joined", query_source(conn, sql), model)
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
     for name in ("joined", "secret"):
-        collection = store.collection(conn, name)
-        similarities.build(conn, collection, SimilaritySettings(3))
+        collection = catalog.collection(conn, name)
+        build(conn, collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED)
     root = {"cookies": actor_cookie(datasette, "root")}
@@ -135,8 +137,8 @@ async def test_a_template_sees_what_its_visitor_may(articles_db, templates, mode
     execute(articles_db, "create table secret as select * from articles")
     conn = sqlite3.connect(articles_db)
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
-    collection = store.collection(conn, "secret")
-    similarities.build(conn, collection, SimilaritySettings(3))
+    collection = catalog.collection(conn, "secret")
+    build(conn, collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED, template_dir=str(templates))
     assert (await datasette.client.get("/secret")).text == "0 secrets"
@@ -185,7 +187,7 @@ async def test_the_sql_of_the_pairs_finds_them(articles_db):
 
 async def test_pairs_that_nobody_has_worked_out_say_so(articles_db):
     conn = sqlite3.connect(articles_db)
-    similarities.remove(conn, store.collection(conn, "articles"))
+    remove(conn, catalog.collection(conn, "articles"))
     conn.close()
     datasette = make_datasette(articles_db)
     assert (await get_json(datasette, f"{PAIRS}.json"))[1]["pairs"] == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from datasette.utils import StartupError
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import execute, make_datasette

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from tests.datasette.conftest import served
 

@@ -8,10 +8,12 @@ import sqlite3
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings import similarities, store
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.ingest import ingest
-from datasette_embeddings.sources import SourceRules, table_source
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.similarities.refreshing import build
+from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.store.catalog import collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
@@ -27,7 +29,7 @@ def articles_db(articles_db, model):
     rules = SourceRules(store_content=True)
     ingest(conn, "stored", table_source(conn, "articles", rules=rules), model)
     for name in ("articles", "stored"):
-        similarities.build(conn, store.collection(conn, name), SimilaritySettings(5))
+        build(conn, collection(conn, name), SimilaritySettings(5))
     conn.close()
     execute(
         articles_db,

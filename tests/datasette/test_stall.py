@@ -13,10 +13,10 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
-from datasette_embeddings.compat import is_modern
+from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.errors import InvalidInput, quoted
-from datasette_embeddings.routes import ROUTES
-from datasette_embeddings.routes.bodies import json_object
+from datasette_embeddings.web.bodies import json_object
+from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import make_datasette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -14,20 +14,30 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import search, sources, store
-from datasette_embeddings.cli import embeddings
-from datasette_embeddings.config import CollectionConfig, SimilaritySettings
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
 from datasette_embeddings.errors import InvalidInput, SourceProblem
-from datasette_embeddings.ingest import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.checking import problems
-from datasette_embeddings.search import search_text, search_vector, similar_items
-from datasette_embeddings.sql_functions import register
-from datasette_embeddings.store import staging
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.matches import (
+    search_text,
+    search_vector,
+    similar_items,
+)
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.definitions import FolderSource
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.store import catalog, staging
+from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.embeddings import stored_items, stored_vector
+from datasette_embeddings.store.failures import failures
 from tests.images.conftest import HELD_OUT, RED_CIRCLES, TINY_CLIP
 from tests.images.test_pictures import png_header
 from tests.pictures import COMBINATIONS, draw, file_of
 
-NEAREST = search.Options(limit=10)
+NEAREST = Options(limit=10)
 DEFAULTS = IngestOptions()
 COMMAND = [sys.executable, "-m", "datasette", "embeddings"]
 
@@ -105,7 +115,7 @@ def precision(answers):
 
 def source(conn, **settings):
     given = {"table": "photos", "images": True} | settings
-    return sources.chosen_source(conn, CollectionConfig(**given))
+    return chosen_source(conn, CollectionConfig(**given))
 
 
 def embedded(conn, clip, *, options=DEFAULTS, **settings):
@@ -117,7 +127,7 @@ def items(conn, columns):
 
 
 def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
-    collection = store.collection(found, "pictures")
+    collection = catalog.collection(found, "pictures")
     answers = [
         (
             what,
@@ -132,7 +142,7 @@ def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
 
 
 def test_a_picture_finds_pictures_of_the_same(found, clip):
-    collection = store.collection(found, "pictures")
+    collection = catalog.collection(found, "pictures")
     chance = random.Random(99)
     vectors = clip.embed_images([file_of(draw(what, chance)) for what in HELD_OUT])
     answers = [
@@ -143,7 +153,7 @@ def test_a_picture_finds_pictures_of_the_same(found, clip):
 
 
 def test_a_picture_of_the_collection_finds_its_like(found):
-    collection = store.collection(found, "pictures")
+    collection = catalog.collection(found, "pictures")
     answers = [
         (
             what,
@@ -218,7 +228,7 @@ def test_files_are_stored_and_a_second_run_changes_nothing(found, gallery, clip)
     assert np.frombuffer(vector, "<f4") == pytest.approx(
         clip.embed_images([content])[0], abs=1e-5
     )
-    known = store.collection(found, "pictures").source
+    known = catalog.collection(found, "pictures").source
     assert ingest(found, "pictures", known, clip) == Report(unchanged=len(before))
     after = items(found, "id, embedding, updated, content_hash, content_blob, rowid")
     assert after == before
@@ -245,7 +255,7 @@ def test_the_one_blob_column_of_a_table_is_taken(photos, clip):
 
 def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
     embedded(photos, clip)
-    collection = store.collection(photos, "photos")
+    collection = catalog.collection(photos, "photos")
     for number, what in enumerate(HELD_OUT[:8], 1):
         found = search_text(photos, collection, what.caption, model=clip)
         assert (found[0].id, found[0].title) == (str(number), what.caption)
@@ -330,7 +340,7 @@ def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
     assert embedded(photos, clip, **given) == Report(unchanged=6)
     expected = photos.execute("select photo from photos where id > 2 order by id")
     assert items(photos, "content_blob") == expected.fetchall()
-    collection = store.collection(photos, "photos")
+    collection = catalog.collection(photos, "photos")
     asked = HELD_OUT[2].caption
     assert search_text(photos, collection, asked, model=clip)[0].id == "no-3"
     with pytest.raises(SourceProblem, match="Expected one column of images besides"):
@@ -364,14 +374,14 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
         return encode(batch, **options)
 
     monkeypatch.setattr(clip._model, "encode_image", counted)
-    folder = sources.FolderSource(((str(tmp_path), "*.png"),), images=True)
+    folder = FolderSource(((str(tmp_path), "*.png"),), images=True)
     report = ingest(conn, "files", folder, clip)
     assert (report.new, report.failed, report.empty) == (len(good), len(bad), 1)
     assert {failure.id for failure in report.failures} == set(bad)
     # No half of the pictures was tried again because one of them is broken
     assert runs == [len(good)]
-    collection = store.collection(conn, "files")
-    assert [each.id for each in store.failures(conn, collection)] == sorted(bad)
+    collection = catalog.collection(conn, "files")
+    assert [each.id for each in failures(conn, collection)] == sorted(bad)
     (problem,) = [each for each in problems(conn) if each.problem == "rows that failed"]
     assert problem.count == len(bad)
     assert "bomb.png: " in problem.remedy
@@ -402,12 +412,10 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         config = CollectionConfig(
             table="things", columns=(column,), images=images, store=stores
         )
-        report = ingest(conn, "x", sources.chosen_source(conn, config), clip)
-        item = store.stored_items(conn, store.collection(conn, "x"), ["a"])["a"]
+        report = ingest(conn, "x", chosen_source(conn, config), clip)
+        item = stored_items(conn, catalog.collection(conn, "x"), ["a"])["a"]
         assert item.has_image == (images and stores)
-        return report.changed, store.stored_vector(
-            conn, store.collection(conn, "x"), "a"
-        )
+        return report.changed, stored_vector(conn, catalog.collection(conn, "x"), "a")
 
     sync("words", images=False)
     for column, images in (("bytes", True), ("words", False)):
@@ -421,7 +429,7 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         conn.execute("insert into things select 'b', words, bytes from things")
         conn.commit()
         sync(column, images)
-        other = store.stored_vector(conn, store.collection(conn, "x"), "b")
+        other = stored_vector(conn, catalog.collection(conn, "x"), "b")
         assert other.tolist() == vector.tolist()
         conn.execute("delete from things where id = 'b'")
         conn.commit()
@@ -516,7 +524,7 @@ def test_sql_embeds_a_picture_and_a_text_into_one_space(photos, clip):
 
 def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
     """As llm writes it: model clip, the files in content_blob, no source of ours."""
-    collection = store.create_collection(photos, "llm", "clip", None)
+    collection = create_collection(photos, "llm", "clip", None)
     rows = photos.execute("select id, photo from photos order by id").fetchall()
     vectors = clip.embed_images([photo for _id, photo in rows])
     photos.execute("delete from _embedding_collections")
@@ -538,7 +546,7 @@ def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
         ],
     )
     photos.commit()
-    collection = store.collection(photos, "llm")
+    collection = catalog.collection(photos, "llm")
     found = similar_items(photos, collection, "1")
     expected = sorted(
         ((float(vectors[0] @ vectors[n - 1]), str(n)) for n, _photo in rows[1:]),

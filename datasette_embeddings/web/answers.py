@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from datasette_embeddings import compat, images, serving, sources, store
-from datasette_embeddings import search as searching
+from datasette_embeddings import images
+from datasette_embeddings.compat.databases import is_immutable, time_limited
+from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import (
     IdentityMismatch,
     InvalidInput,
@@ -22,16 +23,32 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.models.registry import loaded_model
-from datasette_embeddings.routes import filters
-from datasette_embeddings.routes.faults import NotSearchable
-from datasette_embeddings.routes.places import Place, image_path, readable
-from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.sources import Selection, TableSource, ValueCount
+from datasette_embeddings.search.images import has_images as has_images_of_images
+from datasette_embeddings.search.images import has_item_image
+from datasette_embeddings.search.matches import Match, search_vector, similar_items
+from datasette_embeddings.search.nearest import Options, index_state
+from datasette_embeddings.search.selecting import selected_items, source_table
+from datasette_embeddings.serving.batches import image_vectors, questions
+from datasette_embeddings.serving.offers import config_for, log_once
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.selecting import (
+    Selection,
+    ValueCount,
+    counted_values,
+    selectable_columns,
+)
+from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store.failures import count_failures
+from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.web import filters
+from datasette_embeddings.web.faults import NotSearchable
+from datasette_embeddings.web.places import Place, image_path, readable
+from datasette_embeddings.web.questions import Question
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
-    from datasette_embeddings.config import Config
+    from datasette_embeddings.config.settings import Config
     from datasette_embeddings.vectors import Vector
 
 
@@ -53,7 +70,7 @@ MODEL_FAULTS = (
 class Found:
     """A match, the path of its source row and that of "more like this"."""
 
-    match: searching.Match
+    match: Match
     row_path: str | None
     like_path: str | None
     #: It came from a table that has no such row any more
@@ -101,7 +118,7 @@ class Answer:
 async def answered(datasette: Datasette, place: Place, question: Question) -> Answer:
     """The answer to *question* in the collection of *place*."""
     started = time.perf_counter()
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     async with readable(place.database):
         vector = await _vector(place, question, config)
         found: Answer = await place.database.execute_fn(
@@ -117,23 +134,23 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
     """
     collection = place.collection
     model_id = collection.model_id
-    config = serving.config_for(model_id, collection.home, config)
+    config = config_for(model_id, collection.home, config)
     try:
         if question.text is not None:
-            vector = await serving.questions.vector(model_id, question.text, config)
+            vector = await questions.vector(model_id, question.text, config)
         elif question.image is not None:
             vector = await _image_vector(model_id, question.image, config)
         else:
             return question.vector
         model = loaded_model(model_id, config.models)
         if model is not None:
-            store.check_identity(place.collection, model.identity)
+            check_identity(place.collection, model.identity)
     except ModelIsLoading:
         raise
     except MODEL_FAULTS as problem:
         if not isinstance(problem, UnknownModel):
             # The reasons of an UnknownModel are already in the log
-            serving.log_once(str(problem))
+            log_once(str(problem))
         kind = "text" if question.image is None else "a picture"
         raise NotSearchable(
             f"Search by {kind} is not available here at the moment; "
@@ -144,7 +161,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
 
 async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector:
     try:
-        vectors = await serving.image_vectors(model_id, [picture], config)
+        vectors = await image_vectors(model_id, [picture], config)
     except (InvalidInput, ModelProblem) as problem:
         model = loaded_model(model_id, config.models)
         if model is not None and not model.supports_images:
@@ -170,71 +187,69 @@ def _answer(
     collection = place.collection
     source = collection.source
     columns = (
-        sources.selectable_columns(conn, source)
-        if isinstance(source, TableSource)
-        else ()
+        selectable_columns(conn, source) if isinstance(source, TableSource) else ()
     )
     chosen = _selection(collection, question, columns)
-    with compat.time_limited(datasette, conn):
+    with time_limited(datasette, conn):
         facet = _facet(datasette, collection, question, chosen, conn)
         among = _among(collection, question, chosen, conn)
-    options = searching.Options(
+    options = Options(
         # One more tells whether there is a next page
         limit=question.size + 1,
         offset=question.offset,
         min_score=question.min_score,
-        immutable=compat.is_immutable(datasette, place.database.name),
+        immutable=is_immutable(datasette, place.database.name),
         all_chunks=question.all_chunks,
         prefix=question.prefix,
         among=among,
     )
     matches = _matches(conn, collection, question, vector, options)
     is_scanned, left_out = (
-        searching.index_state(conn, collection, options) if matches else (False, 0)
+        index_state(conn, collection, options) if matches else (False, 0)
     )
     has_next = len(matches) > question.size
     return Answer(
         place,
         question,
-        count=store.count_items(conn, collection),
-        failed=store.count_failures(conn, collection),
+        count=count_items(conn, collection),
+        failed=count_failures(conn, collection),
         found=[shown(datasette, place, match) for match in matches[: question.size]],
         next=question.offset + question.size if has_next else None,
         facet=facet,
         columns=columns,
         like_image_path=_like_image_path(conn, place, question),
-        has_images=searching.has_images(conn, collection),
+        has_images=has_images_of_images(conn, collection),
         is_scanned=is_scanned,
         left_out=left_out,
     )
 
 
 def _selection(
-    collection: store.Collection, question: Question, columns: Sequence[str]
+    collection: Collection, question: Question, columns: Sequence[str]
 ) -> Selection | None:
     """The rows that the filters let pass; None without filters."""
     if not question.filters and question.facet is None:
         return None
-    table = searching.source_table(collection).table
+    table = source_table(collection).table
     if question.facet is not None:
         filters.check_column(question.facet, columns)
     return filters.selection(table, columns, question.filters)
 
 
 def _among(
-    collection: store.Collection,
+    collection: Collection,
     question: Question,
     chosen: Selection | None,
     conn: sqlite3.Connection,
 ) -> frozenset[str] | None:
     if chosen is None or not question.filters:
         return None
-    return searching.selected_items(conn, collection, chosen)
+    return selected_items(conn, collection, chosen)
 
 
 def _facet(
     datasette: Datasette,
-    collection: store.Collection,
+    collection: Collection,
     question: Question,
     chosen: Selection | None,
     conn: sqlite3.Connection,
@@ -242,9 +257,9 @@ def _facet(
     if question.facet is None or chosen is None:
         return None
     limit = datasette.setting("default_facet_size")
-    values = sources.counted_values(
+    values = counted_values(
         conn,
-        searching.source_table(collection),
+        source_table(collection),
         question.facet,
         selection=chosen,
         limit=limit + 1,
@@ -254,13 +269,13 @@ def _facet(
 
 def _matches(
     conn: sqlite3.Connection,
-    collection: store.Collection,
+    collection: Collection,
     question: Question,
     vector: Vector | None,
-    options: searching.Options,
-) -> list[searching.Match]:
+    options: Options,
+) -> list[Match]:
     if question.like is not None:
-        return searching.similar_items(conn, collection, question.like, options=options)
+        return similar_items(conn, collection, question.like, options=options)
     if vector is None:
         return []
     expected = collection.dimensions
@@ -268,19 +283,19 @@ def _matches(
         raise InvalidInput(
             f"Expected a vector of {expected} dimensions, found {len(vector)}"
         )
-    return searching.search_vector(conn, collection, vector, options=options)
+    return search_vector(conn, collection, vector, options=options)
 
 
 def _like_image_path(
     conn: sqlite3.Connection, place: Place, question: Question
 ) -> str | None:
     item_id = question.like
-    if item_id is None or not searching.has_item_image(conn, place.collection, item_id):
+    if item_id is None or not has_item_image(conn, place.collection, item_id):
         return None
     return image_path(place, item_id)
 
 
-def shown(datasette: Datasette, place: Place, match: searching.Match) -> Found:
+def shown(datasette: Datasette, place: Place, match: Match) -> Found:
     """*match* with the paths that it leads to."""
     source = match.source
     is_gone = isinstance(source, TableSource) and not match.has_row

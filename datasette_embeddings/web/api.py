@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import compat
-from datasette_embeddings.routes import places, questions, shapes
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.answers import Answer, answered
-from datasette_embeddings.routes.guard import READS, json_view, queued
-from datasette_embeddings.routes.shapes import list_body, search_body, shaped
+from datasette_embeddings.compat.databases import all_databases
+from datasette_embeddings.compat.startup import checked_config
+from datasette_embeddings.web import places, questions, shapes
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.answers import Answer, answered
+from datasette_embeddings.web.guard import READS, json_view, queued
+from datasette_embeddings.web.shapes import list_body, search_body, shaped
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -21,7 +22,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json``"""
     address = Address.of(request)
     address.check_names(shapes.NAMES)
-    databases = compat.all_databases(datasette)
+    databases = all_databases(datasette)
     found = await places.listed(datasette, request, databases)
     return shaped(
         datasette, request, address.args, list_body(found), "collections", key="url"
@@ -47,7 +48,7 @@ async def search(
     """``/{database}/-/embeddings/{collection}.json``"""
     # Whoever may not see the collection learns nothing from what is wrong otherwise
     place = await places.requested_place(datasette, request)
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     address = Address.of(request)
     if body is None:
         address.check_names((*questions.NAMES, *shapes.NAMES))

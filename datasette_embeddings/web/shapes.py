@@ -6,18 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat
+from datasette_embeddings.compat.responses import cors_headers, json_response
 from datasette_embeddings.errors import InvalidInput, quoted
-from datasette_embeddings.routes.answers import Answer, Facet, Found
-from datasette_embeddings.routes.places import Listed
-from datasette_embeddings.routes.questions import asked_for
+from datasette_embeddings.web.answers import Answer, Facet, Found
+from datasette_embeddings.web.places import Listed
+from datasette_embeddings.web.questions import asked_for
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
-    from datasette_embeddings.store import Collection
+    from datasette_embeddings.store.catalog import Collection
 
 # As Datasette has them; objects is the first, and what an answer has anyway
 SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")
@@ -58,7 +58,7 @@ def shaped(
         answer = {**body, "columns": columns, rows: values}
     else:
         answer = _reshaped(found, shape, key)
-    return compat.json_response(datasette, request, answer)
+    return json_response(datasette, request, answer)
 
 
 def _reshaped(found: Sequence[Mapping[str, Any]], shape: str, key: str | None) -> Any:  # noqa: ANN401 - JSON
@@ -76,7 +76,7 @@ def _lines(datasette: Datasette, request: Request, found: Sequence[object]) -> R
 
     return Response(
         "\n".join(json.dumps(each) for each in found),
-        headers=compat.cors_headers(datasette, request),
+        headers=cors_headers(datasette, request),
         content_type="application/x-ndjson; charset=utf-8",
     )
 

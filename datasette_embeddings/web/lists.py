@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat
-from datasette_embeddings import search as searching
+from datasette_embeddings.compat.databases import all_databases, database_color
+from datasette_embeddings.compat.startup import registered_name
 from datasette_embeddings.distribution import version
-from datasette_embeddings.routes import places, shapes
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.faults import UnknownCollection
-from datasette_embeddings.routes.guard import READS, View, page_view
+from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.web import places, shapes
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.faults import UnknownCollection
+from datasette_embeddings.web.guard import READS, View, page_view
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings``"""
     Address.of(request).check_names(shapes.NAMES)
-    databases = compat.all_databases(datasette)
+    databases = all_databases(datasette)
     context = {
         "collections": await places.listed(datasette, request, databases),
         "database": None,
@@ -68,7 +69,7 @@ async def _collections(
     return {
         "collections": await places.listed(datasette, request, [database]),
         "database": database.name,
-        "db_color": compat.database_color(database),
+        "db_color": database_color(database),
         "alternate_url_json": f"{path}/-/embeddings.json",
     }
 
@@ -85,12 +86,12 @@ async def page(
     from datasette import Response
 
     def asset(name: str) -> str:
-        path = datasette.urls.static_plugins(compat.registered_name(), name)
+        path = datasette.urls.static_plugins(registered_name(), name)
         return f"{path}?v={version()}"
 
     html = await datasette.render_template(
         template,
-        {"shortened": searching.shortened, **context, "asset": asset},
+        {"shortened": shortened, **context, "asset": asset},
         request=request,
         view_name="embeddings",
     )

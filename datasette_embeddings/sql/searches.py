@@ -7,11 +7,21 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import search, store, vectors
-from datasette_embeddings.index import indexes
+from datasette_embeddings import vectors
+from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.models.cache import query_vector
-from datasette_embeddings.sql_functions.content import loaded
-from datasette_embeddings.sql_functions.context import Context, Question
+from datasette_embeddings.search.nearest import (
+    Hit,
+    Options,
+    checked_query,
+    nearest_to_item,
+    nearest_to_vector,
+)
+from datasette_embeddings.sql.content import loaded
+from datasette_embeddings.sql.context import Context, Question
+from datasette_embeddings.store import catalog
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.fitting import check_identity
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -23,26 +33,26 @@ LONGEST_REMEMBERED = 1_000_000
 
 
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
-    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        query = search.checked_query(text)
+    def nearest(found: Collection, options: Options) -> list[Hit]:
+        query = checked_query(text)
         model = loaded(context, found.model_id)
-        store.check_identity(found, model.identity)
+        check_identity(found, model.identity)
         vector = query_vector(model, query)
-        return search.nearest_to_vector(context.conn, found, vector, options=options)
+        return nearest_to_vector(context.conn, found, vector, options=options)
 
     return _answer(context, ("text", collection, _digest(text), limit), nearest)
 
 
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
-    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        return search.nearest_to_item(context.conn, found, item_id, options=options)
+    def nearest(found: Collection, options: Options) -> list[Hit]:
+        return nearest_to_item(context.conn, found, item_id, options=options)
 
     return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
-    def nearest(found: store.Collection, options: search.Options) -> list[search.Hit]:
-        return search.nearest_to_vector(context.conn, found, vector, options=options)
+    def nearest(found: Collection, options: Options) -> list[Hit]:
+        return nearest_to_vector(context.conn, found, vector, options=options)
 
     digest = sha256(vectors.encode(vector)).digest()
     return _answer(context, ("vector", collection, digest, limit), nearest)
@@ -55,7 +65,7 @@ def _digest(text: str) -> bytes:
 def _answer(
     context: Context,
     question: Question,
-    nearest: Callable[[store.Collection, search.Options], list[search.Hit]],
+    nearest: Callable[[Collection, Options], list[Hit]],
 ) -> str:
     """What *nearest* finds, as JSON; the same question again costs no search."""
     immutable = context.policy.immutable
@@ -64,10 +74,10 @@ def _answer(
     if known is not None and known[0] == state:
         return known[1]
     _kind, name, _digest, limit = question
-    found = store.collection(context.conn, name)
+    found = catalog.collection(context.conn, name)
     with context.clock.loading():
         indexes.index(context.conn, found.id, immutable=immutable)
-    answer = _json(nearest(found, search.Options(limit=limit, immutable=immutable)))
+    answer = _json(nearest(found, Options(limit=limit, immutable=immutable)))
     _remember(context, question, state, answer)
     return answer
 
@@ -85,11 +95,11 @@ def _remember(context: Context, question: Question, state: object, answer: str) 
     remembered[question] = state, answer
 
 
-def _json(hits: Sequence[search.Hit]) -> str:
+def _json(hits: Sequence[Hit]) -> str:
     return json.dumps([_found(hit) for hit in hits])
 
 
-def _found(hit: search.Hit) -> dict[str, object]:
+def _found(hit: Hit) -> dict[str, object]:
     found: dict[str, object] = {"id": hit.id, "score": hit.score}
     if hit.chunk is not None:
         # What joins back to the source row

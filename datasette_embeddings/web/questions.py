@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import search as searching
-from datasette_embeddings.config import DEFAULT_LIMIT, Config
+from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInput, InvalidVector, quoted
-from datasette_embeddings.routes.addresses import is_special
-from datasette_embeddings.routes.bodies import (
+from datasette_embeddings.search.nearest import checked_limit, checked_query
+from datasette_embeddings.vectors import vector_of_numbers
+from datasette_embeddings.web.addresses import is_special
+from datasette_embeddings.web.bodies import (
     check_keys,
     image_bytes,
     json_object,
@@ -19,8 +20,7 @@ from datasette_embeddings.routes.bodies import (
     text_or_none,
     whole_number,
 )
-from datasette_embeddings.routes.filters import Filter, from_json
-from datasette_embeddings.vectors import vector_of_numbers
+from datasette_embeddings.web.filters import Filter, from_json
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
@@ -138,7 +138,7 @@ def from_body(body: bytes, config: Config) -> Question:
         like=text_or_none("like", asked.get("like")),
         vector=_vector(asked.get("vector")),
         image=image_bytes(asked.get("image")),
-        size=searching.checked_limit(
+        size=checked_limit(
             default_size(config) if size is None else size, max_limit=config.max_size
         ),
         offset=checked_offset("next", text_or_none("next", asked.get("next"))),
@@ -160,9 +160,7 @@ def size_of(args: MultiParams, config: Config) -> int:
     size = args.get("_size")
     if size == "max":
         return config.max_size
-    return searching.checked_limit(
-        size or default_size(config), max_limit=config.max_size
-    )
+    return checked_limit(size or default_size(config), max_limit=config.max_size)
 
 
 def default_size(config: Config) -> int:
@@ -171,7 +169,7 @@ def default_size(config: Config) -> int:
 
 
 def _checked_text(text: str, config: Config) -> str:
-    return searching.checked_query(text, max_length=config.max_query_length)
+    return checked_query(text, max_length=config.max_query_length)
 
 
 def _vector(numbers: object) -> Vector | None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from datasette_embeddings import compat
-from datasette_embeddings.routes import filters
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.answers import Answer
-from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.sources import TableSource, quote
+from datasette_embeddings.compat.access import may_execute_sql
+from datasette_embeddings.compat.databases import sql_path
+from datasette_embeddings.sources.definitions import TableSource, quote
+from datasette_embeddings.web import filters
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.answers import Answer
+from datasette_embeddings.web.questions import Question
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -42,12 +43,10 @@ async def examples(
     if answer.question.image is not None:
         return [Example("curl", _curl_with_image(bare_url, answer.question))]
     found = []
-    if await compat.may_execute_sql(datasette, request.actor, database):
+    if await may_execute_sql(datasette, request.actor, database):
         sql, values = search_sql(answer)
         query = urlencode({"sql": sql, **values})
-        found.append(
-            Example("SQL", sql, f"{compat.sql_path(datasette, database)}?{query}")
-        )
+        found.append(Example("SQL", sql, f"{sql_path(datasette, database)}?{query}"))
     path = address.with_args({}, f"{answer.place.path}.json")
     url = datasette.absolute_url(request, path)
     body = json.dumps(_body(answer.question), ensure_ascii=False)

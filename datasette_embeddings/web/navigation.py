@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.routes import filters, questions
-from datasette_embeddings.routes.addresses import Address, is_special, joined
-from datasette_embeddings.routes.answers import Answer
-from datasette_embeddings.routes.filters import Filter
-from datasette_embeddings.routes.questions import Question
+from datasette_embeddings.web import filters, questions
+from datasette_embeddings.web.addresses import Address, is_special, joined
+from datasette_embeddings.web.answers import Answer
+from datasette_embeddings.web.filters import Filter
+from datasette_embeddings.web.questions import Question
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams

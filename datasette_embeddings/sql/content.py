@@ -7,7 +7,7 @@ from datasette_embeddings.errors import InvalidInput, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cache import passage_vector, query_vector
 from datasette_embeddings.models.pictures import check_images
-from datasette_embeddings.sql_functions.context import Context
+from datasette_embeddings.sql.context import Context
 
 
 def embed(context: Context, *arguments: str | bytes) -> bytes:

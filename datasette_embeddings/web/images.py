@@ -7,14 +7,16 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import compat, images
-from datasette_embeddings import search as searching
+from datasette_embeddings import images
+from datasette_embeddings.compat import databases
+from datasette_embeddings.compat.responses import cors_headers
 from datasette_embeddings.errors import quoted
-from datasette_embeddings.routes import places
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.faults import Absent, NotAnImage
-from datasette_embeddings.routes.guard import READS, page_view
-from datasette_embeddings.routes.places import Place, readable
+from datasette_embeddings.search.images import item_image
+from datasette_embeddings.web import places
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.faults import Absent, NotAnImage
+from datasette_embeddings.web.guard import READS, page_view
+from datasette_embeddings.web.places import Place, readable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -54,7 +56,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
         )
     headers = {
         **SAFETY,
-        **compat.cors_headers(datasette, request),
+        **cors_headers(datasette, request),
         "Cache-Control": _caching(datasette, request, place),
         "ETag": etag,
     }
@@ -69,7 +71,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
 def _image_and_etag(
     place: Place, item_id: str, conn: sqlite3.Connection
 ) -> tuple[bytes, str]:
-    content = searching.item_image(conn, place.collection, item_id)
+    content = item_image(conn, place.collection, item_id)
     if content is None:
         raise Absent(
             f"The item {quoted(item_id)} has no image here of at most "
@@ -82,7 +84,7 @@ def _caching(datasette: Datasette, request: Request, place: Place) -> str:
     """Who may keep it: everybody what a stranger was shown, else only who asked."""
     if request.actor is not None:
         return "private, max-age=0, must-revalidate"
-    is_immutable = compat.is_immutable(datasette, place.database.name)
+    is_immutable = databases.is_immutable(datasette, place.database.name)
     return f"public, max-age={IMMUTABLE_MAX_AGE_S if is_immutable else MAX_AGE_S}"
 
 

@@ -6,12 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, serving
+from datasette_embeddings.compat.access import may_view_instance
+from datasette_embeddings.compat.responses import json_response
+from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
-from datasette_embeddings.routes import questions
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.faults import Denied
-from datasette_embeddings.routes.guard import READS, json_view
+from datasette_embeddings.serving.offers import offered_models
+from datasette_embeddings.web import questions
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.faults import Denied
+from datasette_embeddings.web.guard import READS, json_view
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -24,11 +27,11 @@ VERSION = "1"
 @json_view(*READS)
 async def document(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/openapi.json``"""
-    if not await compat.may_view_instance(datasette, request.actor):
+    if not await may_view_instance(datasette, request.actor):
         # It names the models of the configuration
         raise Denied("You may not see this Datasette")
     Address.of(request).check_names(())
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     schemas = _written()["components"]["schemas"]
     limits: dict[str, dict[str, Any]] = {
         "Size": {
@@ -39,9 +42,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
         "Text": {"maxLength": config.max_text_length},
         "Texts": {"maxItems": config.max_inputs},
         "Inputs": {"maxItems": config.max_inputs},
-        "OfferedModel": {
-            "enum": sorted({*serving.offered_models(config), *BUNDLED_ALIASES})
-        },
+        "OfferedModel": {"enum": sorted({*offered_models(config), *BUNDLED_ALIASES})},
     }
     body = {
         **_written(),
@@ -54,7 +55,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
             },
         },
     }
-    return compat.json_response(datasette, request, body)
+    return json_response(datasette, request, body)
 
 
 @lru_cache(maxsize=1)

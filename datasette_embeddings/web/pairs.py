@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from datasette_embeddings import compat, store
-from datasette_embeddings import search as searching
-from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.routes import places, questions, shapes
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.answers import Found, shown
-from datasette_embeddings.routes.guard import READS, json_view, page_view, queued
-from datasette_embeddings.routes.lists import listing_others, page
-from datasette_embeddings.routes.places import Place, readable
+from datasette_embeddings.compat.access import may_execute_sql
+from datasette_embeddings.compat.databases import database_color, sql_path
+from datasette_embeddings.compat.startup import checked_config
+from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.search.related import Pair, similar_pairs
+from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
+from datasette_embeddings.store.similarity_notes import similarity_settings
+from datasette_embeddings.web import places, questions, shapes
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.answers import Found, shown
+from datasette_embeddings.web.guard import READS, json_view, page_view, queued
+from datasette_embeddings.web.lists import listing_others, page
+from datasette_embeddings.web.places import Place, readable
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -50,22 +54,18 @@ class Pairs:
 
 async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     place = await places.requested_place(datasette, request)
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     address = Address.of(request)
     address.check_names(NAMES)
     args = address.args
     size = questions.size_of(args, config)
     offset = questions.checked_offset("_next", args.get("_next") or None)
 
-    def read(conn: sqlite3.Connection) -> tuple[list[searching.Pair], bool, bool]:
-        found = searching.similar_pairs(
-            conn, place.collection, limit=size, offset=offset
-        )
+    def read(conn: sqlite3.Connection) -> tuple[list[Pair], bool, bool]:
+        found = similar_pairs(conn, place.collection, limit=size, offset=offset)
         # Pairs whose rows are gone are left out, so fewer than *size* need not be all
-        after = store.most_similar(
-            conn, place.collection, limit=1, offset=offset + size
-        )
-        settings = store.similarity_settings(conn, place.collection)
+        after = most_similar(conn, place.collection, limit=1, offset=offset + size)
+        settings = similarity_settings(conn, place.collection)
         return found, bool(after), settings is not None
 
     async with readable(place.database):
@@ -135,10 +135,10 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
         "place": place,
         "collection": place.collection,
         "database": place.database.name,
-        "db_color": compat.database_color(place.database),
+        "db_color": database_color(place.database),
         "next_path": _next_path(found),
         "sql_path": await _sql_path(datasette, request, place),
-        "sql": store.PAIRS_SQL.strip(),
+        "sql": PAIRS_SQL.strip(),
         "alternate_url_json": found.address.with_args({}, f"{place.path}/pairs.json"),
     }
     return await page(datasette, request, "embeddings_pairs.html", context)
@@ -147,8 +147,8 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
 async def _sql_path(datasette: Datasette, request: Request, place: Place) -> str | None:
     """Where the SQL behind the page is run, for those who may."""
     database = place.database.name
-    if not await compat.may_execute_sql(datasette, request.actor, database):
+    if not await may_execute_sql(datasette, request.actor, database):
         return None
     values = {"collection_id": place.collection.id, "limit": DEFAULT_LIMIT, "offset": 0}
-    query = urlencode({"sql": store.PAIRS_SQL.strip(), **values})
-    return f"{compat.sql_path(datasette, database)}?{query}"
+    query = urlencode({"sql": PAIRS_SQL.strip(), **values})
+    return f"{sql_path(datasette, database)}?{query}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from datasette_embeddings.errors import InvalidInput, quoted
-from datasette_embeddings.sources import Selection
+from datasette_embeddings.sources.selecting import Selection
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]

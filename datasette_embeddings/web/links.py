@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from datasette_embeddings import compat, permissions
+from datasette_embeddings import permissions
+from datasette_embeddings.compat.access import Actor
+from datasette_embeddings.compat.databases import NOT_SERVED
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.item_ids import item_id_of
-from datasette_embeddings.routes import places
-from datasette_embeddings.sources import TableSource
-from datasette_embeddings.store import Collection
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.web import places
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -32,7 +34,7 @@ def everywhere(datasette: Datasette) -> list[dict[str, str]]:
 
 
 async def of_database(
-    datasette: Datasette, actor: compat.Actor, database: str
+    datasette: Datasette, actor: Actor, database: str
 ) -> list[dict[str, str]]:
     """The entry of a database that has collections which *actor* may see."""
     if not await _visible(datasette, actor, database):
@@ -42,7 +44,7 @@ async def of_database(
 
 
 async def of_table(
-    datasette: Datasette, actor: compat.Actor, database: str, table: str
+    datasette: Datasette, actor: Actor, database: str, table: str
 ) -> list[dict[str, str]]:
     """An entry for each collection made of a table or view that *actor* may see."""
     found = await made_of(datasette, actor, database, table)
@@ -58,7 +60,7 @@ async def of_table(
 
 async def of_row(
     datasette: Datasette,
-    actor: compat.Actor,
+    actor: Actor,
     database: str,
     table: str,
     row: Mapping[str, Any],
@@ -103,7 +105,7 @@ def item_id_of_row(collection: Collection, row: Mapping[str, Any]) -> str | None
 
 
 async def made_of(
-    datasette: Datasette, actor: compat.Actor, database: str, table: str
+    datasette: Datasette, actor: Actor, database: str, table: str
 ) -> list[Collection]:
     """The collections made of a table or view that *actor* may see."""
     return [
@@ -114,10 +116,10 @@ async def made_of(
 
 
 async def _visible(
-    datasette: Datasette, actor: compat.Actor, database: str
+    datasette: Datasette, actor: Actor, database: str
 ) -> list[Collection]:
     holder = datasette.databases.get(database)
-    if holder is None or database in compat.NOT_SERVED:
+    if holder is None or database in NOT_SERVED:
         return []
     try:
         return await permissions.visible_collections(datasette, actor, holder)

@@ -9,13 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, permissions
-from datasette_embeddings import search as searching
-from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.routes import links, places
-from datasette_embeddings.routes.answers import Found, shown
-from datasette_embeddings.routes.places import Place
-from datasette_embeddings.store import Collection
+from datasette_embeddings import permissions
+from datasette_embeddings.compat.access import Actor
+from datasette_embeddings.compat.databases import all_databases
+from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.search.matches import Match
+from datasette_embeddings.search.related import related_items
+from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.web import links, places
+from datasette_embeddings.web.answers import Found, shown
+from datasette_embeddings.web.places import Place
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -65,14 +69,14 @@ async def html_of_row(
     related = await _related_to_row(datasette, request.actor, database, table, row)
     if not related:
         return None
-    context = {"related": related, "shortened": searching.shortened}
+    context = {"related": related, "shortened": shortened}
     html = await datasette.render_template(TEMPLATE, context, request=request)
     return str(html)
 
 
 async def _related_to_row(
     datasette: Datasette,
-    actor: compat.Actor,
+    actor: Actor,
     database: str,
     table: str,
     row: Mapping[str, Any],
@@ -94,8 +98,8 @@ async def _related_to_row(
 async def _related(
     datasette: Datasette, place: Place, item_id: str, limit: int
 ) -> list[Found]:
-    def search(conn: sqlite3.Connection) -> list[searching.Match]:
-        return searching.related_items(conn, place.collection, item_id, limit=limit)
+    def search(conn: sqlite3.Connection) -> list[Match]:
+        return related_items(conn, place.collection, item_id, limit=limit)
 
     try:
         matches = await place.database.execute_fn(search)
@@ -149,7 +153,7 @@ async def _items(
 
 
 def _candidates(datasette: Datasette, name: str | None) -> list[Database]:
-    served = compat.all_databases(datasette)
+    served = all_databases(datasette)
     return [each for each in served if name is None or each.name == name]
 
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import compat, permissions, store
+from datasette_embeddings import permissions
+from datasette_embeddings.compat.access import may_view
+from datasette_embeddings.compat.databases import database_for_route
 from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import tilde_decode, tilde_encode
-from datasette_embeddings.routes.faults import (
+from datasette_embeddings.store.catalog import count_items
+from datasette_embeddings.web.faults import (
     Absent,
     Unavailable,
     UnknownCollection,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from datasette.database import Database
     from datasette.utils.asgi import Request
 
-    from datasette_embeddings.store import Collection
+    from datasette_embeddings.store.catalog import Collection
 
 
 @asynccontextmanager
@@ -67,7 +70,7 @@ async def listed(
             )
             for each in visible:
                 count = await database.execute_fn(
-                    lambda conn, each=each: store.count_items(conn, each)
+                    lambda conn, each=each: count_items(conn, each)
                 )
                 path = collection_path(datasette, database.name, each.name)
                 found.append(Listed(database.name, each, count, path))
@@ -80,10 +83,8 @@ async def requested_database(datasette: Datasette, request: Request) -> Database
     :raises Absent: if there is none, or the actor may not see it.
     """
     route = decoded(request.url_vars["database"])
-    database = compat.database_for_route(datasette, route)
-    if database is None or not await compat.may_view(
-        datasette, request.actor, database.name
-    ):
+    database = database_for_route(datasette, route)
+    if database is None or not await may_view(datasette, request.actor, database.name):
         raise Absent(f"Database not found: {route:.200}")
     return database
 

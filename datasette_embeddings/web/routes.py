@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from datasette_embeddings.routes import (
+from datasette_embeddings.web import (
     api,
     embedding,
     images,

@@ -11,24 +11,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, serving
-from datasette_embeddings.config import Config
+from datasette_embeddings.compat.access import EMBED_ACTION, Actor, may_embed
+from datasette_embeddings.compat.responses import cors_headers
+from datasette_embeddings.compat.startup import checked_config
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import InvalidInput, quoted
-from datasette_embeddings.routes.addresses import (
+from datasette_embeddings.serving.batches import (
+    image_vectors,
+    in_model_thread,
+    passage_vectors,
+    questions,
+)
+from datasette_embeddings.serving.offers import check_offered, load_offered
+from datasette_embeddings.vectors import encode
+from datasette_embeddings.web.addresses import (
     HARMLESS,
     MOST_PARAMETERS,
     Address,
 )
-from datasette_embeddings.routes.bodies import (
+from datasette_embeddings.web.bodies import (
     check_keys,
     check_unicode,
     image_bytes,
     json_object,
     whole_number,
 )
-from datasette_embeddings.routes.faults import Denied
-from datasette_embeddings.routes.guard import READS, json_view, queued
-from datasette_embeddings.vectors import encode
+from datasette_embeddings.web.faults import Denied
+from datasette_embeddings.web.guard import READS, json_view, queued
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -92,7 +101,7 @@ async def _embed(
     from datasette import Response
 
     await check_may_embed(datasette, request.actor)
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     # The inputs themselves are counted where they are read
     address = Address.of(request, most=config.max_inputs + MOST_PARAMETERS)
     if body is None:
@@ -100,24 +109,24 @@ async def _embed(
     else:
         address.check_names(())
         wanted = _wanted(json_object(body), BODY_KEYS, config)
-    serving.check_offered(wanted.model_id, config)
+    check_offered(wanted.model_id, config)
     embedded = await _embedded(wanted, config)
     return Response(
         await asyncio.to_thread(_answer, wanted, embedded),
-        headers=compat.cors_headers(datasette, request),
+        headers=cors_headers(datasette, request),
         content_type="application/json; charset=utf-8",
     )
 
 
-async def check_may_embed(datasette: Datasette, actor: compat.Actor) -> None:
+async def check_may_embed(datasette: Datasette, actor: Actor) -> None:
     """Check that *actor* may use the embedding API.
 
     :raises Denied: otherwise.
     """
-    if not await compat.may_embed(datasette, actor):
+    if not await may_embed(datasette, actor):
         raise Denied(
             "You may not have texts embedded here: that takes the permission "
-            f"{compat.EMBED_ACTION!r}"
+            f"{EMBED_ACTION!r}"
         )
 
 
@@ -199,9 +208,7 @@ def _input(value: object, config: Config) -> str | bytes:
 
 
 async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
-    model = await serving.in_model_thread(
-        lambda: serving.load_offered(wanted.model_id, config)
-    )
+    model = await in_model_thread(lambda: load_offered(wanted.model_id, config))
     # Of a model on the network only the vectors tell
     if model.dimensions is not None:
         _check_dimensions(wanted, model.model_id, model.dimensions)
@@ -209,12 +216,10 @@ async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
     pictures = [each for each in wanted.inputs if isinstance(each, bytes)]
     # Images first, because they may be refused
     vectors_of_pictures = iter(
-        await serving.image_vectors(wanted.model_id, pictures, config)
-        if pictures
-        else ()
+        await image_vectors(wanted.model_id, pictures, config) if pictures else ()
     )
     vectors_of_texts = iter(await _text_vectors(model, texts, wanted, config))
-    tokens = await serving.in_model_thread(partial(model.count_tokens, texts))
+    tokens = await in_model_thread(partial(model.count_tokens, texts))
     vectors = [
         next(vectors_of_texts if isinstance(each, str) else vectors_of_pictures)
         for each in wanted.inputs
@@ -247,11 +252,8 @@ async def _text_vectors(
     if not texts:
         return []
     if wanted.input_type == "query":
-        return [
-            await serving.questions.vector(model.model_id, text, config)
-            for text in texts
-        ]
-    return list(await serving.passage_vectors(model.model_id, texts, config))
+        return [await questions.vector(model.model_id, text, config) for text in texts]
+    return list(await passage_vectors(model.model_id, texts, config))
 
 
 def _answer(wanted: Wanted, embedded: _Embedded) -> str:

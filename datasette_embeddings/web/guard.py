@@ -7,9 +7,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from datasette_embeddings import compat, serving
+from datasette_embeddings.compat.responses import (
+    MESSAGES,
+    cors_headers,
+    error_response,
+    is_own_post,
+)
+from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.routes.faults import (
+from datasette_embeddings.serving.gate import gate_of
+from datasette_embeddings.web.faults import (
     Absent,
     ClientGone,
     Denied,
@@ -41,8 +48,8 @@ def queued(view: View) -> View:
     """
 
     async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
-        config = compat.checked_config(datasette)
-        async with serving.gate_of(config).place():
+        config = checked_config(datasette)
+        async with gate_of(config).place():
             return await view(datasette, request, *body)
 
     return in_turn
@@ -58,7 +65,7 @@ def json_view(*methods: str) -> Callable[[View], Handler]:
                     return _options(datasette, request, methods)
                 return await _answered(view, datasette, request, methods)
             except EmbeddingsError as problem:
-                return compat.error_response(
+                return error_response(
                     datasette,
                     request,
                     str(problem),
@@ -112,7 +119,7 @@ async def _error_page(
         {"ok": False, "error": str(problem), "status": status, "title": None},
         request=request,
     )
-    headers = {**compat.cors_headers(datasette, request), **headers_of(problem)}
+    headers = {**cors_headers(datasette, request), **headers_of(problem)}
     return Response.html(html, status=status, headers=headers)
 
 
@@ -122,9 +129,9 @@ async def _answered(
     if request.method not in methods:
         raise WrongMethod(methods, request.method)
     if request.method == "POST":
-        if not compat.is_own_post(request):
-            raise Denied(compat.MESSAGES[403])
-        limit = compat.checked_config(datasette).max_body_bytes
+        if not is_own_post(request):
+            raise Denied(MESSAGES[403])
+        limit = checked_config(datasette).max_body_bytes
         work = view(datasette, request, await body_of(request, limit))
     else:
         work = view(datasette, request)
@@ -136,7 +143,7 @@ def _options(
 ) -> Response:
     from datasette import Response
 
-    headers = compat.cors_headers(datasette, request)
+    headers = cors_headers(datasette, request)
     headers["Allow"] = ", ".join((*methods, "OPTIONS"))
     return Response("", status=200, headers=headers)
 

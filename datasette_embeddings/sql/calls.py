@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.sql_functions.arguments import Reader
-from datasette_embeddings.sql_functions.context import Context, SqlValue
+from datasette_embeddings.sql.arguments import Reader
+from datasette_embeddings.sql.context import Context, SqlValue
 
 
 def guarded(

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
-from datasette_embeddings import search, vectors
+from datasette_embeddings import vectors
 from datasette_embeddings.errors import InvalidInput, InvalidVector, quoted
 from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.sql_functions.context import Policy, SqlValue
+from datasette_embeddings.search.nearest import checked_limit
+from datasette_embeddings.sql.context import Policy, SqlValue
 
 Reader: TypeAlias = Callable[[SqlValue], Any]
 
@@ -40,7 +41,7 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
         "content": partial(content_of, text),
         "id": partial(text_of, "an item id", LONGEST_ID),
         "json": json_vector_of,
-        "limit": search.checked_limit,
+        "limit": checked_limit,
         "model": partial(text_of, "the id of a model", LONGEST_NAME),
         "number": number_of,
         "text": text,

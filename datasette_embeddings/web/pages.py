@@ -8,20 +8,25 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import compat, serving, sources, store
-from datasette_embeddings import search as searching
-from datasette_embeddings.config import Config
+from datasette_embeddings.compat.databases import database_color
+from datasette_embeddings.compat.startup import checked_config
+from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import EmbeddingsError, InvalidInput, UnknownItem
-from datasette_embeddings.routes import filters, navigation, places, questions, shapes
-from datasette_embeddings.routes.addresses import Address
-from datasette_embeddings.routes.answers import Answer, answered
-from datasette_embeddings.routes.examples import examples
-from datasette_embeddings.routes.faults import headers_of, status_of
-from datasette_embeddings.routes.guard import READS, page_view, queued
-from datasette_embeddings.routes.lists import listing_others, page
-from datasette_embeddings.routes.places import Place, readable
-from datasette_embeddings.routes.questions import Question
-from datasette_embeddings.sources import TableSource
+from datasette_embeddings.search import images
+from datasette_embeddings.serving.models import is_ready, may_take_images
+from datasette_embeddings.serving.offers import config_for
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.selecting import selectable_columns
+from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.web import filters, navigation, places, questions, shapes
+from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.answers import Answer, answered
+from datasette_embeddings.web.examples import examples
+from datasette_embeddings.web.faults import headers_of, status_of
+from datasette_embeddings.web.guard import READS, page_view, queued
+from datasette_embeddings.web.lists import listing_others, page
+from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.questions import Question
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -58,7 +63,7 @@ async def search(
         from datasette import Response
 
         return Response.redirect(tidy)
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     context = _context(datasette, place, address, body)
     try:
         question = _question(address, body, config)
@@ -76,7 +81,7 @@ def _context(
     datasette: Datasette, place: Place, address: Address, body: bytes | None
 ) -> dict[str, Any]:
     """What the page shows for a question, with or without an answer."""
-    config = compat.checked_config(datasette)
+    config = checked_config(datasette)
     asked = questions.filters_of(address.args)
     return {
         "place": place,
@@ -84,7 +89,7 @@ def _context(
         "max_query_length": config.max_query_length,
         "collection": place.collection,
         "database": place.database.name,
-        "db_color": compat.database_color(place.database),
+        "db_color": database_color(place.database),
         "text": address.args.get(questions.QUERY),
         "given": address.args,
         "filters": asked,
@@ -106,11 +111,11 @@ def _question(address: Address, body: bytes | None, config: Config) -> Question:
     return questions.with_image(address.args, body, config)
 
 
-async def _is_ready(collection: store.Collection, config: Config) -> bool:
+async def _is_ready(collection: Collection, config: Config) -> bool:
     """Whether the model of *collection* is loaded, or is within PATIENCE_S."""
     model_id = collection.model_id
-    config = serving.config_for(model_id, collection.home, config)
-    return await serving.is_ready(model_id, config, within_s=PATIENCE_S)
+    config = config_for(model_id, collection.home, config)
+    return await is_ready(model_id, config, within_s=PATIENCE_S)
 
 
 async def _shown(
@@ -142,11 +147,9 @@ async def _form_facts(datasette: Datasette, place: Place) -> dict[str, Any]:
 
     def read(conn: sqlite3.Connection) -> dict[str, Any]:
         columns = (
-            sources.selectable_columns(conn, source)
-            if isinstance(source, TableSource)
-            else ()
+            selectable_columns(conn, source) if isinstance(source, TableSource) else ()
         )
-        has_images = searching.has_images(conn, place.collection)
+        has_images = images.has_images(conn, place.collection)
         return {"columns": columns, "has_images": has_images}
 
     with suppress(EmbeddingsError):
@@ -160,9 +163,9 @@ async def _form_facts(datasette: Datasette, place: Place) -> dict[str, Any]:
 
 async def _may_take_images(datasette: Datasette, place: Place) -> bool:
     model_id = place.collection.model_id
-    config = compat.checked_config(datasette)
-    config = serving.config_for(model_id, place.collection.home, config)
-    return await serving.may_take_images(model_id, config)
+    config = checked_config(datasette)
+    config = config_for(model_id, place.collection.home, config)
+    return await may_take_images(model_id, config)
 
 
 def _moment(seconds: int | None) -> datetime | None:

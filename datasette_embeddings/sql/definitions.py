@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from datasette_embeddings import vectors
-from datasette_embeddings.sql_functions import arithmetic, content, searches
-from datasette_embeddings.sql_functions.arguments import LONGEST_VECTOR, readers
-from datasette_embeddings.sql_functions.calls import guarded, guarded_aggregate, timed
-from datasette_embeddings.sql_functions.context import (
+from datasette_embeddings.sql import arithmetic, content, searches
+from datasette_embeddings.sql.arguments import LONGEST_VECTOR, readers
+from datasette_embeddings.sql.calls import guarded, guarded_aggregate, timed
+from datasette_embeddings.sql.context import (
     Clock,
     Context,
     Policy,

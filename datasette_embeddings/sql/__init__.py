@@ -1,0 +1,1 @@
+"""The SQL functions, for Datasette, sqlite-utils and any connection."""

@@ -1,0 +1,1 @@
+"""Pages and JSON API: the only folder that knows Datasette."""
