@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from datasette_embeddings.errors import DatabaseProblem
+from datasette_embeddings.errors import DatabaseError
 
 BUSY_TIMEOUT_S = 10.0
 # The start of SQLite's message, and what a person can do about it
@@ -43,13 +43,13 @@ def open_database(
 ) -> Iterator[sqlite3.Connection]:
     """A connection to the file at *path*, closed afterwards; *create* makes it.
 
-    :raises DatabaseProblem: for a file that is not there, and for whatever SQLite finds
+    :raises DatabaseError: for a file that is not there, and for whatever SQLite finds
         wrong with it inside the block.
     """
     # os.path, unlike Path, has no exception for a folder that may not be entered
     if os.path.isdir(path) or not (create or os.path.exists(path)):
         found = "a folder" if os.path.isdir(path) else "nothing"
-        raise DatabaseProblem(f"Expected a database file at {path}, found {found}")
+        raise DatabaseError(f"Expected a database file at {path}, found {found}")
     is_new = create and not os.path.exists(path)
     mode = "rwc" if create else "rw" if writable else "ro"
     try:
@@ -71,10 +71,10 @@ def open_database(
         raise explained(error, path) from error
 
 
-def explained(error: sqlite3.Error, path: Path) -> DatabaseProblem:
+def explained(error: sqlite3.Error, path: Path) -> DatabaseError:
     """*error* as a sentence about the file at *path*."""
     message = str(error)
     for start, advice in ADVICE.items():
         if message.startswith(start):
-            return DatabaseProblem(f"{path} {advice}")
-    return DatabaseProblem(f"{path}: SQLite says: {message}")
+            return DatabaseError(f"{path} {advice}")
+    return DatabaseError(f"{path}: SQLite says: {message}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from types import ModuleType
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 
 TABLE = "functions"
 COLLECTION = "stdlib"
@@ -49,12 +49,12 @@ class Entry:
 def write_functions(conn: sqlite3.Connection) -> int:
     """Fill the table ``functions``, a row each; return how many there are.
 
-    :raises InvalidInput: if there is another table of that name.
+    :raises InvalidInputError: if there is another table of that name.
     """
     found = [row[1] for row in conn.execute(f"pragma table_info({TABLE})")]
     columns = [field.name for field in fields(Entry)]
     if found and found != columns:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"This database has a table {TABLE!r} of its own, with the columns "
             f"{', '.join(found)}; choose another path for the demo"
         )

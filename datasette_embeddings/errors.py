@@ -3,22 +3,22 @@
 Every message says what was expected, what was found and what to do about it::
 
     EmbeddingsError
-    ├── DatabaseProblem        the file is missing, locked, read-only, not SQLite
-    ├── SchemaMismatch         a table of ours has somebody else's columns
-    ├── UnknownCollection
-    ├── UnknownItem
-    ├── UnknownModel           no runtime here can serve that model id
-    ├── ModelProblem           a model's own files are missing or not understood
-    │   └── ModelIsLoading     … or take longer to load than a caller waits
-    ├── ModelMismatch          a collection holds vectors of another model
-    ├── IdentityMismatch       … or of the same model with another prompt or revision
-    ├── InvalidVector          not a vector at all
-    │   └── DimensionMismatch
-    ├── InvalidInput           an argument that a person gave
-    ├── SourceProblem          a table, column, file or query that cannot be read
-    ├── MissingLibrary         an optional dependency that is not installed
-    ├── TooBusy                a server with more to do than it may
-    └── ConfigProblem          the plugin's settings
+    ├── DatabaseError               the file is missing, locked, read-only, not SQLite
+    ├── SchemaError                 a table has one of our names and other columns
+    ├── UnknownCollectionError
+    ├── UnknownItemError
+    ├── UnknownModelError           no installed runtime serves that model id
+    ├── ModelError                  a model's files are missing or invalid
+    │   └── ModelLoadingError       … or it takes longer to load than a caller waits
+    ├── ModelMismatchError          a collection holds vectors of another model
+    ├── ModelSettingsMismatchError  … or of that model with another prompt or revision
+    ├── InvalidVectorError          not a vector
+    │   └── DimensionMismatchError
+    ├── InvalidInputError           an argument of the user
+    ├── SourceError                 a table, column, file or query cannot be read
+    ├── MissingLibraryError         an optional dependency is not installed
+    ├── ServerBusyError             too many requests at a time
+    └── ConfigError                 the plugin's settings
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ class EmbeddingsError(Exception):
     reasons: Sequence[str] = ()
 
 
-class DatabaseProblem(EmbeddingsError):
+class DatabaseError(EmbeddingsError):
     """A database file cannot be used as asked."""
 
 
-class SchemaMismatch(EmbeddingsError):
+class SchemaError(EmbeddingsError):
     """A table carries a name of ours but not its columns; it is left alone."""
 
     def __init__(
@@ -113,7 +113,7 @@ class SchemaMismatch(EmbeddingsError):
         self.found = found
 
 
-class UnknownCollection(EmbeddingsError):
+class UnknownCollectionError(EmbeddingsError):
     """No collection of that name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
@@ -126,7 +126,7 @@ class UnknownCollection(EmbeddingsError):
         self.known = known
 
 
-class UnknownItem(EmbeddingsError):
+class UnknownItemError(EmbeddingsError):
     """No item of that id in a collection."""
 
     def __init__(self, collection: str, item_id: str) -> None:
@@ -138,7 +138,7 @@ class UnknownItem(EmbeddingsError):
         self.item_id = item_id
 
 
-class UnknownModel(EmbeddingsError):
+class UnknownModelError(EmbeddingsError):
     """No runtime can serve that model id; *reasons* has one line for each runtime."""
 
     def __init__(
@@ -150,15 +150,15 @@ class UnknownModel(EmbeddingsError):
         self.reasons = tuple(reasons)
 
 
-class ModelProblem(EmbeddingsError):
+class ModelError(EmbeddingsError):
     """The files of a model are missing or ask for something unsupported."""
 
 
-class ModelIsLoading(ModelProblem):
+class ModelLoadingError(ModelError):
     """Another caller is still loading the model."""
 
 
-class ModelMismatch(EmbeddingsError):
+class ModelMismatchError(EmbeddingsError):
     """A collection belongs to one model, and another was asked for."""
 
     def __init__(self, collection: str, expected: str, found: str) -> None:
@@ -171,7 +171,7 @@ class ModelMismatch(EmbeddingsError):
         self.found = found
 
 
-class IdentityMismatch(EmbeddingsError):
+class ModelSettingsMismatchError(EmbeddingsError):
     """A collection's vectors were made otherwise than its model makes them now."""
 
     def __init__(
@@ -188,11 +188,11 @@ class IdentityMismatch(EmbeddingsError):
         self.found = found
 
 
-class InvalidVector(EmbeddingsError):
+class InvalidVectorError(EmbeddingsError):
     """A value that was given as a vector is none."""
 
 
-class DimensionMismatch(InvalidVector):
+class DimensionMismatchError(InvalidVectorError):
     """Two vectors that should be compared differ in length."""
 
     def __init__(self, expected: int, found: int) -> None:
@@ -201,15 +201,15 @@ class DimensionMismatch(InvalidVector):
         self.found = found
 
 
-class InvalidInput(EmbeddingsError):
+class InvalidInputError(EmbeddingsError):
     """An argument is not what it should be."""
 
 
-class SourceProblem(EmbeddingsError):
+class SourceError(EmbeddingsError):
     """The rows to embed cannot be read as asked."""
 
 
-class MissingLibrary(EmbeddingsError):
+class MissingLibraryError(EmbeddingsError):
     """Something was asked for that an optional dependency does."""
 
     def __init__(self, library: str, purpose: str) -> None:
@@ -220,7 +220,7 @@ class MissingLibrary(EmbeddingsError):
         self.name = library
 
 
-class TooBusy(EmbeddingsError):
+class ServerBusyError(EmbeddingsError):
     """A server does and holds as much as its owner allows."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
@@ -232,7 +232,7 @@ class TooBusy(EmbeddingsError):
         self.waiting = waiting
 
 
-class ConfigProblem(EmbeddingsError):
+class ConfigError(EmbeddingsError):
     """One or more settings of the plugin are wrong; all of them are listed."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from datasette_embeddings.errors import InvalidInput, InvalidVector, MissingLibrary
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    InvalidVectorError,
+    MissingLibraryError,
+)
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import Hit
 from datasette_embeddings.store.catalog import Collection
@@ -46,7 +50,7 @@ def exported_items(
 ) -> Iterator[list[ExportedItem]]:
     """Every item of *collection*, by id, some at a time.
 
-    :raises InvalidVector: for a vector of another length than most.
+    :raises InvalidVectorError: for a vector of another length than most.
     """
     ids = sorted(item_ids(conn, collection))
     length, _count = usual_vector_length(conn, collection.id)
@@ -58,7 +62,7 @@ def exported_items(
         vectors = [stored_vector(conn, collection, each) for each in some]
         for match, vector in zip(found, vectors, strict=True):
             if vector.nbytes != length:
-                raise InvalidVector(
+                raise InvalidVectorError(
                     f"Expected {length // BYTES_PER_NUMBER} dimensions as most items "
                     f"have; {match.id!r} has {len(vector)}. See: datasette embeddings "
                     "check"
@@ -76,7 +80,7 @@ def export(
 
     npy holds the vectors, one a row, and ``NAME.ids.json`` beside it their ids.
 
-    :raises InvalidInput: if the file cannot be written.
+    :raises InvalidInputError: if the file cannot be written.
     """
     write = {"npy": _write_npy, "parquet": _write_parquet}.get(output_format)
     try:
@@ -86,14 +90,16 @@ def export(
             with temporary.open("w", encoding="utf-8", newline="") as output:
                 return write_text(conn, collection, output, output_format)
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
+        raise InvalidInputError(
+            f"{path} cannot be written: {error.strerror}"
+        ) from error
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A file beside *path* that takes its place when all went well."""
     if path.is_dir() or not path.name:
-        raise InvalidInput(f"Expected a file to write to, found the folder {path}")
+        raise InvalidInputError(f"Expected a file to write to, found the folder {path}")
     # What a link leads to is written, and not the link
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -190,7 +196,7 @@ def _write_parquet(conn: sqlite3.Connection, collection: Collection, path: Path)
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingLibrary("pyarrow", "writing parquet") from error
+        raise MissingLibraryError("pyarrow", "writing parquet") from error
     chunk_fields = [("document_id", pa.string()), ("start", pa.int64())]
     chunk_fields += [("end", pa.int64())]
     schema = pa.schema(

@@ -6,7 +6,11 @@ import sqlite3
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import DimensionMismatch, InvalidInput, InvalidVector
+from datasette_embeddings.errors import (
+    DimensionMismatchError,
+    InvalidInputError,
+    InvalidVectorError,
+)
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.shadow import (
     shadow_models,
@@ -40,14 +44,14 @@ def import_shadow_table(
 
     It is called *name*, or as the table.  A shadow of several models needs *model_id*.
 
-    :raises InvalidInput: if the model is not one of those there are.
-    :raises SourceProblem: for a table without shadow.
-    :raises InvalidVector: for a BLOB that is none; nothing is imported then.
+    :raises InvalidInputError: if the model is not one of those there are.
+    :raises SourceError: for a table without shadow.
+    :raises InvalidVectorError: for a BLOB that is none; nothing is imported then.
     """
     models = shadow_models(conn, table)
     chosen = model_id or (next(iter(models)) if len(models) == 1 else None)
     if chosen not in models:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected one of the models {', '.join(models)}, found {chosen!r}; "
             "choose one with --model"
         )
@@ -69,13 +73,13 @@ def import_vector_table(
     The table is in *origin*, or in the same database.  Nothing in it says which model
     made the vectors, so *model_id* must.
 
-    :raises InvalidInput: without a model.
-    :raises SourceProblem: if the table has another shape.
-    :raises InvalidVector: for a BLOB that is none; nothing is imported then.
+    :raises InvalidInputError: without a model.
+    :raises SourceError: if the table has another shape.
+    :raises InvalidVectorError: for a BLOB that is none; nothing is imported then.
     """
     rows = vector_rows_of_table(origin or conn, table)
     if model_id is None:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected the model that made the vectors of {table!r}, which the table "
             "does not tell; name it with --model"
         )
@@ -94,7 +98,7 @@ def _written(
     vectors = [(item_id, _vector(item_id, value)) for item_id, value in rows]
     lengths = {len(vector) for _id, vector in vectors}
     if len(lengths) > 1:
-        raise DimensionMismatch(max(lengths), min(lengths))
+        raise DimensionMismatchError(max(lengths), min(lengths))
     collection = create_collection(conn, name, model_id, source)
     attached = None if source is None else attached_source(collection, source)
     source_id = None if attached is None else attached.id
@@ -108,7 +112,7 @@ def _written(
 
 def _vector(item_id: str, value: object) -> Vector:
     if not isinstance(value, bytes):
-        raise InvalidVector(
+        raise InvalidVectorError(
             f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
         )
     return decode(value)

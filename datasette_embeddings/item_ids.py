@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 
 # What Datasette's tilde encoding leaves as it is; a space becomes "+"
 TILDE_SAFE = frozenset(
@@ -19,17 +19,17 @@ TILDE_SAFE = frozenset(
 def item_id_of(key: Sequence[object]) -> str:
     """The item id of a row with that *key*: its value, or a row path for several.
 
-    :raises SourceProblem: for a NULL in the key, and for a list or object.
+    :raises SourceError: for a NULL in the key, and for a list or object.
     """
     if any(value is None for value in key):
-        raise SourceProblem("A row has NULL for its id; every row needs one")
+        raise SourceError("A row has NULL for its id; every row needs one")
     texts = [_text(value) for value in key]
     return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
 
 
 def _text(value: object) -> str:
     if isinstance(value, list | dict):
-        raise SourceProblem(
+        raise SourceError(
             f"A row has {json.dumps(value)[:60]} for its id; expected a text or number"
         )
     if isinstance(value, bool):

@@ -21,7 +21,7 @@ from datasette_embeddings.compat.access import (
 )
 from datasette_embeddings.compat.databases import all_databases, is_immutable
 from datasette_embeddings.compat.startup import checked_config
-from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
 from datasette_embeddings.sources.reads import tables_to_ask
@@ -253,7 +253,7 @@ def _holdings(
         else:
             named = find_collection(conn, name)
             found = [] if named is None else [named]
-    except SchemaMismatch:
+    except SchemaError:
         # Another program's tables have nothing to show.  Beside tables of this package
         # they may hide that a source is secret
         unreadable = any(columns_of(conn, each) for each in (OUR_COLLECTIONS, SOURCES))

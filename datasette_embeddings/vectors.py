@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from datasette_embeddings.errors import DimensionMismatch, InvalidVector
+from datasette_embeddings.errors import DimensionMismatchError, InvalidVectorError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,12 +38,12 @@ def encode(vector: Vector) -> bytes:
 def decode(blob: bytes) -> Vector:
     """The vector in *blob*, without a copy.
 
-    :raises InvalidVector: for a length that no float32 vector has.
+    :raises InvalidVectorError: for a length that no float32 vector has.
     """
     import numpy as np
 
     if not blob or len(blob) % BYTES_PER_NUMBER:
-        raise InvalidVector(
+        raise InvalidVectorError(
             "Expected a vector BLOB, whose length is a multiple of "
             f"{BYTES_PER_NUMBER} bytes; found {len(blob)} bytes"
         )
@@ -53,31 +53,35 @@ def decode(blob: bytes) -> Vector:
 def from_json(text: str) -> Vector:
     """The vector written as a JSON array in *text*.
 
-    :raises InvalidVector: for anything but finite numbers in float32's range.
+    :raises InvalidVectorError: for anything but finite numbers in float32's range.
     """
     try:
         numbers = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidVector(f"Expected a JSON array of numbers: {error}") from error
+        raise InvalidVectorError(
+            f"Expected a JSON array of numbers: {error}"
+        ) from error
     return vector_of_numbers(numbers)
 
 
 def vector_of_numbers(numbers: object) -> Vector:
     """The vector that a JSON array of *numbers*, already read, stands for.
 
-    :raises InvalidVector: as :func:`from_json`.
+    :raises InvalidVectorError: as :func:`from_json`.
     """
     import numpy as np
 
     if not isinstance(numbers, list) or not numbers:
-        raise InvalidVector("Expected a JSON array with at least one number")
+        raise InvalidVectorError("Expected a JSON array with at least one number")
     if not all(type(number) in (int, float) for number in numbers):
-        raise InvalidVector("Expected numbers only in the JSON array")
+        raise InvalidVectorError("Expected numbers only in the JSON array")
     try:
         with np.errstate(over="ignore"):
             vector = np.array(numbers, dtype=np.float64).astype(FLOAT32)
     except OverflowError as error:
-        raise InvalidVector(f"Expected numbers that float32 holds: {error}") from error
+        raise InvalidVectorError(
+            f"Expected numbers that float32 holds: {error}"
+        ) from error
     return finite(vector)
 
 
@@ -96,7 +100,7 @@ def finite(vector: Vector) -> Vector:
     import numpy as np
 
     if not np.isfinite(vector).all():
-        raise InvalidVector("Expected finite numbers, found NaN or infinity")
+        raise InvalidVectorError("Expected finite numbers, found NaN or infinity")
     return vector
 
 
@@ -105,7 +109,7 @@ def cosine_score(a: Vector, b: Vector) -> float | None:
     import numpy as np
 
     if len(a) != len(b):
-        raise DimensionMismatch(len(a), len(b))
+        raise DimensionMismatchError(len(a), len(b))
     # float64: squares of large float32 numbers overflow float32, of small ones vanish
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     norms = math.sqrt(wide_a @ wide_a) * math.sqrt(wide_b @ wide_b)

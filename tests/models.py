@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import (
     EmbeddingModel,
@@ -46,7 +46,7 @@ class StandIn(EmbeddingModel):
 
     def embed_passages(self, texts, *, progress=silent):
         if self.is_down or (self.poison and any(self.poison in text for text in texts)):
-            raise ModelProblem("The model cannot take this")
+            raise ModelError("The model cannot take this")
         self.embedded.extend(texts)
         progress(len(texts))
         return np.stack([self._vector(text) for text in texts])
@@ -76,6 +76,6 @@ class Eyes(StandIn):
 
     def embed_images(self, images, *, progress=silent):
         if any(not image.startswith(b"\x89PNG") for image in images):
-            raise InvalidInput("Expected a picture")
+            raise InvalidInputError("Expected a picture")
         progress(len(images))
         return np.stack([self._vector(image.hex()) for image in images])

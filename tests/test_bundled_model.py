@@ -21,7 +21,7 @@ from onnx import TensorProto
 from safetensors.numpy import load_file
 
 from datasette_embeddings.demo import library_entries
-from datasette_embeddings.errors import ModelProblem, UnknownModel
+from datasette_embeddings.errors import ModelError, UnknownModelError
 from datasette_embeddings.models.folder import read_model_folder
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel, pool
 from datasette_embeddings.models.registry import load_model
@@ -237,7 +237,7 @@ def test_16_threads_share_one_model_and_each_gets_its_own_answer(folder, model):
 
 
 def test_an_unknown_model_is_an_error_with_the_reason_of_each_runtime():
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         load_model("no-such-model")
     assert str(caught.value).startswith(
         "The model 'no-such-model' is not available. Name the settings file that "
@@ -255,7 +255,7 @@ def test_an_unknown_model_is_an_error_with_the_reason_of_each_runtime():
 )
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(ModelProblem, match=name):
+    with pytest.raises(ModelError, match=name):
         OnnxModel("mine", folder)
 
 
@@ -273,7 +273,7 @@ def test_a_missing_file_is_named(folder, name):
 def test_a_damaged_file_is_named(folder, name):
     (folder / name).unlink()
     (folder / name).write_text("{ not what it should be", "utf-8")
-    with pytest.raises(ModelProblem, match=name):
+    with pytest.raises(ModelError, match=name):
         OnnxModel("mine", folder)
 
 
@@ -281,14 +281,14 @@ def test_a_module_that_is_not_supported_is_named(folder):
     modules = json.loads((folder / "modules.json").read_text("utf-8"))
     dense = {"path": "3_Dense", "type": "sentence_transformers.models.Dense"}
     write_json(folder / "modules.json", [*modules, dense])
-    with pytest.raises(ModelProblem, match=r"modules\.json asks for Dense; supported"):
+    with pytest.raises(ModelError, match=r"modules\.json asks for Dense; supported"):
         OnnxModel("mine", folder)
 
 
 def test_a_pooling_that_is_not_supported_is_named(folder):
     config = {"pooling_mode_weightedmean_tokens": True}
     write_json(folder / "1_Pooling/config.json", config)
-    with pytest.raises(ModelProblem, match=r"config\.json asks .* \['weightedmean'\]"):
+    with pytest.raises(ModelError, match=r"config\.json asks .* \['weightedmean'\]"):
         OnnxModel("mine", folder)
 
 

@@ -19,7 +19,7 @@ from datasette_embeddings.chunks.splitting import (
     Chunking,
     split,
 )
-from datasette_embeddings.errors import InvalidInput, MissingLibrary
+from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 
 TEXTS = {
     "prose": "Dr. Smith baked bread. It rose all night, e.g. in the cellar!  Did it?"
@@ -199,7 +199,7 @@ def test_sentences_stay_whole_while_they_fit(model):
 
 def test_without_sentencex_the_error_tells_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencex", None)
-    with pytest.raises(MissingLibrary, match="pip install 'sentencex>="):
+    with pytest.raises(MissingLibraryError, match="pip install 'sentencex>="):
         split("One. Two.", Chunking("sentences"), tokens=[(0, 9)], size=1)
 
 
@@ -329,7 +329,7 @@ def test_no_chunk_has_few_words_where_there_is_room(text, method, size, overlap)
     ids=["method", "size", "overlap", "negative overlap"],
 )
 def test_chunking_that_cannot_be_is_refused(arguments, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         Chunking(*arguments)
 
 
@@ -342,7 +342,7 @@ def test_chunking_that_cannot_be_is_refused(arguments, message):
     ids=["size", "overlap"],
 )
 def test_more_than_the_model_reads_is_refused(model, chunking, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         chunking.checked_size(model.passage_tokens)
 
 

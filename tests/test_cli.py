@@ -21,7 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.errors import DatabaseProblem
+from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.store.changes import create_collection, delete_collection
 
@@ -451,12 +451,12 @@ def test_a_read_only_database_is_named_and_kept(source_db):
         "import os, sys\n"
         "from pathlib import Path\n"
         "from datasette_embeddings.databases import open_database\n"
-        "from datasette_embeddings.errors import DatabaseProblem\n"
+        "from datasette_embeddings.errors import DatabaseError\n"
         "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
         "try:\n"
         "    with open_database(Path(sys.argv[1]), writable=True) as conn:\n"
         "        conn.execute('create table x (y)')\n"
-        "except DatabaseProblem as problem:\n"
+        "except DatabaseError as problem:\n"
         "    print(problem)\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -577,7 +577,7 @@ def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
     from datasette_embeddings.databases import explained
 
     problem = explained(sqlite3.OperationalError("no such thing"), tmp_path / "x.db")
-    assert isinstance(problem, DatabaseProblem)
+    assert isinstance(problem, DatabaseError)
     assert str(problem) == f"{tmp_path / 'x.db'}: SQLite says: no such thing"
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.cli.settings import config_in
-from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.errors import ConfigError
 
 PLUGIN = "plugins: {datasette-embeddings: {models: {far: %s}}}"
 
@@ -52,7 +52,7 @@ def test_env_and_file_are_what_they_name(settings, tmp_path, monkeypatch):
 def test_what_is_not_there_is_told(settings, monkeypatch, key, said):
     monkeypatch.delenv("NO_KEY", raising=False)
     path = settings(f"{{url: 'http://host/v1', api_key: {key}}}")
-    with pytest.raises(ConfigProblem) as raised:
+    with pytest.raises(ConfigError) as raised:
         config_in(path)
     assert f"{path} {said}" in str(raised.value)
 

@@ -7,7 +7,7 @@ import yaml
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import PLUGIN_NAME, READERS, Config
-from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.errors import ConfigError
 
 EXAMPLE = Path(__file__).parent.parent / "metadata.example.yml"
 
@@ -35,13 +35,13 @@ def test_a_key_is_taken_without_the_end_of_its_line_and_never_shown():
 
 @pytest.mark.parametrize("key", [None, "", " \n", 3, ["sk-1234"]])
 def test_a_key_that_is_none_is_told_without_being_shown(key):
-    with pytest.raises(ConfigProblem, match="expected a key, found none") as raised:
+    with pytest.raises(ConfigError, match="expected a key, found none") as raised:
         Config.from_plugin_config({"models": {"x": {"api_key": key}}})
     assert "sk-1234" not in str(raised.value)
 
 
 def test_all_faults_are_in_one_message():
-    with pytest.raises(ConfigProblem) as raised:
+    with pytest.raises(ConfigError) as raised:
         Config.from_plugin_config(
             {"max_size": 0, "preload": "yes", "colour": "red", "models": {"x": "y"}}
         )
@@ -58,5 +58,5 @@ def test_all_faults_are_in_one_message():
 
 @pytest.mark.parametrize("settings", [[], "x", 3], ids=["list", "text", "number"])
 def test_settings_that_are_no_mapping_are_refused(settings):
-    with pytest.raises(ConfigProblem, match="Expected a mapping"):
+    with pytest.raises(ConfigError, match="Expected a mapping"):
         Config.from_plugin_config(settings)

@@ -9,7 +9,7 @@ from datasette_embeddings.chunks.documents import Document, Failure
 from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInput, SourceProblem
+from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import from_note, noted
@@ -100,7 +100,7 @@ def test_a_row_shows_what_its_template_made_of_it(conn):
     ids=["unknown column", "open braces", "tag"],
 )
 def test_a_template_that_cannot_be_is_refused(conn, template, message):
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         chosen(conn, table="foods", template=template)
 
 
@@ -270,7 +270,7 @@ def test_a_blob_in_the_metadata_is_a_failure(conn):
 def test_a_column_that_a_query_lacks_is_refused_with_what_there_is(conn, setting):
     config = {"sql": "select id, name from foods", setting: ("size",)}
     message = "No column 'size' in the rows: they have 'id', 'name'"
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         read(conn, **config)
 
 
@@ -329,7 +329,7 @@ FILES = {"files": (("notes", "*.md"),)}
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_settings_that_do_not_go_together_are_refused(conn, config, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         chosen(conn, **config)
 
 
@@ -426,7 +426,7 @@ def test_a_database_that_cannot_be_attached_is_refused_and_not_made(
     before = sorted(tmp_path.iterdir())
     config = attached(tmp_path, name, "select id, title from books", alias)
     message = f"The database .*{name} cannot be attached as '{alias}': .*{reason}"
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         chosen(shelves, **config)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -436,7 +436,7 @@ def test_a_note_of_a_database_that_is_gone_meanwhile_is_refused(tmp_path, shelve
     source = chosen(shelves, **attached(tmp_path, "other shelf.db", sql))
     (tmp_path / "other shelf.db").unlink()
     with (
-        pytest.raises(SourceProblem, match="cannot be attached as 'other'"),
+        pytest.raises(SourceError, match="cannot be attached as 'other'"),
         documents(shelves, source),
     ):
         pass

@@ -21,7 +21,7 @@ import pytest
 
 from datasette_embeddings.chunks.documents import Document, Failure
 from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import folders, reading
 from datasette_embeddings.sources.choosing import chosen_source
 
@@ -212,7 +212,7 @@ def test_an_encoding_that_nobody_named_is_told_from_the_text(rows, text, encodin
     ids=["no encoding", "none fits", "bytes", "texts"],
 )
 def test_text_in_none_of_the_named_encodings_is_refused(rows, encodings, message):
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         rows("id,a\n1,Gänge".encode("latin-1"), encodings=encodings)
 
 
@@ -307,7 +307,7 @@ def test_a_row_without_an_id_is_a_failure(rows):
     ],
 )
 def test_a_file_of_no_rows_is_refused_with_the_reason(rows, name, content, message):
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         rows(content, name)
 
 
@@ -321,9 +321,9 @@ def test_a_field_may_be_longer_than_csv_allows_by_itself(rows):
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
-    with pytest.raises(SourceProblem, match="cannot be read: No such file or dir"):
+    with pytest.raises(SourceError, match="cannot be read: No such file or dir"):
         read(input=str(tmp_path / "none.csv"))
-    with pytest.raises(SourceProblem, match="cannot be read: Is a directory"):
+    with pytest.raises(SourceError, match="cannot be read: Is a directory"):
         read(input=str(tmp_path))
 
 
@@ -357,10 +357,10 @@ def test_what_nobody_may_read_is_named(folder):
     # As another user, for root may read everything: hence a folder outside tmp_path
     script = (
         "import os, sys\n"
-        "from tests.test_files import SourceProblem, files, read\n"
+        "from tests.test_files import SourceError, files, read\n"
         "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
         "try: read(input=sys.argv[1] + '/z.md')\n"
-        "except SourceProblem as problem: print(str(problem).partition('notes')[2])\n"
+        "except SourceError as problem: print(str(problem).partition('notes')[2])\n"
         "print(files(sys.argv[1]))\n"
     )
     with tempfile.TemporaryDirectory() as parent:
@@ -411,9 +411,9 @@ def test_a_glob_chooses_files_and_no_folders(folder, pattern, expected):
 
 @pytest.mark.parametrize("pattern", ["*.zip", "b", "**/*.MD5"])
 def test_a_glob_that_matches_no_file_is_an_error(folder, pattern):
-    with pytest.raises(SourceProblem, match=r"Expected files .*found none"):
+    with pytest.raises(SourceError, match=r"Expected files .*found none"):
         files(folder, pattern=pattern)
-    with pytest.raises(SourceProblem, match="found none"):
+    with pytest.raises(SourceError, match="found none"):
         read(files=((str(folder), "*.md"), (str(folder), pattern)))
 
 
@@ -666,7 +666,7 @@ def test_a_file_that_is_no_text_fails_with_the_advice_that_fits(
     (folder / "a").write_bytes(content)
     [failure] = files(folder, pattern="*", encodings=encodings)
     assert failure.error.startswith(f"Expected text, found {found}")
-    with pytest.raises(SourceProblem, match=re.escape(f"found {found}")):
+    with pytest.raises(SourceError, match=re.escape(f"found {found}")):
         rows(content, encodings=encodings)
 
 
@@ -701,13 +701,13 @@ def test_a_text_may_begin_as_a_binary_file_does(tmp_path, text, end, encoding):
     ids=["missing", "file", "absolute", "empty", "upwards"],
 )
 def test_a_folder_or_glob_that_cannot_be_is_refused(folder, path, pattern, message):
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         files(folder / path, pattern=pattern)
 
 
 @pytest.mark.parametrize("text", ["Pâte à pain", "Müller", "prix: 5 £"])
 def test_a_text_that_tells_too_little_of_its_encoding_is_refused(rows, text):
-    with pytest.raises(SourceProblem, match="Name one with --encoding"):
+    with pytest.raises(SourceError, match="Name one with --encoding"):
         rows(f"id,text\n1,{text}".encode("cp1252"))
 
 

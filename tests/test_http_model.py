@@ -20,7 +20,7 @@ import pytest
 from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import PLUGIN_NAME
-from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
+from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
@@ -74,7 +74,7 @@ def model_of(server):
 
 
 def problem_of(model, texts=TEXTS):
-    with pytest.raises(ModelProblem) as raised:
+    with pytest.raises(ModelError) as raised:
         model.embed_passages(texts)
     assert KEY not in str(raised.value) + repr(raised.value)
     return str(raised.value)
@@ -135,12 +135,12 @@ def test_the_address_may_end_before_embeddings(url, asked):
     [("http://", "names no host"), ("http://[::1", "no address")],
 )
 def test_what_is_no_address_is_told(url, found):
-    with pytest.raises(ModelProblem, match=found):
+    with pytest.raises(ModelError, match=found):
         HttpModel("m", ModelConfig(url=url))
 
 
 def test_a_key_that_no_header_can_carry_is_refused_unseen(model_of):
-    with pytest.raises(ModelProblem, match="'api_key' for http") as raised:
+    with pytest.raises(ModelError, match="'api_key' for http") as raised:
         model_of(api_key=f"{KEY}\nX: y")
     assert KEY not in str(raised.value)
 
@@ -248,7 +248,7 @@ def test_whoever_waits_for_a_question_waits_no_longer_than_the_timeout(
     server, model_of
 ):
     server.reply(Reply(delay_s=0.5))
-    with pytest.raises(ModelProblem, match="asked 1 times"):
+    with pytest.raises(ModelError, match="asked 1 times"):
         model_of(timeout=0.05, retries=9).embed_query("text")
 
 
@@ -340,12 +340,12 @@ def test_a_huge_answer_is_not_read_to_its_end(server, model_of, monkeypatch):
 
 
 def test_a_text_that_is_no_unicode_is_the_callers_fault(model_of):
-    with pytest.raises(InvalidInput, match="lone surrogates"):
+    with pytest.raises(InvalidInputError, match="lone surrogates"):
         model_of().embed_passages(["\ud800"])
 
 
 def test_images_are_refused(model_of):
-    with pytest.raises(ModelProblem, match="takes texts, not images"):
+    with pytest.raises(ModelError, match="takes texts, not images"):
         model_of().embed_images([b"\x89PNG"])
 
 
@@ -363,7 +363,7 @@ def test_only_an_address_makes_a_model_of_the_network():
     found = find(Wanted("m", ModelConfig(url="http://127.0.0.1:1/v1")))
     assert isinstance(found, Found)
     assert (found.runtime, found.is_remote) == ("http", True)
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModelError):
         find(Wanted("m"))
 
 
@@ -394,7 +394,7 @@ def test_what_was_committed_before_the_endpoint_died_is_kept(
 ):
     monkeypatch.setattr(staging, "WINDOW_DOCUMENTS", 10)
     server.reply(FINE, Reply(500))
-    with pytest.raises(ModelProblem) as raised:
+    with pytest.raises(ModelError) as raised:
         notes_into(rows, model_of(retries=1))
     assert "answered 500" in str(raised.value)
     assert str(raised.value).endswith(
@@ -432,9 +432,7 @@ def test_an_endpoint_that_became_another_model_is_refused(server, model_of, rows
             )
         )
     )
-    with pytest.raises(
-        ModelProblem, match="holds vectors of 4 dimensions, and the"
-    ) as e:
+    with pytest.raises(ModelError, match="holds vectors of 4 dimensions, and the") as e:
         notes_into(rows, model_of())
     assert "--rebuild" in str(e.value)
     report = notes_into(rows, model_of(), rebuild=True)
@@ -450,7 +448,7 @@ def test_texts_are_split_into_chunks_of_a_size_that_is_given(server, model_of, r
         source = table_source(rows, "notes", rules=rules)
         return ingest(rows, "notes", source, model_of())
 
-    with pytest.raises(InvalidInput, match="Expected a chunk size, such as"):
+    with pytest.raises(InvalidInputError, match="Expected a chunk size, such as"):
         split_into(None)
     assert split_into(3).chunks == 31
     asked = [text for each in server.questions for text in each["input"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings.errors import IdentityMismatch, ModelMismatch
+from datasette_embeddings.errors import ModelMismatchError, ModelSettingsMismatchError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_text
@@ -49,9 +49,9 @@ def test_a_model_that_is_set_up_otherwise_is_refused_with_the_way_out(conn, fact
     before = conn.execute("select id, embedding from embeddings").fetchall()
     other = model_with(**{fact: now})
     said = f"the {words} {then!r}, and the model now has {now!r}.*--rebuild"
-    with pytest.raises(IdentityMismatch, match=said):
+    with pytest.raises(ModelSettingsMismatchError, match=said):
         built(conn, other)
-    with pytest.raises(IdentityMismatch, match=said):
+    with pytest.raises(ModelSettingsMismatchError, match=said):
         search_text(conn, collection, "anything", model=other)
     assert conn.execute("select id, embedding from embeddings").fetchall() == before
     rebuilt = built(conn, other, rebuild=True)
@@ -72,13 +72,17 @@ def test_what_one_of_them_does_not_know_is_not_held_against_it(conn, fact):
 
 def test_other_dimensions_are_refused(conn):
     built(conn, StandIn())
-    with pytest.raises(IdentityMismatch, match=r"the dimensions 4, and .* has 8"):
+    with pytest.raises(
+        ModelSettingsMismatchError, match=r"the dimensions 4, and .* has 8"
+    ):
         built(conn, model_with(dimensions=8))
 
 
 def test_another_model_is_refused_in_a_search_too(conn):
     collection = built(conn, StandIn())
-    with pytest.raises(ModelMismatch, match="holds vectors of 'stand-in', not of 'x'"):
+    with pytest.raises(
+        ModelMismatchError, match="holds vectors of 'stand-in', not of 'x'"
+    ):
         search_text(conn, collection, "anything", model=model_with(model_id="x"))
 
 

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import media_type
 from datasette_embeddings.search.images import has_images, has_item_image, item_image
 from datasette_embeddings.search.matches import matches, similar_items
@@ -110,14 +110,14 @@ def test_an_item_without_an_image_has_none(pictures):
     assert item_image(pictures, made, "2") is None
     pictures.execute("drop table pictures")
     assert item_image(pictures, made, "3") is None
-    with pytest.raises(UnknownItem):
+    with pytest.raises(UnknownItemError):
         item_image(pictures, made, "99")
 
 
 def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
     made = collect_pictures(pictures)
     pictures.execute("delete from embeddings where id = '1'")
-    with pytest.raises(UnknownItem):
+    with pytest.raises(UnknownItemError):
         item_image(pictures, made, "1")
 
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.errors import (
-    DimensionMismatch,
-    InvalidInput,
-    InvalidVector,
-    SourceProblem,
+    DimensionMismatchError,
+    InvalidInputError,
+    InvalidVectorError,
+    SourceError,
 )
 from datasette_embeddings.imports import import_shadow_table, import_vector_table
 from datasette_embeddings.search.matches import similar_items
@@ -57,19 +57,19 @@ def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
 
 def test_several_models_need_a_choice(alpha):
     with pytest.raises(
-        InvalidInput, match="text-embedding-ada-002, text-embedding-3-s"
+        InvalidInputError, match="text-embedding-ada-002, text-embedding-3-s"
     ):
         import_shadow_table(alpha, "articles")
 
 
 def test_a_table_without_shadow_is_named(conn):
-    with pytest.raises(SourceProblem, match=r"'_embeddings_articles'.*there is none"):
+    with pytest.raises(SourceError, match=r"'_embeddings_articles'.*there is none"):
         import_shadow_table(conn, "articles")
 
 
 def test_a_blob_that_is_no_vector_imports_nothing(alpha):
     alpha.execute(f"update _embeddings_articles set {ADA} = x'00' where id = 3")
-    with pytest.raises(InvalidVector):
+    with pytest.raises(InvalidVectorError):
         import_shadow_table(alpha, "articles", model_id="text-embedding-ada-002")
     assert collections(alpha) == []
 
@@ -160,23 +160,23 @@ def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):
 @pytest.mark.parametrize(
     ("statement", "arguments", "error", "message"),
     [
-        ("select 1", {}, InvalidInput, "Expected the model that made the vectors"),
+        ("select 1", {}, InvalidInputError, "Expected the model that made the vectors"),
         (
             "update vectors set embedding = 'text' where id = 2",
             {"model_id": "m"},
-            InvalidVector,
+            InvalidVectorError,
             "Expected a BLOB for the vector of '2', found 'text'",
         ),
         (
             "update vectors set embedding = x'0000803f0000803f' where id = 2",
             {"model_id": "m"},
-            DimensionMismatch,
+            DimensionMismatchError,
             "2 dimensions, found 1",
         ),
         (
             "alter table vectors rename column embedding to vector",
             {"model_id": "m"},
-            SourceProblem,
+            SourceError,
             "columns id and embedding.*found id, vector",
         ),
     ],

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.errors import DatabaseProblem, DimensionMismatch
+from datasette_embeddings.errors import DatabaseError, DimensionMismatchError
 from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.index.matrix import Score, VectorIndex
 from datasette_embeddings.index.owner import Indexes, indexes
@@ -108,7 +108,7 @@ def test_a_zero_vector_is_near_to_nothing():
 
 def test_a_vector_of_another_length_is_refused_with_both():
     index = VectorIndex(["a"], np.ones((1, 2), dtype=np.float32))
-    with pytest.raises(DimensionMismatch, match="2 dimensions, found 3"):
+    with pytest.raises(DimensionMismatchError, match="2 dimensions, found 3"):
         index.nearest(np.ones(3, dtype=np.float32), 3)
 
 
@@ -226,7 +226,7 @@ def test_a_row_that_goes_and_comes_back_within_a_second_is_seen(tmp_path):
 def test_a_file_that_is_gone_is_named(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
     (tmp_path / "x.db").unlink()
-    with pytest.raises(DatabaseProblem, match=r"x\.db cannot be read"):
+    with pytest.raises(DatabaseError, match=r"x\.db cannot be read"):
         indexes.index(conn, made.id)
     conn.close()
 

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.errors import InvalidInput, UnknownCollection
+from datasette_embeddings.errors import InvalidInputError, UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.permissions import required_tables
@@ -199,7 +199,9 @@ def test_a_collection_does_not_take_rows_of_another_table(conn, model):
     sync(conn, model)
     conn.execute("create table public (id integer primary key, body text)")
     conn.execute("insert into public values (9, 'for everybody')")
-    with pytest.raises(InvalidInput, match="not from the table 'public': add --repl"):
+    with pytest.raises(
+        InvalidInputError, match="not from the table 'public': add --repl"
+    ):
         ingest(conn, "articles", table_source(conn, "public"), model)
     assert catalog.collection(conn, "articles").source.table == "articles"
     assert len(rows(conn)) == 6
@@ -222,7 +224,7 @@ def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
     sync(conn, model)
     conn.execute("alter table articles rename to posts")
     posts = table_source(conn, "posts")
-    with pytest.raises(InvalidInput, match="come from the table 'articles', not"):
+    with pytest.raises(InvalidInputError, match="come from the table 'articles', not"):
         ingest(conn, "articles", posts, model)
     options = IngestOptions(replace_source=True)
     report = ingest(conn, "articles", posts, model, options=options)
@@ -240,7 +242,7 @@ def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
         if find_collection(other, "articles"):
             delete_collection(other, "articles")
 
-    with pytest.raises(UnknownCollection):
+    with pytest.raises(UnknownCollectionError):
         sync(conn, model, progress=delete)
     assert conn.execute("select count(*) from embeddings").fetchone() == (0,)
     conn.close()

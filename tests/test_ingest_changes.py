@@ -7,7 +7,11 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.chunks.splitting import Chunking
-from datasette_embeddings.errors import IdentityMismatch, InvalidInput, ModelProblem
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    ModelError,
+    ModelSettingsMismatchError,
+)
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.base import silent
@@ -116,7 +120,9 @@ def test_another_prompt_is_refused_with_the_way_out(conn, stand_in):
     sync(conn, stand_in)
     before = vectors(conn)
     other = StandIn(prompt="passage: ")
-    with pytest.raises(IdentityMismatch, match="the collection with --rebuild"):
+    with pytest.raises(
+        ModelSettingsMismatchError, match="the collection with --rebuild"
+    ):
         sync(conn, other)
     assert vectors(conn) == before
     assert sync(conn, other, rebuild=True).new == 6
@@ -174,7 +180,7 @@ def test_a_model_that_is_down_ends_the_run_and_records_no_row(conn, stand_in):
     sync(conn, stand_in)
     conn.execute("update articles set body = 'new' where id < 4")
     before = vectors(conn)
-    with pytest.raises(ModelProblem, match="cannot take this"):
+    with pytest.raises(ModelError, match="cannot take this"):
         sync(conn, StandIn(is_down=True))
     assert (vectors(conn), failures(conn)) == (before, [])
     assert sync(conn, stand_in) == Report(changed=3, unchanged=3)
@@ -263,16 +269,16 @@ def test_a_model_of_images_only_that_is_down_ends_the_run(tmp_path, conn):
 
         def embed_images(self, images, *, progress=silent):
             asked.append(len(images))
-            raise ModelProblem("401: no key")
+            raise ModelError("401: no key")
 
-    with pytest.raises(ModelProblem, match="401: no key"):
+    with pytest.raises(ModelError, match="401: no key"):
         ingest(conn, "articles", source, Blind())
     assert asked == [3, 1]
 
 
 def test_images_for_a_model_of_texts_are_refused_at_once(tmp_path, conn, stand_in):
     source = FolderSource(((str(tmp_path), "*"),), images=True)
-    with pytest.raises(InvalidInput, match="takes texts, not images"):
+    with pytest.raises(InvalidInputError, match="takes texts, not images"):
         ingest(conn, "articles", source, stand_in)
     assert collections(conn) == []
 

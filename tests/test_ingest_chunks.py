@@ -8,7 +8,7 @@ import pytest
 
 from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.chunks.splitting import Chunking
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import (
@@ -223,7 +223,7 @@ def test_a_passage_of_a_row_that_has_changed_since_is_not_shown(conn, model):
 
 def test_a_chunk_larger_than_the_model_reads_is_refused(conn, model):
     rules = SourceRules(chunking=Chunking("fixed", size=300))
-    with pytest.raises(InvalidInput, match=r"at most 254 tokens, .* found 300"):
+    with pytest.raises(InvalidInputError, match=r"at most 254 tokens, .* found 300"):
         sync(conn, model, rules)
     assert collections(conn) == []
 

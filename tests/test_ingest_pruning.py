@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources import reading
@@ -83,7 +83,7 @@ def test_two_rebuilds_at_once_leave_one_whole_collection(articles_db):
                 ingest(conns[1], "articles", source, StandIn(), options=REBUILD)
             return super().embed_passages(texts, **options)
 
-    with pytest.raises(UnknownCollection):
+    with pytest.raises(UnknownCollectionError):
         ingest(conns[0], "articles", source, Slow(), options=REBUILD)
     assert [each.name for each in collections(conns[1])] == ["articles"]
     assert len(ids(conns[1])) == 6

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings import item_ids
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -42,5 +42,5 @@ def test_the_item_id_of_a_compound_key_is_datasettes_row_path(key):
 
 
 def test_a_null_in_the_key_is_refused():
-    with pytest.raises(SourceProblem, match="NULL"):
+    with pytest.raises(SourceError, match="NULL"):
         item_ids.item_id_of([1, None])

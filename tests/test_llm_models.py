@@ -17,7 +17,7 @@ from sqlite_utils import Database
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL
-from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
+from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry
 from datasette_embeddings.models.base import NotHere, Wanted
@@ -54,7 +54,7 @@ def plugged(model):
 
 
 def problem_of(model, contents=("text",)):
-    with pytest.raises(ModelProblem) as raised:
+    with pytest.raises(ModelError) as raised:
         model.embed_passages(list(contents))
     return str(raised.value)
 
@@ -177,17 +177,19 @@ def test_a_model_of_pictures_takes_pictures():
 def test_a_plugin_is_given_nothing_but_the_formats_that_are_named(content, monkeypatch):
     model = load_model("pictures-of-the-test")
     monkeypatch.setattr(type(plugged(model)), "embed_batch", pytest.fail)
-    with pytest.raises(InvalidInput, match="Expected an image, JPEG, PNG, GIF, WebP"):
+    with pytest.raises(
+        InvalidInputError, match="Expected an image, JPEG, PNG, GIF, WebP"
+    ):
         model.embed_images([content])
 
 
 def test_a_model_of_texts_takes_no_pictures():
-    with pytest.raises(ModelProblem, match="takes texts, not images"):
+    with pytest.raises(ModelError, match="takes texts, not images"):
         load_model(LETTERS).embed_images([b"\x89PNG"])
 
 
 def test_a_model_that_no_plugin_registers_is_told_with_those_that_are_like_it():
-    with pytest.raises(UnknownModel) as raised:
+    with pytest.raises(UnknownModelError) as raised:
         load_model("leters-of-the-test")
     said = "llm: no installed plugin registers 'leters-of-the-test'; there are letters-"
     assert said in "\n".join(raised.value.reasons)

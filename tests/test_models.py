@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import ConfigProblem, ModelProblem, UnknownModel
+from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
 from datasette_embeddings.models import batches, cache, exporting, registry
 from datasette_embeddings.models.ahead import Ahead
 from datasette_embeddings.models.base import Found, Wanted
@@ -169,13 +169,13 @@ def test_some_of_the_dimensions_where_the_model_says_they_may_stand_for_all(
     copy, folder
 ):
     settings = {str(copy): ModelConfig(dimensions=64)}
-    with pytest.raises(ModelProblem, match="does not say that 64 of its 384"):
+    with pytest.raises(ModelError, match="does not say that 64 of its 384"):
         load_model(str(copy), settings)
     config = json.loads((copy / "config.json").read_text("utf-8"))
     write_json(copy / "config.json", {**config, "matryoshka_dimensions": [64, 128]})
-    with pytest.raises(ModelProblem, match="it allows 64, 128"):
+    with pytest.raises(ModelError, match="it allows 64, 128"):
         load_model(str(copy), {str(copy): ModelConfig(dimensions=100)})
-    with pytest.raises(ModelProblem, match="at most the 384 dimensions"):
+    with pytest.raises(ModelError, match="at most the 384 dimensions"):
         load_model(str(copy), {str(copy): ModelConfig(dimensions=500)})
     model = load_model(str(copy), settings)
     assert model.dimensions == 64
@@ -197,14 +197,14 @@ def test_code_that_came_with_a_model_runs_only_where_the_owner_says_so(copy):
     modules = json.loads((copy / "modules.json").read_text("utf-8"))
     modules[1]["type"] = "own.Pooling"
     write_json(copy / "modules.json", modules)
-    with pytest.raises(ModelProblem, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(str(copy))
     assert not (copy / "own.py.ran").exists()
 
 
 def test_a_damaged_file_is_one_line(copy):
     write_json(copy / "config.json", {"model_type": "no such thing"})
-    with pytest.raises(ModelProblem, match="cannot be loaded") as caught:
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
         load_model(str(copy))
     assert "\n" not in str(caught.value)
 
@@ -241,7 +241,7 @@ def test_memory_for_not_even_one_is_said():
     def embed(_some):
         raise MemoryError
 
-    with pytest.raises(ModelProblem, match="not enough memory to embed a single one"):
+    with pytest.raises(ModelError, match="not enough memory to embed a single one"):
         batches.in_batches(range(4), 4, embed, dimensions=1)
 
 
@@ -321,7 +321,7 @@ def test_onnx_comes_before_torch_where_a_folder_has_both(tmp_path, folder):
 
 
 def test_an_error_tells_what_each_runtime_lacks():
-    with pytest.raises(UnknownModel) as caught:
+    with pytest.raises(UnknownModelError) as caught:
         find(wanted("nobody/nothing", {}))
     said = "\n".join(caught.value.reasons)
     assert "onnx: expected a folder of that name" in said
@@ -331,13 +331,13 @@ def test_an_error_tells_what_each_runtime_lacks():
 
 
 def test_dimensions_are_never_passed_over():
-    with pytest.raises(UnknownModel, match="onnx: it keeps all dimensions"):
+    with pytest.raises(UnknownModelError, match="onnx: it keeps all dimensions"):
         load_model("mini-l6", {MODEL_ID: ModelConfig(runtime="onnx", dimensions=64)})
 
 
 def test_a_folder_of_nobody_is_no_traceback():
     with pytest.raises(
-        UnknownModel, match="Copy its files to the folder ~no-such-user/x"
+        UnknownModelError, match="Copy its files to the folder ~no-such-user/x"
     ):
         load_model("x", {"x": ModelConfig(path="~no-such-user/x")})
 
@@ -366,7 +366,7 @@ def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
     assert static.embed_passages(TEXTS[:3]) == pytest.approx(
         made.encode_document(TEXTS[:3]), abs=1e-6
     )
-    with pytest.raises(ModelProblem, match="begins with a StaticEmbedding"):
+    with pytest.raises(ModelError, match="begins with a StaticEmbedding"):
         exporting.export(static, tmp_path / "out", int8=False)
 
 
@@ -482,7 +482,7 @@ def test_nothing_is_written_over_or_left_behind(torch_model, tmp_path, monkeypat
     assert result.exit_code == 1
     assert "Expected a folder that is empty or not there" in result.stderr
     monkeypatch.setattr(exporting, "LEAST_COSINE", 1.1)
-    with pytest.raises(ModelProblem, match=r"gives other vectors .* Nothing was"):
+    with pytest.raises(ModelError, match=r"gives other vectors .* Nothing was"):
         exporting.export(torch_model, tmp_path / "new", int8=False)
     assert sorted(os.listdir(tmp_path)) == ["full"]
     assert os.listdir(tmp_path / "full") == ["mine.txt"]
@@ -704,7 +704,7 @@ def test_every_setting_of_a_model_is_read():
 def test_a_wrong_setting_is_named_and_no_key_is_shown(settings, message):
     if isinstance(settings, dict):
         settings = {"api_key": "secret", **settings}
-    with pytest.raises(ConfigProblem) as caught:
+    with pytest.raises(ConfigError) as caught:
         Config.from_plugin_config({"models": {"x": settings}})
     assert message in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -727,7 +727,7 @@ def test_a_server_that_cannot_fetch_a_model_does_not_start(online, tmp_path):
 
 def test_a_server_refuses_a_model_that_it_cannot_have():
     config = Config.from_plugin_config({"models": {"x": {"path": "/not/here"}}})
-    with pytest.raises(ConfigProblem, match="The model 'x' is not available"):
+    with pytest.raises(ConfigError, match="The model 'x' is not available"):
         start(config)
 
 

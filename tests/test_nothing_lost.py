@@ -17,7 +17,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
@@ -228,7 +228,7 @@ def test_a_source_that_cannot_be_read_says_so_and_can_be_mended(conn):
     conn.execute("update articles set body = cast(x'ff' as text) where id = 4")
     conn.commit()
     source = table_source(conn, "articles")
-    with pytest.raises(SourceProblem, match="Could not decode to UTF-8"):
+    with pytest.raises(SourceError, match="Could not decode to UTF-8"):
         ingest(conn, "articles", source, StandIn())
     conn.execute("update articles set body = 'mended' where id = 4")
     conn.commit()

@@ -9,7 +9,7 @@ import pytest
 
 from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.errors import InvalidInput, SourceProblem
+from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.permissions import required_tables
@@ -92,7 +92,7 @@ PRUNE, REPLACE = {"prune": True}, {"replace_source": True}
 def test_another_source_is_an_error_that_says_how(db):
     embed(db, table=OPEN)
     before = list(db.iterdump())
-    with pytest.raises(InvalidInput) as error:
+    with pytest.raises(InvalidInputError) as error:
         embed(db, sql="select id, body from open where id = 1")
     assert str(error.value) == (
         "The items of 'x' come from the table 'open', not from the query "
@@ -100,9 +100,9 @@ def test_another_source_is_an_error_that_says_how(db):
         "source in place of the old and delete what it does not have, another "
         "--prefix to keep both, or choose another collection name"
     )
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         embed(db, table=SECRET, options={"limit": 1})
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         embed(db, table=SECRET, options={"dry_run": True})
     assert list(db.iterdump()) == before
 
@@ -179,7 +179,7 @@ def test_both_are_asked_about_while_one_replaces_the_other(db, monkeypatch):
     # The replacement is completed without being asked for again
     embed(db, table=OPEN)
     assert asked(db) == {OPEN}
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInputError):
         embed(db, table=SECRET)
 
 
@@ -337,7 +337,7 @@ def test_a_rebuild_that_would_lose_items_of_elsewhere_says_so(db):
     embed(db, table=OPEN)
     write_as_llm(db, "2", "other")
     for options in ({"rebuild": True}, {"rebuild": True, "dry_run": True}):
-        with pytest.raises(InvalidInput, match="would delete 1 items of 'x' that"):
+        with pytest.raises(InvalidInputError, match="would delete 1 items of 'x' that"):
             embed(db, table=OPEN, options=options)
     assert len(ids(db)) == 4
     embed(db, table=OPEN, options={"rebuild": True, **REPLACE})
@@ -352,7 +352,7 @@ def test_a_run_whose_source_is_replaced_meanwhile_ends(db, tmp_path, monkeypatch
         if find_collection(other, "x").source.table == SECRET:
             embed(other, table=OPEN, options=REPLACE)
 
-    with pytest.raises(InvalidInput, match="Another run has put another source"):
+    with pytest.raises(InvalidInputError, match="Another run has put another source"):
         embed(db, table=SECRET, options={"progress": replace_it})
     assert (ids(db), asked(db)) == (["1", "2", "3"], {OPEN})
     other.close()
@@ -362,6 +362,6 @@ def test_a_table_that_is_gone_deletes_nothing(db):
     embed(db, table=OPEN)
     remembered = collection(db, "x").source
     db.execute("drop table open")
-    with pytest.raises(SourceProblem):
+    with pytest.raises(SourceError):
         ingest(db, "x", remembered, StandIn(), options=IngestOptions(**PRUNE))
     assert (len(ids(db)), asked(db)) == (3, {OPEN})

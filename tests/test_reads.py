@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import reads
 from datasette_embeddings.sources.definitions import QuerySource
 from datasette_embeddings.sources.queries import query_source
@@ -297,6 +297,6 @@ def test_the_schema_is_asked_once_while_it_is_the_same(notes):
     ["delete from notes_data", "delete from notes_private", "pragma user_version = 3"],
 )
 def test_nothing_but_a_query_is_taken(notes, sql):
-    with pytest.raises(SourceProblem, match="Expected one SQL query"):
+    with pytest.raises(SourceError, match="Expected one SQL query"):
         query_source(notes, sql)
     assert notes.execute("pragma user_version").fetchone() == (0,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings.errors import ModelProblem, UnknownCollection
+from datasette_embeddings.errors import ModelError, UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.base import Identity
@@ -58,7 +58,7 @@ def test_the_new_one_is_unseen_until_it_is_whole(built):
 
     def look(_count):
         seen.append([each.model_id for each in collections(built)])
-        with pytest.raises(UnknownCollection):
+        with pytest.raises(UnknownCollectionError):
             catalog.collection(built, "articles (rebuilding)")
 
     rebuild(built, Other(), progress=look)
@@ -75,7 +75,7 @@ def test_a_rebuild_that_is_cut_short_leaves_the_old_and_is_gone_on_with(
         if len(model.embedded) >= 4:
             model.is_down = True
 
-    with pytest.raises(ModelProblem):
+    with pytest.raises(ModelError):
         rebuild(built, model, progress=stop)
     assert [each.model_id for each in collections(built)] == ["stand-in"]
     assert [each.name for each in unfinished(built)] == ["articles (rebuilding)"]

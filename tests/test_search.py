@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasette_embeddings.errors import InvalidInput, UnknownItem
+from datasette_embeddings.errors import InvalidInputError, UnknownItemError
 from datasette_embeddings.search.matches import Match, search_text, similar_items
 from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
 from datasette_embeddings.store import catalog
@@ -56,7 +56,7 @@ def test_an_item_is_not_similar_to_itself(articles, collection):
 
 
 def test_an_unknown_item_has_nothing_similar(articles, collection):
-    with pytest.raises(UnknownItem, match="'77'"):
+    with pytest.raises(UnknownItemError, match="'77'"):
         similar_items(articles, collection, "77")
 
 
@@ -74,23 +74,23 @@ def test_a_match_whose_table_is_gone_still_has_its_score(articles, collection, m
 
 @pytest.mark.parametrize("text", ["", " \n"], ids=["empty", "blank"])
 def test_an_empty_query_is_refused(text):
-    with pytest.raises(InvalidInput, match="found an empty one"):
+    with pytest.raises(InvalidInputError, match="found an empty one"):
         checked_query(text)
 
 
 def test_a_query_that_is_too_long_is_refused_with_both_lengths():
-    with pytest.raises(InvalidInput, match="at most 10 characters, found 11"):
+    with pytest.raises(InvalidInputError, match="at most 10 characters, found 11"):
         checked_query("x" * 11, max_length=10)
 
 
 @pytest.mark.parametrize("limit", [0, -1, "x", "", None, 1.5, 101], ids=repr)
 def test_a_limit_that_is_none_is_refused(limit):
-    with pytest.raises(InvalidInput, match="from 1 to 100"):
+    with pytest.raises(InvalidInputError, match="from 1 to 100"):
         checked_limit(limit, max_limit=100)
 
 
 def test_a_lone_surrogate_is_refused(articles, collection, model):
-    with pytest.raises(InvalidInput, match="surrogates"):
+    with pytest.raises(InvalidInputError, match="surrogates"):
         search_text(articles, collection, "\ud800", model=model)
 
 

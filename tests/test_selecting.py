@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunks.splitting import Chunking
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_vector, similar_items
 from datasette_embeddings.search.nearest import Options
@@ -152,19 +152,19 @@ def test_null_and_blobs_are_not_counted():
 )
 def test_a_condition_that_cannot_be_answered_says_why(condition, values, message):
     conn, notes = notes_db(3)
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         selected_ids(conn, notes.source, where(condition, **values))
 
 
 def test_a_condition_that_takes_too_long_says_so():
     conn, notes = notes_db(3)
     conn.set_progress_handler(lambda: 1, 1)
-    with pytest.raises(InvalidInput, match="longer than this server's time limit"):
+    with pytest.raises(InvalidInputError, match="longer than this server's time limit"):
         selected_ids(conn, notes.source, Selection())
 
 
 def test_a_collection_without_a_table_has_no_rows_to_choose():
     conn, _notes = notes_db(3)
     ingest(conn, "ids", query_source(conn, "select id, body from notes"), StandIn())
-    with pytest.raises(InvalidInput, match="'ids' was not made from one"):
+    with pytest.raises(InvalidInputError, match="'ids' was not made from one"):
         selected_items(conn, collection(conn, "ids"), Selection())

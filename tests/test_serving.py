@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import ModelProblem, TooBusy, UnknownModel
+from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving import batches
@@ -47,7 +47,7 @@ class Counting(StandIn):
     def embed_queries(self, texts):
         self.runs.append(len(texts))
         if self.is_down:
-            raise ModelProblem("The model is down")
+            raise ModelError("The model is down")
         return super().embed_queries(texts)
 
 
@@ -125,7 +125,7 @@ async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
 
 
 async def test_a_model_that_is_not_here_is_heard_too():
-    with pytest.raises(UnknownModel):
+    with pytest.raises(UnknownModelError):
         await QuestionBatches().vector("far/away", "text", CONFIG)
 
 
@@ -168,7 +168,9 @@ async def test_a_gate_lets_so_many_through_and_so_many_wait():
     visits = [asyncio.ensure_future(visit(name)) for name in "abc"]
     await begun(*visits)
     assert inside == ["a", "b"]
-    with pytest.raises(TooBusy, match="answers 2 searches at once and lets 1 wait"):
+    with pytest.raises(
+        ServerBusyError, match="answers 2 searches at once and lets 1 wait"
+    ):
         await visit("d")
     leave.set()
     await asyncio.gather(*visits)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.chunks.splitting import Chunk, Chunking
 from datasette_embeddings.config.collections import SimilaritySettings
-from datasette_embeddings.errors import InvalidInput, SchemaMismatch
+from datasette_embeddings.errors import InvalidInputError, SchemaError
 from datasette_embeddings.ingest.checking import problems
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
@@ -238,7 +238,7 @@ def test_a_table_of_the_older_shape_is_left_alone_and_named():
     )
     conn.execute("insert into similarities values ('x', 'y', 0.5)")
     conn.commit()
-    with pytest.raises(SchemaMismatch, match="'similarities' has the columns id, oth"):
+    with pytest.raises(SchemaError, match="'similarities' has the columns id, oth"):
         build(conn, made, LIMIT)
     assert refresh(conn, made) is None
     delete_collection(conn, "x")
@@ -294,13 +294,15 @@ def test_a_document_does_not_recommend_itself():
 @pytest.mark.parametrize("settings", [SimilaritySettings(0), SimilaritySettings(-1)])
 def test_a_limit_below_one_is_refused(settings):
     conn, made = empty()
-    with pytest.raises(InvalidInput, match="a limit, a whole number from 1; found"):
+    with pytest.raises(
+        InvalidInputError, match="a limit, a whole number from 1; found"
+    ):
         build(conn, made, settings)
 
 
 def test_a_score_that_there_is_not_is_refused():
     conn, made = empty()
-    with pytest.raises(InvalidInput, match="a lowest score from -1 to 1, found 7"):
+    with pytest.raises(InvalidInputError, match="a lowest score from -1 to 1, found 7"):
         build(conn, made, SimilaritySettings(3, 7))
 
 

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.chunks.documents import Document, Failure
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import QuerySource, TableSource
@@ -120,7 +120,7 @@ def test_a_query_may_be_written_in_many_ways(conn, sql):
 )
 def test_anything_but_one_reading_query_is_refused_and_changes_nothing(conn, sql):
     before = list(conn.iterdump())
-    with pytest.raises(SourceProblem):
+    with pytest.raises(SourceError):
         query_source(conn, sql)
     assert list(conn.iterdump()) == before
 
@@ -134,7 +134,7 @@ def test_anything_but_one_reading_query_is_refused_and_changes_nothing(conn, sql
     ids=["one column", "fails while it runs"],
 )
 def test_rows_that_cannot_be_read_are_refused_with_the_reason(conn, sql, message):
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         documents(conn, QuerySource(sql))
 
 
@@ -185,7 +185,7 @@ def test_a_source_that_cannot_be_is_refused_with_what_there_is(
 ):
     conn.execute("create table links (a integer, b integer)")
     conn.execute("create view v as select title from articles")
-    with pytest.raises(SourceProblem, match=message):
+    with pytest.raises(SourceError, match=message):
         table_source(conn, **arguments)
 
 
@@ -218,7 +218,7 @@ def test_a_column_that_is_gone_is_no_text(conn):
     conn.execute("alter table articles rename column body to text")
     with pytest.raises(sqlite3.OperationalError, match="no such column"):
         source_rows(conn, source, ["1"])
-    with pytest.raises(SourceProblem, match="no such column"):
+    with pytest.raises(SourceError, match="no such column"):
         documents(conn, source)
 
 

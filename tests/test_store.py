@@ -7,11 +7,11 @@ import pytest
 
 from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.errors import (
-    InvalidInput,
-    ModelMismatch,
-    SchemaMismatch,
-    UnknownCollection,
-    UnknownItem,
+    InvalidInputError,
+    ModelMismatchError,
+    SchemaError,
+    UnknownCollectionError,
+    UnknownItemError,
 )
 from datasette_embeddings.sources.definitions import TableSource, UnreadableSource
 from datasette_embeddings.store import catalog
@@ -83,33 +83,35 @@ def test_what_llm_calls_the_model_is_the_same_model(empty):
 
 def test_another_model_is_refused_and_the_collection_kept(empty):
     made = create_collection(empty, "x", MODEL, None)
-    with pytest.raises(ModelMismatch, match=r"'x' holds vectors of .*not of 'other'"):
+    with pytest.raises(
+        ModelMismatchError, match=r"'x' holds vectors of .*not of 'other'"
+    ):
         create_collection(empty, "x", "other", None)
     assert catalog.collection(empty, "x") == made
 
 
 def test_an_unknown_collection_is_named_with_those_there_are(empty):
     create_collection(empty, "x", MODEL, None)
-    with pytest.raises(UnknownCollection, match=r"No collection 'y'.*it has 'x'"):
+    with pytest.raises(UnknownCollectionError, match=r"No collection 'y'.*it has 'x'"):
         catalog.collection(empty, "y")
 
 
 def test_an_unknown_item_is_named(empty):
     made = create_collection(empty, "x", MODEL, None)
-    with pytest.raises(UnknownItem, match="No item '7' in the collection 'x'"):
+    with pytest.raises(UnknownItemError, match="No item '7' in the collection 'x'"):
         stored_vector(empty, made, "7")
 
 
 @pytest.mark.parametrize("name", ["", "  "], ids=["empty", "blank"])
 def test_a_collection_needs_a_name(empty, name):
-    with pytest.raises(InvalidInput, match="needs a name"):
+    with pytest.raises(InvalidInputError, match="needs a name"):
         create_collection(empty, name, MODEL, None)
 
 
 def test_a_collection_cannot_take_the_name_of_another(empty):
     for name in ("x", "y"):
         create_collection(empty, name, MODEL, None)
-    with pytest.raises(InvalidInput, match="'y' already"):
+    with pytest.raises(InvalidInputError, match="'y' already"):
         rename_collection(empty, "x", "y")
     assert [each.name for each in collections(empty)] == ["x", "y"]
 
@@ -131,9 +133,9 @@ def test_a_collection_cannot_take_the_name_of_another(empty):
 def test_tables_of_another_shape_are_refused_and_left_alone(empty, sql, way_out):
     empty.execute(sql)
     before = list(empty.iterdump())
-    with pytest.raises(SchemaMismatch, match="has the columns id"):
+    with pytest.raises(SchemaError, match="has the columns id"):
         create_collection(empty, "x", MODEL, None)
-    with pytest.raises(SchemaMismatch, match=way_out):
+    with pytest.raises(SchemaError, match=way_out):
         collections(empty)
     assert list(empty.iterdump()) == before
 
@@ -251,7 +253,7 @@ def test_an_item_whose_vector_is_none_is_unknown(empty, cell):
     made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     empty.execute(f"update embeddings set embedding = {cell}, content = x'ff'")
-    with pytest.raises(UnknownItem):
+    with pytest.raises(UnknownItemError):
         stored_vector(empty, made, "1")
     assert stored_items(empty, made, ["1"])["1"].content is None
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasette_embeddings.errors import DimensionMismatch, InvalidVector
+from datasette_embeddings.errors import DimensionMismatchError, InvalidVectorError
 from datasette_embeddings.vectors import (
     cosine_score,
     decode,
@@ -50,7 +50,7 @@ def test_a_blob_is_little_endian_float32(numbers):
 
 @pytest.mark.parametrize("blob", [b"", b"1234567", b"\0"], ids=["empty", "7", "1"])
 def test_decode_refuses_a_length_that_no_vector_has(blob):
-    with pytest.raises(InvalidVector, match=f"found {len(blob)} bytes"):
+    with pytest.raises(InvalidVectorError, match=f"found {len(blob)} bytes"):
         decode(blob)
 
 
@@ -81,7 +81,7 @@ def test_from_json_reads_what_to_json_wrote(numbers):
     ids=lambda text: text[:12] or "empty",
 )
 def test_from_json_refuses_anything_but_an_array_of_finite_numbers(text):
-    with pytest.raises(InvalidVector):
+    with pytest.raises(InvalidVectorError):
         from_json(text)
 
 
@@ -141,7 +141,7 @@ def test_the_score_at_the_edges(a, b, score):
 
 
 def test_the_score_of_vectors_of_two_lengths_is_refused_with_both():
-    with pytest.raises(DimensionMismatch) as raised:
+    with pytest.raises(DimensionMismatchError) as raised:
         cosine_score(np.ones(2), np.ones(3))
     assert (raised.value.expected, raised.value.found) == (2, 3)
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeAlias
 
-from datasette_embeddings.errors import MissingLibrary
+from datasette_embeddings.errors import MissingLibraryError
 
 #: Start and end of a piece, in characters
 Span: TypeAlias = tuple[int, int]
@@ -36,12 +36,12 @@ def words(text: str) -> list[Span]:
 def sentences(text: str) -> list[Span]:
     """The sentences of *text*, in any of the languages that sentencex knows.
 
-    :raises MissingLibrary: if it is not installed.
+    :raises MissingLibraryError: if it is not installed.
     """
     try:
         from sentencex import get_sentence_boundaries
     except ImportError as error:
-        raise MissingLibrary("sentencex", "splitting into sentences") from error
+        raise MissingLibraryError("sentencex", "splitting into sentences") from error
     found = get_sentence_boundaries("en", text)
     return _side_by_side([each["start_index"] for each in found], len(text))
 

@@ -14,7 +14,7 @@ from itertools import islice, pairwise
 from typing import TypeAlias
 
 from datasette_embeddings.chunks.boundaries import LADDERS, WORD_END, Cut, Span
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 
 METHODS = tuple(LADDERS)
 #: A chunk of fewer words joins a neighbour: by itself it says too little
@@ -48,7 +48,8 @@ class Chunking:
     the model reads if None; *overlap* how many tokens at most begin a chunk that also
     end the one before.
 
-    :raises InvalidInput: for another method, a size below 1, an overlap that leaves no
+    :raises InvalidInputError: for another method, a size below 1, an overlap that
+        leaves no
         room for anything new.
     """
 
@@ -58,16 +59,16 @@ class Chunking:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a chunking method, one of {', '.join(METHODS)}; "
                 f"found {self.method!r}"
             )
         if self.size is not None and self.size < 1:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a chunk size of at least 1 token, found {self.size}"
             )
         if self.overlap < 0 or (self.size is not None and self.overlap >= self.size):
-            raise InvalidInput(
+            raise InvalidInputError(
                 "Expected an overlap from 0 to less than the chunk size, "
                 f"found {self.overlap}"
             )
@@ -75,21 +76,22 @@ class Chunking:
     def checked_size(self, largest: int | None) -> int:
         """The size in tokens, where a model reads *largest*; None if nobody can tell.
 
-        :raises InvalidInput: if that is less than was asked for, or than the overlap.
+        :raises InvalidInputError: if that is less than was asked for, or than the
+            overlap.
         """
         size = largest if self.size is None else self.size
         if size is None:
-            raise InvalidInput(
+            raise InvalidInputError(
                 "Expected a chunk size, such as --chunk-size 400, because this model "
                 "does not report how many tokens it reads"
             )
         if largest is not None and size > largest:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a chunk size of at most {largest} tokens, which is what the "
                 f"model reads; found {size}"
             )
         if self.overlap >= size:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected an overlap of less than the {size} tokens of a chunk, "
                 f"found {self.overlap}"
             )

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import click
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
-from datasette_embeddings.errors import EmbeddingsError, ModelProblem
+from datasette_embeddings.errors import EmbeddingsError, ModelError
 from datasette_embeddings.formats import FORMATS, Row, written
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.hub import completed, is_in_cache
@@ -250,7 +250,7 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
         click.echo(f"Fetching {asked.hub_name} from the hub", err=True)
     try:
         return load_model(model_id, config.models, may_download=True)
-    except ModelProblem:
+    except ModelError:
         if asked.settings.path is not None or not is_in_cache(asked.hub_name):
             raise
     # A fetch that was cut short leaves some files

@@ -22,7 +22,7 @@ from datasette_embeddings.cli.settings import config_in, config_option
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.syncing import remembered_sources
@@ -162,11 +162,11 @@ def embed(
 def check_options(options: IngestOptions) -> None:
     """Nothing, if these go together.
 
-    :raises InvalidInput: for a part of a collection that would replace the whole.
+    :raises InvalidInputError: for a part of a collection that would replace the whole.
     """
     if options.limit is not None and (options.rebuild or options.replace_source):
         other = "--rebuild" if options.rebuild else "--replace"
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected --limit or {other}, found both: a part would take the place of "
             "the whole. Try a few rows under another collection name"
         )
@@ -206,13 +206,13 @@ def _sources(
     existing = find_collection(conn, collection)
     says_how = replace(config, model=None, similarities=None) != CollectionConfig()
     if existing is None or says_how:
-        raise InvalidInput(
+        raise InvalidInputError(
             "Expected --table, --sql, --files or an input file, to say what to embed"
         )
     try:
         return remembered_sources(conn, existing)
-    except InvalidInput as reason:
-        raise InvalidInput(
+    except InvalidInputError as reason:
+        raise InvalidInputError(
             f"Expected --table, --sql, --files or an input file to embed into "
             f"{collection!r}: {reason}"
         ) from reason

@@ -9,7 +9,7 @@ import click
 
 from datasette_embeddings.cli.base import Command, database_argument
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
 from datasette_embeddings.store import catalog
 
@@ -47,7 +47,7 @@ def export_collection(
         if output is not None:
             count = export(conn, found, output, chosen)
         elif chosen in BINARY:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a file to write {chosen} to, such as: datasette embeddings "
                 f"export {database} {collection} {collection}.{chosen}"
             )

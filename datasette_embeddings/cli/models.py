@@ -18,7 +18,7 @@ from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import UnknownModel
+from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.formats import Row
 from datasette_embeddings.models import (
     exporting,
@@ -84,7 +84,7 @@ def list_models(
 def _row(model_id: str, config: Config) -> Row:
     try:
         found = find(wanted(model_id, config.models))
-    except UnknownModel as problem:
+    except UnknownModelError as problem:
         reason = "; ".join([problem.way_out, *problem.reasons])
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
     note = "another machine may do the work" if found.is_remote else None

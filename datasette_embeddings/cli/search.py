@@ -20,7 +20,7 @@ from datasette_embeddings.cli.base import (
 )
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInput, SourceProblem
+from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.formats import Row, printable
 from datasette_embeddings.images import MAX_BYTES, media_type
 from datasette_embeddings.models.registry import load_model
@@ -173,10 +173,10 @@ def _question(
 ) -> str | bytes:
     """The text to search for, or the bytes of the image.
 
-    :raises InvalidInput: unless exactly one of the three is given and can be read.
+    :raises InvalidInputError: unless exactly one of the three is given and can be read.
     """
     if [text, text_file, image].count(None) != 2:
-        raise InvalidInput("Expected one of TEXT, --input FILE and --image FILE")
+        raise InvalidInputError("Expected one of TEXT, --input FILE and --image FILE")
     if image is not None:
         return _content(image, MAX_BYTES, "an image")
     if text is not None and text != STDIN:
@@ -188,9 +188,9 @@ def _question(
         if kind is None:
             # A guessed encoding would turn many images into text
             return decoded(content, ["utf-8"])
-    except SourceProblem:
+    except SourceError:
         kind = "other bytes"
-    raise InvalidInput(
+    raise InvalidInputError(
         f"Expected a text in UTF-8 in {_named(path)}, found {kind}. To search by a "
         f"picture, use: --image {path}"
     )
@@ -199,7 +199,8 @@ def _question(
 def _content(path: Path, most_bytes: int, wanted: str) -> bytes:
     """The bytes of the file at *path*, a pipe or standard input.
 
-    :raises InvalidInput: if it cannot be read, or has more than *most_bytes*, which
+    :raises InvalidInputError: if it cannot be read, or has more than *most_bytes*,
+        which
         are not read.
     """
     try:
@@ -208,9 +209,9 @@ def _content(path: Path, most_bytes: int, wanted: str) -> bytes:
     except (OSError, RuntimeError) as error:
         # A RuntimeError of click where standard input is closed
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"{_named(path)} cannot be read: {reason}") from error
+        raise InvalidInputError(f"{_named(path)} cannot be read: {reason}") from error
     if len(content) > most_bytes:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected {wanted} of at most {most_bytes:,} bytes, found more in "
             f"{_named(path)}"
         )

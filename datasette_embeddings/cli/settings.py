@@ -13,7 +13,7 @@ import click
 
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
-from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.locations import is_path
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
@@ -44,7 +44,7 @@ def settings_for(
     Those at the top level are declared for every database; those under
     ``databases: NAME: plugins:`` for the one of that name.
 
-    :raises ConfigProblem: for a file that is neither YAML nor JSON, or wrong settings.
+    :raises ConfigError: for a file that is neither YAML nor JSON, or wrong settings.
     """
     if path is None:
         return Config(), {}
@@ -54,7 +54,7 @@ def settings_for(
     own = databases.get(database.stem) if isinstance(databases, Mapping) else None
     declared = _plugin(own if isinstance(own, Mapping) else {}) or {}
     if not isinstance(declared, Mapping):
-        raise ConfigProblem([f"Expected a mapping under databases, found {declared!r}"])
+        raise ConfigError([f"Expected a mapping under databases, found {declared!r}"])
     inner = Config.from_plugin_config({"collections": declared.get("collections", {})})
     found = {**config.collections, **inner.collections}
     return config, {name: _located(each, path) for name, each in found.items()}
@@ -63,7 +63,7 @@ def settings_for(
 def config_in(path: Path | None) -> Config:
     """The settings in the file at *path*, without what is for one database.
 
-    :raises ConfigProblem: as :func:`settings_for`.
+    :raises ConfigError: as :func:`settings_for`.
     """
     if path is None:
         return Config()
@@ -108,11 +108,11 @@ def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - whatever YAML
             warnings.simplefilter("ignore", ResourceWarning)
             return resolve_env_secrets(settings, _Environment(os.environ))
     except KeyError as error:
-        raise ConfigProblem(
+        raise ConfigError(
             [f"{path} asks with $env for the variable {error}, which is not set"]
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigProblem(
+        raise ConfigError(
             [f"{path} asks with $file for one that cannot be read: {error}"]
         ) from error
 
@@ -153,7 +153,7 @@ def _content(path: Path) -> Mapping[str, Any]:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
-        raise ConfigProblem([f"{path} is neither YAML nor JSON: {line}"]) from error
+        raise ConfigError([f"{path} is neither YAML nor JSON: {line}"]) from error
     if not isinstance(content, Mapping):
-        raise ConfigProblem([f"Expected a mapping in {path}, found {content!r}"])
+        raise ConfigError([f"Expected a mapping in {path}, found {content!r}"])
     return content

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.compat.databases import is_immutable
 from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
-from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import models
 from datasette_embeddings.serving.models import load_allowed
@@ -57,7 +57,7 @@ def startup_errors() -> Iterator[None]:
 
     try:
         yield
-    except ConfigProblem as problem:
+    except ConfigError as problem:
         raise StartupError(str(problem)) from problem
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from datasette_embeddings.config.collections import CollectionConfig, collections
 from datasette_embeddings.config.models import ModelConfig, models
 from datasette_embeddings.config.readers import count, flag
-from datasette_embeddings.errors import ConfigProblem
+from datasette_embeddings.errors import ConfigError
 
 PLUGIN_NAME = "datasette-embeddings"
 LLM_EMBED = "datasette-llm-embed"
@@ -57,13 +57,13 @@ class Config:
 
         *llm_embed* are the settings of datasette-llm-embed, whose keys are used too.
 
-        :raises ConfigProblem: listing everything that is wrong with it.
+        :raises ConfigError: listing everything that is wrong with it.
         """
         keys = _llm_keys(llm_embed)
         if settings is None:
             return cls(llm_keys=keys)
         if not isinstance(settings, Mapping):
-            raise ConfigProblem([f"Expected a mapping, found {settings!r}"])
+            raise ConfigError([f"Expected a mapping, found {settings!r}"])
         problems: list[str] = []
         known: dict[str, object] = {}
         for name, value in settings.items():
@@ -80,7 +80,7 @@ class Config:
                 found = "" if name == "models" else f", found {value!r}"
                 problems.append(f"{name}: {error}{found}")
         if problems:
-            raise ConfigProblem(problems)
+            raise ConfigError(problems)
         return cls(llm_keys=keys, **known)  # type: ignore[arg-type]  # READERS has one reader a field
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.errors import DimensionMismatch
+from datasette_embeddings.errors import DimensionMismatchError
 from datasette_embeddings.index.coarse import CoarseMatrix
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
@@ -81,14 +81,14 @@ class VectorIndex:
         The item *without* is left out, and so is all below *min_score*, and every item
         whose id *keep* does not.
 
-        :raises DimensionMismatch: if *vector* is not as long as the rows.
+        :raises DimensionMismatchError: if *vector* is not as long as the rows.
         """
         import numpy as np
 
         if limit < 1 or not len(self.ids):
             return []
         if len(vector) != self.vectors.shape[1]:
-            raise DimensionMismatch(self.vectors.shape[1], len(vector))
+            raise DimensionMismatchError(self.vectors.shape[1], len(vector))
         query = normalize(vector)
         if not query.any():
             return []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from datasette_embeddings.config.settings import DEFAULT_INDEX_MEMORY_MB
-from datasette_embeddings.errors import DatabaseProblem
+from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import (
     ScannedIndex,
@@ -178,12 +178,12 @@ class Indexes:
 def _file_state(path: str) -> tuple[int, ...]:
     """What changes when a file is written, or another takes its place.
 
-    :raises DatabaseProblem: if it is gone.
+    :raises DatabaseError: if it is gone.
     """
     try:
         status = os.stat(path)
     except OSError as error:
-        raise DatabaseProblem(f"The database {path} cannot be read: {error}") from error
+        raise DatabaseError(f"The database {path} cannot be read: {error}") from error
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.embedding import Embedded, embed_documents
 from datasette_embeddings.ingest.report import IngestOptions, Report
@@ -58,12 +58,12 @@ def ingest(
     Each window of rows is one transaction: whatever stops the run, all windows before
     are kept and the next run goes on from there.
 
-    :raises ModelMismatch: if the collection holds vectors of another model.
-    :raises IdentityMismatch: if it was embedded with another prompt, say.
-    :raises InvalidInput: if another source has brought its items.
-    :raises SourceProblem: if the source cannot be read at all.
-    :raises UnknownCollection: if somebody deletes or swaps it meanwhile.
-    :raises ModelProblem: if the model can do nothing at all.
+    :raises ModelMismatchError: if the collection holds vectors of another model.
+    :raises ModelSettingsMismatchError: if it was embedded with another prompt, say.
+    :raises InvalidInputError: if another source has brought its items.
+    :raises SourceError: if the source cannot be read at all.
+    :raises UnknownCollectionError: if somebody deletes or swaps it meanwhile.
+    :raises ModelError: if the model can do nothing at all.
     """
     _check_model(source, model)
     with (
@@ -109,12 +109,12 @@ def _relate(
 
 def _check_model(source: ReadableSource, model: EmbeddingModel) -> None:
     if source.images and not model.supports_images:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
         )
     if source.images and source.chunking is not None:
-        raise InvalidInput("Images have no text to split")
+        raise InvalidInputError("Images have no text to split")
     if source.chunking is not None:
         source.chunking.checked_size(model.passage_tokens)
 
@@ -151,7 +151,8 @@ class _Run:
     def check(self, name: str) -> None:
         """Check that the run deletes nothing that it was not asked to.
 
-        :raises InvalidInput: if it would delete items of another source, or of none.
+        :raises InvalidInputError: if it would delete items of another source, or of
+            none.
         """
         existing = find_collection(self.conn, name)
         if existing is None or self.options.replace_source:
@@ -164,7 +165,7 @@ class _Run:
         ]
         left_out = count_left_out(self.conn, existing, ids)
         if left_out:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"--rebuild would delete {left_out:,} items of {name!r} that this "
                 "source does not have: add --replace to delete them, or choose another "
                 "collection name"
@@ -232,8 +233,8 @@ class _Run:
                 known=known,
                 progress=self.options.progress,
             )
-        except ModelProblem as problem:
-            raise ModelProblem(
+        except ModelError as problem:
+            raise ModelError(
                 f"{problem}. What was committed is kept; run it again to go on"
             ) from problem
         for dimensions in {each.vectors.shape[1] for each in embedded.documents}:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import (
-    DatabaseProblem,
+    DatabaseError,
     EmbeddingsError,
-    InvalidInput,
-    UnknownCollection,
+    InvalidInputError,
+    UnknownCollectionError,
 )
 from datasette_embeddings.ingest.report import Report
 from datasette_embeddings.sources.choosing import chosen_source
@@ -55,14 +55,14 @@ def sync(
 
     A problem with one of them does not stop the others.
 
-    :raises UnknownCollection: if one of *only* is neither.
-    :raises DatabaseProblem: if the database itself cannot be written.
+    :raises UnknownCollectionError: if one of *only* is neither.
+    :raises DatabaseError: if the database itself cannot be written.
     """
     remembered = {each.name: each for each in collections(conn)}
     names = list(dict.fromkeys([*declared, *remembered]))
     for name in only:
         if name not in names:
-            raise UnknownCollection(name, names)
+            raise UnknownCollectionError(name, names)
     for name in names:
         if not only or name in only:
             yield from _outcomes(
@@ -98,7 +98,7 @@ def _outcomes(
                 continue
             model_id = None if config is None else config.model
             yield SyncOutcome(name, work(name, source, model_id), prefix=shown)
-        except DatabaseProblem:
+        except DatabaseError:
             raise
         except EmbeddingsError as problem:
             yield SyncOutcome(name, problem=problem, prefix=shown)
@@ -109,7 +109,7 @@ def _declared_source(
 ) -> ReadableSource:
     source = chosen_source(conn, config)
     if source is None:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected table, sql, input or files for the collection {name!r}"
         )
     return source
@@ -127,14 +127,14 @@ def remembered_sources(
 ) -> list[ReadableSource]:
     """The sources of *collection* that can be read again, by prefix.
 
-    :raises InvalidInput: if there is none, with the reason.
+    :raises InvalidInputError: if there is none, with the reason.
     """
     found = [readable_source(conn, each.source) for each in collection.current_sources]
     readable = [each for each in found if not isinstance(each, str)]
     if readable:
         return readable
     reasons = [each for each in found if isinstance(each, str)]
-    raise InvalidInput("; ".join(reasons) or _why_not(collection))
+    raise InvalidInputError("; ".join(reasons) or _why_not(collection))
 
 
 def readable_source(

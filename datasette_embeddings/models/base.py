@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunks.splitting import TokenSpans
@@ -105,12 +105,12 @@ def given_or(given: str | None, own: str) -> str:
 
 @contextmanager
 def utf8_only() -> Iterator[None]:
-    """Within, a text that UTF-8 cannot hold is :class:`InvalidInput`."""
+    """Within, a text that UTF-8 cannot hold is :class:`InvalidInputError`."""
     try:
         yield
     except (TypeError, UnicodeEncodeError) as error:
         # Tokenizers raise the first
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
         ) from error
 
@@ -169,9 +169,9 @@ class EmbeddingModel(ABC):
     ) -> Vectors:
         """One vector an image, (n, d), each of them given as the bytes of its file.
 
-        :raises ModelProblem: if the model takes no images.
+        :raises ModelError: if the model takes no images.
         """
-        raise ModelProblem(
+        raise ModelError(
             f"The model {self.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
         )
@@ -183,7 +183,7 @@ class EmbeddingModel(ABC):
 
         Where a model cannot tell which image it fails on, it raises for all of them.
 
-        :raises ModelProblem: if the model takes no images.
+        :raises ModelError: if the model takes no images.
         """
         return list(self.embed_images(images, progress=progress))
 

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import silent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def in_batches(
     The first tell how many *dimensions* there are where nobody knows before.
     Where memory runs out, *free* is called and half as many are tried, from then on.
 
-    :raises ModelProblem: if there is not enough memory for a single one.
+    :raises ModelError: if there is not enough memory for a single one.
     """
     import numpy as np
 
@@ -51,7 +51,7 @@ def in_batches(
             if not is_out_of_memory(error):
                 raise
             if count == 1:
-                raise ModelProblem(
+                raise ModelError(
                     f"There is not enough memory to embed a single one: {error}"
                 ) from error
         else:

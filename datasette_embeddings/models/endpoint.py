@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import distribution
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import utf8_only
 from datasette_embeddings.models.deadline import Deadline
 from datasette_embeddings.models.outside import quoted
@@ -32,7 +32,7 @@ TOO_MANY = 429
 MAY_PASS = (408, TOO_MANY)
 
 
-class MayPass(ModelProblem):
+class TransientModelError(ModelError):
     """The endpoint does not answer now, and may when it is asked again."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
@@ -44,7 +44,7 @@ class MayPass(ModelProblem):
 class Endpoint:
     """Where ``/v1/embeddings`` is answered; many threads may ask.
 
-    :raises ModelProblem: for an address or a key that cannot be used.
+    :raises ModelError: for an address or a key that cannot be used.
     """
 
     def __init__(self, settings: ModelConfig) -> None:
@@ -66,7 +66,7 @@ class Endpoint:
         }
         if self._key is not None:
             if not (self._key.isascii() and self._key.isprintable()):
-                raise ModelProblem(
+                raise ModelError(
                     f"The 'api_key' for {self.name} has characters that no key has; "
                     "copy it again"
                 )
@@ -85,7 +85,7 @@ class Endpoint:
         What may pass is tried again as often as the settings say, *within_s* if
         somebody waits for it.
 
-        :raises ModelProblem: saying what is wrong.
+        :raises ModelError: saying what is wrong.
         """
         import tenacity
 
@@ -94,16 +94,16 @@ class Endpoint:
         if within_s is not None:
             stop |= tenacity.stop_before_delay(within_s)
         tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(MayPass),
+            retry=tenacity.retry_if_exception_type(TransientModelError),
             wait=_wait_s,
             stop=stop,
             reraise=True,
         )
         try:
             found: bytes = tries(self._answer, body, most_bytes)
-        except MayPass as problem:
+        except TransientModelError as problem:
             asked = tries.statistics.get("attempt_number", 1)
-            raise ModelProblem(f"{problem} (asked {asked} times)") from problem
+            raise ModelError(f"{problem} (asked {asked} times)") from problem
         return found
 
     def _answer(self, body: bytes, most_bytes: int) -> bytes:
@@ -128,15 +128,17 @@ class Endpoint:
             raise self._too_slow() from error
         except httpx2.TransportError as error:
             reason = quoted(str(error) or type(error).__name__, self._key)
-            raise MayPass(f"{self.name} cannot be reached: {reason}") from error
+            raise TransientModelError(
+                f"{self.name} cannot be reached: {reason}"
+            ) from error
         except httpx2.RequestError as error:
-            raise ModelProblem(
+            raise ModelError(
                 f"{self.name} gave an answer that cannot be read: "
                 f"{quoted(str(error), self._key)}"
             ) from error
 
-    def _too_slow(self) -> MayPass:
-        return MayPass(
+    def _too_slow(self) -> TransientModelError:
+        return TransientModelError(
             f"{self.name} did not answer within {self._timeout_s:g} seconds; 'timeout' "
             "under models in the configuration says how long to wait"
         )
@@ -149,7 +151,7 @@ class Endpoint:
             parts.append(part)
             size += len(part)
             if size > most_bytes:
-                raise ModelProblem(
+                raise ModelError(
                     f"{self.name} gave an answer of more than {most_bytes:,} bytes, "
                     "which no vectors are that were asked for"
                 )
@@ -160,8 +162,8 @@ class Endpoint:
     def _check_status(self, response: httpx2.Response, deadline: float) -> None:
         """Nothing, if *response* is an answer.
 
-        :raises MayPass: if it is worth to ask again.
-        :raises ModelProblem: if it is not.
+        :raises TransientModelError: if it is worth to ask again.
+        :raises ModelError: if it is not.
         """
         status = response.status_code
         if response.is_success:
@@ -169,14 +171,16 @@ class Endpoint:
         if response.is_redirect:
             where = response.headers.get("Location", "nowhere").partition("?")[0]
             target = quoted(where, self._key)
-            raise ModelProblem(
+            raise ModelError(
                 f"{self.name} sends elsewhere, to {target}; if that is right, give it "
                 "as 'url' under models in the configuration"
             )
         said = f"{self.name} answered {status}{self._reason(response, deadline)}"
         if status in MAY_PASS or status >= 500:
-            raise MayPass(said, _retry_after_s(response.headers.get("Retry-After")))
-        raise ModelProblem(f"{said}{_advice(status, has_key=self._key is not None)}")
+            raise TransientModelError(
+                said, _retry_after_s(response.headers.get("Retry-After"))
+            )
+        raise ModelError(f"{said}{_advice(status, has_key=self._key is not None)}")
 
     def _reason(self, response: httpx2.Response, deadline: float) -> str:
         """What the endpoint says is wrong, after a colon."""
@@ -197,7 +201,7 @@ def _client(headers: Mapping[str, str], timeout_s: float) -> httpx2.Client:
     try:
         import httpx2
     except ImportError as error:
-        raise MissingLibrary("httpx2", "a model on the network") from error
+        raise MissingLibraryError("httpx2", "a model on the network") from error
     # Redirects are not followed: the key is for this address
     return httpx2.Client(
         headers=dict(headers), timeout=timeout_s, follow_redirects=False
@@ -209,13 +213,13 @@ def _embeddings_url(url: str) -> httpx2.URL:
     try:
         import httpx2
     except ImportError as error:
-        raise MissingLibrary("httpx2", "a model on the network") from error
+        raise MissingLibraryError("httpx2", "a model on the network") from error
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise ModelProblem(f"The 'url' of a model is no address: {error}") from error
+        raise ModelError(f"The 'url' of a model is no address: {error}") from error
     if not parsed.host:
-        raise ModelProblem("The 'url' of a model names no host")
+        raise ModelError("The 'url' of a model names no host")
     path = parsed.path.rstrip("/")
     return parsed.copy_with(
         path=path if path.endswith("/embeddings") else f"{path}/embeddings"
@@ -232,7 +236,7 @@ def _wait_s(state: tenacity.RetryCallState) -> float:
     import tenacity
 
     problem = state.outcome.exception() if state.outcome else None
-    if isinstance(problem, MayPass) and problem.wait_s is not None:
+    if isinstance(problem, TransientModelError) and problem.wait_s is not None:
         return problem.wait_s
     growing = tenacity.wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S)
     return (growing + tenacity.wait_random(0, FIRST_WAIT_S))(state)

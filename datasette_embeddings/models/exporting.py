@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.errors import InvalidInput, MissingLibrary, ModelProblem
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    MissingLibraryError,
+    ModelError,
+)
 from datasette_embeddings.models.onnx import OnnxModel
 from datasette_embeddings.models.weights import narrowed
 from datasette_embeddings.vectors import normalize
@@ -49,12 +53,14 @@ class Exported:
 def export(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> Exported:
     """*model* in *folder*, with weights of 32 bits or of 8.
 
-    :raises InvalidInput: if something is in the folder.
-    :raises ModelProblem: if it has steps that our ONNX runtime has not, or gives other
+    :raises InvalidInputError: if something is in the folder.
+    :raises ModelError: if it has steps that our ONNX runtime has not, or gives other
         vectors afterwards.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"Expected a folder that is empty or not there: {folder}")
+        raise InvalidInputError(
+            f"Expected a folder that is empty or not there: {folder}"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside it, so that it comes there at once and whole
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as beside:
@@ -86,7 +92,7 @@ def _write_onnx(model: SentenceTransformerModel, path: Path, *, int8: bool) -> N
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter needs it, and says less
     except ImportError as error:
-        raise MissingLibrary(str(error.name), "the export of models") from error
+        raise MissingLibraryError(str(error.name), "the export of models") from error
     path.parent.mkdir(parents=True)
     _trace(model, path)
     if int8:
@@ -131,7 +137,7 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
             )
     except Exception as error:  # torch has many, and says which operator it is
         line = " ".join(str(error).split())
-        raise ModelProblem(
+        raise ModelError(
             f"torch cannot write {model.model_id!r} as ONNX: {line:.500}"
         ) from error
 
@@ -141,13 +147,13 @@ def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torc
     first = model.encoder[0]
     inner: Any = getattr(first, "auto_model", None)
     if inner is None or model.max_tokens is None:
-        raise ModelProblem(
+        raise ModelError(
             f"The model {model.model_id!r} begins with a {type(first).__name__}; what "
             "can be exported begins with a transformer"
         )
     size = sum(each.numel() * each.element_size() for each in inner.parameters())
     if size > MOST_BYTES:
-        raise ModelProblem(
+        raise ModelError(
             f"The model {model.model_id!r} has {size / 1e9:.1f} GB of weights; an ONNX "
             "file of ours holds at most 2 GB"
         )
@@ -164,7 +170,7 @@ def _checked(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> fl
     cosine = float(np.einsum("ij,ij->i", ours, theirs).min())
     least = LEAST_COSINE_INT8 if int8 else LEAST_COSINE
     if not cosine >= least:
-        raise ModelProblem(
+        raise ModelError(
             f"The exported model gives other vectors than {model.model_id!r}: a cosine "
             f"of {cosine:.5f}, expected at least {least}. Nothing was written"
         )

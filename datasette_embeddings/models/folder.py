@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 
 ONNX_FILES = ("onnx/model.onnx", "model.onnx")
 # What a pooling config's flags and its newer "pooling_mode" call the same thing
@@ -40,16 +40,16 @@ class ModelFolder:
 def read_model_folder(folder: Path) -> ModelFolder:
     """What the files in *folder* say.
 
-    :raises ModelProblem: for a missing file or a step that is not supported.
+    :raises ModelError: for a missing file or a step that is not supported.
     """
     modules = _modules(folder)
     transformer = folder / modules.pop("Transformer", "")
     pooling = modules.pop("Pooling", None)
     if pooling is None:
-        raise ModelProblem(f"Expected a Pooling module in {folder / 'modules.json'}")
+        raise ModelError(f"Expected a Pooling module in {folder / 'modules.json'}")
     normalize = modules.pop("Normalize", None) is not None
     if modules:
-        raise ModelProblem(
+        raise ModelError(
             f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
             "supported are Transformer, Pooling and Normalize"
         )
@@ -77,11 +77,11 @@ def _modules(folder: Path) -> dict[str, str]:
     """The kind of each module and the subfolder that describes it."""
     modules = _json(_required(folder / "modules.json"))
     if not isinstance(modules, list):
-        raise ModelProblem(f"Expected a list in {folder / 'modules.json'}")
+        raise ModelError(f"Expected a list in {folder / 'modules.json'}")
     try:
         return {module["type"].rpartition(".")[2]: module["path"] for module in modules}
     except (TypeError, KeyError, AttributeError) as error:
-        raise ModelProblem(
+        raise ModelError(
             f"Expected modules with a type and a path in {folder / 'modules.json'}"
         ) from error
 
@@ -90,7 +90,7 @@ def _onnx_path(folder: Path) -> Path:
     for name in ONNX_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise ModelProblem(f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}")
+    raise ModelError(f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}")
 
 
 def _max_tokens(transformer: Path, settings: Mapping[str, object]) -> int:
@@ -104,7 +104,7 @@ def _max_tokens(transformer: Path, settings: Mapping[str, object]) -> int:
     # Some tokenizers say 10**30 for "no limit"
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     if not known or min(known) > 1_000_000:
-        raise ModelProblem(
+        raise ModelError(
             f"Expected max_seq_length in {transformer / 'sentence_bert_config.json'}"
         )
     return min(known)
@@ -113,11 +113,11 @@ def _max_tokens(transformer: Path, settings: Mapping[str, object]) -> int:
 def _pooling(path: Path) -> str:
     config = _optional_json(_required(path))
     if config.get("include_prompt") is False:
-        raise ModelProblem(f"{path} leaves the prompt out of the pooling: unsupported")
+        raise ModelError(f"{path} leaves the prompt out of the pooling: unsupported")
     chosen = [config["pooling_mode"]] if "pooling_mode" in config else []
     chosen += [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
     if len(chosen) != 1 or chosen[0] not in POOLINGS:
-        raise ModelProblem(
+        raise ModelError(
             f"{path} asks for the pooling {chosen}; supported is one of "
             f"{', '.join(sorted(POOLINGS))}"
         )
@@ -134,7 +134,7 @@ def _prompts(folder: Path) -> dict[str, str]:
     config = _optional_json(folder / "config_sentence_transformers.json")
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict):
-        raise ModelProblem(f"Expected prompts by name in {folder}, found {prompts!r}")
+        raise ModelError(f"Expected prompts by name in {folder}, found {prompts!r}")
     return {name: str(text or "") for name, text in prompts.items()} | {
         "": str(prompts.get(config.get("default_prompt_name"), "") or "")
     }
@@ -151,14 +151,14 @@ def _prompt(prompts: Mapping[str, str], *names: str) -> str:
 
 def _required(path: Path) -> Path:
     if not path.is_file():
-        raise ModelProblem(f"Expected the file {path}, which is not there")
+        raise ModelError(f"Expected the file {path}, which is not there")
     return path
 
 
 def _optional_json(path: Path) -> dict[str, object]:
     content = _json(path) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise ModelProblem(f"Expected a JSON object in {path}")
+        raise ModelError(f"Expected a JSON object in {path}")
     return content
 
 
@@ -166,4 +166,4 @@ def _json(path: Path) -> object:
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ModelProblem(f"{path} is not JSON: {error}") from error
+        raise ModelError(f"{path} is not JSON: {error}") from error

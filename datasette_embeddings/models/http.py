@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import Found, NotHere, Wanted, silent
 from datasette_embeddings.models.endpoint import Endpoint
 from datasette_embeddings.models.outside import OutsideModel
@@ -95,7 +95,7 @@ class HttpModel(OutsideModel):
             }
         except MALFORMED as error:
             beginning = self._quoted(answer[:200].decode("utf-8", "replace"))
-            raise ModelProblem(
+            raise ModelError(
                 f"{self._endpoint.name} gave an answer that is not as OpenAI's: "
                 f"expected JSON with data, each with index and embedding; found "
                 f"{beginning!r}"

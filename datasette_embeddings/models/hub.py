@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import LLM_PREFIX, Wanted
 
 # A repository in the cache: …/models--NAME/snapshots/COMMIT
@@ -76,7 +76,7 @@ def is_repository(name: str) -> bool:
 def fetched(wanted: Wanted, patterns: Sequence[str]) -> Path:
     """The folder with the files of *wanted* that fit *patterns*, fetched if need be.
 
-    :raises ModelProblem: saying why they cannot be had.
+    :raises ModelError: saying why they cannot be had.
     """
     from huggingface_hub import snapshot_download
 
@@ -97,7 +97,7 @@ def _saying_what_failed(wanted: Wanted) -> Iterator[None]:
         yield
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         line = " ".join(str(error).split())
-        raise ModelProblem(
+        raise ModelError(
             f"The model {wanted.model_id!r} cannot be fetched from the hub: {line}"
         ) from error
 
@@ -105,7 +105,7 @@ def _saying_what_failed(wanted: Wanted) -> Iterator[None]:
 def completed(wanted: Wanted) -> None:
     """Fetch what a fetch that was cut short has left out of *wanted*.
 
-    :raises ModelProblem: saying why it cannot be had.
+    :raises ModelError: saying why it cannot be had.
     """
     from huggingface_hub import snapshot_download
 

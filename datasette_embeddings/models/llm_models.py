@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.distribution import install_command
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import LLM_PREFIX, Found, NotHere, Wanted, silent
 from datasette_embeddings.models.batches import in_batches, is_out_of_memory
 from datasette_embeddings.models.outside import OutsideModel
@@ -42,7 +42,7 @@ def find(wanted: Wanted) -> Found | NotHere:
         return NotHere("its models have one length each; leave out 'dimensions'")
     try:
         registered = _registered()
-    except ModelProblem as problem:
+    except ModelError as problem:
         return NotHere(str(problem))
     # llm-sentence-transformers puts its own name before that of the hub
     found = registered.get(wanted.name) or registered.get(f"{LLM_PREFIX}{wanted.name}")
@@ -71,7 +71,7 @@ def is_same(configured: Wanted, model_id: str) -> bool:
         return False
     try:
         registered = _registered()
-    except ModelProblem:
+    except ModelError:
         return False
     found = registered.get(configured.name)
     return found is not None and registered.get(model_id) is found
@@ -80,25 +80,25 @@ def is_same(configured: Wanted, model_id: str) -> bool:
 def _registered() -> ByName:
     """Every embedding model of llm by id and by alias, asked once.
 
-    :raises ModelProblem: if a plugin of llm's cannot be loaded.
+    :raises ModelError: if a plugin of llm's cannot be loaded.
     """
     # Whoever comes while llm loads its plugins would see only some of them
     with _registering:
         found = _by_name()
-    if isinstance(found, ModelProblem):
+    if isinstance(found, ModelError):
         raise found
     return found
 
 
 @cache
-def _by_name() -> ByName | ModelProblem:
+def _by_name() -> ByName | ModelError:
     """All models by name, or what is wrong with a plugin, which is not tried again."""
     import llm
 
     try:
         found: ByName = llm.get_embedding_model_aliases()
     except Exception as error:  # whatever a plugin does
-        return ModelProblem(f"a plugin cannot be loaded: {error!r:.300}")
+        return ModelError(f"a plugin cannot be loaded: {error!r:.300}")
     return found
 
 
@@ -108,7 +108,7 @@ def registered_ids() -> list[str]:
         return []
     try:
         return sorted({model.model_id for model in _registered().values()})
-    except ModelProblem:
+    except ModelError:
         return []
 
 

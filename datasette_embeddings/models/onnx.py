@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.distribution import install_command
-from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     EmbeddingModel,
     Found,
@@ -84,7 +84,7 @@ def find(wanted: Wanted) -> Found | NotHere:
 def _fetched(wanted: Wanted) -> OnnxModel:
     folder = fetched(wanted, PATTERNS)
     if not has_onnx(folder):
-        raise ModelProblem(
+        raise ModelError(
             f"The model {wanted.model_id!r} has no ONNX file on the hub. Either "
             f"use it as it is: {install_command('sentence-transformers')}; or make one "
             "where that is installed: datasette embeddings models export"
@@ -188,7 +188,7 @@ class OnnxModel(EmbeddingModel):
         try:
             states = self._session.run([self._output], given)[0]  # (b, n, d)
         except Exception as error:  # its exceptions share no base class but this one
-            raise ModelProblem(f"The model {self.model_id!r} fails: {error}") from error
+            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
         return pool(states, mask, self._files.pooling)
 
     def _token_output(self) -> str:
@@ -197,7 +197,7 @@ class OnnxModel(EmbeddingModel):
         for name in TOKEN_OUTPUTS:
             if name in outputs and not unknown:
                 return name
-        raise ModelProblem(
+        raise ModelError(
             f"{self._files.onnx_path} takes {', '.join(sorted(self._inputs))} and "
             f"gives {', '.join(outputs)}; expected token ids in and one of "
             f"{', '.join(TOKEN_OUTPUTS)} out"
@@ -243,11 +243,11 @@ def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise MissingLibrary("tokenizers", "every model of texts") from error
+        raise MissingLibraryError("tokenizers", "every model of texts") from error
     try:
         tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
     except Exception as error:  # it raises nothing more specific
-        raise ModelProblem(f"{files.tokenizer_path} cannot be read: {error}") from error
+        raise ModelError(f"{files.tokenizer_path} cannot be read: {error}") from error
     tokenizer.no_padding()
     if cut:
         tokenizer.enable_truncation(files.max_tokens)
@@ -260,7 +260,7 @@ def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingLibrary("onnxruntime", "the bundled model") from error
+        raise MissingLibraryError("onnxruntime", "the bundled model") from error
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -272,4 +272,4 @@ def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  
             str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # its exceptions share no base class but this one
-        raise ModelProblem(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise ModelError(f"ONNX Runtime cannot load {path}: {error}") from error

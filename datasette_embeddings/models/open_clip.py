@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import install_command
-from datasette_embeddings.errors import EmbeddingsError, InvalidInput, ModelProblem
+from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.models import open_clip_texts
 from datasette_embeddings.models.ahead import Ahead
 from datasette_embeddings.models.base import (
@@ -121,7 +121,7 @@ def _fetched(wanted: Wanted) -> OpenClipModel:
     if not has_weights(folder):
         folder = fetched(wanted, (WEIGHTS,))
     if not has_weights(folder):
-        raise ModelProblem(
+        raise ModelError(
             f"Expected {CONFIG_FILE} and {SAFE_WEIGHTS} or {WEIGHTS} in the repository "
             f"{wanted.name!r}; it is none that open_clip can read"
         )
@@ -161,7 +161,7 @@ class OpenClipModel(EmbeddingModel):
         with saying_what_failed(wanted, "does not work"):
             self.dimensions = self._run_texts([""]).shape[1]
         if settings.dimensions not in (None, self.dimensions):
-            raise ModelProblem(
+            raise ModelError(
                 f"Expected the {self.dimensions} dimensions of {self.model_id!r}, all "
                 f"of which are needed; found {settings.dimensions} under 'dimensions'"
             )
@@ -198,7 +198,7 @@ class OpenClipModel(EmbeddingModel):
         outcomes = self.image_outcomes(images, progress=progress)
         for outcome in outcomes:
             if isinstance(outcome, str):
-                raise InvalidInput(outcome)
+                raise InvalidInputError(outcome)
         if not outcomes:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return np.stack(outcomes)
@@ -215,7 +215,7 @@ class OpenClipModel(EmbeddingModel):
             place, content = image
             try:
                 return decoded(content, self._preparation.fit)
-            except InvalidInput as error:
+            except InvalidInputError as error:
                 problems[place] = str(error)
                 return None
             except MemoryError:
@@ -242,7 +242,7 @@ class OpenClipModel(EmbeddingModel):
                 free=free_memory,
             )
         except (RuntimeError, ValueError, IndexError) as error:
-            raise ModelProblem(f"The model {self.model_id!r} fails: {error}") from error
+            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
     def _run_texts(self, texts: Sequence[str]) -> Vectors:
         with utf8_only():

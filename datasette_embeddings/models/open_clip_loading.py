@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.errors import EmbeddingsError, MissingLibrary, ModelProblem
+from datasette_embeddings.errors import EmbeddingsError, MissingLibraryError, ModelError
 from datasette_embeddings.models.base import Wanted
 from datasette_embeddings.models.open_clip_weights import (
     Checkpoint,
@@ -48,13 +48,13 @@ def load(
 ) -> tuple[Any, Preparation, Any, Path]:
     """Model, preparation of a picture, tokenizer, and the folder of the weights.
 
-    :raises MissingLibrary: if open_clip is not installed.
+    :raises MissingLibraryError: if open_clip is not installed.
     """
     import_torchvision()
     try:
         import open_clip
     except ImportError as error:
-        raise MissingLibrary("open-clip-torch", "this model") from error
+        raise MissingLibraryError("open-clip-torch", "this model") from error
     if isinstance(place, Path):
         check_config(wanted, place)
         name, folder, how = f"local-dir:{place}", place, {}
@@ -102,11 +102,11 @@ def _how_to_use(place: Checkpoint) -> dict[str, Any]:
 
 @contextmanager
 def saying_what_failed(wanted: Wanted, what: str) -> Iterator[None]:
-    """Within, whatever a library makes of a model's files becomes a ModelProblem."""
+    """Within, whatever a library makes of a model's files becomes a ModelError."""
     try:
         yield
     except EmbeddingsError:
         raise
     except Exception as error:
         line = " ".join(str(error).split())
-        raise ModelProblem(f"The model {wanted.model_id!r} {what}: {line}") from error
+        raise ModelError(f"The model {wanted.model_id!r} {what}: {line}") from error

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunks.splitting import TokenSpans
@@ -30,12 +30,12 @@ def count(tokenizer: Any, texts: Sequence[str]) -> list[int]:  # noqa: ANN401
 def spans(tokenizer: Any, texts: Sequence[str]) -> list[TokenSpans]:  # noqa: ANN401
     """Where each token of each of *texts* stands, in characters.
 
-    :raises ModelProblem: if the tokenizer does not tell.
+    :raises ModelError: if the tokenizer does not tell.
     """
     if _is_own(tokenizer):
         return [list(_own_spans(tokenizer, text)) for text in texts]
     if not getattr(tokenizer.tokenizer, "is_fast", False):
-        raise ModelProblem(
+        raise ModelError(
             "The tokenizer of this model does not tell where a token is, so its texts "
             "cannot be split; leave out --chunk"
         )

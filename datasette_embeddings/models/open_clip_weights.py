@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from datasette_embeddings.errors import InvalidInput, ModelProblem
+from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models.base import Wanted
 
 CONFIG_FILE = "open_clip_config.json"
@@ -56,19 +56,19 @@ def library_folder() -> Path | None:
 def checkpoint(architecture: str, tag: str) -> Checkpoint:
     """The weights of that name.
 
-    :raises InvalidInput: if open_clip knows none, with what is meant perhaps.
+    :raises InvalidInputError: if open_clip knows none, with what is meant perhaps.
     """
     table = known_weights()
     plain = architecture.removesuffix(QUICK_GELU)
     if plain not in table:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"expected an architecture that open_clip has weights for, found "
             f"{architecture!r}{_perhaps(plain, table)}"
         )
     # As open_clip itself reads a tag
     cleaned = tag.lower().replace("-", "_")
     if cleaned not in table[plain]:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"expected weights of {architecture}, one of {', '.join(table[plain])}; "
             f"found {tag!r}"
         )
@@ -85,7 +85,7 @@ def _perhaps(name: str, known: Mapping[str, object]) -> str:
 def known_weights() -> Mapping[str, Mapping[str, str]]:
     """The hub's place of each of open_clip's weights, by architecture and tag.
 
-    :raises ModelProblem: if its table has another form than in 2.30 to 3.3.
+    :raises ModelError: if its table has another form than in 2.30 to 3.3.
     """
     folder = library_folder()
     if folder is None:
@@ -100,7 +100,7 @@ def known_weights() -> Mapping[str, Mapping[str, str]]:
     }
     table = named.get("_PRETRAINED")
     if not isinstance(table, ast.Dict):
-        raise ModelProblem(
+        raise ModelError(
             f"Expected a table of weights in {folder / 'pretrained.py'}, found none; "
             "another release of open-clip-torch may have one"
         )
@@ -173,7 +173,7 @@ def missing_part(architecture: str) -> str | None:
 def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
     """The file with the weights of *checkpoint*, from the hub if it is not here.
 
-    :raises ModelProblem: saying why it cannot be had.
+    :raises ModelError: saying why it cannot be had.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
@@ -189,7 +189,7 @@ def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
             problem = error
             break
     line = " ".join(str(problem).split())
-    raise ModelProblem(
+    raise ModelError(
         f"The weights {checkpoint.architecture}/{checkpoint.tag} cannot be fetched "
         f"from {checkpoint.repository!r} on the hub: {line}"
     ) from problem
@@ -198,7 +198,7 @@ def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
 def check_config(wanted: Wanted, folder: Path) -> None:
     """Nothing, if the config in *folder* asks for nothing that its owner must allow.
 
-    :raises ModelProblem: if it would run code that came with it, or fetch a part.
+    :raises ModelError: if it would run code that came with it, or fetch a part.
     """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
@@ -210,13 +210,13 @@ def check_config(wanted: Wanted, folder: Path) -> None:
         # open_clip says what is wrong with it
         return
     if asks_for_code and not wanted.settings.trust_remote_code:
-        raise ModelProblem(
+        raise ModelError(
             f"{folder / CONFIG_FILE} wants to run code of its own: if you trust it, "
             "set 'trust_remote_code: true' for it under models in the configuration"
         )
     missing = [name for name in parts if not is_here(name)]
     if missing and not wanted.may_download:
-        raise ModelProblem(
+        raise ModelError(
             f"The model in {folder} needs {missing[0]!r} of the hub, which is not "
             f"here; fetch it with: datasette embeddings models fetch {wanted.model_id}"
         )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     EmbeddingModel,
     given_or,
@@ -89,7 +89,7 @@ class OutsideModel(EmbeddingModel):
     def _checked(self, vectors: Sequence[Vector], expected: int) -> Vectors:
         """*vectors* as an array, (n, d), if they are what was asked for.
 
-        :raises ModelProblem: if they are too many or too few, or of another length
+        :raises ModelError: if they are too many or too few, or of another length
             than before, or no numbers.
         """
         import numpy as np
@@ -113,8 +113,8 @@ class OutsideModel(EmbeddingModel):
         self.dimensions = known
         return found
 
-    def _problem(self, what: str) -> ModelProblem:
-        return ModelProblem(f"The model {self.model_id!r} {what}")
+    def _problem(self, what: str) -> ModelError:
+        return ModelError(f"The model {self.model_id!r} {what}")
 
     def _quoted(self, message: str) -> str:
         return quoted(message, self._secret)
@@ -142,10 +142,10 @@ def _yardstick() -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
-        raise MissingLibrary("tokenizers", "counting tokens") from error
+        raise MissingLibraryError("tokenizers", "counting tokens") from error
     path = BUNDLED_FOLDER / "tokenizer.json"
     if not path.is_file():
-        raise ModelProblem(
+        raise ModelError(
             "Tokens are counted by the tokenizer of the bundled model, which was "
             "removed; install this package again, or embed without --chunk"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 
 # Each scan of a JPEG passes over the whole picture, but takes only a few bytes of the
 # file.  Cameras write 1 scan, web images have about 10; libtiff stops after 100 too
@@ -24,7 +24,7 @@ CLASSIC_TIFF = 42
 def check_scans(content: bytes) -> None:
     """Check the number of scans of the JPEG in *content*.
 
-    :raises InvalidInput: for more than MAX_SCANS.
+    :raises InvalidInputError: for more than MAX_SCANS.
     """
     # Segments are read only if there may be too many
     if content.count(b"\xff" + START_OF_SCAN) <= MAX_SCANS:
@@ -35,7 +35,7 @@ def check_scans(content: bytes) -> None:
             return
         scans += found[1] == START_OF_SCAN
         if scans > MAX_SCANS:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a JPEG of at most {MAX_SCANS} scans, found more; save it "
                 "again with another program"
             )
@@ -46,7 +46,7 @@ def check_scans(content: bytes) -> None:
 def check_tiles(content: bytes, most: int) -> None:
     """Check the number of strips or tiles of a TIFF; Pillow makes objects for each.
 
-    :raises InvalidInput: for more than *most*.
+    :raises InvalidInputError: for more than *most*.
     """
     if content[:2] not in (b"II", b"MM"):
         return
@@ -63,6 +63,6 @@ def check_tiles(content: bytes, most: int) -> None:
     for each in range(place, min(place + count * entry, len(content)), entry):
         pieces = number(each + 4, wide)
         if number(each, 2) in STRIPS_AND_TILES and pieces > most:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a TIFF of at most {most:,} strips or tiles, found {pieces:,}"
             )

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import InvalidInput, MissingLibrary
+from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 from datasette_embeddings.images import MAX_BYTES, media_type
 from datasette_embeddings.models.picture_headers import check_scans, check_tiles
 
@@ -71,7 +71,8 @@ def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Imag
 
     Waits while other threads decode as many pixels as memory is to hold.
 
-    :raises InvalidInput: for what is no image, is cut short, or is too large, which is
+    :raises InvalidInputError: for what is no image, is cut short, or is too large,
+        which is
         known before any of it is decoded.
     """
     picture = _opened(content)
@@ -83,7 +84,7 @@ def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Imag
         except MemoryError:
             raise
         except Exception as error:  # decoders raise many types
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected a whole image, found one of {picture.format} with {width} x "
                 f"{height} pixels that is cut short or broken: {_reason(error)}"
             ) from error
@@ -94,7 +95,8 @@ def check_images(images: Sequence[bytes], most_pixels: int = MAX_PIXELS) -> None
 
     Only their headers are read.
 
-    :raises InvalidInput: for the first that is none, or for more than *most_pixels*.
+    :raises InvalidInputError: for the first that is none, or for more than
+        *most_pixels*.
     """
     pixels = 0
     for content in images:
@@ -105,7 +107,7 @@ def check_images(images: Sequence[bytes], most_pixels: int = MAX_PIXELS) -> None
             width, height = _opened(content).size
             pixels += width * height
         if pixels > most_pixels:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected images of at most {most_pixels:,} pixels together, found "
                 f"{pixels:,}; send a smaller copy, of which a model sees as much"
             )
@@ -116,11 +118,11 @@ def _opened(content: bytes) -> Image:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise MissingLibrary("pillow", "an image") from error
+        raise MissingLibraryError("pillow", "an image") from error
     if not content:
-        raise InvalidInput("Expected an image, found nothing")
+        raise InvalidInputError("Expected an image, found nothing")
     if len(content) > MAX_BYTES:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected an image of at most {MAX_BYTES:,} bytes, found {len(content):,}"
         )
     check_tiles(content, MAX_TILES)
@@ -131,7 +133,7 @@ def _opened(content: bytes) -> Image:
         picture = Image.open(io.BytesIO(content), formats=formats)
         tile_pixels = _tile_pixels(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected an image of at most {MAX_PIXELS:,} pixels, found more: "
             f"{_reason(error)}"
         ) from error
@@ -140,7 +142,7 @@ def _opened(content: bytes) -> Image:
     except MemoryError:
         raise
     except Exception as error:  # as in decoded()
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected an image, found one whose header is broken: {_reason(error)}"
         ) from error
     _check_size(picture, tile_pixels)
@@ -168,23 +170,23 @@ def _check_size(picture: Image, tile_pixels: int) -> None:
     width, height = picture.size
     most = MAX_DEEP_PIXELS if picture.mode.startswith(("I", "F")) else MAX_PIXELS
     if not 0 < width * height <= most:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected an image of 1 to {most:,} pixels, found {width:,} x {height:,}"
         )
     if tile_pixels > max(width * height, PIXELS_AT_ONCE):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected tiles no larger than the {width:,} x {height:,} pixels of the "
             f"image, found tiles of {tile_pixels:,}"
         )
     if max(width, height) > MOST_TIMES_AS_LONG * min(width, height):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected an image at most {MOST_TIMES_AS_LONG} times as long as it is "
             f"wide, found {width:,} x {height:,} pixels"
         )
 
 
-def _not_an_image(content: bytes) -> InvalidInput:
-    return InvalidInput(
+def _not_an_image(content: bytes) -> InvalidInputError:
+    return InvalidInputError(
         f"Expected an image, {FORMAT_NAMES}; found {len(content):,} bytes that "
         f"begin with {content[:8]!r}"
     )

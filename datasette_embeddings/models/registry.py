@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
-from datasette_embeddings.errors import ModelIsLoading, UnknownModel
+from datasette_embeddings.errors import ModelLoadingError, UnknownModelError
 from datasette_embeddings.models import (
     http,
     llm_models,
@@ -144,7 +144,7 @@ def only_a_key(key: str | None) -> ModelConfig:
 def find(asked: Wanted) -> Found:
     """The runtime that serves *asked* here.
 
-    :raises UnknownModel: if none can, with the reason of each.
+    :raises UnknownModelError: if none can, with the reason of each.
     """
     answers: dict[str, NotHere] = {}
     for name, found in considered(asked):
@@ -155,7 +155,7 @@ def find(asked: Wanted) -> Found:
     if asked.model_id != DEFAULT_MODEL:
         reasons.insert(0, f"bundled: the bundled model is {DEFAULT_MODEL}")
     advice = [each.way_out for each in answers.values() if each.way_out is not None]
-    raise UnknownModel(
+    raise UnknownModelError(
         asked.model_id, advice[0] if advice else _way_out(asked, reasons), reasons
     )
 
@@ -218,9 +218,10 @@ def load_model(
 
     A model id that is a path to a folder is that folder.
 
-    :raises UnknownModel: if nothing here can serve it, or only what may cost money and
+    :raises UnknownModelError: if nothing here can serve it, or only what may cost
+        money and
         that may not be.
-    :raises ModelProblem: if its files are not what they should be.
+    :raises ModelError: if its files are not what they should be.
     """
     asked = wanted(model_id, models)
     model = _in_memory(asked)
@@ -240,8 +241,8 @@ def _in_memory(key: Wanted) -> EmbeddingModel | None:
     return known.model
 
 
-def _remote(model_id: str, runtime: str) -> UnknownModel:
-    return UnknownModel(
+def _remote(model_id: str, runtime: str) -> UnknownModelError:
+    return UnknownModelError(
         model_id,
         "To let visitors use it, add it under models in the configuration",
         [f"{runtime}: its models may send texts elsewhere and cost money"],
@@ -250,7 +251,7 @@ def _remote(model_id: str, runtime: str) -> UnknownModel:
 
 def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
-        raise ModelIsLoading(
+        raise ModelLoadingError(
             f"The model {key.model_id!r} is still being loaded after "
             f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import install_command
-from datasette_embeddings.errors import MissingLibrary, ModelProblem
+from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     EmbeddingModel,
     Found,
@@ -107,7 +107,7 @@ class SentenceTransformerModel(EmbeddingModel):
         )
         whole = self.encoder.get_embedding_dimension()
         if whole is None:
-            raise ModelProblem(f"The model {self.model_id!r} has no vector for a text")
+            raise ModelError(f"The model {self.model_id!r} has no vector for a text")
         self.dimensions = _checked_dimensions(wanted, folder, whole)
         self.max_tokens = _max_tokens(self.encoder)
         is_gpu = not self.device.startswith("cpu")
@@ -140,7 +140,7 @@ class SentenceTransformerModel(EmbeddingModel):
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         if not getattr(self.encoder.tokenizer, "is_fast", False):
-            raise ModelProblem(
+            raise ModelError(
                 f"The tokenizer of {self.model_id!r} does not tell where a token is, "
                 "so its texts cannot be split; leave out --chunk"
             )
@@ -195,7 +195,7 @@ class SentenceTransformerModel(EmbeddingModel):
                     free=free_memory,
                 )
             except (RuntimeError, ValueError, IndexError) as error:
-                raise ModelProblem(
+                raise ModelError(
                     f"The model {self.model_id!r} fails: {error}"
                 ) from error
         vectors = np.empty_like(by_length)
@@ -221,7 +221,7 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise MissingLibrary("sentence-transformers", "this model") from error
+        raise MissingLibraryError("sentence-transformers", "this model") from error
     settings = wanted.settings
     from transformers.utils import logging
 
@@ -242,7 +242,7 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
                 " It brings code of its own: if you trust it, set "
                 "'trust_remote_code: true' for it under models in the configuration"
             )
-        raise ModelProblem(
+        raise ModelError(
             f"The model {wanted.model_id!r} cannot be loaded: {line.rstrip('.')}.{hint}"
         ) from error
 
@@ -260,14 +260,14 @@ def _checked_dimensions(wanted: Wanted, folder: Path | None, whole: int) -> int:
     if asked is None or asked == whole:
         return whole
     if asked > whole:
-        raise ModelProblem(
+        raise ModelError(
             f"Expected at most the {whole} dimensions of {wanted.model_id!r}, "
             f"found {asked}"
         )
     known, is_said = _matryoshka(folder)
     if not is_said or (known and asked not in known):
         allowed = ", ".join(map(str, known)) or "only all of them"
-        raise ModelProblem(
+        raise ModelError(
             f"The model {wanted.model_id!r} does not say that {asked} of its {whole} "
             f"dimensions may stand for all; it allows {allowed}"
         )

@@ -20,7 +20,7 @@ def item_image(
 ) -> bytes | None:
     """The bytes of an item's image, stored or in its source row; None without one.
 
-    :raises UnknownItem: if the collection has no such item.
+    :raises UnknownItemError: if the collection has no such item.
     """
     image = stored_image(conn, collection, item_id)
     source = sources_of(conn, collection, [item_id]).get(item_id)

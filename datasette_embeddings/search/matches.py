@@ -83,9 +83,9 @@ def search_text(
 ) -> list[Match]:
     """The items of *collection* that mean most nearly what *text* asks.
 
-    :raises InvalidInput: if there is no text.
-    :raises ModelMismatch: if its vectors are of another model than *model*.
-    :raises IdentityMismatch: if they are of that model as it was otherwise.
+    :raises InvalidInputError: if there is no text.
+    :raises ModelMismatchError: if its vectors are of another model than *model*.
+    :raises ModelSettingsMismatchError: if they are of that model as it was otherwise.
     """
     check_identity(collection, model.identity)
     vector = model.embed_query(checked_query(text))
@@ -114,7 +114,7 @@ def similar_items(
 ) -> list[Match]:
     """The items of *collection* closest to one of its own, which is left out.
 
-    :raises UnknownItem: if the collection has no such item.
+    :raises UnknownItemError: if the collection has no such item.
     """
     return matches(
         conn, collection, nearest_to_item(conn, collection, item_id, options=options)

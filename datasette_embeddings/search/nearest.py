@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.matrix import Keep, Score, best_first
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.store.catalog import Collection
@@ -94,7 +94,7 @@ def nearest_to_item(
     The id may be that of a document: the score of another one is then that of the best
     pair of their chunks.  Chunks whose text several documents have are left out.
 
-    :raises UnknownItem: if the collection has no such item.
+    :raises UnknownItemError: if the collection has no such item.
     """
     chunks = chunk_ids(conn, collection, item_id)
     boilerplate = boilerplate_of_chunks(conn, collection, chunks)
@@ -185,12 +185,12 @@ def index_state(
 def checked_query(text: str, *, max_length: int | None = None) -> str:
     """*text*, if it asks something and no more than *max_length* characters.
 
-    :raises InvalidInput: if it does not.
+    :raises InvalidInputError: if it does not.
     """
     if not text.strip():
-        raise InvalidInput("Expected a text to search for, found an empty one")
+        raise InvalidInputError("Expected a text to search for, found an empty one")
     if max_length is not None and len(text) > max_length:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a text of at most {max_length:,} characters, found {len(text):,}"
         )
     return text
@@ -199,7 +199,7 @@ def checked_query(text: str, *, max_length: int | None = None) -> str:
 def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
     """*limit* as a whole number from 1.
 
-    :raises InvalidInput: if it is not one, or above *max_limit*.
+    :raises InvalidInputError: if it is not one, or above *max_limit*.
     """
     number = 0
     if isinstance(limit, int) or (
@@ -209,7 +209,7 @@ def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
             number = int(str(limit))
     top = "" if max_limit is None else f" to {max_limit}"
     if number < 1 or (max_limit is not None and number > max_limit):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a limit, a whole number from 1{top}; found {quoted(limit)}"
         )
     return number

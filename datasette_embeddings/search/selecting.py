@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.selecting import Selection, selected_ids
 from datasette_embeddings.store.catalog import Collection
@@ -18,7 +18,8 @@ def selected_items(
 
     Rows that are not embedded have ids too.
 
-    :raises InvalidInput: if the collection has no source table, or SQLite no answer.
+    :raises InvalidInputError: if the collection has no source table, or SQLite no
+        answer.
     """
     documents = selected_ids(conn, source_table(collection), selection)
     return frozenset(documents | chunks_of_documents(conn, collection, documents))
@@ -27,10 +28,10 @@ def selected_items(
 def source_table(collection: Collection) -> TableSource:
     """The table whose rows *collection* holds.
 
-    :raises InvalidInput: if its rows come from elsewhere.
+    :raises InvalidInputError: if its rows come from elsewhere.
     """
     if not isinstance(collection.source, TableSource):
-        raise InvalidInput(
+        raise InvalidInputError(
             "Filters and facets need a source table, and the collection "
             f"{collection.name!r} was not made from one"
         )

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.cache import queries
 from datasette_embeddings.models.pictures import check_images
 from datasette_embeddings.models.registry import loaded_model, wanted
@@ -121,15 +121,16 @@ async def image_vectors(
 ) -> Vectors:
     """The vectors of *images*, (n, d).
 
-    :raises ModelProblem: if the model takes no images.
-    :raises InvalidInput: for what is no image, or for more pixels than are allowed,
+    :raises ModelError: if the model takes no images.
+    :raises InvalidInputError: for what is no image, or for more pixels than are
+        allowed,
         before any of them is decoded.
     """
 
     def embedded() -> Vectors:
         model = load_offered(model_id, config)
         if not model.supports_images:
-            raise ModelProblem(f"The model {model_id!r} takes texts, not images")
+            raise ModelError(f"The model {model_id!r} takes texts, not images")
         check_images(images, config.max_image_pixels)
         return model.embed_images(images)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import TooBusy
+from datasette_embeddings.errors import ServerBusyError
 
 
 class Gate:
@@ -24,10 +24,10 @@ class Gate:
     async def place(self) -> AsyncIterator[None]:
         """A place for as long as the block takes; whoever is cancelled gives it back.
 
-        :raises TooBusy: if too many wait already.
+        :raises ServerBusyError: if too many wait already.
         """
         if self._places.locked() and self._waiting >= self._most_waiting:
-            raise TooBusy(self._at_once, self._most_waiting)
+            raise ServerBusyError(self._at_once, self._most_waiting)
         self._waiting += 1
         try:
             await self._places.acquire()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import (
-    ConfigProblem,
+    ConfigError,
     EmbeddingsError,
-    SchemaMismatch,
+    SchemaError,
 )
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.models.locations import is_path
@@ -55,7 +55,7 @@ def load_allowed(
     database, if its files are here: no visitor makes a server load another, nor one
     that may cost money.
 
-    :raises UnknownModel: for any other, without looking for its files.
+    :raises UnknownModelError: for any other, without looking for its files.
     """
     # Asked once a row: the database only where nothing else settles it
     if is_offered(model_id, config) and not is_path(model_id):
@@ -92,7 +92,7 @@ async def may_take_images(model_id: str, config: Config) -> bool:
 def _collection_models(conn: sqlite3.Connection) -> set[str]:
     try:
         return model_ids(conn)
-    except SchemaMismatch:
+    except SchemaError:
         # Tables of somebody else's shape hold no collections of ours
         return set()
 
@@ -103,7 +103,7 @@ def start(config: Config) -> None:
     A model that the configuration names is fetched now if it is not here: later nobody
     may.  A server without the bundled model answers what needs none.
 
-    :raises ConfigProblem: if a model that the configuration names cannot be had.
+    :raises ConfigError: if a model that the configuration names cannot be had.
     """
     _started.set()
     missing = []
@@ -118,7 +118,7 @@ def start(config: Config) -> None:
             for reason in problem.reasons:
                 logger.warning("The model %r: %s", model_id, reason)
     if missing:
-        raise ConfigProblem(missing)
+        raise ConfigError(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
         loading = model_thread.submit(load_offered, config.default_model, config)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import (
     EmbeddingsError,
-    ModelIsLoading,
-    UnknownModel,
+    ModelLoadingError,
+    UnknownModelError,
 )
 from datasette_embeddings.models.base import hub_name
 from datasette_embeddings.models.locations import (
@@ -63,14 +63,14 @@ def is_offered(model_id: str, config: Config) -> bool:
 def check_offered(model_id: str, config: Config) -> None:
     """Refuse a model that is not one of :func:`offered_models`.
 
-    :raises UnknownModel: for any other, without looking for its files.
+    :raises UnknownModelError: for any other, without looking for its files.
     """
     if not is_offered(model_id, config):
         # Visitors do not learn the paths of folders
         offered = ", ".join(
             each for each in offered_models(config) if not is_path(each)
         )
-        raise UnknownModel(model_id, f"This server offers {offered}")
+        raise UnknownModelError(model_id, f"This server offers {offered}")
 
 
 def config_for(model_id: str, home: Path | None, config: Config) -> Config:
@@ -103,19 +103,19 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
 
     A folder is loaded only where *config* names it; see :func:`config_for`.
 
-    :raises UnknownModel: if it cannot be loaded, or may cost money and the
+    :raises UnknownModelError: if it cannot be loaded, or may cost money and the
         configuration does not name it: the owner of a database does not spend what
         belongs to the owner of the server.  The log has the reasons, which tell what is
         installed and which folders there are.
-    :raises ModelIsLoading: if another caller is still loading it.
+    :raises ModelLoadingError: if another caller is still loading it.
     """
     try:
         return _loaded(model_id, config)
-    except ModelIsLoading:
+    except ModelLoadingError:
         raise
     except EmbeddingsError as problem:
         log_once("\n  ".join([str(problem), *problem.reasons])[:LONGEST_LOGGED])
-        raise UnknownModel(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
+        raise UnknownModelError(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
 
 
 def found_runtime(model_id: str, config: Config) -> str | None:
@@ -139,14 +139,14 @@ def _loaded(model_id: str, config: Config) -> EmbeddingModel:
 def _check_named(model_id: str, config: Config) -> bool:
     """Whether the configuration names *model_id*.
 
-    :raises UnknownModel: for a folder that it does not name.
+    :raises UnknownModelError: for a folder that it does not name.
     """
     is_named = is_offered(model_id, config)
     if canonical_id(model_id) == DEFAULT_MODEL:
         # Offered without a word of the owner's, because it is bundled
         is_named = configured_id(model_id, config.models) is not None
     if not is_named and is_path(absolute(hub_name(model_id))):
-        raise UnknownModel(
+        raise UnknownModelError(
             model_id,
             "A database may only name a folder that exists below its own. To allow "
             "another, name it as the path of a model in the configuration",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from datasette_embeddings.config.collections import SimilaritySettings
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.reading import one_moment
 from datasette_embeddings.similarities.reading import changes, read
 from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
@@ -49,15 +49,15 @@ def build(
 
     *start* hears how many documents are compared, *progress* how many more are done.
 
-    :raises InvalidInput: for a limit below 1, or a score that there is not.
-    :raises SchemaMismatch: if somebody else's table has the name.
+    :raises InvalidInputError: for a limit below 1, or a score that there is not.
+    :raises SchemaError: if somebody else's table has the name.
     """
     if settings.limit < 1:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a limit, a whole number from 1; found {settings.limit}"
         )
     if settings.min_score is not None and not -1 <= settings.min_score <= 1:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a lowest score from -1 to 1, found {settings.min_score}"
         )
     prepare_similarities(conn)

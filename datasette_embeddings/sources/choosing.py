@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import (
     FileSource,
@@ -42,13 +42,13 @@ def chosen_source(
 
     Its paths are given from where we are.
 
-    :raises InvalidInput: if it names two, or settings that do not go together.
-    :raises SourceProblem: if there is no such source.
+    :raises InvalidInputError: if it names two, or settings that do not go together.
+    :raises SourceError: if there is no such source.
     """
     ways = [way for way in WAYS if getattr(config, way)]
     problems = list(_problems(config, ways))
     if problems:
-        raise InvalidInput("; ".join(problems))
+        raise InvalidInputError("; ".join(problems))
     if config.template is not None:
         template_of(config.template)
     rules = SourceRules(

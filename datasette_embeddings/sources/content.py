@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from datasette_embeddings.chunks.documents import Content, Document
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import ReadableSource, TableSource
 from datasette_embeddings.sources.file_kinds import file_kind
@@ -33,7 +33,7 @@ PARAGRAPH_BREAKS = re.compile(r"[\s\ue000\ue001]*\ue001[\s\ue000\ue001]*")
 LINE_BREAKS = re.compile(r"\s*\ue000[\s\ue000]*")
 
 
-class RowProblem(SourceProblem):
+class RowError(SourceError):
     """One row cannot be embedded; *item_id* is its id, if it has one."""
 
     def __init__(self, message: str, item_id: str | None = None) -> None:
@@ -44,7 +44,7 @@ class RowProblem(SourceProblem):
 class RowReader:
     """Rows whose columns are *names*, as documents.
 
-    :raises SourceProblem: if one of the columns that *source* names is not there.
+    :raises SourceError: if one of the columns that *source* names is not there.
     """
 
     def __init__(self, source: ReadableSource, names: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class RowReader:
         wanted = columns_of_template(source.template, names) if source.template else []
         for name in (*keys, *contents, *source.metadata_columns, *wanted):
             if name not in names:
-                raise SourceProblem(
+                raise SourceError(
                     f"No column {name!r} in the rows: they have "
                     f"{', '.join(map(repr, names)) or 'none'}"
                 )
@@ -63,12 +63,12 @@ class RowReader:
         self._taken = {*self._keys, *self._metadata}
         self._given = [names.index(name) for name in contents]
         if not (self._given or source.template or self._contents()):
-            raise SourceProblem(
+            raise SourceError(
                 "Expected at least two columns, the id and the content; "
                 f"found {len(names)}"
             )
         if source.images and len(self._contents()) != 1:
-            raise SourceProblem(
+            raise SourceError(
                 "Expected one column of images besides the id, found "
                 f"{', '.join(repr(names[place]) for place in self._contents())}; name "
                 "it with --column"
@@ -85,12 +85,12 @@ class RowReader:
     def document(self, values: Sequence[object]) -> Document:
         """The document that a row with *values* is.
 
-        :raises RowProblem: for a row without an id, or with a BLOB for its content.
+        :raises RowError: for a row without an id, or with a BLOB for its content.
         """
         try:
             key = item_id_of([_or_none(values[place]) for place in self._keys])
-        except SourceProblem as error:
-            raise RowProblem(str(error)) from error
+        except SourceError as error:
+            raise RowError(str(error)) from error
         item_id = f"{self._prefix}{key}"
         metadata = {
             self._names[place]: _or_none(values[place]) for place in self._metadata
@@ -98,12 +98,12 @@ class RowReader:
         try:
             for name, value in metadata.items():
                 if isinstance(value, bytes):
-                    raise RowProblem(
+                    raise RowError(
                         f"The row {item_id!r} has a BLOB in its metadata, column "
                         f"{name!r}; expected text or a number"
                     )
             return Document(item_id, self._content(item_id, values), metadata or None)
-        except RowProblem as error:
+        except RowError as error:
             error.item_id = item_id
             raise
 
@@ -135,7 +135,7 @@ def content_maker(
         try:
             return render(row)
         except Exception as error:  # a template may fail in any way it likes
-            raise RowProblem(
+            raise RowError(
                 f"The template fails on the row {item_id!r}: {error}"
             ) from error
 
@@ -147,7 +147,7 @@ def joined(item_id: str, values: Sequence[object]) -> str:
 
     What is absent leaves not even a space, as llm has it.
 
-    :raises RowProblem: for a BLOB, which is no text.
+    :raises RowError: for a BLOB, which is no text.
     """
     return " ".join(text_of(item_id, value) for value in values if value is not ABSENT)
 
@@ -161,7 +161,7 @@ def text_of(item_id: str, value: object) -> str:
     if isinstance(value, bytes):
         kind = file_kind(value)
         found = "a BLOB" if kind is None else kind.name
-        raise RowProblem(
+        raise RowError(
             f"The row {item_id!r} has {found} among its content; expected text. "
             "Name the columns to embed with --column, and --images if they hold images"
         )
@@ -173,12 +173,12 @@ def text_of(item_id: str, value: object) -> str:
 def image(item_id: str, value: object) -> bytes:
     """*value* as the bytes of an image; NULL is none.
 
-    :raises RowProblem: for anything else but a BLOB.
+    :raises RowError: for anything else but a BLOB.
     """
     if value is None:
         return b""
     if not isinstance(value, bytes):
-        raise RowProblem(
+        raise RowError(
             f"The row {item_id!r} has {type(value).__name__} in the column of images; "
             "expected a BLOB, the bytes of an image file"
         )
@@ -191,7 +191,7 @@ def template_of(template: str) -> Render:
 
     A search shows ten rows, and compiling takes longer than rendering.
 
-    :raises SourceProblem: if Jinja cannot read it.
+    :raises SourceError: if Jinja cannot read it.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -200,7 +200,7 @@ def template_of(template: str) -> Render:
     try:
         compiled = environment.from_string(template)
     except TemplateError as error:
-        raise SourceProblem(f"The template cannot be read: {error}") from error
+        raise SourceError(f"The template cannot be read: {error}") from error
     return lambda row: str(compiled.render({ROW: row, **row}))
 
 
@@ -212,7 +212,7 @@ def columns_of_template(template: str, names: Sequence[str]) -> list[str]:
     try:
         tree = ImmutableSandboxedEnvironment().parse(template)
     except TemplateError as error:
-        raise SourceProblem(f"The template cannot be read: {error}") from error
+        raise SourceError(f"The template cannot be read: {error}") from error
     wanted = meta.find_undeclared_variables(tree)
     if ROW in wanted and ROW not in names:
         return list(names)
@@ -230,7 +230,7 @@ def stripped(value: object) -> object:
     try:
         soup = BeautifulSoup(f"<div>{value}</div>", "html.parser")
     except ParserRejectedMarkup as error:
-        raise RowProblem(f"The HTML cannot be read: {error}") from error
+        raise RowError(f"The HTML cannot be read: {error}") from error
     for names, mark in ((LINES, LINE_BREAK), (PARAGRAPHS, PARAGRAPH_BREAK)):
         for element in soup.find_all(names):
             element.insert_before(mark)
@@ -261,7 +261,7 @@ def content_of_row(
 ) -> Content:
     """The content of a table's row whose content columns hold *values*.
 
-    :raises SourceProblem: if such a row cannot be embedded.
+    :raises SourceError: if such a row cannot be embedded.
     """
     names = source.content_columns
     make = content_maker(source, names, lambda: range(len(names)))

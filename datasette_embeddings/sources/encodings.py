@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.file_kinds import (
     HEAD_BYTES,
     file_kind,
@@ -33,7 +33,7 @@ FEWEST_BYTES = 6
 def decoded(content: bytes, encodings: Sequence[str] = ()) -> str:
     """*content* as text: its byte order mark, UTF-8, one of *encodings*, or detected.
 
-    :raises SourceProblem: if it is in none of them.
+    :raises SourceError: if it is in none of them.
     """
     return content.decode(_encoding_of(io.BytesIO(content), encodings))
 
@@ -44,7 +44,7 @@ def text_stream(file: IO[bytes], encodings: Sequence[str] = ()) -> Iterator[IO[s
 
     What cannot be read twice, as a pipe, is copied to a temporary file first.
 
-    :raises SourceProblem: if it is no text.
+    :raises SourceError: if it is no text.
     """
     with tempfile.TemporaryFile() as spool:
         if not file.seekable():
@@ -69,7 +69,7 @@ def _encoding_of(file: IO[bytes], encodings: Sequence[str]) -> str:
     file.seek(0)
     kind = file_kind(start)
     if kind is not None:
-        raise SourceProblem(f"Expected text, found {kind}")
+        raise SourceError(f"Expected text, found {kind}")
     for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             if _is_encoded_as(file, encoding):
@@ -79,7 +79,7 @@ def _encoding_of(file: IO[bytes], encodings: Sequence[str]) -> str:
         if _is_encoded_as(file, encoding):
             return encoding
     if encodings:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected text in UTF-8 or {', '.join(encodings)}; it is in none of them. "
             "Name another with --encoding"
         )
@@ -91,7 +91,7 @@ def _check_is_encoding(name: str) -> None:
         # Not only unknown ones fail: some codecs turn bytes into bytes
         "a".encode(name)
     except (LookupError, ValueError) as error:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected the name of a text encoding, such as latin-1; found {name!r}"
         ) from error
 
@@ -120,10 +120,10 @@ def _detected(file: IO[bytes]) -> str:
         if encoding and _is_encoded_as(file, encoding):
             return str(encoding)
     if has_control_characters(sample):
-        raise SourceProblem(
+        raise SourceError(
             "Expected text, found binary data of a kind that is not known: leave it out"
         )
-    raise SourceProblem(
+    raise SourceError(
         "Expected text; it is not in UTF-8, and no encoding could be told from it. "
         "Name one with --encoding, for example cp1252"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasette_embeddings.chunks.documents import Document, Failure
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import FolderSource
@@ -28,20 +28,20 @@ def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
     Links to folders are not followed, so that none can lead round in a circle.  A link
     to a file is followed if the file lies within the folder.
 
-    :raises SourceProblem: for a folder that is not there, a glob that is none, and one
+    :raises SourceError: for a folder that is not there, a glob that is none, and one
         that matches no file.
     """
     for folder, pattern in source.folders:
         root = Path(folder)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
-            raise SourceProblem(f"Expected a folder at {folder}, found {found}")
+            raise SourceError(f"Expected a folder at {folder}, found {found}")
         closed = list(_closed_folders(root, source.id_prefix))
         yield from closed
         paths = _matching(root, pattern)
         if not paths and not closed:
             # An emptied or unmounted folder would empty the collection
-            raise SourceProblem(
+            raise SourceError(
                 f"Expected files that match {pattern!r} in {folder}, found none. Check "
                 "folder and glob; if the files are deleted for good, delete the "
                 "collection"
@@ -63,11 +63,11 @@ def _matching(root: Path, pattern: str) -> list[Path]:
             if not path.is_dir() and not _is_behind_a_link(path, root)
         ]
     except (ValueError, NotImplementedError, IndexError) as error:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected a glob within the folder, such as '**/*.md'; found {pattern!r}"
         ) from error
     except OSError as error:
-        raise SourceProblem(f"{root} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{root} cannot be read: {error.strerror}") from error
 
 
 def _is_behind_a_link(path: Path, root: Path) -> bool:
@@ -108,7 +108,7 @@ def _read(
         return Failure(item_id, "The name of the file is not in UTF-8; rename it")
     except OSError as error:
         return Failure(item_id, f"The file cannot be read: {error.strerror or error}")
-    except SourceProblem as error:
+    except SourceError as error:
         return Failure(item_id, str(error))
     return Document(item_id, str(text))
 
@@ -116,12 +116,12 @@ def _read(
 def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
     """The content of the file at *path*, which lies below *root*.
 
-    :raises SourceProblem: for a link that leads out of *root*, for anything but a file,
+    :raises SourceError: for a link that leads out of *root*, for anything but a file,
         and for a file that is too large.  Only its size is read for that.
     """
     real = os.path.realpath(path, strict=True)
     if not Path(real).is_relative_to(os.path.realpath(root, strict=True)):
-        raise SourceProblem(
+        raise SourceError(
             "The link leads out of the folder; to embed the file, name the folder that "
             "it is in with --files as well"
         )
@@ -133,7 +133,7 @@ def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
         _check_status(os.fstat(file.fileno()), largest)
         content = file.read(largest + 1)
     if len(content) > largest:
-        raise SourceProblem(f"Expected a file of at most {largest:,} bytes, found more")
+        raise SourceError(f"Expected a file of at most {largest:,} bytes, found more")
     return content
 
 
@@ -145,8 +145,8 @@ def _opened_without_waiting(path: str, flags: int) -> int:
 
 def _check_status(status: os.stat_result, largest: int) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise SourceProblem("Expected a file; it is a pipe, socket or device")
+        raise SourceError("Expected a file; it is a pipe, socket or device")
     if status.st_size > largest:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected a file of at most {largest:,} bytes, found {status.st_size:,}"
         )

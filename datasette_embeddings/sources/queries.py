@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import QuerySource, SourceRules, quote
 from datasette_embeddings.sources.paths import real_paths
 from datasette_embeddings.sources.reads import tables_read
@@ -26,7 +26,7 @@ def query_source(
 ) -> QuerySource:
     """The source that *sql* is, with the tables it reads.
 
-    :raises SourceProblem: if it is not one query that returns rows.
+    :raises SourceError: if it is not one query that returns rows.
     """
     with attached_databases(conn, real_paths(conn, attached)):
         reads = tables_read(conn, sql)
@@ -43,7 +43,7 @@ def query_source(
 def refreshed(conn: sqlite3.Connection, source: QuerySource) -> QuerySource:
     """*source* with the tables that it reads now: a view may have changed.
 
-    :raises SourceProblem: if it no longer can be read.
+    :raises SourceError: if it no longer can be read.
     """
     now = query_source(conn, source.sql, attached=source.attached)
     return replace(source, tables=now.tables)
@@ -57,13 +57,13 @@ def attached_databases(
 
     No transaction may be open at the beginning and the end.
 
-    :raises SourceProblem: if one of the files is not there or no database.
+    :raises SourceError: if one of the files is not there or no database.
     """
     done = []
     try:
         for alias, path in attached:
             if _is_open(conn, path):
-                raise SourceProblem(
+                raise SourceError(
                     f"{path} is the database itself; its tables need no alias"
                 )
             uri = f"{Path(path).resolve().as_uri()}?mode=ro"
@@ -72,7 +72,7 @@ def attached_databases(
                 done.append(alias)
                 conn.execute(f"select 1 from {quote(alias)}.sqlite_master").fetchone()
             except sqlite3.Error as error:
-                raise SourceProblem(
+                raise SourceError(
                     f"The database {path} cannot be attached as {alias!r}: {error}"
                 ) from error
         yield

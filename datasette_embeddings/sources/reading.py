@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from datasette_embeddings.chunks.documents import Document, Failure
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.item_ids import key_values
-from datasette_embeddings.sources.content import RowProblem, RowReader, content_of_row
+from datasette_embeddings.sources.content import RowError, RowReader, content_of_row
 from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
@@ -57,7 +57,7 @@ def documents(
 
     Rows of the database are copied first, so that nobody has to wait for us.
 
-    :raises SourceProblem: for a source that cannot be read at all.
+    :raises SourceError: for a source that cannot be read at all.
     """
     found = located(conn, source)
     attached = found.attached if isinstance(found, QuerySource) else ()
@@ -115,7 +115,7 @@ def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str
         conn.rollback()
         if str(error).startswith(FAULTS_OF_THE_FILE):
             raise
-        raise SourceProblem(f"The rows cannot be read: {error}") from error
+        raise SourceError(f"The rows cannot be read: {error}") from error
     return names
 
 
@@ -142,7 +142,7 @@ def _documents(
             continue
         try:
             yield reader.document(values)
-        except RowProblem as problem:
+        except RowError as problem:
             item_id = problem.item_id
             is_item = item_id is not None
             yield Failure(item_id or f"row {number}", str(problem), is_item=is_item)
@@ -228,7 +228,7 @@ def _content_now(
         return None, None
     try:
         content = content_of_row(source, item_id, values)
-    except SourceProblem:
+    except SourceError:
         # It may have become a BLOB since it was embedded
         return None, b""
     text = content if isinstance(content, str) else None

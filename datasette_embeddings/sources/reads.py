@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import QuerySource, quote
 from datasette_embeddings.sources.tables import table_names
 
@@ -85,7 +85,7 @@ def tables_read(conn: sqlite3.Connection, sql: str) -> Reads:
     Shadow tables that a virtual table reads are left out, because that table stands for
     them.  A shadow table that the query itself names is included.
 
-    :raises SourceProblem: if it is not one query that returns rows.
+    :raises SourceError: if it is not one query that returns rows.
     """
     reads = Reads()
     virtual = _VirtualTables(conn)
@@ -110,7 +110,7 @@ def _explain(conn: sqlite3.Connection, sql: str) -> list[Step]:
     try:
         return conn.execute(f"explain {sql}").fetchall()
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected one SQL query that returns an id and content: {error}"
         ) from error
 
@@ -211,7 +211,7 @@ class _VirtualTables:
             # A program identifies a virtual table only by its address
             sql = f"select 1 from main.{quote(name)}"
             watched = _watched(self._conn, Reads(), written=self.shadows)
-            with watched, suppress(SourceProblem):
+            with watched, suppress(SourceError):
                 steps = _explain(self._conn, sql)
                 if tables & {each[5] for each in steps if each[1] == OPEN_VIRTUAL}:
                     found.add(name)
@@ -257,7 +257,7 @@ def _schema(conn: sqlite3.Connection) -> tuple[object, ...]:
 
 
 def _now(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
-    with suppress(SourceProblem):
+    with suppress(SourceError):
         return tables_read(conn, source.sql).names
     # It cannot be compiled here, for lack of an attached database, a function or a
     # table.  The stored list may lack tables named like a virtual one, and its content

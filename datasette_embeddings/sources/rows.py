@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.content import ABSENT
 from datasette_embeddings.sources.definitions import STDIN, FileSource
 from datasette_embeddings.sources.encodings import text_stream
@@ -57,7 +57,7 @@ def rows_of_file(
 ) -> Iterator[tuple[Sequence[str], Iterator[NumberedRow]]]:
     """The names of the columns, and the rows.
 
-    :raises SourceProblem: for a file that cannot be opened, or is none of the formats.
+    :raises SourceError: for a file that cannot be opened, or is none of the formats.
     """
     with _opened(source) as file, text_stream(file, source.encodings) as text:
         kind = source.format or SUFFIXES.get(Path(source.path).suffix.lower())
@@ -72,15 +72,13 @@ def rows_of_file(
 def _opened(source: FileSource) -> Iterator[IO[bytes]]:
     if source.path == STDIN:
         if sys.stdin is None:
-            raise SourceProblem("Expected rows on standard input, which is closed")
+            raise SourceError("Expected rows on standard input, which is closed")
         yield sys.stdin.buffer
         return
     try:
         file = Path(source.path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise SourceProblem(
-            f"{source.path} cannot be read: {error.strerror}"
-        ) from error
+        raise SourceError(f"{source.path} cannot be read: {error.strerror}") from error
     with file:
         yield file
 
@@ -118,9 +116,9 @@ def _separated(
     try:
         names = next(reader, [])
     except csv.Error as error:
-        raise SourceProblem(f"The first line cannot be read: {error}") from error
+        raise SourceError(f"The first line cannot be read: {error}") from error
     if not names:
-        raise SourceProblem(
+        raise SourceError(
             "Expected the names of the columns in the first line; it is empty"
         )
     return names, _numbered(_separated_rows(reader, len(names)))
@@ -154,11 +152,11 @@ def _json(text: IO[str]) -> Iterator[tuple[int, object]]:
     try:
         found = json.load(text)
     except (ValueError, RecursionError) as error:
-        raise SourceProblem(f"The JSON cannot be read: {error}") from error
+        raise SourceError(f"The JSON cannot be read: {error}") from error
     if isinstance(found, dict):
         found = [found]
     if not isinstance(found, list):
-        raise SourceProblem(
+        raise SourceError(
             f"Expected a JSON list of objects, found {json.dumps(found)[:60]}"
         )
     yield from enumerate(found, 1)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import ROWID, TableSource, quote
 from datasette_embeddings.sources.tables import columns_of
@@ -49,7 +49,7 @@ def selected_ids(
 ) -> set[str]:
     """The item id of every row of *source* that *selection* takes.
 
-    :raises InvalidInput: if SQLite cannot answer it, or not in its time limit.
+    :raises InvalidInputError: if SQLite cannot answer it, or not in its time limit.
     """
     keys = ", ".join(map(quote, source.key_columns))
     sql = f"""
@@ -81,7 +81,7 @@ def counted_values(
 
     NULL and BLOBs are left out.
 
-    :raises InvalidInput: as :func:`selected_ids`.
+    :raises InvalidInputError: as :func:`selected_ids`.
     """
     sql = f"""
         select {quote(column)}, count(*)
@@ -110,9 +110,9 @@ def _explained() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         for start, meaning in FAULTS.items():
             if str(error).startswith(start):
-                raise InvalidInput(f"The filter {meaning}") from error
+                raise InvalidInputError(f"The filter {meaning}") from error
         raise
     except (OverflowError, UnicodeEncodeError) as error:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"The filter has a value SQL cannot take: {error}"
         ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource, quote
 from datasette_embeddings.sources.tables import columns_of
@@ -21,7 +21,7 @@ COLUMN_PREFIX = "emb_"
 def shadow_models(conn: sqlite3.Connection, table: str) -> dict[str, str]:
     """The model id of each vector column in *table*'s shadow, and the column.
 
-    :raises SourceProblem: if there is no such shadow table, or no vectors in it.
+    :raises SourceError: if there is no such shadow table, or no vectors in it.
     """
     models = {
         column.name.removeprefix(COLUMN_PREFIX).replace("_", "-"): column.name
@@ -29,7 +29,7 @@ def shadow_models(conn: sqlite3.Connection, table: str) -> dict[str, str]:
         if column.name.startswith(COLUMN_PREFIX)
     }
     if not models:
-        raise SourceProblem(
+        raise SourceError(
             f"Expected a table {PREFIX + table!r} with a column {COLUMN_PREFIX}…, as "
             "the older datasette-embeddings wrote them; there is none"
         )
@@ -58,11 +58,11 @@ def vector_rows_of_table(
 
     openai-to-sqlite and what datasette-faiss serves are of this shape.
 
-    :raises SourceProblem: if there is no such table.
+    :raises SourceError: if there is no such table.
     """
     names = [column.name for column in columns_of(conn, table)]
     if not {"id", "embedding"} <= set(names):
-        raise SourceProblem(
+        raise SourceError(
             f"Expected a table {table!r} with the columns id and embedding, or a table "
             f"{PREFIX + table!r} beside it; found {', '.join(names) or 'neither'}"
         )

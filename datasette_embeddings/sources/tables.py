@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datasette_embeddings.errors import SourceProblem
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.content import columns_of_template
 from datasette_embeddings.sources.definitions import (
     ROWID,
@@ -33,7 +33,7 @@ def table_source(
     neither key nor metadata, or the one BLOB column where images are wanted.  Key: the
     primary key, else rowid.  Title: a column called title or name.
 
-    :raises SourceProblem: for a table or column that is not there.
+    :raises SourceError: for a table or column that is not there.
     """
     table = _real_name(conn, table)
     columns = columns_of(conn, table)
@@ -43,7 +43,7 @@ def table_source(
     asked_for = (*content_columns, *key_columns, *rules.metadata_columns, title_column)
     for name in asked_for:
         if name is not None and name not in (*names, ROWID):
-            raise SourceProblem(
+            raise SourceError(
                 f"No column {name!r} in the table {table!r}: it has "
                 f"{', '.join(map(repr, names))}"
             )
@@ -63,7 +63,7 @@ def table_source(
 def _texts_of(table: str, columns: Sequence[Column]) -> tuple[str, ...]:
     texts = [column.name for column in columns if "TEXT" in column.type.upper()]
     if not texts:
-        raise SourceProblem(
+        raise SourceError(
             f"The table {table!r} has no TEXT column besides its key; "
             "name what to embed with --column"
         )
@@ -74,7 +74,7 @@ def _images_of(table: str, columns: Sequence[Column]) -> tuple[str]:
     images = [column.name for column in columns if "BLOB" in column.type.upper()]
     if len(images) != 1:
         found = " and ".join(map(repr, images)) or "none"
-        raise SourceProblem(
+        raise SourceError(
             f"Expected one BLOB column with images in the table {table!r}, found "
             f"{found}; name the column to embed with --column"
         )
@@ -89,7 +89,7 @@ def _real_name(conn: sqlite3.Connection, table: str) -> str:
             return name
     # Ours, and those of migrations, are of no use here
     own = [name for name in names if not name.startswith("_")]
-    raise SourceProblem(
+    raise SourceError(
         f"No table {table!r} in this database: it has "
         f"{', '.join(map(repr, own)) or 'no tables'}"
     )
@@ -100,7 +100,7 @@ def _rowid_of(conn: sqlite3.Connection, table: str) -> tuple[str, ...]:
         "select type from sqlite_master where name = ? collate nocase", [table]
     ).fetchone()
     if row and row[0] == "view":
-        raise SourceProblem(
+        raise SourceError(
             f"{table!r} is a view, and a view has no primary key; "
             "name the column that identifies a row with --id"
         )

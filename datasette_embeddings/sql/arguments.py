@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from datasette_embeddings import vectors
-from datasette_embeddings.errors import InvalidInput, InvalidVector, quoted
+from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.search.nearest import checked_limit
 from datasette_embeddings.sql.context import Policy, SqlValue
@@ -52,18 +52,18 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
 def vector_of(value: SqlValue) -> vectors.Vector:
     """The vector in *value*, a BLOB or a JSON array.
 
-    :raises InvalidVector: for anything else, and for one too long for any model.
+    :raises InvalidVectorError: for anything else, and for one too long for any model.
     """
     if isinstance(value, bytes):
         if len(value) <= LONGEST_VECTOR:
             return vectors.decode(value)
     elif not isinstance(value, str):
-        raise InvalidVector(
+        raise InvalidVectorError(
             f"Expected a vector as BLOB or JSON array, found {quoted(value)}"
         )
     elif len(value) <= LONGEST_VECTOR:
         return from_json(value)
-    raise InvalidVector(
+    raise InvalidVectorError(
         f"Expected a vector in at most {LONGEST_VECTOR:,} bytes or characters, "
         f"found {len(value):,}"
     )
@@ -72,23 +72,25 @@ def vector_of(value: SqlValue) -> vectors.Vector:
 def json_vector_of(value: SqlValue) -> vectors.Vector:
     """The vector in a JSON array."""
     if not isinstance(value, str):
-        raise InvalidVector(f"Expected a JSON array as TEXT, found {quoted(value)}")
+        raise InvalidVectorError(
+            f"Expected a JSON array as TEXT, found {quoted(value)}"
+        )
     return vector_of(value)
 
 
 def number_of(value: SqlValue) -> int | float:
     if not isinstance(value, int | float):
-        raise InvalidInput(f"Expected a number to scale by, found {quoted(value)}")
+        raise InvalidInputError(f"Expected a number to scale by, found {quoted(value)}")
     return value
 
 
 def text_of(what: str, longest: int, value: SqlValue) -> str:
     """*value* as text; a number becomes its digits."""
     if isinstance(value, bytes):
-        raise InvalidInput(f"Expected {what} as TEXT, found {quoted(value)}")
+        raise InvalidInputError(f"Expected {what} as TEXT, found {quoted(value)}")
     text = value if isinstance(value, str) else str(value)
     if len(text) > longest:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected {what} of at most {longest:,} characters, found {len(text):,}"
         )
     return text
@@ -100,7 +102,7 @@ def content_of(text: Reader, value: SqlValue) -> str | bytes:
         content: str = text(value)
         return content
     if len(value) > MAX_BYTES:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected TEXT or an image of at most {MAX_BYTES:,} bytes, found "
             f"{quoted(value)}"
         )

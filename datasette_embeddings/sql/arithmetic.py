@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
-from datasette_embeddings.errors import DimensionMismatch
+from datasette_embeddings.errors import DimensionMismatchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,7 @@ def embed_scale(vector: Vector, number: float) -> bytes:
 
 def _check_lengths(a: Vector, b: Vector) -> None:
     if len(a) != len(b):
-        raise DimensionMismatch(len(a), len(b))
+        raise DimensionMismatchError(len(a), len(b))
 
 
 def _made(numbers: NDArray[np.float64]) -> bytes:

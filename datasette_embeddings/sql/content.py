@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datasette_embeddings import vectors
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cache import passage_vector, query_vector
 from datasette_embeddings.models.pictures import check_images
@@ -20,7 +20,7 @@ def embed(context: Context, *arguments: str | bytes) -> bytes:
 
 def _embed_image(context: Context, model: EmbeddingModel, content: bytes) -> bytes:
     if not model.supports_images:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected TEXT to embed, found {quoted(content)}, and the model "
             f"{quoted(model.model_id)} takes no images"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
@@ -46,7 +46,8 @@ def check_source(
 ) -> None:
     """Check that *source* may bring items into *existing*.
 
-    :raises InvalidInput: if another source has brought items of that prefix, unless
+    :raises InvalidInputError: if another source has brought items of that prefix,
+        unless
         *replace_source*.
     """
     if is_standard_input(source) or replace_source:
@@ -56,7 +57,7 @@ def check_source(
         if is_same_source(each.source, source) or not _has_items(conn, existing, each):
             continue
         beside = f" with the prefix {prefix!r}" if prefix else ""
-        raise InvalidInput(
+        raise InvalidInputError(
             f"The items of {existing.name!r}{beside} come from "
             f"{described(each.source)}, not from {described(source)}: add --replace to "
             "put the new source in place of the old and delete what it does not have, "
@@ -76,7 +77,7 @@ def attach_source(
     A replaced source stays, and its permission is required, until its last item was
     deleted or taken over.  A query that now reads other tables is replaced too.
 
-    :raises InvalidInput: as :func:`check_source`.
+    :raises InvalidInputError: as :func:`check_source`.
     """
     check_source(conn, collection, source, replace_source=replace_source)
     if is_standard_input(source):
@@ -110,7 +111,7 @@ def drop_replaced_sources(
 def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -> None:
     """Check, at the start of a transaction, that the source is still current.
 
-    :raises InvalidInput: if another run replaced it.
+    :raises InvalidInputError: if another run replaced it.
     """
     if source_id is None:
         return
@@ -119,7 +120,7 @@ def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -
         [source_id, SourceState.CURRENT.value],
     ).fetchone()
     if row is None:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Another run has put another source in place of this one of {name!r}; "
             "what was committed is kept"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL
-from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.locations import (
     folder_of_collection,
@@ -161,11 +161,11 @@ def all_collections(conn: sqlite3.Connection) -> list[Collection]:
 def collection(conn: sqlite3.Connection, name: str) -> Collection:
     """The collection called *name*.
 
-    :raises UnknownCollection: if there is none.
+    :raises UnknownCollectionError: if there is none.
     """
     found = find_collection(conn, name)
     if found is None:
-        raise UnknownCollection(name, [each.name for each in collections(conn)])
+        raise UnknownCollectionError(name, [each.name for each in collections(conn)])
     return found
 
 
@@ -184,12 +184,12 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
 def current(conn: sqlite3.Connection, known: Collection) -> Collection:
     """*known* as it is by now, also while it is being rebuilt.
 
-    :raises UnknownCollection: if somebody deleted it meanwhile.
+    :raises UnknownCollectionError: if somebody deleted it meanwhile.
     """
     for each in all_collections(conn):
         if (each.id, each.name) == (known.id, known.name):
             return each
-    raise UnknownCollection(known.name, [each.name for each in collections(conn)])
+    raise UnknownCollectionError(known.name, [each.name for each in collections(conn)])
 
 
 # The length of any one vector stands for all: a collection has one model.  llm writes

@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 from datasette_embeddings.errors import (
-    InvalidInput,
-    UnknownCollection,
+    InvalidInputError,
+    UnknownCollectionError,
 )
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.models.locations import absolute, stored_name
@@ -55,10 +55,11 @@ def create_collection(
     *made_with* is a model's id where nothing else is known of it.  Who may see a
     collection depends on its sources, so one is there before its first items.
 
-    :raises DatabaseProblem: if one of llm's two tables is missing.
-    :raises ModelMismatch: if it is there and holds vectors of another model.
-    :raises IdentityMismatch: if they are of the model as it was otherwise.
-    :raises InvalidInput: if another source has that prefix, unless *replace_source*.
+    :raises DatabaseError: if one of llm's two tables is missing.
+    :raises ModelMismatchError: if it is there and holds vectors of another model.
+    :raises ModelSettingsMismatchError: if they are of the model as it was otherwise.
+    :raises InvalidInputError: if another source has that prefix, unless
+        *replace_source*.
     """
     check_name(name)
     prepare(conn)
@@ -83,7 +84,7 @@ def create_collection(
 def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> None:
     """A row of ``collections``.
 
-    :raises InvalidInput: if there is one of that name that nobody is shown.
+    :raises InvalidInputError: if there is one of that name that nobody is shown.
     """
     try:
         conn.execute(
@@ -91,7 +92,7 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
             [name, stored_name(stored_id(model_id), folder_of(conn))],
         )
     except sqlite3.IntegrityError as error:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"The name {name!r} is taken by a collection that is being rebuilt; "
             "choose another"
         ) from error
@@ -171,14 +172,14 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
 def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:
     """Nothing, if *collection* is still there; a transaction asks before it writes.
 
-    :raises UnknownCollection: if somebody deleted it meanwhile.
+    :raises UnknownCollectionError: if somebody deleted it meanwhile.
     """
     row = conn.execute(
         "select 1 from collections where id = ? and name = ?",
         [collection.id, collection.name],
     ).fetchone()
     if row is None:
-        raise UnknownCollection(
+        raise UnknownCollectionError(
             collection.name, [each.name for each in collections(conn)]
         )
 
@@ -188,7 +189,7 @@ def finish_sync(
 ) -> None:
     """Note that a run has read all of *source*, whose rules count from now on.
 
-    :raises UnknownCollection: if another program deleted the collection meanwhile.
+    :raises UnknownCollectionError: if another program deleted the collection meanwhile.
     """
     now = int(time.time())
     with transaction(conn):
@@ -215,12 +216,14 @@ def finish_sync(
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
     """The collection called *name*, now called *new_name*.
 
-    :raises InvalidInput: if another one is called that already.
+    :raises InvalidInputError: if another one is called that already.
     """
     found = collection(conn, name)
     check_name(new_name)
     if any(each.name == new_name for each in all_collections(conn)):
-        raise InvalidInput(f"There is a collection {new_name!r} already; it is kept")
+        raise InvalidInputError(
+            f"There is a collection {new_name!r} already; it is kept"
+        )
     with transaction(conn):
         conn.execute(
             "update collections set name = ? where id = ?", [new_name, found.id]

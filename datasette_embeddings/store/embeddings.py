@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.origins import write_origins
 from datasette_embeddings.store.schema import PARAMETERS, columns_of
@@ -159,14 +159,14 @@ def stored_vector(
 ) -> Vector:
     """The vector of one item.
 
-    :raises UnknownItem: if the collection has no such item.
+    :raises UnknownItemError: if the collection has no such item.
     """
     row = conn.execute(
         "select embedding from embeddings where collection_id = ? and id = ?",
         [collection.id, item_id],
     ).fetchone()
     if row is None or not isinstance(row[0], bytes):
-        raise UnknownItem(collection.name, item_id)
+        raise UnknownItemError(collection.name, item_id)
     return decode(row[0])
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 from datasette_embeddings.errors import (
-    DatabaseProblem,
-    IdentityMismatch,
-    InvalidInput,
-    ModelMismatch,
-    ModelProblem,
+    DatabaseError,
+    InvalidInputError,
+    ModelError,
+    ModelMismatchError,
+    ModelSettingsMismatchError,
 )
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.base import Identity
@@ -26,22 +26,22 @@ from datasette_embeddings.vectors import BYTES_PER_NUMBER
 def check_name(name: str) -> None:
     """Nothing, if a collection may be called *name*.
 
-    :raises InvalidInput: if it is empty.
+    :raises InvalidInputError: if it is empty.
     """
     if not name.strip():
-        raise InvalidInput("A collection needs a name that is not empty")
+        raise InvalidInputError("A collection needs a name that is not empty")
 
 
 def prepare(conn: sqlite3.Connection) -> None:
     """Bring the tables up to date, or make them.
 
-    :raises SchemaMismatch: if a table has one of the names but not the columns.
-    :raises DatabaseProblem: if one of llm's two tables is missing.
+    :raises SchemaError: if a table has one of the names but not the columns.
+    :raises DatabaseError: if one of llm's two tables is missing.
     """
     check_schema(conn)
     migrate(conn)
     if not has_collections(conn):
-        raise DatabaseProblem(
+        raise DatabaseError(
             "One of the tables 'collections' and 'embeddings' is there without the "
             "other; restore it from a copy, or use another database file"
         )
@@ -54,8 +54,8 @@ def check_fits(
 ) -> None:
     """Nothing, if vectors of that model may join those of *existing*.
 
-    :raises ModelMismatch: if it holds vectors of another model.
-    :raises IdentityMismatch: if they are of the model as it was otherwise.
+    :raises ModelMismatchError: if it holds vectors of another model.
+    :raises ModelSettingsMismatchError: if they are of the model as it was otherwise.
     """
     check_model_id(existing, identity)
     if count_items(conn, existing):
@@ -66,25 +66,25 @@ def check_fits(
 def check_identity(existing: Collection, identity: Identity) -> None:
     """Nothing, if vectors of *identity* can be compared with those of *existing*.
 
-    :raises ModelMismatch: if they are of another model.
-    :raises IdentityMismatch: if they are of the model as it was otherwise.
+    :raises ModelMismatchError: if they are of another model.
+    :raises ModelSettingsMismatchError: if they are of the model as it was otherwise.
     """
     check_model_id(existing, identity)
     different = existing.identity.difference(identity)
     if different is not None:
         fact, expected, found = different
         words = fact.replace("_", " ")
-        raise IdentityMismatch(existing.name, words, expected, found)
+        raise ModelSettingsMismatchError(existing.name, words, expected, found)
 
 
 def check_model_id(existing: Collection, identity: Identity) -> None:
     """Nothing, if *existing* is of that model, by whatever name.
 
-    :raises ModelMismatch: if it is of another.
+    :raises ModelMismatchError: if it is of another.
     """
     if not is_of_model(existing, identity.model_id):
         found = stored_id(identity.model_id)
-        raise ModelMismatch(existing.name, existing.model_id, found)
+        raise ModelMismatchError(existing.name, existing.model_id, found)
 
 
 def _check_dimensions(
@@ -94,17 +94,17 @@ def _check_dimensions(
     length, _count = usual_vector_length(conn, existing.id)
     usual = length // BYTES_PER_NUMBER
     if dimensions is not None and usual not in (0, dimensions):
-        raise IdentityMismatch(existing.name, "dimensions", usual, dimensions)
+        raise ModelSettingsMismatchError(existing.name, "dimensions", usual, dimensions)
 
 
 def check_dimensions(existing: Collection, dimensions: int) -> None:
     """Nothing, if vectors of *dimensions* numbers may join those of *existing*.
 
-    :raises ModelProblem: if they are of another length: an endpoint can put another
+    :raises ModelError: if they are of another length: an endpoint can put another
         model behind the same name.
     """
     if existing.dimensions not in (None, dimensions):
-        raise ModelProblem(
+        raise ModelError(
             f"The collection {existing.name!r} holds vectors of {existing.dimensions} "
             f"dimensions, and the model {existing.model_id!r} now gives {dimensions}: "
             "such vectors cannot be compared. Rebuild it with --rebuild"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from datasette_embeddings.errors import UnknownItem
+from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.store.catalog import Collection
@@ -23,7 +23,7 @@ def stored_image(
 
     More bytes than an image may have are not read.
 
-    :raises UnknownItem: if the collection has no such item.
+    :raises UnknownItemError: if the collection has no such item.
     """
     blob = f"""
         case
@@ -41,7 +41,7 @@ def stored_image(
         [collection.id, item_id],
     ).fetchone()
     if row is None:
-        raise UnknownItem(collection.name, item_id)
+        raise UnknownItemError(collection.name, item_id)
     found: bytes | None = row[0]
     return found
 

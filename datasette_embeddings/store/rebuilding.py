@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from itertools import chain, count
 
-from datasette_embeddings.errors import UnknownCollection
+from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.models.base import Identity
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
@@ -71,12 +71,12 @@ def finish_rebuild(
 
     The names change in one transaction; what is left of the old goes afterwards.
 
-    :raises UnknownCollection: if another run has swapped or removed it meanwhile.
+    :raises UnknownCollectionError: if another run has swapped or removed it meanwhile.
     """
     with transaction(conn):
         begun = _found(conn, building.name)
         if begun is None or begun.id != building.id:
-            raise UnknownCollection(building.name, [])
+            raise UnknownCollectionError(building.name, [])
         old = find_collection(conn, name)
         if old is not None:
             # Known to us or not, it is shown to nobody from now on

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
-from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.sources.definitions import quote
 
 #: Every table whose rows belong to all collections of a database at once
@@ -103,20 +103,20 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
 def check_schema(conn: sqlite3.Connection) -> dict[str, list[str]]:
     """The columns of each table of this package; none of a table that is not there.
 
-    :raises SchemaMismatch: if a table of one of the names has other columns.
+    :raises SchemaError: if a table of one of the names has other columns.
     """
     tables = {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS, **SIDE_COLUMNS}
     columns = {table: columns_of(conn, table) for table in tables}
     for table, required in tables.items():
         if columns[table] and not set(required) <= set(columns[table]):
-            raise SchemaMismatch(table, required, columns[table])
+            raise SchemaError(table, required, columns[table])
     return columns
 
 
 def has_collections(conn: sqlite3.Connection) -> bool:
     """Whether *conn* holds the tables of collections.
 
-    :raises SchemaMismatch: if a table has one of the names but not the columns.
+    :raises SchemaError: if a table has one of the names but not the columns.
     """
     columns = check_schema(conn)
     return all(columns[table] for table in REQUIRED_COLUMNS)

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from datasette_embeddings.config.collections import SimilaritySettings
-from datasette_embeddings.errors import SchemaMismatch
+from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.fitting import prepare
 from datasette_embeddings.store.schema import (
@@ -27,11 +27,11 @@ LARGEST_LIMIT = 1_000_000
 def prepare_similarities(conn: sqlite3.Connection) -> None:
     """Make the tables of similarities, if need be.
 
-    :raises SchemaMismatch: if there is a table of that name with other columns.
+    :raises SchemaError: if there is a table of that name with other columns.
     """
     found = columns_of(conn, SIMILARITIES)
     if found and not has_similarities(conn):
-        raise SchemaMismatch(SIMILARITIES, SIMILARITY_COLUMNS, found)
+        raise SchemaError(SIMILARITIES, SIMILARITY_COLUMNS, found)
     prepare(conn)
     with transaction(conn):
         conn.execute(

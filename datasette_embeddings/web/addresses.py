@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
@@ -49,11 +49,12 @@ class Address:
     def of(cls, request: Request, *, most: int = MOST_PARAMETERS) -> Address:
         """The address of *request*.
 
-        :raises InvalidInput: for more than *most* parameters, before they are parsed.
+        :raises InvalidInputError: for more than *most* parameters, before they are
+            parsed.
         """
         found = request.query_string.count("&") + 1
         if found > most:
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"Expected at most {most:,} parameters in the address, found {found:,}"
             )
         pairs = parse_qsl(request.query_string, keep_blank_values=True)
@@ -69,11 +70,11 @@ class Address:
     def check_names(self, known: Collection[str]) -> None:
         """Refuse a parameter that begins with "_", unless it is known or harmless.
 
-        :raises InvalidInput: with the list of *known*.
+        :raises InvalidInputError: with the list of *known*.
         """
         for name in self.args:
             if is_special(name) and name not in known and name not in HARMLESS:
-                raise InvalidInput(_unknown(name, known))
+                raise InvalidInputError(_unknown(name, known))
 
     def with_args(
         self, changed: Mapping[str, str | None], path: str | None = None

@@ -14,12 +14,12 @@ from datasette_embeddings import images
 from datasette_embeddings.compat.databases import is_immutable, time_limited
 from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import (
-    IdentityMismatch,
-    InvalidInput,
-    MissingLibrary,
-    ModelIsLoading,
-    ModelProblem,
-    UnknownModel,
+    InvalidInputError,
+    MissingLibraryError,
+    ModelError,
+    ModelLoadingError,
+    ModelSettingsMismatchError,
+    UnknownModelError,
 )
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.models.registry import loaded_model
@@ -41,7 +41,7 @@ from datasette_embeddings.store.catalog import Collection, count_items
 from datasette_embeddings.store.failures import count_failures
 from datasette_embeddings.store.fitting import check_identity
 from datasette_embeddings.web import filters
-from datasette_embeddings.web.faults import NotSearchable
+from datasette_embeddings.web.faults import SearchUnavailableError
 from datasette_embeddings.web.places import Place, image_path, readable
 from datasette_embeddings.web.questions import Question
 
@@ -59,10 +59,10 @@ NO_PICTURE = (
 )
 # Errors that only the owner of the server can fix
 MODEL_FAULTS = (
-    UnknownModel,
-    ModelProblem,
-    IdentityMismatch,
-    MissingLibrary,
+    UnknownModelError,
+    ModelError,
+    ModelSettingsMismatchError,
+    MissingLibraryError,
 )
 
 
@@ -130,7 +130,7 @@ async def answered(datasette: Datasette, place: Place, question: Question) -> An
 async def _vector(place: Place, question: Question, config: Config) -> Vector | None:
     """What to compare with.  The model first: Datasette has few threads for SQL.
 
-    :raises NotSearchable: where the model is not here; the log says why.
+    :raises SearchUnavailableError: where the model is not here; the log says why.
     """
     collection = place.collection
     model_id = collection.model_id
@@ -145,14 +145,14 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
         model = loaded_model(model_id, config.models)
         if model is not None:
             check_identity(place.collection, model.identity)
-    except ModelIsLoading:
+    except ModelLoadingError:
         raise
     except MODEL_FAULTS as problem:
-        if not isinstance(problem, UnknownModel):
-            # The reasons of an UnknownModel are already in the log
+        if not isinstance(problem, UnknownModelError):
+            # The reasons of an UnknownModelError are already in the log
             log_once(str(problem))
         kind = "text" if question.image is None else "a picture"
-        raise NotSearchable(
+        raise SearchUnavailableError(
             f"Search by {kind} is not available here at the moment; "
             '"more like this" works'
         ) from problem
@@ -162,15 +162,15 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
 async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector:
     try:
         vectors = await image_vectors(model_id, [picture], config)
-    except (InvalidInput, ModelProblem) as problem:
+    except (InvalidInputError, ModelError) as problem:
         model = loaded_model(model_id, config.models)
         if model is not None and not model.supports_images:
-            raise NotSearchable(
+            raise SearchUnavailableError(
                 "This collection cannot be searched by a picture: its model takes "
                 "texts, not images"
             ) from problem
         if images.media_type(picture) is None:
-            raise InvalidInput(NO_PICTURE) from problem
+            raise InvalidInputError(NO_PICTURE) from problem
         raise
     vector: Vector = vectors[0]
     return vector
@@ -280,7 +280,7 @@ def _matches(
         return []
     expected = collection.dimensions
     if question.vector is not None and expected not in (None, len(vector)):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a vector of {expected} dimensions, found {len(vector)}"
         )
     return search_vector(conn, collection, vector, options=options)

@@ -15,7 +15,7 @@ from datasette_embeddings.compat.access import EMBED_ACTION, Actor, may_embed
 from datasette_embeddings.compat.responses import cors_headers
 from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.serving.batches import (
     image_vectors,
     in_model_thread,
@@ -36,7 +36,7 @@ from datasette_embeddings.web.bodies import (
     json_object,
     whole_number,
 )
-from datasette_embeddings.web.faults import Denied
+from datasette_embeddings.web.faults import ForbiddenError
 from datasette_embeddings.web.guard import READS, json_view, queued
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ async def _embed(
 async def check_may_embed(datasette: Datasette, actor: Actor) -> None:
     """Check that *actor* may use the embedding API.
 
-    :raises Denied: otherwise.
+    :raises ForbiddenError: otherwise.
     """
     if not await may_embed(datasette, actor):
-        raise Denied(
+        raise ForbiddenError(
             "You may not have texts embedded here: that takes the permission "
             f"{EMBED_ACTION!r}"
         )
@@ -147,9 +147,11 @@ def _wanted(given: dict[str, Any], known: Sequence[str], config: Config) -> Want
     check_keys(given, known)
     model_id = given.get("model")
     if not isinstance(model_id, str | None):
-        raise InvalidInput(f"Expected the id of a model, found {quoted(model_id)}")
+        raise InvalidInputError(f"Expected the id of a model, found {quoted(model_id)}")
     if not isinstance(given.get("user"), str | None):
-        raise InvalidInput(f"Expected a text for user, found {quoted(given['user'])}")
+        raise InvalidInputError(
+            f"Expected a text for user, found {quoted(given['user'])}"
+        )
     return Wanted(
         model_id=config.default_model if model_id is None else model_id,
         inputs=_inputs(given.get("input"), config),
@@ -162,7 +164,7 @@ def _wanted(given: dict[str, Any], known: Sequence[str], config: Config) -> Want
 def _one_of(given: dict[str, Any], name: str, choices: Sequence[str]) -> str:
     value = choices[0] if given.get(name) is None else given[name]
     if value not in choices:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected for {name} one of {', '.join(choices)}; found {quoted(value)}"
         )
     return str(value)
@@ -171,11 +173,11 @@ def _one_of(given: dict[str, Any], name: str, choices: Sequence[str]) -> str:
 def _inputs(value: object, config: Config) -> tuple[str | bytes, ...]:
     inputs = value if isinstance(value, list) else [value]
     if value is None or not inputs:
-        raise InvalidInput(
+        raise InvalidInputError(
             "Expected input, a text, a picture as {'image': base64} or a list of them"
         )
     if len(inputs) > config.max_inputs:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected at most {config.max_inputs:,} inputs, found {len(inputs):,}"
         )
     return tuple(_input(each, config) for each in inputs)
@@ -188,19 +190,19 @@ def _input(value: object, config: Config) -> str | bytes:
             return picture
     if isinstance(value, int | list):
         # Some clients split texts into the tokens of a model of OpenAI's
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a text or {{'image': base64}}, found {quoted(value)}. Token ids "
             "mean nothing to another model: send the texts themselves, in LangChain "
             "with check_embedding_ctx_length=False"
         )
     if not isinstance(value, str):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a text or {{'image': base64}}, found {quoted(value)}"
         )
     if not value.strip():
-        raise InvalidInput("Expected a text to embed, found an empty one")
+        raise InvalidInputError("Expected a text to embed, found an empty one")
     if len(value) > config.max_text_length:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a text of at most {config.max_text_length:,} characters, "
             f"found {len(value):,}"
         )
@@ -230,7 +232,7 @@ async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
 
 def _check_dimensions(wanted: Wanted, model_id: str, given: int) -> None:
     if wanted.dimensions not in (None, given):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected {given} dimensions, all that the model {model_id!r} gives, "
             f"found {wanted.dimensions}"
         )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import (
-    DatabaseProblem,
+    DatabaseError,
     EmbeddingsError,
-    IdentityMismatch,
-    InvalidInput,
-    InvalidVector,
-    MissingLibrary,
-    ModelMismatch,
-    ModelProblem,
-    TooBusy,
-    UnknownItem,
-    UnknownModel,
+    InvalidInputError,
+    InvalidVectorError,
+    MissingLibraryError,
+    ModelError,
+    ModelMismatchError,
+    ModelSettingsMismatchError,
+    ServerBusyError,
+    UnknownItemError,
+    UnknownModelError,
 )
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 RETRY_AFTER_S = 1
 
 
-class Absent(EmbeddingsError):
+class NotFoundError(EmbeddingsError):
     """What is not there, or may not be seen by whoever asks."""
 
 
-class UnknownCollection(Absent):
+class CollectionNotFoundError(NotFoundError):
     """No such collection in a database that the actor may see."""
 
     def __init__(self, name: str, database: Database) -> None:
@@ -38,11 +38,11 @@ class UnknownCollection(Absent):
         self.database = database
 
 
-class Denied(EmbeddingsError):
+class ForbiddenError(EmbeddingsError):
     """What the actor may not do."""
 
 
-class WrongMethod(EmbeddingsError):
+class MethodNotAllowedError(EmbeddingsError):
     """A method that this path does not answer."""
 
     def __init__(self, allowed: tuple[str, ...], found: str) -> None:
@@ -50,11 +50,11 @@ class WrongMethod(EmbeddingsError):
         self.allowed = allowed
 
 
-class TooSlow(EmbeddingsError):
+class RequestTimeoutError(EmbeddingsError):
     """A body that did not come in time."""
 
 
-class TooLarge(EmbeddingsError):
+class PayloadTooLargeError(EmbeddingsError):
     """A body larger than the configuration allows."""
 
     def __init__(self, limit: int) -> None:
@@ -62,44 +62,44 @@ class TooLarge(EmbeddingsError):
         self.limit = limit
 
 
-class NotAnImage(EmbeddingsError):
+class NotAnImageError(EmbeddingsError):
     """Bytes that are none of the images that are served."""
 
 
-class ClientGone(EmbeddingsError):
+class ClientDisconnectedError(EmbeddingsError):
     """Nobody waits for the answer any more."""
 
 
-class NotSearchable(EmbeddingsError):
+class SearchUnavailableError(EmbeddingsError):
     """The model of the collection cannot answer this question here."""
 
 
-class Unavailable(EmbeddingsError):
+class DatabaseUnavailableError(EmbeddingsError):
     """A database that cannot be read now, or a model that is not loaded yet."""
 
 
 # The first that fits
 STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
-    (Absent, 404),
-    (UnknownItem, 404),
-    (Denied, 403),
-    (WrongMethod, 405),
-    (TooSlow, 408),
-    (TooLarge, 413),
-    (NotAnImage, 415),
-    (TooBusy, 429),
-    (ClientGone, 499),
-    (Unavailable, 503),
-    (DatabaseProblem, 503),
-    (InvalidInput, 400),
+    (NotFoundError, 404),
+    (UnknownItemError, 404),
+    (ForbiddenError, 403),
+    (MethodNotAllowedError, 405),
+    (RequestTimeoutError, 408),
+    (PayloadTooLargeError, 413),
+    (NotAnImageError, 415),
+    (ServerBusyError, 429),
+    (ClientDisconnectedError, 499),
+    (DatabaseUnavailableError, 503),
+    (DatabaseError, 503),
+    (InvalidInputError, 400),
     # The request is right, and yet there is no vector of it here
-    (InvalidVector, 422),
-    (NotSearchable, 422),
-    (UnknownModel, 422),
-    (ModelProblem, 422),
-    (ModelMismatch, 422),
-    (IdentityMismatch, 422),
-    (MissingLibrary, 422),
+    (InvalidVectorError, 422),
+    (SearchUnavailableError, 422),
+    (UnknownModelError, 422),
+    (ModelError, 422),
+    (ModelMismatchError, 422),
+    (ModelSettingsMismatchError, 422),
+    (MissingLibraryError, 422),
 )
 
 
@@ -110,8 +110,8 @@ def status_of(problem: EmbeddingsError) -> int:
 
 def headers_of(problem: EmbeddingsError) -> dict[str, str]:
     """What the status wants to be told beside the message."""
-    if isinstance(problem, WrongMethod):
+    if isinstance(problem, MethodNotAllowedError):
         return {"Allow": ", ".join((*problem.allowed, "OPTIONS"))}
-    if isinstance(problem, TooBusy | Unavailable):
+    if isinstance(problem, ServerBusyError | DatabaseUnavailableError):
         return {"Retry-After": str(RETRY_AFTER_S)}
     return {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.sources.selecting import Selection
 
 #: ``created__gt`` and what it is compared with
@@ -20,7 +20,8 @@ MOST_VALUES = 1_000
 def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:
     """The rows of *table*, which has *columns*, that all of *pairs* let pass.
 
-    :raises InvalidInput: for a column or comparison that there is not, where Datasette
+    :raises InvalidInputError: for a column or comparison that there is not, where
+        Datasette
         would leave the filter out.
     """
     from datasette.filters import Filters
@@ -30,23 +31,27 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
     for column, lookup, _value in filters.selections():
         check_column(column, columns)
         if lookup not in comparisons():
-            raise InvalidInput(
+            raise InvalidInputError(
                 f"No comparison {quoted(lookup)} for the column {quoted(column)}; "
                 f"there are {', '.join(comparisons())}"
             )
     try:
         conditions, values = filters.build_where_clauses(table)
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidInput(f"A filter has a value out of place: {error}") from error
+        raise InvalidInputError(
+            f"A filter has a value out of place: {error}"
+        ) from error
     if any(isinstance(value, list | dict) for value in values.values()):
-        raise InvalidInput("Expected a filter's JSON list to hold texts and numbers")
+        raise InvalidInputError(
+            "Expected a filter's JSON list to hold texts and numbers"
+        )
     _check_count(len(values))
     return Selection(tuple(conditions), values)
 
 
 def _check_count(count: int) -> None:
     if count > MOST_VALUES:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected at most {MOST_VALUES:,} values in filters, found {count:,}"
         )
 
@@ -54,10 +59,10 @@ def _check_count(count: int) -> None:
 def check_column(column: str, columns: Sequence[str]) -> None:
     """Refuse a *column* that the source table does not have.
 
-    :raises InvalidInput: then.
+    :raises InvalidInputError: then.
     """
     if column not in columns:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"No column {quoted(column)} in the source table; "
             f"it has {', '.join(columns)}"
         )
@@ -83,10 +88,10 @@ def from_json(filters: object) -> tuple[Filter, ...]:
 
     A list is that of ``__in`` or ``__notin``; for others each of it is a filter.
 
-    :raises InvalidInput: if they are nothing of the kind.
+    :raises InvalidInputError: if they are nothing of the kind.
     """
     if not isinstance(filters, dict):
-        raise InvalidInput(
+        raise InvalidInputError(
             "Expected filters as an object of column and value, "
             f"found {quoted(filters)}"
         )
@@ -105,7 +110,7 @@ def from_json(filters: object) -> tuple[Filter, ...]:
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InvalidInput(
+        raise InvalidInputError(
             "Expected a text, a number or a list of them for the filter "
             f"{quoted(name)}, found {quoted(value)}"
         )

@@ -17,12 +17,12 @@ from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.serving.gate import gate_of
 from datasette_embeddings.web.faults import (
-    Absent,
-    ClientGone,
-    Denied,
-    TooLarge,
-    TooSlow,
-    WrongMethod,
+    ClientDisconnectedError,
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RequestTimeoutError,
     headers_of,
     status_of,
 )
@@ -44,7 +44,7 @@ READS = ("GET", "HEAD")
 def queued(view: View) -> View:
     """*view*, of which only so many are answered at once; others wait for their turn.
 
-    :raises TooBusy: if too many wait already.
+    :raises ServerBusyError: if too many wait already.
     """
 
     async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
@@ -88,9 +88,9 @@ def page_view(*methods: str) -> Callable[[View], Handler]:
 
             try:
                 return await _answered(view, datasette, request, methods)
-            except Absent as problem:
+            except NotFoundError as problem:
                 raise NotFound(str(problem)) from problem
-            except (ClientGone, WrongMethod) as problem:
+            except (ClientDisconnectedError, MethodNotAllowedError) as problem:
                 return Response.text(
                     str(problem), status=status_of(problem), headers=headers_of(problem)
                 )
@@ -127,10 +127,10 @@ async def _answered(
     view: View, datasette: Datasette, request: Request, methods: tuple[str, ...]
 ) -> Response:
     if request.method not in methods:
-        raise WrongMethod(methods, request.method)
+        raise MethodNotAllowedError(methods, request.method)
     if request.method == "POST":
         if not is_own_post(request):
-            raise Denied(MESSAGES[403])
+            raise ForbiddenError(MESSAGES[403])
         limit = checked_config(datasette).max_body_bytes
         work = view(datasette, request, await body_of(request, limit))
     else:
@@ -151,17 +151,17 @@ def _options(
 async def body_of(request: Request, limit: int) -> bytes:
     """The body of *request*, of at most *limit* bytes.
 
-    :raises TooLarge: for a larger one, before all of it is read.
-    :raises TooSlow: for one that takes longer than BODY_TIMEOUT_S.
-    :raises ClientGone: if it never ends.
+    :raises PayloadTooLargeError: for a larger one, before all of it is read.
+    :raises RequestTimeoutError: for one that takes longer than BODY_TIMEOUT_S.
+    :raises ClientDisconnectedError: if it never ends.
     """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
-        raise TooLarge(limit)
+        raise PayloadTooLargeError(limit)
     try:
         return await asyncio.wait_for(_read(request, limit), BODY_TIMEOUT_S)
     except asyncio.TimeoutError as error:
-        raise TooSlow(
+        raise RequestTimeoutError(
             f"Expected the body within {BODY_TIMEOUT_S:.0f} seconds"
         ) from error
 
@@ -172,10 +172,12 @@ async def _read(request: Request, limit: int) -> bytes:
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone("The client left before it had sent everything")
+            raise ClientDisconnectedError(
+                "The client left before it had sent everything"
+            )
         body += message.get("body", b"")
         if len(body) > limit:
-            raise TooLarge(limit)
+            raise PayloadTooLargeError(limit)
         more = message.get("more_body", False)
     return bytes(body)
 
@@ -185,14 +187,14 @@ async def while_connected(
 ) -> Response:
     """What *work* gives; it is cancelled when the client leaves.
 
-    :raises ClientGone: then.
+    :raises ClientDisconnectedError: then.
     """
     answering = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
-            raise ClientGone("The client left before the answer")
+            raise ClientDisconnectedError("The client left before the answer")
         return answering.result()
     finally:
         for task in (answering, leaving):

@@ -14,7 +14,7 @@ from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.images import item_image
 from datasette_embeddings.web import places
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.faults import Absent, NotAnImage
+from datasette_embeddings.web.faults import NotAnImageError, NotFoundError
 from datasette_embeddings.web.guard import READS, page_view
 from datasette_embeddings.web.places import Place, readable
 
@@ -50,7 +50,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
         )
     media_type = images.media_type(content)
     if media_type is None:
-        raise NotAnImage(
+        raise NotAnImageError(
             f"What is stored for {quoted(item_id)} is no image that is served: "
             f"expected {', '.join(images.EXTENSIONS)}"
         )
@@ -73,7 +73,7 @@ def _image_and_etag(
 ) -> tuple[bytes, str]:
     content = item_image(conn, place.collection, item_id)
     if content is None:
-        raise Absent(
+        raise NotFoundError(
             f"The item {quoted(item_id)} has no image here of at most "
             f"{images.MAX_BYTES:,} bytes"
         )

@@ -11,7 +11,7 @@ from datasette_embeddings.distribution import version
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.web import places, shapes
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.faults import UnknownCollection
+from datasette_embeddings.web.faults import CollectionNotFoundError
 from datasette_embeddings.web.guard import READS, View, page_view
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def listing_others(view: View) -> View:
     async def listed(datasette: Datasette, request: Request, *body: bytes) -> Response:
         try:
             return await view(datasette, request, *body)
-        except UnknownCollection as problem:
+        except CollectionNotFoundError as problem:
             if "%" in request.path:
                 # Datasette redirects to the same path with "~"
                 raise

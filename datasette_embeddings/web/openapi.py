@@ -13,7 +13,7 @@ from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.serving.offers import offered_models
 from datasette_embeddings.web import questions
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.faults import Denied
+from datasette_embeddings.web.faults import ForbiddenError
 from datasette_embeddings.web.guard import READS, json_view
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/openapi.json``"""
     if not await may_view_instance(datasette, request.actor):
         # It names the models of the configuration
-        raise Denied("You may not see this Datasette")
+        raise ForbiddenError("You may not see this Datasette")
     Address.of(request).check_names(())
     config = checked_config(datasette)
     schemas = _written()["components"]["schemas"]

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.compat.databases import database_color
 from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import Config
-from datasette_embeddings.errors import EmbeddingsError, InvalidInput, UnknownItem
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    InvalidInputError,
+    UnknownItemError,
+)
 from datasette_embeddings.search import images
 from datasette_embeddings.serving.models import is_ready, may_take_images
 from datasette_embeddings.serving.offers import config_for
@@ -54,7 +58,7 @@ async def search(
     place = await places.requested_place(datasette, request)
     try:
         address = Address.of(request)
-    except InvalidInput as problem:
+    except InvalidInputError as problem:
         # The page repeats nothing of such an address, not even in the form
         context = _context(datasette, place, Address(request.path), body)
         return await _problem_page(datasette, request, context, problem)
@@ -201,7 +205,7 @@ async def _problem_page(
 
 def _for_visitors(problem: EmbeddingsError) -> str:
     """*problem* in words for a visitor who knows nothing of tables and ids."""
-    if isinstance(problem, UnknownItem):
+    if isinstance(problem, UnknownItemError):
         return (
             f"There is no item called {problem.item_id:.200} here. It may have been "
             "deleted since; search for it in the box above."

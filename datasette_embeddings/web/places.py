@@ -16,9 +16,9 @@ from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import tilde_decode, tilde_encode
 from datasette_embeddings.store.catalog import count_items
 from datasette_embeddings.web.faults import (
-    Absent,
-    Unavailable,
-    UnknownCollection,
+    CollectionNotFoundError,
+    DatabaseUnavailableError,
+    NotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def readable(database: Database) -> AsyncIterator[None]:
-    """Within, what SQLite finds wrong with *database* is :class:`Unavailable`."""
+    """Within, what SQLite finds wrong with *database* is
+    :class:`DatabaseUnavailableError`.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
         problem = explained(error, Path(database.name))
-        raise Unavailable(str(problem)) from error
+        raise DatabaseUnavailableError(str(problem)) from error
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,19 @@ async def listed(
 async def requested_database(datasette: Datasette, request: Request) -> Database:
     """The database that the URL of *request* names.
 
-    :raises Absent: if there is none, or the actor may not see it.
+    :raises NotFoundError: if there is none, or the actor may not see it.
     """
     route = decoded(request.url_vars["database"])
     database = database_for_route(datasette, route)
     if database is None or not await may_view(datasette, request.actor, database.name):
-        raise Absent(f"Database not found: {route:.200}")
+        raise NotFoundError(f"Database not found: {route:.200}")
     return database
 
 
 async def requested_place(datasette: Datasette, request: Request) -> Place:
     """The collection that the URL of *request* names.
 
-    :raises Absent: if there is none, or the actor may not see it.
+    :raises NotFoundError: if there is none, or the actor may not see it.
     """
     database = await requested_database(datasette, request)
     name = decoded(request.url_vars["collection"])
@@ -101,7 +103,7 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
             datasette, request.actor, database, name
         )
     if collection is None:
-        raise UnknownCollection(name, database)
+        raise CollectionNotFoundError(name, database)
     return Place(database, collection, collection_path(datasette, database.name, name))
 
 
@@ -119,9 +121,9 @@ def image_path(place: Place, item_id: str) -> str:
 def decoded(part: str) -> str:
     """What *part* of a path stands for.
 
-    :raises Absent: if it is not tilde-encoded.
+    :raises NotFoundError: if it is not tilde-encoded.
     """
     try:
         return tilde_decode(part)
     except ValueError as error:
-        raise Absent(f"Not a tilde-encoded name: {part:.200}") from error
+        raise NotFoundError(f"Not a tilde-encoded name: {part:.200}") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
-from datasette_embeddings.errors import InvalidInput, InvalidVector, quoted
+from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_limit, checked_query
 from datasette_embeddings.vectors import vector_of_numbers
 from datasette_embeddings.web.addresses import is_special
@@ -75,11 +75,11 @@ class Question:
 def from_args(args: MultiParams, config: Config) -> Question:
     """The question of a query string.
 
-    :raises InvalidInput: for one that cannot be answered.
+    :raises InvalidInputError: for one that cannot be answered.
     """
     text, like = args.get(QUERY), args.get(LIKE)
     if text is not None and like is not None:
-        raise InvalidInput("Expected either q or like, found both")
+        raise InvalidInputError("Expected either q or like, found both")
     return Question(
         text=text if text is None else _checked_text(text, config),
         like=like,
@@ -96,13 +96,13 @@ def from_args(args: MultiParams, config: Config) -> Question:
 def with_image(args: MultiParams, body: bytes, config: Config) -> Question:
     """The question of a query string that asks nothing yet: the image of a JSON body.
 
-    :raises InvalidInput: for one that cannot be answered.
+    :raises InvalidInputError: for one that cannot be answered.
     """
     asked = json_object(body)
     image = image_bytes(asked.pop("image", None))
     question = from_args(args, config)
     if image is None or asked or question.is_asked:
-        raise InvalidInput(
+        raise InvalidInputError(
             'Expected {"image": base64} for a body, and neither q nor like in the '
             "address"
         )
@@ -122,13 +122,13 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
 def from_body(body: bytes, config: Config) -> Question:
     """The question of a JSON body.
 
-    :raises InvalidInput: for one that cannot be answered.
+    :raises InvalidInputError: for one that cannot be answered.
     """
     asked = json_object(body)
     check_keys(asked, BODY_KEYS)
     given = [name for name in ASKED if asked.get(name) is not None]
     if len(given) != 1:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected one of {', '.join(ASKED)}; found {', '.join(given) or 'none'}"
         )
     text = text_or_none("text", asked.get("text"))
@@ -155,7 +155,7 @@ def from_body(body: bytes, config: Config) -> Question:
 def size_of(args: MultiParams, config: Config) -> int:
     """The ``_size`` of a query string; "max" is the largest, as on Datasette's pages.
 
-    :raises InvalidInput: if it is no size.
+    :raises InvalidInputError: if it is no size.
     """
     size = args.get("_size")
     if size == "max":
@@ -176,14 +176,14 @@ def _vector(numbers: object) -> Vector | None:
     if numbers is None:
         return None
     if isinstance(numbers, list) and len(numbers) > MOST_DIMENSIONS:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a vector of at most {MOST_DIMENSIONS:,} dimensions, "
             f"found {len(numbers):,}"
         )
     try:
         return vector_of_numbers(numbers)
-    except InvalidVector as error:
-        raise InvalidInput(str(error)) from error
+    except InvalidVectorError as error:
+        raise InvalidInputError(str(error)) from error
 
 
 def checked_offset(name: str, value: str | None) -> int:
@@ -191,7 +191,7 @@ def checked_offset(name: str, value: str | None) -> int:
     if value is None:
         return 0
     if not (value.isascii() and value.isdigit() and len(value) < 19):
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected for {name} what an answer gave as next, found {quoted(value)}"
         )
     return int(value)
@@ -205,7 +205,7 @@ def _score(name: str, value: str | float | None) -> float | None:
     except (ValueError, OverflowError):
         score = math.nan
     if not -1 <= score <= 1:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected for {name} a score from -1 to 1, found {quoted(value)}"
         )
     return score
@@ -214,13 +214,15 @@ def _score(name: str, value: str | float | None) -> float | None:
 def _all_chunks(name: str, value: object) -> bool:
     """Whether every chunk is asked for and not only each document's best."""
     if value not in (None, "best", "all"):
-        raise InvalidInput(f"Expected {name}=best or {name}=all, found {quoted(value)}")
+        raise InvalidInputError(
+            f"Expected {name}=best or {name}=all, found {quoted(value)}"
+        )
     return value == "all"
 
 
 def _one(name: str, values: list[str]) -> str | None:
     if len(values) > 1:
-        raise InvalidInput(f"Expected one {name}, found {len(values)}")
+        raise InvalidInputError(f"Expected one {name}, found {len(values)}")
     return (values[0] or None) if values else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.compat.responses import cors_headers, json_response
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.answers import Answer, Facet, Found
 from datasette_embeddings.web.places import Listed
 from datasette_embeddings.web.questions import asked_for
@@ -37,16 +37,16 @@ def shaped(
 
     *key* tells its objects apart; None where nothing does.
 
-    :raises InvalidInput: for a shape that there is not.
+    :raises InvalidInputError: for a shape that there is not.
     """
     shape = args.get("_shape") or SHAPES[0]
     if shape not in SHAPES:
-        raise InvalidInput(
+        raise InvalidInputError(
             f"Expected a _shape of {', '.join(SHAPES)}; found {quoted(shape)}"
         )
     is_lines = args.get("_nl") not in (None, "", "off", "0")
     if is_lines and shape not in ("array", "arrayfirst"):
-        raise InvalidInput("Expected _shape=array or _shape=arrayfirst with _nl")
+        raise InvalidInputError("Expected _shape=array or _shape=arrayfirst with _nl")
     found: list[dict[str, Any]] = body[rows]
     if is_lines:
         return _lines(datasette, request, _reshaped(found, shape, key))
@@ -65,7 +65,9 @@ def _reshaped(found: Sequence[Mapping[str, Any]], shape: str, key: str | None) -
     if shape == "array":
         return found
     if key is None:
-        raise InvalidInput(f"Nothing tells these apart, as _shape={shape} would need")
+        raise InvalidInputError(
+            f"Nothing tells these apart, as _shape={shape} would need"
+        )
     if shape == "arrayfirst":
         return [each[key] for each in found]
     return {each[key]: each for each in found}

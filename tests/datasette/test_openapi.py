@@ -22,13 +22,13 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web import (
-    ROUTES,
     embedding,
     filters,
     pairs,
     questions,
     shapes,
 )
+from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import get_json, http, make_datasette, served
 
 HERE = Path(__file__).parent

@@ -19,7 +19,7 @@ import pytest
 from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, PLUGIN_NAME
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import Found
 from datasette_embeddings.models.http import HttpModel
@@ -105,7 +105,7 @@ def test_vectors_through_the_network_are_those_of_the_model(
 
 def test_an_endpoint_that_has_no_such_model_says_so(endpoint):
     remote = HttpModel("no-such", ModelConfig(url=endpoint))
-    with closing(remote), pytest.raises(ModelProblem) as raised:
+    with closing(remote), pytest.raises(ModelError) as raised:
         remote.embed_query("text")
     problem = str(raised.value)
     assert f"{endpoint}/embeddings answered 422: The model 'no-such'" in problem

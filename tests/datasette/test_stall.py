@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from datasette_embeddings.compat.access import is_modern
-from datasette_embeddings.errors import InvalidInput, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.bodies import json_object
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import make_datasette
@@ -246,7 +246,7 @@ def collections():
 
 @pytest.mark.parametrize("body", [b"[[],%b[]]", b'{"a": [%b[]]}', b'{"a": [%b'])
 async def test_a_body_of_lists_is_read_without_garbage_collections(collections, body):
-    with suppress(InvalidInput):
+    with suppress(InvalidInputError):
         json_object(body % (b"[]," * 100_000))
     # One right behind, where there were hundreds
     assert (len(collections) < 10, gc.isenabled()) == (True, True)

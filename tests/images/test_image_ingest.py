@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
-from datasette_embeddings.errors import InvalidInput, SourceProblem
+from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.checking import problems
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
@@ -266,11 +266,11 @@ def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
 
 def test_the_columns_of_images_must_be_one(photos):
     photos.execute("alter table photos add column thumbnail blob")
-    with pytest.raises(SourceProblem, match="found 'photo' and 'thumbnail'; name the"):
+    with pytest.raises(SourceError, match="found 'photo' and 'thumbnail'; name the"):
         source(photos)
     assert source(photos, columns=("photo",)).content_columns == ("photo",)
     photos.execute("create table empty (id integer primary key, name text)")
-    with pytest.raises(SourceProblem, match="'empty', found none"):
+    with pytest.raises(SourceError, match="'empty', found none"):
         source(photos, table="empty")
 
 
@@ -288,7 +288,7 @@ def test_the_columns_of_images_must_be_one(photos):
     ids=["columns", "template", "html", "chunk"],
 )
 def test_what_is_done_to_texts_is_refused(photos, settings, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         source(photos, **settings)
 
 
@@ -343,12 +343,12 @@ def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
     collection = catalog.collection(photos, "photos")
     asked = HELD_OUT[2].caption
     assert search_text(photos, collection, asked, model=clip)[0].id == "no-3"
-    with pytest.raises(SourceProblem, match="Expected one column of images besides"):
+    with pytest.raises(SourceError, match="Expected one column of images besides"):
         embedded(photos, clip, table=None, sql=sql)
 
 
 def test_a_model_of_texts_is_refused(photos, model):
-    with pytest.raises(InvalidInput, match="takes texts, not images"):
+    with pytest.raises(InvalidInputError, match="takes texts, not images"):
         embedded(photos, model)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.errors import InvalidInput, ModelProblem, UnknownModel
+from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.models import open_clip_weights, registry
 from datasette_embeddings.models.base import Found, NotHere, Wanted
 from datasette_embeddings.models.open_clip import OpenClipModel, find
@@ -156,7 +156,7 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_are_embedded(clip):
     assert reasons[42] == "Expected an image, found nothing"
     vectors = np.stack([each for each in outcomes if not isinstance(each, str)])
     assert cosines(vectors, clip.embed_images(good)).min() >= 0.99999
-    with pytest.raises(InvalidInput, match="no image"):
+    with pytest.raises(InvalidInputError, match="no image"):
         clip.embed_images(mixed)
 
 
@@ -225,7 +225,7 @@ def test_a_long_text_is_cut_and_not_refused(clip):
 
 
 def test_a_text_that_utf_8_cannot_hold_is_refused(clip):
-    with pytest.raises(InvalidInput, match="UTF-8"):
+    with pytest.raises(InvalidInputError, match="UTF-8"):
         clip.embed_passages(["fine", "\ud800"])
 
 
@@ -268,13 +268,13 @@ def test_a_failure_of_the_model_is_told(clip, monkeypatch):
         raise RuntimeError("the device is gone")
 
     monkeypatch.setattr(clip._model, "encode_image", fail)
-    with pytest.raises(ModelProblem, match=r"tiny_clip' fails: the device is gone"):
+    with pytest.raises(ModelError, match=r"tiny_clip' fails: the device is gone"):
         clip.embed_images([file_of(drawn(1)[0])])
 
 
 def test_dimensions_are_all_or_refused():
     assert loaded(dimensions=64).dimensions == 64
-    with pytest.raises(ModelProblem, match=r"Expected the 64 dimensions .* found 32"):
+    with pytest.raises(ModelError, match=r"Expected the 64 dimensions .* found 32"):
         loaded(dimensions=32)
 
 
@@ -292,7 +292,7 @@ def test_settings_of_the_machine(clip):
     found = model.embed_images(pictures, progress=done.append)
     assert done == [3, 3, 1]
     assert cosines(found, clip.embed_images(pictures)).min() >= 0.99999
-    with pytest.raises(ModelProblem, match=r"cannot be loaded.*warp"):
+    with pytest.raises(ModelError, match=r"cannot be loaded.*warp"):
         loaded(device="warp")
 
 
@@ -347,17 +347,17 @@ def test_our_table_of_weights_is_that_of_open_clip():
         weights = open_clip_weights.checkpoint(architecture, tag)
         file = weights.file or ""
         assert f"{weights.repository}/{file}" == config["hf_hub"]
-    with pytest.raises(InvalidInput, match="'openai2'"):
+    with pytest.raises(InvalidInputError, match="'openai2'"):
         open_clip_weights.checkpoint("ViT-B-32", "openai2")
 
 
 def test_what_cannot_be_fetched_is_told(tmp_path):
     code = """
-from datasette_embeddings.errors import ModelProblem
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.registry import load_model
 try:
     load_model("clip", may_download=True)
-except ModelProblem as error:
+except ModelError as error:
     print(error)
 """
     told = said(code, HF_HUB_CACHE=str(tmp_path))
@@ -396,7 +396,7 @@ def bad_config(**changes):
 )
 def test_broken_files_are_told(tmp_path, name, content, message):
     model_id = changed_folder(tmp_path, name, content)
-    with pytest.raises(ModelProblem, match=f"cannot be loaded: .*{message}|{message}"):
+    with pytest.raises(ModelError, match=f"cannot be loaded: .*{message}|{message}"):
         registry.load_model(model_id)
 
 
@@ -407,7 +407,7 @@ def test_a_folder_without_weights_is_none(tmp_path):
     assert found.reason == (
         f"expected open_clip_config.json and weights in the folder {tmp_path}"
     )
-    with pytest.raises(UnknownModel, match="open_clip: expected open_clip_config"):
+    with pytest.raises(UnknownModelError, match="open_clip: expected open_clip_config"):
         registry.load_model(
             "pictures",
             {"pictures": ModelConfig(path=str(tmp_path), runtime="open_clip")},

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from datasette_embeddings.errors import InvalidInput
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.models import pictures
 from datasette_embeddings.models.pictures import decoded
 from tests.pictures import COMBINATIONS, draw, file_of
@@ -182,7 +182,7 @@ def test_of_what_moves_the_first_picture_counts(kind):
 def test_what_is_cut_short_is_said_to_be(kind, share):
     noise = np.random.default_rng(1).integers(0, 255, (200, 200, 3), dtype=np.uint8)
     saved = file_of(Image.fromarray(noise), kind)
-    with pytest.raises(InvalidInput, match=r"Expected a(n| whole) image.*found"):
+    with pytest.raises(InvalidInputError, match=r"Expected a(n| whole) image.*found"):
         decoded(saved[: int(len(saved) * share)])
 
 
@@ -224,20 +224,22 @@ def png_header(width, height, bits=8):
     ],
 )
 def test_what_is_no_picture_is_refused(content, message):
-    with pytest.raises(InvalidInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         decoded(content)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, picture):
     monkeypatch.setattr(pictures, "MAX_PIXELS", 96 * 96 - 1)
     monkeypatch.setattr(pictures, "_upright", pytest.fail)
-    with pytest.raises(InvalidInput, match="of 1 to 9,215 pixels, found 96 x 96"):
+    with pytest.raises(InvalidInputError, match="of 1 to 9,215 pixels, found 96 x 96"):
         decoded(file_of(picture))
 
 
 def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
     monkeypatch.setattr(Image, "open", pytest.fail)
-    with pytest.raises(InvalidInput, match="at most 50,000,000 bytes, found 50,000,00"):
+    with pytest.raises(
+        InvalidInputError, match="at most 50,000,000 bytes, found 50,000,00"
+    ):
         decoded(bytes(pictures.MAX_BYTES + 1))
 
 
@@ -268,14 +270,14 @@ def in_memory_of(megabytes, content):
     script = (
         "import resource, sys\n"
         "from PIL import Image; Image.init()\n"
-        "from datasette_embeddings.errors import InvalidInput\n"
+        "from datasette_embeddings.errors import InvalidInputError\n"
         "from datasette_embeddings.models import pictures\n"
         "from pathlib import Path\n"
         "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
         f"most = pages * resource.getpagesize() + {megabytes} * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
         "try: print(pictures.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
-        "except InvalidInput as error: print(error)\n"
+        "except InvalidInputError as error: print(error)\n"
         "except MemoryError: print('not enough memory')\n"
     )
     with tempfile.NamedTemporaryFile() as file:
@@ -329,7 +331,9 @@ def test_a_tiff_of_too_many_strips_is_refused_before_it_is_opened(monkeypatch):
     tags = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: DATA, 278: 1, 279: DATA}
     content = tiff(tags, bytes(4_000), {273: 1_000_000, 279: 1_000_000})
     monkeypatch.setattr(Image, "open", pytest.fail)
-    with pytest.raises(InvalidInput, match="at most 347,656 strips or tiles, found 1,"):
+    with pytest.raises(
+        InvalidInputError, match="at most 347,656 strips or tiles, found 1,"
+    ):
         decoded(content)
 
 
@@ -347,7 +351,9 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
     allowed = saved[:-2] + last * (100 - found) + saved[-2:]
     assert "scans" not in said_of(allowed)
     monkeypatch.setattr(pictures, "_upright", pytest.fail)
-    with pytest.raises(InvalidInput, match="a JPEG of at most 100 scans, found more"):
+    with pytest.raises(
+        InvalidInputError, match="a JPEG of at most 100 scans, found more"
+    ):
         decoded(saved[:-2] + last * (101 - found) + saved[-2:])
 
 
@@ -429,7 +435,9 @@ def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
         if kind not in pictures.FORMATS:
             monkeypatch.setitem(Image.OPEN, kind, (pytest.fail, lambda _start: True))
     for content in files.values():
-        with pytest.raises(InvalidInput, match=r"Expected an image, JPEG, PNG, GIF.*"):
+        with pytest.raises(
+            InvalidInputError, match=r"Expected an image, JPEG, PNG, GIF.*"
+        ):
             decoded(content)
 
 
@@ -456,5 +464,5 @@ def said_of(content):
     """The colours of what is decoded, or why it is not."""
     try:
         return decoded(content).mode
-    except InvalidInput as error:
+    except InvalidInputError as error:
         return str(error)
