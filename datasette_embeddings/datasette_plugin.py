@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings import permissions
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.compat.access import Actor, embed_actions
-from datasette_embeddings.compat.responses import (
+from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.web import links, permissions, related
+from datasette_embeddings.web.compat import Actor, add_classic_templates, embed_actions
+from datasette_embeddings.web.responses import (
     is_json_post,
     reasons_html,
     request_wrapper,
 )
-from datasette_embeddings.compat.startup import (
-    add_classic_templates,
+from datasette_embeddings.web.routes import ROUTES
+from datasette_embeddings.web.server import (
     server_policy,
     start,
 )
-from datasette_embeddings.sql.definitions import register
-from datasette_embeddings.web import links, related
-from datasette_embeddings.web.routes import ROUTES
 
 if TYPE_CHECKING:
     import click

@@ -8,7 +8,6 @@ import pytest
 from datasette_embeddings.errors import InvalidInputError, UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.sources.definitions import QuerySource, SourceRules
 from datasette_embeddings.sources.queries import query_source
@@ -18,6 +17,7 @@ from datasette_embeddings.store.catalog import count_items, find_collection
 from datasette_embeddings.store.changes import delete_collection
 from datasette_embeddings.store.embeddings import stored_vector
 from datasette_embeddings.store.failures import failures
+from datasette_embeddings.web.permissions import required_tables
 
 
 def sync(conn, model, *, rules=None, **options):

@@ -12,13 +12,13 @@ from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.store import staging
 from datasette_embeddings.store.catalog import collection, find_collection
 from datasette_embeddings.store.changes import delete_collection, rename_collection
 from datasette_embeddings.store.failures import failures
 from datasette_embeddings.store.origins import count_items_of_sources
+from datasette_embeddings.web.permissions import required_tables
 from tests.models import StandIn
 
 SECRET, OPEN = "secret", "open"

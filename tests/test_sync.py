@@ -12,9 +12,9 @@ import yaml
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.permissions import required_tables
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import collection, count_items
+from datasette_embeddings.web.permissions import required_tables
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from datasette_embeddings import images
-from datasette_embeddings.compat.databases import is_immutable, time_limited
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import (
     InvalidInputError,
     MissingLibraryError,
@@ -41,9 +39,11 @@ from datasette_embeddings.store.catalog import Collection, count_items
 from datasette_embeddings.store.failures import count_failures
 from datasette_embeddings.store.fitting import check_identity
 from datasette_embeddings.web import filters
+from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.faults import SearchUnavailableError
 from datasette_embeddings.web.places import Place, image_path, readable
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -172,8 +172,7 @@ async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector
         if images.media_type(picture) is None:
             raise InvalidInputError(NO_PICTURE) from problem
         raise
-    vector: Vector = vectors[0]
-    return vector
+    return vectors[0]  # type: ignore[no-any-return]
 
 
 def _answer(
@@ -184,15 +183,19 @@ def _answer(
     conn: sqlite3.Connection,
 ) -> Answer:
     """The answer of one moment of the database; *vector* is what to compare with."""
+    from datasette.utils import sqlite_timelimit
+
     collection = place.collection
     source = collection.source
     columns = (
         selectable_columns(conn, source) if isinstance(source, TableSource) else ()
     )
     chosen = _selection(collection, question, columns)
-    with time_limited(datasette, conn):
+    with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")):
         facet = _facet(datasette, collection, question, chosen, conn)
-        among = _among(collection, question, chosen, conn)
+        among = None
+        if chosen is not None and question.filters:
+            among = selected_items(conn, collection, chosen)
     options = Options(
         # One more tells whether there is a next page
         limit=question.size + 1,
@@ -234,17 +237,6 @@ def _selection(
     if question.facet is not None:
         filters.check_column(question.facet, columns)
     return filters.selection(table, columns, question.filters)
-
-
-def _among(
-    collection: Collection,
-    question: Question,
-    chosen: Selection | None,
-    conn: sqlite3.Connection,
-) -> frozenset[str] | None:
-    if chosen is None or not question.filters:
-        return None
-    return selected_items(conn, collection, chosen)
 
 
 def _facet(
@@ -289,10 +281,9 @@ def _matches(
 def _like_image_path(
     conn: sqlite3.Connection, place: Place, question: Question
 ) -> str | None:
-    item_id = question.like
-    if item_id is None or not has_item_image(conn, place.collection, item_id):
-        return None
-    return image_path(place, item_id)
+    like = question.like
+    has_image = like is not None and has_item_image(conn, place.collection, like)
+    return image_path(place, like) if like is not None and has_image else None
 
 
 def shown(datasette: Datasette, place: Place, match: Match) -> Found:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.compat.databases import all_databases
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.web import places, questions, shapes
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.answers import Answer, answered
+from datasette_embeddings.web.compat import all_databases
 from datasette_embeddings.web.guard import READS, json_view, queued
+from datasette_embeddings.web.server import checked_config
 from datasette_embeddings.web.shapes import list_body, search_body, shaped
 
 if TYPE_CHECKING:

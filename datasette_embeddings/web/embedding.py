@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.access import EMBED_ACTION, Actor, may_embed
-from datasette_embeddings.compat.responses import cors_headers
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.serving.batches import (
@@ -36,8 +33,11 @@ from datasette_embeddings.web.bodies import (
     json_object,
     whole_number,
 )
+from datasette_embeddings.web.compat import EMBED_ACTION, Actor, may_embed
 from datasette_embeddings.web.faults import ForbiddenError
 from datasette_embeddings.web.guard import READS, json_view, queued
+from datasette_embeddings.web.responses import cors_headers
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from datasette_embeddings.compat.access import may_execute_sql
-from datasette_embeddings.compat.databases import sql_path
 from datasette_embeddings.sources.definitions import TableSource, quote
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.answers import Answer
+from datasette_embeddings.web.compat import may_execute_sql, sql_path
 from datasette_embeddings.web.questions import Question
 
 if TYPE_CHECKING:

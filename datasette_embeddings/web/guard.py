@@ -7,13 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from datasette_embeddings.compat.responses import (
-    MESSAGES,
-    cors_headers,
-    error_response,
-    is_own_post,
-)
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.serving.gate import gate_of
 from datasette_embeddings.web.faults import (
@@ -26,6 +19,13 @@ from datasette_embeddings.web.faults import (
     headers_of,
     status_of,
 )
+from datasette_embeddings.web.responses import (
+    MESSAGES,
+    cors_headers,
+    error_response,
+    is_own_post,
+)
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -8,15 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import images
-from datasette_embeddings.compat import databases
-from datasette_embeddings.compat.responses import cors_headers
 from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.images import item_image
 from datasette_embeddings.web import places
 from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.faults import NotAnImageError, NotFoundError
 from datasette_embeddings.web.guard import READS, page_view
 from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.responses import cors_headers
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,8 +84,8 @@ def _caching(datasette: Datasette, request: Request, place: Place) -> str:
     """Who may keep it: everybody what a stranger was shown, else only who asked."""
     if request.actor is not None:
         return "private, max-age=0, must-revalidate"
-    is_immutable = databases.is_immutable(datasette, place.database.name)
-    return f"public, max-age={IMMUTABLE_MAX_AGE_S if is_immutable else MAX_AGE_S}"
+    immutable = is_immutable(datasette, place.database.name)
+    return f"public, max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"
 
 
 def _has_it_already(request: Request, etag: str) -> bool:

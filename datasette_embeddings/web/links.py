@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from datasette_embeddings import permissions
-from datasette_embeddings.compat.access import Actor
-from datasette_embeddings.compat.databases import NOT_SERVED
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import places
+from datasette_embeddings.web import permissions, places
+from datasette_embeddings.web.compat import NOT_SERVED, Actor
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

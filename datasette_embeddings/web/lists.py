@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.databases import all_databases, database_color
-from datasette_embeddings.compat.startup import registered_name
 from datasette_embeddings.distribution import version
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.web import places, shapes
 from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.compat import all_databases, database_color
 from datasette_embeddings.web.faults import CollectionNotFoundError
 from datasette_embeddings.web.guard import READS, View, page_view
+from datasette_embeddings.web.server import registered_name
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.compat.responses import json_response
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import PLUGIN_NAME
 from datasette_embeddings.serving.offers import offered_models
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.embedding import check_may_embed
 from datasette_embeddings.web.guard import READS, json_view
+from datasette_embeddings.web.responses import json_response
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -6,15 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.access import may_view_instance
-from datasette_embeddings.compat.responses import json_response
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.serving.offers import offered_models
 from datasette_embeddings.web import questions
 from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web.compat import may_view_instance
 from datasette_embeddings.web.faults import ForbiddenError
 from datasette_embeddings.web.guard import READS, json_view
+from datasette_embeddings.web.responses import json_response
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

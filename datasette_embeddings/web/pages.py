@@ -8,8 +8,6 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.databases import database_color
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import (
     EmbeddingsError,
@@ -25,12 +23,14 @@ from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.web import filters, navigation, places, questions, shapes
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.answers import Answer, answered
+from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.examples import examples
 from datasette_embeddings.web.faults import headers_of, status_of
 from datasette_embeddings.web.guard import READS, page_view, queued
 from datasette_embeddings.web.lists import listing_others, page
 from datasette_embeddings.web.places import Place, readable
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

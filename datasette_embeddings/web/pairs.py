@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from datasette_embeddings.compat.access import may_execute_sql
-from datasette_embeddings.compat.databases import database_color, sql_path
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
@@ -18,9 +15,11 @@ from datasette_embeddings.store.similarity_notes import similarity_settings
 from datasette_embeddings.web import places, questions, shapes
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.answers import Found, shown
+from datasette_embeddings.web.compat import database_color, may_execute_sql, sql_path
 from datasette_embeddings.web.guard import READS, json_view, page_view, queued
 from datasette_embeddings.web.lists import listing_others, page
 from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

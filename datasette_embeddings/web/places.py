@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings import permissions
-from datasette_embeddings.compat.access import may_view
-from datasette_embeddings.compat.databases import database_for_route
 from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import tilde_decode, tilde_encode
 from datasette_embeddings.store.catalog import count_items
+from datasette_embeddings.web import permissions
+from datasette_embeddings.web.compat import database_for_route, may_view
 from datasette_embeddings.web.faults import (
     CollectionNotFoundError,
     DatabaseUnavailableError,

@@ -9,16 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import permissions
-from datasette_embeddings.compat.access import Actor
-from datasette_embeddings.compat.databases import all_databases
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.related import related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import links, places
+from datasette_embeddings.web import links, permissions, places
 from datasette_embeddings.web.answers import Found, shown
+from datasette_embeddings.web.compat import Actor, all_databases
 from datasette_embeddings.web.places import Place
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.responses import cors_headers, json_response
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.answers import Answer, Facet, Found
 from datasette_embeddings.web.places import Listed
 from datasette_embeddings.web.questions import asked_for
+from datasette_embeddings.web.responses import cors_headers, json_response
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

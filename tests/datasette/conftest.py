@@ -13,8 +13,8 @@ import pytest
 from datasette.app import Datasette
 from playwright.sync_api import expect, sync_playwright
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
 
 # A busy machine is no fault: requests wait for their answer, and a browser for its page

@@ -10,9 +10,9 @@ import openai
 import pytest
 from datasette.app import Datasette
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import (
     actor_cookie,
     get_json,

@@ -15,10 +15,10 @@ import httpx
 import pytest
 import uvicorn
 
-from datasette_embeddings.compat.access import is_modern
-from datasette_embeddings.compat.responses import request_wrapper
 from datasette_embeddings.serving.batches import questions
 from datasette_embeddings.web import answers, embedding, guard, models, openapi, places
+from datasette_embeddings.web.compat import is_modern
+from datasette_embeddings.web.responses import request_wrapper
 from tests.datasette.conftest import (
     actor_cookie,
     free_port,

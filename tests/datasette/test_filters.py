@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 import pytest
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.queries import query_source
@@ -15,6 +14,7 @@ from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.changes import create_collection
 from datasette_embeddings.store.embeddings import stored_vector
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio

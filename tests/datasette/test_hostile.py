@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
@@ -19,6 +18,7 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -7,10 +7,10 @@ import sqlite3
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
 
 pytestmark = pytest.mark.asyncio

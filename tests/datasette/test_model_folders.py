@@ -10,8 +10,8 @@ from contextlib import closing
 import pytest
 from datasette.app import Datasette
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import get_json, make_datasette
 from tests.hub import link_files
 

@@ -15,7 +15,6 @@ import pytest
 import schemathesis
 from datasette.utils import MultiParams
 
-from datasette_embeddings.compat.responses import POST_PATHS, is_json_path
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
@@ -28,6 +27,7 @@ from datasette_embeddings.web import (
     questions,
     shapes,
 )
+from datasette_embeddings.web.responses import POST_PATHS, is_json_path
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import get_json, http, make_datasette, served
 

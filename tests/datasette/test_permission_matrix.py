@@ -18,7 +18,6 @@ import pytest
 import pytest_asyncio
 from datasette.app import Datasette
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
@@ -28,6 +27,7 @@ from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.changes import delete_collection, rename_collection
 from datasette_embeddings.store.schema import RAW_TABLES
+from datasette_embeddings.web.compat import is_modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,7 +7,6 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.queries import query_source
@@ -19,6 +18,7 @@ from datasette_embeddings.store.schema import (
     SIDE_COLUMNS,
     SIMILARITY_COLUMNS,
 )
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
 pytestmark = pytest.mark.asyncio

@@ -10,8 +10,8 @@ from datasette.plugins import pm
 from pluggy import HookimplMarker
 
 from datasette_embeddings import register
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import make_datasette
 
 pytestmark = [

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, PLUGIN_NAME
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import Found
 from datasette_embeddings.models.http import HttpModel
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette, served
 from tests.models import StandIn
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from datasette.utils import StartupError
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
 
 pytestmark = [

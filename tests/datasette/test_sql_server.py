@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import served
 
 QUERY = "/articles/-/query" if is_modern() else "/articles"

@@ -13,9 +13,9 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
-from datasette_embeddings.compat.access import is_modern
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.bodies import json_object
+from datasette_embeddings.web.compat import is_modern
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import make_datasette
 

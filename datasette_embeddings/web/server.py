@@ -6,11 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from datasette_embeddings.compat.access import is_modern
-from datasette_embeddings.compat.databases import is_immutable
 from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
@@ -18,6 +15,7 @@ from datasette_embeddings.serving import models
 from datasette_embeddings.serving.models import load_allowed
 from datasette_embeddings.serving.reasons import report_reason
 from datasette_embeddings.sql.context import Policy
+from datasette_embeddings.web.compat import is_immutable
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -59,19 +57,6 @@ def startup_errors() -> Iterator[None]:
         yield
     except ConfigError as problem:
         raise StartupError(str(problem)) from problem
-
-
-def add_classic_templates(env: Any, folder: Path) -> None:  # noqa: ANN401 - Jinja's
-    """On 0.65, let the templates in *folder* come before Datasette's own.
-
-    Those of the owner, and of other plugins, come before them.
-    """
-    if is_modern():
-        return
-    for loader in env.loader.loaders:
-        paths = getattr(loader, "searchpath", None)
-        if paths:
-            paths.insert(len(paths) - 1, str(folder))
 
 
 @cache

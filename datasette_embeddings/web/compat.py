@@ -1,14 +1,16 @@
-"""Who may do what, as the Datasette that runs decides it."""
+"""Datasette 0.65 and 1.0: everything in which they differ is in this file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
+    from datasette.database import Database
 
 # Having vectors made: open to all who see this Datasette, unless it is closed
 EMBED_ACTION = "embeddings-embed"
@@ -138,3 +140,57 @@ def embed_rule(datasette: Datasette, actor: Actor, allow: object) -> Any:  # noq
     reason = "allow_embed in the settings of datasette-embeddings"
     rule = PermissionSQL.allow if opinion else PermissionSQL.deny
     return rule(reason=reason)
+
+
+# Datasette's own.  _memory may have every other database attached (--crossdb), whose
+# permissions nobody would ask about
+NOT_SERVED = frozenset({"_internal", "_memory"})
+
+
+def database_for_route(datasette: Datasette, route: str) -> Database | None:
+    """The database that a URL names, already decoded; None if there is none."""
+    try:
+        database = datasette.get_database(route=route)
+    except KeyError:
+        return None
+    return None if database.name in NOT_SERVED else database
+
+
+def all_databases(datasette: Datasette) -> list[Database]:
+    """Every database that holds collections of its own."""
+    return [
+        database
+        for name, database in datasette.databases.items()
+        if name not in NOT_SERVED
+    ]
+
+
+def is_immutable(datasette: Datasette, database: str | None) -> bool:
+    """Whether the database of that name is served with ``-i``."""
+    known = datasette.databases.get(database)
+    # A database in memory is called immutable by 1.0, but has no file to open as such
+    return known is not None and not known.is_mutable and not known.is_memory
+
+
+def database_color(database: Database) -> str:
+    """The colour of a database's page header, six hexadecimal digits."""
+    return str(getattr(database, "color", "ff0000"))
+
+
+def sql_path(datasette: Datasette, database: str) -> str:
+    """The path of the page on which a person runs SQL."""
+    path = str(datasette.urls.database(database))
+    return f"{path}/-/query" if is_modern() else path
+
+
+def add_classic_templates(env: Any, folder: Path) -> None:  # noqa: ANN401 - Jinja's
+    """On 0.65, let the templates in *folder* come before Datasette's own.
+
+    Those of the owner, and of other plugins, come before them.
+    """
+    if is_modern():
+        return
+    for loader in env.loader.loaders:
+        paths = getattr(loader, "searchpath", None)
+        if paths:
+            paths.insert(len(paths) - 1, str(folder))

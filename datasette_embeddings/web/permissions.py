@@ -11,16 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.compat.access import (
-    EMBED_ACTION,
-    Actor,
-    deny_tables_sql,
-    embed_opinion,
-    embed_rule,
-    may_view,
-)
-from datasette_embeddings.compat.databases import all_databases, is_immutable
-from datasette_embeddings.compat.startup import checked_config
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
@@ -38,6 +28,17 @@ from datasette_embeddings.store.schema import (
     columns_of,
 )
 from datasette_embeddings.store.unsourced import State, has_unsourced_items
+from datasette_embeddings.web.compat import (
+    EMBED_ACTION,
+    Actor,
+    all_databases,
+    deny_tables_sql,
+    embed_opinion,
+    embed_rule,
+    is_immutable,
+    may_view,
+)
+from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
