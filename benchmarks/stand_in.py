@@ -10,7 +10,7 @@ import numpy as np
 from datasette_embeddings.models.base import EmbeddingModel, silent
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 

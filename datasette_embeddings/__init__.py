@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.chunks.documents import Document
 from datasette_embeddings.datasette_plugin import (
     asgi_wrapper,
     database_actions,
@@ -31,6 +30,7 @@ from datasette_embeddings.datasette_plugin import (
     top_row,
     view_actions,
 )
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.matches import (

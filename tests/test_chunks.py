@@ -10,15 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from datasette_embeddings.chunks import boundaries
-from datasette_embeddings.chunks.splitting import (
-    FEWEST_WORDS,
-    METHODS,
-    WORD,
-    Chunk,
-    Chunking,
-    split,
-)
+from datasette_embeddings import chunking
+from datasette_embeddings.chunking import FEWEST_WORDS, WORD, Chunk, split
+from datasette_embeddings.documents import METHODS, Chunking
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 
 TEXTS = {
@@ -185,7 +179,7 @@ def test_a_text_that_fits_is_one_chunk_without_its_margins(model, method):
 )
 def test_a_sentence_ends_where_a_reader_ends_it(text, expected):
     pytest.importorskip("sentencex")
-    assert [text[slice(*span)] for span in boundaries.sentences(text)] == expected
+    assert [text[slice(*span)] for span in chunking.sentences(text)] == expected
 
 
 def test_sentences_stay_whole_while_they_fit(model):

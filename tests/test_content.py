@@ -5,10 +5,9 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.documents import Document, Failure
-from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.documents import Chunking, Document, Failure
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.content import stripped

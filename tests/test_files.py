@@ -19,8 +19,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from datasette_embeddings.chunks.documents import Document, Failure
 from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import folders, reading
 from datasette_embeddings.sources.choosing import chosen_source
@@ -551,7 +551,7 @@ def test_a_file_of_ten_gigabytes_fails_alone_and_is_not_read(folder, images):
     script = (
         "import resource, sys\n"
         "from tests.test_files import files\n"
-        "from datasette_embeddings.chunks import Failure\n"
+        "from datasette_embeddings.documents import Failure\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
         f"found = files(sys.argv[1], pattern='*.md', images={images})\n"
         "print([each for each in found if isinstance(each, Failure)], len(found))\n"

@@ -19,7 +19,8 @@ PACKAGE = Path(datasette_embeddings.__file__).parent
 FLOORS = [
     {"distribution"},
     {"errors", "migrations"},
-    {"vectors", "chunks", "config", "databases", "images", "item_ids"},
+    {"vectors", "documents", "config", "databases", "images", "item_ids"},
+    {"chunking"},
     {"sources", "formats", "models"},
     {"store"},
     {"index"},

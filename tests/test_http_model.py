@@ -17,9 +17,9 @@ from contextlib import closing, contextmanager, suppress
 import numpy as np
 import pytest
 
-from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import PLUGIN_NAME
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT
 from datasette_embeddings.ingest.report import IngestOptions

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import media_type
 from datasette_embeddings.search.images import has_images, has_item_image, item_image

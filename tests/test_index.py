@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DatabaseError, DimensionMismatchError
 from datasette_embeddings.index.coarse import coarse_matrix
 from datasette_embeddings.index.matrix import Score, VectorIndex

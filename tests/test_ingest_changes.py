@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import (
     InvalidInputError,
     ModelError,

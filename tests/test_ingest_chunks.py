@@ -6,8 +6,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest

@@ -7,7 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.imports import import_vector_table
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest

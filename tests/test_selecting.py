@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_vector, similar_items

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.chunks.splitting import Chunk, Chunking
+from datasette_embeddings.chunking import Chunk
 from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError, SchemaError
 from datasette_embeddings.ingest.checking import problems
 from datasette_embeddings.ingest.report import IngestOptions

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import reading

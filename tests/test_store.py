@@ -5,7 +5,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import (
     InvalidInputError,
     ModelMismatchError,

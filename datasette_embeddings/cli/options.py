@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from datasette_embeddings.chunks.splitting import METHODS
 from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
 from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.documents import METHODS
 from datasette_embeddings.sources.rows import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])

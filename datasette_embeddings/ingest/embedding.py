@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.chunks.documents import Content, Document, Failure
-from datasette_embeddings.chunks.splitting import Chunk, Chunking, split
+from datasette_embeddings.chunking import Chunk, split
+from datasette_embeddings.documents import Chunking, Content, Document, Failure
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.base import EmbeddingModel, Outcome, silent
 from datasette_embeddings.store.documents import EmbeddedDocument, items_of

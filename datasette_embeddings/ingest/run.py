@@ -37,7 +37,7 @@ from datasette_embeddings.store.staging import Staging, staged
 from datasette_embeddings.store.states import Ownership
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks.documents import Document
+    from datasette_embeddings.documents import Document
     from datasette_embeddings.vectors import Vector
 
 # Documents that a dry run embeds to tell how long all of them would take

@@ -12,7 +12,7 @@ from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 

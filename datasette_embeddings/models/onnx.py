@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
     Mask = NDArray[np.int64]  # (b, n)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 RUNTIME = "open_clip"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.errors import ModelError
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
 
 WORD = re.compile(r"\S+")
 # What open_clip's own tokenizer puts at both ends of a text, and at the end of a word

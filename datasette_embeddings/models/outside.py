@@ -21,7 +21,7 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 # What is quoted of a message that somebody else wrote

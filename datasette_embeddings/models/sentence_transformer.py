@@ -35,7 +35,7 @@ from datasette_embeddings.models.hub import (
 )
 
 if TYPE_CHECKING:
-    from datasette_embeddings.chunks.splitting import TokenSpans
+    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
 RUNTIME = "sentence-transformers"

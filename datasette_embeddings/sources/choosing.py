@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import (

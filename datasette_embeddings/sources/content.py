@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from datasette_embeddings.chunks.documents import Content, Document
+from datasette_embeddings.documents import Content, Document
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import ReadableSource, TableSource

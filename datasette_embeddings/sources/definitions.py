@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import EmbeddingsError
 
 ROWID = "rowid"

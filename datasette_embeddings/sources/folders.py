@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from datasette_embeddings.chunks.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import stripped

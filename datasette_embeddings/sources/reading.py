@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from datasette_embeddings.chunks.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.item_ids import key_values

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.chunks.documents import Document
-from datasette_embeddings.chunks.splitting import Chunk, chunk_id
+from datasette_embeddings.chunking import Chunk, chunk_id
+from datasette_embeddings.documents import Document
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.origins import write_origins

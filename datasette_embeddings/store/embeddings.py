@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.origins import write_origins

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from datasette_embeddings.chunks.documents import Document
+from datasette_embeddings.documents import Document
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.changes import create_collection, finish_sync

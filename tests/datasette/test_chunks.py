@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import FolderSource, SourceRules

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.chunks.splitting import Chunking
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.queries import query_source

@@ -12,9 +12,9 @@ import sqlite3
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings.chunks.splitting import Chunking
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build

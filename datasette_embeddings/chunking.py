@@ -1,0 +1,254 @@
+"""Splits a text into chunks that the model reads whole.
+
+Sizes are in tokens of the model.  The caller passes the position of each token, so that
+no text is tokenised twice.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice, pairwise
+from typing import TypeAlias
+
+from datasette_embeddings.documents import Chunking
+from datasette_embeddings.errors import MissingLibraryError
+
+#: Start and end of a piece of text, in characters
+Span: TypeAlias = tuple[int, int]
+#: The span of each token of a text
+TokenSpans: TypeAlias = Sequence[Span]
+#: Divides a text into pieces that lie side by side and cover all of it
+Cut: TypeAlias = Callable[[str], list[Span]]
+
+#: A chunk of fewer words joins a neighbour: by itself it carries too little meaning
+FEWEST_WORDS = 5
+LINE_END = re.compile(r"\n")
+WORD_END = re.compile(r"\s+")
+# A word begins with a letter or digit and ends at white space.  In scripts without
+# spaces (Thai, Khmer, Chinese, Japanese and their kin) each character counts
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
+WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}][^\s{UNSPACED}]*")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a document: ``content[start:end]`` of it is *text*."""
+
+    position: int
+    start: int
+    end: int
+    text: str
+
+
+def chunk_id(document_id: str, position: int) -> str:
+    """The item id of a chunk: ``guide#0`` is the first of ``guide``."""
+    return f"{document_id}#{position}"
+
+
+def split(
+    text: str, chunking: Chunking, *, tokens: TokenSpans, size: int
+) -> list[Chunk]:
+    """The chunks of *text*, of at most *size* tokens each, none of white space only.
+
+    None has fewer than :data:`FEWEST_WORDS` words, unless *text* has fewer, or *size*
+    leaves no room for them.
+
+    :raises MissingLibraryError: for sentences, if sentencex is not installed.
+    """
+    splitter = _Splitter(text, tokens, size, chunking.overlap)
+    spans = [
+        span
+        for section, cuts in _sections(text, chunking.method)
+        for span in splitter.chunks(section, cuts)
+    ]
+    chunks: list[Chunk] = []
+    for start, end in splitter.without_short(spans):
+        passage = text[start:end]
+        start += len(passage) - len(passage.lstrip())
+        passage = passage.strip()
+        if passage:
+            chunks.append(Chunk(len(chunks), start, start + len(passage), passage))
+    return chunks
+
+
+def _sections(text: str, method: str) -> list[tuple[Span, Sequence[Cut]]]:
+    """The parts that no chunk reaches beyond, each with the cuts to use within it.
+
+    In Markdown a part is what stands below a heading; else it is the whole text.
+    """
+    cuts = CUTS[method]
+    if method == "markdown":
+        return [(section, cuts[1:]) for section in cuts[0](text)]
+    return [((0, len(text)), cuts)]
+
+
+def _cut_after(end: re.Pattern[str], text: str) -> list[Span]:
+    cuts = [0, *(match.end() for match in end.finditer(text))]
+    return _side_by_side(cuts, len(text))
+
+
+def _side_by_side(starts: Sequence[int], length: int) -> list[Span]:
+    """The pieces that begin at *starts*, the first of which is the beginning."""
+    cuts = [0, *starts[1:], length]
+    return [span for span in pairwise(cuts) if span[0] < span[1]]
+
+
+def sentences(text: str) -> list[Span]:
+    """The sentences of *text*, in any of the languages that sentencex supports."""
+    try:
+        from sentencex import get_sentence_boundaries
+    except ImportError as error:
+        raise MissingLibraryError("sentencex", "splitting into sentences") from error
+    found = get_sentence_boundaries("en", text)
+    return _side_by_side([each["start_index"] for each in found], len(text))
+
+
+def _markdown_sections(text: str) -> list[Span]:
+    """Pieces that begin at a heading; one with nothing below it joins the next."""
+    from markdown_it import MarkdownIt
+
+    starts = [0, *(match.end() for match in LINE_END.finditer(text)), len(text)]
+    # A carriage return would count as a line of its own
+    tokens = MarkdownIt("commonmark").parse(text.replace("\r", " "))
+    found = [0]
+    has_content = False
+    for token in tokens:
+        if token.level or token.map is None:
+            continue
+        if token.type == "heading_open":
+            if has_content:
+                found.append(starts[token.map[0]])
+            has_content = False
+        elif token.type != "heading_close":
+            has_content = True
+    return _side_by_side(found, len(text))
+
+
+_paragraphs = partial(_cut_after, re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+"))
+_lines = partial(_cut_after, LINE_END)
+_words = partial(_cut_after, WORD_END)
+#: How each method cuts: coarse cuts first, the next one for pieces that are too long
+CUTS: dict[str, tuple[Cut, ...]] = {
+    "fixed": (_words,),
+    "sentences": (sentences, _words),
+    "paragraphs": (_paragraphs, _lines, _words),
+    "markdown": (_markdown_sections, _paragraphs, _lines, _words),
+}
+
+
+class _Splitter:
+    """A text whose tokens can be counted between any two positions."""
+
+    def __init__(self, text: str, tokens: TokenSpans, size: int, overlap: int) -> None:
+        self._text = text
+        self._starts = [start for start, end in tokens if start < end]
+        self._size = size
+        self._overlap = overlap
+
+    def count(self, start: int, end: int) -> int:
+        """How many tokens begin from *start* to before *end*."""
+        return bisect_left(self._starts, end) - bisect_left(self._starts, start)
+
+    def fits(self, start: int, end: int) -> bool:
+        return self.count(start, end) <= self._size
+
+    def chunks(self, span: Span, cuts: Sequence[Cut]) -> Iterator[Span]:
+        """*span* in chunks that fit, cut as coarsely as possible.
+
+        A piece that is too long is cut in the next finer way, apart from its
+        neighbours.
+        """
+        start, end = span
+        pieces: list[Span] = []
+        for low, high in cuts[0](self._text[start:end]):
+            piece = start + low, start + high
+            if self.fits(*piece):
+                pieces.append(piece)
+            elif len(cuts) > 1:
+                yield from self.packed(pieces)
+                pieces = []
+                yield from self.chunks(piece, cuts[1:])
+            else:
+                pieces += self._between_tokens(*piece)
+        yield from self.packed(pieces)
+
+    def _between_tokens(self, start: int, end: int) -> Iterator[Span]:
+        """A word of too many tokens, cut where tokens begin."""
+        # In pieces of the overlap, so that one can be in two chunks.  A little less
+        # than the size: a part of a word may have more tokens by itself
+        step = self._overlap or self._size - self._size // 10
+        first = bisect_left(self._starts, start)
+        last = bisect_left(self._starts, end)
+        yield from pairwise([start, *self._starts[first + step : last : step], end])
+
+    def packed(self, pieces: Sequence[Span]) -> Iterator[Span]:
+        """Neighbouring *pieces* together, as many as fit."""
+        taken: list[Span] = []
+        for piece in pieces:
+            if taken and not self.fits(taken[0][0], piece[1]):
+                yield taken[0][0], taken[-1][1]
+                taken = self._repeated(taken, piece)
+            taken.append(piece)
+        if taken:
+            yield taken[0][0], taken[-1][1]
+
+    def _repeated(self, taken: list[Span], piece: Span) -> list[Span]:
+        """The last of *taken* that begin the next chunk too, before *piece*."""
+        for place, (start, _end) in enumerate(taken[1:], 1):
+            is_overlap = self.count(start, piece[0]) <= self._overlap
+            if is_overlap and self.fits(start, piece[1]):
+                return taken[place:]
+        return []
+
+    def without_short(self, spans: Sequence[Span]) -> list[Span]:
+        """*spans* where those of too few words have joined a neighbour.
+
+        They join the one before, or else the one after.  If neither has room, one of
+        them gives up the words next to it.
+        """
+        kept: list[Span] = []
+        waiting = list(reversed(spans))
+        while waiting:
+            start, end = waiting.pop()
+            words = WORD.finditer(self._text, start, end)
+            if sum(1 for _ in islice(words, FEWEST_WORDS)) == FEWEST_WORDS:
+                kept.append((start, end))
+            elif kept and self.fits(kept[-1][0], end):
+                kept[-1] = kept[-1][0], end
+            elif waiting and self.fits(start, waiting[-1][1]):
+                waiting[-1] = start, waiting[-1][1]
+            elif kept and (cut := self._cut(kept[-1][0], end, backwards=True)):
+                kept[-1] = kept[-1][0], cut
+                kept.append((cut, end))
+            elif (
+                waiting
+                and (cut := self._cut(start, waiting[-1][1]))
+                and all(cut < span[0] for span in waiting[-2:-1])
+            ):
+                kept.append((start, cut))
+                waiting[-1] = cut, waiting[-1][1]
+            else:
+                kept.append((start, end))
+        return kept
+
+    def _cut(self, start: int, end: int, *, backwards: bool = False) -> int | None:
+        """The first or last position after white space where both parts are chunks.
+
+        That is, both fit and have enough words; None if there is no such position.
+        """
+        words = [match.start() for match in WORD.finditer(self._text, start, end)]
+        spaces = WORD_END.finditer(self._text, start, end)
+        cuts = [match.end() for match in spaces]
+        for cut in reversed(cuts) if backwards else cuts:
+            has_words = bisect_left(words, cut) >= FEWEST_WORDS
+            has_words &= bisect_left(words, cut) <= len(words) - FEWEST_WORDS
+            if has_words and self.fits(start, cut) and self.fits(cut, end):
+                return cut
+        return None

@@ -1,1 +1,0 @@
-"""What is embedded: documents, and the chunks that a long one is split into."""

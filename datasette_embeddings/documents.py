@@ -1,0 +1,117 @@
+"""What is embedded: documents, rows that failed, and how long texts are split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+from datasette_embeddings.errors import InvalidInputError
+
+#: A text, or the bytes of an image
+Content: TypeAlias = str | bytes
+#: The ways to split a text; :mod:`datasette_embeddings.chunking` has their boundaries
+METHODS = ("fixed", "sentences", "paragraphs", "markdown")
+
+
+@dataclass(frozen=True)
+class Document:
+    """The content of one source row, or of one chunk of it; without a prompt."""
+
+    id: str
+    content: Content
+    metadata: Mapping[str, object] | None = None
+    #: The content hash, if it was computed before
+    known_hash: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the content is empty, or a text of white space."""
+        content = self.content
+        return not (content.strip() if isinstance(content, str) else content)
+
+    @cached_property
+    def content_hash(self) -> bytes:
+        """16 bytes: the MD5 of the text in UTF-8 or of the bytes, as llm computes it.
+
+        :raises UnicodeEncodeError: for a text with lone surrogates.
+        """
+        return self.known_hash or content_hash(self.content)
+
+
+def content_hash(content: Content) -> bytes:
+    """The MD5 of *content*, a text in UTF-8."""
+    encoded = content.encode() if isinstance(content, str) else content
+    return hashlib.md5(encoded, usedforsecurity=False).digest()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A source row that cannot be embedded, and why.
+
+    *id* is the item id; for a row whose id cannot be read, the number of the row.
+    """
+
+    id: str
+    error: str
+    #: Whether *id* is an item id
+    is_item: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How documents are split.
+
+    *method* is one of :data:`METHODS`.  *size* is the maximum number of tokens of a
+    chunk; None stands for as many as the model reads.  *overlap* is the maximum number
+    of tokens that a chunk repeats of the one before.
+
+    :raises InvalidInputError: for an unknown method, a size below 1, or an overlap
+        that is not smaller than the size.
+    """
+
+    method: str
+    size: int | None = None
+    overlap: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise InvalidInputError(
+                f"Expected a chunking method, one of {', '.join(METHODS)}; "
+                f"found {self.method!r}"
+            )
+        if self.size is not None and self.size < 1:
+            raise InvalidInputError(
+                f"Expected a chunk size of at least 1 token, found {self.size}"
+            )
+        if self.overlap < 0 or (self.size is not None and self.overlap >= self.size):
+            raise InvalidInputError(
+                "Expected an overlap from 0 to less than the chunk size, "
+                f"found {self.overlap}"
+            )
+
+    def checked_size(self, largest: int | None) -> int:
+        """The size in tokens for a model that reads *largest*; None if that is unknown.
+
+        :raises InvalidInputError: if *largest* is less than the size, or not more than
+            the overlap.
+        """
+        size = largest if self.size is None else self.size
+        if size is None:
+            raise InvalidInputError(
+                "Expected a chunk size, such as --chunk-size 400, because this model "
+                "does not report how many tokens it reads"
+            )
+        if largest is not None and size > largest:
+            raise InvalidInputError(
+                f"Expected a chunk size of at most {largest} tokens, which is what the "
+                f"model reads; found {size}"
+            )
+        if self.overlap >= size:
+            raise InvalidInputError(
+                f"Expected an overlap of less than the {size} tokens of a chunk, "
+                f"found {self.overlap}"
+            )
+        return size
