@@ -15,7 +15,7 @@ def datasette_environment(folder: Path) -> dict[str, str]:
     """Variables with which ``datasette`` starts as where datasette-llm-embed is not.
 
     That peer of sql_cosine.py is a plugin, so every ``datasette`` would import it and,
-    with it, all of llm.  An empty module in *folder* takes its place.
+    with it, all of llm.  An empty module in *folder* takes its target.
     """
     (folder / "datasette_llm_embed.py").touch()
     return {**os.environ, "PYTHONPATH": str(folder)}

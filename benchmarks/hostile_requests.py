@@ -45,7 +45,7 @@ def main() -> None:
         server = Server([folder / "items.db", "-m", metadata], environment)
         with server.running() as (_process, url):
             for path in (PAGE, f"{PAGE}.json", f"{PAGE}/pairs", "/-/embeddings"):
-                answered(url + path, None)
+                search_response(url + path, None)
             measure(url, "nothing", url + "/-/versions.json")
             for work, path in addresses().items():
                 measure(url, work, url + path)
@@ -101,13 +101,13 @@ def measure(url: str, work: str, hostile: str, body: bytes | None = None) -> Non
     """Print how long the hostile request took, and the slowest other meanwhile."""
     waits: list[float] = []
     with asking(f"{url}/-/versions.json", waits):
-        status, took = answered(hostile, body)
+        status, took = search_response(hostile, body)
     figures = [f"answered {status} after {duration(took)}"]
     figures.append(f"slowest of {len(waits)} others {duration(max(waits))}")
     print_line(work, figures, max(waits), " s", at_most=AT_MOST_S)
 
 
-def answered(url: str, body: bytes | None) -> tuple[int, float]:
+def search_response(url: str, body: bytes | None) -> tuple[int, float]:
     """The status of the answer, and the seconds until all of it was here."""
     headers = {"Content-Type": "application/json"}
     start = time.perf_counter()

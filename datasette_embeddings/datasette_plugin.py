@@ -121,7 +121,7 @@ async def top_row(
     table: str,
     row: Mapping[str, Any],
 ) -> str | None:
-    """1.0's place for related rows; 0.65 does not know this hook."""
+    """1.0's target for related rows; 0.65 does not know this hook."""
     return await related.html_of_row(datasette, request, database, table, row)
 
 

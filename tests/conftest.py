@@ -12,7 +12,7 @@ import pytest
 from datasette_embeddings.index.owner import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.serving import offers
+from datasette_embeddings.serving import allowed_models
 from datasette_embeddings.sources.tables import table_source
 
 with suppress(ImportError):
@@ -49,7 +49,7 @@ def _closed_indexes():
     """
     yield
     indexes.close()
-    offers.log_once.cache_clear()
+    allowed_models.log_once.cache_clear()
 
 
 def write_articles(conn: sqlite3.Connection) -> None:

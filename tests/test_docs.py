@@ -12,7 +12,7 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.distribution import version
 from datasette_embeddings.sql.definitions import FUNCTIONS
 from datasette_embeddings.web import embedding
-from datasette_embeddings.web.faults import STATUSES
+from datasette_embeddings.web.http_errors import STATUSES
 from datasette_embeddings.web.questions import BODY_KEYS
 from datasette_embeddings.web.routes import ROUTES
 from datasette_embeddings.web.shapes import SHAPES

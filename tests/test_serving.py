@@ -1,4 +1,4 @@
-"""What a server adds: batches of questions, and how many are answered at once."""
+"""What a server adds: batches of embedder, and how many are answered at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
-from datasette_embeddings.serving import batches
-from datasette_embeddings.serving.batches import QuestionBatches, model_thread
-from datasette_embeddings.serving.gate import Gate, gate_of
+from datasette_embeddings.serving import query_embedder
+from datasette_embeddings.serving.limiter import Limiter, limiter_of
 from datasette_embeddings.serving.models import is_ready
+from datasette_embeddings.serving.query_embedder import QueryEmbedder, model_thread
 from tests.models import StandIn
 
 pytestmark = pytest.mark.asyncio
@@ -55,14 +55,14 @@ class Counting(StandIn):
 def counting(monkeypatch):
     """In place of the real model, which would not tell how it was asked."""
     stand_in = Counting()
-    monkeypatch.setattr(batches, "load_offered", lambda *_arguments: stand_in)
-    monkeypatch.setattr(batches, "loaded_model", lambda *_arguments: stand_in)
+    monkeypatch.setattr(query_embedder, "load_allowed", lambda *_arguments: stand_in)
+    monkeypatch.setattr(query_embedder, "loaded_model", lambda *_arguments: stand_in)
     return stand_in
 
 
-async def ask(questions, *texts):
+async def ask(embedder, *texts):
     return await asyncio.gather(
-        *(questions.vector(MODEL, text, CONFIG) for text in texts)
+        *(embedder.vector(MODEL, text, CONFIG) for text in texts)
     )
 
 
@@ -74,10 +74,10 @@ async def begun(*tasks):
 
 
 async def test_questions_that_come_together_are_answered_by_one_run(counting):
-    questions = QuestionBatches()
+    embedder = QueryEmbedder()
     texts = [f"question {number}" for number in range(20)]
     with Held():
-        asked = asyncio.ensure_future(ask(questions, *texts, *texts))
+        asked = asyncio.ensure_future(ask(embedder, *texts, *texts))
         await begun(asked)
     vectors = await asked
     assert counting.runs == [20]
@@ -86,27 +86,27 @@ async def test_questions_that_come_together_are_answered_by_one_run(counting):
 
 
 async def test_a_batch_has_an_end(counting):
-    questions = QuestionBatches()
+    embedder = QueryEmbedder()
     with Held():
-        asked = asyncio.ensure_future(ask(questions, *map(str, range(70))))
+        asked = asyncio.ensure_future(ask(embedder, *map(str, range(70))))
         await begun(asked)
     assert len(await asked) == 70
     assert counting.runs == [32, 32, 6]
 
 
 async def test_a_text_that_was_asked_before_needs_no_run(counting):
-    questions = QuestionBatches()
-    await ask(questions, "again")
+    embedder = QueryEmbedder()
+    await ask(embedder, "again")
     with Held():
-        await ask(questions, "again")
+        await ask(embedder, "again")
     assert counting.runs == [1]
 
 
 async def test_whoever_leaves_before_the_run_costs_nothing(counting):
-    questions = QuestionBatches()
+    embedder = QueryEmbedder()
     with Held():
-        leaving = asyncio.ensure_future(ask(questions, "leaving"))
-        staying = asyncio.ensure_future(ask(questions, "staying"))
+        leaving = asyncio.ensure_future(ask(embedder, "leaving"))
+        staying = asyncio.ensure_future(ask(embedder, "staying"))
         await begun(leaving, staying)
         leaving.cancel()
         await begun()
@@ -116,9 +116,9 @@ async def test_whoever_leaves_before_the_run_costs_nothing(counting):
 
 async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
     counting.is_down = True
-    questions = QuestionBatches()
+    embedder = QueryEmbedder()
     found = await asyncio.gather(
-        *(questions.vector(MODEL, text, CONFIG) for text in "ab"),
+        *(embedder.vector(MODEL, text, CONFIG) for text in "ab"),
         return_exceptions=True,
     )
     assert [str(each) for each in found] == ["The model is down"] * 2
@@ -126,14 +126,14 @@ async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
 
 async def test_a_model_that_is_not_here_is_heard_too():
     with pytest.raises(UnknownModelError):
-        await QuestionBatches().vector("far/away", "text", CONFIG)
+        await QueryEmbedder().vector("far/away", "text", CONFIG)
 
 
 async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monkeypatch):
-    monkeypatch.setattr(batches, "queries", cache.VectorCache())
+    monkeypatch.setattr(query_embedder, "queries", cache.VectorCache())
     texts = ["pets", "how do I mend a flat tyre on the road?", "x " * 300]
     with Held():
-        asked = asyncio.ensure_future(ask(QuestionBatches(), *texts))
+        asked = asyncio.ensure_future(ask(QueryEmbedder(), *texts))
         await begun(asked)
     singly = np.stack([model.embed_query(text) for text in texts])
     assert np.allclose(np.stack(await asked), singly, atol=1e-6)
@@ -157,11 +157,11 @@ async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change
 
 
 async def test_a_gate_lets_so_many_through_and_so_many_wait():
-    gate = Gate(2, 1)
+    limiter = Limiter(2, 1)
     inside, leave = [], asyncio.Event()
 
     async def visit(name):
-        async with gate.place():
+        async with limiter.slot():
             inside.append(name)
             await leave.wait()
 
@@ -178,20 +178,20 @@ async def test_a_gate_lets_so_many_through_and_so_many_wait():
 
 
 async def test_whoever_leaves_the_queue_leaves_room():
-    gate = Gate(1, 1)
-    async with gate.place():
+    limiter = Limiter(1, 1)
+    async with limiter.slot():
         for _ in range(3):
-            waiting = asyncio.ensure_future(gate.place().__aenter__())
+            waiting = asyncio.ensure_future(limiter.slot().__aenter__())
             await begun(waiting)
             waiting.cancel()
             await begun(waiting)
-    async with gate.place():
+    async with limiter.slot():
         pass
 
 
 async def test_a_gate_belongs_to_its_limits():
-    assert gate_of(CONFIG) is gate_of(Config())
-    assert gate_of(CONFIG) is not gate_of(Config(max_searches=9))
+    assert limiter_of(CONFIG) is limiter_of(Config())
+    assert limiter_of(CONFIG) is not limiter_of(Config(max_searches=9))
 
 
 async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):

@@ -25,15 +25,15 @@ from datasette_embeddings.models.registry import (
     loaded_model,
     wanted,
 )
-from datasette_embeddings.serving.batches import model_thread
-from datasette_embeddings.serving.offers import (
-    check_offered,
+from datasette_embeddings.serving.allowed_models import (
+    allowed_model_ids,
+    check_allowed,
     config_for,
     found_runtime,
-    is_offered,
-    load_offered,
-    offered_models,
+    is_allowed,
+    load_allowed,
 )
+from datasette_embeddings.serving.query_embedder import model_thread
 from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.catalog import model_ids
 
@@ -46,7 +46,7 @@ TEXT_RUNTIMES = frozenset({"onnx", "sentence-transformers", "http"})
 _started = threading.Event()
 
 
-def load_allowed(
+def load_for_sql(
     model_id: str, config: Config, conn: sqlite3.Connection
 ) -> EmbeddingModel:
     """The model called *model_id*, if SQL on *conn* may use it in a server.
@@ -58,11 +58,11 @@ def load_allowed(
     :raises UnknownModelError: for any other, without looking for its files.
     """
     # Asked once a row: the database only where nothing else settles it
-    if is_offered(model_id, config) and not is_path(model_id):
-        return load_offered(model_id, config)
+    if is_allowed(model_id, config) and not is_path(model_id):
+        return load_allowed(model_id, config)
     if canonical_id(model_id) not in _collection_models(conn):
-        check_offered(model_id, config)
-    return load_offered(model_id, config_for(model_id, folder_of(conn), config))
+        check_allowed(model_id, config)
+    return load_allowed(model_id, config_for(model_id, folder_of(conn), config))
 
 
 async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
@@ -75,7 +75,7 @@ async def is_ready(model_id: str, config: Config, *, within_s: float) -> bool:
     # The model thread may be busy: waiting makes sense only if a runtime exists
     if await asyncio.to_thread(found_runtime, model_id, config) is None:
         return True
-    loading = model_thread.submit(load_offered, model_id, config)
+    loading = model_thread.submit(load_allowed, model_id, config)
     done, _late = await asyncio.wait({asyncio.wrap_future(loading)}, timeout=within_s)
     return bool([task.exception() for task in done])
 
@@ -107,7 +107,7 @@ def start(config: Config) -> None:
     """
     _started.set()
     missing = []
-    for model_id in sorted({*offered_models(config)} - {DEFAULT_MODEL}):
+    for model_id in sorted({*allowed_model_ids(config)} - {DEFAULT_MODEL}):
         asked = replace(wanted(model_id, config.models), may_download=True)
         try:
             if find(asked).downloads:
@@ -121,7 +121,7 @@ def start(config: Config) -> None:
         raise ConfigError(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
-        loading = model_thread.submit(load_offered, config.default_model, config)
+        loading = model_thread.submit(load_allowed, config.default_model, config)
         loading.add_done_callback(_log_failure)
 
 

@@ -75,7 +75,7 @@ class Context:
     remembered: dict[Question, tuple[object, str]] = field(default_factory=dict)
 
     def fail(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
-        """Report *error*, and return a short one to raise in its place.
+        """Report *error*, and return a short one to raise in its target.
 
         SQLite cannot carry a message, and Datasette has sqlite3 print the traceback.
         """

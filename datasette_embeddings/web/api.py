@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.web import places, questions, shapes
+from datasette_embeddings.web import questions, resolve, shapes
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.answers import Answer, answered
 from datasette_embeddings.web.compat import all_databases
-from datasette_embeddings.web.guard import READS, json_view, queued
+from datasette_embeddings.web.middleware import READS, json_view, queued
+from datasette_embeddings.web.search_response import SearchResponse, search_response
 from datasette_embeddings.web.server import checked_config
 from datasette_embeddings.web.shapes import list_body, search_body, shaped
 
@@ -23,7 +23,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     address = Address.of(request)
     address.check_names(shapes.NAMES)
     databases = all_databases(datasette)
-    found = await places.listed(datasette, request, databases)
+    found = await resolve.listed(datasette, request, databases)
     return shaped(
         datasette, request, address.args, list_body(found), "collections", key="url"
     )
@@ -32,10 +32,10 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
 @json_view(*READS)
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings.json``"""
-    database = await places.requested_database(datasette, request)
+    database = await resolve.resolve_database(datasette, request)
     address = Address.of(request)
     address.check_names(shapes.NAMES)
-    found = await places.listed(datasette, request, [database])
+    found = await resolve.listed(datasette, request, [database])
     body = {**list_body(found), "database": database.name}
     return shaped(datasette, request, address.args, body, "collections", key="url")
 
@@ -47,7 +47,7 @@ async def search(
 ) -> Response:
     """``/{database}/-/embeddings/{collection}.json``"""
     # Whoever may not see the collection learns nothing from what is wrong otherwise
-    place = await places.requested_place(datasette, request)
+    target = await resolve.resolve_target(datasette, request)
     config = checked_config(datasette)
     address = Address.of(request)
     if body is None:
@@ -56,7 +56,7 @@ async def search(
     else:
         address.check_names(shapes.NAMES)
         question = questions.from_body(body, config)
-    answer = await answered(datasette, place, question)
+    answer = await search_response(datasette, target, question)
     next_url = _next_url(datasette, request, address, answer) if body is None else None
     return shaped(
         datasette,
@@ -69,7 +69,7 @@ async def search(
 
 
 def _next_url(
-    datasette: Datasette, request: Request, address: Address, answer: Answer
+    datasette: Datasette, request: Request, address: Address, answer: SearchResponse
 ) -> str | None:
     if answer.next is None:
         return None

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.serving.batches import (
+from datasette_embeddings.serving.allowed_models import check_allowed, load_allowed
+from datasette_embeddings.serving.query_embedder import (
     image_vectors,
     in_model_thread,
     passage_vectors,
-    questions,
+    query_embedder,
 )
-from datasette_embeddings.serving.offers import check_offered, load_offered
 from datasette_embeddings.vectors import encode
 from datasette_embeddings.web.addresses import (
     HARMLESS,
@@ -34,8 +34,8 @@ from datasette_embeddings.web.bodies import (
     whole_number,
 )
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, may_embed
-from datasette_embeddings.web.faults import ForbiddenError
-from datasette_embeddings.web.guard import READS, json_view, queued
+from datasette_embeddings.web.http_errors import ForbiddenError
+from datasette_embeddings.web.middleware import READS, json_view, queued
 from datasette_embeddings.web.responses import cors_headers
 from datasette_embeddings.web.server import checked_config
 
@@ -109,7 +109,7 @@ async def _embed(
     else:
         address.check_names(())
         wanted = _wanted(json_object(body), BODY_KEYS, config)
-    check_offered(wanted.model_id, config)
+    check_allowed(wanted.model_id, config)
     embedded = await _embedded(wanted, config)
     return Response(
         await asyncio.to_thread(_answer, wanted, embedded),
@@ -210,7 +210,7 @@ def _input(value: object, config: Config) -> str | bytes:
 
 
 async def _embedded(wanted: Wanted, config: Config) -> _Embedded:
-    model = await in_model_thread(lambda: load_offered(wanted.model_id, config))
+    model = await in_model_thread(lambda: load_allowed(wanted.model_id, config))
     # Of a model on the network only the vectors tell
     if model.dimensions is not None:
         _check_dimensions(wanted, model.model_id, model.dimensions)
@@ -242,8 +242,8 @@ def _cut(wanted: Wanted, tokens: Sequence[int], most: int | None) -> list[int]:
     """The places of the texts that have more tokens than the model reads."""
     counts = iter(tokens)
     return [
-        place
-        for place, each in enumerate(wanted.inputs)
+        target
+        for target, each in enumerate(wanted.inputs)
         if isinstance(each, str) and most is not None and next(counts) > most
     ]
 
@@ -254,7 +254,9 @@ async def _text_vectors(
     if not texts:
         return []
     if wanted.input_type == "query":
-        return [await questions.vector(model.model_id, text, config) for text in texts]
+        return [
+            await query_embedder.vector(model.model_id, text, config) for text in texts
+        ]
     return list(await passage_vectors(model.model_id, texts, config))
 
 

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from datasette_embeddings.sources.definitions import TableSource, quote
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.answers import Answer
 from datasette_embeddings.web.compat import may_execute_sql, sql_path
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.search_response import SearchResponse
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -31,14 +31,14 @@ class Example:
 
 
 async def examples(
-    datasette: Datasette, request: Request, address: Address, answer: Answer
+    datasette: Datasette, request: Request, address: Address, answer: SearchResponse
 ) -> list[Example]:
     """*answer*'s search in other words: SQL for those who may run it, JSON, curl.
 
     An image is nothing that an address or SQL on a page could hold.
     """
-    database = answer.place.database.name
-    bare_url = datasette.absolute_url(request, f"{answer.place.path}.json")
+    database = answer.target.database.name
+    bare_url = datasette.absolute_url(request, f"{answer.target.path}.json")
     if answer.question.image is not None:
         return [Example("curl", _curl_with_image(bare_url, answer.question))]
     found = []
@@ -46,7 +46,7 @@ async def examples(
         sql, values = search_sql(answer)
         query = urlencode({"sql": sql, **values})
         found.append(Example("SQL", sql, f"{sql_path(datasette, database)}?{query}"))
-    path = address.with_args({}, f"{answer.place.path}.json")
+    path = address.with_args({}, f"{answer.target.path}.json")
     url = datasette.absolute_url(request, path)
     body = json.dumps(_body(answer.question), ensure_ascii=False)
     curl = (
@@ -97,9 +97,9 @@ def _json_value(name: str, values: list[str]) -> object:
     return json.loads(values[0]) if len(values) == 1 else values
 
 
-def search_sql(answer: Answer) -> tuple[str, Mapping[str, object]]:
+def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """A query that finds what *answer* did, best first, and its values."""
-    question, collection = answer.question, answer.place.collection
+    question, collection = answer.question, answer.target.collection
     is_narrowed = question.filters or question.prefix or question.min_score is not None
     if is_narrowed and not collection.has_chunks and question.text is not None:
         return _narrowed_sql(answer)
@@ -121,9 +121,9 @@ def search_sql(answer: Answer) -> tuple[str, Mapping[str, object]]:
     return sql, values
 
 
-def _narrowed_sql(answer: Answer) -> tuple[str, Mapping[str, object]]:
+def _narrowed_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """Conditions come before the ranking, or fewer items than wanted would be left."""
-    question, collection = answer.question, answer.place.collection
+    question, collection = answer.question, answer.target.collection
     source = collection.source
     columns, join = _source_join(answer, "embeddings.id")
     values: dict[str, object] = {"q": question.text}
@@ -156,9 +156,9 @@ def _narrowed_sql(answer: Answer) -> tuple[str, Mapping[str, object]]:
     return sql, values
 
 
-def _source_join(answer: Answer, item_id: str) -> tuple[str, str]:
+def _source_join(answer: SearchResponse, item_id: str) -> tuple[str, str]:
     """What to select beside the score, and the join that brings it."""
-    source = answer.place.collection.source
+    source = answer.target.collection.source
     if (
         not isinstance(source, TableSource)
         or len(source.key_columns) != 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.sources.selecting import Selection
+from datasette_embeddings.sources.selecting import Selection, ValueCount
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]
@@ -15,6 +16,16 @@ Filter: TypeAlias = tuple[str, str]
 # ten times as many take a hundred times as long, with 40,000 about ten seconds, which
 # no time limit ends
 MOST_VALUES = 1_000
+
+
+@dataclass(frozen=True)
+class Facet:
+    """The most frequent values of a column among the rows that pass the filters."""
+
+    column: str
+    values: Sequence[ValueCount]
+    #: There are more values than these
+    is_truncated: bool
 
 
 def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:
@@ -39,7 +50,7 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
         conditions, values = filters.build_where_clauses(table)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(
-            f"A filter has a value out of place: {error}"
+            f"A filter has a value out of target: {error}"
         ) from error
     if any(isinstance(value, list | dict) for value in values.values()):
         raise InvalidInputError(

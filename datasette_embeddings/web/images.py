@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.images import item_image
-from datasette_embeddings.web import places
+from datasette_embeddings.web import resolve
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.compat import is_immutable
-from datasette_embeddings.web.faults import NotAnImageError, NotFoundError
-from datasette_embeddings.web.guard import READS, page_view
-from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
+from datasette_embeddings.web.middleware import READS, page_view
+from datasette_embeddings.web.resolve import Target, readable
 from datasette_embeddings.web.responses import cors_headers
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ async def image(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/image/{item}``"""
     from datasette import Response
 
-    place = await places.requested_place(datasette, request)
+    target = await resolve.resolve_target(datasette, request)
     Address.of(request).check_names(())
-    item_id = places.decoded(request.url_vars["item"])
-    async with readable(place.database):
-        content, etag = await place.database.execute_fn(
-            partial(_image_and_etag, place, item_id)
+    item_id = resolve.decoded(request.url_vars["item"])
+    async with readable(target.database):
+        content, etag = await target.database.execute_fn(
+            partial(_image_and_etag, target, item_id)
         )
     media_type = images.media_type(content)
     if media_type is None:
@@ -57,7 +57,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
     headers = {
         **SAFETY,
         **cors_headers(datasette, request),
-        "Cache-Control": _caching(datasette, request, place),
+        "Cache-Control": _caching(datasette, request, target),
         "ETag": etag,
     }
     if _has_it_already(request, etag):
@@ -69,9 +69,9 @@ async def image(datasette: Datasette, request: Request) -> Response:
 
 
 def _image_and_etag(
-    place: Place, item_id: str, conn: sqlite3.Connection
+    target: Target, item_id: str, conn: sqlite3.Connection
 ) -> tuple[bytes, str]:
-    content = item_image(conn, place.collection, item_id)
+    content = item_image(conn, target.collection, item_id)
     if content is None:
         raise NotFoundError(
             f"The item {quoted(item_id)} has no image here of at most "
@@ -80,11 +80,11 @@ def _image_and_etag(
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-def _caching(datasette: Datasette, request: Request, place: Place) -> str:
+def _caching(datasette: Datasette, request: Request, target: Target) -> str:
     """Who may keep it: everybody what a stranger was shown, else only who asked."""
     if request.actor is not None:
         return "private, max-age=0, must-revalidate"
-    immutable = is_immutable(datasette, place.database.name)
+    immutable = is_immutable(datasette, target.database.name)
     return f"public, max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"
 
 

@@ -11,7 +11,7 @@ from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import permissions, places
+from datasette_embeddings.web import permissions, resolve
 from datasette_embeddings.web.compat import NOT_SERVED, Actor
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def of_table(
     found = await made_of(datasette, actor, database, table)
     return [
         link(
-            places.collection_path(datasette, database, each.name),
+            resolve.collection_path(datasette, database, each.name),
             _label(LABEL, each, found),
             "Find rows by what they mean",
         )
@@ -70,7 +70,7 @@ async def of_row(
         item_id = item_id_of_row(each, row)
         if item_id is None:
             continue
-        path = places.collection_path(datasette, database, each.name)
+        path = resolve.collection_path(datasette, database, each.name)
         links.append(
             link(
                 like_path(path, item_id),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import version
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.web import places, shapes
+from datasette_embeddings.web import resolve, shapes
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.compat import all_databases, database_color
-from datasette_embeddings.web.faults import CollectionNotFoundError
-from datasette_embeddings.web.guard import READS, View, page_view
+from datasette_embeddings.web.http_errors import CollectionNotFoundError
+from datasette_embeddings.web.middleware import READS, View, page_view
 from datasette_embeddings.web.server import registered_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     Address.of(request).check_names(shapes.NAMES)
     databases = all_databases(datasette)
     context = {
-        "collections": await places.listed(datasette, request, databases),
+        "collections": await resolve.listed(datasette, request, databases),
         "database": None,
         "db_color": None,
         "alternate_url_json": datasette.urls.path("/-/embeddings.json"),
@@ -55,7 +55,7 @@ def listing_others(view: View) -> View:
 @page_view(*READS)
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings``"""
-    database = await places.requested_database(datasette, request)
+    database = await resolve.resolve_database(datasette, request)
     Address.of(request).check_names(shapes.NAMES)
     context = await _collections(datasette, request, database)
     return await page(datasette, request, "embeddings_collections.html", context)
@@ -67,7 +67,7 @@ async def _collections(
     """The context of the list of one database."""
     path = datasette.urls.database(database.name)
     return {
-        "collections": await places.listed(datasette, request, [database]),
+        "collections": await resolve.listed(datasette, request, [database]),
         "database": database.name,
         "db_color": database_color(database),
         "alternate_url_json": f"{path}/-/embeddings.json",

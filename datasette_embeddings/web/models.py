@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.settings import PLUGIN_NAME
-from datasette_embeddings.serving.offers import offered_models
+from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.embedding import check_may_embed
-from datasette_embeddings.web.guard import READS, json_view
+from datasette_embeddings.web.middleware import READS, json_view
 from datasette_embeddings.web.responses import json_response
 from datasette_embeddings.web.server import checked_config
 
@@ -22,7 +22,7 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/v1/models``"""
     await check_may_embed(datasette, request.actor)
     Address.of(request).check_names(())
-    offered = offered_models(checked_config(datasette))
+    offered = allowed_model_ids(checked_config(datasette))
     models = [
         # OpenAI's clients require the last two; the creation time is unknown
         {"id": model_id, "object": "model", "created": 0, "owned_by": PLUGIN_NAME}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.web import filters, questions
 from datasette_embeddings.web.addresses import Address, is_special, joined
-from datasette_embeddings.web.answers import Answer
 from datasette_embeddings.web.filters import Filter
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.search_response import SearchResponse
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
@@ -49,7 +49,7 @@ def _in_words(pair: Filter) -> str:
         return "=".join(pair)
 
 
-def facet_links(address: Address, answer: Answer) -> Sequence[Link]:
+def facet_links(address: Address, answer: SearchResponse) -> Sequence[Link]:
     """The values of the facet of *answer*, each a filter to set or to take away."""
     if answer.facet is None:
         return []

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.models.registry import BUNDLED_ALIASES
-from datasette_embeddings.serving.offers import offered_models
+from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web import questions
 from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.compat import may_view_instance
-from datasette_embeddings.web.faults import ForbiddenError
-from datasette_embeddings.web.guard import READS, json_view
+from datasette_embeddings.web.http_errors import ForbiddenError
+from datasette_embeddings.web.middleware import READS, json_view
 from datasette_embeddings.web.responses import json_response
 from datasette_embeddings.web.server import checked_config
 
@@ -42,7 +42,9 @@ async def document(datasette: Datasette, request: Request) -> Response:
         "Text": {"maxLength": config.max_text_length},
         "Texts": {"maxItems": config.max_inputs},
         "Inputs": {"maxItems": config.max_inputs},
-        "OfferedModel": {"enum": sorted({*offered_models(config), *BUNDLED_ALIASES})},
+        "OfferedModel": {
+            "enum": sorted({*allowed_model_ids(config), *BUNDLED_ALIASES})
+        },
     }
     body = {
         **_written(),

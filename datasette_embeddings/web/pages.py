@@ -15,21 +15,21 @@ from datasette_embeddings.errors import (
     UnknownItemError,
 )
 from datasette_embeddings.search import images
+from datasette_embeddings.serving.allowed_models import config_for
 from datasette_embeddings.serving.models import is_ready, may_take_images
-from datasette_embeddings.serving.offers import config_for
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.selecting import selectable_columns
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import filters, navigation, places, questions, shapes
+from datasette_embeddings.web import filters, navigation, questions, resolve, shapes
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.answers import Answer, answered
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.examples import examples
-from datasette_embeddings.web.faults import headers_of, status_of
-from datasette_embeddings.web.guard import READS, page_view, queued
+from datasette_embeddings.web.http_errors import headers_of, status_of
 from datasette_embeddings.web.lists import listing_others, page
-from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.middleware import READS, page_view, queued
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.resolve import Target, readable
+from datasette_embeddings.web.search_response import SearchResponse, search_response
 from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ async def search(
 
     A body has a picture to search for; all else is in the address then too.
     """
-    place = await places.requested_place(datasette, request)
+    target = await resolve.resolve_target(datasette, request)
     try:
         address = Address.of(request)
     except InvalidInputError as problem:
         # The page repeats nothing of such an address, not even in the form
-        context = _context(datasette, place, Address(request.path), body)
+        context = _context(datasette, target, Address(request.path), body)
         return await _problem_page(datasette, request, context, problem)
     tidy = navigation.tidy_path(address)
     if tidy is not None and body is None:
@@ -68,13 +68,13 @@ async def search(
 
         return Response.redirect(tidy)
     config = checked_config(datasette)
-    context = _context(datasette, place, address, body)
+    context = _context(datasette, target, address, body)
     try:
         question = _question(address, body, config)
-        if question.needs_model and not await _is_ready(place.collection, config):
-            context.update(is_loading=True, **await _form_facts(datasette, place))
+        if question.needs_model and not await _is_ready(target.collection, config):
+            context.update(is_loading=True, **await _form_facts(datasette, target))
             return await _search_page(datasette, request, context, status=503)
-        answer = await answered(datasette, place, question)
+        answer = await search_response(datasette, target, question)
     except EmbeddingsError as problem:
         return await _problem_page(datasette, request, context, problem)
     context.update(await _shown(datasette, request, address, answer))
@@ -82,18 +82,18 @@ async def search(
 
 
 def _context(
-    datasette: Datasette, place: Place, address: Address, body: bytes | None
+    datasette: Datasette, target: Target, address: Address, body: bytes | None
 ) -> dict[str, Any]:
     """What the page shows for a question, with or without an answer."""
     config = checked_config(datasette)
     asked = questions.filters_of(address.args)
     return {
-        "place": place,
+        "target": target,
         "max_body_bytes": config.max_body_bytes,
         "max_query_length": config.max_query_length,
-        "collection": place.collection,
-        "database": place.database.name,
-        "db_color": database_color(place.database),
+        "collection": target.collection,
+        "database": target.database.name,
+        "db_color": database_color(target.database),
         "text": address.args.get(questions.QUERY),
         "given": address.args,
         "filters": asked,
@@ -102,7 +102,7 @@ def _context(
         "snippet_length": SNIPPET_LENGTH,
         "come_again_s": COME_AGAIN_S,
         "is_picture": body is not None,
-        "alternate_url_json": address.with_args({}, f"{place.path}.json"),
+        "alternate_url_json": address.with_args({}, f"{target.path}.json"),
     }
 
 
@@ -123,7 +123,7 @@ async def _is_ready(collection: Collection, config: Config) -> bool:
 
 
 async def _shown(
-    datasette: Datasette, request: Request, address: Address, answer: Answer
+    datasette: Datasette, request: Request, address: Address, answer: SearchResponse
 ) -> dict[str, Any]:
     """What the page shows of *answer*."""
     question = answer.question
@@ -131,7 +131,7 @@ async def _shown(
         "answer": answer,
         "columns": answer.columns,
         "has_images": answer.has_images
-        and await _may_take_images(datasette, answer.place),
+        and await _may_take_images(datasette, answer.target),
         "is_grid": any(each.image_path for each in answer.found),
         "question": question,
         "facet_values": navigation.facet_links(address, answer),
@@ -141,34 +141,34 @@ async def _shown(
         "examples": await examples(datasette, request, address, answer)
         if question.is_asked
         else [],
-        "synced": _moment(answer.place.collection.synced),
+        "synced": _moment(answer.target.collection.synced),
     }
 
 
-async def _form_facts(datasette: Datasette, place: Place) -> dict[str, Any]:
+async def _form_facts(datasette: Datasette, target: Target) -> dict[str, Any]:
     """What the form offers, for a page that has no answer to take it from."""
-    source = place.collection.source
+    source = target.collection.source
 
     def read(conn: sqlite3.Connection) -> dict[str, Any]:
         columns = (
             selectable_columns(conn, source) if isinstance(source, TableSource) else ()
         )
-        has_images = images.has_images(conn, place.collection)
+        has_images = images.has_images(conn, target.collection)
         return {"columns": columns, "has_images": has_images}
 
     with suppress(EmbeddingsError):
-        async with readable(place.database):
-            facts: dict[str, Any] = await place.database.execute_fn(read)
+        async with readable(target.database):
+            facts: dict[str, Any] = await target.database.execute_fn(read)
             if facts["has_images"]:
-                facts["has_images"] = await _may_take_images(datasette, place)
+                facts["has_images"] = await _may_take_images(datasette, target)
             return facts
     return {"columns": (), "has_images": False}
 
 
-async def _may_take_images(datasette: Datasette, place: Place) -> bool:
-    model_id = place.collection.model_id
+async def _may_take_images(datasette: Datasette, target: Target) -> bool:
+    model_id = target.collection.model_id
     config = checked_config(datasette)
-    config = config_for(model_id, place.collection.home, config)
+    config = config_for(model_id, target.collection.home, config)
     return await may_take_images(model_id, config)
 
 
@@ -189,14 +189,14 @@ async def _problem_page(
     problem: EmbeddingsError,
 ) -> Response:
     """The page with an error instead of an answer."""
-    place: Place = context["place"]
+    target: Target = context["target"]
     return await _search_page(
         datasette,
         request,
         {
             **context,
             "problem": _for_visitors(problem),
-            **await _form_facts(datasette, place),
+            **await _form_facts(datasette, target),
         },
         status=status_of(problem),
         headers=headers_of(problem),

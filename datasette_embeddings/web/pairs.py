@@ -12,13 +12,13 @@ from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
 from datasette_embeddings.store.similarity_notes import similarity_settings
-from datasette_embeddings.web import places, questions, shapes
+from datasette_embeddings.web import questions, resolve, shapes
 from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.answers import Found, shown
 from datasette_embeddings.web.compat import database_color, may_execute_sql, sql_path
-from datasette_embeddings.web.guard import READS, json_view, page_view, queued
 from datasette_embeddings.web.lists import listing_others, page
-from datasette_embeddings.web.places import Place, readable
+from datasette_embeddings.web.middleware import READS, json_view, page_view, queued
+from datasette_embeddings.web.resolve import Target, readable
+from datasette_embeddings.web.search_response import Found, shown
 from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class FoundPair:
 class Pairs:
     """A page of the pairs of a collection, best first."""
 
-    place: Place
+    target: Target
     address: Address
     pairs: Sequence[FoundPair]
     offset: int
@@ -52,7 +52,7 @@ class Pairs:
 
 
 async def _pairs(datasette: Datasette, request: Request) -> Pairs:
-    place = await places.requested_place(datasette, request)
+    target = await resolve.resolve_target(datasette, request)
     config = checked_config(datasette)
     address = Address.of(request)
     address.check_names(NAMES)
@@ -61,24 +61,24 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     offset = questions.checked_offset("_next", args.get("_next") or None)
 
     def read(conn: sqlite3.Connection) -> tuple[list[Pair], bool, bool]:
-        found = similar_pairs(conn, place.collection, limit=size, offset=offset)
+        found = similar_pairs(conn, target.collection, limit=size, offset=offset)
         # Pairs whose rows are gone are left out, so fewer than *size* need not be all
-        after = most_similar(conn, place.collection, limit=1, offset=offset + size)
-        settings = similarity_settings(conn, place.collection)
+        after = most_similar(conn, target.collection, limit=1, offset=offset + size)
+        settings = similarity_settings(conn, target.collection)
         return found, bool(after), settings is not None
 
-    async with readable(place.database):
-        found, has_next, is_known = await place.database.execute_fn(read)
+    async with readable(target.database):
+        found, has_next, is_known = await target.database.execute_fn(read)
     pairs = [
         FoundPair(
-            shown(datasette, place, pair.one),
-            shown(datasette, place, pair.other),
+            shown(datasette, target, pair.one),
+            shown(datasette, target, pair.other),
             pair.score,
         )
         for pair in found
     ]
     next_offset = offset + size if has_next else None
-    return Pairs(place, address, pairs, offset, next_offset, is_known)
+    return Pairs(target, address, pairs, offset, next_offset, is_known)
 
 
 @json_view(*READS)
@@ -90,8 +90,8 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
     next_url = next_path and str(datasette.absolute_url(request, next_path))
     body = {
         "ok": True,
-        "database": found.place.database.name,
-        "collection": found.place.collection.name,
+        "database": found.target.database.name,
+        "collection": found.target.collection.name,
         "pairs": [_body(pair) for pair in found.pairs],
         "next": None if found.next is None else str(found.next),
         "next_url": next_url,
@@ -128,26 +128,32 @@ def _next_path(found: Pairs) -> str | None:
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
     found = await _pairs(datasette, request)
-    place = found.place
+    target = found.target
     context = {
         "found": found,
-        "place": place,
-        "collection": place.collection,
-        "database": place.database.name,
-        "db_color": database_color(place.database),
+        "target": target,
+        "collection": target.collection,
+        "database": target.database.name,
+        "db_color": database_color(target.database),
         "next_path": _next_path(found),
-        "sql_path": await _sql_path(datasette, request, place),
+        "sql_path": await _sql_path(datasette, request, target),
         "sql": PAIRS_SQL.strip(),
-        "alternate_url_json": found.address.with_args({}, f"{place.path}/pairs.json"),
+        "alternate_url_json": found.address.with_args({}, f"{target.path}/pairs.json"),
     }
     return await page(datasette, request, "embeddings_pairs.html", context)
 
 
-async def _sql_path(datasette: Datasette, request: Request, place: Place) -> str | None:
+async def _sql_path(
+    datasette: Datasette, request: Request, target: Target
+) -> str | None:
     """Where the SQL behind the page is run, for those who may."""
-    database = place.database.name
+    database = target.database.name
     if not await may_execute_sql(datasette, request.actor, database):
         return None
-    values = {"collection_id": place.collection.id, "limit": DEFAULT_LIMIT, "offset": 0}
+    values = {
+        "collection_id": target.collection.id,
+        "limit": DEFAULT_LIMIT,
+        "offset": 0,
+    }
     query = urlencode({"sql": PAIRS_SQL.strip(), **values})
     return f"{sql_path(datasette, database)}?{query}"

@@ -14,10 +14,10 @@ from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.related import related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import links, permissions, places
-from datasette_embeddings.web.answers import Found, shown
+from datasette_embeddings.web import links, permissions, resolve
 from datasette_embeddings.web.compat import Actor, all_databases
-from datasette_embeddings.web.places import Place
+from datasette_embeddings.web.resolve import Target
+from datasette_embeddings.web.search_response import Found, shown
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -85,26 +85,26 @@ async def _related_to_row(
         if item_id is None:
             continue
         holder = datasette.databases[database]
-        path = places.collection_path(datasette, database, collection.name)
-        place = Place(holder, collection, path)
-        items = await _related(datasette, place, item_id, DEFAULT_LIMIT)
+        path = resolve.collection_path(datasette, database, collection.name)
+        target = Target(holder, collection, path)
+        items = await _related(datasette, target, item_id, DEFAULT_LIMIT)
         if items:
             found.append(Related(collection, links.like_path(path, item_id), items))
     return found
 
 
 async def _related(
-    datasette: Datasette, place: Place, item_id: str, limit: int
+    datasette: Datasette, target: Target, item_id: str, limit: int
 ) -> list[Found]:
     def search(conn: sqlite3.Connection) -> list[Match]:
-        return related_items(conn, place.collection, item_id, limit=limit)
+        return related_items(conn, target.collection, item_id, limit=limit)
 
     try:
-        matches = await place.database.execute_fn(search)
+        matches = await target.database.execute_fn(search)
     except sqlite3.DatabaseError:
         # The page itself says what is wrong with its database
         return []
-    return [shown(datasette, place, match) for match in matches]
+    return [shown(datasette, target, match) for match in matches]
 
 
 def template_vars(
@@ -143,9 +143,9 @@ async def _items(
             datasette, actor, holder, collection
         )
         if found is not None:
-            path = places.collection_path(datasette, holder.name, collection)
-            place = Place(holder, found, path)
-            items = await _related(datasette, place, str(id), limit)
+            path = resolve.collection_path(datasette, holder.name, collection)
+            target = Target(holder, found, path)
+            items = await _related(datasette, target, str(id), limit)
             return [_item(each) for each in items]
     return []
 

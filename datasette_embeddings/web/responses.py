@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from datasette_embeddings.serving.reasons import collected_reasons, reasons
+from datasette_embeddings.serving.sql_errors import collected_reasons, reasons
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -37,7 +37,7 @@ MESSAGES = {
 def is_json_path(path: str) -> bool:
     """Whether *path* is one of this plugin that answers in JSON, also with a base_url.
 
-    No pattern: one would look at a hostile path again from each place in it.
+    No pattern: one would look at a hostile path again from each target in it.
     """
     if "/-/embeddings/v1/" in path:
         return True

@@ -12,8 +12,8 @@ from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import models
-from datasette_embeddings.serving.models import load_allowed
-from datasette_embeddings.serving.reasons import report_reason
+from datasette_embeddings.serving.models import load_for_sql
+from datasette_embeddings.serving.sql_errors import report_reason
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
 
@@ -80,7 +80,7 @@ def server_policy(
     """What SQL on *conn*, a connection of Datasette's, may use."""
     config = checked_config(datasette)
     return Policy(
-        load=partial(load_allowed, config=config, conn=conn),
+        load=partial(load_for_sql, config=config, conn=conn),
         default_model=config.default_model,
         immutable=is_immutable(datasette, database),
         time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.web.answers import Answer, Facet, Found
-from datasette_embeddings.web.places import Listed
+from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.questions import asked_for
+from datasette_embeddings.web.resolve import Listed
 from datasette_embeddings.web.responses import cors_headers, json_response
+from datasette_embeddings.web.search_response import Found, SearchResponse
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -83,12 +84,12 @@ def _lines(datasette: Datasette, request: Request, found: Sequence[object]) -> R
     )
 
 
-def search_body(answer: Answer, next_url: str | None) -> dict[str, Any]:
+def search_body(answer: SearchResponse, next_url: str | None) -> dict[str, Any]:
     """*answer* as the API promises it."""
     body: dict[str, Any] = {
         "ok": True,
-        "database": answer.place.database.name,
-        "collection": _collection_body(answer.place.collection, answer.count),
+        "database": answer.target.database.name,
+        "collection": _collection_body(answer.target.collection, answer.count),
         "query": asked_for(answer.question),
         "matches": [_match_body(found) for found in answer.found],
         "next": None if answer.next is None else str(answer.next),

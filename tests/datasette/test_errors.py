@@ -15,8 +15,15 @@ import httpx
 import pytest
 import uvicorn
 
-from datasette_embeddings.serving.batches import questions
-from datasette_embeddings.web import answers, embedding, guard, models, openapi, places
+from datasette_embeddings.serving.query_embedder import query_embedder
+from datasette_embeddings.web import (
+    embedding,
+    middleware,
+    models,
+    openapi,
+    resolve,
+    search_response,
+)
 from datasette_embeddings.web.compat import is_modern
 from datasette_embeddings.web.responses import request_wrapper
 from tests.datasette.conftest import (
@@ -271,11 +278,11 @@ def broken(monkeypatch, capfd):
         raise RuntimeError("something deep")
 
     monkeypatch.setattr("datasette.handle_exception.rich", None)
-    for module in (answers, places):
+    for module in (search_response, resolve):
         monkeypatch.setattr(module, "count_items", fail)
     monkeypatch.setattr(embedding, "passage_vectors", fail)
     for module in (models, openapi):
-        monkeypatch.setattr(module, "offered_models", fail)
+        monkeypatch.setattr(module, "allowed_model_ids", fail)
 
 
 @asynchronous
@@ -571,7 +578,7 @@ def running(datasette):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(datasette, monkeypatch):
-    monkeypatch.setattr(guard, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(middleware, "BODY_TIMEOUT_S", 0.2)
     with running(datasette) as url, connection(url) as client:
         client.sendall(request_head(EMBED, Content_Length=100) + b'{"input"')
         assert received(client, b'"status": 408}').startswith(b"HTTP/1.1 408 ")
@@ -633,7 +640,7 @@ def test_clients_that_vanish_hold_nothing(articles_db, tmp_path):
 def held(monkeypatch):
     """Searches for "hold" do not end before the second event; the first says when."""
     begun, release = threading.Event(), threading.Event()
-    vector = questions.vector
+    vector = query_embedder.vector
 
     async def slow_vector(model_id, text, config):
         if text == "hold":
@@ -642,7 +649,7 @@ def held(monkeypatch):
                 await asyncio.sleep(0.01)
         return await vector(model_id, text, config)
 
-    monkeypatch.setattr(questions, "vector", slow_vector)
+    monkeypatch.setattr(query_embedder, "vector", slow_vector)
     yield begun, release
     release.set()
 

@@ -6,7 +6,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from datasette_embeddings.models import registry
-from datasette_embeddings.serving import offers
+from datasette_embeddings.serving import allowed_models
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -25,7 +25,7 @@ OF_OWNERS = ("pip install", "--config", "onnx", "far/away' is not", "Tried", "ru
 @pytest.fixture
 def without_model(articles_db):
     execute(articles_db, "update collections set model = 'far/away'")
-    offers.log_once.cache_clear()
+    allowed_models.log_once.cache_clear()
     return make_datasette(articles_db)
 
 
@@ -59,10 +59,10 @@ async def test_json_says_the_same_with_the_same_status(without_model):
 
 
 @pytest.mark.parametrize(
-    ("model_id", "is_offered"), [("far/away", 0), (None, 0), ("eyes", 1)], ids=str
+    ("model_id", "is_allowed"), [("far/away", 0), (None, 0), ("eyes", 1)], ids=str
 )
 async def test_a_picture_is_asked_for_where_the_model_takes_one(
-    articles_db, monkeypatch, model_id, is_offered
+    articles_db, monkeypatch, model_id, is_allowed
 ):
     monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(Eyes()))
     picture = "update embeddings set content_blob = x'89504e470d0a1a0a' where id = '1'"
@@ -70,7 +70,7 @@ async def test_a_picture_is_asked_for_where_the_model_takes_one(
     if model_id is not None:
         execute(articles_db, f"update collections set model = '{model_id}'")
     response = await make_datasette(articles_db).client.get(COLLECTION)
-    assert len(parsed(response).select("#embeddings-picture")) == is_offered
+    assert len(parsed(response).select("#embeddings-picture")) == is_allowed
 
 
 async def test_an_unknown_item_is_told_in_words_of_visitors(datasette):

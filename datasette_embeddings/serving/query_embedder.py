@@ -16,7 +16,7 @@ from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.cache import queries
 from datasette_embeddings.models.pictures import check_images
 from datasette_embeddings.models.registry import loaded_model, wanted
-from datasette_embeddings.serving.offers import load_offered
+from datasette_embeddings.serving.allowed_models import load_allowed
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel, Wanted
@@ -38,7 +38,7 @@ class _Question:
     vector: Future[Vector] = field(default_factory=Future)
 
 
-class QuestionBatches:
+class QueryEmbedder:
     """Questions to models; one run answers all that came during the one before."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class QuestionBatches:
             return
         try:
             texts = list(dict.fromkeys(each.text for each in asked))
-            vectors = _vectors(load_offered(model_id, config), texts)
+            vectors = _vectors(load_allowed(model_id, config), texts)
         except Exception as problem:  # whatever it is, those who wait must hear it
             for each in asked:
                 each.vector.set_exception(problem)
@@ -92,7 +92,7 @@ def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
     return vectors
 
 
-questions = QuestionBatches()
+query_embedder = QueryEmbedder()
 
 
 async def passage_vectors(
@@ -102,7 +102,7 @@ async def passage_vectors(
     import numpy as np
 
     def embedded(some: Sequence[str]) -> Vectors:
-        return load_offered(model_id, config).embed_passages(some)
+        return load_allowed(model_id, config).embed_passages(some)
 
     portions = [
         texts[start : start + LARGEST_BATCH]
@@ -128,7 +128,7 @@ async def image_vectors(
     """
 
     def embedded() -> Vectors:
-        model = load_offered(model_id, config)
+        model = load_allowed(model_id, config)
         if not model.supports_images:
             raise ModelError(f"The model {model_id!r} takes texts, not images")
         check_images(images, config.max_image_pixels)

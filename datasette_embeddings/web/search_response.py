@@ -26,12 +26,11 @@ from datasette_embeddings.search.images import has_item_image
 from datasette_embeddings.search.matches import Match, search_vector, similar_items
 from datasette_embeddings.search.nearest import Options, index_state
 from datasette_embeddings.search.selecting import selected_items, source_table
-from datasette_embeddings.serving.batches import image_vectors, questions
-from datasette_embeddings.serving.offers import config_for, log_once
+from datasette_embeddings.serving.allowed_models import config_for, log_once
+from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.selecting import (
     Selection,
-    ValueCount,
     counted_values,
     selectable_columns,
 )
@@ -40,16 +39,17 @@ from datasette_embeddings.store.failures import count_failures
 from datasette_embeddings.store.fitting import check_identity
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.compat import is_immutable
-from datasette_embeddings.web.faults import SearchUnavailableError
-from datasette_embeddings.web.places import Place, image_path, readable
+from datasette_embeddings.web.filters import Facet
+from datasette_embeddings.web.http_errors import SearchUnavailableError
 from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.resolve import Target, image_path, readable
 from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
     from datasette_embeddings.config.settings import Config
-    from datasette_embeddings.vectors import Vector
+    from datasette_embeddings.vectors import Vector, Vectors
 
 
 # No server takes a URL with a longer id in it
@@ -80,20 +80,10 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Facet:
-    """The most frequent values of a column among the rows that pass the filters."""
-
-    column: str
-    values: Sequence[ValueCount]
-    #: There are more values than these
-    is_truncated: bool
-
-
-@dataclass(frozen=True)
-class Answer:
+class SearchResponse:
     """What was found, in a collection of *count* items."""
 
-    place: Place
+    target: Target
     question: Question
     count: int
     #: Rows that could not be embedded
@@ -115,36 +105,38 @@ class Answer:
     took_ms: float = 0.0
 
 
-async def answered(datasette: Datasette, place: Place, question: Question) -> Answer:
-    """The answer to *question* in the collection of *place*."""
+async def search_response(
+    datasette: Datasette, target: Target, question: Question
+) -> SearchResponse:
+    """The answer to *question* in the collection of *target*."""
     started = time.perf_counter()
     config = checked_config(datasette)
-    async with readable(place.database):
-        vector = await _vector(place, question, config)
-        found: Answer = await place.database.execute_fn(
-            partial(_answer, datasette, place, question, vector)
+    async with readable(target.database):
+        vector = await _vector(target, question, config)
+        found: SearchResponse = await target.database.execute_fn(
+            partial(_answer, datasette, target, question, vector)
         )
     return replace(found, took_ms=(time.perf_counter() - started) * 1000)
 
 
-async def _vector(place: Place, question: Question, config: Config) -> Vector | None:
+async def _vector(target: Target, question: Question, config: Config) -> Vector | None:
     """What to compare with.  The model first: Datasette has few threads for SQL.
 
     :raises SearchUnavailableError: where the model is not here; the log says why.
     """
-    collection = place.collection
+    collection = target.collection
     model_id = collection.model_id
     config = config_for(model_id, collection.home, config)
     try:
         if question.text is not None:
-            vector = await questions.vector(model_id, question.text, config)
+            vector = await query_embedder.vector(model_id, question.text, config)
         elif question.image is not None:
             vector = await _image_vector(model_id, question.image, config)
         else:
             return question.vector
         model = loaded_model(model_id, config.models)
         if model is not None:
-            check_identity(place.collection, model.identity)
+            check_identity(target.collection, model.identity)
     except ModelLoadingError:
         raise
     except MODEL_FAULTS as problem:
@@ -161,7 +153,7 @@ async def _vector(place: Place, question: Question, config: Config) -> Vector | 
 
 async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector:
     try:
-        vectors = await image_vectors(model_id, [picture], config)
+        vectors: Vectors = await image_vectors(model_id, [picture], config)
     except (InvalidInputError, ModelError) as problem:
         model = loaded_model(model_id, config.models)
         if model is not None and not model.supports_images:
@@ -172,20 +164,21 @@ async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector
         if images.media_type(picture) is None:
             raise InvalidInputError(NO_PICTURE) from problem
         raise
-    return vectors[0]  # type: ignore[no-any-return]
+    vector: Vector = vectors[0]
+    return vector
 
 
 def _answer(
     datasette: Datasette,
-    place: Place,
+    target: Target,
     question: Question,
     vector: Vector | None,
     conn: sqlite3.Connection,
-) -> Answer:
+) -> SearchResponse:
     """The answer of one moment of the database; *vector* is what to compare with."""
     from datasette.utils import sqlite_timelimit
 
-    collection = place.collection
+    collection = target.collection
     source = collection.source
     columns = (
         selectable_columns(conn, source) if isinstance(source, TableSource) else ()
@@ -201,7 +194,7 @@ def _answer(
         limit=question.size + 1,
         offset=question.offset,
         min_score=question.min_score,
-        immutable=is_immutable(datasette, place.database.name),
+        immutable=is_immutable(datasette, target.database.name),
         all_chunks=question.all_chunks,
         prefix=question.prefix,
         among=among,
@@ -211,16 +204,16 @@ def _answer(
         index_state(conn, collection, options) if matches else (False, 0)
     )
     has_next = len(matches) > question.size
-    return Answer(
-        place,
+    return SearchResponse(
+        target,
         question,
         count=count_items(conn, collection),
         failed=count_failures(conn, collection),
-        found=[shown(datasette, place, match) for match in matches[: question.size]],
+        found=[shown(datasette, target, match) for match in matches[: question.size]],
         next=question.offset + question.size if has_next else None,
         facet=facet,
         columns=columns,
-        like_image_path=_like_image_path(conn, place, question),
+        like_image_path=_like_image_path(conn, target, question),
         has_images=has_images_of_images(conn, collection),
         is_scanned=is_scanned,
         left_out=left_out,
@@ -279,24 +272,24 @@ def _matches(
 
 
 def _like_image_path(
-    conn: sqlite3.Connection, place: Place, question: Question
+    conn: sqlite3.Connection, target: Target, question: Question
 ) -> str | None:
     like = question.like
-    has_image = like is not None and has_item_image(conn, place.collection, like)
-    return image_path(place, like) if like is not None and has_image else None
+    has_image = like is not None and has_item_image(conn, target.collection, like)
+    return image_path(target, like) if like is not None and has_image else None
 
 
-def shown(datasette: Datasette, place: Place, match: Match) -> Found:
+def shown(datasette: Datasette, target: Target, match: Match) -> Found:
     """*match* with the paths that it leads to."""
     source = match.source
     is_gone = isinstance(source, TableSource) and not match.has_row
     if len(match.document_id) > LONGEST_LINKED_ID:
         return Found(match, None, None, is_gone)
-    like_path = f"{place.path}?like={quote(match.document_id, safe='')}"
-    image = image_path(place, match.id) if match.has_image else None
+    like_path = f"{target.path}?like={quote(match.document_id, safe='')}"
+    image = image_path(target, match.id) if match.has_image else None
     if is_gone or not isinstance(source, TableSource):
         return Found(match, None, like_path, is_gone, image)
-    table = datasette.urls.table(place.database.name, source.table)
+    table = datasette.urls.table(target.database.name, source.table)
     row = row_path(match.document_id, len(source.key_columns), source.id_prefix)
     path = None if row is None else f"{table}/{row}"
     return Found(match, path, like_path, image_path=image)

@@ -14,7 +14,7 @@ from datasette_embeddings.item_ids import tilde_decode, tilde_encode
 from datasette_embeddings.store.catalog import count_items
 from datasette_embeddings.web import permissions
 from datasette_embeddings.web.compat import database_for_route, may_view
-from datasette_embeddings.web.faults import (
+from datasette_embeddings.web.http_errors import (
     CollectionNotFoundError,
     DatabaseUnavailableError,
     NotFoundError,
@@ -41,7 +41,7 @@ async def readable(database: Database) -> AsyncIterator[None]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Target:
     """A collection that the actor may see, and the path of its search page."""
 
     database: Database
@@ -78,7 +78,7 @@ async def listed(
     return found
 
 
-async def requested_database(datasette: Datasette, request: Request) -> Database:
+async def resolve_database(datasette: Datasette, request: Request) -> Database:
     """The database that the URL of *request* names.
 
     :raises NotFoundError: if there is none, or the actor may not see it.
@@ -90,12 +90,12 @@ async def requested_database(datasette: Datasette, request: Request) -> Database
     return database
 
 
-async def requested_place(datasette: Datasette, request: Request) -> Place:
+async def resolve_target(datasette: Datasette, request: Request) -> Target:
     """The collection that the URL of *request* names.
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    database = await requested_database(datasette, request)
+    database = await resolve_database(datasette, request)
     name = decoded(request.url_vars["collection"])
     async with readable(database):
         collection = await permissions.visible_collection(
@@ -103,7 +103,7 @@ async def requested_place(datasette: Datasette, request: Request) -> Place:
         )
     if collection is None:
         raise CollectionNotFoundError(name, database)
-    return Place(database, collection, collection_path(datasette, database.name, name))
+    return Target(database, collection, collection_path(datasette, database.name, name))
 
 
 def collection_path(datasette: Datasette, database: str, name: str) -> str:
@@ -112,9 +112,9 @@ def collection_path(datasette: Datasette, database: str, name: str) -> str:
     return f"{prefix}/-/embeddings/{tilde_encode(name)}"
 
 
-def image_path(place: Place, item_id: str) -> str:
+def image_path(target: Target, item_id: str) -> str:
     """Where the image of an item is served."""
-    return f"{place.path}/image/{tilde_encode(item_id)}"
+    return f"{target.path}/image/{tilde_encode(item_id)}"
 
 
 def decoded(part: str) -> str:

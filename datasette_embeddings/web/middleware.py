@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.serving.gate import gate_of
-from datasette_embeddings.web.faults import (
+from datasette_embeddings.serving.limiter import limiter_of
+from datasette_embeddings.web.http_errors import (
     ClientDisconnectedError,
     ForbiddenError,
     MethodNotAllowedError,
@@ -49,7 +49,7 @@ def queued(view: View) -> View:
 
     async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
         config = checked_config(datasette)
-        async with gate_of(config).place():
+        async with limiter_of(config).slot():
             return await view(datasette, request, *body)
 
     return in_turn

@@ -40,7 +40,7 @@ VISITORS_WAY_OUT = "The log of this server says why"
 logger = logging.getLogger("datasette_embeddings")
 
 
-def offered_models(config: Config) -> list[str]:
+def allowed_model_ids(config: Config) -> list[str]:
     """The models that every visitor may use: the bundled and the configured ones.
 
     Those that a key of datasette-llm-embed names may be used too, if llm has them.
@@ -53,22 +53,22 @@ def offered_models(config: Config) -> list[str]:
     return sorted({DEFAULT_MODEL, config.default_model, *configured})
 
 
-def is_offered(model_id: str, config: Config) -> bool:
-    """Whether *model_id* is one of :func:`offered_models`, by any of its names."""
-    if canonical_id(model_id) in map(canonical_id, offered_models(config)):
+def is_allowed(model_id: str, config: Config) -> bool:
+    """Whether *model_id* is one of :func:`allowed_model_ids`, by any of its names."""
+    if canonical_id(model_id) in map(canonical_id, allowed_model_ids(config)):
         return True
     return configured_id(model_id, config.models) is not None
 
 
-def check_offered(model_id: str, config: Config) -> None:
-    """Refuse a model that is not one of :func:`offered_models`.
+def check_allowed(model_id: str, config: Config) -> None:
+    """Refuse a model that is not one of :func:`allowed_model_ids`.
 
     :raises UnknownModelError: for any other, without looking for its files.
     """
-    if not is_offered(model_id, config):
+    if not is_allowed(model_id, config):
         # Visitors do not learn the paths of folders
         offered = ", ".join(
-            each for each in offered_models(config) if not is_path(each)
+            each for each in allowed_model_ids(config) if not is_path(each)
         )
         raise UnknownModelError(model_id, f"This server offers {offered}")
 
@@ -98,7 +98,7 @@ def _is_named(folder: Path, config: Config) -> bool:
     return any(is_same_folder(each, folder) for each in named)
 
 
-def load_offered(model_id: str, config: Config) -> EmbeddingModel:
+def load_allowed(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*, of a collection or of the configuration.
 
     A folder is loaded only where *config* names it; see :func:`config_for`.
@@ -119,7 +119,7 @@ def load_offered(model_id: str, config: Config) -> EmbeddingModel:
 
 
 def found_runtime(model_id: str, config: Config) -> str | None:
-    """The runtime with which :func:`load_offered` would load that model, if any.
+    """The runtime with which :func:`load_allowed` would load that model, if any.
 
     Nothing is loaded.
     """
@@ -141,7 +141,7 @@ def _check_named(model_id: str, config: Config) -> bool:
 
     :raises UnknownModelError: for a folder that it does not name.
     """
-    is_named = is_offered(model_id, config)
+    is_named = is_allowed(model_id, config)
     if canonical_id(model_id) == DEFAULT_MODEL:
         # Offered without a word of the owner's, because it is bundled
         is_named = configured_id(model_id, config.models) is not None

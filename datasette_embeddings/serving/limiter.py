@@ -11,7 +11,7 @@ from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ServerBusyError
 
 
-class Gate:
+class Limiter:
     """Lets *at_once* through and *waiting* more wait, in the order they came."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
@@ -21,8 +21,8 @@ class Gate:
         self._waiting = 0
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place for as long as the block takes; whoever is cancelled gives it back.
+    async def slot(self) -> AsyncIterator[None]:
+        """A slot for as long as the block takes, given back when the request is cancelled.
 
         :raises ServerBusyError: if too many wait already.
         """
@@ -40,13 +40,13 @@ class Gate:
 
 
 # A semaphore belongs to the event loop that it was first waited for in
-_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, int], Gate]] = (
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[int, int], Limiter]] = (
     WeakKeyDictionary()
 )
 
 
-def gate_of(config: Config) -> Gate:
+def limiter_of(config: Config) -> Limiter:
     """The gate of the running event loop, with the limits of *config*."""
     limits = config.max_searches, config.max_waiting
     gates = _gates.setdefault(asyncio.get_running_loop(), {})
-    return gates.setdefault(limits, Gate(*limits))
+    return gates.setdefault(limits, Limiter(*limits))
