@@ -1,7 +1,10 @@
-# Two commands on a fresh machine: `make demo` and `make test`.
+# Two commands on a fresh machine: `make demo` and `make test`.  Before a release
+# `make test-all`, which takes an hour.
 
 PYTHON ?= python3
 PORT ?= 8001
+# How many processes run the tests side by side
+WORKERS ?= 2
 
 # One environment to use, one to test with, one to test on Datasette 1.0, and one for
 # images, whose libraries nothing else may come to need
@@ -13,11 +16,11 @@ IMAGES_ENV = .venv-images
 CLASSIC = datasette==0.65.5
 NEXT = datasette==1.0a41
 NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
-	pytest pytest-asyncio schemathesis==4.32.5
+	pytest pytest-asyncio pytest-xdist schemathesis==4.32.5
 # torch is the one that pyproject.toml names for the other tests
-IMAGES_TOOLS = pytest pytest-asyncio safetensors torch==2.13.0
+IMAGES_TOOLS = pytest pytest-asyncio pytest-xdist safetensors torch==2.13.0
 
-.PHONY: demo serve wheel test lint docs bundled-model tiny-clip clean
+.PHONY: demo serve wheel test test-all lint docs bundled-model tiny-clip clean
 
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
@@ -31,10 +34,12 @@ wheel: $(DEMO_ENV)/.installed
 
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
 # images in their own environment, because pytest leaves that folder out by itself
-test: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed lint
-	$(NEXT_ENV)/bin/python -m pytest tests/datasette
-	$(IMAGES_ENV)/bin/python -m pytest tests/images
-	$(TEST_ENV)/bin/python -m pytest
+test test-all: PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10
+test-all: PYTEST += --all
+test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed lint
+	$(NEXT_ENV)/bin/python $(PYTEST) tests/datasette
+	$(IMAGES_ENV)/bin/python $(PYTEST) tests/images
+	$(TEST_ENV)/bin/python $(PYTEST)
 
 lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/ruff format --check .

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,13 @@ with suppress(ImportError):
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
 
+# Two workers share the machine: each has one thread, and so have the programs that it
+# starts.  The libraries read this when they are imported
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+DATASETTE_VERSION = metadata.version("datasette")
+
 # A background job of a shell ignores Ctrl-C, and so would the programs that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -34,6 +43,44 @@ ARTICLES = [
     (5, "Kittens", "Young cats need food four times a day and a warm place to sleep."),
     (6, "Backups", "Copy the database to another machine every night, and test it."),
 ]
+
+
+def pytest_addoption(parser):
+    help_text = "also run the tests that are marked long"
+    parser.addoption("--all", action="store_true", help=help_text)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is long, unless everything is asked for."""
+    if config.getoption("--all"):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if is_long(item)])
+    items[:] = [item for item in items if not is_long(item)]
+
+
+def is_long(item) -> bool:
+    """Whether a mark says so: `long(datasette="0.65")` is about one Datasette."""
+    if item.get_closest_marker("short"):
+        return False
+    return any(
+        DATASETTE_VERSION.startswith(mark.kwargs.get("datasette", ""))
+        for mark in item.iter_markers("long")
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """The same for ONNX Runtime, which looks at no environment variable."""
+    import onnxruntime
+
+    class OneThread(onnxruntime.SessionOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime, "SessionOptions", OneThread)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ MARKS = [
         reason="no browser here: install Debian's package chromium (apt-get install "
         "chromium) to run the browser tests",
     ),
+    pytest.mark.long(datasette="0.65"),
 ]
 # Chromium asks home for updates otherwise, and its sandbox wants a user other than root
 ARGUMENTS = [

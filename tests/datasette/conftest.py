@@ -29,6 +29,12 @@ def _loaded_model():
     load_model(DEFAULT_MODEL)
 
 
+@pytest.fixture(autouse=True)
+def _plain_tracebacks(monkeypatch):
+    """Where rich is installed Datasette has it print each error, a second at a time."""
+    monkeypatch.setattr("datasette.handle_exception.rich", None)
+
+
 def make_datasette(
     *paths,
     settings=None,

@@ -277,7 +277,6 @@ def broken(monkeypatch, capfd):
     def fail(*arguments, **options):
         raise RuntimeError("something deep")
 
-    monkeypatch.setattr("datasette.handle_exception.rich", None)
     for module in (search_response, resolve):
         monkeypatch.setattr(module, "count_items", fail)
     monkeypatch.setattr(embedding, "passage_vectors", fail)
@@ -386,7 +385,6 @@ async def test_other_paths_are_left_as_they_are():
 async def test_other_sites_may_read_a_get_where_datasette_lets_them(
     articles_db, monkeypatch, path, status, cors
 ):
-    monkeypatch.setattr("datasette.handle_exception.rich", None)
     datasette = make_datasette(articles_db, cors=cors)
     for method in ("GET", "HEAD"):
         response = await datasette.client.request(method, path)

@@ -78,12 +78,6 @@ def write_collection(conn, text, model):
     build(conn, collection(conn, text), SimilaritySettings(limit=5))
 
 
-@pytest.fixture(autouse=True)
-def _plain_tracebacks(monkeypatch):
-    """Where rich is installed Datasette has it print each 404, at 0.1 s a time."""
-    monkeypatch.setattr("datasette.handle_exception.rich", None)
-
-
 @pytest.fixture(scope="module")
 def hostile_db(tmp_path_factory, model):
     path = tmp_path_factory.mktemp("hostile") / f"{DATABASE}.db"

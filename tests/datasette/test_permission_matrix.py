@@ -205,12 +205,6 @@ def identity(datasette, actor):
     return {"headers": {"Authorization": f"Bearer dstok_{signed}"}}
 
 
-@pytest.fixture(autouse=True)
-def _plain_tracebacks(monkeypatch):
-    """Where rich is installed Datasette has it print each 404, at 0.1 s a time."""
-    monkeypatch.setattr("datasette.handle_exception.rich", None)
-
-
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory, built_articles, model):
     """A database with two collections, and its twin, whose raw tables hold nothing."""

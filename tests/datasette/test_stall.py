@@ -190,12 +190,6 @@ async def app(built_articles, tmp_path_factory):
         datasette.close()
 
 
-@pytest.fixture(autouse=True)
-def _plain_tracebacks(monkeypatch):
-    """Where rich is installed Datasette has it print each 404, at length."""
-    monkeypatch.setattr("datasette.handle_exception.rich", None)
-
-
 async def assert_linear(app, small, large):
     """Four times as much costs at most five times the calls, and is no fault."""
     await work_of(app, **small)
