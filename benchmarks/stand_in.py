@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasette_embeddings.models.base import EmbeddingModel, silent
+from datasette_embeddings.models.base import EmbeddingModel, ignore
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
@@ -24,7 +24,7 @@ class StandIn(EmbeddingModel):
         self.model_id = model_id
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         progress(len(texts))
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)

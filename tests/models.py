@@ -9,21 +9,21 @@ import numpy as np
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import (
+    Candidate,
     EmbeddingModel,
-    Found,
-    NotHere,
-    Wanted,
-    silent,
+    ModelSpec,
+    Unavailable,
+    ignore,
 )
 
 
 def runtimes_with(model: EmbeddingModel) -> dict[str, registry.Finder]:
     """All runtimes, and one more that serves *model* and nothing else."""
 
-    def find(asked: Wanted) -> Found | NotHere:
+    def find(asked: ModelSpec) -> Candidate | Unavailable:
         if asked.model_id == model.model_id:
-            return Found("stand-in", lambda: model)
-        return NotHere("it is not the stand-in")
+            return Candidate("stand-in", lambda: model)
+        return Unavailable("it is not the stand-in")
 
     return {**registry.RUNTIMES, "stand-in": find}
 
@@ -44,7 +44,7 @@ class StandIn(EmbeddingModel):
         self.passage_prompt = prompt
         self.embedded = []
 
-    def embed_passages(self, texts, *, progress=silent):
+    def embed_passages(self, texts, *, progress=ignore):
         if self.is_down or (self.poison and any(self.poison in text for text in texts)):
             raise ModelError("The model cannot take this")
         self.embedded.extend(texts)
@@ -74,7 +74,7 @@ class Eyes(StandIn):
     model_id = "eyes"
     supports_images = True
 
-    def embed_images(self, images, *, progress=silent):
+    def embed_images(self, images, *, progress=ignore):
         if any(not image.startswith(b"\x89PNG") for image in images):
             raise InvalidInputError("Expected a picture")
         progress(len(images))

@@ -25,7 +25,7 @@ from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import endpoint, http
-from datasette_embeddings.models.base import Found, NotHere, Wanted
+from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.http import HttpModel
 from datasette_embeddings.models.registry import find
 from datasette_embeddings.sources.definitions import SourceRules
@@ -357,14 +357,14 @@ def test_tokens_are_counted_as_the_bundled_model_does(model_of, model):
 
 
 def test_only_an_address_makes_a_model_of_the_network():
-    assert http.find(Wanted("m", ModelConfig())) == NotHere(
+    assert http.find(ModelSpec("m", ModelConfig())) == Unavailable(
         "expected 'url' under models in the configuration"
     )
-    found = find(Wanted("m", ModelConfig(url="http://127.0.0.1:1/v1")))
-    assert isinstance(found, Found)
+    found = find(ModelSpec("m", ModelConfig(url="http://127.0.0.1:1/v1")))
+    assert isinstance(found, Candidate)
     assert (found.runtime, found.is_remote) == ("http", True)
     with pytest.raises(UnknownModelError):
-        find(Wanted("m"))
+        find(ModelSpec("m"))
 
 
 # Into a collection

@@ -39,7 +39,7 @@ def test_what_a_collection_was_made_with_is_remembered(conn, fact):
     then, _now, _words = FACTS[fact]
     collection = built(conn, model_with(**{fact: then}))
     assert getattr(collection, fact) == then
-    assert getattr(collection.identity, fact) == then
+    assert getattr(collection.settings, fact) == then
 
 
 @pytest.mark.parametrize("fact", FACTS)

@@ -14,7 +14,7 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.models.base import silent
+from datasette_embeddings.models.base import ignore
 from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
@@ -267,7 +267,7 @@ def test_a_model_of_images_only_that_is_down_ends_the_run(tmp_path, conn):
     class Blind(Eyes):
         supports_text = False
 
-        def embed_images(self, images, *, progress=silent):
+        def embed_images(self, images, *, progress=ignore):
             asked.append(len(images))
             raise ModelError("401: no key")
 

@@ -20,8 +20,8 @@ from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry
-from datasette_embeddings.models.base import NotHere, Wanted
-from datasette_embeddings.models.registry import find, load_model, wanted
+from datasette_embeddings.models.base import ModelSpec, Unavailable
+from datasette_embeddings.models.registry import find, load_model, model_spec
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
 from tests import llm_plugin
@@ -199,22 +199,22 @@ def test_a_model_that_no_plugin_registers_is_told_with_those_that_are_like_it():
 
 
 def test_a_length_cannot_be_chosen():
-    found = llm_models.find(Wanted(LETTERS, ModelConfig(dimensions=4)))
-    assert isinstance(found, NotHere)
+    found = llm_models.find(ModelSpec(LETTERS, ModelConfig(dimensions=4)))
+    assert isinstance(found, Unavailable)
     assert "leave out 'dimensions'" in found.reason
 
 
 def test_a_plugin_that_cannot_be_loaded_is_told(monkeypatch):
     monkeypatch.setattr(llm_plugin, "Letters", None)
-    found = llm_models.find(Wanted("abc"))
-    assert isinstance(found, NotHere)
+    found = llm_models.find(ModelSpec("abc"))
+    assert isinstance(found, Unavailable)
     assert "a plugin cannot be loaded: TypeError" in found.reason
 
 
 def test_without_llm_the_way_to_it_is_told(monkeypatch):
     monkeypatch.setattr(llm_models, "find_spec", lambda _name: None)
-    found = llm_models.find(Wanted("abc"))
-    assert isinstance(found, NotHere)
+    found = llm_models.find(ModelSpec("abc"))
+    assert isinstance(found, Unavailable)
     assert "pip install 'llm>=" in found.reason
 
 
@@ -246,16 +246,16 @@ def test_the_settings_of_a_model_are_found_by_any_of_its_names(
         "other": ModelConfig(url="http://127.0.0.1:1/v1"),
         configured: ModelConfig(query_prompt="q: ", **settings),
     }
-    found = wanted(asked, models)
-    assert found == Wanted(configured, models[configured])
+    found = model_spec(asked, models)
+    assert found == ModelSpec(configured, models[configured])
     assert load_model(asked, models) is load_model(configured, models)
 
 
 def test_the_bundled_model_stays_what_serves_its_id(tmp_path):
     models = {"mine": ModelConfig(runtime="llm", model=MODEL_ID)}
-    assert wanted(MODEL_ID, models) == Wanted(MODEL_ID)
+    assert model_spec(MODEL_ID, models) == ModelSpec(MODEL_ID)
     models = {MODEL_ID: ModelConfig(runtime="llm")}
-    assert find(wanted("mini-l6", models)).runtime == "llm"
+    assert find(model_spec("mini-l6", models)).runtime == "llm"
 
 
 def test_one_text_that_the_plugin_cannot_take_fails_alone(conn):

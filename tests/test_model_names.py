@@ -18,9 +18,9 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.models import hub, registry
-from datasette_embeddings.models.base import Wanted
-from datasette_embeddings.models.locations import stored_name
+from datasette_embeddings.models import names, registry
+from datasette_embeddings.models.base import ModelSpec
+from datasette_embeddings.models.names import stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.tables import table_source
@@ -34,7 +34,7 @@ QUESTION = "a planet seen through a telescope"
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
+    ("aliases", "expected"),
     [
         ((GTE, GTE_OF_LLM), GTE),
         (
@@ -46,12 +46,12 @@ QUESTION = "a planet seen through a telescope"
         (("open_clip/ViT-B-32/openai",), None),
     ],
 )
-def test_all_names_of_a_model_are_one(names, expected):
-    for name in names:
-        assert registry.wanted(name, {}) == Wanted(expected or name)
-        assert registry.is_same_model(name, names[0])
-        configured = {names[0]: ModelConfig(batch_size=7)}
-        assert registry.wanted(name, configured).settings.batch_size == 7
+def test_all_names_of_a_model_are_one(aliases, expected):
+    for name in aliases:
+        assert registry.model_spec(name, {}) == ModelSpec(expected or name)
+        assert names.is_same_model(name, aliases[0])
+        configured = {aliases[0]: ModelConfig(batch_size=7)}
+        assert registry.model_spec(name, configured).config.batch_size == 7
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_all_names_of_a_model_are_one(names, expected):
 def test_a_collection_carries_the_id_of_llm_where_llm_makes_the_same_vectors(
     model_id, settings, has_passage_prompt, expected
 ):
-    found = hub.stored_id(
+    found = names.llm_id(
         model_id, ModelConfig(**settings), has_passage_prompt=has_passage_prompt
     )
     assert found == expected

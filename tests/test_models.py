@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -25,16 +24,16 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
-from datasette_embeddings.models import batches, cache, exporting, registry
+from datasette_embeddings.models import batches, cache, exporting, names, registry
 from datasette_embeddings.models.ahead import Ahead
-from datasette_embeddings.models.base import Found, Wanted
+from datasette_embeddings.models.base import Candidate, ModelSpec
 from datasette_embeddings.models.onnx import OnnxModel
 from datasette_embeddings.models.registry import (
-    considered,
+    candidates,
     find,
     load_model,
     loaded_model,
-    wanted,
+    model_spec,
 )
 from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
 from datasette_embeddings.serving.models import start
@@ -292,21 +291,21 @@ def test_what_is_made_ahead_is_made_again_where_memory_ran_out():
 
 
 def test_the_bundled_model_comes_first():
-    assert find(wanted("mini-l6", {})).runtime == "onnx"
+    assert find(model_spec("mini-l6", {})).runtime == "onnx"
 
 
 def test_the_owner_may_name_the_runtime(folder):
     settings = {
         MODEL_ID: ModelConfig(runtime="sentence-transformers", path=str(folder))
     }
-    assert find(wanted("mini-l6", settings)).runtime == "sentence-transformers"
+    assert find(model_spec("mini-l6", settings)).runtime == "sentence-transformers"
 
 
 def test_a_device_is_for_a_runtime_that_has_it(folder):
     settings = {"x": ModelConfig(path=str(folder), device="cuda")}
-    answers = dict(considered(wanted("x", settings)))
+    answers = dict(candidates(model_spec("x", settings)))
     assert answers["onnx"].reason == "it runs on the processor, not on cuda"
-    assert isinstance(answers["sentence-transformers"], Found)
+    assert isinstance(answers["sentence-transformers"], Candidate)
 
 
 def test_onnx_comes_before_torch_where_a_folder_has_both(tmp_path, folder):
@@ -315,14 +314,14 @@ def test_onnx_comes_before_torch_where_a_folder_has_both(tmp_path, folder):
     both = tmp_path / "both"
     link_files(BUNDLED_FOLDER, both)
     (both / "model.safetensors").symlink_to(folder / "model.safetensors")
-    assert find(wanted(str(both), {})).runtime == "onnx"
+    assert find(model_spec(str(both), {})).runtime == "onnx"
     on_gpu = {str(both): ModelConfig(device="cuda:0")}
-    assert find(wanted(str(both), on_gpu)).runtime == "sentence-transformers"
+    assert find(model_spec(str(both), on_gpu)).runtime == "sentence-transformers"
 
 
 def test_an_error_tells_what_each_runtime_lacks():
     with pytest.raises(UnknownModelError) as caught:
-        find(wanted("nobody/nothing", {}))
+        find(model_spec("nobody/nothing", {}))
     said = "\n".join(caught.value.reasons)
     assert "onnx: expected a folder of that name" in said
     assert "sentence-transformers: its files are not here" in said
@@ -343,10 +342,10 @@ def test_a_folder_of_nobody_is_no_traceback():
 
 
 def test_the_short_name_of_clip_is_the_same_model():
-    assert registry.is_same_model("clip", "open_clip/ViT-B-32/openai")
+    assert names.is_same_model("clip", "open_clip/ViT-B-32/openai")
     settings = {"open_clip/ViT-B-32/openai": ModelConfig(device="cuda")}
-    assert wanted("clip", settings).settings.device == "cuda"
-    assert not registry.is_same_model("clip", "mini-l6")
+    assert model_spec("clip", settings).settings.device == "cuda"
+    assert not names.is_same_model("clip", "mini-l6")
 
 
 def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
@@ -377,7 +376,7 @@ def test_an_idle_model_gives_its_memory_back(folder):
     settings = {"idle": ModelConfig(path=str(folder), unload_after=0.2)}
     model = load_model("idle", settings)
     cache.query_vector(model, "a question")
-    while registry._loaded.get(wanted("idle", settings)) is not None:
+    while registry._loaded.get(model_spec("idle", settings)) is not None:
         time.sleep(0.05)
     expected, gone = model.embed_query("x"), weakref.ref(model)
     del model
@@ -389,7 +388,7 @@ def test_an_idle_model_gives_its_memory_back(folder):
 
 def test_a_model_that_somebody_asks_for_stays(folder):
     settings = {"busy": ModelConfig(path=str(folder), unload_after=3_600)}
-    model, key = load_model("busy", settings), wanted("busy", settings)
+    model, key = load_model("busy", settings), model_spec("busy", settings)
     registry._loaded[key].used -= 4_000
     # Whoever asks keeps it
     assert loaded_model("busy", settings) is model
@@ -402,8 +401,8 @@ def test_a_model_that_somebody_asks_for_stays(folder):
 
 def test_a_model_stays_where_nothing_is_said():
     model = load_model(MODEL_ID)
-    registry._loaded[wanted(MODEL_ID, {})].used -= 100_000
-    registry._unload_if_idle(wanted(MODEL_ID, {}))
+    registry._loaded[model_spec(MODEL_ID, {})].used -= 100_000
+    registry._unload_if_idle(model_spec(MODEL_ID, {}))
     assert loaded_model(MODEL_ID) is model
 
 
@@ -550,22 +549,6 @@ def test_fetch_brings_a_model_that_then_needs_no_network(online, tmp_path, artic
     assert done.returncode == 0, done.stderr
     assert "Fetching" not in done.stderr
     assert hub.asked == []
-
-
-def test_a_fetch_that_was_cut_short_is_completed(online, tmp_path):
-    environment, _hub = online
-    torch = {"runtime": "sentence-transformers", "model": MODEL_ID}
-    metadata = named(tmp_path / "m.yml", {"mine": torch})
-    repository = tmp_path / f"home/hub/models--{MODEL_ID.replace('/', '--')}"
-    snapshot = repository / "snapshots" / REVISION
-    link_files(reference_folder(), snapshot)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(REVISION)
-    shutil.rmtree(snapshot / "1_Pooling")
-    done = command(environment, "models", "fetch", "mine", "-m", metadata)
-    assert done.returncode == 0, done.stderr
-    assert "Fetching what is missing of" in done.stderr
-    assert (snapshot / "1_Pooling" / "config.json").is_file()
 
 
 def test_an_onnx_file_of_a_hub_needs_no_torch(online, tmp_path, exported):
@@ -732,5 +715,5 @@ def test_a_server_refuses_a_model_that_it_cannot_have():
 
 
 def test_a_wanted_model_is_the_same_as_another_of_its_settings():
-    assert Wanted("x") == Wanted("x")
-    assert len({Wanted("x"), Wanted("x", ModelConfig(threads=2))}) == 2
+    assert ModelSpec("x") == ModelSpec("x")
+    assert len({ModelSpec("x"), ModelSpec("x", ModelConfig(threads=2))}) == 2

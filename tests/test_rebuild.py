@@ -7,7 +7,7 @@ import pytest
 from datasette_embeddings.errors import ModelError, UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.models.base import Identity
+from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import SourceRules
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog, staging
@@ -109,7 +109,7 @@ def test_what_a_swap_left_is_removed_by_the_next(built):
     leftover = begin_rebuild(
         built,
         "articles",
-        Identity("stand-in", passage_prompt=""),
+        ModelSettings("stand-in", passage_prompt=""),
         table_source(built, "articles"),
     )
     with built:

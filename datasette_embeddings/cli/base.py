@@ -15,11 +15,10 @@ from typing import Any, TypeAlias
 import click
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
-from datasette_embeddings.errors import EmbeddingsError, ModelError
+from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.formats import FORMATS, Row, written
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.hub import completed, is_in_cache
-from datasette_embeddings.models.registry import find, load_model, wanted
+from datasette_embeddings.models.registry import find, load_model, model_spec
 
 Step: TypeAlias = Callable[[int], None]
 EVENT_EVERY_S = 1.0
@@ -245,15 +244,7 @@ def _events(label: str) -> tuple[Step, Step]:
 
 def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*, whose files may be fetched, which is told."""
-    asked = replace(wanted(model_id, config.models), may_download=True)
+    asked = replace(model_spec(model_id, config.models), may_download=True)
     if find(asked).downloads:
         click.echo(f"Fetching {asked.hub_name} from the hub", err=True)
-    try:
-        return load_model(model_id, config.models, may_download=True)
-    except ModelError:
-        if asked.settings.path is not None or not is_in_cache(asked.hub_name):
-            raise
-    # A fetch that was cut short leaves some files
-    click.echo(f"Fetching what is missing of {asked.hub_name}", err=True)
-    completed(asked)
     return load_model(model_id, config.models, may_download=True)

@@ -25,14 +25,10 @@ from datasette_embeddings.models import (
     llm_models,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import Found
+from datasette_embeddings.models.base import Candidate
 from datasette_embeddings.models.hub import cached_names
 from datasette_embeddings.models.open_clip_weights import cached_ids
-from datasette_embeddings.models.registry import (
-    considered,
-    find,
-    wanted,
-)
+from datasette_embeddings.models.registry import candidates, find, model_spec
 from datasette_embeddings.store.catalog import collections, models_of
 
 
@@ -83,7 +79,7 @@ def list_models(
 
 def _row(model_id: str, config: Config) -> Row:
     try:
-        found = find(wanted(model_id, config.models))
+        found = find(model_spec(model_id, config.models))
     except UnknownModelError as problem:
         reason = "; ".join([problem.way_out, *problem.reasons])
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
@@ -93,8 +89,8 @@ def _row(model_id: str, config: Config) -> Row:
 
 def _show_missing() -> None:
     """Tell of the runtimes that an extra would bring."""
-    for name, answer in considered(wanted("USER/MODEL", {})):
-        if not isinstance(answer, Found) and "pip install" in answer.reason:
+    for name, answer in candidates(model_spec("USER/MODEL", {})):
+        if not isinstance(answer, Candidate) and "pip install" in answer.reason:
             click.echo(f"{name}: {answer.reason}", err=True)
 
 

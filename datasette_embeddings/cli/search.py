@@ -163,7 +163,7 @@ def _matches(
     """The matches of a text or of the bytes of an image."""
     if isinstance(question, str):
         return search_text(conn, collection, question, model=model, options=options)
-    check_identity(collection, model.identity)
+    check_identity(collection, model.settings)
     vector = model.embed_images([question])[0]
     return search_vector(conn, collection, vector, options=options)
 

@@ -14,7 +14,7 @@ import click
 from datasette_embeddings.config.collections import CollectionConfig
 from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
-from datasette_embeddings.models.locations import is_path
+from datasette_embeddings.models.names import is_path
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.chunking import Chunk, split
 from datasette_embeddings.documents import Chunking, Content, Document, Failure
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.models.base import EmbeddingModel, Outcome, silent
+from datasette_embeddings.models.base import EmbeddingModel, Outcome, ignore
 from datasette_embeddings.store.documents import EmbeddedDocument, items_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def embed_documents(
     *,
     chunking: Chunking | None,
     known: Callable[[Sequence[bytes]], Mapping[bytes, Vector]],
-    progress: Callable[[int], None] = silent,
+    progress: Callable[[int], None] = ignore,
 ) -> Embedded:
     """A vector for each of *documents*, or for each of their chunks.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.documents import Failure
-from datasette_embeddings.models.base import silent
+from datasette_embeddings.models.base import ignore
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class IngestOptions:
     """
 
     prune: bool = False
-    start: Callable[[int], None] = silent
-    progress: Callable[[int], None] = silent
+    start: Callable[[int], None] = ignore
+    progress: Callable[[int], None] = ignore
     limit: int | None = None
     rebuild: bool = False
     #: The source takes the place of another, whose other items are deleted

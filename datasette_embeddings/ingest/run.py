@@ -137,7 +137,7 @@ class _Run:
 
     def collection(self, name: str) -> Collection:
         """The collection to write to."""
-        identity = self.model.identity
+        identity = self.model.settings
         if self.options.rebuild:
             return begin_rebuild(self.conn, name, identity, self.source)
         return create_collection(
@@ -285,7 +285,7 @@ class _Run:
         if not self.options.rebuild:
             existing = find_collection(self.conn, name)
         if existing is not None:
-            check_fits(self.conn, existing, self.model.identity)
+            check_fits(self.conn, existing, self.model.settings)
         ownership = compare(self.conn, self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())
         if existing is None or self.options.limit is not None:

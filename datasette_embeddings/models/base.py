@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
+from datasette_embeddings.models.names import ModelSettings, hub_name
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
@@ -20,36 +21,23 @@ if TYPE_CHECKING:
 Outcome: TypeAlias = "Vector | str"
 
 
-def silent(_done: int) -> None:
-    """The progress of somebody who does not want to know."""
-
-
-# What llm-sentence-transformers writes before the name of a repository on the hub
-LLM_PREFIX = "sentence-transformers/"
-
-
-def hub_name(model_id: str) -> str:
-    """What the hub calls *model_id*, where that is an id of llm-sentence-transformers.
-
-    A name of one part is a repository of the organisation sentence-transformers.
-    """
-    name = model_id.removeprefix(LLM_PREFIX)
-    return name if "/" in name else model_id
+def ignore(_done: int) -> None:
+    """Default callback; does nothing."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelSpec:
     """A model that somebody asks for, and what the owner says of it."""
 
     model_id: str
-    settings: ModelConfig = field(default_factory=ModelConfig)
+    config: ModelConfig = field(default_factory=ModelConfig)
     #: Its files may be fetched
     may_download: bool = False
 
     @property
     def name(self) -> str:
         """What its runtime calls it."""
-        return self.settings.model or self.model_id
+        return self.config.model or self.model_id
 
     @property
     def hub_name(self) -> str:
@@ -58,8 +46,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A runtime can serve a model that is wanted."""
+class Candidate:
+    """A runtime can serve a model that is spec."""
 
     runtime: str
     load: Callable[[], EmbeddingModel]
@@ -70,32 +58,12 @@ class Found:
 
 
 @dataclass(frozen=True)
-class NotHere:
-    """A runtime cannot serve a model that is wanted, and why."""
+class Unavailable:
+    """A runtime cannot serve a model that is spec, and why."""
 
     reason: str
     #: What to do about it, if the model looks like one of this runtime
     way_out: str | None = None
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells the vectors of one model from those of another; None is not known."""
-
-    model_id: str
-    dimensions: int | None = None
-    revision: str | None = None
-    query_prompt: str | None = None
-    passage_prompt: str | None = None
-    normalized: bool | None = None
-
-    def difference(self, other: Identity) -> tuple[str, object, object] | None:
-        """The first fact that is known of both and is not the same, and its values."""
-        for fact in (each.name for each in fields(self) if each.name != "model_id"):
-            mine, others = getattr(self, fact), getattr(other, fact)
-            if None not in (mine, others) and mine != others:
-                return fact, mine, others
-        return None
 
 
 def given_or(given: str | None, own: str) -> str:
@@ -142,7 +110,7 @@ class EmbeddingModel(ABC):
 
     @abstractmethod
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         """One vector a text, (n, d); *progress* hears how many more are done."""
 
@@ -165,7 +133,7 @@ class EmbeddingModel(ABC):
         """Where each token of each text stands, in characters; prompts are left out."""
 
     def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         """One vector an image, (n, d), each of them given as the bytes of its file.
 
@@ -177,7 +145,7 @@ class EmbeddingModel(ABC):
         )
 
     def image_outcomes(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
         """The vector of each image, or why it has none.
 
@@ -188,9 +156,9 @@ class EmbeddingModel(ABC):
         return list(self.embed_images(images, progress=progress))
 
     @property
-    def identity(self) -> Identity:
-        """What its vectors are remembered with."""
-        return Identity(
+    def settings(self) -> ModelSettings:
+        """What a collection of its vectors remembers."""
+        return ModelSettings(
             self.model_id,
             self.dimensions,
             self.revision,

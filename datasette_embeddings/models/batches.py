@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import silent
+from datasette_embeddings.models.base import ignore
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vectors
@@ -23,7 +23,7 @@ def in_batches(
     embed: Callable[[Sequence[Content]], Vectors],
     *,
     dimensions: int | None = None,
-    progress: Callable[[int], None] = silent,
+    progress: Callable[[int], None] = ignore,
     free: Callable[[], None] = lambda: None,
 ) -> Vectors:
     """One vector of each of *contents*, (n, d), *size* at a time.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import Found, NotHere, Wanted, silent
+from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable, ignore
 from datasette_embeddings.models.endpoint import Endpoint
 from datasette_embeddings.models.outside import OutsideModel
 
@@ -25,12 +25,12 @@ MOST_BYTES_A_TEXT = 400_000
 MOST_BYTES_BESIDE = 100_000
 
 
-def find(wanted: Wanted) -> Found | NotHere:
-    """The endpoint that the settings of *wanted* name; it is not asked."""
-    if wanted.settings.url is None:
-        return NotHere("expected 'url' under models in the configuration")
-    return Found(
-        "http", partial(HttpModel, wanted.model_id, wanted.settings), is_remote=True
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The endpoint that the settings of *spec* name; it is not asked."""
+    if spec.config.url is None:
+        return Unavailable("expected 'url' under models in the configuration")
+    return Candidate(
+        "http", partial(HttpModel, spec.model_id, spec.config), is_remote=True
     )
 
 
@@ -67,7 +67,7 @@ class HttpModel(OutsideModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = silent,
+        progress: Callable[[int], None] = ignore,
         is_urgent: bool = False,
     ) -> Vectors:
         import numpy as np

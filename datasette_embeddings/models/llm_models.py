@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import LLM_PREFIX, Found, NotHere, Wanted, silent
+from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable, ignore
 from datasette_embeddings.models.batches import in_batches, is_out_of_memory
+from datasette_embeddings.models.names import LLM_PREFIX
 from datasette_embeddings.models.outside import OutsideModel
 from datasette_embeddings.models.pictures import check_images
 
@@ -31,39 +32,39 @@ Content = TypeVar("Content", str, bytes)
 _registering = threading.Lock()
 
 
-def find(wanted: Wanted) -> Found | NotHere:
-    """The model that a plugin registers under the id or the alias of *wanted*.
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The model that a plugin registers under the id or the alias of *spec*.
 
     Nobody can tell whether it costs money.
     """
     if find_spec("llm") is None:
-        return NotHere(f"the library is not installed; {install_command('llm')}")
-    if wanted.settings.dimensions is not None:
-        return NotHere("its models have one length each; leave out 'dimensions'")
+        return Unavailable(f"the library is not installed; {install_command('llm')}")
+    if spec.config.dimensions is not None:
+        return Unavailable("its models have one length each; leave out 'dimensions'")
     try:
         registered = _registered()
     except ModelError as problem:
-        return NotHere(str(problem))
+        return Unavailable(str(problem))
     # llm-sentence-transformers puts its own name before that of the hub
-    found = registered.get(wanted.name) or registered.get(f"{LLM_PREFIX}{wanted.name}")
+    found = registered.get(spec.name) or registered.get(f"{LLM_PREFIX}{spec.name}")
     if found is None:
-        close = get_close_matches(wanted.name, registered, cutoff=0.5)
+        close = get_close_matches(spec.name, registered, cutoff=0.5)
         hint = f"; there are {', '.join(close)}" if close else ""
-        likely = get_close_matches(wanted.name, close, n=1, cutoff=0.8)
-        return NotHere(
-            f"no installed plugin registers {wanted.name!r}{hint}",
+        likely = get_close_matches(spec.name, close, n=1, cutoff=0.8)
+        return Unavailable(
+            f"no installed plugin registers {spec.name!r}{hint}",
             f"Did you mean {likely[0]!r}, a model of llm?" if likely else None,
         )
-    return Found("llm", partial(LlmModel, found, wanted.settings), is_remote=True)
+    return Candidate("llm", partial(LlmModel, found, spec.config), is_remote=True)
 
 
-def is_same(configured: Wanted, model_id: str) -> bool:
+def is_same(configured: ModelSpec, model_id: str) -> bool:
     """Whether *model_id* is another name, in llm, of the model that is *configured*.
 
     What llm calls a model by is what stands in its collections, whatever the
     configuration calls it.
     """
-    settings = configured.settings
+    settings = configured.config
     is_elsewhere = settings.path is not None or settings.url is not None
     if settings.runtime not in (None, "llm") or is_elsewhere:
         return False
@@ -137,7 +138,7 @@ class LlmModel(OutsideModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = silent,
+        progress: Callable[[int], None] = ignore,
         is_urgent: bool = False,
     ) -> Vectors:
         if not self.supports_text:
@@ -152,7 +153,7 @@ class LlmModel(OutsideModel):
         return vectors
 
     def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         if not self.supports_images:
             return super().embed_images(images, progress=progress)

@@ -12,22 +12,17 @@ from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
+    Candidate,
     EmbeddingModel,
-    Found,
-    NotHere,
-    Wanted,
+    ModelSpec,
+    Unavailable,
     given_or,
-    silent,
+    ignore,
     utf8_only,
 )
 from datasette_embeddings.models.folder import ModelFolder, has_onnx, read_model_folder
-from datasette_embeddings.models.hub import (
-    commit_of,
-    fetched,
-    folder_of,
-    is_repository,
-    stored_id,
-)
+from datasette_embeddings.models.hub import commit_of, fetched, folder_of
+from datasette_embeddings.models.names import is_repository, llm_id
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -49,47 +44,43 @@ BATCH_TOKENS = 2_048
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 
 
-def find(wanted: Wanted) -> Found | NotHere:
-    """The folder of *wanted* with an ONNX file in it, the bundled one among them."""
-    if wanted.settings.device not in (None, "cpu"):
-        return NotHere(f"it runs on the processor, not on {wanted.settings.device}")
-    if wanted.settings.dimensions is not None:
-        return NotHere("it keeps all dimensions; 'dimensions' needs another runtime")
-    if wanted.model_id == DEFAULT_MODEL and wanted.settings.path is None:
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The folder of *spec* with an ONNX file in it, the bundled one among them."""
+    if spec.config.device not in (None, "cpu"):
+        return Unavailable(f"it runs on the processor, not on {spec.config.device}")
+    if spec.config.dimensions is not None:
+        return Unavailable(
+            "it keeps all dimensions; 'dimensions' needs another runtime"
+        )
+    if spec.model_id == DEFAULT_MODEL and spec.config.path is None:
         # Whoever needs no model may leave it out of a small container
         if not (BUNDLED_FOLDER / "modules.json").is_file():
-            return NotHere(
+            return Unavailable(
                 "the files of the bundled model were deleted",
                 "Its files were deleted: install this package again",
             )
         folder: Path | None = BUNDLED_FOLDER
     else:
-        folder = folder_of(wanted)
+        folder = folder_of(spec)
     if folder is not None and has_onnx(folder):
-        return Found(
-            "onnx", partial(OnnxModel, wanted.model_id, folder, wanted.settings)
-        )
-    if (
-        wanted.may_download
-        and wanted.settings.path is None
-        and is_repository(wanted.hub_name)
-    ):
-        return Found("onnx", partial(_fetched, wanted), downloads=True)
-    return NotHere(
+        return Candidate("onnx", partial(OnnxModel, spec.model_id, folder, spec.config))
+    if spec.may_download and spec.config.path is None and is_repository(spec.hub_name):
+        return Candidate("onnx", partial(_fetched, spec), downloads=True)
+    return Unavailable(
         "expected a folder of that name, or under 'path', or in the hub's cache, with "
         "modules.json, tokenizer.json and onnx/model.onnx: there is none"
     )
 
 
-def _fetched(wanted: Wanted) -> OnnxModel:
-    folder = fetched(wanted, PATTERNS)
+def _fetched(spec: ModelSpec) -> OnnxModel:
+    folder = fetched(spec, PATTERNS)
     if not has_onnx(folder):
         raise ModelError(
-            f"The model {wanted.model_id!r} has no ONNX file on the hub. Either "
+            f"The model {spec.model_id!r} has no ONNX file on the hub. Either "
             f"use it as it is: {install_command('sentence-transformers')}; or make one "
             "where that is installed: datasette embeddings models export"
         )
-    return OnnxModel(wanted.model_id, folder, wanted.settings)
+    return OnnxModel(spec.model_id, folder, spec.config)
 
 
 class OnnxModel(EmbeddingModel):
@@ -108,7 +99,7 @@ class OnnxModel(EmbeddingModel):
         self.passage_prompt = given_or(
             settings.passage_prompt, self._files.passage_prompt
         )
-        self.model_id = stored_id(
+        self.model_id = llm_id(
             model_id, settings, has_passage_prompt=bool(self.passage_prompt)
         )
         self.revision = commit_of(folder)
@@ -122,7 +113,7 @@ class OnnxModel(EmbeddingModel):
         self.dimensions = len(self._embed([""])[0])
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         return self._embed(
             [self.passage_prompt + text for text in texts], progress=progress
@@ -146,7 +137,7 @@ class OnnxModel(EmbeddingModel):
         return [encoding.offsets for encoding in encodings]
 
     def _embed(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         import numpy as np
 

@@ -18,17 +18,18 @@ from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, Mode
 from datasette_embeddings.models import open_clip_texts
 from datasette_embeddings.models.ahead import Ahead
 from datasette_embeddings.models.base import (
+    Candidate,
     EmbeddingModel,
-    Found,
-    NotHere,
+    ModelSpec,
     Outcome,
-    Wanted,
+    Unavailable,
     given_or,
-    silent,
+    ignore,
     utf8_only,
 )
 from datasette_embeddings.models.batches import free_memory, in_batches
-from datasette_embeddings.models.hub import commit_of, fetched, folder_of, is_repository
+from datasette_embeddings.models.hub import commit_of, fetched, folder_of
+from datasette_embeddings.models.names import OPEN_CLIP_ALIASES, is_repository
 from datasette_embeddings.models.open_clip_loading import (
     best_device,
     load,
@@ -55,9 +56,6 @@ if TYPE_CHECKING:
 
 RUNTIME = "open_clip"
 PREFIX = "open_clip/"
-# What llm-clip calls its one model, sentence-transformers' clip-ViT-B-32, which has
-# the weights that OpenAI published
-ALIASES = {"clip": "open_clip/ViT-B-32/openai"}
 # What of a repository is fetched: its layout, weights, and a tokenizer if it has one
 PATTERNS = ("*.json", "*.txt", "*.model", SAFE_WEIGHTS)
 # More feed a processor no better; a GPU wants more to do
@@ -67,65 +65,65 @@ MOST_DECODERS = 4
 LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
 
 
-def find(wanted: Wanted) -> Found | NotHere:
-    """The weights of *wanted*, if open_clip is installed to read them."""
-    folder = folder_of(wanted)
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The weights of *spec*, if open_clip is installed to read them."""
+    folder = folder_of(spec)
     is_folder = folder is not None and has_weights(folder)
-    name = ALIASES.get(wanted.name, wanted.name)
+    name = OPEN_CLIP_ALIASES.get(spec.name, spec.name)
     missing = [LIBRARIES[name] for name in LIBRARIES if find_spec(name) is None]
     if missing:
         is_ours = is_folder or name.startswith(PREFIX)
         install = install_command(*missing)
-        return NotHere(
+        return Unavailable(
             f"not installed: {', '.join(missing)}; {install}",
             f"Install its library with: {install}" if is_ours else None,
         )
     if folder is not None and is_folder:
-        return Found(RUNTIME, partial(OpenClipModel, wanted, folder))
-    if wanted.settings.path is not None:
-        return NotHere(
-            f"expected {CONFIG_FILE} and weights in the folder {wanted.settings.path}"
+        return Candidate(RUNTIME, partial(OpenClipModel, spec, folder))
+    if spec.config.path is not None:
+        return Unavailable(
+            f"expected {CONFIG_FILE} and weights in the folder {spec.config.path}"
         )
     if name.startswith(PREFIX):
-        return _found_by_tag(wanted, name.removeprefix(PREFIX))
-    is_asked_for = wanted.settings.runtime == RUNTIME
-    if wanted.may_download and is_asked_for and is_repository(name):
-        return Found(RUNTIME, partial(_fetched, wanted), downloads=True)
-    return NotHere(
+        return _found_by_tag(spec, name.removeprefix(PREFIX))
+    is_asked_for = spec.config.runtime == RUNTIME
+    if spec.may_download and is_asked_for and is_repository(name):
+        return Candidate(RUNTIME, partial(_fetched, spec), downloads=True)
+    return Unavailable(
         "expected open_clip/ARCHITECTURE/WEIGHTS such as open_clip/ViT-B-32/openai, or "
         f"a folder of that name, or in the hub's cache, with {CONFIG_FILE} and weights"
     )
 
 
-def _found_by_tag(wanted: Wanted, name: str) -> Found | NotHere:
+def _found_by_tag(spec: ModelSpec, name: str) -> Candidate | Unavailable:
     architecture, _slash, tag = name.partition("/")
     try:
         weights = checkpoint(architecture, tag)
     except EmbeddingsError as error:
         said = str(error)
-        return NotHere(said, f"{said[:1].upper()}{said[1:]}")
-    make = partial(OpenClipModel, wanted, weights)
+        return Unavailable(said, f"{said[:1].upper()}{said[1:]}")
+    make = partial(OpenClipModel, spec, weights)
     part = missing_part(architecture)
-    if part is None and cached_weights(weights, wanted.settings.revision) is not None:
-        return Found(RUNTIME, make)
-    if wanted.may_download:
-        return Found(RUNTIME, make, downloads=True)
-    return NotHere(
+    if part is None and cached_weights(weights, spec.config.revision) is not None:
+        return Candidate(RUNTIME, make)
+    if spec.may_download:
+        return Candidate(RUNTIME, make, downloads=True)
+    return Unavailable(
         f"the files of {part or weights.repository} are not here",
-        f"Download it with: datasette embeddings models fetch {wanted.model_id}",
+        f"Download it with: datasette embeddings models fetch {spec.model_id}",
     )
 
 
-def _fetched(wanted: Wanted) -> OpenClipModel:
-    folder = fetched(wanted, PATTERNS)
+def _fetched(spec: ModelSpec) -> OpenClipModel:
+    folder = fetched(spec, PATTERNS)
     if not has_weights(folder):
-        folder = fetched(wanted, (WEIGHTS,))
+        folder = fetched(spec, (WEIGHTS,))
     if not has_weights(folder):
         raise ModelError(
             f"Expected {CONFIG_FILE} and {SAFE_WEIGHTS} or {WEIGHTS} in the repository "
-            f"{wanted.name!r}; it is none that open_clip can read"
+            f"{spec.name!r}; it is none that open_clip can read"
         )
-    return OpenClipModel(wanted, folder)
+    return OpenClipModel(spec, folder)
 
 
 class OpenClipModel(EmbeddingModel):
@@ -137,14 +135,14 @@ class OpenClipModel(EmbeddingModel):
     normalized = True
     supports_images = True
 
-    def __init__(self, wanted: Wanted, place: Path | Checkpoint) -> None:
-        settings = wanted.settings
-        self.model_id = wanted.model_id
+    def __init__(self, spec: ModelSpec, place: Path | Checkpoint) -> None:
+        settings = spec.config
+        self.model_id = spec.model_id
         self.query_prompt = given_or(settings.query_prompt, "")
         self.passage_prompt = given_or(settings.passage_prompt, "")
         self.device = settings.device or best_device()
-        with saying_what_failed(wanted, "cannot be loaded"):
-            parts = load(wanted, place, self.device)
+        with saying_what_failed(spec, "cannot be loaded"):
+            parts = load(spec, place, self.device)
             self._model, self._preparation, self._tokenizer, folder = parts
             self.revision = commit_of(folder)
             self.max_tokens = int(self._tokenizer.context_length)
@@ -158,7 +156,7 @@ class OpenClipModel(EmbeddingModel):
             import torch
 
             torch.set_num_threads(settings.threads)
-        with saying_what_failed(wanted, "does not work"):
+        with saying_what_failed(spec, "does not work"):
             self.dimensions = self._run_texts([""]).shape[1]
         if settings.dimensions not in (None, self.dimensions):
             raise ModelError(
@@ -167,7 +165,7 @@ class OpenClipModel(EmbeddingModel):
             )
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         return self._embed(
             [self.passage_prompt + text for text in texts], self._run_texts, progress
@@ -179,7 +177,7 @@ class OpenClipModel(EmbeddingModel):
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         texts = [self.query_prompt + text for text in texts]
-        return self._embed(texts, self._run_texts, silent)
+        return self._embed(texts, self._run_texts, ignore)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
@@ -191,7 +189,7 @@ class OpenClipModel(EmbeddingModel):
             return open_clip_texts.spans(self._tokenizer, texts)
 
     def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         import numpy as np
 
@@ -204,7 +202,7 @@ class OpenClipModel(EmbeddingModel):
         return np.stack(outcomes)
 
     def image_outcomes(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = silent
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
         """While the model runs, the images of its next batch are decoded."""
         threads = max(1, min(MOST_DECODERS, os.cpu_count() or 1, len(images)))

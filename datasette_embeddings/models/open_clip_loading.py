@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import EmbeddingsError, MissingLibraryError, ModelError
-from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.base import ModelSpec
 from datasette_embeddings.models.open_clip_weights import (
     Checkpoint,
     cached_weights,
@@ -44,7 +44,7 @@ def best_device() -> str:
 
 
 def load(
-    wanted: Wanted, place: Path | Checkpoint, device: str
+    spec: ModelSpec, place: Path | Checkpoint, device: str
 ) -> tuple[Any, Preparation, Any, Path]:
     """Model, preparation of a picture, tokenizer, and the folder of the weights.
 
@@ -56,11 +56,11 @@ def load(
     except ImportError as error:
         raise MissingLibraryError("open-clip-torch", "this model") from error
     if isinstance(place, Path):
-        check_config(wanted, place)
+        check_config(spec, place)
         name, folder, how = f"local-dir:{place}", place, {}
     else:
-        weights = cached_weights(place, wanted.settings.revision) or fetched_weights(
-            place, wanted.settings.revision
+        weights = cached_weights(place, spec.config.revision) or fetched_weights(
+            place, spec.config.revision
         )
         name, folder = place.architecture, weights.parent
         how = _how_to_use(place) | {"pretrained": str(weights)}
@@ -101,7 +101,7 @@ def _how_to_use(place: Checkpoint) -> dict[str, Any]:
 
 
 @contextmanager
-def saying_what_failed(wanted: Wanted, what: str) -> Iterator[None]:
+def saying_what_failed(spec: ModelSpec, what: str) -> Iterator[None]:
     """Within, whatever a library makes of a model's files becomes a ModelError."""
     try:
         yield
@@ -109,4 +109,4 @@ def saying_what_failed(wanted: Wanted, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         line = " ".join(str(error).split())
-        raise ModelError(f"The model {wanted.model_id!r} {what}: {line}") from error
+        raise ModelError(f"The model {spec.model_id!r} {what}: {line}") from error

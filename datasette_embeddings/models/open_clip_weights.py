@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from datasette_embeddings.errors import InvalidInputError, ModelError
-from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.base import ModelSpec
 
 CONFIG_FILE = "open_clip_config.json"
 SAFE_WEIGHTS, WEIGHTS = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
@@ -195,7 +195,7 @@ def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
     ) from problem
 
 
-def check_config(wanted: Wanted, folder: Path) -> None:
+def check_config(spec: ModelSpec, folder: Path) -> None:
     """Nothing, if the config in *folder* asks for nothing that its owner must allow.
 
     :raises ModelError: if it would run code that came with it, or fetch a part.
@@ -209,16 +209,16 @@ def check_config(wanted: Wanted, folder: Path) -> None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         # open_clip says what is wrong with it
         return
-    if asks_for_code and not wanted.settings.trust_remote_code:
+    if asks_for_code and not spec.config.trust_remote_code:
         raise ModelError(
             f"{folder / CONFIG_FILE} wants to run code of its own: if you trust it, "
             "set 'trust_remote_code: true' for it under models in the configuration"
         )
     missing = [name for name in parts if not is_here(name)]
-    if missing and not wanted.may_download:
+    if missing and not spec.may_download:
         raise ModelError(
             f"The model in {folder} needs {missing[0]!r} of the hub, which is not "
-            f"here; fetch it with: datasette embeddings models fetch {wanted.model_id}"
+            f"here; fetch it with: datasette embeddings models fetch {spec.model_id}"
         )
 
 

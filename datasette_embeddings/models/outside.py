@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import (
-    EmbeddingModel,
-    given_or,
-    silent,
-    utf8_only,
-)
+from datasette_embeddings.models.base import EmbeddingModel, given_or, ignore, utf8_only
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
@@ -57,13 +52,13 @@ class OutsideModel(EmbeddingModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = silent,
+        progress: Callable[[int], None] = ignore,
         is_urgent: bool = False,
     ) -> Vectors:
         """One vector a text, (n, d); *is_urgent* if somebody waits for it."""
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         prompted = [self.passage_prompt + text for text in texts]
         # One alone comes from SQL, or from a page

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -27,17 +26,22 @@ from datasette_embeddings.models import (
     sentence_transformer,
 )
 from datasette_embeddings.models.base import (
+    Candidate,
     EmbeddingModel,
-    Found,
-    NotHere,
-    Wanted,
-    hub_name,
+    ModelSpec,
+    Unavailable,
 )
 from datasette_embeddings.models.batches import free_memory
 from datasette_embeddings.models.hub import has_gpu
-from datasette_embeddings.models.locations import absolute, is_path, is_same_folder
+from datasette_embeddings.models.names import (
+    absolute,
+    canonical_id,
+    is_path,
+    is_same_model,
+    stored_id,
+)
 
-Finder: TypeAlias = Callable[[Wanted], Found | NotHere]
+Finder: TypeAlias = Callable[[ModelSpec], Candidate | Unavailable]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     {
         "onnx": onnx.find,
@@ -48,8 +52,6 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
     }
 )
 UNSET = ModelConfig()
-# What people call the bundled model: the hub, llm's plugin and its README
-BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
 
 
 @dataclass
@@ -62,39 +64,19 @@ class _Loaded:
 # How long to wait for somebody else's load of a model
 LOAD_WAIT_S = 60.0
 # One copy of each model in a process, whoever asked for it first
-_loaded: dict[Wanted, _Loaded] = {}
+_loaded: dict[ModelSpec, _Loaded] = {}
 _loading = threading.Lock()
 
 
-def canonical_id(model_id: str) -> str:
-    """The one name of a model that has several: that on the hub."""
-    name = hub_name(model_id)
-    return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
-
-
-def stored_id(model_id: str) -> str:
-    """How a collection names *model_id*: the bundled model has one name only."""
-    return DEFAULT_MODEL if canonical_id(model_id) == DEFAULT_MODEL else model_id
-
-
-def is_same_model(one: str, other: str) -> bool:
-    """Whether both are names of one model; llm-clip has a short one of its own."""
-    aliases = open_clip.ALIASES
-    one, other = canonical_id(one), canonical_id(other)
-    if is_path(one) and is_path(other):
-        return one == other or is_same_folder(one, Path(other).expanduser().resolve())
-    return aliases.get(one, one) == aliases.get(other, other)
-
-
-def wanted(model_id: str, models: Mapping[str, ModelConfig]) -> Wanted:
+def model_spec(model_id: str, models: Mapping[str, ModelConfig]) -> ModelSpec:
     """The model called *model_id*, with what *models*, the configured ones, say."""
     name = configured_id(model_id, models)
     if name is None:
-        return Wanted(absolute(canonical_id(model_id)), UNSET)
+        return ModelSpec(absolute(canonical_id(model_id)), UNSET)
     settings = models[name]
     elsewhere = (settings.path, settings.model, settings.url)
     is_folder = elsewhere == (None, None, None) and settings.runtime != "llm"
-    return Wanted(absolute(name) if is_folder else stored_id(name), settings)
+    return ModelSpec(absolute(name) if is_folder else stored_id(name), settings)
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
@@ -113,7 +95,7 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
     same = (
         name
         for name, settings in models.items()
-        if llm_models.is_same(Wanted(name, settings), model_id)
+        if llm_models.is_same(ModelSpec(name, settings), model_id)
     )
     return next(same, None)
 
@@ -141,14 +123,14 @@ def only_a_key(key: str | None) -> ModelConfig:
     return ModelConfig(runtime="llm", api_key=key)
 
 
-def find(asked: Wanted) -> Found:
+def find(asked: ModelSpec) -> Candidate:
     """The runtime that serves *asked* here.
 
     :raises UnknownModelError: if none can, with the reason of each.
     """
-    answers: dict[str, NotHere] = {}
-    for name, found in considered(asked):
-        if isinstance(found, Found):
+    answers: dict[str, Unavailable] = {}
+    for name, found in candidates(asked):
+        if isinstance(found, Candidate):
             return found
         answers[name] = found
     reasons = [f"{name}: {answer.reason}" for name, answer in answers.items()]
@@ -160,13 +142,13 @@ def find(asked: Wanted) -> Found:
     )
 
 
-def _way_out(asked: Wanted, reasons: Sequence[str]) -> str:
+def _way_out(asked: ModelSpec, reasons: Sequence[str]) -> str:
     """What to do about a model if no runtime has advice."""
     if len(_order(asked)) == 1:
         # The settings name the runtime
         return reasons[-1]
-    if asked.settings.path is not None:
-        return f"Copy its files to the folder {asked.settings.path}"
+    if asked.config.path is not None:
+        return f"Copy its files to the folder {asked.config.path}"
     if is_path(asked.name):
         return "There is no such folder, or no model in it"
     return (
@@ -175,21 +157,23 @@ def _way_out(asked: Wanted, reasons: Sequence[str]) -> str:
     )
 
 
-def considered(asked: Wanted) -> Iterator[tuple[str, Found | NotHere]]:
+def candidates(asked: ModelSpec) -> Iterator[tuple[str, Candidate | Unavailable]]:
     """What each runtime says of *asked*; what is here comes before what is fetched."""
     order = _order(asked)
     if asked.may_download:
         here = replace(asked, may_download=False)
         answers = ((name, RUNTIMES[name](here)) for name in order)
-        yield from ((name, each) for name, each in answers if isinstance(each, Found))
+        yield from (
+            (name, each) for name, each in answers if isinstance(each, Candidate)
+        )
         # The library reads what a hub has; an ONNX file is there more seldom
         order.sort(key=lambda name: name != "sentence-transformers")
     yield from ((name, RUNTIMES[name](asked)) for name in order)
 
 
-def _order(asked: Wanted) -> list[str]:
+def _order(asked: ModelSpec) -> list[str]:
     """The runtimes to try for *asked*, the best first."""
-    settings = asked.settings
+    settings = asked.config
     if settings.runtime is not None:
         return [settings.runtime]
     if settings.url is not None:
@@ -204,7 +188,7 @@ def loaded_model(
     model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
 ) -> EmbeddingModel | None:
     """The model called *model_id* if it is in memory already."""
-    return _in_memory(wanted(model_id, models))
+    return _in_memory(model_spec(model_id, models))
 
 
 def load_model(
@@ -223,7 +207,7 @@ def load_model(
         that may not be.
     :raises ModelError: if its files are not what they should be.
     """
-    asked = wanted(model_id, models)
+    asked = model_spec(model_id, models)
     model = _in_memory(asked)
     if model is None:
         to_find = replace(asked, may_download=may_download)
@@ -233,7 +217,7 @@ def load_model(
     return model
 
 
-def _in_memory(key: Wanted) -> EmbeddingModel | None:
+def _in_memory(key: ModelSpec) -> EmbeddingModel | None:
     known = _loaded.get(key)
     if known is None:
         return None
@@ -249,7 +233,7 @@ def _remote(model_id: str, runtime: str) -> UnknownModelError:
     )
 
 
-def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
+def _load(key: ModelSpec, asked: ModelSpec, *, may_be_remote: bool) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelLoadingError(
             f"The model {key.model_id!r} is still being loaded after "
@@ -264,22 +248,22 @@ def _load(key: Wanted, asked: Wanted, *, may_be_remote: bool) -> EmbeddingModel:
             raise _remote(key.model_id, found.runtime)
         model = found.load()
         _loaded[key] = _Loaded(model, time.monotonic())
-        if key.settings.unload_after is not None:
-            _look_again(key, key.settings.unload_after)
+        if key.config.unload_after is not None:
+            _look_again(key, key.config.unload_after)
         return model
     finally:
         _loading.release()
 
 
-def _look_again(key: Wanted, after_s: float) -> None:
+def _look_again(key: ModelSpec, after_s: float) -> None:
     timer = threading.Timer(after_s, _unload_if_idle, [key])
     timer.daemon = True
     timer.start()
 
 
-def _unload_if_idle(key: Wanted) -> None:
+def _unload_if_idle(key: ModelSpec) -> None:
     """Give back the memory of a model that nobody has asked for, or look again."""
-    known, allowed = _loaded.get(key), key.settings.unload_after
+    known, allowed = _loaded.get(key), key.config.unload_after
     if known is None or allowed is None:
         return
     left = known.used + allowed - time.monotonic()

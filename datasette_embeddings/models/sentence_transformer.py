@@ -17,22 +17,18 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
+    Candidate,
     EmbeddingModel,
-    Found,
-    NotHere,
-    Wanted,
+    ModelSpec,
+    Unavailable,
     given_or,
-    silent,
+    ignore,
     utf8_only,
 )
 from datasette_embeddings.models.batches import free_memory, in_batches
 from datasette_embeddings.models.folder import prompts_of
-from datasette_embeddings.models.hub import (
-    commit_of,
-    folder_of,
-    is_repository,
-    stored_id,
-)
+from datasette_embeddings.models.hub import commit_of, folder_of
+from datasette_embeddings.models.names import is_repository, llm_id
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
@@ -50,27 +46,27 @@ MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims", "truncate_dim")
 MATRYOSHKA = "matryoshka"
 
 
-def find(wanted: Wanted) -> Found | NotHere:
-    """The files of *wanted*, if the library is installed to read them."""
-    folder = folder_of(wanted)
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The files of *spec*, if the library is installed to read them."""
+    folder = folder_of(spec)
     has_weights = folder is not None and _has_weights(folder)
     if find_spec("sentence_transformers") is None:
         install = install_command("sentence-transformers")
         way_out = f"Install its library with: {install}" if has_weights else None
-        return NotHere(f"the library is not installed; {install}", way_out)
+        return Unavailable(f"the library is not installed; {install}", way_out)
     if has_weights:
-        return Found(RUNTIME, partial(SentenceTransformerModel, wanted, folder))
-    if wanted.settings.path is not None:
-        return NotHere(f"no weights in the folder {wanted.settings.path}")
-    if not is_repository(wanted.hub_name):
-        return NotHere("no folder of that name, and none of the hub's, USER/MODEL")
-    if not wanted.may_download:
-        return NotHere(
+        return Candidate(RUNTIME, partial(SentenceTransformerModel, spec, folder))
+    if spec.config.path is not None:
+        return Unavailable(f"no weights in the folder {spec.config.path}")
+    if not is_repository(spec.hub_name):
+        return Unavailable("no folder of that name, and none of the hub's, USER/MODEL")
+    if not spec.may_download:
+        return Unavailable(
             "its files are not here",
-            f"Download it with: datasette embeddings models fetch {wanted.model_id}",
+            f"Download it with: datasette embeddings models fetch {spec.model_id}",
         )
-    return Found(
-        RUNTIME, partial(SentenceTransformerModel, wanted, None), downloads=True
+    return Candidate(
+        RUNTIME, partial(SentenceTransformerModel, spec, None), downloads=True
     )
 
 
@@ -86,12 +82,12 @@ class SentenceTransformerModel(EmbeddingModel):
 
     runtime = RUNTIME
 
-    def __init__(self, wanted: Wanted, folder: Path | None) -> None:
-        settings = wanted.settings
-        self.model_id = wanted.model_id
-        self.encoder = _loaded(wanted, folder)
+    def __init__(self, spec: ModelSpec, folder: Path | None) -> None:
+        settings = spec.config
+        self.model_id = spec.model_id
+        self.encoder = _loaded(spec, folder)
         self._lock = threading.Lock()
-        folder = folder or folder_of(wanted)
+        folder = folder or folder_of(spec)
         self.revision = None if folder is None else commit_of(folder)
         self.device = str(self.encoder.device)
         # As the ONNX runtime reads them: the library's own choice prefers the empty
@@ -99,8 +95,8 @@ class SentenceTransformerModel(EmbeddingModel):
         own = ("", "") if folder is None else prompts_of(folder)
         self.query_prompt = given_or(settings.query_prompt, own[0])
         self.passage_prompt = given_or(settings.passage_prompt, own[1])
-        self.model_id = stored_id(
-            wanted.model_id, settings, has_passage_prompt=bool(self.passage_prompt)
+        self.model_id = llm_id(
+            spec.model_id, settings, has_passage_prompt=bool(self.passage_prompt)
         )
         self.normalized = any(
             type(module).__name__ == "Normalize" for module in self.encoder
@@ -108,7 +104,7 @@ class SentenceTransformerModel(EmbeddingModel):
         whole = self.encoder.get_embedding_dimension()
         if whole is None:
             raise ModelError(f"The model {self.model_id!r} has no vector for a text")
-        self.dimensions = _checked_dimensions(wanted, folder, whole)
+        self.dimensions = _checked_dimensions(spec, folder, whole)
         self.max_tokens = _max_tokens(self.encoder)
         is_gpu = not self.device.startswith("cpu")
         default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
@@ -119,7 +115,7 @@ class SentenceTransformerModel(EmbeddingModel):
             torch.set_num_threads(settings.threads)
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = silent
+        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
         encode = partial(self.encoder.encode_document, prompt=self.passage_prompt)
         return self._embed(texts, encode, progress)
@@ -130,7 +126,7 @@ class SentenceTransformerModel(EmbeddingModel):
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         encode = partial(self.encoder.encode_query, prompt=self.query_prompt)
-        return self._embed(texts, encode, silent)
+        return self._embed(texts, encode, ignore)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         encoded = self._tokenized(
@@ -217,18 +213,18 @@ def _alike(places: Sequence[int], texts: Sequence[str]) -> Iterator[Sequence[int
     yield places[start:]
 
 
-def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
+def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingLibraryError("sentence-transformers", "this model") from error
-    settings = wanted.settings
+    settings = spec.config
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return SentenceTransformer(
-            wanted.hub_name if folder is None else str(folder),
+            spec.hub_name if folder is None else str(folder),
             device=settings.device,
             revision=settings.revision if folder is None else None,
             trust_remote_code=settings.trust_remote_code,
@@ -243,7 +239,7 @@ def _loaded(wanted: Wanted, folder: Path | None) -> Any:  # noqa: ANN401 - impor
                 "'trust_remote_code: true' for it under models in the configuration"
             )
         raise ModelError(
-            f"The model {wanted.model_id!r} cannot be loaded: {line.rstrip('.')}.{hint}"
+            f"The model {spec.model_id!r} cannot be loaded: {line.rstrip('.')}.{hint}"
         ) from error
 
 
@@ -254,21 +250,21 @@ def _max_tokens(model: Any) -> int | None:  # noqa: ANN401 - imported late
     return stated if isinstance(stated, int) and stated < NO_LIMIT else None
 
 
-def _checked_dimensions(wanted: Wanted, folder: Path | None, whole: int) -> int:
+def _checked_dimensions(spec: ModelSpec, folder: Path | None, whole: int) -> int:
     """As many numbers of a vector as are asked for, if the model's files allow it."""
-    asked = wanted.settings.dimensions
+    asked = spec.config.dimensions
     if asked is None or asked == whole:
         return whole
     if asked > whole:
         raise ModelError(
-            f"Expected at most the {whole} dimensions of {wanted.model_id!r}, "
+            f"Expected at most the {whole} dimensions of {spec.model_id!r}, "
             f"found {asked}"
         )
     known, is_said = _matryoshka(folder)
     if not is_said or (known and asked not in known):
         allowed = ", ".join(map(str, known)) or "only all of them"
         raise ModelError(
-            f"The model {wanted.model_id!r} does not say that {asked} of its {whole} "
+            f"The model {spec.model_id!r} does not say that {asked} of its {whole} "
             f"dimensions may stand for all; it allows {allowed}"
         )
     return asked

@@ -87,7 +87,7 @@ def search_text(
     :raises ModelMismatchError: if its vectors are of another model than *model*.
     :raises ModelSettingsMismatchError: if they are of that model as it was otherwise.
     """
-    check_identity(collection, model.identity)
+    check_identity(collection, model.settings)
     vector = model.embed_query(checked_query(text))
     return search_vector(conn, collection, vector, options=options)
 

@@ -14,22 +14,22 @@ from datasette_embeddings.errors import (
     ModelLoadingError,
     UnknownModelError,
 )
-from datasette_embeddings.models.base import hub_name
-from datasette_embeddings.models.locations import (
+from datasette_embeddings.models.names import (
     absolute,
+    canonical_id,
     folder_of_collection,
+    hub_name,
     is_below,
     is_path,
     is_same_folder,
     located,
 )
 from datasette_embeddings.models.registry import (
-    canonical_id,
     configured_id,
     find,
     load_model,
+    model_spec,
     only_a_key,
-    wanted,
 )
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def found_runtime(model_id: str, config: Config) -> str | None:
     """
     try:
         is_named = _check_named(model_id, config)
-        found = find(wanted(model_id, config.models))
+        found = find(model_spec(model_id, config.models))
     except EmbeddingsError:
         return None
     return None if found.is_remote and not is_named else found.runtime

@@ -17,13 +17,12 @@ from datasette_embeddings.errors import (
     SchemaError,
 )
 from datasette_embeddings.index.owner import indexes
-from datasette_embeddings.models.locations import is_path
+from datasette_embeddings.models.names import canonical_id, is_path
 from datasette_embeddings.models.registry import (
-    canonical_id,
     find,
     load_model,
     loaded_model,
-    wanted,
+    model_spec,
 )
 from datasette_embeddings.serving.allowed_models import (
     allowed_model_ids,
@@ -108,7 +107,7 @@ def start(config: Config) -> None:
     _started.set()
     missing = []
     for model_id in sorted({*allowed_model_ids(config)} - {DEFAULT_MODEL}):
-        asked = replace(wanted(model_id, config.models), may_download=True)
+        asked = replace(model_spec(model_id, config.models), may_download=True)
         try:
             if find(asked).downloads:
                 logger.warning("Fetching the model %s from the hub", model_id)

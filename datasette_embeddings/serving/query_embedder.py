@@ -15,11 +15,11 @@ from datasette_embeddings.config.settings import Config
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.cache import queries
 from datasette_embeddings.models.pictures import check_images
-from datasette_embeddings.models.registry import loaded_model, wanted
+from datasette_embeddings.models.registry import loaded_model, model_spec
 from datasette_embeddings.serving.allowed_models import load_allowed
 
 if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel, Wanted
+    from datasette_embeddings.models.base import EmbeddingModel, ModelSpec
     from datasette_embeddings.vectors import Vector, Vectors
 
 Result = TypeVar("Result")
@@ -43,7 +43,7 @@ class QueryEmbedder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[Wanted, list[_Question]] = defaultdict(list)
+        self._waiting: dict[ModelSpec, list[_Question]] = defaultdict(list)
 
     async def vector(self, model_id: str, text: str, config: Config) -> Vector:
         """The vector of *text* as a question, worked out beside the event loop.
@@ -56,13 +56,13 @@ class QueryEmbedder:
             return known
         question = _Question(text)
         with self._lock:
-            self._waiting[wanted(model_id, config.models)].append(question)
+            self._waiting[model_spec(model_id, config.models)].append(question)
         # One run for each question that came: the first takes all, the others the rest
         _threads(model_id, config).submit(self._answer, model_id, config)
         return await asyncio.wrap_future(question.vector)
 
     def _answer(self, model_id: str, config: Config) -> None:
-        asked_for = wanted(model_id, config.models)
+        asked_for = model_spec(model_id, config.models)
         with self._lock:
             taken = self._waiting[asked_for][:LARGEST_BATCH]
             del self._waiting[asked_for][:LARGEST_BATCH]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.errors import EmbeddingsError, shortened
-from datasette_embeddings.models.locations import is_path, located
+from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.paths import folder_of
 

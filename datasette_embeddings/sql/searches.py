@@ -36,7 +36,7 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
     def nearest(found: Collection, options: Options) -> list[Hit]:
         query = checked_query(text)
         model = loaded(context, found.model_id)
-        check_identity(found, model.identity)
+        check_identity(found, model.settings)
         vector = query_vector(model, query)
         return nearest_to_vector(context.conn, found, vector, options=options)
 

@@ -14,15 +14,13 @@ from pathlib import Path
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.errors import UnknownCollectionError
-from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.locations import (
+from datasette_embeddings.models.names import (
+    ModelSettings,
+    canonical_id,
     folder_of_collection,
     is_same_folder,
-    located,
-)
-from datasette_embeddings.models.registry import (
-    canonical_id,
     is_same_model,
+    located,
     stored_id,
 )
 from datasette_embeddings.sources.definitions import (
@@ -114,9 +112,9 @@ class Collection:
         )
 
     @property
-    def identity(self) -> Identity:
+    def settings(self) -> ModelSettings:
         """What its vectors were made with; of their length each tells by itself."""
-        return Identity(
+        return ModelSettings(
             self.model_id,
             None,
             self.revision,

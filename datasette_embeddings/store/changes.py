@@ -10,9 +10,12 @@ from datasette_embeddings.errors import (
     InvalidInputError,
     UnknownCollectionError,
 )
-from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.locations import absolute, stored_name
-from datasette_embeddings.models.registry import stored_id
+from datasette_embeddings.models.names import (
+    ModelSettings,
+    absolute,
+    stored_id,
+    stored_name,
+)
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.attaching import (
@@ -45,7 +48,7 @@ from datasette_embeddings.store.schema import (
 def create_collection(
     conn: sqlite3.Connection,
     name: str,
-    made_with: Identity | str,
+    made_with: ModelSettings | str,
     source: Source | None,
     *,
     replace_source: bool = False,
@@ -64,7 +67,7 @@ def create_collection(
     check_name(name)
     prepare(conn)
     identity = (
-        Identity(absolute(made_with)) if isinstance(made_with, str) else made_with
+        ModelSettings(absolute(made_with)) if isinstance(made_with, str) else made_with
     )
     with transaction(conn):
         drop_stale_facts(conn)
@@ -101,12 +104,12 @@ def insert_collection(conn: sqlite3.Connection, name: str, model_id: str) -> Non
 def note_facts(
     conn: sqlite3.Connection,
     name: str,
-    identity: Identity | None = None,
+    identity: ModelSettings | None = None,
     *,
     state: str = READY,
 ) -> None:
     """What is known of the collection called *name*; None leaves what was known."""
-    known = identity or Identity("")
+    known = identity or ModelSettings("")
     conn.execute(
         """
         insert into _embedding_collections (

@@ -12,8 +12,7 @@ from datasette_embeddings.errors import (
     ModelSettingsMismatchError,
 )
 from datasette_embeddings.migrations import migrate
-from datasette_embeddings.models.base import Identity
-from datasette_embeddings.models.registry import stored_id
+from datasette_embeddings.models.names import ModelSettings, stored_id
 from datasette_embeddings.store.catalog import Collection, count_items, is_of_model
 from datasette_embeddings.store.embeddings import usual_vector_length
 from datasette_embeddings.store.schema import (
@@ -50,7 +49,7 @@ def prepare(conn: sqlite3.Connection) -> None:
 def check_fits(
     conn: sqlite3.Connection,
     existing: Collection,
-    identity: Identity,
+    identity: ModelSettings,
 ) -> None:
     """Nothing, if vectors of that model may join those of *existing*.
 
@@ -63,21 +62,21 @@ def check_fits(
         _check_dimensions(conn, existing, identity.dimensions)
 
 
-def check_identity(existing: Collection, identity: Identity) -> None:
+def check_identity(existing: Collection, identity: ModelSettings) -> None:
     """Nothing, if vectors of *identity* can be compared with those of *existing*.
 
     :raises ModelMismatchError: if they are of another model.
     :raises ModelSettingsMismatchError: if they are of the model as it was otherwise.
     """
     check_model_id(existing, identity)
-    different = existing.identity.difference(identity)
+    different = existing.settings.difference(identity)
     if different is not None:
         fact, expected, found = different
         words = fact.replace("_", " ")
         raise ModelSettingsMismatchError(existing.name, words, expected, found)
 
 
-def check_model_id(existing: Collection, identity: Identity) -> None:
+def check_model_id(existing: Collection, identity: ModelSettings) -> None:
     """Nothing, if *existing* is of that model, by whatever name.
 
     :raises ModelMismatchError: if it is of another.

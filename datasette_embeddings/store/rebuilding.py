@@ -6,7 +6,7 @@ import sqlite3
 from itertools import chain, count
 
 from datasette_embeddings.errors import UnknownCollectionError
-from datasette_embeddings.models.base import Identity
+from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.catalog import (
@@ -32,7 +32,7 @@ from datasette_embeddings.store.schema import transaction
 def begin_rebuild(
     conn: sqlite3.Connection,
     name: str,
-    identity: Identity,
+    identity: ModelSettings,
     source: Source,
 ) -> Collection:
     """An unseen collection that is to become *name*.
@@ -46,7 +46,7 @@ def begin_rebuild(
     begun = _found(conn, new_name)
     if begun is not None:
         is_same = is_of_model(begun, identity.model_id)
-        is_same = is_same and begun.identity.difference(identity) is None
+        is_same = is_same and begun.settings.difference(identity) is None
         # What a pipe brought into it may be of another pipe
         if is_same and begun.source == source:
             return begun

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.models.registry import BUNDLED_ALIASES
+from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web import questions
 from datasette_embeddings.web.addresses import Address

@@ -136,7 +136,7 @@ async def _vector(target: Target, question: Question, config: Config) -> Vector 
             return question.vector
         model = loaded_model(model_id, config.models)
         if model is not None:
-            check_identity(target.collection, model.identity)
+            check_identity(target.collection, model.settings)
     except ModelLoadingError:
         raise
     except MODEL_FAULTS as problem:

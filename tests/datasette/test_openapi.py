@@ -17,8 +17,8 @@ from datasette.utils import MultiParams
 
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
-from datasette_embeddings.models.registry import BUNDLED_ALIASES
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web import (
     embedding,

@@ -255,7 +255,7 @@ async def test_a_collection_needs_the_tables_of_all_its_sources(articles_db, mod
     datasette = make_datasette(articles_db, allow=closed)
     assert await status(datasette, None, f"{SEARCH}.json") == 200
     # Before its first item already
-    create_collection(conn, "articles", model.identity, authors)
+    create_collection(conn, "articles", model.settings, authors)
     for _turn in range(2):
         assert await status(datasette, None, f"{SEARCH}.json") == 404
         assert await status(datasette, "root", f"{SEARCH}.json?q=ada") == 200

@@ -20,7 +20,7 @@ from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, PLUGIN_NAME
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
-from datasette_embeddings.models.base import Found
+from datasette_embeddings.models.base import Candidate
 from datasette_embeddings.models.http import HttpModel
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette, served
@@ -191,8 +191,8 @@ def paid(monkeypatch):
     model = Paid()
 
     def find(wanted):
-        found = Found("paid", lambda: model, is_remote=True)
-        unknown = registry.NotHere("it has only the model 'paid'")
+        found = Candidate("paid", lambda: model, is_remote=True)
+        unknown = registry.Unavailable("it has only the model 'paid'")
         return found if wanted.model_id == "paid" else unknown
 
     monkeypatch.setattr(registry, "RUNTIMES", {**registry.RUNTIMES, "paid": find})

@@ -15,7 +15,7 @@ import pytest
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.models import open_clip_weights, registry
-from datasette_embeddings.models.base import Found, NotHere, Wanted
+from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.open_clip import OpenClipModel, find
 from tests.hub import FOREIGN, REVISION
 from tests.images.conftest import HELD_OUT, TINY_CLIP
@@ -31,7 +31,7 @@ TEXTS = [
 
 
 def wanted(model_id=str(TINY_CLIP), **settings):
-    return Wanted(model_id, ModelConfig(**settings))
+    return ModelSpec(model_id, ModelConfig(**settings))
 
 
 def loaded(**settings):
@@ -297,9 +297,9 @@ def test_settings_of_the_machine(clip):
 
 
 def test_a_folder_is_found_by_its_name_and_by_its_path():
-    assert isinstance(find(wanted()), Found)
+    assert isinstance(find(wanted()), Candidate)
     found = find(wanted("pictures", path=str(TINY_CLIP)))
-    assert isinstance(found, Found)
+    assert isinstance(found, Candidate)
     assert not found.downloads
     assert found.load().model_id == "pictures"
     assert registry.find(wanted()).runtime == "open_clip"
@@ -309,14 +309,14 @@ def test_what_is_not_here_is_told_without_importing_anything(tmp_path):
     code = """
 import sys
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.models.base import Wanted
+from datasette_embeddings.models.base import ModelSpec
 from datasette_embeddings.models.open_clip import find
 for model_id in ("clip", "open_clip/ViT-B-32/openai", "open_clip/ViT-B-33/openai",
                  "open_clip/ViT-B-32/nobody", "open_clip/ViT-B-32", "some/model", "x"):
-    found = find(Wanted(model_id))
+    found = find(ModelSpec(model_id))
     print(model_id, "|", found.reason, found.way_out)
-print(find(Wanted("clip", may_download=True)).downloads)
-print(find(Wanted("x/y", ModelConfig(runtime="open_clip"), True)).downloads)
+print(find(ModelSpec("clip", may_download=True)).downloads)
+print(find(ModelSpec("x/y", ModelConfig(runtime="open_clip"), True)).downloads)
 assert not {"torch", "open_clip", "torchvision", "PIL"} & set(sys.modules)
 """
     lines = said(code, HF_HUB_CACHE=str(tmp_path)).splitlines()
@@ -402,7 +402,7 @@ def test_broken_files_are_told(tmp_path, name, content, message):
 
 def test_a_folder_without_weights_is_none(tmp_path):
     shutil.copy(TINY_CLIP / "open_clip_config.json", tmp_path)
-    assert isinstance(find(wanted(str(tmp_path))), NotHere)
+    assert isinstance(find(wanted(str(tmp_path))), Unavailable)
     found = find(wanted("pictures", path=str(tmp_path)))
     assert found.reason == (
         f"expected open_clip_config.json and weights in the folder {tmp_path}"

@@ -1,0 +1,188 @@
+"""Model ids: their aliases, the folders that they name, and how collections store them.
+
+Nothing here loads a model or imports a runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config.settings import DEFAULT_MODEL
+
+# The prefix that llm-sentence-transformers puts before the name of a repository
+LLM_PREFIX = "sentence-transformers/"
+# Names of the bundled model: on the hub, in llm's plugin and in its README
+BUNDLED_ALIASES = frozenset({DEFAULT_MODEL, "all-MiniLM-L6-v2", "mini-l6"})
+# llm-clip has one model, clip-ViT-B-32 with the weights that OpenAI published
+OPEN_CLIP_ALIASES = {"clip": "open_clip/ViT-B-32/openai"}
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What decides whether vectors can be compared; None where it is not known."""
+
+    model_id: str
+    dimensions: int | None = None
+    #: The commit on the hub
+    revision: str | None = None
+    query_prompt: str | None = None
+    passage_prompt: str | None = None
+    #: Whether each vector has length 1
+    normalized: bool | None = None
+
+    def difference(self, other: ModelSettings) -> tuple[str, object, object] | None:
+        """The first setting with two known, different values, and these values."""
+        for name in (each.name for each in fields(self) if each.name != "model_id"):
+            mine, others = getattr(self, name), getattr(other, name)
+            if None not in (mine, others) and mine != others:
+                return name, mine, others
+        return None
+
+
+def hub_name(model_id: str) -> str:
+    """The name on the hub of *model_id*, where that is an id of llm's plugin.
+
+    A name of one part is a repository of the organisation sentence-transformers.
+    """
+    name = model_id.removeprefix(LLM_PREFIX)
+    return name if "/" in name else model_id
+
+
+def is_repository(name: str) -> bool:
+    """Whether *name* has the form of a repository on the hub, USER/MODEL."""
+    user, _slash, model = name.partition("/")
+    return bool(user and model and "/" not in model and not name.startswith((".", "~")))
+
+
+def canonical_id(model_id: str) -> str:
+    """The name on the hub of *model_id*; all aliases of a model share it."""
+    name = hub_name(model_id)
+    return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
+
+
+def stored_id(model_id: str) -> str:
+    """The id that a collection stores: aliases of the bundled model are resolved."""
+    return DEFAULT_MODEL if canonical_id(model_id) == DEFAULT_MODEL else model_id
+
+
+def llm_id(model_id: str, config: ModelConfig, *, has_passage_prompt: bool) -> str:
+    """The id that llm gives to *model_id*, a sentence-transformers model, if it can.
+
+    llm adds no prompt and knows no revision. A model whose vectors would differ in llm
+    keeps its own id, so that llm does not mix vectors of two kinds.
+    """
+    is_plain = config == replace(
+        config, path=None, model=None, revision=None, dimensions=None
+    )
+    if (
+        has_passage_prompt
+        or not is_plain
+        or not is_repository(model_id)
+        or os.path.isdir(model_id)
+        or model_id.startswith(LLM_PREFIX)
+    ):
+        return model_id
+    return f"{LLM_PREFIX}{model_id}"
+
+
+def is_same_model(one: str, other: str) -> bool:
+    """Whether both ids name the same model."""
+    one, other = canonical_id(one), canonical_id(other)
+    if is_path(one) and is_path(other):
+        return one == other or is_same_folder(one, Path(other).expanduser().resolve())
+    return OPEN_CLIP_ALIASES.get(one, one) == OPEN_CLIP_ALIASES.get(other, other)
+
+
+def is_path(name: str) -> bool:
+    """Whether *name* can only be a path."""
+    return name.startswith((".", "~")) or os.path.isabs(name)
+
+
+def absolute(name: str) -> str:
+    """The absolute path of the folder called *name*, or *name* if there is none.
+
+    If the folder itself is a link, it is not resolved.
+    """
+    path = os.path.expanduser(name)
+    if name == DEFAULT_MODEL or not os.path.isdir(path):
+        return name
+    parent, last = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(parent), last)
+
+
+def stored_name(name: str, home: Path | None) -> str:
+    """The id that a collection stores for the model *name*, an absolute path or an id.
+
+    A path is stored relative to *home*, the folder of the database file.  It stays
+    absolute for a database in memory, and if both share only the root folder.
+    """
+    if home is None or not os.path.isabs(name):
+        return name
+    try:
+        if os.path.commonpath([name, home]) == os.path.abspath(os.sep):
+            return name
+        relative = Path(os.path.relpath(name, home)).as_posix()
+    except ValueError:
+        # On another drive
+        return name
+    return relative if relative.startswith(".") else f"./{relative}"
+
+
+def folder_of_collection(model_id: str, home: Path | None) -> Path | None:
+    """The folder that *model_id* names in a database whose file lies in *home*.
+
+    Release 0.2a0 stored a path as typed, relative to the working directory.
+    """
+    name = hub_name(model_id)
+    found = absolute(name)
+    if home is not None and is_path(name):
+        in_home = absolute(str(home / Path(name).expanduser()))
+        found = in_home if os.path.isdir(in_home) else found
+    return Path(found).resolve() if os.path.isabs(found) else None
+
+
+def located(
+    models: Mapping[str, ModelConfig], model_id: str, home: Path | None
+) -> Mapping[str, ModelConfig]:
+    """*models* with the folder that *model_id* names in a database in *home*, if any.
+
+    The settings of that folder apply under any name.
+    """
+    if model_id == DEFAULT_MODEL:
+        return models
+    folder = folder_of_collection(model_id, home)
+    if folder is None:
+        return models
+    config = next(
+        (
+            each
+            for name, each in models.items()
+            if is_same_folder(each.path or name, folder)
+        ),
+        ModelConfig(),
+    )
+    return {**models, model_id: replace(config, path=str(folder))}
+
+
+def is_same_folder(name: str, folder: Path) -> bool:
+    """Whether *name*, relative to the working directory, names *folder*."""
+    path = os.path.expanduser(name)
+    try:
+        return os.path.samefile(path, folder)
+    except (OSError, ValueError):
+        return is_path(name) and os.path.realpath(path) == str(folder)
+
+
+def is_below(folder: Path, home: Path) -> bool:
+    """Whether *folder* lies in *home*, at any depth, after links are resolved."""
+    for parent in folder.resolve().parents:
+        try:
+            if os.path.samefile(parent, home):
+                return True
+        except OSError:
+            continue
+    return False
