@@ -9,61 +9,25 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.datasette_plugin import (
-    asgi_wrapper,
-    database_actions,
-    extra_template_vars,
-    homepage_actions,
-    menu_links,
-    permission_allowed,
-    permission_resources_sql,
-    prepare_connection,
-    prepare_jinja2_environment,
-    register_actions,
-    register_commands,
-    register_routes,
-    row_actions,
-    skip_csrf,
-    startup,
-    table_actions,
-    top_query,
-    top_row,
-    view_actions,
-)
-from datasette_embeddings.documents import Document
-from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.search.matches import (
-    Match,
-    search_text,
-    search_vector,
-    similar_items,
-)
-from datasette_embeddings.sql.definitions import register
-from datasette_embeddings.store.catalog import Collection, collection, collections
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# Datasette looks for hooks in the package itself, because templates stand beside it
-HOOKS = (
-    asgi_wrapper,
-    database_actions,
-    extra_template_vars,
-    homepage_actions,
-    menu_links,
-    permission_allowed,
-    permission_resources_sql,
-    prepare_connection,
-    prepare_jinja2_environment,
-    register_actions,
-    register_commands,
-    register_routes,
-    row_actions,
-    skip_csrf,
-    startup,
-    table_actions,
-    top_query,
-    top_row,
-    view_actions,
-)
+# pluggy looks for hooks in this package, because Datasette looks for templates beside
+# them. They import what they call, so this is cheap
+from datasette_embeddings.datasette_plugin import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from datasette_embeddings.documents import Document
+    from datasette_embeddings.errors import EmbeddingsError
+    from datasette_embeddings.models.registry import load_model
+    from datasette_embeddings.search.matches import (
+        Match,
+        search_text,
+        search_vector,
+        similar_items,
+    )
+    from datasette_embeddings.sql.definitions import register
+    from datasette_embeddings.store.catalog import Collection, collection, collections
 
 __all__ = [
     "Collection",
@@ -78,3 +42,25 @@ __all__ = [
     "search_vector",
     "similar_items",
 ]
+# The module that each public name is imported from when it is first used
+_MODULES = {
+    "Collection": "store.catalog",
+    "Document": "documents",
+    "EmbeddingsError": "errors",
+    "Match": "search.matches",
+    "collection": "store.catalog",
+    "collections": "store.catalog",
+    "load_model": "models.registry",
+    "register": "sql.definitions",
+    "search_text": "search.matches",
+    "search_vector": "search.matches",
+    "similar_items": "search.matches",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

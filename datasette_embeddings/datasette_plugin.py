@@ -1,4 +1,7 @@
-"""Datasette's hooks, each a few lines; what they call stands on lower floors."""
+"""Datasette's hooks. Each imports what it calls, so that the plugin starts quickly.
+
+A command such as ``datasette --version`` imports the plugin, too.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.sql.definitions import register
-from datasette_embeddings.web import links, permissions, related
-from datasette_embeddings.web.compat import Actor, add_classic_templates, embed_actions
-from datasette_embeddings.web.responses import (
-    is_json_post,
-    reasons_html,
-    request_wrapper,
-)
-from datasette_embeddings.web.routes import ROUTES
-from datasette_embeddings.web.server import (
-    server_policy,
-    start,
-)
-
 if TYPE_CHECKING:
     import click
     from datasette.app import Datasette
     from datasette.utils.asgi import Request
     from jinja2 import Environment
+
+    from datasette_embeddings.web.compat import Actor
 
 # Not datasette.hookimpl, which would import all of Datasette at once
 hookimpl = HookimplMarker("datasette")
@@ -35,16 +25,22 @@ hookimpl = HookimplMarker("datasette")
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
+    from datasette_embeddings.cli.commands import embeddings
+
     cli.add_command(embeddings)
 
 
 @hookimpl
 def register_routes() -> list[tuple[str, Callable[..., Any]]]:
+    from datasette_embeddings.web.routes import ROUTES
+
     return list(ROUTES)
 
 
 @hookimpl
 def startup(datasette: Datasette) -> None:
+    from datasette_embeddings.web.server import start
+
     start(datasette)
 
 
@@ -53,28 +49,39 @@ def startup(datasette: Datasette) -> None:
 def prepare_connection(
     conn: sqlite3.Connection, database: str | None, datasette: Datasette
 ) -> None:
+    from datasette_embeddings.sql.definitions import register
+    from datasette_embeddings.web.server import server_policy
+
     register(conn, server_policy(datasette, database, conn))
 
 
 @hookimpl
 def asgi_wrapper() -> Callable[[Any], Any]:
+    from datasette_embeddings.web.responses import request_wrapper
+
     return request_wrapper
 
 
 @hookimpl
 def top_query() -> str | None:
-    """1.0's query page says why a function failed; 0.65 does not know this hook."""
+    """Why SQL functions failed, on 1.0's query page; 0.65 does not have this hook."""
+    from datasette_embeddings.web.responses import reasons_html
+
     return reasons_html()
 
 
 @hookimpl
 def menu_links(datasette: Datasette) -> list[dict[str, str]]:
+    from datasette_embeddings.web import links
+
     return links.everywhere(datasette)
 
 
 @hookimpl
 def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
-    """1.0's menu of the home page; 0.65 does not know this hook."""
+    """1.0's menu of the home page; 0.65 does not have this hook."""
+    from datasette_embeddings.web import links
+
     return links.everywhere(datasette)
 
 
@@ -82,6 +89,8 @@ def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
 async def database_actions(
     datasette: Datasette, actor: Actor, database: str
 ) -> list[dict[str, str]]:
+    from datasette_embeddings.web import links
+
     return await links.of_database(datasette, actor, database)
 
 
@@ -90,6 +99,8 @@ async def table_actions(
     datasette: Datasette, actor: Actor, database: str, table: str
 ) -> list[dict[str, str]]:
     """Of tables, and of 0.65's views."""
+    from datasette_embeddings.web import links
+
     return await links.of_table(datasette, actor, database, table)
 
 
@@ -97,7 +108,9 @@ async def table_actions(
 async def view_actions(
     datasette: Datasette, actor: Actor, database: str, view: str
 ) -> list[dict[str, str]]:
-    """1.0's menu of a view; 0.65 does not know this hook."""
+    """1.0's menu of a view; 0.65 does not have this hook."""
+    from datasette_embeddings.web import links
+
     return await links.of_table(datasette, actor, database, view)
 
 
@@ -109,7 +122,9 @@ async def row_actions(
     table: str,
     row: Mapping[str, Any],
 ) -> list[dict[str, str]]:
-    """1.0's menu of a row; 0.65 does not know this hook."""
+    """1.0's menu of a row; 0.65 does not have this hook."""
+    from datasette_embeddings.web import links
+
     return await links.of_row(datasette, actor, database, table, row)
 
 
@@ -121,14 +136,19 @@ async def top_row(
     table: str,
     row: Mapping[str, Any],
 ) -> str | None:
-    """1.0's target for related rows; 0.65 does not know this hook."""
+    """The related rows of 1.0's row page; 0.65 does not have this hook."""
+    from datasette_embeddings.web import related
+
     return await related.html_of_row(datasette, request, database, table, row)
 
 
 @hookimpl
 def prepare_jinja2_environment(env: Environment) -> None:
     """On 0.65, which has no hook for a row page, a template of ours shows them."""
-    add_classic_templates(env, related.CLASSIC_TEMPLATES)
+    from datasette_embeddings.web.compat import add_classic_templates
+    from datasette_embeddings.web.related import CLASSIC_TEMPLATES
+
+    add_classic_templates(env, CLASSIC_TEMPLATES)
 
 
 @hookimpl
@@ -138,6 +158,8 @@ def extra_template_vars(
     database: str | None,
     table: str | None,
 ) -> dict[str, Any]:
+    from datasette_embeddings.web import related
+
     return related.template_vars(datasette, request, database, table)
 
 
@@ -145,19 +167,25 @@ def extra_template_vars(
 async def permission_allowed(
     datasette: Datasette, actor: Actor, action: str, resource: object
 ) -> bool | None:
-    """0.65's way to ask who may do what; 1.0 does not know this hook."""
+    """0.65's way to ask who may do what; 1.0 does not have this hook."""
+    from datasette_embeddings.web import permissions
+
     return await permissions.opinion(datasette, actor, action, resource)
 
 
 @hookimpl
 def skip_csrf(scope: dict[str, Any]) -> bool:
-    """0.65's question whether a POST needs no token; 1.0 does not know this hook."""
+    """0.65's question whether a POST needs no token; 1.0 does not have this hook."""
+    from datasette_embeddings.web.responses import is_json_post
+
     return is_json_post(scope)
 
 
 @hookimpl
 def register_actions() -> list[Any]:
-    """1.0's list of what can be allowed; 0.65 does not know this hook."""
+    """1.0's list of what can be allowed; 0.65 does not have this hook."""
+    from datasette_embeddings.web.compat import embed_actions
+
     return embed_actions()
 
 
@@ -165,5 +193,7 @@ def register_actions() -> list[Any]:
 def permission_resources_sql(
     datasette: Datasette, actor: Actor, action: str
 ) -> Awaitable[Any] | None:
-    """1.0's way to ask who may do what; 0.65 does not know this hook."""
+    """1.0's way to ask who may do what; 0.65 does not have this hook."""
+    from datasette_embeddings.web import permissions
+
     return permissions.rules(datasette, actor, action)

@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker
 
-from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.serving.models import has_started
-from datasette_embeddings.sql.definitions import register
-
 if TYPE_CHECKING:
     import click
 
@@ -19,14 +15,20 @@ hookimpl = HookimplMarker("sqlite_utils")
 
 @hookimpl
 def register_commands(cli: click.Group) -> None:
+    from datasette_embeddings.cli.commands import embeddings
+
     cli.add_command(embeddings)
 
 
 @hookimpl
 def prepare_connection(conn: sqlite3.Connection) -> None:
-    """Datasette 1.0 and its plugins run this hook on a server's connections too.
+    """Add the functions, except in a Datasette server.
 
-    There Datasette's own hook adds the functions, with the limits of the server.
+    Datasette 1.0 runs this hook on its connections too. Datasette's own hook adds the
+    functions there, with the limits of the server.
     """
+    from datasette_embeddings.serving.models import has_started
+    from datasette_embeddings.sql.definitions import register
+
     if not has_started():
         register(conn)

@@ -17,6 +17,7 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -559,7 +560,9 @@ def test_the_same_functions_are_in_sqlite_utils(articles_db):
 
 
 def commands(group, path=()):
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         yield (*path, name), command
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
@@ -617,7 +620,7 @@ def test_a_folder_without_matching_files_deletes_nothing(run, tmp_path):
 
 def test_the_help_of_embed_has_every_option_once_below_its_heading(run):
     text = run("embed", "--help").stdout
-    command = embeddings.commands["embed"]
+    command = dict(commands(embeddings))[("embed",)]
     for option in command.params:
         if option.param_type_name == "option":
             shown = re.findall(rf"(?m)^  (?:-\w, )?{option.opts[-1]}(?![\w-])", text)

@@ -39,6 +39,8 @@ ORDER = [
 ]
 # A command reads the configuration file as Datasette does
 KNOW_DATASETTE = {"cli", "datasette_plugin", "web"}
+# Any program that loads plugins imports these, so their functions import the rest
+LIGHT = {"datasette_plugin.py", "sqlite_utils_plugin.py"}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 # Imported by the function that needs them: they take long, or may not be there
 HEAVY = {
@@ -167,7 +169,7 @@ def test_functions_import_nothing_but_heavy_libraries():
         name: sorted(found)
         for name, tree in MODULES.items()
         for function in ast.walk(tree)
-        if isinstance(function, FUNCTION)
+        if isinstance(function, FUNCTION) and name not in LIGHT
         if (found := libraries(imports(function)) - HEAVY)
     }
     assert wrong == {}
@@ -245,6 +247,27 @@ def test_importing_the_package_imports_no_heavy_library(module):
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import datasette_embeddings", {"", "datasette_plugin"}),
+        (
+            "import datasette.cli",
+            {"", "datasette_plugin", "errors", "distribution"}
+            | {"cli", "cli.commands", "cli.groups"},
+        ),
+    ],
+    ids=["package", "datasette"],
+)
+def test_a_program_that_does_not_use_the_plugin_imports_little_of_it(code, expected):
+    code = f"import sys; {code}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    own = [name for name in loaded if name.partition(".")[0] == "datasette_embeddings"]
+    assert {name.partition(".")[2] for name in own} == expected
+
+
 @pytest.mark.parametrize("plugin", [datasette_plugin, sqlite_utils_plugin])
 def test_a_hook_has_at_most_five_lines(plugin):
     hooks = [
@@ -263,13 +286,14 @@ def statements(function) -> int:
     return body[-1].end_lineno - body[0].lineno + 1
 
 
-def test_every_hook_of_the_plugin_is_in_the_face_of_the_package():
+def test_every_hook_of_the_plugin_is_in_the_package():
     hooks = {
-        value
-        for value in vars(datasette_plugin).values()
+        name: value
+        for name, value in vars(datasette_plugin).items()
         if hasattr(value, "datasette_impl")
     }
-    assert set(datasette_embeddings.HOOKS) == hooks
+    assert hooks
+    assert hooks.items() <= vars(datasette_embeddings).items()
 
 
 def test_the_public_names_are_sorted_and_there():

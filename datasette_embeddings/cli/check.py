@@ -8,16 +8,10 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Command,
-    database_argument,
-    error_text,
-    format_option,
-    verbose_option,
-    write,
-)
+from datasette_embeddings.cli.base import database_argument, format_option, write
 from datasette_embeddings.cli.collections import moment_of, source_line
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
+from datasette_embeddings.cli.groups import Command, error_text, verbose_option
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config.settings import Config
 from datasette_embeddings.databases import open_database
@@ -37,7 +31,7 @@ from datasette_embeddings.store.collection_sources import CollectionSource, Sour
 from datasette_embeddings.store.origins import count_items_of_sources
 
 
-@click.command(cls=Command, short_help="Find and fix what is wrong.")
+@click.command(cls=Command)
 @database_argument
 @click.option(
     "--fix",

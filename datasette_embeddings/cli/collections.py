@@ -10,12 +10,8 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Commands,
-    database_argument,
-    format_option,
-    write,
-)
+from datasette_embeddings.cli.base import database_argument, format_option, write
+from datasette_embeddings.cli.groups import Group
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import Row
 from datasette_embeddings.sources.definitions import described
@@ -27,7 +23,7 @@ from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarity_notes import similarity_settings
 
 
-@click.group(cls=Commands)
+@click.group(cls=Group)
 def collections() -> None:
     """List, show, rename and delete collections."""
 

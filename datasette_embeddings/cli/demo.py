@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import demo as demonstration
-from datasette_embeddings.cli.base import Command, progress
+from datasette_embeddings.cli.base import progress
+from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.cli.reports import report_line
 from datasette_embeddings.config.settings import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
@@ -22,7 +23,7 @@ from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import Collection
 
 
-@click.command(cls=Command, short_help="Build a database to try.")
+@click.command(cls=Command)
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 def demo(path: Path) -> None:
     """Build a database of Python's own standard library at PATH, and search it.

@@ -9,13 +9,8 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Command,
-    database_argument,
-    fetched_model,
-    progress,
-    verbose_option,
-)
+from datasette_embeddings.cli.base import database_argument, fetched_model, progress
+from datasette_embeddings.cli.groups import Command, verbose_option
 from datasette_embeddings.cli.options import SECTIONS, declared, source_options
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import config_in, config_option
@@ -85,9 +80,7 @@ summary_option = click.option(
 silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
 
 
-@click.command(
-    cls=Command, short_help="Embed a table, query or files.", sections=SECTIONS
-)
+@click.command(cls=Command, sections=SECTIONS)
 @database_argument
 @click.argument("collection")
 @click.argument("input", required=False)

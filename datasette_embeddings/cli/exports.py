@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import Command, database_argument
+from datasette_embeddings.cli.base import database_argument
+from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
@@ -16,7 +17,7 @@ from datasette_embeddings.store import catalog
 SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
 
 
-@click.command("export", cls=Command, short_help="Write vectors to a file.")
+@click.command("export", cls=Command)
 @database_argument
 @click.argument("collection")
 @click.argument("output", required=False, type=click.Path(path_type=Path))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import Command, database_argument
+from datasette_embeddings.cli.base import database_argument
+from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.imports import import_shadow_table, import_vector_table
 from datasette_embeddings.sources.shadow import has_shadow
 
 
-@click.command("import", cls=Command, short_help="Take vectors of another tool.")
+@click.command("import", cls=Command)
 @database_argument
 @click.argument("table")
 @click.option(

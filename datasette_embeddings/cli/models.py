@@ -7,13 +7,8 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Commands,
-    fetched_model,
-    format_option,
-    verbose_option,
-    write,
-)
+from datasette_embeddings.cli.base import fetched_model, format_option, write
+from datasette_embeddings.cli.groups import Group, verbose_option
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.config.models import ModelConfig
 from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
@@ -33,9 +28,8 @@ from datasette_embeddings.store.catalog import collections, models_of
 
 
 @click.group(
-    cls=Commands,
+    cls=Group,
     invoke_without_command=True,
-    short_help="List, download and export models.",
 )
 @click.pass_context
 def models(ctx: click.Context) -> None:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from datasette_embeddings.cli.base import (
-    Command,
     database_argument,
     format_option,
     limit_option,
     min_score_option,
-    verbose_option,
     write,
 )
+from datasette_embeddings.cli.groups import Command, verbose_option
 from datasette_embeddings.cli.settings import config_in, metadata_option
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceError
@@ -62,7 +61,7 @@ full_option = click.option(
 )
 
 
-@click.command(cls=Command, short_help="Search by a text or a picture.")
+@click.command(cls=Command)
 @database_argument
 @click.argument("collection")
 @click.argument("text", required=False)
@@ -121,7 +120,7 @@ def search(
     _show_matches(matches, output_format, full=full)
 
 
-@click.command(cls=Command, short_help="Find items like one of them.")
+@click.command(cls=Command)
 @database_argument
 @click.argument("collection")
 @click.argument("item_id", metavar="ID")

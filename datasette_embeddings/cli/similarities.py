@@ -6,12 +6,8 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Command,
-    database_argument,
-    min_score_option,
-    progress,
-)
+from datasette_embeddings.cli.base import database_argument, min_score_option, progress
+from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.databases import open_database
@@ -20,7 +16,7 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.store import catalog
 
 
-@click.command(cls=Command, short_help="Precompute similar documents.")
+@click.command(cls=Command)
 @database_argument
 @click.argument("collection")
 @click.option(

@@ -8,12 +8,7 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.cli.base import (
-    Command,
-    database_argument,
-    error_text,
-    verbose_option,
-)
+from datasette_embeddings.cli.base import database_argument
 from datasette_embeddings.cli.embed import (
     SOME_FAILED,
     check_options,
@@ -25,6 +20,7 @@ from datasette_embeddings.cli.embed import (
     silent_option,
     summary_option,
 )
+from datasette_embeddings.cli.groups import Command, error_text, verbose_option
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import metadata_option, settings_for
 from datasette_embeddings.databases import open_database
@@ -37,7 +33,7 @@ from datasette_embeddings.sources.definitions import ReadableSource
 from datasette_embeddings.store.catalog import collection
 
 
-@click.command(cls=Command, short_help="Update every collection.")
+@click.command(cls=Command)
 @database_argument
 @click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
 @metadata_option

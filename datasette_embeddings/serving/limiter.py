@@ -22,7 +22,7 @@ class Limiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """A slot for as long as the block takes, given back when the request is cancelled.
+        """A slot while the block runs; a cancelled request gives it back.
 
         :raises ServerBusyError: if too many wait already.
         """
