@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.web import questions, resolve, shapes
-from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web import json_bodies, resolve, search_request
 from datasette_embeddings.web.compat import all_databases
+from datasette_embeddings.web.json_bodies import list_body, search_body, shaped
 from datasette_embeddings.web.middleware import READS, json_view, queued
 from datasette_embeddings.web.search_response import SearchResponse, search_response
 from datasette_embeddings.web.server import checked_config
-from datasette_embeddings.web.shapes import list_body, search_body, shaped
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json``"""
     address = Address.of(request)
-    address.check_names(shapes.NAMES)
+    address.check_names(json_bodies.NAMES)
     databases = all_databases(datasette)
     found = await resolve.listed(datasette, request, databases)
     return shaped(
@@ -34,7 +34,7 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
     """``/{database}/-/embeddings.json``"""
     database = await resolve.resolve_database(datasette, request)
     address = Address.of(request)
-    address.check_names(shapes.NAMES)
+    address.check_names(json_bodies.NAMES)
     found = await resolve.listed(datasette, request, [database])
     body = {**list_body(found), "database": database.name}
     return shaped(datasette, request, address.args, body, "collections", key="url")
@@ -51,11 +51,11 @@ async def search(
     config = checked_config(datasette)
     address = Address.of(request)
     if body is None:
-        address.check_names((*questions.NAMES, *shapes.NAMES))
-        question = questions.from_args(address.args, config)
+        address.check_names((*search_request.NAMES, *json_bodies.NAMES))
+        question = search_request.from_args(address.args, config)
     else:
-        address.check_names(shapes.NAMES)
-        question = questions.from_body(body, config)
+        address.check_names(json_bodies.NAMES)
+        question = search_request.from_body(body, config)
     answer = await search_response(datasette, target, question)
     next_url = _next_url(datasette, request, address, answer) if body is None else None
     return shaped(

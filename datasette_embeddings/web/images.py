@@ -11,12 +11,12 @@ from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.images import item_image
 from datasette_embeddings.web import resolve
-from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
 from datasette_embeddings.web.middleware import READS, page_view
 from datasette_embeddings.web.resolve import Target, readable
 from datasette_embeddings.web.responses import cors_headers
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     import sqlite3

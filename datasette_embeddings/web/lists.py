@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import version
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.web import resolve, shapes
-from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web import json_bodies, resolve
 from datasette_embeddings.web.compat import all_databases, database_color
 from datasette_embeddings.web.http_errors import CollectionNotFoundError
 from datasette_embeddings.web.middleware import READS, View, page_view
 from datasette_embeddings.web.server import registered_name
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @page_view(*READS)
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings``"""
-    Address.of(request).check_names(shapes.NAMES)
+    Address.of(request).check_names(json_bodies.NAMES)
     databases = all_databases(datasette)
     context = {
         "collections": await resolve.listed(datasette, request, databases),
@@ -56,7 +56,7 @@ def listing_others(view: View) -> View:
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings``"""
     database = await resolve.resolve_database(datasette, request)
-    Address.of(request).check_names(shapes.NAMES)
+    Address.of(request).check_names(json_bodies.NAMES)
     context = await _collections(datasette, request, database)
     return await page(datasette, request, "embeddings_collections.html", context)
 

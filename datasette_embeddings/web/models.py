@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.settings import PLUGIN_NAME
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
-from datasette_embeddings.web.addresses import Address
-from datasette_embeddings.web.embedding import check_may_embed
+from datasette_embeddings.web.embed_api import check_may_embed
 from datasette_embeddings.web.middleware import READS, json_view
 from datasette_embeddings.web.responses import json_response
 from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.web import filters, questions
-from datasette_embeddings.web.addresses import Address, is_special, joined
+from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.filters import Filter
-from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse
+from datasette_embeddings.web.urls import Address, is_special, joined
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
@@ -38,7 +38,7 @@ class Link:
 
 def filter_links(address: Address) -> list[Link]:
     """The first filters of *address*, also those that will turn out to be wrong."""
-    shown = questions.filters_of(address.args)[:SHOWN_FILTERS]
+    shown = search_request.filters_of(address.args)[:SHOWN_FILTERS]
     return [Link(_in_words(pair), address.without_filter(pair)) for pair in shown]
 
 
@@ -69,7 +69,7 @@ def facet_links(address: Address, answer: SearchResponse) -> Sequence[Link]:
 
 def _is_reserved(column: str) -> bool:
     return (
-        column in (questions.QUERY, questions.LIKE)
+        column in (search_request.QUERY, search_request.LIKE)
         or "__" in column
         or is_special(column)
     )
@@ -80,7 +80,7 @@ def next_path(address: Address, offset: int | None) -> str | None:
     return None if offset is None else address.with_args({"_next": str(offset)})
 
 
-def previous_path(address: Address, question: Question) -> str | None:
+def previous_path(address: Address, question: SearchRequest) -> str | None:
     """The page before that of *question*; None where there is none."""
     if not question.offset:
         return None
@@ -106,12 +106,12 @@ def tidy_path(address: Address) -> str | None:
     kept = [
         pair
         for pair in address.pairs
-        if pair[0] not in left_out and pair != (questions.QUERY, "")
+        if pair[0] not in left_out and pair != (search_request.QUERY, "")
     ]
     return joined(address.path, [*_kept_like(args), *kept, *added])
 
 
 def _kept_like(args: MultiParams) -> list[tuple[str, str]]:
     like = args.get(KEPT_LIKE)
-    is_asked = args.get(questions.QUERY) or questions.LIKE in args
-    return [] if like is None or is_asked else [(questions.LIKE, like)]
+    is_asked = args.get(search_request.QUERY) or search_request.LIKE in args
+    return [] if like is None or is_asked else [(search_request.LIKE, like)]

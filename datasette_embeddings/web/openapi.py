@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
-from datasette_embeddings.web import questions
-from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import may_view_instance
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_view
 from datasette_embeddings.web.responses import json_response
 from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -36,7 +36,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
     limits: dict[str, dict[str, Any]] = {
         "Size": {
             "maximum": config.max_size,
-            "default": questions.default_size(config),
+            "default": search_request.default_size(config),
         },
         "QueryText": {"maxLength": config.max_query_length},
         "Text": {"maxLength": config.max_text_length},

@@ -20,17 +20,23 @@ from datasette_embeddings.serving.models import is_ready, may_take_images
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.selecting import selectable_columns
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.web import filters, navigation, questions, resolve, shapes
-from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web import (
+    filters,
+    json_bodies,
+    navigation,
+    resolve,
+    search_request,
+)
+from datasette_embeddings.web.code_samples import examples
 from datasette_embeddings.web.compat import database_color
-from datasette_embeddings.web.examples import examples
 from datasette_embeddings.web.http_errors import headers_of, status_of
 from datasette_embeddings.web.lists import listing_others, page
 from datasette_embeddings.web.middleware import READS, page_view, queued
-from datasette_embeddings.web.questions import Question
 from datasette_embeddings.web.resolve import Target, readable
+from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse, search_response
 from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -86,7 +92,7 @@ def _context(
 ) -> dict[str, Any]:
     """What the page shows for a question, with or without an answer."""
     config = checked_config(datasette)
-    asked = questions.filters_of(address.args)
+    asked = search_request.filters_of(address.args)
     return {
         "target": target,
         "max_body_bytes": config.max_body_bytes,
@@ -94,7 +100,7 @@ def _context(
         "collection": target.collection,
         "database": target.database.name,
         "db_color": database_color(target.database),
-        "text": address.args.get(questions.QUERY),
+        "text": address.args.get(search_request.QUERY),
         "given": address.args,
         "filters": asked,
         "filter_links": navigation.filter_links(address),
@@ -106,13 +112,13 @@ def _context(
     }
 
 
-def _question(address: Address, body: bytes | None, config: Config) -> Question:
-    known = (*questions.NAMES, *shapes.NAMES)
+def _question(address: Address, body: bytes | None, config: Config) -> SearchRequest:
+    known = (*search_request.NAMES, *json_bodies.NAMES)
     if body is None:
         address.check_names(known)
-        return questions.from_args(address.args, config)
+        return search_request.from_args(address.args, config)
     address.check_names((*known, *navigation.FORM_NAMES))
-    return questions.with_image(address.args, body, config)
+    return search_request.with_image(address.args, body, config)
 
 
 async def _is_ready(collection: Collection, config: Config) -> bool:

@@ -12,21 +12,21 @@ from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
 from datasette_embeddings.store.similarity_notes import similarity_settings
-from datasette_embeddings.web import questions, resolve, shapes
-from datasette_embeddings.web.addresses import Address
+from datasette_embeddings.web import json_bodies, resolve, search_request
 from datasette_embeddings.web.compat import database_color, may_execute_sql, sql_path
 from datasette_embeddings.web.lists import listing_others, page
 from datasette_embeddings.web.middleware import READS, json_view, page_view, queued
 from datasette_embeddings.web.resolve import Target, readable
 from datasette_embeddings.web.search_response import Found, shown
 from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
 
-NAMES = ("_size", "_next", *shapes.NAMES)
+NAMES = ("_size", "_next", *json_bodies.NAMES)
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     address = Address.of(request)
     address.check_names(NAMES)
     args = address.args
-    size = questions.size_of(args, config)
-    offset = questions.checked_offset("_next", args.get("_next") or None)
+    size = search_request.size_of(args, config)
+    offset = search_request.checked_offset("_next", args.get("_next") or None)
 
     def read(conn: sqlite3.Connection) -> tuple[list[Pair], bool, bool]:
         found = similar_pairs(conn, target.collection, limit=size, offset=offset)
@@ -97,7 +97,7 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next_url": next_url,
     }
     args = found.address.args
-    return shapes.shaped(datasette, request, args, body, "pairs", key=None)
+    return json_bodies.shaped(datasette, request, args, body, "pairs", key=None)
 
 
 def _body(pair: FoundPair) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasette_embeddings.web import (
     api,
-    embedding,
+    embed_api,
     images,
     lists,
     models,
@@ -23,8 +23,8 @@ COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/-/embeddings$", lists.all_collections),
     (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
-    (r"^/-/embeddings/embed" + JSON_SUFFIX, embedding.embed),
-    (r"^/-/embeddings/v1/embeddings$", embedding.openai_embeddings),
+    (r"^/-/embeddings/embed" + JSON_SUFFIX, embed_api.embed),
+    (r"^/-/embeddings/v1/embeddings$", embed_api.openai_embeddings),
     (r"^/-/embeddings/v1/models$", models.openai_models),
     (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
     (DATABASE + "$", lists.database_collections),

@@ -1,4 +1,4 @@
-"""Question to answer: what a page and its JSON twin have in common."""
+"""SearchRequest to answer: what a page and its JSON twin have in common."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from datasette_embeddings.web import filters
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
-from datasette_embeddings.web.questions import Question
 from datasette_embeddings.web.resolve import Target, image_path, readable
+from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.server import checked_config
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class SearchResponse:
     """What was found, in a collection of *count* items."""
 
     target: Target
-    question: Question
+    question: SearchRequest
     count: int
     #: Rows that could not be embedded
     failed: int = 0
@@ -106,7 +106,7 @@ class SearchResponse:
 
 
 async def search_response(
-    datasette: Datasette, target: Target, question: Question
+    datasette: Datasette, target: Target, question: SearchRequest
 ) -> SearchResponse:
     """The answer to *question* in the collection of *target*."""
     started = time.perf_counter()
@@ -119,7 +119,9 @@ async def search_response(
     return replace(found, took_ms=(time.perf_counter() - started) * 1000)
 
 
-async def _vector(target: Target, question: Question, config: Config) -> Vector | None:
+async def _vector(
+    target: Target, question: SearchRequest, config: Config
+) -> Vector | None:
     """What to compare with.  The model first: Datasette has few threads for SQL.
 
     :raises SearchUnavailableError: where the model is not here; the log says why.
@@ -171,7 +173,7 @@ async def _image_vector(model_id: str, picture: bytes, config: Config) -> Vector
 def _answer(
     datasette: Datasette,
     target: Target,
-    question: Question,
+    question: SearchRequest,
     vector: Vector | None,
     conn: sqlite3.Connection,
 ) -> SearchResponse:
@@ -221,7 +223,7 @@ def _answer(
 
 
 def _selection(
-    collection: Collection, question: Question, columns: Sequence[str]
+    collection: Collection, question: SearchRequest, columns: Sequence[str]
 ) -> Selection | None:
     """The rows that the filters let pass; None without filters."""
     if not question.filters and question.facet is None:
@@ -235,7 +237,7 @@ def _selection(
 def _facet(
     datasette: Datasette,
     collection: Collection,
-    question: Question,
+    question: SearchRequest,
     chosen: Selection | None,
     conn: sqlite3.Connection,
 ) -> Facet | None:
@@ -255,7 +257,7 @@ def _facet(
 def _matches(
     conn: sqlite3.Connection,
     collection: Collection,
-    question: Question,
+    question: SearchRequest,
     vector: Vector | None,
     options: Options,
 ) -> list[Match]:
@@ -272,7 +274,7 @@ def _matches(
 
 
 def _like_image_path(
-    conn: sqlite3.Connection, target: Target, question: Question
+    conn: sqlite3.Connection, target: Target, question: SearchRequest
 ) -> str | None:
     like = question.like
     has_image = like is not None and has_item_image(conn, target.collection, like)

@@ -17,7 +17,7 @@ import uvicorn
 
 from datasette_embeddings.serving.query_embedder import query_embedder
 from datasette_embeddings.web import (
-    embedding,
+    embed_api,
     middleware,
     models,
     openapi,
@@ -279,7 +279,7 @@ def broken(monkeypatch, capfd):
 
     for module in (search_response, resolve):
         monkeypatch.setattr(module, "count_items", fail)
-    monkeypatch.setattr(embedding, "passage_vectors", fail)
+    monkeypatch.setattr(embed_api, "passage_vectors", fail)
     for module in (models, openapi):
         monkeypatch.setattr(module, "allowed_model_ids", fail)
 

@@ -21,11 +21,11 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web import (
-    embedding,
+    embed_api,
     filters,
+    json_bodies,
     pairs,
-    questions,
-    shapes,
+    search_request,
 )
 from datasette_embeddings.web.responses import POST_PATHS, is_json_path
 from datasette_embeddings.web.routes import ROUTES
@@ -153,18 +153,18 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     search = parameters(document, SEARCH, "get")
     shape = parameters(document, "/-/embeddings.json", "get")
     own = set(search) - set(shape) - {"filters"}
-    assert own == names_read(questions.from_args) == set(questions.NAMES)
+    assert own == names_read(search_request.from_args) == set(search_request.NAMES)
     assert search["filters"]["additionalProperties"] == {"type": "string"}
-    assert set(parameters(document, EMBED, "get")) == set(embedding.ARGS)
+    assert set(parameters(document, EMBED, "get")) == set(embed_api.ARGS)
     for path in (SEARCH, "/{database}/-/embeddings.json"):
         assert shape.items() <= parameters(document, path, "get").items()
     assert parameters(document, SEARCH, "post") == shape
-    assert set(shape) == set(shapes.NAMES)
+    assert set(shape) == set(json_bodies.NAMES)
     pairs_names = parameters(
         document, f"{SEARCH.removesuffix('.json')}/pairs.json", "get"
     )
     assert set(pairs_names) == set(pairs.NAMES)
-    assert shape["_shape"]["enum"] == list(shapes.SHAPES)
+    assert shape["_shape"]["enum"] == list(json_bodies.SHAPES)
 
 
 def names_read(read):
@@ -188,18 +188,18 @@ def names_read(read):
 async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
     document = await document_of(datasette)
     question = body_schema(document, SEARCH)
-    assert tuple(question["properties"]) == questions.BODY_KEYS
+    assert tuple(question["properties"]) == search_request.BODY_KEYS
     assert [each["required"] for each in question["oneOf"]] == [
-        [name] for name in questions.ASKED
+        [name] for name in search_request.ASKED
     ]
     to_embed = body_schema(document, EMBED)
-    assert set(to_embed["properties"]) == set(embedding.BODY_KEYS)
+    assert set(to_embed["properties"]) == set(embed_api.BODY_KEYS)
     schemas = document["components"]["schemas"]
     _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
     assert values["maxItems"] == filters.MOST_VALUES
-    assert schemas["Vector"]["maxItems"] == questions.MOST_DIMENSIONS
-    assert schemas["EncodingFormat"]["enum"] == list(embedding.ENCODINGS)
-    assert schemas["InputType"]["enum"] == list(embedding.INPUT_TYPES)
+    assert schemas["Vector"]["maxItems"] == search_request.MOST_DIMENSIONS
+    assert schemas["EncodingFormat"]["enum"] == list(embed_api.ENCODINGS)
+    assert schemas["InputType"]["enum"] == list(embed_api.INPUT_TYPES)
 
 
 @pytest.mark.asyncio

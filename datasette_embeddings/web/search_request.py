@@ -11,7 +11,6 @@ from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_limit, checked_query
 from datasette_embeddings.vectors import vector_of_numbers
-from datasette_embeddings.web.addresses import is_special
 from datasette_embeddings.web.bodies import (
     check_keys,
     image_bytes,
@@ -21,6 +20,7 @@ from datasette_embeddings.web.bodies import (
     whole_number,
 )
 from datasette_embeddings.web.filters import Filter, from_json
+from datasette_embeddings.web.urls import is_special
 
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
@@ -44,7 +44,7 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchRequest:
     """What to search for, one of the first four, and among what."""
 
     text: str | None = None
@@ -72,7 +72,7 @@ class Question:
         return self.text is not None or self.image is not None
 
 
-def from_args(args: MultiParams, config: Config) -> Question:
+def from_args(args: MultiParams, config: Config) -> SearchRequest:
     """The question of a query string.
 
     :raises InvalidInputError: for one that cannot be answered.
@@ -80,7 +80,7 @@ def from_args(args: MultiParams, config: Config) -> Question:
     text, like = args.get(QUERY), args.get(LIKE)
     if text is not None and like is not None:
         raise InvalidInputError("Expected either q or like, found both")
-    return Question(
+    return SearchRequest(
         text=text if text is None else _checked_text(text, config),
         like=like,
         size=size_of(args, config),
@@ -93,7 +93,7 @@ def from_args(args: MultiParams, config: Config) -> Question:
     )
 
 
-def with_image(args: MultiParams, body: bytes, config: Config) -> Question:
+def with_image(args: MultiParams, body: bytes, config: Config) -> SearchRequest:
     """The question of a query string that asks nothing yet: the image of a JSON body.
 
     :raises InvalidInputError: for one that cannot be answered.
@@ -119,7 +119,7 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
     )
 
 
-def from_body(body: bytes, config: Config) -> Question:
+def from_body(body: bytes, config: Config) -> SearchRequest:
     """The question of a JSON body.
 
     :raises InvalidInputError: for one that cannot be answered.
@@ -133,7 +133,7 @@ def from_body(body: bytes, config: Config) -> Question:
         )
     text = text_or_none("text", asked.get("text"))
     size = whole_number("size", asked.get("size"))
-    return Question(
+    return SearchRequest(
         text=None if text is None else _checked_text(text, config),
         like=text_or_none("like", asked.get("like")),
         vector=_vector(asked.get("vector")),
@@ -226,7 +226,7 @@ def _one(name: str, values: list[str]) -> str | None:
     return (values[0] or None) if values else None
 
 
-def asked_for(question: Question) -> Mapping[str, object]:
+def asked_for(question: SearchRequest) -> Mapping[str, object]:
     """*question* as an answer repeats it; a vector or a picture is not."""
     given: dict[str, object] = {
         "text": question.text,

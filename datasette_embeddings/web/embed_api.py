@@ -21,11 +21,6 @@ from datasette_embeddings.serving.query_embedder import (
     query_embedder,
 )
 from datasette_embeddings.vectors import encode
-from datasette_embeddings.web.addresses import (
-    HARMLESS,
-    MOST_PARAMETERS,
-    Address,
-)
 from datasette_embeddings.web.bodies import (
     check_keys,
     check_unicode,
@@ -38,6 +33,11 @@ from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_view, queued
 from datasette_embeddings.web.responses import cors_headers
 from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.urls import (
+    HARMLESS,
+    MOST_PARAMETERS,
+    Address,
+)
 
 if TYPE_CHECKING:
     from datasette.app import Datasette

@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 from datasette_embeddings.sources.definitions import TableSource, quote
 from datasette_embeddings.web import filters
-from datasette_embeddings.web.addresses import Address
 from datasette_embeddings.web.compat import may_execute_sql, sql_path
-from datasette_embeddings.web.questions import Question
+from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -56,7 +56,7 @@ async def examples(
     return [*found, Example("JSON", url, path), Example("curl", curl)]
 
 
-def _curl_with_image(url: str, question: Question) -> str:
+def _curl_with_image(url: str, question: SearchRequest) -> str:
     """The file is read by the shell, which puts it where printf has ``%s``."""
     others = json.dumps(_body(question), ensure_ascii=False).removeprefix("{")
     escaped = others.replace("\\", "\\\\").replace("%", "%%")
@@ -69,7 +69,7 @@ def _curl_with_image(url: str, question: Question) -> str:
     )
 
 
-def _body(question: Question) -> dict[str, object]:
+def _body(question: SearchRequest) -> dict[str, object]:
     """*question* as the body of a POST."""
     names: dict[str, list[str]] = {}
     for name, value in question.filters:
