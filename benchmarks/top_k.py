@@ -36,7 +36,7 @@ from measuring import (
 )
 from random_items import COLLECTION, unit_vectors, write_collection
 
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search.nearest import nearest_to_vector
 from datasette_embeddings.store import catalog
 

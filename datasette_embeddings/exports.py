@@ -17,8 +17,8 @@ from datasette_embeddings.errors import (
     InvalidVectorError,
     MissingLibraryError,
 )
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
-from datasette_embeddings.search.nearest import Hit
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.embeddings import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.serving import allowed_models

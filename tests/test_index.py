@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DatabaseError, DimensionMismatchError
-from datasette_embeddings.index.coarse import coarse_matrix
-from datasette_embeddings.index.matrix import Score, VectorIndex
-from datasette_embeddings.index.owner import Indexes, indexes
+from datasette_embeddings.index.cache import Indexes, indexes
+from datasette_embeddings.index.matrix import CoarseMatrix, Hit, VectorIndex
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.sql.definitions import register
@@ -54,9 +53,9 @@ def test_the_nearest_are_those_of_a_full_sort(count, limit, seed):
     ids = [f"{number:02}" for number in random.permutation(count)]
     scores = np.clip(vectors @ query, -1, 1).tolist()
     ranked = sorted(zip(scores, ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
-    expected = [Score(item_id, score) for score, item_id in ranked[:limit]]
+    expected = [Hit(item_id, score) for score, item_id in ranked[:limit]]
     assert VectorIndex(ids, vectors).nearest(query, limit) == expected
-    coarse = VectorIndex(ids, vectors, coarse=coarse_matrix(vectors))
+    coarse = VectorIndex(ids, vectors, coarse=CoarseMatrix.of(vectors))
     assert set(np.argsort(-np.array(scores), kind="stable")[:limit]) <= set(
         coarse.coarse.candidates(query, min(limit, count))
     )
@@ -69,15 +68,14 @@ def test_a_coarse_matrix_rules_out_no_right_row(spread):
     vectors = normalize(centre + spread * random.standard_normal((30_000, 64)))
     ids = [str(number) for number in range(len(vectors))]
     plain = VectorIndex(ids, vectors)
-    coarse = VectorIndex(ids, vectors, coarse=coarse_matrix(vectors))
+    coarse = VectorIndex(ids, vectors, coarse=CoarseMatrix.of(vectors))
     for row in (0, 17, 29_999):
-        for options in ({}, {"without": str(row)}, {"min_score": 0.5}):
-            found = coarse.nearest(vectors[row], 10, **options)
-            expected = plain.nearest(vectors[row], 10, **options)
-            assert [each.id for each in found] == [each.id for each in expected]
-            assert [each.score for each in found] == pytest.approx(
-                [each.score for each in expected], abs=1e-6
-            )
+        found = coarse.nearest(vectors[row], 10)
+        expected = plain.nearest(vectors[row], 10)
+        assert [each.id for each in found] == [each.id for each in expected]
+        assert [each.score for each in found] == pytest.approx(
+            [each.score for each in expected], abs=1e-6
+        )
 
 
 def test_a_large_collection_has_a_coarse_matrix(tmp_path):
@@ -88,11 +86,11 @@ def test_a_large_collection_has_a_coarse_matrix(tmp_path):
     conn.close()
 
 
-def test_an_item_can_be_left_out_and_a_score_asked_for():
+def test_only_accepted_items_are_found():
     index = VectorIndex(["a", "b", "c"], normalize(np.array([[1, 0], [1, 1], [-1, 0]])))
     query = np.array([1, 0], dtype=np.float32)
-    found = index.nearest(query, 10, without="a", min_score=0)
-    assert [each.id for each in found] == ["b"]
+    found = index.nearest(query, 10, keep={"b", "c"}.__contains__)
+    assert [each.id for each in found] == ["b", "c"]
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -121,7 +119,7 @@ def test_rows_that_have_no_direction_are_left_out_and_counted(tmp_path):
             [encode(np.ones(7))],
         )
     index = indexes.index(conn, made.id)
-    assert (list(index.ids), index.left_out) == (["0", "1"], 3)
+    assert (list(index.ids), index.skipped) == (["0", "1"], 3)
     conn.close()
 
 
@@ -301,14 +299,9 @@ def test_a_collection_larger_than_the_memory_is_scanned_exactly(tmp_path, own_in
     conn, made = filled(tmp_path / "x.db", vectors)
     scanned, matrix = own_indexes.index(conn, made.id), indexes.index(conn, made.id)
     assert (scanned.is_scanned, matrix.is_scanned) == (True, False)
-    for limit, options in (
-        (7, {}),
-        (50, {"without": "5"}),
-        (9_999, {"min_score": 0.4}),
-    ):
-        query = vectors[5]
-        found = scanned.nearest(query, limit, **options)
-        expected = matrix.nearest(query, limit, **options)
+    for limit, keep in ((7, None), (50, lambda item_id: item_id != "5"), (9_999, None)):
+        found = scanned.nearest(vectors[5], limit, keep=keep)
+        expected = matrix.nearest(vectors[5], limit, keep=keep)
         assert [each.id for each in found] == [each.id for each in expected]
         assert [each.score for each in found] == pytest.approx(
             [each.score for each in expected], abs=1e-6

@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.documents import Chunking
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import matches, search_text, similar_items
-from datasette_embeddings.search.nearest import Hit, Options
+from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of

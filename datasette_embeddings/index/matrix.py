@@ -1,14 +1,21 @@
-"""Vectors in memory as one matrix, and the exact best of them."""
+"""The vectors of a collection as one matrix in memory, and the exact nearest of them.
+
+The product of a large matrix with a vector takes as long as reading it from memory. A
+copy in int8 has a quarter of the size, and the error of each of its scores has a bound,
+so that it rules out most rows; the others are multiplied in float32.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import compress, islice
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.coarse import CoarseMatrix
+from datasette_embeddings.store.chunks import StoredChunk
 from datasette_embeddings.vectors import (
+    BLOCK_ROWS,
     BYTES_PER_NUMBER,
     FLOAT32,
     normalize,
@@ -23,63 +30,113 @@ if TYPE_CHECKING:
 
 #: Whether the item of that id may be found
 Keep: TypeAlias = Callable[[str], bool]
-# From here on a product takes longer than the cache of a processor helps
+# From this many rows on, the matrix no longer fits the cache of a processor
 LARGE_ROWS = 20_000
 # Gathering more than one row in so many costs more than the whole product
 FEW = 20
-# What an id costs beside its vector: the text, the object, the place in a list
+# Memory for an id beside its vector: the text, the object, the reference in a list
 BYTES_PER_ID = 100
+# Rows that SQLite and numpy hand over at a time
+ROWS = 500
+INT8_MAX = 127
+# More than the rounding error of the float32 score of two vectors of length 1
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
-class Score:
-    """An item and its cosine similarity to what was asked, -1 to 1."""
+class Hit:
+    """An item, its cosine (-1 to 1), and its chunk where it is one of a document."""
 
     id: str
     score: float
+    chunk: StoredChunk | None = None
+
+    @property
+    def document_id(self) -> str:
+        """The id of the document that it is a chunk of, or its own."""
+        return self.id if self.chunk is None else self.chunk.document_id
 
 
-def best_first(scores: Iterable[Score], limit: int) -> list[Score]:
-    """The *limit* best of *scores*, ties by id."""
-    return sorted(scores, key=lambda found: (-found.score, found.id))[:limit]
+def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
+    """The *limit* best of *hits*, ties by id."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+
+
+@dataclass(frozen=True)
+class CoarseMatrix:
+    """Rows of length 1 as int8 *steps*, (n, d), of a *size* per row, (n,).
+
+    *error* is the longest distance between a row and its copy.
+    """
+
+    steps: NDArray[np.int8]
+    sizes: Vector
+    error: float
+
+    @classmethod
+    def of(cls, vectors: Vectors) -> CoarseMatrix:
+        """The coarse copy of *vectors*, rows of length 1."""
+        import numpy as np
+
+        steps = np.empty(vectors.shape, dtype=np.int8)
+        sizes = np.abs(vectors).max(axis=1) / INT8_MAX  # (n,)
+        error = 0.0
+        for start in range(0, len(vectors), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            size = sizes[rows, None]
+            steps[rows] = np.rint(vectors[rows] / size)
+            distances = np.linalg.norm(vectors[rows] - steps[rows] * size, axis=1)
+            error = max(error, float(distances.max()))
+        return cls(steps, sizes.astype(np.float32), error)
+
+    @property
+    def size(self) -> int:
+        """The memory that it takes, in bytes."""
+        return self.steps.nbytes + self.sizes.nbytes
+
+    def candidates(self, query: Vector, limit: int) -> NDArray[np.intp]:
+        """Rows that include the *limit* closest to *query*, which has length 1."""
+        import numpy as np
+        import simsimd
+
+        coarse = CoarseMatrix.of(query[None])
+        products = simsimd.cdist(coarse.steps, self.steps, "dot")
+        scores = np.asarray(products)[0] * self.sizes * coarse.sizes[0]  # (n,)
+        # |row.query - copy.coarse| <= |row - copy| |query| + |copy| |query - coarse|
+        bound = self.error + (1 + self.error) * coarse.error + ROUNDING
+        worst = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+        # *limit* rows score at least worst - bound; one that does, at least bound less
+        return np.flatnonzero(scores >= worst - 2 * bound)
 
 
 @dataclass(frozen=True)
 class VectorIndex:
-    """The vectors of one collection at one moment; rows of length 1, (n, d).
+    """The vectors of a collection at one moment: rows of length 1, (n, d).
 
-    *left_out* counts the rows that have no direction to compare: of another length than
-    most, zero, or not finite.
+    *skipped* counts the vectors that cannot be compared: of another length than most,
+    zero, or not finite. A large matrix has a *coarse* copy.
     """
 
     ids: Sequence[str]
     vectors: Vectors
-    left_out: int = 0
-    #: For a large matrix: what rules out most of its rows
+    skipped: int = 0
     coarse: CoarseMatrix | None = None
 
-    #: Whether every search reads the vectors from SQLite again
+    #: Whether every search reads the vectors from SQLite
     is_scanned = False
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
+        """The memory that it takes, in bytes, nearly."""
         coarse = self.coarse.size if self.coarse else 0
         return self.vectors.nbytes + coarse + len(self.ids) * BYTES_PER_ID
 
     def nearest(
-        self,
-        vector: Vector,
-        limit: int,
-        *,
-        min_score: float | None = None,
-        without: str | None = None,
-        keep: Keep | None = None,
-    ) -> list[Score]:
+        self, vector: Vector, limit: int, *, keep: Keep | None = None
+    ) -> list[Hit]:
         """The *limit* items closest to *vector*, best first, ties by id.
 
-        The item *without* is left out, and so is all below *min_score*, and every item
-        whose id *keep* does not.
+        With *keep*, only items whose id it accepts.
 
         :raises DimensionMismatchError: if *vector* is not as long as the rows.
         """
@@ -92,76 +149,76 @@ class VectorIndex:
         query = normalize(vector)
         if not query.any():
             return []
-        kept = None if keep is None else self._rows_of(keep)
-        # One more, for the item that may be left out
-        wanted = min(
-            limit + (without is not None),
-            len(self.ids) if kept is None else len(kept),
+        rows, scores = self._scores(query, limit, keep)
+        if limit < len(rows):
+            # partition first: sorting all n scores costs more than the product
+            worst = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+            best = scores >= worst
+            rows, scores = rows[best], scores[best]
+        hits = (
+            Hit(self.ids[row], max(-1.0, min(1.0, score)))
+            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         )
-        if not wanted:
-            return []
-        rows, scores = self._scores(query, wanted, kept)
-        # partition first: sorting all n scores costs more than the product
-        worst = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
-        best = scores >= worst
-        candidates = (
-            Score(self.ids[row], max(-1.0, min(1.0, score)))
-            for row, score in zip(
-                rows[best].tolist(), scores[best].tolist(), strict=True
-            )
-            if self.ids[row] != without
-        )
-        return [
-            found
-            for found in best_first(candidates, limit)
-            if min_score is None or found.score >= min_score
-        ]
-
-    def _rows_of(self, keep: Keep) -> NDArray[np.intp]:
-        """The rows whose ids *keep* keeps."""
-        import numpy as np
-
-        return np.flatnonzero(np.fromiter(map(keep, self.ids), bool, len(self.ids)))
+        return best_first(hits, limit)
 
     def _scores(
-        self, query: Vector, wanted: int, kept: NDArray[np.intp] | None
+        self, query: Vector, limit: int, keep: Keep | None
     ) -> tuple[NDArray[np.intp], Vector]:
-        """Rows among which are the *wanted* best, (m,), and the score of each, (m,).
-
-        They are all among *kept*, if that is given.
-        """
+        """Rows that include the *limit* best, (m,), and the score of each, (m,)."""
         import numpy as np
 
-        if kept is not None:
-            if len(kept) < len(self.ids) // FEW:
-                return kept, self.vectors[kept] @ query
-            return kept, (self.vectors @ query)[kept]
-        if self.coarse is not None:
-            rows = self.coarse.candidates(query, wanted)
-            if len(rows) < len(self.ids) // FEW:
-                return rows, self.vectors[rows] @ query
-        return np.arange(len(self.ids)), self.vectors @ query
+        count = len(self.ids)
+        if keep is not None:
+            rows = np.flatnonzero(np.fromiter(map(keep, self.ids), bool, count))
+        elif self.coarse is not None:
+            rows = self.coarse.candidates(query, min(limit, count))
+        else:
+            return np.arange(count), self.vectors @ query
+        if len(rows) < count // FEW:
+            return rows, self.vectors[rows] @ query
+        return rows, (self.vectors @ query)[rows]
 
 
-def matrix_of(
-    rows: Iterable[tuple[str, bytes]], length: int, count: int
+def read_index(
+    rows: Iterator[tuple[str, bytes]], length: int, count: int
 ) -> VectorIndex:
-    """The matrix of *rows*, of which at most *count* have vectors of *length* bytes."""
+    """The index of *rows*, ids and vectors, of which *count* have *length* bytes."""
+    ids: list[str] = []
+    vectors, usable = read_vectors(rows, [ids], length, count)
+    coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None
+    skipped = len(ids) - len(vectors)
+    return VectorIndex(list(compress(ids, usable)), vectors, skipped, coarse)
+
+
+def read_vectors(
+    rows: Iterator[tuple[Any, ...]],
+    columns: Sequence[list[Any]],
+    length: int,
+    count: int,
+) -> tuple[Vectors, NDArray[np.bool_]]:
+    """The vectors that end *rows*, at length 1, (m, d), and which rows have one, (n,).
+
+    The other values of each row are appended to *columns*. Vectors are skipped that are
+    not of *length* bytes, zero or not finite; at most *count* have that length.
+    """
     import numpy as np
 
-    ids: list[str] = []
     vectors = np.empty((count, length // BYTES_PER_NUMBER), dtype=FLOAT32)
-    left_out = 0
-    for item_id, blob in rows:
-        if blob is None or len(blob) != length or length % BYTES_PER_NUMBER:
-            left_out += 1
-            continue
-        vectors[len(ids)] = np.frombuffer(blob, dtype=FLOAT32)
-        ids.append(item_id)
-    vectors = vectors[: len(ids)]
-    usable = normalize_in_place(vectors)
-    if not usable.all():
-        left_out += int((~usable).sum())
-        ids = [item_id for item_id, keep in zip(ids, usable, strict=True) if keep]
-        vectors = vectors[usable]
-    return VectorIndex(ids, vectors, left_out)
+    memory = vectors.view(np.uint8).reshape(-1).data
+    lengths: list[int] = []
+    end = 0
+    while block := list(islice(rows, ROWS)):
+        *others, blobs = zip(*block, strict=True)
+        for column, values in zip(columns, others, strict=True):
+            column.extend(values)
+        lengths += map(len, blobs)
+        part = b"".join(blob for blob in blobs if len(blob) == length)
+        memory[end : end + len(part)] = part
+        end += len(part)
+    usable = (np.array(lengths, dtype=np.intp) == length) & (length > 0)
+    vectors = vectors[: usable.sum()]
+    has_direction = normalize_in_place(vectors)
+    if not has_direction.all():
+        vectors = vectors[has_direction]
+        usable[usable] = has_direction
+    return vectors, usable

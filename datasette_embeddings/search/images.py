@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
-from datasette_embeddings.search.nearest import Hit
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.reading import image_of_row
 from datasette_embeddings.store import images

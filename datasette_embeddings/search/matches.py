@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.nearest import (
-    Hit,
     Options,
     checked_query,
     nearest_to_item,

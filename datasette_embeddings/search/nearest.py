@@ -5,16 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.index.matrix import Keep, Score, best_first
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.index.matrix import Hit, Keep, best_first
 from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.chunks import StoredChunk, chunk_ids, stored_chunks
 from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
+from datasette_embeddings.store.chunks import chunk_ids, stored_chunks
 from datasette_embeddings.store.embeddings import stored_vector
 
 if TYPE_CHECKING:
@@ -25,21 +25,7 @@ MORE_CHUNKS = 4
 # Characters of a limit that is given as text
 LONGEST_LIMIT = 20
 #: The best so many items, best first
-Ranked: TypeAlias = Callable[[int], list[Score]]
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An item, its score, and which piece of which document it is, if it is one."""
-
-    id: str
-    score: float
-    chunk: StoredChunk | None = None
-
-    @property
-    def document_id(self) -> str:
-        """The document that it is a chunk of, or itself."""
-        return self.id if self.chunk is None else self.chunk.document_id
+Ranked: TypeAlias = Callable[[int], list[Hit]]
 
 
 @dataclass(frozen=True)
@@ -76,8 +62,8 @@ def nearest_to_vector(
     index = indexes.index(conn, collection.id, immutable=options.immutable)
     keep = _keep(options)
 
-    def ranked(limit: int) -> list[Score]:
-        return index.nearest(vector, limit, min_score=options.min_score, keep=keep)
+    def ranked(limit: int) -> list[Hit]:
+        return index.nearest(vector, limit, keep=keep)
 
     return _hits(conn, collection, ranked, options)
 
@@ -105,14 +91,14 @@ def nearest_to_item(
     index = indexes.index(conn, collection.id, immutable=options.immutable)
     keep = _keep(options)
 
-    def ranked(limit: int) -> list[Score]:
-        best: dict[str, Score] = {}
+    def ranked(limit: int) -> list[Hit]:
+        best: dict[str, Hit] = {}
         for each, vector in zip(ids, vectors, strict=True):
-            for found in index.nearest(
-                vector, limit, min_score=options.min_score, without=each, keep=keep
-            ):
-                if found.id not in best or found.score > best[found.id].score:
-                    best[found.id] = found
+            # One more, as the chunk itself is left out
+            for hit in index.nearest(vector, limit + 1, keep=keep):
+                known = best.get(hit.id)
+                if hit.id != each and (known is None or hit.score > known.score):
+                    best[hit.id] = hit
         return best_first(best.values(), limit)
 
     return _hits(
@@ -133,14 +119,18 @@ def _hits(
 
     Where it *compares_documents*, without the text that several of them have.
     """
+    least = -1 if options.min_score is None else options.min_score
+
+    def best(limit: int) -> list[Hit]:
+        return [hit for hit in ranked(limit) if hit.score >= least]
+
     if not collection.has_chunks:
-        scores = ranked(options.wanted)[options.offset :]
-        return [Hit(each.id, each.score) for each in scores]
+        return best(options.wanted)[options.offset :]
     wanted = options.wanted * MORE_CHUNKS
     while True:
-        scores = ranked(wanted)
-        chunks = stored_chunks(conn, collection, [each.id for each in scores])
-        hits = [Hit(each.id, each.score, chunks.get(each.id)) for each in scores]
+        items = best(wanted)
+        chunks = stored_chunks(conn, collection, [hit.id for hit in items])
+        hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in items]
         hits = [hit for hit in hits if hit.document_id != without]
         if compares_documents:
             boilerplate = boilerplate_of_chunks(
@@ -149,7 +139,7 @@ def _hits(
             hits = [hit for hit in hits if hit.id not in boilerplate]
         if not options.all_chunks:
             hits = _best_of_each_document(hits)
-        if len(hits) >= options.wanted or len(scores) < wanted:
+        if len(hits) >= options.wanted or len(items) < wanted:
             return hits[options.offset : options.wanted]
         wanted *= MORE_CHUNKS
 
@@ -179,7 +169,7 @@ def index_state(
     Left out are vectors of another length than most, zero, or not finite.
     """
     index = indexes.index(conn, collection.id, immutable=options.immutable)
-    return index.is_scanned, index.left_out
+    return index.is_scanned, index.skipped
 
 
 def checked_query(text: str, *, max_length: int | None = None) -> str:

@@ -6,8 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
-from datasette_embeddings.search.nearest import Hit
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.similarities import (

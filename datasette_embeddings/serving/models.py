@@ -16,7 +16,7 @@ from datasette_embeddings.errors import (
     EmbeddingsError,
     SchemaError,
 )
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models.names import canonical_id, is_path
 from datasette_embeddings.models.registry import (
     find,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice
-from typing import TYPE_CHECKING
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.index.matrix import read_vectors
 from datasette_embeddings.similarities.pairs import Documents
 from datasette_embeddings.store.catalog import Collection, count_items
-from datasette_embeddings.store.similarities import MarkedVector, Marks, marked_vectors
-from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, normalize_in_place
+from datasette_embeddings.store.embeddings import usual_vector_length
+from datasette_embeddings.store.similarities import Marks, marked_vectors
+from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.vectors import Vectors
 
-# Rows that are read together: in parts of this size numpy and SQLite do the work
-ROWS = 500
 # Follows the state of a chunk that does not count when documents are compared
 LEFT_OUT = "-"
 
@@ -46,70 +45,32 @@ def read(conn: sqlite3.Connection, collection: Collection) -> Reading:
     out, and so are those of chunks whose text other documents have too.  A document
     that has no others is not compared.
     """
-    import numpy as np
-
-    length = (collection.dimensions or 1) * BYTES_PER_NUMBER
-    count = count_items(conn, collection)
-    found = _read(marked_vectors(conn, collection), length, count)
-    usual = max(found.lengths, key=found.lengths.__getitem__, default=length)
-    if usual != length and usual and usual % BYTES_PER_NUMBER == 0:
-        # The one vector that told the dimensions is of an old run
-        length = usual
-        found = _read(marked_vectors(conn, collection), length, count)
-    usable = normalize_in_place(found.vectors) & found.counts
-    owners = np.array(found.owners, dtype=object)[usable]
-    vectors = found.vectors if usable.all() else found.vectors[usable]
-    return Reading(_documents(owners.tolist(), vectors), found.states)
-
-
-@dataclass(frozen=True)
-class _Found:
-    vectors: Vectors
-    #: Of each vector the document it is of
-    owners: list[str]
-    #: Of each vector whether it counts when documents are compared, (n,)
-    counts: NDArray[np.bool_]
-    states: dict[str, str]
-    lengths: Counter[int]
+    length = (collection.dimensions or 0) * BYTES_PER_NUMBER
+    columns, vectors, usable = _read(conn, collection, length)
+    if not usable.all():
+        usual, _count = usual_vector_length(conn, collection.id)
+        if usual != length:
+            # The one vector that told the dimensions is of an old run
+            columns, vectors, usable = _read(conn, collection, usual)
+    owners, states, hashes = columns
+    boilerplate = _boilerplate(owners, hashes)
+    if boilerplate:
+        for place in boilerplate:
+            states[place] += LEFT_OUT
+        is_usable = usable.copy()
+        usable[boilerplate] = False
+        vectors = vectors[usable[is_usable]]
+    documents = _documents(list(compress(owners, usable)), vectors)
+    return Reading(documents, _states(owners, states))
 
 
-def _read(rows: Iterator[MarkedVector], length: int, count: int) -> _Found:
-    """The vectors of *length* bytes among *rows*, which are *count* at most."""
-    import numpy as np
-
-    vectors = np.empty((count, max(1, length // BYTES_PER_NUMBER)), dtype=FLOAT32)
-    memory = vectors.view(np.uint8).reshape(-1).data
-    every_owner: list[str] = []
-    every_state: list[str] = []
-    hashes: list[bytes | None] = []
-    fits: list[bool] = []
-    start = 0
-    lengths: Counter[int] = Counter()
-    while some := list(islice(rows, ROWS)):
-        ids, states, their_hashes, blobs = zip(*some, strict=True)
-        every_owner += ids
-        every_state += states
-        hashes += their_hashes
-        their_lengths = [len(blob) for blob in blobs]
-        lengths.update(their_lengths)
-        they_fit = [each == length for each in their_lengths]
-        fits += they_fit
-        part = b"".join(compress(blobs, they_fit))
-        memory[start : start + len(part)] = part
-        start += len(part)
-    owners = list(compress(every_owner, fits))
-    boilerplate = _boilerplate(every_owner, hashes)
-    counts = np.ones(len(every_owner), dtype=np.bool_)
-    counts[boilerplate] = False
-    for place in boilerplate:
-        every_state[place] += LEFT_OUT
-    return _Found(
-        vectors[: len(owners)],
-        owners,
-        counts[np.array(fits, dtype=np.bool_)],
-        _states(every_owner, every_state),
-        lengths,
-    )
+def _read(
+    conn: sqlite3.Connection, collection: Collection, length: int
+) -> tuple[list[list[Any]], Vectors, NDArray[np.bool_]]:
+    """The documents, states and hashes of all vectors, and those of *length* bytes."""
+    columns: list[list[Any]] = [[], [], []]
+    rows, count = marked_vectors(conn, collection), count_items(conn, collection)
+    return columns, *read_vectors(rows, columns, length, count)
 
 
 def _boilerplate(owners: Sequence[str], hashes: Sequence[bytes | None]) -> list[int]:

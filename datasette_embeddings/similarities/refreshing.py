@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.index.reading import one_moment
+from datasette_embeddings.index.cache import one_moment
 from datasette_embeddings.similarities.reading import changes, read
 from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
 from datasette_embeddings.store import embeddings

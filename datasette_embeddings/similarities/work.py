@@ -7,7 +7,6 @@ is joined by the new documents that are near enough.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.index.cache import is_recent
 from datasette_embeddings.similarities.pairs import (
     CLOSE,
     NONE,
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 RULES = 2
 # Above this part of all, a full run is as fast
 MOST_CHANGED = 0.3
-# `updated` counts whole seconds: a state of this moment may change and look the same
-RECENT_S = 2
 
 
 @dataclass(frozen=True)
@@ -197,8 +195,11 @@ class Work:
             left=_left(ids, joined),
             gone=() if self.changes is None else self.changes.gone,
         )
-        is_recent = (self.snapshot[-1] or 0) >= time.time() - RECENT_S
-        state = None if is_recent else noted_state(self.collection, self.snapshot)
+        state = (
+            None
+            if is_recent(self.snapshot)
+            else noted_state(self.collection, self.snapshot)
+        )
         note_similarities(conn, self.collection, self.settings, state)
 
     def _lowest(self, found: Nearest) -> float:

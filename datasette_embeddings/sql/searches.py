@@ -8,10 +8,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.cache import query_vector
 from datasette_embeddings.search.nearest import (
-    Hit,
     Options,
     checked_query,
     nearest_to_item,

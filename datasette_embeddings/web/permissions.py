@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import SchemaError
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
 from datasette_embeddings.sources.reads import tables_to_ask
 from datasette_embeddings.store.catalog import (

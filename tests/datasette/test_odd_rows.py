@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config.collections import SimilaritySettings
 from datasette_embeddings.documents import Chunking
-from datasette_embeddings.index.owner import indexes
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import SourceRules

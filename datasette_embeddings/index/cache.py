@@ -1,0 +1,250 @@
+"""The indexes that this process keeps in memory, and how they stay fresh.
+
+Each database file has a connection of its own: only one that writes nothing itself sees
+every commit of the others in ``pragma data_version``. A collection that is too large
+for memory is scanned: each search reads it in blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from datasette_embeddings.config.settings import DEFAULT_INDEX_MEMORY_MB
+from datasette_embeddings.errors import DatabaseError
+from datasette_embeddings.index.matrix import (
+    BYTES_PER_ID,
+    LARGE_ROWS,
+    Hit,
+    Keep,
+    VectorIndex,
+    best_first,
+    read_index,
+)
+from datasette_embeddings.store.embeddings import (
+    snapshot,
+    usual_vector_length,
+    vector_rows,
+)
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
+
+BYTES_PER_MB = 1_000_000
+# `updated` counts whole seconds, and the clocks of two machines differ a little
+RECENT_S = 2
+# Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
+BLOCK_ROWS = 4_096
+
+
+@contextmanager
+def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
+    """A read transaction: everything that is read within is of the same moment."""
+    if conn.in_transaction:
+        yield
+        return
+    conn.execute("begin")
+    try:
+        yield
+    finally:
+        conn.rollback()
+
+
+def is_recent(state: tuple[float | None, ...]) -> bool:
+    """Whether a row may still change without a trace in *state*, a snapshot.
+
+    A row that is deleted and inserted again within one second leaves none.
+    """
+    return (state[-1] or 0) >= time.time() - RECENT_S
+
+
+@dataclass(frozen=True)
+class ScannedIndex:
+    """A collection too large for memory: every search reads it, exactly, in blocks."""
+
+    conn: sqlite3.Connection
+    lock: threading.Lock
+    collection_id: int
+
+    is_scanned = True
+    #: Only a scan could count them
+    skipped = 0
+
+    def nearest(
+        self, vector: Vector, limit: int, *, keep: Keep | None = None
+    ) -> list[Hit]:
+        """As :meth:`VectorIndex.nearest`."""
+        best: list[Hit] = []
+        with self.lock, one_moment(self.conn):
+            length, _count = usual_vector_length(self.conn, self.collection_id)
+            rows = iter(vector_rows(self.conn, self.collection_id))
+            while block := list(islice(rows, BLOCK_ROWS)):
+                index = read_index(iter(block), length, len(block))
+                hits = index.nearest(vector, limit, keep=keep)
+                best = best_first([*best, *hits], limit)
+        return best
+
+
+Index: TypeAlias = VectorIndex | ScannedIndex
+
+
+class _DatabaseIndexes:
+    """The indexes of one database file, and the connection that reads them."""
+
+    def __init__(self, path: str, *, immutable: bool) -> None:
+        self._path = path
+        self._immutable = immutable
+        self._file = _file_state(path)
+        self._opened = 1
+        self._version: tuple[int, int] | None = None
+        # With the snapshot of the collection; None while rows may still change unseen
+        self._loaded: dict[
+            int, tuple[tuple[float | None, ...] | None, VectorIndex]
+        ] = {}
+        self.lock = threading.Lock()
+        self.conn = _open(path, immutable)
+
+    def index(self, collection_id: int, memory_limit: int) -> Index:
+        """The index of a collection, with everything that is committed by now."""
+        with self.lock:
+            version = self.version()
+            if version != self._version:
+                self._evict_changed()
+                self._version = version
+            if collection_id not in self._loaded:
+                with one_moment(self.conn):
+                    length, count = usual_vector_length(self.conn, collection_id)
+                    coarse = length // 4 if count >= LARGE_ROWS else 0
+                    if count * (length + coarse + BYTES_PER_ID) > memory_limit:
+                        return ScannedIndex(self.conn, self.lock, collection_id)
+                    state = snapshot(self.conn, collection_id)
+                    rows = vector_rows(self.conn, collection_id)
+                    index = read_index(rows, length, count)
+                known = None if is_recent(state) else state
+                self._loaded[collection_id] = known, index
+            return self._loaded[collection_id][1]
+
+    def version(self) -> tuple[int, int]:
+        """What changes with every commit of another connection; needs the lock."""
+        version = self._opened, _data_version(self.conn)
+        file = _file_state(self._path)
+        if file != self._file and version == self._version:
+            # SQLite noticed nothing: another file was put in place of this one, or
+            # copied over it. A new connection has no pages of the old one
+            self.conn = _open(self._path, self._immutable)
+            self._opened += 1
+            self._loaded.clear()
+            version = self._opened, _data_version(self.conn)
+        self._file = file
+        return version
+
+    def _evict_changed(self) -> None:
+        for collection_id, (state, _index) in list(self._loaded.items()):
+            if snapshot(self.conn, collection_id) != state:
+                self.evict(collection_id)
+
+    def evict(self, collection_id: int) -> None:
+        """Forget an index; a search that is using it can go on."""
+        self._loaded.pop(collection_id, None)
+
+
+class Indexes:
+    """Every index of this process; the least recently used go when memory is short."""
+
+    def __init__(self, memory_limit_mb: int = DEFAULT_INDEX_MEMORY_MB) -> None:
+        self.memory_limit_mb = memory_limit_mb
+        self._lock = threading.Lock()
+        self._databases: dict[tuple[str, bool], _DatabaseIndexes] = {}
+        # Bytes, the least recently used first
+        self._sizes: OrderedDict[tuple[_DatabaseIndexes, int], int] = OrderedDict()
+
+    def index(
+        self, conn: sqlite3.Connection, collection_id: int, *, immutable: bool = False
+    ) -> Index:
+        """The index of a collection in the main database of *conn*.
+
+        Changes that *conn* has not committed are not in it. *immutable* opens the file
+        as one that no program changes, as Datasette does with ``-i``.
+        """
+        database = self._database(conn, immutable)
+        if database is None:
+            # No other connection can open a database in memory
+            length, count = usual_vector_length(conn, collection_id)
+            return read_index(vector_rows(conn, collection_id), length, count)
+        limit = self.memory_limit_mb * BYTES_PER_MB
+        index = database.index(collection_id, limit)
+        if isinstance(index, VectorIndex):
+            with self._lock:
+                self._sizes[database, collection_id] = index.size
+                self._sizes.move_to_end((database, collection_id))
+                while len(self._sizes) > 1 and sum(self._sizes.values()) > limit:
+                    (idle, idle_id), _size = self._sizes.popitem(last=False)
+                    idle.evict(idle_id)
+        return index
+
+    def state(
+        self, conn: sqlite3.Connection, *, immutable: bool = False
+    ) -> tuple[object, ...]:
+        """A value that changes whenever the database of *conn* does."""
+        database = self._database(conn, immutable)
+        if database is None:
+            return _data_version(conn), conn.total_changes
+        with database.lock:
+            return database.version(), conn.total_changes
+
+    def _database(
+        self, conn: sqlite3.Connection, immutable: bool
+    ) -> _DatabaseIndexes | None:
+        path = conn.execute("pragma database_list").fetchone()[2]
+        if not path:
+            return None
+        key = os.path.realpath(path), immutable
+        with self._lock:
+            if key not in self._databases:
+                self._databases[key] = _DatabaseIndexes(key[0], immutable=immutable)
+            return self._databases[key]
+
+    def close(self) -> None:
+        """Close every file and forget every index."""
+        with self._lock:
+            for database in self._databases.values():
+                with database.lock:
+                    database.conn.close()
+            self._databases.clear()
+            self._sizes.clear()
+
+
+def _data_version(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("pragma data_version").fetchone()[0])
+
+
+def _file_state(path: str) -> tuple[int, ...]:
+    """Numbers that change when a file is written, or another takes its place.
+
+    :raises DatabaseError: if there is no such file.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DatabaseError(f"The database {path} cannot be read: {error}") from error
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _open(path: str, immutable: bool) -> sqlite3.Connection:
+    flag = "immutable=1" if immutable else "mode=ro"
+    # One thread at a time uses it, under the lock, but not always the same
+    return sqlite3.connect(
+        f"{Path(path).as_uri()}?{flag}", uri=True, check_same_thread=False
+    )
+
+
+indexes = Indexes()
