@@ -76,9 +76,9 @@ def build(path: Path) -> None:
     conn = sqlite3.connect(path)
     collection = catalog.collection(conn, COLLECTION)
     with transaction(conn):
-        if similarity_settings(conn, collection):
-            note_similarities(conn, collection, None)
-    refreshing.build(conn, collection, TEN)
+        if similarity_settings(collection):
+            note_similarities(collection, None)
+    refreshing.build(collection, TEN)
     conn.close()
 
 
@@ -120,11 +120,11 @@ def refreshed(path: Path, ids: list[str], random: np.random.Generator) -> float:
     vectors = normalize(random.standard_normal((len(ids), 512)).astype(np.float32))
     documents = [Document(each, each) for each in ids]
     with transaction(conn):
-        write_embeddings(conn, collection, documents, vectors, store_content=True)
+        write_embeddings(collection, documents, vectors, store_content=True)
     conn.close()
     conn = sqlite3.connect(copy)
     try:
-        return seconds(lambda: refresh(conn, collection))
+        return seconds(lambda: refresh(collection))
     finally:
         conn.close()
 

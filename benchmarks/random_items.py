@@ -41,6 +41,6 @@ def write_collection(path: Path, vectors: Vectors) -> None:
         for start in range(0, len(vectors), BLOCK):
             block = slice(start, start + BLOCK)
             write_embeddings(
-                conn, collection, documents[block], vectors[block], store_content=True
+                collection, documents[block], vectors[block], store_content=True
             )
     conn.close()

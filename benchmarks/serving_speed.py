@@ -91,7 +91,7 @@ def write_notes(path: Path) -> None:
         for start in range(0, ROWS, BLOCK):
             block = slice(start, start + BLOCK)
             write_embeddings(
-                conn, collection, documents[block], vectors[block], store_content=False
+                collection, documents[block], vectors[block], store_content=False
             )
     conn.close()
     sqlite_utils.Database(path)["notes"].enable_fts(["title", "body"])

@@ -90,7 +90,7 @@ def our_search(path: Path) -> Callable[[Vector], list[int]]:
     collection = catalog.collection(conn, COLLECTION)
 
     def search(vector: Vector) -> list[int]:
-        found = nearest_to_vector(conn, collection, vector)
+        found = nearest_to_vector(collection, vector)
         return [int(score.id.removeprefix("item-")) for score in found]
 
     return search

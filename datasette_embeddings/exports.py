@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,21 +44,19 @@ class ExportedItem:
     vector: Vector
 
 
-def exported_items(
-    conn: sqlite3.Connection, collection: Collection
-) -> Iterator[list[ExportedItem]]:
+def exported_items(collection: Collection) -> Iterator[list[ExportedItem]]:
     """Every item of *collection*, by id, some at a time.
 
     :raises InvalidVectorError: for a vector of another length than most.
     """
-    ids = sorted(item_ids(conn, collection))
-    length, _count = usual_vector_length(conn, collection.id)
+    ids = sorted(item_ids(collection))
+    length, _count = usual_vector_length(collection.conn, collection.id)
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
-        chunks = stored_chunks(conn, collection, some)
+        chunks = stored_chunks(collection, some)
         hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
-        found = matches(conn, collection, hits)
-        vectors = [stored_vector(conn, collection, each) for each in some]
+        found = matches(collection, hits)
+        vectors = [stored_vector(collection, each) for each in some]
         for match, vector in zip(found, vectors, strict=True):
             if vector.nbytes != length:
                 raise InvalidVectorError(
@@ -71,7 +68,6 @@ def exported_items(
 
 
 def export(
-    conn: sqlite3.Connection,
     collection: Collection,
     path: Path,
     output_format: str,
@@ -86,9 +82,9 @@ def export(
     try:
         with _replacing(path) as temporary:
             if write is not None:
-                return write(conn, collection, temporary)
+                return write(collection, temporary)
             with temporary.open("w", encoding="utf-8", newline="") as output:
-                return write_text(conn, collection, output, output_format)
+                return write_text(collection, output, output_format)
     except OSError as error:
         raise InvalidInputError(
             f"{path} cannot be written: {error.strerror}"
@@ -124,7 +120,6 @@ def _with_ids(path: Path) -> Path:
 
 
 def write_text(
-    conn: sqlite3.Connection,
     collection: Collection,
     output: IO[str],
     output_format: str,
@@ -132,7 +127,7 @@ def write_text(
     """How many items were written to *output*, as NDJSON or CSV."""
     count = 0
     writer: csv.DictWriter[str] | None = None
-    for items in exported_items(conn, collection):
+    for items in exported_items(collection):
         for item in items:
             row = _row(item, is_chunked=collection.has_chunks)
             if output_format == "nl":
@@ -168,10 +163,10 @@ def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _write_npy(conn: sqlite3.Connection, collection: Collection, path: Path) -> int:
+def _write_npy(collection: Collection, path: Path) -> int:
     import numpy as np
 
-    count = len(item_ids(conn, collection))
+    count = len(item_ids(collection))
     shape = count, collection.dimensions or 0
     if not count:
         # Nothing cannot be mapped into memory
@@ -183,7 +178,7 @@ def _write_npy(conn: sqlite3.Connection, collection: Collection, path: Path) -> 
         if count
         else None
     )
-    for items in exported_items(conn, collection):
+    for items in exported_items(collection):
         assert vectors is not None
         vectors[len(ids) : len(ids) + len(items)] = [item.vector for item in items]
         ids += [item.match.id for item in items]
@@ -191,7 +186,7 @@ def _write_npy(conn: sqlite3.Connection, collection: Collection, path: Path) -> 
     return len(ids)
 
 
-def _write_parquet(conn: sqlite3.Connection, collection: Collection, path: Path) -> int:
+def _write_parquet(collection: Collection, path: Path) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -211,7 +206,7 @@ def _write_parquet(conn: sqlite3.Connection, collection: Collection, path: Path)
     )
     count = 0
     with pq.ParquetWriter(path, schema) as writer:
-        for items in exported_items(conn, collection):
+        for items in exported_items(collection):
             rows = [_row(item, is_chunked=collection.has_chunks) for item in items]
             for row in rows:
                 row["metadata"] = _cell(row["metadata"])

@@ -103,10 +103,10 @@ def _written(
     attached = None if source is None else attached_source(collection, source)
     source_id = None if attached is None else attached.id
     with transaction(conn):
-        check_exists(conn, collection)
-        write_vectors(conn, collection, vectors, source_id=source_id)
+        check_exists(collection)
+        write_vectors(collection, vectors, source_id=source_id)
     is_first = attached is not None and attached.synced is None
-    finish_sync(conn, collection, source if is_first else None)
+    finish_sync(collection, source if is_first else None)
     return collection, len(vectors)
 
 

@@ -109,7 +109,7 @@ def test_front_matter_and_a_footer_relate_no_documents(
     rows = conn.execute("select id, score from similarities").fetchall()
     assert {row[0] for row in rows} == {f"{words[0]}.md" for words in TOPICS}
     assert max(row[1] for row in rows) <= UNRELATED
-    found = similar_items(conn, collection(conn, "pages"), "honey.md")
+    found = similar_items(collection(conn, "pages"), "honey.md")
     assert max(match.score for match in found) <= UNRELATED
     conn.close()
 
@@ -158,7 +158,7 @@ def test_a_copy_is_related_to_its_original(conn, model):
     made = sync(conn, model, cats=text, copy=text, taxes=f"{TAXES}\n\n{NOTICE}")
     assert scores(conn)["cats", "copy"] == 1
     assert scores(conn)["cats", "taxes"] < 0.3
-    assert similar_items(conn, made, "cats")[0].document_id == "copy"
+    assert similar_items(made, "cats")[0].document_id == "copy"
 
 
 def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):
@@ -171,9 +171,9 @@ def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):
     made = sync(conn, model, **documents)
     conn.execute("update embeddings set updated = 1000")
     conn.commit()
-    refresh(conn, made)
+    refresh(made)
     right = scores(conn)
-    assert refresh(conn, made).compared == 0
+    assert refresh(made).compared == 0
     # As 0.2a0 wrote them
     conn.execute("update similarities set score = 1")
     conn.execute(
@@ -186,7 +186,7 @@ def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):
         "update _embedding_collections set similarities = ?", [json.dumps(noted)]
     )
     conn.commit()
-    assert count_stale(conn, made) == 3
+    assert count_stale(made) == 3
     sync(conn, model)
     assert scores(conn) == right
-    assert count_stale(conn, made) == 0
+    assert count_stale(made) == 0

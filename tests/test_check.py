@@ -130,7 +130,7 @@ def test_mending_embeds_what_it_deleted(run, articles_db):
     run("check", articles_db, "--fix")
     conn = sqlite3.connect(articles_db)
     collection = catalog.collection(conn, "articles")
-    assert len(stored_vector(conn, collection, "2")) == 384
+    assert len(stored_vector(collection, "2")) == 384
     conn.close()
 
 

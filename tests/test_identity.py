@@ -52,22 +52,22 @@ def test_a_model_that_is_set_up_otherwise_is_refused_with_the_way_out(conn, fact
     with pytest.raises(ModelSettingsMismatchError, match=said):
         built(conn, other)
     with pytest.raises(ModelSettingsMismatchError, match=said):
-        search_text(conn, collection, "anything", model=other)
+        search_text(collection, "anything", model=other)
     assert conn.execute("select id, embedding from embeddings").fetchall() == before
     rebuilt = built(conn, other, rebuild=True)
     assert getattr(rebuilt, fact) == now
-    assert search_text(conn, rebuilt, "anything", model=other)
+    assert search_text(rebuilt, "anything", model=other)
 
 
 @pytest.mark.parametrize("fact", ["revision", "normalized"])
 def test_what_one_of_them_does_not_know_is_not_held_against_it(conn, fact):
     then, now, _words = FACTS[fact]
     collection = built(conn, model_with(**{fact: None}))
-    search_text(conn, collection, "anything", model=model_with(**{fact: now}))
+    search_text(collection, "anything", model=model_with(**{fact: now}))
     # From now on it is known
     collection = built(conn, model_with(**{fact: then}))
     assert getattr(collection, fact) == then
-    search_text(conn, collection, "anything", model=StandIn())
+    search_text(collection, "anything", model=StandIn())
 
 
 def test_other_dimensions_are_refused(conn):
@@ -83,7 +83,7 @@ def test_another_model_is_refused_in_a_search_too(conn):
     with pytest.raises(
         ModelMismatchError, match="holds vectors of 'stand-in', not of 'x'"
     ):
-        search_text(conn, collection, "anything", model=model_with(model_id="x"))
+        search_text(collection, "anything", model=model_with(model_id="x"))
 
 
 def test_a_database_of_an_earlier_release_gets_the_columns(conn):

@@ -96,44 +96,44 @@ def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
 def test_an_image_is_read_from_the_store_before_the_row(pictures):
     made = collect_pictures(pictures)
     in_row = png((200, 30, 40))
-    assert item_image(pictures, made, "1") == in_row
+    assert item_image(made, "1") == in_row
     pictures.execute("update embeddings set content_blob = x'00' where id = '1'")
-    assert item_image(pictures, made, "1") == b"\0"
-    assert item_image(pictures, made, "2") != in_row
+    assert item_image(made, "1") == b"\0"
+    assert item_image(made, "2") != in_row
 
 
 def test_an_item_without_an_image_has_none(pictures):
     made = collect_pictures(pictures)
     pictures.execute("update pictures set image = 'a text' where id = 1")
     pictures.execute("delete from pictures where id = 2")
-    assert item_image(pictures, made, "1") is None
-    assert item_image(pictures, made, "2") is None
+    assert item_image(made, "1") is None
+    assert item_image(made, "2") is None
     pictures.execute("drop table pictures")
-    assert item_image(pictures, made, "3") is None
+    assert item_image(made, "3") is None
     with pytest.raises(UnknownItemError):
-        item_image(pictures, made, "99")
+        item_image(made, "99")
 
 
 def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
     made = collect_pictures(pictures)
     pictures.execute("delete from embeddings where id = '1'")
     with pytest.raises(UnknownItemError):
-        item_image(pictures, made, "1")
+        item_image(made, "1")
 
 
 def test_a_prefix_is_no_part_of_the_key(pictures):
     source = picture_source(pictures, id_prefix="p/")
     made = collect(pictures, "prefixed", source, {"p/1": png((200, 30, 40))})
-    assert item_image(pictures, made, "p/1") == png((200, 30, 40))
-    assert has_item_image(pictures, made, "p/1")
+    assert item_image(made, "p/1") == png((200, 30, 40))
+    assert has_item_image(made, "p/1")
 
 
 def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
     made = collect_pictures(pictures)
-    assert has_item_image(pictures, made, "1")
+    assert has_item_image(made, "1")
     pictures.execute("update pictures set image = ? where id = 1", [png((1, 1, 1))])
     pictures.execute("update pictures set image = null where id = 2")
-    found = matches(pictures, made, [Hit(each, 1.0) for each in ("1", "2", "3")])
+    found = matches(made, [Hit(each, 1.0) for each in ("1", "2", "3")])
     assert [(each.stale, each.has_image) for each in found] == [
         (True, False),
         (True, False),
@@ -145,7 +145,7 @@ def test_a_large_image_is_not_read_to_be_compared(pictures):
     made = collect_pictures(pictures)
     large = png((1, 1, 1), noise=bytes(LARGEST_COMPARED_IMAGE))
     pictures.execute("update pictures set image = ? where id = 1", [large])
-    (found,) = matches(pictures, made, [Hit("1", 1.0)])
+    (found,) = matches(made, [Hit("1", 1.0)])
     assert (found.stale, found.has_image, found.title) == (None, True, "Red")
 
 
@@ -153,8 +153,8 @@ def test_several_columns_are_no_image(pictures):
     source = picture_source(pictures)
     two = type(source)(**{**vars(source), "content_columns": ("image", "title")})
     made = collect(pictures, "two", two, {"1": b"x"})
-    assert item_image(pictures, made, "1") is None
-    assert not has_item_image(pictures, made, "1")
+    assert item_image(made, "1") is None
+    assert not has_item_image(made, "1")
 
 
 def test_matches_tell_who_stands_for_an_image(pictures):
@@ -162,7 +162,7 @@ def test_matches_tell_who_stands_for_an_image(pictures):
     pictures.execute("delete from pictures where id = 2")
     pictures.execute("delete from pictures where id = 3")
     pictures.execute("update embeddings set content_blob = x'00' where id = '3'")
-    found = similar_items(pictures, made, "1")
+    found = similar_items(made, "1")
     assert {each.id: each.has_image for each in found} == {
         "2": False,
         **dict.fromkeys(["3", "4", "5", "6"], True),
@@ -174,7 +174,7 @@ def test_one_query_tells_of_all_and_reads_no_image(pictures):
     made = collect_pictures(pictures, is_stored=True)
     asked: list[str] = []
     pictures.set_trace_callback(asked.append)
-    stored_items(pictures, made, ["1", "2", "3"])
+    stored_items(made, ["1", "2", "3"])
     pictures.set_trace_callback(None)
     about_blobs = [sql for sql in asked if "from embeddings" in sql]
     assert len(about_blobs) == 1
@@ -183,11 +183,11 @@ def test_one_query_tells_of_all_and_reads_no_image(pictures):
 
 
 def test_a_collection_of_images_is_told_from_one_of_texts(pictures):
-    assert has_images(pictures, collect_pictures(pictures))
+    assert has_images(collect_pictures(pictures))
     stored = collect(pictures, "stored", None, {"a": b"x"}, is_stored=True)
     texts = collect(pictures, "texts", None, {"a": "x"}, is_stored=True)
-    assert has_images(pictures, stored)
-    assert not has_images(pictures, texts)
+    assert has_images(stored)
+    assert not has_images(texts)
 
 
 def test_a_database_of_an_old_llm_has_no_images():
@@ -200,7 +200,7 @@ def test_a_database_of_an_old_llm_has_no_images():
     conn.execute("insert into collections values (1, 'old', 'eyes')")
     conn.execute("insert into embeddings values (1, 'a', x'0000803f', 'text', null)")
     made = collection(conn, "old")
-    assert not stored_items(conn, made, ["a"])["a"].has_image
-    assert stored_image(conn, made, "a") is None
-    assert not has_images(conn, made)
+    assert not stored_items(made, ["a"])["a"].has_image
+    assert stored_image(made, "a") is None
+    assert not has_images(made)
     conn.close()

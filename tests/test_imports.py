@@ -50,7 +50,7 @@ def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
         "text-embedding-ada-002",
         5,
     )
-    found = similar_items(alpha, catalog.collection(alpha, "articles"), "5")
+    found = similar_items(catalog.collection(alpha, "articles"), "5")
     assert (found[0].id, found[0].title) == ("4", "Tax return")
     assert alpha.execute("select * from _embeddings_articles").fetchall() == before
 

@@ -44,7 +44,7 @@ def vectors(conn):
 
 
 def failures(conn):
-    return failures_of_failures(conn, collection(conn, "articles"))
+    return failures_of_failures(collection(conn, "articles"))
 
 
 def test_content_that_moves_to_another_id_is_not_embedded_again(conn, stand_in):
@@ -232,7 +232,7 @@ def test_a_dry_run_needs_no_write_access_and_no_collection(articles_db, stand_in
 def test_a_source_without_rows_makes_an_empty_collection(conn, stand_in):
     source = query_source(conn, "select id, title from articles where id > 100")
     assert ingest(conn, "articles", source, stand_in) == Report()
-    assert count_items(conn, collection(conn, "articles")) == 0
+    assert count_items(collection(conn, "articles")) == 0
 
 
 def test_images_are_embedded_and_kept_as_bytes(tmp_path, conn):

@@ -75,7 +75,7 @@ def chunk_rows(conn):
 
 def found(conn, text, model, **options):
     collection = catalog.collection(conn, "docs")
-    return search_text(conn, collection, text, model=model, options=Options(**options))
+    return search_text(collection, text, model=model, options=Options(**options))
 
 
 def test_each_chunk_is_an_item_whose_offsets_slice_the_document(conn, model):
@@ -126,16 +126,16 @@ def test_what_is_like_a_document_is_another_document(conn, model):
     sync(conn, model)
     collection = catalog.collection(conn, "docs")
     for item_id in ("short", "short#0"):
-        matches = similar_items(conn, collection, item_id)
+        matches = similar_items(collection, item_id)
         assert [match.document_id for match in matches] == ["kittens", "guide"]
 
 
 def test_the_score_of_two_documents_is_that_of_their_best_chunks(conn, model):
     sync(conn, model)
     collection = catalog.collection(conn, "docs")
-    [match] = similar_items(conn, collection, "guide")
+    [match] = similar_items(collection, "guide")
     scores = [
-        search_vector(conn, collection, stored_vector(conn, collection, each))
+        search_vector(collection, stored_vector(collection, each))
         for each in ("guide#0", "guide#1", "guide#2")
     ]
     best = max(
@@ -237,8 +237,8 @@ def test_chunks_of_a_collection_that_llm_deleted_are_not_the_next_ones(conn, mod
         other = catalog.collection(conn, "new")
         vectors = model.embed_passages(["planets"])
         documents = [Document("guide#1", "planets")]
-        write_embeddings(conn, other, documents, vectors, store_content=True)
-    [match] = search_text(conn, other, "planets", model=model)
+        write_embeddings(other, documents, vectors, store_content=True)
+    [match] = search_text(other, "planets", model=model)
     assert (match.id, match.document_id, match.start) == ("guide#1", "guide#1", None)
 
 
@@ -257,7 +257,7 @@ def test_a_collection_that_is_renamed_takes_everything_along(conn, model):
     sync(conn, model)
     renamed = rename_collection(conn, "docs", "guides")
     assert catalog.collection(conn, "guides").has_chunks
-    assert [each.id for each in failures(conn, renamed)] == ["blob"]
+    assert [each.id for each in failures(renamed)] == ["blob"]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def stranger(conn):
     documents = [Document("1", "secret", {"salary": 1}), Document("x", "secret too")]
     with transaction(conn):
         vectors = np.eye(2, 4, dtype=np.float32)
-        write_embeddings(conn, made, documents, vectors, store_content=True)
+        write_embeddings(made, documents, vectors, store_content=True)
         conn.execute("delete from _embedding_collections")
     return conn
 
@@ -42,7 +42,7 @@ def sync(conn, **options):
 
 
 def tables(conn):
-    return tuple(sorted(required_tables(conn, collection(conn, "articles"))))
+    return tuple(sorted(required_tables(collection(conn, "articles"))))
 
 
 def test_items_of_elsewhere_that_stay_count(stranger):

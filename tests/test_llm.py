@@ -365,8 +365,8 @@ def test_a_database_of_an_older_llm_is_read_as_it_is(older_database, model):
     before = older_database.read_bytes()
     with open_database(older_database) as conn:
         [old] = collections(conn)
-        matches = search_vector(conn, old, model.embed_query(QUESTION))
-    assert old == Collection(1, "old", MODEL_ID, dimensions=384)
+        matches = search_vector(old, model.embed_query(QUESTION))
+    assert old == Collection(conn, 1, "old", MODEL_ID, dimensions=384)
     assert [(match.id, match.metadata) for match in matches] == [
         ("2", {"page": 2}),
         ("1", {"page": 1}),

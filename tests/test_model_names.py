@@ -140,7 +140,7 @@ def test_a_folder_that_python_loads_is_stored_from_the_database(project):
         model = load_model("models/mini")
         ingest(conn, "notes", table_source(conn, "articles"), model)
         found = collection(conn, "notes")
-        assert search_text(conn, found, QUESTION, model=model)[0].id == "2"
+        assert search_text(found, QUESTION, model=model)[0].id == "2"
     assert models_in("data/a.db") == NOTED
 
 

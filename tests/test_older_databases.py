@@ -56,7 +56,7 @@ def test_a_file_that_cannot_be_written_is_searched(old, model, name, mode):
     before = path.read_bytes()
     with closing(sqlite3.connect(f"file:{path}?{mode}", uri=True)) as conn:
         found = [
-            search_text(conn, collection(conn, name), text, model=model)[0].id
+            search_text(collection(conn, name), text, model=model)[0].id
             for name, text, _id in searches[name]
         ]
     assert found == [item_id for _name, _text, item_id in searches[name]]
@@ -67,7 +67,7 @@ def test_similar_items_are_those_of_then(old):
     with closing(
         sqlite3.connect(f"file:{old / 'tables.db'}?mode=ro", uri=True)
     ) as conn:
-        found = similar_items(conn, collection(conn, "articles"), "1")
+        found = similar_items(collection(conn, "articles"), "1")
         noted = conn.execute(
             """
             select other_id
@@ -119,8 +119,8 @@ def test_an_item_that_llm_wrote_after_the_last_run_is_of_no_source(old):
             "from embeddings limit 1"
         )
         conn.commit()
-        assert has_unsourced_items(conn, collection(conn, "articles"))
-        assert not has_unsourced_items(conn, collection(conn, "places"))
+        assert has_unsourced_items(collection(conn, "articles"))
+        assert not has_unsourced_items(collection(conn, "places"))
     output("sync", path, "--silent")
     assert (1, "of llm") in {row[:2] for row in items(path)}
 

@@ -78,11 +78,11 @@ def ids(conn):
 
 
 def asked(conn):
-    return required_tables(conn, collection(conn, "x"))
+    return required_tables(collection(conn, "x"))
 
 
 def sources_of_items(conn):
-    counts = count_items_of_sources(conn, collection(conn, "x"))
+    counts = count_items_of_sources(collection(conn, "x"))
     return {key is not None: count for key, count in counts.items()}
 
 
@@ -277,7 +277,7 @@ def test_vacuum_and_rename_change_no_origin(db):
     db.execute("vacuum")
     assert asked(db) == {OPEN}
     rename_collection(db, "x", "y")
-    assert required_tables(db, collection(db, "y")) == {OPEN}
+    assert required_tables(collection(db, "y")) == {OPEN}
     delete_collection(db, "y")
     for table in ("_embedding_sources", "_embedding_origins"):
         assert db.execute(f"select count(*) from {table}").fetchone() == (0,)
@@ -305,7 +305,7 @@ def test_of_two_sources_only_one_brings_an_item(db):
         embed(db, table=table, prefix=prefix, options=PRUNE)
     assert ids(db) == ["ab1", "ab2", "ab3", "ac"]
     content = collection(db, "x")
-    owner = count_items_of_sources(db, content)
+    owner = count_items_of_sources(content)
     assert sorted(owner.values()) == [2, 2]
 
 
@@ -313,7 +313,7 @@ def test_failures_of_one_source_are_kept_when_another_is_read(db):
     db.execute("update secret set body = x'00' where id = 2")
     for table in (SECRET, OPEN):
         embed(db, table=table, prefix=f"{table}/")
-    failed = failures(db, collection(db, "x"))
+    failed = failures(collection(db, "x"))
     assert [each.id for each in failed] == ["secret/2"]
 
 

@@ -137,4 +137,4 @@ def test_a_rebuild_may_be_over_another_table(built):
     ingest(built, "articles", table_source(built, "notes"), StandIn(), options=options)
     collection = catalog.collection(built, "articles")
     assert source_tables(collection.source) == ("notes",)
-    assert count_items(built, collection) == 1
+    assert count_items(collection) == 1

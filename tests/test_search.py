@@ -25,11 +25,11 @@ def collection(articles):
     ],
 )
 def test_a_text_finds_what_it_means(articles, collection, model, text, title):
-    assert search_text(articles, collection, text, model=model)[0].title == title
+    assert search_text(collection, text, model=model)[0].title == title
 
 
 def test_matches_come_best_first_with_all_that_they_show(articles, collection, model):
-    found = search_text(articles, collection, "pets", model=model)
+    found = search_text(collection, "pets", model=model)
     assert [each.score for each in found] == sorted(
         (each.score for each in found), reverse=True
     )
@@ -38,37 +38,32 @@ def test_matches_come_best_first_with_all_that_they_show(articles, collection, m
 
 
 def test_the_limit_and_the_lowest_score_are_kept(articles, collection, model):
-    found = search_text(
-        articles, collection, "pets", model=model, options=Options(limit=2)
-    )
+    found = search_text(collection, "pets", model=model, options=Options(limit=2))
     assert len(found) == 2
     lowest = found[0].score
     options = Options(min_score=lowest)
-    assert (
-        len(search_text(articles, collection, "pets", model=model, options=options))
-        == 1
-    )
+    assert len(search_text(collection, "pets", model=model, options=options)) == 1
 
 
 def test_an_item_is_not_similar_to_itself(articles, collection):
-    found = similar_items(articles, collection, "5")
+    found = similar_items(collection, "5")
     assert sorted(each.id for each in found) == ["1", "2", "3", "4", "6"]
 
 
 def test_an_unknown_item_has_nothing_similar(articles, collection):
     with pytest.raises(UnknownItemError, match="'77'"):
-        similar_items(articles, collection, "77")
+        similar_items(collection, "77")
 
 
 def test_a_match_whose_row_is_gone_still_has_its_score(articles, collection, model):
     articles.execute("delete from articles")
-    found = search_text(articles, collection, "pets", model=model)[0]
+    found = search_text(collection, "pets", model=model)[0]
     assert (found.id, found.title, found.content) == ("5", None, None)
 
 
 def test_a_match_whose_table_is_gone_still_has_its_score(articles, collection, model):
     articles.execute("drop table articles")
-    found = search_text(articles, collection, "pets", model=model)[0]
+    found = search_text(collection, "pets", model=model)[0]
     assert (found.id, found.title, found.content) == ("5", None, None)
 
 
@@ -91,7 +86,7 @@ def test_a_limit_that_is_none_is_refused(limit):
 
 def test_a_lone_surrogate_is_refused(articles, collection, model):
     with pytest.raises(InvalidInputError, match="surrogates"):
-        search_text(articles, collection, "\ud800", model=model)
+        search_text(collection, "\ud800", model=model)
 
 
 @pytest.mark.parametrize(

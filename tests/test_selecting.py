@@ -51,16 +51,16 @@ def test_as_many_as_are_wanted_are_found_whenever_as_many_rows_match(
 ):
     conn, notes = notes_db()
     chosen = where('"id" >= :low', '"topic" = :topic', low=lowest, topic="sqlite")
-    among = selected_items(conn, notes, chosen)
+    among = selected_items(notes, chosen)
     vector = StandIn().embed_query("anything")
-    everything = search_vector(conn, notes, vector, options=Options(limit=1000))
+    everything = search_vector(notes, vector, options=Options(limit=1000))
     expected = [
         match.id
         for match in everything
         if int(match.id) >= lowest and int(match.id) % 4 == 0
     ]
     options = Options(limit=limit, offset=offset, among=among)
-    found = search_vector(conn, notes, vector, options=options)
+    found = search_vector(notes, vector, options=options)
     assert [match.id for match in found] == expected[offset : offset + limit]
     conn.close()
 
@@ -69,26 +69,25 @@ def test_as_many_as_are_wanted_are_found_whenever_as_many_rows_match(
 def test_conditions_on_rows_hold_for_their_chunks(all_chunks):
     rules = SourceRules(chunking=Chunking("sentences"))
     pytest.importorskip("sentencex")
-    conn, notes = notes_db(rules=rules)
-    among = selected_items(conn, notes, where('"topic" = :t', t="python"))
+    _conn, notes = notes_db(rules=rules)
+    among = selected_items(notes, where('"topic" = :t', t="python"))
     options = Options(limit=5, among=among, all_chunks=all_chunks)
     vector = StandIn().embed_query("anything")
-    found = search_vector(conn, notes, vector, options=options)
+    found = search_vector(notes, vector, options=options)
     assert len(found) == 5
     assert {int(match.document_id) % 4 for match in found} == {1}
 
 
 def test_an_item_has_neighbours_among_the_rows_only():
-    conn, notes = notes_db()
-    among = selected_items(conn, notes, where('"id" < 5'))
-    found = similar_items(conn, notes, "39", options=Options(limit=50, among=among))
+    _conn, notes = notes_db()
+    among = selected_items(notes, where('"id" < 5'))
+    found = similar_items(notes, "39", options=Options(limit=50, among=among))
     assert sorted(match.id for match in found) == ["0", "1", "2", "3", "4"]
 
 
 def test_a_prefix_is_kept_to_the_letter():
-    conn, notes = notes_db()
+    _conn, notes = notes_db()
     found = search_vector(
-        conn,
         notes,
         StandIn().embed_query("x"),
         options=Options(limit=50, prefix="3"),
@@ -97,22 +96,20 @@ def test_a_prefix_is_kept_to_the_letter():
 
 
 def test_a_prefix_and_conditions_hold_together():
-    conn, notes = notes_db()
-    among = selected_items(conn, notes, where('"topic" = :t', t="sqlite"))
+    _conn, notes = notes_db()
+    among = selected_items(notes, where('"topic" = :t', t="sqlite"))
     options = Options(limit=50, prefix="3", among=among)
-    found = search_vector(conn, notes, StandIn().embed_query("x"), options=options)
+    found = search_vector(notes, StandIn().embed_query("x"), options=options)
     assert {match.id for match in found} == {"32", "36"}
 
 
 def test_a_page_begins_where_the_one_before_ended():
-    conn, notes = notes_db()
+    _conn, notes = notes_db()
     vector = StandIn().embed_query("x")
 
     def page(offset, limit):
         options = Options(limit=limit, offset=offset)
-        return [
-            match.id for match in search_vector(conn, notes, vector, options=options)
-        ]
+        return [match.id for match in search_vector(notes, vector, options=options)]
 
     assert page(0, 10) + page(10, 10) + page(20, 30) + page(40, 10) == page(0, 100)
 
@@ -167,4 +164,4 @@ def test_a_collection_without_a_table_has_no_rows_to_choose():
     conn, _notes = notes_db(3)
     ingest(conn, "ids", query_source(conn, "select id, body from notes"), StandIn())
     with pytest.raises(InvalidInputError, match="'ids' was not made from one"):
-        selected_items(conn, collection(conn, "ids"), Selection())
+        selected_items(collection(conn, "ids"), Selection())

@@ -67,7 +67,7 @@ def write(conn, collection, vectors):
         document = Document(document_id, document_id)
         embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
     with transaction(conn):
-        write_documents(conn, collection, embedded, store_content=False)
+        write_documents(collection, embedded, store_content=False)
     return catalog.collection(conn, collection.name)
 
 
@@ -162,7 +162,7 @@ def test_after_any_history_the_table_is_that_of_a_full_run(
 
 def follow_history(data, wanted, value):
     conn, made = empty()
-    build(conn, made, wanted)
+    build(made, wanted)
     current = {}
     for written, deleted in data.draw(histories(value)):
         current.update(written)
@@ -171,9 +171,9 @@ def follow_history(data, wanted, value):
         for each in deleted:
             current.pop(each, None)
         made = catalog.collection(conn, "x")
-        refresh(conn, made)
+        refresh(made)
         assert_same(table(conn), expected(current, wanted))
-        assert count_stale(conn, made) == 0
+        assert count_stale(made) == 0
     conn.close()
 
 
@@ -184,7 +184,7 @@ def test_the_nearest_documents_are_those_of_the_table(vectors):
     made = write(conn, made, vectors)
     wanted = expected(vectors, SimilaritySettings(100))
     for each in vectors:
-        found = similar_items(conn, made, each, options=Options(limit=100))
+        found = similar_items(made, each, options=Options(limit=100))
         scores = {match.document_id: match.score for match in found}
         noted = {other: score for one, other, score in wanted if one == each}
         assert scores == pytest.approx(noted, abs=1e-5)
@@ -211,7 +211,7 @@ def test_the_best_of_many_are_those_of_a_full_sort(seed, limit, count):
 def test_the_three_columns_of_openai_to_sqlite_are_there():
     conn, made = empty()
     made = write(conn, made, {"a": [1, 0], "b": [1, 1], "c": [0, 1]})
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     rows = conn.execute(
         """
         select id, other_id, score from similarities
@@ -239,8 +239,8 @@ def test_a_table_of_the_older_shape_is_left_alone_and_named():
     conn.execute("insert into similarities values ('x', 'y', 0.5)")
     conn.commit()
     with pytest.raises(SchemaError, match="'similarities' has the columns id, oth"):
-        build(conn, made, LIMIT)
-    assert refresh(conn, made) is None
+        build(made, LIMIT)
+    assert refresh(made) is None
     delete_collection(conn, "x")
     assert table(conn) == [("x", "y", 0.5)]
 
@@ -258,9 +258,9 @@ def test_a_table_of_the_older_shape_is_left_alone_and_named():
 def test_small_collections_have_what_there_is(vectors, rows):
     conn, made = empty()
     made = write(conn, made, vectors) if vectors else made
-    build(conn, made, SimilaritySettings(10))
+    build(made, SimilaritySettings(10))
     assert table(conn) == rows
-    refresh(conn, catalog.collection(conn, "x"))
+    refresh(catalog.collection(conn, "x"))
     assert table(conn) == rows
 
 
@@ -268,7 +268,7 @@ def test_equal_scores_are_in_the_order_of_their_ids():
     conn, made = empty()
     same = {f"{number:02}": [1, 2, 3] for number in range(30)}
     made = write(conn, made, same)
-    build(conn, made, SimilaritySettings(3))
+    build(made, SimilaritySettings(3))
     assert [row[1] for row in table(conn) if row[0] == "07"] == ["00", "01", "02"]
     assert [row[1] for row in table(conn) if row[0] == "01"] == ["00", "02", "03"]
 
@@ -278,7 +278,7 @@ def test_vectors_of_an_old_run_are_left_out():
     made = write(conn, made, {"old": [1, 0]})
     conn.execute("update embeddings set embedding = x'0000803f'")
     made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     assert {row[0] for row in table(conn)} == {"a", "b"}
 
 
@@ -286,24 +286,24 @@ def test_a_document_does_not_recommend_itself():
     conn, made = empty()
     chunks = {"a": [[1, 0], [0, 1]], "b": [[1, 0.1], [-1, 0]], "c": [[0, 1]]}
     made = write(conn, made, chunks)
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     assert_same(table(conn), expected(chunks, LIMIT))
     assert all(row[0] != row[1] for row in table(conn))
 
 
 @pytest.mark.parametrize("settings", [SimilaritySettings(0), SimilaritySettings(-1)])
 def test_a_limit_below_one_is_refused(settings):
-    conn, made = empty()
+    _conn, made = empty()
     with pytest.raises(
         InvalidInputError, match="a limit, a whole number from 1; found"
     ):
-        build(conn, made, settings)
+        build(made, settings)
 
 
 def test_a_score_that_there_is_not_is_refused():
-    conn, made = empty()
+    _conn, made = empty()
     with pytest.raises(InvalidInputError, match="a lowest score from -1 to 1, found 7"):
-        build(conn, made, SimilaritySettings(3, 7))
+        build(made, SimilaritySettings(3, 7))
 
 
 def test_other_settings_make_all_lists_anew():
@@ -316,7 +316,7 @@ def test_other_settings_make_all_lists_anew():
         SimilaritySettings(4, 0.99),
         SimilaritySettings(2),
     ):
-        build(conn, made, wanted)
+        build(made, wanted)
         assert_same(table(conn), expected(vectors, wanted))
 
 
@@ -325,27 +325,27 @@ def test_nothing_is_compared_where_nothing_changed(monkeypatch):
     made = write(conn, made, {f"{n}": [n + 1, 1] for n in range(6)})
     conn.execute("update embeddings set updated = 1000")
     conn.commit()
-    assert build(conn, made, LIMIT).compared == 6
-    assert refresh(conn, made).compared == 0
+    assert build(made, LIMIT).compared == 6
+    assert refresh(made).compared == 0
 
 
 def test_one_changed_document_is_one_compared():
     conn, made = empty()
     random = np.random.default_rng(1)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(50)})
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     made = write(conn, made, {"7": [1, 2, 3, 4]})
-    found = refresh(conn, made)
+    found = refresh(made)
     assert (found.compared, found.documents) == (1, 50)
 
 
 def test_removed_similarities_stay_away():
     conn, made = empty()
     made = write(conn, made, {"a": [1, 0], "b": [1, 1]})
-    build(conn, made, LIMIT)
-    remove(conn, made)
+    build(made, LIMIT)
+    remove(made)
     made = write(conn, made, {"c": [1, 0]})
-    assert (refresh(conn, made), table(conn)) == (None, [])
+    assert (refresh(made), table(conn)) == (None, [])
 
 
 def test_two_collections_have_their_own():
@@ -353,9 +353,9 @@ def test_two_collections_have_their_own():
     two = create_collection(conn, "two", "some-model", None)
     one = write(conn, one, {"a": [1, 0], "b": [1, 1]})
     two = write(conn, two, {"a": [1, 0], "c": [1, 1]})
-    build(conn, one, LIMIT)
-    build(conn, two, LIMIT)
-    assert [each[0] for each in similarities_of(conn, two, "a")] == ["c"]
+    build(one, LIMIT)
+    build(two, LIMIT)
+    assert [each[0] for each in similarities_of(two, "a")] == ["c"]
     delete_collection(conn, "one")
     assert [row[:2] for row in table(conn)] == [("a", "c"), ("c", "a")]
 
@@ -372,7 +372,7 @@ def articles_table(conn):
 def test_a_run_keeps_similarities_right(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    build(conn, catalog.collection(conn, "articles"), LIMIT)
+    build(catalog.collection(conn, "articles"), LIMIT)
     conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
     conn.execute("delete from articles where id = 3")
     conn.execute("update articles set body = 'A loaf of bread.' where id = 2")
@@ -382,7 +382,7 @@ def test_a_run_keeps_similarities_right(conn, model):
     conn.execute("delete from similarities")
     conn.execute("delete from _embedding_similarity_marks")
     conn.commit()
-    build(conn, catalog.collection(conn, "articles"), LIMIT)
+    build(catalog.collection(conn, "articles"), LIMIT)
     assert kept == articles_table(conn)
     assert {row[0] for row in kept} == {"1", "2", "4", "5", "6", "7"}
 
@@ -390,12 +390,12 @@ def test_a_run_keeps_similarities_right(conn, model):
 def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    build(conn, catalog.collection(conn, "articles"), LIMIT)
+    build(catalog.collection(conn, "articles"), LIMIT)
     before = articles_table(conn)
     ingest(conn, "articles", source, model, options=IngestOptions(rebuild=True))
     assert articles_table(conn) == before
     found = catalog.collection(conn, "articles")
-    assert similarity_settings(conn, found) == LIMIT
+    assert similarity_settings(found) == LIMIT
     ids = conn.execute("select distinct collection_id from similarities").fetchall()
     assert ids == [(found.id,)]
 
@@ -403,15 +403,15 @@ def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
 def test_related_items_have_titles_and_none_that_are_gone(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
     found = catalog.collection(conn, "articles")
-    assert related_items(conn, found, "5") == []
-    build(conn, found, SimilaritySettings(5))
-    related = related_items(conn, found, "5", limit=2)
+    assert related_items(found, "5") == []
+    build(found, SimilaritySettings(5))
+    related = related_items(found, "5", limit=2)
     assert [match.title for match in related] == [
-        match.title for match in similar_items(conn, found, "5")[:2]
+        match.title for match in similar_items(found, "5")[:2]
     ]
     conn.execute("delete from articles where id = ?", [related[0].id])
     conn.execute("delete from embeddings where id = ?", [related[1].id])
-    left = [match.id for match in related_items(conn, found, "5")]
+    left = [match.id for match in related_items(found, "5")]
     assert len(left) == 3
     assert not {each.id for each in related} & set(left)
 
@@ -429,14 +429,14 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
     ):
         ingest(conn, "mine", source, model)
     found = catalog.collection(conn, "mine")
-    build(conn, found, SimilaritySettings(20))
-    before = {match.id for match in related_items(conn, found, "a5", limit=20)}
+    build(found, SimilaritySettings(20))
+    before = {match.id for match in related_items(found, "a5", limit=20)}
     assert {"a1", "a6", "b2", "q1"} <= before
     conn.execute("delete from articles where id = 1")
     conn.execute("delete from pages where id = 2")
-    left = {match.id for match in related_items(conn, found, "a5", limit=20)}
+    left = {match.id for match in related_items(found, "a5", limit=20)}
     assert left == before - {"a1", "b2"}
-    pairs = similar_pairs(conn, found, limit=200)
+    pairs = similar_pairs(found, limit=200)
     shown = {each.id for pair in pairs for each in (pair.one, pair.other)}
     assert shown == left | {"a5"}
 
@@ -444,22 +444,22 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
 def test_pairs_come_once_and_best_first(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
     found = catalog.collection(conn, "articles")
-    build(conn, found, SimilaritySettings(1))
-    shown = similar_pairs(conn, found, limit=100)
+    build(found, SimilaritySettings(1))
+    shown = similar_pairs(found, limit=100)
     keys = [frozenset((pair.one.id, pair.other.id)) for pair in shown]
     scores = [pair.score for pair in shown]
     assert (len(keys), scores) == (len(set(keys)), sorted(scores, reverse=True))
     noted = {frozenset(row[:2]) for row in articles_table(conn)}
     assert set(keys) == noted
-    assert similar_pairs(conn, found, limit=2, offset=1) == shown[1:3]
+    assert similar_pairs(found, limit=2, offset=1) == shown[1:3]
 
 
 KILLED = """
 import os, signal, sqlite3, sys
 import numpy as np
-from datasette_embeddings import similarities, store
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.similarities import work
+from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.similarities import refreshing, work
+from datasette_embeddings.store.catalog import collection
 
 conn = sqlite3.connect(sys.argv[1])
 written = 0
@@ -471,7 +471,7 @@ def rows(ids, lists):
             os.kill(os.getpid(), signal.SIGKILL)
         yield row
 honest, work._rows = work._rows, rows
-similarities.build(conn, store.collection(conn, "x"), SimilaritySettings(9))
+refreshing.build(collection(conn, "x"), SimilaritySettings(9))
 """
 
 
@@ -483,7 +483,7 @@ def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
     made = create_collection(conn, "x", "some-model", None)
     random = np.random.default_rng(2)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(60)})
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     before = table(conn)
     conn.close()
     command = [sys.executable, "-c", KILLED, str(path)]
@@ -491,7 +491,7 @@ def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
     assert result.returncode == -signal.SIGKILL, result.stderr
     conn = sqlite3.connect(path)
     assert table(conn) == before
-    build(conn, catalog.collection(conn, "x"), SimilaritySettings(9))
+    build(catalog.collection(conn, "x"), SimilaritySettings(9))
     assert len(table(conn)) == 60 * 9
     conn.close()
 
@@ -506,7 +506,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
     made = create_collection(conn, "x", "some-model", None)
     random = np.random.default_rng(3)
     made = write(conn, made, {f"{n}": random.standard_normal(4) for n in range(900)})
-    build(conn, made, SimilaritySettings(2))
+    build(made, SimilaritySettings(2))
     # As few pages as would be written early
     conn.execute("pragma cache_size = 5")
     seen = []
@@ -523,7 +523,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
             yield row
 
     monkeypatch.setattr(work, "_rows", rows)
-    build(conn, made, SimilaritySettings(5))
+    build(made, SimilaritySettings(5))
     assert seen == [1800] * 9
     assert len(table(conn)) == 4500
     conn.close()
@@ -546,7 +546,7 @@ def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
         return honest(*arguments)
 
     monkeypatch.setattr(work, "nearest", interrupted)
-    build(conn, made, LIMIT)
+    build(made, LIMIT)
     vectors["new"] = [1, 1, 0.1]
     assert_same(table(conn), expected(vectors, LIMIT))
     conn.close()

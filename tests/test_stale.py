@@ -44,9 +44,7 @@ def made(conn, model, name="mine", *, similar=0, **rules):
 
 
 def best(conn, collection, model, **options):
-    found = search_text(
-        conn, collection, "pets", model=model, options=Options(**options)
-    )
+    found = search_text(collection, "pets", model=model, options=Options(**options))
     return found[0]
 
 
@@ -87,7 +85,7 @@ def test_a_row_that_is_embedded_again_is_not_stale(conn, model):
     collection = made(conn, model)
     conn.execute(CHANGE)
     made(conn, model)
-    found = search_text(conn, collection, "tax office", model=model)
+    found = search_text(collection, "tax office", model=model)
     assert shown(found[0]) == ("5", False, "Kittens", f"Kittens {NEW}")
 
 
@@ -137,7 +135,7 @@ def test_templates_and_html_are_compared_as_they_are_embedded(conn, model):
 def test_a_template_is_compiled_once_for_all_rows(conn, model):
     collection = made(conn, model, template="{{ title }} and {{ body }}")
     template_of.cache_clear()
-    similar_items(conn, collection, "1")
+    similar_items(collection, "1")
     assert template_of.cache_info().misses == 1
 
 
@@ -186,9 +184,9 @@ def test_vectors_of_unknown_content_are_neither(conn, model):
     collection = create_collection(conn, "mine", model.model_id, source)
     vector = model.embed_query("pets")
     with transaction(conn):
-        write_vectors(conn, collection, [("5", vector), ("99", vector)])
-    finish_sync(conn, collection, source)
-    found = search_text(conn, catalog.collection(conn, "mine"), "pets", model=model)
+        write_vectors(collection, [("5", vector), ("99", vector)])
+    finish_sync(collection, source)
+    found = search_text(catalog.collection(conn, "mine"), "pets", model=model)
     assert {match.id: match.stale for match in found} == {"5": None, "99": None}
 
 
@@ -225,20 +223,20 @@ def test_an_item_is_compared_with_the_row_of_the_source_that_brought_it(
     def told(found):
         return {match.document_id: match.stale for match in found}
 
-    found = search_text(conn, collection, "pets", model=model)
+    found = search_text(collection, "pets", model=model)
     assert told(found) == dict.fromkeys(ids, False)
     assert "cats" in next(each.content for each in found if each.document_id == "ab1")
     # The row that only has the same id as an item
     conn.execute("delete from t2 where id = '1'")
-    found = search_text(conn, collection, "pets", model=model)
+    found = search_text(collection, "pets", model=model)
     assert told(found) == dict.fromkeys(ids, False)
     conn.execute("delete from t1 where id = 'b1'")
-    found = search_text(conn, collection, "pets", model=model)
+    found = search_text(collection, "pets", model=model)
     assert told(found) == {**dict.fromkeys(ids, False), "ab1": True}
     # As lists of related items name it, not by a chunk
-    [match] = matches(conn, collection, [Hit("ab2", 1.0)])
+    [match] = matches(collection, [Hit("ab2", 1.0)])
     assert (match.source.table, match.has_row) == ("t2", True)
-    [match] = matches(conn, collection, [Hit("ab1", 1.0)])
+    [match] = matches(collection, [Hit("ab1", 1.0)])
     assert (match.source.table, match.has_row) == ("t1", False)
 
 
@@ -247,7 +245,7 @@ def test_origins_are_read_only_where_several_prefixes_fit(conn, model, overlappi
     statements = []
     conn.set_trace_callback(statements.append)
     for ids in (["ac", "of none"], ["ab1", "ac"]):
-        sources_of(conn, collection, ids)
+        sources_of(collection, ids)
     conn.set_trace_callback(None)
     asked = [each for each in statements if "_embedding_origins as" in each]
     assert len(asked) == 1
@@ -260,12 +258,12 @@ def test_origins_are_read_only_where_several_prefixes_fit(conn, model, overlappi
 def test_related_items_and_pairs_say_it_too(conn, model, chunking):
     collection = made(conn, model, similar=3, chunking=chunking)
     conn.execute(CHANGE)
-    for match in related_items(conn, collection, "1"):
+    for match in related_items(collection, "1"):
         assert (match.stale, match.title is None) == (
             match.id == "5",
             match.id == "5",
         )
-    pairs = similar_pairs(conn, collection, limit=20)
+    pairs = similar_pairs(collection, limit=20)
     told = {each.id: each.stale for pair in pairs for each in (pair.one, pair.other)}
     assert told == {each: each == "5" for each in "123456"}
 
@@ -273,7 +271,7 @@ def test_related_items_and_pairs_say_it_too(conn, model, chunking):
 @pytest.fixture
 def changed_db(articles_db):
     conn = sqlite3.connect(articles_db)
-    build(conn, catalog.collection(conn, "articles"), SimilaritySettings(3))
+    build(catalog.collection(conn, "articles"), SimilaritySettings(3))
     conn.execute(CHANGE)
     conn.execute("delete from articles where id = 1")
     conn.commit()

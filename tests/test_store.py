@@ -51,7 +51,7 @@ def empty():
 def write(conn, collection, documents):
     vectors = np.eye(len(documents), 4, dtype=np.float32)
     with transaction(conn):
-        write_embeddings(conn, collection, documents, vectors, store_content=True)
+        write_embeddings(collection, documents, vectors, store_content=True)
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -99,7 +99,7 @@ def test_an_unknown_collection_is_named_with_those_there_are(empty):
 def test_an_unknown_item_is_named(empty):
     made = create_collection(empty, "x", MODEL, None)
     with pytest.raises(UnknownItemError, match="No item '7' in the collection 'x'"):
-        stored_vector(empty, made, "7")
+        stored_vector(made, "7")
 
 
 @pytest.mark.parametrize("name", ["", "  "], ids=["empty", "blank"])
@@ -159,7 +159,7 @@ def test_deleting_one_collection_keeps_the_others(empty):
     for each in (kept, gone):
         write(empty, each, [Document("1", "one"), Document("2", "two")])
     delete_collection(empty, "gone")
-    assert count_items(empty, kept) == 2
+    assert count_items(kept) == 2
     assert empty.execute("select count(*) from embeddings").fetchone() == (2,)
 
 
@@ -169,20 +169,18 @@ def test_a_transaction_that_fails_leaves_nothing(empty):
 
     def write_and_fail():
         with transaction(empty):
-            write_embeddings(
-                empty, made, [Document("1", "one")], vectors, store_content=True
-            )
+            write_embeddings(made, [Document("1", "one")], vectors, store_content=True)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write_and_fail()
-    assert count_items(empty, made) == 0
+    assert count_items(made) == 0
 
 
 def test_content_and_metadata_come_back(empty):
     made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one", {"year": 2026}), Document("2", "two")])
-    items = stored_items(empty, made, ["1", "2", "3"])
+    items = stored_items(made, ["1", "2", "3"])
     assert [(each.content, each.metadata) for each in items.values()] == [
         ("one", {"year": 2026}),
         ("two", None),
@@ -198,7 +196,7 @@ def test_metadata_of_another_kind_is_shown_not_lost(empty, text, metadata):
     made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     empty.execute("update embeddings set metadata = ?", [text])
-    assert stored_items(empty, made, ["1"])["1"].metadata == metadata
+    assert stored_items(made, ["1"])["1"].metadata == metadata
 
 
 def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
@@ -206,9 +204,9 @@ def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
     documents = [Document(str(number), "x") for number in range(2_000)]
     vectors = np.ones((len(documents), 4), dtype=np.float32)
     with transaction(empty):
-        write_embeddings(empty, made, documents, vectors, store_content=False)
+        write_embeddings(made, documents, vectors, store_content=False)
     ids = [document.id for document in documents]
-    assert set(stored_items(empty, made, ids)) == set(ids)
+    assert set(stored_items(made, ids)) == set(ids)
 
 
 def test_the_journal_mode_of_a_file_stays(tmp_path):
@@ -254,8 +252,8 @@ def test_an_item_whose_vector_is_none_is_unknown(empty, cell):
     write(empty, made, [Document("1", "one")])
     empty.execute(f"update embeddings set embedding = {cell}, content = x'ff'")
     with pytest.raises(UnknownItemError):
-        stored_vector(empty, made, "1")
-    assert stored_items(empty, made, ["1"])["1"].content is None
+        stored_vector(made, "1")
+    assert stored_items(made, ["1"])["1"].content is None
 
 
 def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
@@ -265,7 +263,7 @@ def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
         empty.execute("drop table _sqlite_migrations")
         empty.execute("drop table _embedding_collections")
     again = create_collection(empty, "x", MODEL, None)
-    assert (again.id, count_items(empty, again)) == (made.id, 1)
+    assert (again.id, count_items(again)) == (made.id, 1)
     steps = empty.execute(
         "select name from _sqlite_migrations where migration_set = 'llm.embeddings'"
     ).fetchall()

@@ -51,7 +51,7 @@ def change(path, *statements):
 
 def counts(path):
     conn = sqlite3.connect(path)
-    found = {each.name: count_items(conn, each) for each in catalog.collections(conn)}
+    found = {each.name: count_items(each) for each in catalog.collections(conn)}
     conn.close()
     return found
 
@@ -229,7 +229,7 @@ def test_the_source_of_a_query_is_looked_at_again(run, articles_db):
         "x: 0 new, 1 changed, 0 unchanged, 5 of the replaced source (deleted)\n"
     )
     conn = sqlite3.connect(articles_db)
-    asked = required_tables(conn, collection(conn, "x"))
+    asked = required_tables(collection(conn, "x"))
     conn.close()
     assert asked == {"secret", "shown"}
 

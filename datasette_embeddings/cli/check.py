@@ -76,7 +76,7 @@ def check(
 def _show_sources(conn: sqlite3.Connection) -> None:
     """Print where the items of each collection come from."""
     for collection in collections(conn):
-        counts = count_items_of_sources(conn, collection)
+        counts = count_items_of_sources(collection)
         parts = [
             f"{_items(counts.get(each.id, 0))} of {source_line(each)} ({_synced(each)})"
             for each in collection.current_sources
@@ -118,7 +118,7 @@ def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
 
     for outcome in sync(conn, {}, work):
         if outcome.skipped:
-            refresh(conn, catalog.collection(conn, outcome.collection))
+            refresh(catalog.collection(conn, outcome.collection))
         if outcome.problem is not None:
             said = error_text(ctx, outcome.problem)
             click.echo(f"Error: {printable(outcome.collection)}: {said}", err=True)

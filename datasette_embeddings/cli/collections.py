@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -34,17 +33,17 @@ def collections() -> None:
 def list_collections(database: Path, output_format: str | None) -> None:
     """Every collection of a database, with its model and number of items."""
     with open_database(database) as conn:
-        rows = [_collection_row(conn, each) for each in catalog.collections(conn)]
+        rows = [_collection_row(each) for each in catalog.collections(conn)]
     if not rows and output_format is None:
         click.echo(f"{database} has no collections", err=True)
     write(rows, output_format or "table")
 
 
-def _collection_row(conn: sqlite3.Connection, collection: Collection) -> Row:
+def _collection_row(collection: Collection) -> Row:
     return {
         "name": collection.name,
         "model": collection.model_id,
-        "count": count_items(conn, collection),
+        "count": count_items(collection),
         "dimensions": collection.dimensions,
         "sources": "; ".join(map(source_line, collection.current_sources)) or None,
     }
@@ -63,10 +62,10 @@ def show_collection(database: Path, collection: str) -> None:
     """What is known of one collection, as JSON."""
     with open_database(database) as conn:
         found = catalog.collection(conn, collection)
-        row = _collection_row(conn, found)
-        counts = count_items_of_sources(conn, found)
-        failed = count_failures(conn, found)
-        related = similarity_settings(conn, found)
+        row = _collection_row(found)
+        counts = count_items_of_sources(found)
+        failed = count_failures(found)
+        related = similarity_settings(found)
     source = None if found.source is None else asdict(found.source)
     row = {**row, "failed": failed, "source": source, "synced": moment_of(found.synced)}
     row["sources"] = [_source_row(each, counts) for each in found.sources]
@@ -109,7 +108,7 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     """Delete COLLECTION and all its embeddings; the source table stays."""
     with open_database(database, writable=True) as conn:
-        count = count_items(conn, catalog.collection(conn, collection))
+        count = count_items(catalog.collection(conn, collection))
         if not yes:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
         changes.delete_collection(conn, collection)

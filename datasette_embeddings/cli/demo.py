@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import click
@@ -52,15 +51,13 @@ def demo(path: Path) -> None:
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(collection.name, report))
         for text in demonstration.SEARCHES:
-            _show_demo_search(conn, collection, text)
+            _show_demo_search(collection, text)
     click.echo(f"\nServe it with:\n\n    datasette {path}\n")
 
 
-def _show_demo_search(
-    conn: sqlite3.Connection, collection: Collection, text: str
-) -> None:
+def _show_demo_search(collection: Collection, text: str) -> None:
     model = load_model(collection.model_id)
     options = Options(limit=3)
     click.echo(f"\n{text}")
-    for match in search_text(conn, collection, text, model=model, options=options):
+    for match in search_text(collection, text, model=model, options=options):
         click.echo(f"  {match.score:.3f}  {match.id}")

@@ -203,7 +203,7 @@ def _sources(
             "Expected --table, --sql, --files or an input file, to say what to embed"
         )
     try:
-        return remembered_sources(conn, existing)
+        return remembered_sources(existing)
     except InvalidInputError as reason:
         raise InvalidInputError(
             f"Expected --table, --sql, --files or an input file to embed into "

@@ -46,13 +46,13 @@ def export_collection(
         conn.execute("begin")
         found = catalog.collection(conn, collection)
         if output is not None:
-            count = export(conn, found, output, chosen)
+            count = export(found, output, chosen)
         elif chosen in BINARY:
             raise InvalidInputError(
                 f"Expected a file to write {chosen} to, such as: datasette embeddings "
                 f"export {database} {collection} {collection}.{chosen}"
             )
         else:
-            count = write_text(conn, found, sys.stdout, chosen)
+            count = write_text(found, sys.stdout, chosen)
     where = "" if output is None else f" to {output}"
     click.echo(f"{collection}: {count:,} items written{where}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +115,7 @@ def search(
     with open_database(database) as conn:
         found = catalog.collection(conn, collection)
         model = load_model(found.model_id, models_of(found, config.models))
-        matches = _matches(conn, found, model, question, options)
+        matches = _matches(found, model, question, options)
     _show_matches(matches, output_format, full=full)
 
 
@@ -148,12 +147,11 @@ def similar(
     options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
     with open_database(database) as conn:
         found = catalog.collection(conn, collection)
-        matches = similar_items(conn, found, item_id, options=options)
+        matches = similar_items(found, item_id, options=options)
     _show_matches(matches, output_format, full=full)
 
 
 def _matches(
-    conn: sqlite3.Connection,
     collection: Collection,
     model: EmbeddingModel,
     question: str | bytes,
@@ -161,10 +159,10 @@ def _matches(
 ) -> list[Match]:
     """The matches of a text or of the bytes of an image."""
     if isinstance(question, str):
-        return search_text(conn, collection, question, model=model, options=options)
+        return search_text(collection, question, model=model, options=options)
     check_identity(collection, model.settings)
     vector = model.embed_images([question])[0]
-    return search_vector(conn, collection, vector, options=options)
+    return search_vector(collection, vector, options=options)
 
 
 def _question(

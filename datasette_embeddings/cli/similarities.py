@@ -51,12 +51,12 @@ def similarities(
     with open_database(database, writable=True) as conn:
         found = catalog.collection(conn, collection)
         if remove:
-            refreshing.remove(conn, found)
+            refreshing.remove(found)
             click.echo(f"{collection}: similarities removed", err=True)
             return
         settings = SimilaritySettings(limit, min_score)
         with progress(collection, silent=silent) as (start, advance):
-            done = build(conn, found, settings, start=start, progress=advance)
+            done = build(found, settings, start=start, progress=advance)
     click.echo(
         f"{collection}: {done.compared:,} of {done.documents:,} compared anew", err=True
     )

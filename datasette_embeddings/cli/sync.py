@@ -93,7 +93,7 @@ def sync(
         for outcome in synced(conn, declared, work, only=collections):
             if outcome.skipped and writable:
                 # llm, or a pipe, may have brought rows of its own
-                refresh(conn, collection(conn, outcome.collection))
+                refresh(collection(conn, outcome.collection))
             _show_outcome(ctx, outcome, output_format)
             outcomes.append(outcome)
     if not outcomes:

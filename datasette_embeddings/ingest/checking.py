@@ -60,67 +60,67 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
         if count:
             yield Problem(None, problem, count, FIX)
     for unfinished in rebuilding.unfinished(conn):
-        count = count_items(conn, unfinished)
+        count = count_items(unfinished)
         remedy = "run --rebuild again to complete it; check --fix deletes it"
         yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
     for collection in collections(conn):
-        yield from _problems_of(conn, collection)
+        yield from _problems_of(collection)
 
 
-def _problems_of(conn: sqlite3.Connection, collection: Collection) -> Iterator[Problem]:
-    odd = count_odd_vectors(conn, collection)
+def _problems_of(collection: Collection) -> Iterator[Problem]:
+    odd = count_odd_vectors(collection)
     if odd:
-        remedy = _unmendable(conn, collection)
+        remedy = _unmendable(collection)
         remedy = FIX_BY_SYNC if remedy is None else f"none: {remedy}"
         yield Problem(
             collection.name, "vectors of another length than most", odd, remedy
         )
-    odd = count_odd_rows(conn, collection)
+    odd = count_odd_rows(collection)
     if odd:
         problem = "rows with values of another type"
         yield Problem(collection.name, problem, odd, FIX_BY_FIX)
-    stale = count_stale(conn, collection)
+    stale = count_stale(collection)
     if stale:
         yield Problem(
             collection.name, "documents whose similarities are old", stale, FIX_BY_SYNC
         )
-    failed = failures(conn, collection)
+    failed = failures(collection)
     if failed:
         first = f"{failed[0].id}: {failed[0].error}"
         remedy = f"mend the rows, then sync. The first, {first}"
         yield Problem(collection.name, "rows that failed", len(failed), remedy)
     for each in collection.current_sources:
         try:
-            source = readable_source(conn, each.source)
+            source = readable_source(collection.conn, each.source)
             if not isinstance(source, str):
-                yield from _stale(conn, collection, source)
+                yield from _stale(collection, source)
         except EmbeddingsError as error:
             yield Problem(
                 collection.name, "a source that cannot be read", 1, str(error)
             )
 
 
-def _unmendable(conn: sqlite3.Connection, collection: Collection) -> str | None:
+def _unmendable(collection: Collection) -> str | None:
     """Why a vector of *collection* cannot be made again, if it cannot."""
     try:
-        remembered_sources(conn, collection)
+        remembered_sources(collection)
     except EmbeddingsError as error:
         return str(error)
     return None
 
 
 def _stale(
-    conn: sqlite3.Connection,
     collection: Collection,
     source: ReadableSource,
 ) -> Iterator[Problem]:
+    conn = collection.conn
     with (
         reading.documents(conn, source) as documents,
         staged(conn, documents) as staging,
     ):
-        ownership = compare(conn, staging, collection, source)
+        ownership = compare(staging, collection, source)
         counts = staging.counts()
-        gone = count_gone(conn, collection, ownership.own_ids)
+        gone = count_gone(collection, ownership.own_ids)
         counts["gone"] = 0 if counts.get("unread") else gone
     for state, problem in (
         ("new", "rows that are not embedded yet"),
@@ -137,12 +137,12 @@ def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
     if not has_collections(conn):
         return
     for unfinished in rebuilding.unfinished(conn):
-        remove_collection(conn, unfinished)
+        remove_collection(unfinished)
     for collection in collections(conn):
-        is_known = _unmendable(conn, collection) is None
+        is_known = _unmendable(collection) is None
         if is_known:
-            remove_odd_vectors(conn, collection)
-        remove_odd_rows(conn, collection, is_known=is_known)
+            remove_odd_vectors(collection)
+        remove_odd_rows(collection, is_known=is_known)
     # Last, because a chunk that lost its vector is a stray
     remove_strays(conn)
 
@@ -150,4 +150,4 @@ def remove_what_is_wrong(conn: sqlite3.Connection) -> None:
 def remove_what_is_mended(conn: sqlite3.Connection) -> None:
     """Delete the odd rows that a sync has brought again."""
     for collection in collections(conn):
-        remove_odd_rows(conn, collection, is_known=False)
+        remove_odd_rows(collection, is_known=False)

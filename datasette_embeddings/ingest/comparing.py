@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from datasette_embeddings.sources.definitions import (
     ReadableSource,
     SourceRules,
@@ -18,7 +16,6 @@ from datasette_embeddings.store.states import Ownership
 
 
 def compare(
-    conn: sqlite3.Connection,
     staging: Staging,
     collection: Collection | None,
     source: ReadableSource,
@@ -27,7 +24,7 @@ def compare(
 
     Where documents are now split in another way, all of them have changed.
     """
-    ownership = _ownership(conn, collection, source)
+    ownership = _ownership(collection, source)
     piped = None
     if ownership.is_pipe and collection is not None:
         piped = attached_source(collection, source)
@@ -41,14 +38,13 @@ def compare(
 
 
 def _ownership(
-    conn: sqlite3.Connection,
     collection: Collection | None,
     source: ReadableSource,
 ) -> Ownership:
     is_pipe = is_standard_input(source)
     if collection is None:
         return Ownership(is_pipe=is_pipe)
-    owner = owner_sql(conn, collection)
+    owner = owner_sql(collection)
     of_images = tuple(
         each.id for each in collection.sources if getattr(each.source, "images", False)
     )

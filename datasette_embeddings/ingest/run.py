@@ -76,14 +76,13 @@ def ingest(
         run.check(name)
         collection = run.collection(name)
         report = run.embed(collection)
-    _relate(conn, name, collection, options)
+    _relate(name, collection, options)
     if options.rebuild and options.limit is None:
-        finish_rebuild(conn, collection, name)
+        finish_rebuild(collection, name)
     return report
 
 
 def _relate(
-    conn: sqlite3.Connection,
     name: str,
     collection: Collection,
     options: IngestOptions,
@@ -93,14 +92,13 @@ def _relate(
     What is to take the place of another has those that the other has.
     """
     wanted = options.similarities
-    existing = find_collection(conn, name)
+    existing = find_collection(collection.conn, name)
     if wanted is None and existing is not None:
-        wanted = similarity_settings(conn, existing)
+        wanted = similarity_settings(existing)
     if wanted is not None:
         # Chunks and dimensions may have come with this run
         build(
-            conn,
-            current(conn, collection),
+            current(collection),
             wanted,
             start=options.start,
             progress=options.progress,
@@ -157,13 +155,13 @@ class _Run:
         existing = find_collection(self.conn, name)
         if existing is None or self.options.replace_source:
             return
-        check_source(self.conn, existing, self.source)
+        check_source(existing, self.source)
         if not self.options.rebuild:
             return
         ids = [
             each.id for each in existing.sources if each.prefix == self.source.id_prefix
         ]
-        left_out = count_left_out(self.conn, existing, ids)
+        left_out = count_left_out(existing, ids)
         if left_out:
             raise InvalidInputError(
                 f"--rebuild would delete {left_out:,} items of {name!r} that this "
@@ -182,13 +180,12 @@ class _Run:
 
     def embed(self, collection: Collection) -> Report:
         """Bring *collection* up to date."""
-        forget_other_kind(self.conn, collection, self.source)
-        ownership = compare(self.conn, self.staging, collection, self.source)
+        forget_other_kind(collection, self.source)
+        ownership = compare(self.staging, collection, self.source)
         total, wanted = sum(self.staging.counts().values()), self.staging.wanted()
         self.options.start(total)
         self.options.progress(total - wanted)
         apply_small_changes(
-            self.conn,
             collection,
             self.staging,
             ownership,
@@ -218,7 +215,6 @@ class _Run:
                 # The first vectors that there are tell
                 return {}
             return vectors_of_hashes(
-                self.conn,
                 collection,
                 hashes,
                 dimensions=dimensions,
@@ -240,10 +236,9 @@ class _Run:
         for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
             check_dimensions(collection, dimensions)
         with transaction(self.conn):
-            check_exists(self.conn, collection)
+            check_exists(collection)
             check_attached(self.conn, ownership.source_id, collection.name)
             write_documents(
-                self.conn,
                 collection,
                 embedded.documents,
                 store_content=self.store_content,
@@ -255,20 +250,20 @@ class _Run:
     def _finished(self, collection: Collection, ownership: Ownership) -> Report:
         """What is left to do when all windows are written, and the report."""
         is_whole, source_id = self.options.limit is None, ownership.source_id
-        record_failures(self.conn, collection, source_id, is_complete=is_whole)
+        record_failures(collection, source_id, is_complete=is_whole)
         report = self.counted()
         if not is_whole:
             return report
         mine = () if source_id is None else (source_id,)
         # What could not be read may be what seems to be gone
         if report.unread:
-            gone = count_gone(self.conn, collection, ownership.own_ids)
+            gone = count_gone(collection, ownership.own_ids)
             replaced = 0
         else:
-            replaced = delete_gone(self.conn, collection, ownership.replaced)
+            replaced = delete_gone(collection, ownership.replaced)
             find = delete_gone if self.prunes else count_gone
-            gone = find(self.conn, collection, mine)
-        finish_sync(self.conn, collection, self.source)
+            gone = find(collection, mine)
+        finish_sync(collection, self.source)
         prunes = self.prunes and not report.unread
         return replace(report, gone=gone, pruned=prunes, replaced=replaced)
 
@@ -285,13 +280,13 @@ class _Run:
         if not self.options.rebuild:
             existing = find_collection(self.conn, name)
         if existing is not None:
-            check_fits(self.conn, existing, self.model.settings)
-        ownership = compare(self.conn, self.staging, existing, self.source)
+            check_fits(existing, self.model.settings)
+        ownership = compare(self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())
         if existing is None or self.options.limit is not None:
             return report
         counts = {
-            each: count_gone(self.conn, existing, ids)
+            each: count_gone(existing, ids)
             for each, ids in (
                 ("own", ownership.own_ids),
                 ("replaced", ownership.replaced),

@@ -122,14 +122,13 @@ def _why_not(collection: catalog.Collection) -> str:
     return "it was not made here, and where its rows come from is not known"
 
 
-def remembered_sources(
-    conn: sqlite3.Connection, collection: catalog.Collection
-) -> list[ReadableSource]:
+def remembered_sources(collection: catalog.Collection) -> list[ReadableSource]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises InvalidInputError: if there is none, with the reason.
     """
-    found = [readable_source(conn, each.source) for each in collection.current_sources]
+    conn, sources = collection.conn, collection.current_sources
+    found = [readable_source(conn, each.source) for each in sources]
     readable = [each for each in found if not isinstance(each, str)]
     if readable:
         return readable

@@ -15,32 +15,28 @@ from datasette_embeddings.store.images import stored_image
 from datasette_embeddings.store.origins import sources_of
 
 
-def item_image(
-    conn: sqlite3.Connection, collection: Collection, item_id: str
-) -> bytes | None:
+def item_image(collection: Collection, item_id: str) -> bytes | None:
     """The bytes of an item's image, stored or in its source row; None without one.
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    image = stored_image(conn, collection, item_id)
-    source = sources_of(conn, collection, [item_id]).get(item_id)
+    image = stored_image(collection, item_id)
+    source = sources_of(collection, [item_id]).get(item_id)
     if image is None and isinstance(source, TableSource):
         # The table or the column may be gone
         with suppress(sqlite3.OperationalError):
-            image = image_of_row(conn, source, item_id)
+            image = image_of_row(collection.conn, source, item_id)
     return image
 
 
-def has_item_image(
-    conn: sqlite3.Connection, collection: Collection, item_id: str
-) -> bool:
+def has_item_image(collection: Collection, item_id: str) -> bool:
     """Whether :func:`item_image` would give one; it is not read for that."""
-    return matches(conn, collection, [Hit(item_id, 1.0)])[0].has_image
+    return matches(collection, [Hit(item_id, 1.0)])[0].has_image
 
 
-def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:
+def has_images(collection: Collection) -> bool:
     """Whether *collection* is one of images, as far as can be told at a glance."""
     is_declared = any(
         getattr(each.source, "images", False) for each in collection.current_sources
     )
-    return is_declared or images.has_images(conn, collection)
+    return is_declared or images.has_images(collection)

@@ -74,7 +74,6 @@ class Match:
 
 
 def search_text(
-    conn: sqlite3.Connection,
     collection: Collection,
     text: str,
     *,
@@ -89,24 +88,20 @@ def search_text(
     """
     check_identity(collection, model.settings)
     vector = model.embed_query(checked_query(text))
-    return search_vector(conn, collection, vector, options=options)
+    return search_vector(collection, vector, options=options)
 
 
 def search_vector(
-    conn: sqlite3.Connection,
     collection: Collection,
     vector: Vector,
     *,
     options: Options = Options(),
 ) -> list[Match]:
     """The items of *collection* closest to *vector*."""
-    return matches(
-        conn, collection, nearest_to_vector(conn, collection, vector, options=options)
-    )
+    return matches(collection, nearest_to_vector(collection, vector, options=options))
 
 
 def similar_items(
-    conn: sqlite3.Connection,
     collection: Collection,
     item_id: str,
     *,
@@ -116,29 +111,27 @@ def similar_items(
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    return matches(
-        conn, collection, nearest_to_item(conn, collection, item_id, options=options)
-    )
+    return matches(collection, nearest_to_item(collection, item_id, options=options))
 
 
-def matches(
-    conn: sqlite3.Connection, collection: Collection, hits: Sequence[Hit]
-) -> list[Match]:
+def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
-    items = stored_items(conn, collection, [hit.id for hit in hits])
+    items = stored_items(collection, [hit.id for hit in hits])
     rows: dict[str, SourceRow] = {}
     stale: dict[str, bool | None] = {}
-    source_of = sources_of(conn, collection, [hit.document_id for hit in hits])
+    source_of = sources_of(collection, [hit.document_id for hit in hits])
     by_table = _by_table(source_of, hits)
     if by_table:
-        embedded = _embedded_hashes(conn, collection, hits, items)
+        embedded = _embedded_hashes(collection, hits, items)
     for source, some in by_table.items():
         # The table or one of its columns may be missing; the vectors still answer
         with suppress(sqlite3.OperationalError):
-            found = source_rows(conn, source, [hit.document_id for hit in some])
+            found = source_rows(
+                collection.conn, source, [hit.document_id for hit in some]
+            )
             lost = [hit.id for hit in some if hit.document_id not in found]
             # An item of no source never had a row
-            brought = items_with_source(conn, collection, lost) if lost else ()
+            brought = items_with_source(collection, lost) if lost else ()
             for hit in some:
                 row = found.get(hit.document_id)
                 if row is not None:
@@ -172,7 +165,6 @@ def _by_table(
 
 
 def _embedded_hashes(
-    conn: sqlite3.Connection,
     collection: Collection,
     hits: Sequence[Hit],
     items: Mapping[str, StoredItem],
@@ -185,7 +177,7 @@ def _embedded_hashes(
         elif hit.id in items:
             found[hit.id] = items[hit.id].content_hash
     documents = [hit.id for hit in hits if hit.document_id not in found]
-    return found | document_hashes(conn, collection, documents)
+    return found | document_hashes(collection, documents)
 
 
 def _is_stale(row: SourceRow, embedded: bytes | None) -> bool | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -52,24 +51,22 @@ class Options:
 
 
 def nearest_to_vector(
-    conn: sqlite3.Connection,
     collection: Collection,
     vector: Vector,
     *,
     options: Options = Options(),
 ) -> list[Hit]:
     """The items of *collection* closest to *vector*, best first."""
-    index = indexes.index(conn, collection.id, immutable=options.immutable)
+    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
     keep = _keep(options)
 
     def ranked(limit: int) -> list[Hit]:
         return index.nearest(vector, limit, keep=keep)
 
-    return _hits(conn, collection, ranked, options)
+    return _hits(collection, ranked, options)
 
 
 def nearest_to_item(
-    conn: sqlite3.Connection,
     collection: Collection,
     item_id: str,
     *,
@@ -82,13 +79,13 @@ def nearest_to_item(
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    chunks = chunk_ids(conn, collection, item_id)
-    boilerplate = boilerplate_of_chunks(conn, collection, chunks)
+    chunks = chunk_ids(collection, item_id)
+    boilerplate = boilerplate_of_chunks(collection, chunks)
     ids = [each for each in chunks if each not in boilerplate] or [item_id]
-    chunk = stored_chunks(conn, collection, ids).get(ids[0])
+    chunk = stored_chunks(collection, ids).get(ids[0])
     own = item_id if chunk is None else chunk.document_id
-    vectors = [stored_vector(conn, collection, each) for each in ids]
-    index = indexes.index(conn, collection.id, immutable=options.immutable)
+    vectors = [stored_vector(collection, each) for each in ids]
+    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
     keep = _keep(options)
 
     def ranked(limit: int) -> list[Hit]:
@@ -102,12 +99,11 @@ def nearest_to_item(
         return best_first(best.values(), limit)
 
     return _hits(
-        conn, collection, ranked, options, without=own, compares_documents=bool(chunks)
+        collection, ranked, options, without=own, compares_documents=bool(chunks)
     )
 
 
 def _hits(
-    conn: sqlite3.Connection,
     collection: Collection,
     ranked: Ranked,
     options: Options,
@@ -129,13 +125,11 @@ def _hits(
     wanted = options.wanted * MORE_CHUNKS
     while True:
         items = best(wanted)
-        chunks = stored_chunks(conn, collection, [hit.id for hit in items])
+        chunks = stored_chunks(collection, [hit.id for hit in items])
         hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in items]
         hits = [hit for hit in hits if hit.document_id != without]
         if compares_documents:
-            boilerplate = boilerplate_of_chunks(
-                conn, collection, [hit.id for hit in hits]
-            )
+            boilerplate = boilerplate_of_chunks(collection, [hit.id for hit in hits])
             hits = [hit for hit in hits if hit.id not in boilerplate]
         if not options.all_chunks:
             hits = _best_of_each_document(hits)
@@ -161,14 +155,12 @@ def _best_of_each_document(hits: Sequence[Hit]) -> list[Hit]:
     return list(best.values())
 
 
-def index_state(
-    conn: sqlite3.Connection, collection: Collection, options: Options
-) -> tuple[bool, int]:
+def index_state(collection: Collection, options: Options) -> tuple[bool, int]:
     """Whether each search reads *collection* from SQLite; how many items it leaves out.
 
     Left out are vectors of another length than most, zero, or not finite.
     """
-    index = indexes.index(conn, collection.id, immutable=options.immutable)
+    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
     return index.is_scanned, index.skipped
 
 

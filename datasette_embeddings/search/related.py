@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from datasette_embeddings.config.settings import DEFAULT_LIMIT
@@ -27,7 +26,6 @@ class Pair:
 
 
 def related_items(
-    conn: sqlite3.Connection,
     collection: Collection,
     document_id: str,
     *,
@@ -37,25 +35,24 @@ def related_items(
 
     Those that are gone since are left out.
     """
-    noted = similarities_of(conn, collection, document_id)
-    there = existing_documents(conn, collection, [each for each, _ in noted])
+    noted = similarities_of(collection, document_id)
+    there = existing_documents(collection, [each for each, _ in noted])
     hits = [Hit(each, score) for each, score in noted if each in there]
-    return _shown(conn, collection, hits[:limit])
+    return _shown(collection, hits[:limit])
 
 
 def similar_pairs(
-    conn: sqlite3.Connection,
     collection: Collection,
     *,
     limit: int = DEFAULT_LIMIT,
     offset: int = 0,
 ) -> list[Pair]:
     """The pairs of documents noted as most alike, each pair once, best first."""
-    rows = most_similar(conn, collection, limit=limit, offset=offset)
+    rows = most_similar(collection, limit=limit, offset=offset)
     ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
-    there = existing_documents(conn, collection, ids)
+    there = existing_documents(collection, ids)
     hits = [Hit(each, 1.0) for each in ids if each in there]
-    shown = {match.id: match for match in _shown(conn, collection, hits)}
+    shown = {match.id: match for match in _shown(collection, hits)}
     return [
         Pair(shown[one], shown[other], score)
         for one, other, score in rows
@@ -63,12 +60,10 @@ def similar_pairs(
     ]
 
 
-def _shown(
-    conn: sqlite3.Connection, collection: Collection, hits: list[Hit]
-) -> list[Match]:
+def _shown(collection: Collection, hits: list[Hit]) -> list[Match]:
     """What *hits* show, without items of tables whose rows were deleted."""
     return [
         match
-        for match in matches(conn, collection, hits)
+        for match in matches(collection, hits)
         if match.has_row or not isinstance(match.source, TableSource)
     ]

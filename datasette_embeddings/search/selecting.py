@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.selecting import Selection, selected_ids
@@ -11,9 +9,7 @@ from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import chunks_of_documents
 
 
-def selected_items(
-    conn: sqlite3.Connection, collection: Collection, selection: Selection
-) -> frozenset[str]:
+def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:
     """The items of *collection* whose source rows *selection* takes, and some ids more.
 
     Rows that are not embedded have ids too.
@@ -21,8 +17,8 @@ def selected_items(
     :raises InvalidInputError: if the collection has no source table, or SQLite no
         answer.
     """
-    documents = selected_ids(conn, source_table(collection), selection)
-    return frozenset(documents | chunks_of_documents(conn, collection, documents))
+    documents = selected_ids(collection.conn, source_table(collection), selection)
+    return frozenset(documents | chunks_of_documents(collection, documents))
 
 
 def source_table(collection: Collection) -> TableSource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -38,7 +37,7 @@ class Reading:
         return {each: place for place, each in enumerate(self.documents.ids)}
 
 
-def read(conn: sqlite3.Connection, collection: Collection) -> Reading:
+def read(collection: Collection) -> Reading:
     """The vectors of *collection* as they are now.
 
     Vectors without a direction (of another length than most, zero, not finite) are left
@@ -46,12 +45,12 @@ def read(conn: sqlite3.Connection, collection: Collection) -> Reading:
     that has no others is not compared.
     """
     length = (collection.dimensions or 0) * BYTES_PER_NUMBER
-    columns, vectors, usable = _read(conn, collection, length)
+    columns, vectors, usable = _read(collection, length)
     if not usable.all():
-        usual, _count = usual_vector_length(conn, collection.id)
+        usual, _count = usual_vector_length(collection.conn, collection.id)
         if usual != length:
             # The one vector that told the dimensions is of an old run
-            columns, vectors, usable = _read(conn, collection, usual)
+            columns, vectors, usable = _read(collection, usual)
     owners, states, hashes = columns
     boilerplate = _boilerplate(owners, hashes)
     if boilerplate:
@@ -65,11 +64,11 @@ def read(conn: sqlite3.Connection, collection: Collection) -> Reading:
 
 
 def _read(
-    conn: sqlite3.Connection, collection: Collection, length: int
+    collection: Collection, length: int
 ) -> tuple[list[list[Any]], Vectors, NDArray[np.bool_]]:
     """The documents, states and hashes of all vectors, and those of *length* bytes."""
     columns: list[list[Any]] = [[], [], []]
-    rows, count = marked_vectors(conn, collection), count_items(conn, collection)
+    rows, count = marked_vectors(collection), count_items(collection)
     return columns, *read_vectors(rows, columns, length, count)
 
 

@@ -38,7 +38,6 @@ def silent(_count: int) -> None:
 
 
 def build(
-    conn: sqlite3.Connection,
     collection: Collection,
     settings: SimilaritySettings,
     *,
@@ -60,49 +59,48 @@ def build(
         raise InvalidInputError(
             f"Expected a lowest score from -1 to 1, found {settings.min_score}"
         )
-    prepare_similarities(conn)
-    return _refresh(conn, collection, settings, start, progress)
+    prepare_similarities(collection.conn)
+    return _refresh(collection, settings, start, progress)
 
 
 def refresh(
-    conn: sqlite3.Connection,
     collection: Collection,
     *,
     start: Callable[[int], None] = silent,
     progress: Callable[[int], None] = silent,
 ) -> Refreshed | None:
     """Bring the similarities of *collection* up to date; None if it has none."""
-    settings = similarity_settings(conn, collection)
+    settings = similarity_settings(collection)
     if settings is None:
         return None
-    prepare_similarities(conn)
-    return _refresh(conn, collection, settings, start, progress)
+    prepare_similarities(collection.conn)
+    return _refresh(collection, settings, start, progress)
 
 
-def count_stale(conn: sqlite3.Connection, collection: Collection) -> int:
+def count_stale(collection: Collection) -> int:
     """How many documents have changed, come or gone since their similarities."""
-    if similarity_settings(conn, collection) is None:
+    if similarity_settings(collection) is None:
         return 0
-    marks = similarity_marks(conn, collection)
-    found = changes(read(conn, collection), marks)
+    marks = similarity_marks(collection)
+    found = changes(read(collection), marks)
     return len(found.places) + len(found.gone)
 
 
-def remove(conn: sqlite3.Connection, collection: Collection) -> None:
+def remove(collection: Collection) -> None:
     """Forget the similarities of *collection*, and that it is to have any."""
-    prepare_similarities(conn)
-    with transaction(conn):
-        remove_similarities(conn, collection)
-        note_similarities(conn, collection, None)
+    prepare_similarities(collection.conn)
+    with transaction(collection.conn):
+        remove_similarities(collection)
+        note_similarities(collection, None)
 
 
 def _refresh(
-    conn: sqlite3.Connection,
     collection: Collection,
     settings: SimilaritySettings,
     start: Callable[[int], None],
     progress: Callable[[int], None],
 ) -> Refreshed:
+    conn = collection.conn
     with _kept_in_memory(conn):
         for attempt in range(ATTEMPTS):
             # The last attempt holds the lock while lists are made, as nobody likes
@@ -110,9 +108,9 @@ def _refresh(
             version = _version(conn)
             with holding(conn):
                 snapshot = embeddings.snapshot(conn, collection.id)
-                if _is_done(conn, collection, settings, snapshot):
-                    return Refreshed(0, count_items(conn, collection))
-                work = Work.begun(conn, collection, settings, snapshot)
+                if _is_done(collection, settings, snapshot):
+                    return Refreshed(0, count_items(collection))
+                work = Work.begun(collection, settings, snapshot)
                 if holding is transaction:
                     work.write(conn, work.lists(conn, start, progress))
                     return work.report
@@ -125,14 +123,13 @@ def _refresh(
 
 
 def _is_done(
-    conn: sqlite3.Connection,
     collection: Collection,
     settings: SimilaritySettings,
     snapshot: tuple[float | None, ...],
 ) -> bool:
     """Whether the table is of these vectors and settings already."""
-    return similarity_settings(conn, collection) == settings and similarities_state(
-        conn, collection
+    return similarity_settings(collection) == settings and similarities_state(
+        collection
     ) == noted_state(collection, snapshot)
 
 

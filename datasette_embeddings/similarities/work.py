@@ -83,15 +83,14 @@ class Work:
     @classmethod
     def begun(
         cls,
-        conn: sqlite3.Connection,
         collection: Collection,
         settings: SimilaritySettings,
         snapshot: tuple[float | None, ...],
     ) -> Work:
-        reading = read(conn, collection)
-        marks = similarity_marks(conn, collection)
+        reading = read(collection)
+        marks = similarity_marks(collection)
         found: Changes | None = changes(reading, marks)
-        is_same = similarity_settings(conn, collection) == settings
+        is_same = similarity_settings(collection) == settings
         assert found is not None
         total = len(reading.documents.ids)
         # Who is left alone, or has as much to do as anew, begins anew
@@ -118,7 +117,7 @@ class Work:
         """Whether nobody has changed the vectors or the lists since."""
         return (
             embeddings.snapshot(conn, self.collection.id) == self.snapshot
-            and similarity_marks(conn, self.collection) == self.marks
+            and similarity_marks(self.collection) == self.marks
         )
 
     def lists(
@@ -147,7 +146,7 @@ class Work:
 
         documents, places = self.reading.documents, self.reading.places
         old = changed.old
-        losers = lists_with(conn, self.collection, old) if old else set()
+        losers = lists_with(self.collection, old) if old else set()
         lost = sorted(
             {places[each] for each in losers if each in places} - set(changed.places)
         )
@@ -167,7 +166,7 @@ class Work:
         if lost:
             lists += nearest(documents, wanted, np.array(lost, dtype=np.intp))
         ids = [documents.ids[place] for place in joining]
-        noted = similarity_lists(conn, self.collection, ids)
+        noted = similarity_lists(self.collection, ids)
         for place, newcomers in joining.items():
             known = noted.get(documents.ids[place], [])
             lists.append(_joined(documents, place, known, newcomers, places, wanted))
@@ -175,7 +174,7 @@ class Work:
 
     def write(self, conn: sqlite3.Connection, lists: Sequence[Nearest]) -> None:
         """Put *lists* into the table; part of a transaction."""
-        check_exists(conn, self.collection)
+        check_exists(self.collection)
         ids, states = self.reading.documents.ids, self.reading.states
         lists = sorted(lists, key=lambda each: ids[each.place])
         # None for what cannot be compared; what is alone has no list and takes anyone
@@ -187,7 +186,6 @@ class Work:
         marks = ((each, states[each], low) for each, low in lowest.items())
         replaced = lowest.keys() - {ids[each.place] for each in joined}
         write_similarities(
-            conn,
             self.collection,
             _rows(ids, lists),
             marks,
@@ -200,7 +198,7 @@ class Work:
             if is_recent(self.snapshot)
             else noted_state(self.collection, self.snapshot)
         )
-        note_similarities(conn, self.collection, self.settings, state)
+        note_similarities(self.collection, self.settings, state)
 
     def _lowest(self, found: Nearest) -> float:
         """What a new document must score to join a list."""

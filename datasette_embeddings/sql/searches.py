@@ -38,21 +38,21 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
         model = loaded(context, found.model_id)
         check_identity(found, model.settings)
         vector = query_vector(model, query)
-        return nearest_to_vector(context.conn, found, vector, options=options)
+        return nearest_to_vector(found, vector, options=options)
 
     return _answer(context, ("text", collection, _digest(text), limit), nearest)
 
 
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
     def nearest(found: Collection, options: Options) -> list[Hit]:
-        return nearest_to_item(context.conn, found, item_id, options=options)
+        return nearest_to_item(found, item_id, options=options)
 
     return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
     def nearest(found: Collection, options: Options) -> list[Hit]:
-        return nearest_to_vector(context.conn, found, vector, options=options)
+        return nearest_to_vector(found, vector, options=options)
 
     digest = sha256(vectors.encode(vector)).digest()
     return _answer(context, ("vector", collection, digest, limit), nearest)

@@ -38,7 +38,6 @@ def attached_source(
 
 
 def check_source(
-    conn: sqlite3.Connection,
     existing: Collection,
     source: Source,
     *,
@@ -54,7 +53,7 @@ def check_source(
         return
     prefix = prefix_of(source)
     for each in existing.sources_that_are(SourceState.CURRENT, prefix):
-        if is_same_source(each.source, source) or not _has_items(conn, existing, each):
+        if is_same_source(each.source, source) or not _has_items(existing, each):
             continue
         beside = f" with the prefix {prefix!r}" if prefix else ""
         raise InvalidInputError(
@@ -66,7 +65,6 @@ def check_source(
 
 
 def attach_source(
-    conn: sqlite3.Connection,
     collection: Collection,
     source: Source,
     *,
@@ -79,30 +77,30 @@ def attach_source(
 
     :raises InvalidInputError: as :func:`check_source`.
     """
-    check_source(conn, collection, source, replace_source=replace_source)
+    check_source(collection, source, replace_source=replace_source)
     if is_standard_input(source):
-        _keep_rules(conn, collection, source)
+        _keep_rules(collection, source)
         return
     prefix = prefix_of(source)
     for each in collection.sources_that_are(SourceState.CURRENT, prefix):
         if is_same_source(each.source, source) and not _reads_others(each, source):
             return
-        conn.execute(
+        collection.conn.execute(
             "update _embedding_sources set state = ? where id = ?",
             [SourceState.REPLACED.value, each.id],
         )
-    _insert(conn, collection.id, prefix, noted(source), SourceState.CURRENT)
+    _insert(collection.conn, collection.id, prefix, noted(source), SourceState.CURRENT)
 
 
-def drop_replaced_sources(
-    conn: sqlite3.Connection, collection: Collection, source: Source
-) -> None:
+def drop_replaced_sources(collection: Collection, source: Source) -> None:
     """Delete the sources that *source* replaced and that have no items left."""
     for each in collection.sources_that_are(SourceState.REPLACED, prefix_of(source)):
-        if not _has_items(conn, collection, each):
-            conn.execute("delete from _embedding_sources where id = ?", [each.id])
+        if not _has_items(collection, each):
+            collection.conn.execute(
+                "delete from _embedding_sources where id = ?", [each.id]
+            )
             for table in (ORIGINS, FAILURES):
-                conn.execute(
+                collection.conn.execute(
                     f"delete from {table} where collection_id = ? and source_id = ?",
                     [collection.id, each.id],
                 )
@@ -126,13 +124,11 @@ def check_attached(conn: sqlite3.Connection, source_id: int | None, name: str) -
         )
 
 
-def note_synced(
-    conn: sqlite3.Connection, collection: Collection, source: Source, now: int
-) -> None:
+def note_synced(collection: Collection, source: Source, now: int) -> None:
     """Store that all of *source* was read, with its present rules."""
     attached = attached_source(collection, source)
     if attached is not None:
-        conn.execute(
+        collection.conn.execute(
             "update _embedding_sources set source = ?, synced = ? where id = ?",
             [noted(source), now, attached.id],
         )
@@ -168,7 +164,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
             select collection_id, id, {source_id}, content_hash, updated
             from embeddings
             where collection_id = ?
-            and {owner_sql(conn, found)} is not null
+            and {owner_sql(found)} is not null
             """,
             [found.id],
         )
@@ -192,13 +188,15 @@ def _reads_others(known: CollectionSource, source: Source) -> bool:
     )
 
 
-def _keep_rules(
-    conn: sqlite3.Connection, collection: Collection, source: Source
-) -> None:
+def _keep_rules(collection: Collection, source: Source) -> None:
     """Store the chunking of a pipe, to compare it with that of the next one."""
     if attached_source(collection, source) is None:
         _insert(
-            conn, collection.id, prefix_of(source), noted(source), SourceState.PIPED
+            collection.conn,
+            collection.id,
+            prefix_of(source),
+            noted(source),
+            SourceState.PIPED,
         )
 
 
@@ -228,15 +226,13 @@ def _insert(
     return int(source_id)
 
 
-def _has_items(
-    conn: sqlite3.Connection, collection: Collection, source: CollectionSource
-) -> bool:
-    row = conn.execute(
+def _has_items(collection: Collection, source: CollectionSource) -> bool:
+    row = collection.conn.execute(
         f"""
         select 1
         from embeddings
         where collection_id = ?
-        and {owner_sql(conn, collection)} = ?
+        and {owner_sql(collection)} = ?
         limit 1
         """,
         [collection.id, source.id],

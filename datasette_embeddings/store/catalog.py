@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasette_embeddings.config.models import ModelConfig
@@ -54,9 +54,12 @@ NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
 class Collection:
     """A named set of embeddings of one model; *dimensions* is None while it is empty.
 
-    One that *is_building* is to take the place of another, and is not shown.
+    It reads and writes through *conn*; to use it on another connection, for example in
+    another thread, call :meth:`bound_to`.  One that *is_building* will replace another
+    collection and is hidden until then.
     """
 
+    conn: sqlite3.Connection = field(compare=False, repr=False)
     id: int
     name: str
     model_id: str
@@ -77,6 +80,10 @@ class Collection:
     is_building: bool = False
     #: The folder of its database file; None in memory, and for the bundled model
     home: Path | None = None
+
+    def bound_to(self, conn: sqlite3.Connection) -> Collection:
+        """The same collection, used through *conn*."""
+        return replace(self, conn=conn)
 
     @property
     def has_images(self) -> bool:
@@ -179,15 +186,17 @@ def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
     return None if found.is_building else found
 
 
-def current(conn: sqlite3.Connection, known: Collection) -> Collection:
+def current(known: Collection) -> Collection:
     """*known* as it is by now, also while it is being rebuilt.
 
     :raises UnknownCollectionError: if somebody deleted it meanwhile.
     """
-    for each in all_collections(conn):
+    for each in all_collections(known.conn):
         if (each.id, each.name) == (known.id, known.name):
             return each
-    raise UnknownCollectionError(known.name, [each.name for each in collections(conn)])
+    raise UnknownCollectionError(
+        known.name, [each.name for each in collections(known.conn)]
+    )
 
 
 # The length of any one vector stands for all: a collection has one model.  llm writes
@@ -237,6 +246,7 @@ def _collection(
     # Without facts that agree, the sources of this id belong to another collection
     agreeing = () if known is None else tuple(sources.get(collection_id, ()))
     return Collection(
+        conn=conn,
         id=collection_id,
         name=name,
         model_id=model_id,
@@ -280,9 +290,9 @@ def _facts(conn: sqlite3.Connection) -> dict[tuple[int, str, str], _Facts]:
     return {(row[0], row[1], row[2]): _Facts(*row[3:]) for row in rows}
 
 
-def count_items(conn: sqlite3.Connection, collection: Collection) -> int:
+def count_items(collection: Collection) -> int:
     """How many items *collection* has."""
-    row = conn.execute(
+    row = collection.conn.execute(
         "select count(*) from embeddings where collection_id = ?", [collection.id]
     ).fetchone()
     return int(row[0])

@@ -76,11 +76,11 @@ def create_collection(
         if existing is None:
             insert_collection(conn, name, identity.model_id)
         else:
-            check_fits(conn, existing, identity)
+            check_fits(existing, identity)
         note_facts(conn, name, identity)
         if source is not None:
             noted = collection(conn, name)
-            attach_source(conn, noted, source, replace_source=replace_source)
+            attach_source(noted, source, replace_source=replace_source)
     return collection(conn, name)
 
 
@@ -172,32 +172,30 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         )
 
 
-def check_exists(conn: sqlite3.Connection, collection: Collection) -> None:
+def check_exists(collection: Collection) -> None:
     """Nothing, if *collection* is still there; a transaction asks before it writes.
 
     :raises UnknownCollectionError: if somebody deleted it meanwhile.
     """
-    row = conn.execute(
+    row = collection.conn.execute(
         "select 1 from collections where id = ? and name = ?",
         [collection.id, collection.name],
     ).fetchone()
     if row is None:
         raise UnknownCollectionError(
-            collection.name, [each.name for each in collections(conn)]
+            collection.name, [each.name for each in collections(collection.conn)]
         )
 
 
-def finish_sync(
-    conn: sqlite3.Connection, collection: Collection, source: Source | None
-) -> None:
+def finish_sync(collection: Collection, source: Source | None) -> None:
     """Note that a run has read all of *source*, whose rules count from now on.
 
     :raises UnknownCollectionError: if another program deleted the collection meanwhile.
     """
     now = int(time.time())
-    with transaction(conn):
-        check_exists(conn, collection)
-        conn.execute(
+    with transaction(collection.conn):
+        check_exists(collection)
+        collection.conn.execute(
             """
             update _embedding_collections
             set synced = :now,
@@ -212,8 +210,8 @@ def finish_sync(
             {"id": collection.id, "now": now},
         )
         if source is not None:
-            note_synced(conn, collection, source, now)
-            drop_replaced_sources(conn, collection, source)
+            note_synced(collection, source, now)
+            drop_replaced_sources(collection, source)
 
 
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
@@ -249,13 +247,14 @@ def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     twins = {NEW_NAME.format(name=name), OLD_NAME.format(name=name)}
     for each in all_collections(conn):
         if each.is_building and each.name in twins:
-            remove_collection(conn, each)
-    remove_collection(conn, found)
+            remove_collection(each)
+    remove_collection(found)
     return found
 
 
-def remove_collection(conn: sqlite3.Connection, collection: Collection) -> None:
+def remove_collection(collection: Collection) -> None:
     """Delete *collection* with all that belongs to it."""
+    conn = collection.conn
     with transaction(conn):
         conn.execute("delete from embeddings where collection_id = ?", [collection.id])
         conn.execute("delete from collections where id = ?", [collection.id])

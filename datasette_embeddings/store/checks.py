@@ -86,37 +86,36 @@ def count_lost_chunks(conn: sqlite3.Connection) -> int:
     return _count(conn, LOST_CHUNKS) if columns_of(conn, CHUNKS) else 0
 
 
-def count_odd_vectors(conn: sqlite3.Connection, collection: Collection) -> int:
+def count_odd_vectors(collection: Collection) -> int:
     """Items whose vector is none, or of another length than most."""
-    length, _count_of_it = usual_vector_length(conn, collection.id)
-    return _count(conn, ODD_VECTORS, collection.id, length)
+    length, _count_of_it = usual_vector_length(collection.conn, collection.id)
+    return _count(collection.conn, ODD_VECTORS, collection.id, length)
 
 
-def count_odd_rows(conn: sqlite3.Connection, collection: Collection) -> int:
+def count_odd_rows(collection: Collection) -> int:
     """How many rows of *collection* have a value of the wrong type for its column.
 
     Another program wrote them.  The row or the value is left out of answers.
     """
     return sum(
         _count(
-            conn,
+            collection.conn,
             f"from {table} where not ({condition}) and collection_id = ?",
             collection.id,
         )
-        for table, condition in _typed_tables(conn)
+        for table, condition in _typed_tables(collection.conn)
     )
 
 
-def remove_odd_rows(
-    conn: sqlite3.Connection, collection: Collection, *, is_known: bool
-) -> None:
+def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
     """Repair what :func:`count_odd_rows` counts, as far as that loses nothing.
 
     Rows that a source brought are deleted, and the next sync brings them again; so are
     the positions of chunks if all sources are known.
     """
+    conn = collection.conn
     with transaction(conn):
-        _mend_items(conn, collection)
+        _mend_items(collection)
         for table, condition in _typed_tables(conn):
             odd = f"from {table} where not ({condition}) and collection_id = ?"
             if table == FAILURES or (table == CHUNKS and is_known):
@@ -125,15 +124,16 @@ def remove_odd_rows(
                 conn, odd, collection.id
             ):
                 # All are compared again
-                settings = similarity_settings(conn, collection)
-                remove_similarities(conn, collection)
-                note_similarities(conn, collection, settings)
+                settings = similarity_settings(collection)
+                remove_similarities(collection)
+                note_similarities(collection, settings)
 
 
-def _mend_items(conn: sqlite3.Connection, collection: Collection) -> None:
+def _mend_items(collection: Collection) -> None:
+    conn = collection.conn
     columns = columns_of(conn, "embeddings")
     odd = f"collection_id = ? and not ({valid_sql('embeddings', columns)})"
-    brought = f"{owner_sql(conn, collection)} is not null"
+    brought = f"{owner_sql(collection)} is not null"
     conn.execute(f"delete from embeddings where {odd} and {brought}", [collection.id])
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
@@ -213,8 +213,9 @@ def remove_strays(conn: sqlite3.Connection) -> None:
             )
 
 
-def remove_odd_vectors(conn: sqlite3.Connection, collection: Collection) -> None:
+def remove_odd_vectors(collection: Collection) -> None:
     """Delete items whose vector is none or of another length than most."""
+    conn = collection.conn
     length, _count_of_it = usual_vector_length(conn, collection.id)
     with transaction(conn):
         conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,7 @@ class StoredChunk:
 
 
 def stored_chunks(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+    collection: Collection, item_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
     """Which of *item_ids* are chunks, and of what."""
     found: dict[str, StoredChunk] = {}
@@ -32,7 +31,7 @@ def stored_chunks(
         return found
     for start in range(0, len(item_ids), PARAMETERS):
         some = item_ids[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select id, document_id, document_hash, position, start, "end"
             from _embedding_chunks
@@ -47,7 +46,7 @@ def stored_chunks(
 
 
 def document_hashes(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
+    collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, bytes]:
     """The hash of the content of each of *document_ids* that is stored as chunks."""
     found: dict[str, bytes] = {}
@@ -55,7 +54,7 @@ def document_hashes(
         return found
     for start in range(0, len(document_ids), PARAMETERS):
         some = document_ids[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select document_id, document_hash
             from _embedding_chunks
@@ -71,12 +70,12 @@ def document_hashes(
 
 
 def chunks_of_documents(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Container[str]
+    collection: Collection, document_ids: Container[str]
 ) -> set[str]:
     """The items of *collection* that are chunks of one of *document_ids*."""
     if not collection.has_chunks:
         return set()
-    rows = conn.execute(
+    rows = collection.conn.execute(
         f"""
         select id, document_id
         from _embedding_chunks
@@ -88,13 +87,11 @@ def chunks_of_documents(
     return {item_id for item_id, document in rows if document in document_ids}
 
 
-def chunk_ids(
-    conn: sqlite3.Connection, collection: Collection, document_id: str
-) -> list[str]:
+def chunk_ids(collection: Collection, document_id: str) -> list[str]:
     """The items that are chunks of a document, in their order."""
     if not collection.has_chunks:
         return []
-    rows = conn.execute(
+    rows = collection.conn.execute(
         f"""
         select id
         from _embedding_chunks
@@ -108,9 +105,7 @@ def chunk_ids(
     return [row[0] for row in rows]
 
 
-def boilerplate(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
-) -> set[str]:
+def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     """Which of *item_ids* do not count when documents are compared.
 
     These are chunks whose text occurs in other documents too.  If that is true of all
@@ -121,7 +116,7 @@ def boilerplate(
         return found
     for start in range(0, len(item_ids), PARAMETERS):
         some = item_ids[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             _BOILERPLATE_SQL.format(wanted=", ".join("?" * len(some))),
             [collection.id, *some],
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +43,6 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 
 def write_documents(
-    conn: sqlite3.Connection,
     collection: Collection,
     embedded: Sequence[EmbeddedDocument],
     *,
@@ -56,9 +54,8 @@ def write_documents(
 
     if not embedded:
         return
-    _delete_leftovers(conn, collection, embedded)
+    _delete_leftovers(collection, embedded)
     write_embeddings(
-        conn,
         collection,
         [item for each in embedded for item in each.items()],
         np.concatenate([each.vectors for each in embedded]),
@@ -67,15 +64,15 @@ def write_documents(
     )
     for each in embedded:
         if each.chunks is not None:
-            _write_chunks(conn, collection, each.document, each.chunks)
+            _write_chunks(collection, each.document, each.chunks)
 
 
 def _delete_leftovers(
-    conn: sqlite3.Connection,
     collection: Collection,
     embedded: Sequence[EmbeddedDocument],
 ) -> None:
     """Delete what documents will not have any more: chunks, or the whole."""
+    conn = collection.conn
     whole = [_keys(collection, each) for each in embedded if each.chunks is None]
     split = [_keys(collection, each) for each in embedded if each.chunks is not None]
     for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNK_ORIGINS, DELETE_CHUNKS):
@@ -155,13 +152,12 @@ DELETE_WHOLE_ORIGIN = """
 
 
 def _write_chunks(
-    conn: sqlite3.Connection,
     collection: Collection,
     document: Document,
     chunks: Sequence[Chunk],
 ) -> None:
     document_hash = document.content_hash
-    conn.executemany(
+    collection.conn.executemany(
         """
         insert or replace into _embedding_chunks
           (collection_id, id, document_id, document_hash, position, start, "end")
@@ -183,14 +179,13 @@ def _write_chunks(
 
 
 def write_vectors(
-    conn: sqlite3.Connection,
     collection: Collection,
     vectors: Sequence[tuple[str, Vector]],
     *,
     source_id: int | None = None,
 ) -> None:
     """Store the vector of each id; of what content it is, is not known."""
-    conn.executemany(
+    collection.conn.executemany(
         """
         insert or replace into embeddings (collection_id, id, embedding, updated)
         values (?, ?, ?, ?)
@@ -201,4 +196,4 @@ def write_vectors(
         ],
     )
     brought = ((item_id, None) for item_id, _vector in vectors)
-    write_origins(conn, collection, source_id, brought)
+    write_origins(collection, source_id, brought)

@@ -38,7 +38,6 @@ class StoredItem:
 
 
 def vectors_of_hashes(
-    conn: sqlite3.Connection,
     collection: Collection,
     hashes: Sequence[bytes],
     *,
@@ -55,7 +54,7 @@ def vectors_of_hashes(
     for some in _portions(hashes):
         names = {f"hash_{number}": digest for number, digest in enumerate(some)}
         wanted = ", ".join(f"(:{name})" for name in names)
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select wanted, (
               select embedding
@@ -81,9 +80,9 @@ def vectors_of_hashes(
     return found
 
 
-def item_ids(conn: sqlite3.Connection, collection: Collection) -> set[str]:
+def item_ids(collection: Collection) -> set[str]:
     """The id of every item of *collection* that has a vector."""
-    rows = conn.execute(
+    rows = collection.conn.execute(
         """
         select id
         from embeddings
@@ -97,7 +96,6 @@ def item_ids(conn: sqlite3.Connection, collection: Collection) -> set[str]:
 
 
 def write_embeddings(
-    conn: sqlite3.Connection,
     collection: Collection,
     documents: Sequence[Document],
     vectors: Vectors,
@@ -115,7 +113,7 @@ def write_embeddings(
         json.dumps(each.metadata) if each.metadata else None for each in documents
     ]
     # replace, not update: a new rowid tells every reader that the row has changed
-    conn.executemany(
+    collection.conn.executemany(
         f"""
         insert or replace into embeddings
           (collection_id, id, embedding, content, content_blob, content_hash, metadata,
@@ -151,17 +149,15 @@ def write_embeddings(
         ],
     )
     brought = zip((each.id for each in documents), metadata, strict=True)
-    write_origins(conn, collection, ownership.source_id, brought)
+    write_origins(collection, ownership.source_id, brought)
 
 
-def stored_vector(
-    conn: sqlite3.Connection, collection: Collection, item_id: str
-) -> Vector:
+def stored_vector(collection: Collection, item_id: str) -> Vector:
     """The vector of one item.
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    row = conn.execute(
+    row = collection.conn.execute(
         "select embedding from embeddings where collection_id = ? and id = ?",
         [collection.id, item_id],
     ).fetchone()
@@ -171,16 +167,16 @@ def stored_vector(
 
 
 def stored_items(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
+    collection: Collection, item_ids: Sequence[str]
 ) -> dict[str, StoredItem]:
     """Content and metadata of *item_ids*, as far as they are stored."""
     items = {}
-    columns = columns_of(conn, "embeddings")
+    columns = columns_of(collection.conn, "embeddings")
     # The type alone: SQLite need not read an image for that
     blob = "typeof(content_blob) = 'blob'" if "content_blob" in columns else "0"
     digest = "content_hash" if "content_hash" in columns else "null"
     for some in _portions(item_ids):
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select
               id,

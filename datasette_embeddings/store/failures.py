@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from dataclasses import dataclass
 
@@ -28,15 +27,15 @@ class StoredFailure:
 
 
 def record_failures(
-    conn: sqlite3.Connection,
     collection: Collection,
     source_id: int | None,
     *,
     is_complete: bool,
 ) -> None:
     """Note the staged rows of a source that failed; if *is_complete*, only these."""
+    conn = collection.conn
     with transaction(conn):
-        check_exists(conn, collection)
+        check_exists(collection)
         conn.execute(
             f"""
             insert into _embedding_failures
@@ -73,22 +72,22 @@ def record_failures(
             )
 
 
-def count_failures(conn: sqlite3.Connection, collection: Collection) -> int:
+def count_failures(collection: Collection) -> int:
     """How many rows of *collection* could not be embedded."""
-    if not columns_of(conn, FAILURES):
+    if not columns_of(collection.conn, FAILURES):
         return 0
-    row = conn.execute(
+    row = collection.conn.execute(
         "select count(*) from _embedding_failures where collection_id = ?",
         [collection.id],
     ).fetchone()
     return int(row[0])
 
 
-def failures(conn: sqlite3.Connection, collection: Collection) -> list[StoredFailure]:
+def failures(collection: Collection) -> list[StoredFailure]:
     """The rows of *collection* that could not be embedded, by id."""
-    if not columns_of(conn, FAILURES):
+    if not columns_of(collection.conn, FAILURES):
         return []
-    rows = conn.execute(
+    rows = collection.conn.execute(
         f"""
         select id, error, attempts, last_tried
         from _embedding_failures

@@ -47,7 +47,6 @@ def prepare(conn: sqlite3.Connection) -> None:
 
 
 def check_fits(
-    conn: sqlite3.Connection,
     existing: Collection,
     identity: ModelSettings,
 ) -> None:
@@ -57,9 +56,9 @@ def check_fits(
     :raises ModelSettingsMismatchError: if they are of the model as it was otherwise.
     """
     check_model_id(existing, identity)
-    if count_items(conn, existing):
+    if count_items(existing):
         check_identity(existing, identity)
-        _check_dimensions(conn, existing, identity.dimensions)
+        _check_dimensions(existing, identity.dimensions)
 
 
 def check_identity(existing: Collection, identity: ModelSettings) -> None:
@@ -86,11 +85,9 @@ def check_model_id(existing: Collection, identity: ModelSettings) -> None:
         raise ModelMismatchError(existing.name, existing.model_id, found)
 
 
-def _check_dimensions(
-    conn: sqlite3.Connection, existing: Collection, dimensions: int | None
-) -> None:
+def _check_dimensions(existing: Collection, dimensions: int | None) -> None:
     """Nothing, if most vectors of *existing* have that many; an old run left others."""
-    length, _count = usual_vector_length(conn, existing.id)
+    length, _count = usual_vector_length(existing.conn, existing.id)
     usual = length // BYTES_PER_NUMBER
     if dimensions is not None and usual not in (0, dimensions):
         raise ModelSettingsMismatchError(existing.name, "dimensions", usual, dimensions)

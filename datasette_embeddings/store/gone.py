@@ -17,56 +17,49 @@ GONE = "temp._embedding_gone"
 DELETED_AT_ONCE = 1_000
 
 
-def count_gone(
-    conn: sqlite3.Connection, collection: Collection, source_ids: Iterable[int]
-) -> int:
+def count_gone(collection: Collection, source_ids: Iterable[int]) -> int:
     """How many documents that *source_ids* brought are not staged."""
     brought = f"owner in ({listed(source_ids)})"
-    return _count(conn, f"({_unstaged_sql(conn, collection, brought)})")
+    return _count(collection.conn, f"({_unstaged_sql(collection, brought)})")
 
 
-def count_left_out(
-    conn: sqlite3.Connection, collection: Collection, source_ids: Iterable[int]
-) -> int:
+def count_left_out(collection: Collection, source_ids: Iterable[int]) -> int:
     """How many documents that others than *source_ids* brought are not staged."""
     others = f"(owner is null or owner not in ({listed(source_ids)}))"
-    return _count(conn, f"({_unstaged_sql(conn, collection, others)})")
+    return _count(collection.conn, f"({_unstaged_sql(collection, others)})")
 
 
-def delete_gone(
-    conn: sqlite3.Connection, collection: Collection, source_ids: Sequence[int]
-) -> int:
+def delete_gone(collection: Collection, source_ids: Sequence[int]) -> int:
     """Delete the documents that *source_ids* brought and that are not staged.
 
     Returns how many there were.  What anything else writes meanwhile stays.
     """
+    conn = collection.conn
     conn.execute(f"drop table if exists {GONE}")
     brought = f"owner in ({listed(source_ids)})"
-    conn.execute(f"create table {GONE} as {_unstaged_sql(conn, collection, brought)}")
+    conn.execute(f"create table {GONE} as {_unstaged_sql(collection, brought)}")
     conn.commit()
     try:
         last = 0
         while items := _portion(conn, last):
             last = items[-1][0]
             with transaction(conn):
-                _delete_items(conn, collection, source_ids, items)
+                _delete_items(collection, source_ids, items)
         return _count(conn, GONE)
     finally:
         conn.rollback()
         conn.execute(f"drop table if exists {GONE}")
 
 
-def _unstaged_sql(
-    conn: sqlite3.Connection, collection: Collection, condition: str
-) -> str:
+def _unstaged_sql(collection: Collection, condition: str) -> str:
     """Item and document of what is not staged and whose owner fulfils *condition*."""
     # A database that is only looked at may have no such table yet
-    chunks = CHUNKS if columns_of(conn, CHUNKS) else _NO_CHUNKS
+    chunks = CHUNKS if columns_of(collection.conn, CHUNKS) else _NO_CHUNKS
     return f"""
         select
           embeddings.id as item_id,
           coalesce(document_id, embeddings.id) as document_id,
-          {owner_sql(conn, collection)} as owner
+          {owner_sql(collection)} as owner
         from embeddings
         left join {chunks} as chunks
           on chunks.collection_id = embeddings.collection_id
@@ -108,13 +101,13 @@ def _portion(conn: sqlite3.Connection, after: int) -> list[tuple[int, str, str]]
 
 
 def _delete_items(
-    conn: sqlite3.Connection,
     collection: Collection,
     source_ids: Sequence[int],
     items: Sequence[tuple[int, str, str]],
 ) -> None:
     """Delete those of *items* that *source_ids* still own."""
-    owner = owner_sql(conn, collection)
+    conn = collection.conn
+    owner = owner_sql(collection)
     conn.executemany(
         f"""
         delete from embeddings

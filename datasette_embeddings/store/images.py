@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.definitions import SourceRules
@@ -16,9 +14,7 @@ from datasette_embeddings.store.schema import ORIGINS, transaction
 LOOKED_AT = 1_000
 
 
-def stored_image(
-    conn: sqlite3.Connection, collection: Collection, item_id: str
-) -> bytes | None:
+def stored_image(collection: Collection, item_id: str) -> bytes | None:
     """The bytes that are the content of an item; None where they are not stored.
 
     More bytes than an image may have are not read.
@@ -31,9 +27,9 @@ def stored_image(
           then content_blob
         end
     """
-    row = conn.execute(
+    row = collection.conn.execute(
         f"""
-        select {blob if has_blobs(conn) else "null"}
+        select {blob if has_blobs(collection.conn) else "null"}
         from embeddings
         where collection_id = ?
         and id = ?
@@ -46,14 +42,13 @@ def stored_image(
     return found
 
 
-def forget_other_kind(
-    conn: sqlite3.Connection, collection: Collection, source: SourceRules
-) -> None:
+def forget_other_kind(collection: Collection, source: SourceRules) -> None:
     """Clear the content hashes of items, if *source* now brings the other kind.
 
     Only if their content is not stored: then it is unknown whether the vector is of a
     text or of an image, and the same bytes have the same hash as both.
     """
+    conn = collection.conn
     ids = [
         each.id
         for each in collection.sources
@@ -66,7 +61,7 @@ def forget_other_kind(
         embeddings.collection_id = ?
         and embeddings.content is null
         and embeddings.content_blob is null
-        and {owner_sql(conn, collection)} in ({listed(ids)})
+        and {owner_sql(collection)} in ({listed(ids)})
     """
     with transaction(conn):
         items = f"select id from embeddings where {is_other}"
@@ -79,11 +74,11 @@ def forget_other_kind(
             )
 
 
-def has_images(conn: sqlite3.Connection, collection: Collection) -> bool:
+def has_images(collection: Collection) -> bool:
     """Whether the first items of *collection* have an image among them."""
-    if not has_blobs(conn):
+    if not has_blobs(collection.conn):
         return False
-    row = conn.execute(
+    row = collection.conn.execute(
         f"""
         select 1
         from (

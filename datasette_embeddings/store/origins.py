@@ -24,7 +24,7 @@ from datasette_embeddings.store.schema import (
 NO_OWNER = "null"
 
 
-def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
+def owner_sql(collection: Collection) -> str:
     """SQL for the id of the source that brought a row of ``embeddings``, or null.
 
     0.2a0 stored only the one source of a collection.  It is taken as the origin of
@@ -32,12 +32,12 @@ def owner_sql(conn: sqlite3.Connection, collection: Collection) -> str:
     stored that others brought items too.
     """
     ids = [each.id for each in collection.sources]
-    columns = columns_of(conn, "embeddings")
+    columns = columns_of(collection.conn, "embeddings")
     if not ids or not {"content_hash", "updated"} <= set(columns):
         return NO_OWNER
     if ids == [OLD_SOURCE_ID]:
         return NO_OWNER if collection.is_mixed else _old_owner(collection)
-    if not columns_of(conn, ORIGINS):
+    if not columns_of(collection.conn, ORIGINS):
         return NO_OWNER
     return f"""
         (
@@ -73,7 +73,6 @@ def listed(ids: Iterable[int]) -> str:
 
 
 def write_origins(
-    conn: sqlite3.Connection,
     collection: Collection,
     source_id: int | None,
     items: Iterable[tuple[str, str | None]],
@@ -89,13 +88,13 @@ def write_origins(
         for start in range(0, len(ids), PARAMETERS):
             some = ids[start : start + PARAMETERS]
             condition = f"collection_id = ? and id in ({', '.join('?' * len(some))})"
-            conn.execute(
+            collection.conn.execute(
                 f"delete from _embedding_origins where {condition}",
                 [collection.id, *some],
             )
             if source_id is None:
                 continue
-            conn.execute(
+            collection.conn.execute(
                 f"""
                 insert into _embedding_origins
                   (collection_id, id, source_id, content_hash, updated)
@@ -123,13 +122,11 @@ def drop_lost_origins(conn: sqlite3.Connection) -> None:
     )
 
 
-def count_items_of_sources(
-    conn: sqlite3.Connection, collection: Collection
-) -> dict[int | None, int]:
+def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
     """How many items each source brought, by its id; None for items of no source."""
-    rows = conn.execute(
+    rows = collection.conn.execute(
         f"""
-        select {owner_sql(conn, collection)} as owner, count(*)
+        select {owner_sql(collection)} as owner, count(*)
         from embeddings
         where collection_id = ?
         group by owner
@@ -139,15 +136,13 @@ def count_items_of_sources(
     return dict(rows.fetchall())
 
 
-def items_with_source(
-    conn: sqlite3.Connection, collection: Collection, item_ids: Sequence[str]
-) -> set[str]:
+def items_with_source(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     """Those of *item_ids* that a source of *collection* brought."""
-    owner = owner_sql(conn, collection)
+    owner = owner_sql(collection)
     found = set[str]()
     for start in range(0, len(item_ids), PARAMETERS):
         some = item_ids[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select id
             from embeddings
@@ -162,7 +157,7 @@ def items_with_source(
 
 
 def sources_of(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Iterable[str]
+    collection: Collection, document_ids: Iterable[str]
 ) -> dict[str, Source]:
     """The current source of each of *document_ids* that has the prefix of one.
 
@@ -171,7 +166,7 @@ def sources_of(
     """
     fitting = {each: collection.sources_for(each) for each in document_ids}
     unclear = [each for each, some in fitting.items() if len(some) > 1]
-    owners = _owners(conn, collection, unclear) if unclear else {}
+    owners = _owners(collection, unclear) if unclear else {}
     found = dict[str, Source]()
     for document_id, some in fitting.items():
         if some:
@@ -181,11 +176,9 @@ def sources_of(
     return found
 
 
-def _owners(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
-) -> dict[str, int]:
+def _owners(collection: Collection, document_ids: Sequence[str]) -> dict[str, int]:
     """The id of the source that brought each of *document_ids*, whole or in chunks."""
-    owner = owner_sql(conn, collection)
+    owner = owner_sql(collection)
     queries = [f"select id, {owner} from embeddings where collection_id = ? and id"]
     if collection.has_chunks:
         queries.append(
@@ -201,7 +194,7 @@ def _owners(
     for start in range(0, len(document_ids), PARAMETERS):
         some = document_ids[start : start + PARAMETERS]
         for query in queries:
-            rows = conn.execute(
+            rows = collection.conn.execute(
                 f"{query} in ({', '.join('?' * len(some))})", [collection.id, *some]
             )
             found.update((row[0], row[1]) for row in rows if row[1] is not None)

@@ -50,7 +50,7 @@ def begin_rebuild(
         # What a pipe brought into it may be of another pipe
         if is_same and begun.source == source:
             return begun
-        remove_collection(conn, begun)
+        remove_collection(begun)
     with transaction(conn):
         drop_stale_facts(conn)
         move_old_sources(conn)
@@ -58,21 +58,20 @@ def begin_rebuild(
         note_facts(conn, new_name, identity, state=BUILDING)
         made = _found(conn, new_name)
         assert made is not None
-        attach_source(conn, made, source)
+        attach_source(made, source)
     made = _found(conn, new_name)
     assert made is not None
     return made
 
 
-def finish_rebuild(
-    conn: sqlite3.Connection, building: Collection, name: str
-) -> Collection:
+def finish_rebuild(building: Collection, name: str) -> Collection:
     """The collection called *name*, which is now what *building* was.
 
     The names change in one transaction; what is left of the old goes afterwards.
 
     :raises UnknownCollectionError: if another run has swapped or removed it meanwhile.
     """
+    conn = building.conn
     with transaction(conn):
         begun = _found(conn, building.name)
         if begun is None or begun.id != building.id:
@@ -86,7 +85,7 @@ def finish_rebuild(
         note_facts(conn, name, state=READY)
     for each in unfinished(conn):
         if each.name.startswith(OLD_NAME.format(name=name)):
-            remove_collection(conn, each)
+            remove_collection(each)
     swapped = find_collection(conn, name)
     assert swapped is not None
     return swapped

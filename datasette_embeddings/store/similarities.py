@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -37,9 +36,7 @@ class Marks:
     lowest: dict[str, float | None]
 
 
-def marked_vectors(
-    conn: sqlite3.Connection, collection: Collection
-) -> Iterator[MarkedVector]:
+def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
     """Every vector of *collection*, and what of it changes with it.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
@@ -62,7 +59,7 @@ def marked_vectors(
             select id, rowid || ':' || coalesce(updated, ''), null, embedding
             from embeddings
         """
-    return conn.execute(
+    return collection.conn.execute(
         f"""
         {sql}
         where embeddings.collection_id = ?
@@ -73,9 +70,9 @@ def marked_vectors(
     )
 
 
-def similarity_marks(conn: sqlite3.Connection, collection: Collection) -> Marks:
+def similarity_marks(collection: Collection) -> Marks:
     """Of each document of *collection* what its similarities are of."""
-    rows = conn.execute(
+    rows = collection.conn.execute(
         f"""
         select id, state, lowest
         from {SIMILARITY_MARKS}
@@ -87,16 +84,16 @@ def similarity_marks(conn: sqlite3.Connection, collection: Collection) -> Marks:
     return Marks({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
 
 
-def existing_documents(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
-) -> set[str]:
+def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
     """Which of *document_ids* have an embedding, or chunks that have."""
     found: set[str] = set()
     for start in range(0, len(document_ids), PARAMETERS):
         some = document_ids[start : start + PARAMETERS]
         wanted = ", ".join("?" * len(some))
         sql = f"select id from embeddings where collection_id = ? and id in ({wanted})"
-        found.update(row[0] for row in conn.execute(sql, [collection.id, *some]))
+        found.update(
+            row[0] for row in collection.conn.execute(sql, [collection.id, *some])
+        )
         if collection.has_chunks:
             sql = f"""
                 select document_id
@@ -104,18 +101,18 @@ def existing_documents(
                 where collection_id = ?
                 and document_id in ({wanted})
             """
-            found.update(row[0] for row in conn.execute(sql, [collection.id, *some]))
+            found.update(
+                row[0] for row in collection.conn.execute(sql, [collection.id, *some])
+            )
     return found
 
 
-def lists_with(
-    conn: sqlite3.Connection, collection: Collection, others: Sequence[str]
-) -> set[str]:
+def lists_with(collection: Collection, others: Sequence[str]) -> set[str]:
     """The documents that have one of *others* among their similarities."""
     found: set[str] = set()
     for start in range(0, len(others), PARAMETERS):
         some = others[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select distinct id
             from {SIMILARITIES}
@@ -130,12 +127,12 @@ def lists_with(
 
 
 def similarities_of(
-    conn: sqlite3.Connection, collection: Collection, document_id: str
+    collection: Collection, document_id: str
 ) -> list[tuple[str, float]]:
     """The other documents noted for a document, and their scores, best first."""
-    if not has_similarities(conn):
+    if not has_similarities(collection.conn):
         return []
-    return conn.execute(
+    return collection.conn.execute(
         f"""
         select other_id, score
         from {SIMILARITIES}
@@ -149,7 +146,7 @@ def similarities_of(
 
 
 def similarity_lists(
-    conn: sqlite3.Connection, collection: Collection, document_ids: Sequence[str]
+    collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, list[tuple[str, float]]]:
     """The other documents noted for each of *document_ids*, and their scores.
 
@@ -158,7 +155,7 @@ def similarity_lists(
     lists: dict[str, list[tuple[str, float]]] = {}
     for start in range(0, len(document_ids), PARAMETERS):
         some = document_ids[start : start + PARAMETERS]
-        rows = conn.execute(
+        rows = collection.conn.execute(
             f"""
             select id, other_id, score
             from {SIMILARITIES}
@@ -174,12 +171,12 @@ def similarity_lists(
 
 
 def most_similar(
-    conn: sqlite3.Connection, collection: Collection, *, limit: int, offset: int = 0
+    collection: Collection, *, limit: int, offset: int = 0
 ) -> list[SimilarityRow]:
     """The pairs of documents nearest to each other, each pair once, best first."""
-    if not has_similarities(conn):
+    if not has_similarities(collection.conn):
         return []
-    rows = conn.execute(
+    rows = collection.conn.execute(
         PAIRS_SQL,
         {"collection_id": collection.id, "limit": limit, "offset": offset},
     )
@@ -199,7 +196,6 @@ PAIRS_SQL = """
 
 
 def write_similarities(
-    conn: sqlite3.Connection,
     collection: Collection,
     rows: Iterable[SimilarityRow],
     marks: Iterable[MarkRow],
@@ -213,8 +209,9 @@ def write_similarities(
     *left*, (document, other), are in that list no more, the rest of which stays.  The
     lists of *gone* go too, and their marks.
     """
+    conn = collection.conn
     if replaced is None:
-        remove_similarities(conn, collection)
+        remove_similarities(collection)
     else:
         conn.executemany(
             f"""
@@ -247,7 +244,9 @@ def write_similarities(
     )
 
 
-def remove_similarities(conn: sqlite3.Connection, collection: Collection) -> None:
+def remove_similarities(collection: Collection) -> None:
     """Delete all similarities of *collection*."""
     for table in (SIMILARITIES, SIMILARITY_MARKS):
-        conn.execute(f"delete from {table} where collection_id = ?", [collection.id])
+        collection.conn.execute(
+            f"delete from {table} where collection_id = ?", [collection.id]
+        )

@@ -58,11 +58,9 @@ def prepare_similarities(conn: sqlite3.Connection) -> None:
         )
 
 
-def similarity_settings(
-    conn: sqlite3.Connection, collection: Collection
-) -> SimilaritySettings | None:
+def similarity_settings(collection: Collection) -> SimilaritySettings | None:
     """What similarities *collection* is to have; None for none."""
-    noted = _noted(conn, collection)
+    noted = _noted(collection)
     if not isinstance(noted, dict):
         return None
     limit, min_score = noted.get("limit"), noted.get("min_score")
@@ -73,19 +71,17 @@ def similarity_settings(
     return SimilaritySettings(limit, min_score)
 
 
-def similarities_state(
-    conn: sqlite3.Connection, collection: Collection
-) -> list[float] | None:
+def similarities_state(collection: Collection) -> list[float] | None:
     """The snapshot of the vectors that the similarities of *collection* are of."""
-    noted = _noted(conn, collection)
+    noted = _noted(collection)
     state = noted.get("state") if isinstance(noted, dict) else None
     return state if isinstance(state, list) else None
 
 
-def _noted(conn: sqlite3.Connection, collection: Collection) -> object:
-    if "similarities" not in columns_of(conn, OUR_COLLECTIONS):
+def _noted(collection: Collection) -> object:
+    if "similarities" not in columns_of(collection.conn, OUR_COLLECTIONS):
         return None
-    row = conn.execute(
+    row = collection.conn.execute(
         """
         select similarities
         from _embedding_collections
@@ -101,7 +97,6 @@ def _noted(conn: sqlite3.Connection, collection: Collection) -> object:
 
 
 def note_similarities(
-    conn: sqlite3.Connection,
     collection: Collection,
     settings: SimilaritySettings | None,
     state: Sequence[float | None] | None = None,
@@ -118,7 +113,7 @@ def note_similarities(
             {name: value for name, value in values.items() if value is not None}
         )
     # llm's collections have no row of ours yet
-    conn.execute(
+    collection.conn.execute(
         """
         insert into _embedding_collections (collection_id, name, model, similarities)
         select id, name, model, :noted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 
 from datasette_embeddings.store.catalog import Collection
@@ -19,7 +18,6 @@ from datasette_embeddings.store.states import (
 
 
 def apply_small_changes(
-    conn: sqlite3.Connection,
     collection: Collection,
     staging: Staging,
     ownership: Ownership,
@@ -28,6 +26,7 @@ def apply_small_changes(
     store_content: bool,
 ) -> None:
     """What needs no model: metadata, origins, rows that lost their content, copies."""
+    conn = collection.conn
     counts = staging.counts()
     if not (store_content or any(map(counts.get, (METADATA, ADOPTED, EMPTY)))):
         return
@@ -43,7 +42,7 @@ def apply_small_changes(
         }
         items = _STAGED_CHUNKS if is_chunked else _STAGED_ITEMS
         with transaction(conn):
-            check_exists(conn, collection)
+            check_exists(collection)
             conn.execute(_METADATA_SQL.format(items=items), parameters)
             if store_content:
                 conn.execute(_CONTENT_SQL.format(items=items), parameters)

@@ -6,7 +6,6 @@ takes 0.14 s for 100,000, so an answer is remembered until the database changes.
 
 from __future__ import annotations
 
-import sqlite3
 from typing import TypeAlias
 
 from datasette_embeddings.store.catalog import Collection
@@ -19,29 +18,27 @@ State: TypeAlias = tuple[object, ...]
 _known: dict[tuple[str, int], tuple[State, bool]] = {}
 
 
-def has_unsourced_items(
-    conn: sqlite3.Connection, collection: Collection, state: State | None = None
-) -> bool:
+def has_unsourced_items(collection: Collection, state: State | None = None) -> bool:
     """Whether any item of *collection* was brought by none of its sources.
 
     *state* is that of the database before this call; without it, all items are read.
     """
-    owner = owner_sql(conn, collection)
+    owner = owner_sql(collection)
     if owner == NO_OWNER:
         return True
-    path = conn.execute("pragma database_list").fetchone()[2]
+    path = collection.conn.execute("pragma database_list").fetchone()[2]
     # Databases in memory have no path to know them by
     if state is None or not path:
-        return _is_there(conn, collection, owner)
+        return _is_there(collection, owner)
     key, state = (path, collection.id), (collection.name, owner, *state)
     known = _known.get(key)
     if known is None or known[0] != state:
-        known = _known[key] = state, _is_there(conn, collection, owner)
+        known = _known[key] = state, _is_there(collection, owner)
     return known[1]
 
 
-def _is_there(conn: sqlite3.Connection, collection: Collection, owner: str) -> bool:
-    row = conn.execute(
+def _is_there(collection: Collection, owner: str) -> bool:
+    row = collection.conn.execute(
         f"""
         select 1
         from embeddings

@@ -71,7 +71,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
 def _image_and_etag(
     target: Target, item_id: str, conn: sqlite3.Connection
 ) -> tuple[bytes, str]:
-    content = item_image(conn, target.collection, item_id)
+    content = item_image(target.collection.bound_to(conn), item_id)
     if content is None:
         raise NotFoundError(
             f"The item {quoted(item_id)} has no image here of at most "

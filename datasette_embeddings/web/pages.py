@@ -159,7 +159,7 @@ async def _form_facts(datasette: Datasette, target: Target) -> dict[str, Any]:
         columns = (
             selectable_columns(conn, source) if isinstance(source, TableSource) else ()
         )
-        has_images = images.has_images(conn, target.collection)
+        has_images = images.has_images(target.collection.bound_to(conn))
         return {"columns": columns, "has_images": has_images}
 
     with suppress(EmbeddingsError):

@@ -61,10 +61,11 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     offset = search_request.checked_offset("_next", args.get("_next") or None)
 
     def read(conn: sqlite3.Connection) -> tuple[list[Pair], bool, bool]:
-        found = similar_pairs(conn, target.collection, limit=size, offset=offset)
+        collection = target.collection.bound_to(conn)
+        found = similar_pairs(collection, limit=size, offset=offset)
         # Pairs whose rows are gone are left out, so fewer than *size* need not be all
-        after = most_similar(conn, target.collection, limit=1, offset=offset + size)
-        settings = similarity_settings(conn, target.collection)
+        after = most_similar(collection, limit=1, offset=offset + size)
+        settings = similarity_settings(collection)
         return found, bool(after), settings is not None
 
     async with readable(target.database):

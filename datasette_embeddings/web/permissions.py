@@ -66,7 +66,6 @@ class _Holdings:
 
 
 def required_tables(
-    conn: sqlite3.Connection,
     collection: Collection,
     state: State | None = None,
 ) -> set[str]:
@@ -82,10 +81,10 @@ def required_tables(
             continue
         if isinstance(each.source, QuerySource):
             # Every table that it reads now, not only the stored ones
-            tables.update(tables_to_ask(conn, each.source))
+            tables.update(tables_to_ask(collection.conn, each.source))
         if each.state is not SourceState.PIPED:
             tables.update(source_tables(each.source))
-    if not tables or has_unsourced_items(conn, collection, state):
+    if not tables or has_unsourced_items(collection, state):
         tables.add("embeddings")
     return tables
 
@@ -259,7 +258,7 @@ def _holdings(
         # they may hide that a source is secret
         unreadable = any(columns_of(conn, each) for each in (OUR_COLLECTIONS, SOURCES))
         return _Holdings([], {}, frozenset(), is_unreadable=unreadable)
-    asked = {each.id: frozenset(required_tables(conn, each, state)) for each in found}
+    asked = {each.id: frozenset(required_tables(each, state)) for each in found}
     tables = frozenset[str]().union(*asked.values())
     sealed = (table for table in tables if not columns_of(conn, table))
     return _Holdings(found, asked, frozenset(sealed))

@@ -97,7 +97,7 @@ async def _related(
     datasette: Datasette, target: Target, item_id: str, limit: int
 ) -> list[Found]:
     def search(conn: sqlite3.Connection) -> list[Match]:
-        return related_items(conn, target.collection, item_id, limit=limit)
+        return related_items(target.collection.bound_to(conn), item_id, limit=limit)
 
     try:
         matches = await target.database.execute_fn(search)

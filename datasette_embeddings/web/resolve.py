@@ -71,7 +71,7 @@ async def listed(
             )
             for each in visible:
                 count = await database.execute_fn(
-                    lambda conn, each=each: count_items(conn, each)
+                    lambda conn, each=each: count_items(each.bound_to(conn))
                 )
                 path = collection_path(datasette, database.name, each.name)
                 found.append(Listed(database.name, each, count, path))

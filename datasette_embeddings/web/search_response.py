@@ -180,6 +180,7 @@ def _answer(
     """The answer of one moment of the database; *vector* is what to compare with."""
     from datasette.utils import sqlite_timelimit
 
+    target = replace(target, collection=target.collection.bound_to(conn))
     collection = target.collection
     source = collection.source
     columns = (
@@ -190,7 +191,7 @@ def _answer(
         facet = _facet(datasette, collection, question, chosen, conn)
         among = None
         if chosen is not None and question.filters:
-            among = selected_items(conn, collection, chosen)
+            among = selected_items(collection, chosen)
     options = Options(
         # One more tells whether there is a next page
         limit=question.size + 1,
@@ -201,22 +202,20 @@ def _answer(
         prefix=question.prefix,
         among=among,
     )
-    matches = _matches(conn, collection, question, vector, options)
-    is_scanned, left_out = (
-        index_state(conn, collection, options) if matches else (False, 0)
-    )
+    matches = _matches(collection, question, vector, options)
+    is_scanned, left_out = index_state(collection, options) if matches else (False, 0)
     has_next = len(matches) > question.size
     return SearchResponse(
         target,
         question,
-        count=count_items(conn, collection),
-        failed=count_failures(conn, collection),
+        count=count_items(collection),
+        failed=count_failures(collection),
         found=[shown(datasette, target, match) for match in matches[: question.size]],
         next=question.offset + question.size if has_next else None,
         facet=facet,
         columns=columns,
-        like_image_path=_like_image_path(conn, target, question),
-        has_images=has_images_of_images(conn, collection),
+        like_image_path=_like_image_path(target, question),
+        has_images=has_images_of_images(collection),
         is_scanned=is_scanned,
         left_out=left_out,
     )
@@ -255,14 +254,13 @@ def _facet(
 
 
 def _matches(
-    conn: sqlite3.Connection,
     collection: Collection,
     question: SearchRequest,
     vector: Vector | None,
     options: Options,
 ) -> list[Match]:
     if question.like is not None:
-        return similar_items(conn, collection, question.like, options=options)
+        return similar_items(collection, question.like, options=options)
     if vector is None:
         return []
     expected = collection.dimensions
@@ -270,14 +268,12 @@ def _matches(
         raise InvalidInputError(
             f"Expected a vector of {expected} dimensions, found {len(vector)}"
         )
-    return search_vector(conn, collection, vector, options=options)
+    return search_vector(collection, vector, options=options)
 
 
-def _like_image_path(
-    conn: sqlite3.Connection, target: Target, question: SearchRequest
-) -> str | None:
+def _like_image_path(target: Target, question: SearchRequest) -> str | None:
     like = question.like
-    has_image = like is not None and has_item_image(conn, target.collection, like)
+    has_image = like is not None and has_item_image(target.collection, like)
     return image_path(target, like) if like is not None and has_image else None
 
 

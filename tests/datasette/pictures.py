@@ -80,10 +80,8 @@ def collect(conn, name, source, images, *, is_stored=False):
     vectors = [Eyes()._vector(_as_seen(image)) for image in images.values()]
     documents = [Document(item_id, image) for item_id, image in images.items()]
     with transaction(conn):
-        write_embeddings(
-            conn, made, documents, np.stack(vectors), store_content=is_stored
-        )
-    finish_sync(conn, made, source)
+        write_embeddings(made, documents, np.stack(vectors), store_content=is_stored)
+    finish_sync(made, source)
     return made
 
 

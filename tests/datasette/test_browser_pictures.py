@@ -56,7 +56,7 @@ def site(tmp_path_factory):
     path = folder / "shop.db"
     conn = sqlite3.connect(path)
     write_pictures(conn, PICTURES)
-    build(conn, collect_pictures(conn), SimilaritySettings(4))
+    build(collect_pictures(conn), SimilaritySettings(4))
     titles = table_source(conn, "pictures", content_columns=["title"])
     collect(conn, "titles", titles, {str(n): f"text {n}" for n in range(1, 7)})
     stored = {"red": PICTURES["Red"], "page": HTML, "scan.tiff": TIFF}

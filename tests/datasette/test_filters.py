@@ -312,7 +312,7 @@ async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     if "vector" in asked:
         conn = sqlite3.connect(notes_db)
         notes = collection(conn, "notes")
-        asked = {"vector": stored_vector(conn, notes, "3").tolist()}
+        asked = {"vector": stored_vector(notes, "3").tolist()}
         conn.close()
     response = await datasette.client.post(SEARCH, json={**asked, "size": 3})
     body = response.json()

@@ -75,7 +75,7 @@ def write_collection(conn, text, model):
         rules=SourceRules(metadata_columns=(name,)),
     )
     ingest(conn, text, source, model)
-    build(conn, collection(conn, text), SimilaritySettings(limit=5))
+    build(collection(conn, text), SimilaritySettings(limit=5))
 
 
 @pytest.fixture(scope="module")

@@ -400,7 +400,7 @@ async def test_texts_stand_beside_pictures(shop, shop_db):
 
 async def test_row_pages_templates_and_pairs_show_pictures(shop_db, tmp_path):
     conn = sqlite3.connect(shop_db)
-    build(conn, collection(conn, "pictures"), SimilaritySettings(2))
+    build(collection(conn, "pictures"), SimilaritySettings(2))
     conn.close()
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "mine.html").write_text(

@@ -114,7 +114,7 @@ def built(tmp_path_factory, built_articles, model):
     conn.execute("insert into articles values (7, 'Bad', x'ff')")
     rules = SourceRules(chunking=Chunking("fixed", size=8, overlap=0))
     ingest(conn, "docs", table_source(conn, "articles", rules=rules), model)
-    build(conn, collection(conn, "docs"), SimilaritySettings(3))
+    build(collection(conn, "docs"), SimilaritySettings(3))
     for table, count in TABLES.items():
         assert len(columns_of(conn, table)) == count, table
         row = conn.execute(f"select 1 from {table} limit 1").fetchone()

@@ -221,7 +221,7 @@ def paths(tmp_path_factory, built_articles, model):
             rules = SourceRules(id_prefix=f"{table}/" if len(tables) > 1 else "")
             chosen = table_source(conn, table, key_columns=("id",), rules=rules)
             ingest(conn, name, chosen, model)
-        build(conn, collection(conn, name), SimilaritySettings(limit=5))
+        build(collection(conn, name), SimilaritySettings(limit=5))
     give_image(conn, "5")
     conn.close()
     shutil.copyfile(path, twin)
@@ -415,7 +415,7 @@ def library(tmp_path_factory, built_articles, model):
     joined = "select vaultkey, secretcolumn, body from vaultpapers join articles"
     ingest(conn, "pelican", query_source(conn, joined), model)
     for name in ("wren", "cormorant", "pelican"):
-        build(conn, collection(conn, name), SimilaritySettings(limit=5))
+        build(collection(conn, name), SimilaritySettings(limit=5))
     give_image(conn, "zq-9071")
     conn.execute("insert into collections values (99, 'secretmodel', 'secretmodel')")
     conn.commit()

@@ -35,7 +35,7 @@ CLOSED = {"articles": {"tables": {"secret": {"allow": {"id": "root"}}}}}
 def articles_db(articles_db):
     conn = sqlite3.connect(articles_db)
     collection = catalog.collection(conn, "articles")
-    build(conn, collection, SimilaritySettings(3))
+    build(collection, SimilaritySettings(3))
     conn.close()
     return articles_db
 
@@ -83,7 +83,7 @@ async def test_what_may_not_be_seen_is_not_recommended(articles_db, model):
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
     for name in ("joined", "secret"):
         collection = catalog.collection(conn, name)
-        build(conn, collection, SimilaritySettings(3))
+        build(collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED)
     root = {"cookies": actor_cookie(datasette, "root")}
@@ -138,7 +138,7 @@ async def test_a_template_sees_what_its_visitor_may(articles_db, templates, mode
     conn = sqlite3.connect(articles_db)
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
     collection = catalog.collection(conn, "secret")
-    build(conn, collection, SimilaritySettings(3))
+    build(collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED, template_dir=str(templates))
     assert (await datasette.client.get("/secret")).text == "0 secrets"
@@ -187,7 +187,7 @@ async def test_the_sql_of_the_pairs_finds_them(articles_db):
 
 async def test_pairs_that_nobody_has_worked_out_say_so(articles_db):
     conn = sqlite3.connect(articles_db)
-    remove(conn, catalog.collection(conn, "articles"))
+    remove(catalog.collection(conn, "articles"))
     conn.close()
     datasette = make_datasette(articles_db)
     assert (await get_json(datasette, f"{PAIRS}.json"))[1]["pairs"] == []

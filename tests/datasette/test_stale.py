@@ -29,7 +29,7 @@ def articles_db(articles_db, model):
     rules = SourceRules(store_content=True)
     ingest(conn, "stored", table_source(conn, "articles", rules=rules), model)
     for name in ("articles", "stored"):
-        build(conn, collection(conn, name), SimilaritySettings(5))
+        build(collection(conn, name), SimilaritySettings(5))
     conn.close()
     execute(
         articles_db,

@@ -131,7 +131,7 @@ def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
     answers = [
         (
             what,
-            search_text(found, collection, what.caption, model=clip, options=NEAREST),
+            search_text(collection, what.caption, model=clip, options=NEAREST),
         )
         for what in HELD_OUT
     ]
@@ -146,7 +146,7 @@ def test_a_picture_finds_pictures_of_the_same(found, clip):
     chance = random.Random(99)
     vectors = clip.embed_images([file_of(draw(what, chance)) for what in HELD_OUT])
     answers = [
-        (what, search_vector(found, collection, vector, options=NEAREST))
+        (what, search_vector(collection, vector, options=NEAREST))
         for what, vector in zip(HELD_OUT, vectors, strict=True)
     ]
     assert precision(answers) >= 0.95
@@ -157,7 +157,7 @@ def test_a_picture_of_the_collection_finds_its_like(found):
     answers = [
         (
             what,
-            similar_items(found, collection, f"{what.caption}/3.png", options=NEAREST),
+            similar_items(collection, f"{what.caption}/3.png", options=NEAREST),
         )
         for what in HELD_OUT
     ]
@@ -257,7 +257,7 @@ def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
     embedded(photos, clip)
     collection = catalog.collection(photos, "photos")
     for number, what in enumerate(HELD_OUT[:8], 1):
-        found = search_text(photos, collection, what.caption, model=clip)
+        found = search_text(collection, what.caption, model=clip)
         assert (found[0].id, found[0].title) == (str(number), what.caption)
         assert (found[0].content, found[0].has_row) == (None, True)
         assert found[0].has_image
@@ -342,7 +342,7 @@ def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
     assert items(photos, "content_blob") == expected.fetchall()
     collection = catalog.collection(photos, "photos")
     asked = HELD_OUT[2].caption
-    assert search_text(photos, collection, asked, model=clip)[0].id == "no-3"
+    assert search_text(collection, asked, model=clip)[0].id == "no-3"
     with pytest.raises(SourceError, match="Expected one column of images besides"):
         embedded(photos, clip, table=None, sql=sql)
 
@@ -381,7 +381,7 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
     # No half of the pictures was tried again because one of them is broken
     assert runs == [len(good)]
     collection = catalog.collection(conn, "files")
-    assert [each.id for each in failures(conn, collection)] == sorted(bad)
+    assert [each.id for each in failures(collection)] == sorted(bad)
     (problem,) = [each for each in problems(conn) if each.problem == "rows that failed"]
     assert problem.count == len(bad)
     assert "bomb.png: " in problem.remedy
@@ -413,9 +413,9 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
             table="things", columns=(column,), images=images, store=stores
         )
         report = ingest(conn, "x", chosen_source(conn, config), clip)
-        item = stored_items(conn, catalog.collection(conn, "x"), ["a"])["a"]
+        item = stored_items(catalog.collection(conn, "x"), ["a"])["a"]
         assert item.has_image == (images and stores)
-        return report.changed, stored_vector(conn, catalog.collection(conn, "x"), "a")
+        return report.changed, stored_vector(catalog.collection(conn, "x"), "a")
 
     sync("words", images=False)
     for column, images in (("bytes", True), ("words", False)):
@@ -429,7 +429,7 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         conn.execute("insert into things select 'b', words, bytes from things")
         conn.commit()
         sync(column, images)
-        other = stored_vector(conn, catalog.collection(conn, "x"), "b")
+        other = stored_vector(catalog.collection(conn, "x"), "b")
         assert other.tolist() == vector.tolist()
         conn.execute("delete from things where id = 'b'")
         conn.commit()
@@ -547,7 +547,7 @@ def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
     )
     photos.commit()
     collection = catalog.collection(photos, "llm")
-    found = similar_items(photos, collection, "1")
+    found = similar_items(collection, "1")
     expected = sorted(
         ((float(vectors[0] @ vectors[n - 1]), str(n)) for n, _photo in rows[1:]),
         reverse=True,
