@@ -59,13 +59,18 @@ def pytest_collection_modifyitems(config, items):
 
 
 def is_long(item) -> bool:
-    """Whether a mark says so: `long(datasette="0.65")` is about one Datasette."""
-    if item.get_closest_marker("short"):
-        return False
-    return any(
-        DATASETTE_VERSION.startswith(mark.kwargs.get("datasette", ""))
-        for mark in item.iter_markers("long")
-    )
+    """Whether its marks, or else those of its module, say so."""
+    for node in reversed(item.listchain()):
+        marks = [mark for mark in node.own_markers if mark.name in ("long", "short")]
+        if marks:
+            return any(map(is_about_this_datasette, marks))
+    return False
+
+
+def is_about_this_datasette(mark) -> bool:
+    """`long` is, and `long(datasette="0.65")` on that version."""
+    version = mark.kwargs.get("datasette", "")
+    return mark.name == "long" and DATASETTE_VERSION.startswith(version)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -96,6 +96,7 @@ def site(notes_db):
 # Everybody
 
 
+@browsing.on_both_datasettes
 @everybody
 def test_a_person_searches_follows_a_match_and_goes_back(page):
     page.goto("/-/embeddings")
@@ -235,6 +236,7 @@ def test_each_state_has_its_sentence(page, path, sentence):
 # Typing
 
 
+@browsing.on_both_datasettes
 def test_typing_searches_without_a_reload(page):
     page.goto(SEARCH)
     page.evaluate("window.marker = 1")

@@ -97,6 +97,7 @@ def are_loaded(page, selector=".embeddings-grid img"):
 # Looking
 
 
+@browsing.on_both_datasettes
 @browsing.everybody
 def test_a_grid_of_pictures_is_shown_and_leads_on(page):
     page.goto(f"{SEARCH}?like=1")
@@ -162,6 +163,7 @@ def test_a_row_shows_pictures_like_it(page):
 # Asking with a picture
 
 
+@browsing.on_both_datasettes
 @in_both_windows
 def test_a_chosen_picture_finds_itself_first(page):
     page.goto(SEARCH)

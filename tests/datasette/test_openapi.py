@@ -263,11 +263,18 @@ def url(demo_db, tmp_path_factory):
         yield url
 
 
-def test_schemathesis_finds_no_failure(url, tmp_path):
+@pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(10, marks=pytest.mark.long(datasette="0.65")),
+        pytest.param(100, marks=pytest.mark.long),
+    ],
+)
+def test_schemathesis_finds_no_failure(url, tmp_path, examples):
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "schemathesis.cli"]
     command += ["--config-file", HERE / "schemathesis.toml", "run", url + DOCUMENT]
-    command += ["--seed", 1, "--max-examples", 25, "--continue-on-failure"]
+    command += ["--seed", 1, "--max-examples", examples, "--continue-on-failure"]
     command += ["--report", "json", "--report-json-path", report]
     result = subprocess.run(
         [*map(str, command)],
@@ -293,4 +300,4 @@ def test_schemathesis_finds_no_failure(url, tmp_path):
     }
     for name, phases in found["valid_rates"].items():
         accepted = sum(phase["accepted"] for phase in phases.values())
-        assert (name, accepted > (10 if name in varied else 0)) == (name, True)
+        assert (name, accepted > (5 if name in varied else 0)) == (name, True)

@@ -182,6 +182,19 @@ if is_modern():
         ),
     }
 
+OF_EACH_KIND = {
+    "open",
+    "instance for root",
+    "database for root",
+    "table for root",
+    "table for editors",
+    "view for other",
+    "open embeddings beside a closed table",
+    "SQL for root, table for nobody",
+    "permission for the table",
+    "deny, database for other",
+    "root, deny",
+}
 # Cookies, but for the stranger and the two with a token
 ACTORS = ["stranger", "root", "editor", "other", "narrow token"]
 # The view is not among what this token is for
@@ -251,12 +264,44 @@ def datasette_of(configuration, paths):
     return datasette
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=CONFIGURATIONS)
-async def configured(request, paths):
-    datasette = datasette_of(CONFIGURATIONS[request.param], paths)
+def cases():
+    """Each configuration with each actor; in every run at least two actors of each.
+
+    The ones that stand for their kind are asked by all actors, and the others by the
+    stranger and one more, in turn.
+    """
+    others = ACTORS[1:]
+    for number, name in enumerate(CONFIGURATIONS):
+        asked = {"stranger", others[number % len(others)]}
+        for actor in ACTORS:
+            is_long = name not in OF_EACH_KIND and actor not in asked
+            yield pytest.param(
+                (name, actor),
+                marks=pytest.mark.long if is_long else (),
+                id=f"{name}-{actor}",
+            )
+
+
+@pytest.fixture(scope="module")
+def datasettes(paths):
+    """The Datasette of a configuration; the one before it is closed."""
+    made = {}
+
+    def datasette(name):
+        if name not in made:
+            close(made)
+            made[name] = datasette_of(CONFIGURATIONS[name], paths)
+        return made[name]
+
     yield datasette
-    if is_modern():
-        datasette.close()
+    close(made)
+
+
+def close(datasettes):
+    while datasettes:
+        _name, datasette = datasettes.popitem()
+        if is_modern():
+            datasette.close()
 
 
 @dataclass(frozen=True)
@@ -285,11 +330,13 @@ class Visitor:
         return self.sources() if self.is_shown("/articles") else []
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=ACTORS)
-async def visitor(request, configured):
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=cases())
+async def visitor(request, datasettes):
+    configuration, actor = request.param
+    configured = datasettes(configuration)
     # Not Datasette's client, which in 1.0 makes the application anew for each request
     transport = httpx.ASGITransport(configured.app())
-    known = identity(configured, request.param)
+    known = identity(configured, actor)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://localhost", **known
     ) as client:
