@@ -27,7 +27,7 @@ import numpy as np
 from measuring import OURS, duration, median_seconds, print_line, print_share, seconds
 from random_items import COLLECTION, unit_vectors, write_collection
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Document
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.similarities.refreshing import refresh

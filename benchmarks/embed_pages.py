@@ -26,7 +26,7 @@ from commands import datasette_environment, run
 from hub_cache import llm_environment
 from measuring import OURS, median_seconds, print_speedup
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.vectors import decode
 
 if TYPE_CHECKING:

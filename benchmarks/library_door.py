@@ -24,7 +24,7 @@ from measuring import OURS, median_seconds, print_line, seconds
 from sentence_transformers import SentenceTransformer
 
 from datasette_embeddings import load_model
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 
 BATCH_SIZES = (16, 32, 64, 128, 256, 512)
 PEER = "by hand"

@@ -26,7 +26,7 @@ from measuring import print_line
 from sentence_transformers import SentenceTransformer
 
 from datasette_embeddings import load_model
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -29,8 +29,7 @@ from hub_cache import llm_environment
 from measuring import OURS, duration, median_seconds, print_line, seconds
 from server_memory import Server
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.models.registry import load_model
 
 if TYPE_CHECKING:

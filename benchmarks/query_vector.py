@@ -19,7 +19,7 @@ from measuring import OURS, print_line, print_speedup, seconds
 from sentence_transformers import SentenceTransformer
 
 from datasette_embeddings import load_model
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 
 PEER = "sentence-transformers"
 WORDS = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.changes import create_collection
 from datasette_embeddings.store.embeddings import write_embeddings

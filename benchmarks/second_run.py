@@ -25,7 +25,7 @@ from hub_cache import llm_environment
 from measuring import duration, median_seconds, print_line
 from stand_in import StandIn
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.report import Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model

@@ -35,7 +35,7 @@ from measuring import OURS, duration, print_line
 from random_items import BLOCK, unit_vectors
 from server_memory import AT_MOST_MB, Server, resident_megabytes
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import Document
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.changes import create_collection

@@ -202,7 +202,11 @@ class DimensionMismatchError(InvalidVectorError):
 
 
 class InvalidInputError(EmbeddingsError):
-    """An argument is not what it should be."""
+    """An argument is not what it should be; *faults* are all that is wrong with it."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 class SourceError(EmbeddingsError):

@@ -12,7 +12,7 @@ from textwrap import dedent
 from tabulate import tabulate
 
 from datasette_embeddings import load_model
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.sql.definitions import FUNCTIONS, register

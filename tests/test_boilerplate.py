@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
+from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import similar_items

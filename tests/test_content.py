@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.documents import Chunking, Document, Failure
 from datasette_embeddings.errors import InvalidInputError, SourceError

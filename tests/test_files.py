@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import folders, reading

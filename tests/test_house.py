@@ -21,6 +21,7 @@ PACKAGE = Path(datasette_embeddings.__file__).parent
 ORDER = [
     {"distribution"},
     {"errors"},
+    {"validation"},
     {"config", "databases", "documents", "formats", "images", "item_ids"},
     {"migrations", "vectors"},
     {"sources"},
@@ -60,6 +61,8 @@ HEAVY = {
     "open_clip",
     "PIL",
     "puremagic",
+    "pydantic",
+    "pydantic_core",
     "pyarrow",
     "sentence_transformers",
     "sentencex",
@@ -232,7 +235,7 @@ CALLED = {
     "PIL": "pillow",
     "yaml": "pyyaml",
 }
-BROUGHT = {"torch", "torchvision", "transformers"}
+BROUGHT = {"pydantic_core", "torch", "torchvision", "transformers"}
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from contextlib import closing, contextmanager, suppress
 import numpy as np
 import pytest
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import PLUGIN_NAME
+from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT

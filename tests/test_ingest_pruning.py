@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest

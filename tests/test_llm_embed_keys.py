@@ -13,8 +13,7 @@ from datasette.plugins import pm as datasette_plugins
 from llm.plugins import pm as llm_plugins
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
+from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.models import llm_models, registry
 from datasette_embeddings.models.registry import with_llm_keys
 from tests import llm_plugin

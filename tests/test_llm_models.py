@@ -15,8 +15,7 @@ from llm import Collection
 from llm.plugins import pm
 from sqlite_utils import Database
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry

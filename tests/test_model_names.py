@@ -15,8 +15,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings import register, search_text
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import names, registry
 from datasette_embeddings.models.base import ModelSpec

@@ -21,8 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
 from datasette_embeddings.models import batches, cache, exporting, names, registry
 from datasette_embeddings.models.ahead import Ahead
@@ -675,13 +674,19 @@ def test_every_setting_of_a_model_is_read():
     ("settings", "message"),
     [
         ({"runtime": "abacus"}, "expected one of onnx, sentence-transformers"),
-        ({"colour": "red"}, "unknown setting 'colour' under 'x'"),
-        ({"dimensions": 0}, "expected a whole number of at least 1 for 'dimensions'"),
-        ({"url": "example.com"}, "begins with http:// or https:// for 'url'"),
-        ({"runtime": "http"}, "expected 'url' for the runtime 'http'"),
+        ({"colour": "red"}, "models.x.colour: unknown, expected one of runtime"),
+        (
+            {"dimensions": 0},
+            "x.dimensions: expected a whole number of",
+        ),
+        (
+            {"url": "example.com"},
+            "x.url: expected an address that begins with",
+        ),
+        ({"runtime": "http"}, "models.x: the runtime http needs a url"),
         ({"unload_after": 0}, "expected seconds, more than 0"),
         ({"trust_remote_code": "yes"}, "expected true or false"),
-        ("x", "expected settings such as 'path: FOLDER'"),
+        ("x", "models.x: expected a mapping"),
     ],
 )
 def test_a_wrong_setting_is_named_and_no_key_is_shown(settings, message):

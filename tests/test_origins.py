@@ -7,7 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.report import IngestOptions, Report

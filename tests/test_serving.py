@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunking import Chunk
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError, SchemaError
 from datasette_embeddings.ingest.checking import problems
@@ -457,7 +457,7 @@ def test_pairs_come_once_and_best_first(conn, model):
 KILLED = """
 import os, signal, sqlite3, sys
 import numpy as np
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.similarities import refreshing, work
 from datasette_embeddings.store.catalog import collection
 

@@ -237,16 +237,22 @@ def test_the_source_of_a_query_is_looked_at_again(run, articles_db):
 BAD_SETTINGS = {
     "not YAML": ("a: [", "is neither YAML nor JSON"),
     "a list": ("[1]", "Expected a mapping in"),
-    "no mapping": ({"x": 3}, "expected settings such as 'table: docs' under 'x'"),
+    "no mapping": ({"x": 3}, "collections.x: expected a mapping, found 3"),
     "unknown": (
         {"x": {"tables": "t"}},
-        "unknown setting 'tables' under 'x'; there are",
+        "collections.x.tables: unknown, expected one of table, sql",
     ),
-    "kind": ({"x": {"table": 3}}, "expected a text for 'table' under 'x'"),
-    "flag": ({"x": {"store": "yes"}}, "expected true or false for 'store'"),
-    "number": ({"x": {"chunk_size": -1}}, "expected a whole number for 'chunk_size'"),
+    "kind": ({"x": {"table": 3}}, "collections.x.table: expected a text, found 3"),
+    "flag": ({"x": {"store": "yes"}}, "x.store: expected true or false, found 'yes'"),
+    "number": (
+        {"x": {"chunk_size": -1}},
+        "x.chunk_size: expected a whole number",
+    ),
     "names": ({"x": {"columns": [1]}}, "expected a name or a list of names"),
-    "pairs": ({"x": {"files": ["a"]}}, "expected 'name: value' lines for 'files'"),
+    "pairs": (
+        {"x": {"files": ["a"]}},
+        "x.files: expected names, each with a text",
+    ),
     "nothing": ({"x": {"model": "mini-l6"}}, "Expected table, sql, input or files"),
     "method": ({"x": {"table": "articles", "chunk": "pages"}}, "a chunking method"),
     "two": ({"x": {"table": "a", "sql": "b"}}, "Expected one of table, sql, input"),

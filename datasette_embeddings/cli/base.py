@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
+from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.formats import FORMATS, Row, written
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.registry import find, load_model, model_spec

@@ -13,7 +13,7 @@ from datasette_embeddings.cli.collections import moment_of, source_line
 from datasette_embeddings.cli.embed import SOME_FAILED, embedded
 from datasette_embeddings.cli.groups import Command, error_text, verbose_option
 from datasette_embeddings.cli.settings import config_in, metadata_option
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import printable
 from datasette_embeddings.ingest.checking import (

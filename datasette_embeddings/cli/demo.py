@@ -10,7 +10,7 @@ from datasette_embeddings import demo as demonstration
 from datasette_embeddings.cli.base import progress
 from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.cli.reports import report_line
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest

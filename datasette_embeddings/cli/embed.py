@@ -14,8 +14,7 @@ from datasette_embeddings.cli.groups import Command, verbose_option
 from datasette_embeddings.cli.options import SECTIONS, declared, source_options
 from datasette_embeddings.cli.reports import show_report
 from datasette_embeddings.cli.settings import config_in, config_option
-from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import CollectionConfig, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions, Report

@@ -10,8 +10,7 @@ import click
 from datasette_embeddings.cli.base import fetched_model, format_option, write
 from datasette_embeddings.cli.groups import Group, verbose_option
 from datasette_embeddings.cli.settings import config_in, metadata_option
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
+from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.formats import Row

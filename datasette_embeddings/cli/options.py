@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import (
+    DEFAULT_MODEL,
+    CollectionConfig,
+    SimilaritySettings,
+)
 from datasette_embeddings.documents import METHODS
 from datasette_embeddings.sources.rows import FORMATS
 

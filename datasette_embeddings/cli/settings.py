@@ -11,8 +11,7 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.config.collections import CollectionConfig
-from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
+from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.names import is_path
 from datasette_embeddings.models.registry import with_llm_keys

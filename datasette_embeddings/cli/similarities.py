@@ -8,8 +8,7 @@ import click
 
 from datasette_embeddings.cli.base import database_argument, min_score_option, progress
 from datasette_embeddings.cli.groups import Command
-from datasette_embeddings.config.collections import SimilaritySettings
-from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.similarities.refreshing import build

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.config.settings import DEFAULT_INDEX_MEMORY_MB
+from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index.matrix import (
     BYTES_PER_ID,

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import (
     DatabaseError,
     EmbeddingsError,

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import distribution
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import utf8_only
 from datasette_embeddings.models.deadline import Deadline

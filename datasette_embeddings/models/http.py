@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable, ignore
 from datasette_embeddings.models.endpoint import Endpoint

@@ -9,7 +9,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable, ignore

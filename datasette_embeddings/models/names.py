@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 
 # The prefix that llm-sentence-transformers puts before the name of a repository
 LLM_PREFIX = "sentence-transformers/"

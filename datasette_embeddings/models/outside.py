@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import EmbeddingModel, given_or, ignore, utf8_only
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER

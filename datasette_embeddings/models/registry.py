@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
+from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.errors import ModelLoadingError, UnknownModelError
 from datasette_embeddings.models import (
     http,

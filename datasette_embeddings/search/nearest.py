@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit, Keep, best_first

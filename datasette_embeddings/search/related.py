@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.sources.definitions import TableSource

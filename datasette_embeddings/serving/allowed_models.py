@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
+from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import (
     EmbeddingsError,
     ModelLoadingError,

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL, Config
+from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.errors import (
     ConfigError,
     EmbeddingsError,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.cache import queries
 from datasette_embeddings.models.pictures import check_images

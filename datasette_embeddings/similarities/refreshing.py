@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import one_moment
 from datasette_embeddings.similarities.reading import changes, read

@@ -13,7 +13,7 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.index.cache import is_recent
 from datasette_embeddings.similarities.pairs import (
     CLOSE,

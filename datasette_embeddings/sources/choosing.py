@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.content import template_of

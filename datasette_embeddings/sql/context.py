@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.config.settings import DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.errors import EmbeddingsError, shortened
 from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model

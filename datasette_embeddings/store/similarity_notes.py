@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.fitting import prepare

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.serving.allowed_models import check_allowed, load_allowed
 from datasette_embeddings.serving.query_embedder import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.settings import PLUGIN_NAME
+from datasette_embeddings.config import PLUGIN_NAME
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web.embed_api import check_may_embed
 from datasette_embeddings.web.middleware import READS, json_view

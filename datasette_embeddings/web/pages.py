@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,

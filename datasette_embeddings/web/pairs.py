@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
 from datasette_embeddings.store.similarity_notes import similarity_settings

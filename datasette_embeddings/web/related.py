@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.related import related_items
 from datasette_embeddings.search.snippets import shortened

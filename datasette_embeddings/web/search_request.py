@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config.settings import DEFAULT_LIMIT, Config
+from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_limit, checked_query
 from datasette_embeddings.vectors import vector_of_numbers

@@ -48,7 +48,7 @@ from datasette_embeddings.web.server import checked_config
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
-    from datasette_embeddings.config.settings import Config
+    from datasette_embeddings.config import Config
     from datasette_embeddings.vectors import Vector, Vectors
 
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from datasette_embeddings.config.settings import LLM_EMBED, PLUGIN_NAME, Config
+from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import models
@@ -24,18 +25,23 @@ if TYPE_CHECKING:
 PACKAGE = __name__.partition(".")[0]
 
 
-def checked_config(datasette: Datasette) -> Config:
-    """What the configuration says under ``plugins: datasette-embeddings:``.
+_configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
 
-    :raises StartupError: Datasette's own, listing everything that is wrong with it.
+
+def checked_config(datasette: Datasette) -> Config:
+    """The settings under ``plugins: datasette-embeddings:``, read once per Datasette.
+
+    :raises StartupError: Datasette's own, with all faults.
     """
-    with startup_errors():
-        return with_llm_keys(
-            Config.from_plugin_config(
-                datasette.plugin_config(PLUGIN_NAME),
-                llm_embed=datasette.plugin_config(LLM_EMBED),
+    if datasette not in _configs:
+        with startup_errors():
+            _configs[datasette] = with_llm_keys(
+                Config.from_plugin_config(
+                    datasette.plugin_config(PLUGIN_NAME),
+                    llm_embed=datasette.plugin_config(LLM_EMBED),
+                )
             )
-        )
+    return _configs[datasette]
 
 
 def start(datasette: Datasette) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 from playwright.sync_api import expect
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.tables import table_source
 from tests.datasette import browsing

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.similarities.refreshing import build

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest

@@ -15,7 +15,7 @@ import pytest
 import schemathesis
 from datasette.utils import MultiParams
 
-from datasette_embeddings.config.settings import Config
+from datasette_embeddings.config import Config
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from datasette.app import Datasette
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import SourceRules

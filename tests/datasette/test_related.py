@@ -13,7 +13,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 import datasette_embeddings
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build, remove
 from datasette_embeddings.sources.queries import query_source

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasette_embeddings.config.models import ModelConfig
-from datasette_embeddings.config.settings import DEFAULT_MODEL, PLUGIN_NAME
+from datasette_embeddings.config import DEFAULT_MODEL, PLUGIN_NAME, ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import Candidate

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.config.collections import SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import SourceRules

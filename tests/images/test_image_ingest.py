@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.config.collections import CollectionConfig, SimilaritySettings
+from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.checking import problems
 from datasette_embeddings.ingest.report import IngestOptions, Report

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from datasette_embeddings.config.models import ModelConfig
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.models import open_clip_weights, registry
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable

@@ -10,7 +10,7 @@ import pytest
 from datasette.app import Datasette
 from PIL import Image
 
-from datasette_embeddings.config.collections import CollectionConfig
+from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import pictures
 from datasette_embeddings.sources.choosing import chosen_source

@@ -1,1 +1,0 @@
-"""The settings, checked once and frozen."""
