@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from datasette_embeddings import demo as demonstration
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
@@ -35,6 +38,11 @@ DATASETTE_VERSION = metadata.version("datasette")
 # A background job of a shell ignores Ctrl-C, and so would the programs that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+REPOSITORY = Path(__file__).parent.parent
+DOCUMENTS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+# All of these: the documents show what is in them, and how much
+SAMPLE_MODULES = {"argparse", "calendar", "collections", "difflib", "filecmp", "json"}
+SAMPLE_MODULES |= {"mimetypes", "random"}
 ARTICLES = [
     (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),
     (2, "Night sky", "With a small telescope you can see the rings of Saturn."),
@@ -148,10 +156,39 @@ def articles(articles_db: Path):
     connection.close()
 
 
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    """Path of the demo database, made by the real command, and what that printed."""
+WHOLE = pytest.param("whole", marks=pytest.mark.long)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo database, and what the command printed that made it and ran again."""
+
+    path: Path
+    output: str
+    again: str
+    is_sample: bool
+
+
+@pytest.fixture(scope="session", params=["sample", WHOLE])
+def demo(request, tmp_path_factory):
+    """Of a sample with all that the documents show, for a search to find the same."""
     path = tmp_path_factory.mktemp("demo") / "demo.db"
-    command = [sys.executable, "-m", "datasette", "embeddings", "demo", str(path)]
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
-    return path, made.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "sample":
+            entries = library_sample()
+            patch.setattr(demonstration, "library_entries", lambda: iter(entries))
+        runs = [CliRunner().invoke(embeddings, ["demo", str(path)]) for _ in range(2)]
+    assert [run.exit_code for run in runs] == [0, 0], runs[-1].output
+    outputs = (run.stdout for run in runs)
+    return Demo(path, *outputs, is_sample=request.param == "sample")
+
+
+def library_sample():
+    """What of the library the documents and the tests name, and every 40th entry."""
+    texts = [path.read_text("utf-8") for path in DOCUMENTS]
+    named = set(re.findall(r"[\w.]+\w", "\n".join(texts)))
+    return [
+        entry
+        for number, entry in enumerate(demonstration.library_entries())
+        if entry.path in named or entry.module in SAMPLE_MODULES or number % 40 == 0
+    ]

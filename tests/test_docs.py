@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import io
 from pathlib import Path
 
 import pytest
+from cogapp import Cog
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.distribution import version
@@ -24,15 +24,13 @@ SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
 TEXT = "\n".join(path.read_text("utf-8") for path in DOCS)
 
 
-def test_every_output_in_the_sql_docs_is_what_the_example_gives():
-    result = subprocess.run(
-        [sys.executable, "-m", "cogapp", "-P", "--check", "docs/sql-functions.md"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (result.returncode, result.stderr) == (0, ""), result.stdout
+def test_every_output_in_the_sql_docs_is_what_the_example_gives(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    said = io.StringIO()
+    cog = Cog()
+    cog.set_output(stdout=said, stderr=said)
+    status = cog.main(["cog", "-P", "--check", "docs/sql-functions.md"])
+    assert status == 0, said.getvalue()
 
 
 @pytest.mark.parametrize(
