@@ -1,11 +1,11 @@
-"""Opening SQLite files, and saying in words why one cannot be used."""
+"""SQLite files: opening them, names in SQL, and paths relative to them."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datasette_embeddings.errors import DatabaseError
@@ -78,3 +78,33 @@ def explained(error: sqlite3.Error, path: Path) -> DatabaseError:
         if message.startswith(start):
             return DatabaseError(f"{path} {advice}")
     return DatabaseError(f"{path}: SQLite says: {message}")
+
+
+def quote(identifier: str) -> str:
+    """*identifier* as SQL takes it, whatever characters it has."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def folder_of(conn: sqlite3.Connection) -> Path | None:
+    """The folder of the database file; None for one in memory."""
+    path = conn.execute("pragma database_list").fetchone()[2]
+    return Path(path).resolve().parent if path else None
+
+
+def stored_path(conn: sqlite3.Connection, path: str) -> str:
+    """*path*, relative to the working directory, as the database stores it.
+
+    That is relative to the folder of the database, so that a command finds the file
+    from any directory, and a published database reveals little of its machine.
+    """
+    absolute, home = Path(path).expanduser().absolute(), folder_of(conn)
+    if home is not None:
+        # Not possible between two drives of Windows
+        with suppress(ValueError):
+            return Path(os.path.relpath(absolute, home)).as_posix()
+    return str(absolute)
+
+
+def real_path(conn: sqlite3.Connection, stored: str) -> str:
+    """The path of the file that :func:`stored_path` stored."""
+    return os.path.normpath((folder_of(conn) or Path.cwd()) / stored)

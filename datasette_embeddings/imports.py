@@ -1,4 +1,10 @@
-"""Embeddings that somebody else made, as a collection of ours."""
+"""Imports vectors that other tools wrote.
+
+Older alphas of datasette-embeddings kept them beside a table, in a shadow table
+``_embeddings_<table>``: the primary key of the table and a column ``emb_<model>`` for
+each model, dashes written as underscores, with little-endian float32 BLOBs.
+openai-to-sqlite writes tables with the columns id and embedding.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +12,16 @@ import sqlite3
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.databases import quote
 from datasette_embeddings.errors import (
     DimensionMismatchError,
     InvalidInputError,
     InvalidVectorError,
+    SourceError,
 )
-from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.sources.shadow import (
-    shadow_models,
-    shadow_vectors,
-    vector_rows_of_table,
-)
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.item_ids import item_id_of
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.tables import declared_columns, table_source
 from datasette_embeddings.store.attaching import attached_source
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.changes import (
@@ -32,70 +36,83 @@ from datasette_embeddings.vectors import decode
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
+SHADOW_PREFIX = "_embeddings_"
+COLUMN_PREFIX = "emb_"
 
-def import_shadow_table(
+
+def import_table(
     conn: sqlite3.Connection,
     table: str,
     *,
+    other: sqlite3.Connection | None = None,
     name: str | None = None,
     model_id: str | None = None,
 ) -> tuple[Collection, int]:
-    """The collection with the vectors of *table*'s shadow, and how many there are.
+    """The collection of the vectors of *table*, and how many there are.
 
-    It is called *name*, or as the table.  A shadow of several models needs *model_id*.
+    They are in its shadow table, or else in *table* itself, here or in the database
+    *other*.  The collection is called *name*, or as the table.
 
-    :raises InvalidInputError: if the model is not one of those there are.
-    :raises SourceError: for a table without shadow.
-    :raises InvalidVectorError: for a BLOB that is none; nothing is imported then.
+    :raises InvalidInputError: if *model_id* is needed, or has no vectors there.
+    :raises SourceError: if there are no vectors.
+    :raises InvalidVectorError: for an invalid vector; nothing is imported then.
     """
-    models = shadow_models(conn, table)
+    if other is None and declared_columns(conn, SHADOW_PREFIX + table):
+        return _import_shadow(conn, table, name, model_id)
+    columns = [column.name for column in declared_columns(other or conn, table)]
+    if not {"id", "embedding"} <= set(columns):
+        raise SourceError(
+            f"Expected a table {table!r} with the columns id and embedding, or a table "
+            f"{SHADOW_PREFIX + table!r} beside it; found "
+            f"{', '.join(columns) or 'neither'}"
+        )
+    if model_id is None:
+        raise InvalidInputError(
+            f"Expected the model that made the vectors of {table!r}, which the table "
+            "does not tell; name it with --model"
+        )
+    # Who may not see the table may not see its ids in the collection either
+    source = TableSource(table, ("id",), ()) if other is None else None
+    sql = f"select embedding, id from {quote(table)} where embedding is not null"
+    rows = (other or conn).execute(sql)
+    return _write(conn, name or table, model_id, source, rows)
+
+
+def _import_shadow(
+    conn: sqlite3.Connection, table: str, name: str | None, model_id: str | None
+) -> tuple[Collection, int]:
+    shadow = SHADOW_PREFIX + table
+    models = {
+        column.name.removeprefix(COLUMN_PREFIX).replace("_", "-"): column.name
+        for column in declared_columns(conn, shadow)
+        if column.name.startswith(COLUMN_PREFIX)
+    }
+    if not models:
+        raise SourceError(
+            f"Expected a table {shadow!r} with a column {COLUMN_PREFIX}…, as "
+            "the older datasette-embeddings wrote them; there is none"
+        )
     chosen = model_id or (next(iter(models)) if len(models) == 1 else None)
     if chosen not in models:
         raise InvalidInputError(
             f"Expected one of the models {', '.join(models)}, found {chosen!r}; "
             "choose one with --model"
         )
-    source = table_source(conn, table)
-    rows = shadow_vectors(conn, source, models[chosen])
-    return _written(conn, name or source.table, chosen, source, rows)
+    source, column = table_source(conn, table), quote(models[chosen])
+    keys = ", ".join(map(quote, source.key_columns))
+    sql = f"select {column}, {keys} from {quote(shadow)} where {column} is not null"
+    return _write(conn, name or source.table, chosen, source, conn.execute(sql))
 
 
-def import_vector_table(
-    conn: sqlite3.Connection,
-    table: str,
-    *,
-    origin: sqlite3.Connection | None = None,
-    name: str | None = None,
-    model_id: str | None = None,
-) -> tuple[Collection, int]:
-    """The collection with the vectors of *table*, whose columns are id and embedding.
-
-    The table is in *origin*, or in the same database.  Nothing in it says which model
-    made the vectors, so *model_id* must.
-
-    :raises InvalidInputError: without a model.
-    :raises SourceError: if the table has another shape.
-    :raises InvalidVectorError: for a BLOB that is none; nothing is imported then.
-    """
-    rows = vector_rows_of_table(origin or conn, table)
-    if model_id is None:
-        raise InvalidInputError(
-            f"Expected the model that made the vectors of {table!r}, which the table "
-            "does not tell; name it with --model"
-        )
-    # Whoever may not see that table may not see its ids here either
-    source = TableSource(table, ("id",), ()) if origin is None else None
-    return _written(conn, name or table, model_id, source, rows)
-
-
-def _written(
+def _write(
     conn: sqlite3.Connection,
     name: str,
     model_id: str,
-    source: Source | None,
-    rows: Iterable[tuple[str, bytes]],
+    source: TableSource | None,
+    rows: Iterable[tuple[object, ...]],
 ) -> tuple[Collection, int]:
-    vectors = [(item_id, _vector(item_id, value)) for item_id, value in rows]
+    """Create the collection with *rows* of a vector and the columns of the id."""
+    vectors = [_item(row[1:], row[0]) for row in rows]
     lengths = {len(vector) for _id, vector in vectors}
     if len(lengths) > 1:
         raise DimensionMismatchError(max(lengths), min(lengths))
@@ -110,9 +127,10 @@ def _written(
     return collection, len(vectors)
 
 
-def _vector(item_id: str, value: object) -> Vector:
+def _item(key: tuple[object, ...], value: object) -> tuple[str, Vector]:
+    item_id = item_id_of(key)
     if not isinstance(value, bytes):
         raise InvalidVectorError(
             f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
         )
-    return decode(value)
+    return item_id, decode(value)

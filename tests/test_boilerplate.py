@@ -13,7 +13,7 @@ from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.similarities.refreshing import count_stale, refresh
-from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store.catalog import collection
 
 # Words of 26 topics; the first is the title
@@ -103,7 +103,7 @@ def test_front_matter_and_a_footer_relate_no_documents(
         (tmp_path / f"{words[0]}.md").write_text(FRONT_MATTER.format(title) + page)
     conn = sqlite3.connect(":memory:")
     config = CollectionConfig(files=((str(tmp_path), "*.md"),), **chunking)
-    source = chosen_source(conn, config)
+    source = source_from_config(conn, config)
     options = IngestOptions(similarities=SimilaritySettings(len(TOPICS)))
     assert ingest(conn, "pages", source, model, options=options).new == 26
     rows = conn.execute("select id, score from similarities").fetchall()
@@ -131,7 +131,7 @@ def sync(conn, model, **documents):
     conn.executemany("replace into docs values (?, ?)", documents.items())
     conn.commit()
     config = CollectionConfig(table="docs", chunk="paragraphs", chunk_size=20)
-    source = chosen_source(conn, config)
+    source = source_from_config(conn, config)
     options = IngestOptions(similarities=SimilaritySettings(5))
     ingest(conn, "docs", source, model, options=options)
     return collection(conn, "docs")

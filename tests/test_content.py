@@ -9,10 +9,11 @@ from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.documents import Chunking, Document, Failure
 from datasette_embeddings.errors import InvalidInputError, SourceError
-from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.content import stripped
-from datasette_embeddings.sources.definitions import from_note, noted
-from datasette_embeddings.sources.reading import SourceRow, documents, source_rows
+from datasette_embeddings.sources.definitions import source_from_json
+from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.sources.reading import documents
+from datasette_embeddings.sources.table_rows import SourceRow, source_rows
 from datasette_embeddings.store.collection_sources import source_tables
 
 
@@ -39,7 +40,7 @@ def conn():
 
 
 def chosen(conn, **config):
-    return chosen_source(conn, CollectionConfig(**config))
+    return source_from_config(conn, CollectionConfig(**config))
 
 
 def read(conn, **config):
@@ -351,7 +352,7 @@ def test_without_a_way_to_rows_there_is_no_source(conn):
 )
 def test_what_is_noted_of_a_source_is_that_source_again(conn, config):
     source = chosen(conn, **config)
-    assert from_note(noted(source)) == source
+    assert source_from_json(source.to_json()) == source
 
 
 def test_chunking_is_part_of_the_source(conn):
@@ -403,7 +404,7 @@ def test_a_query_with_an_attached_database_needs_embeddings_too(
     source = chosen(shelves, **attached(tmp_path, "other shelf.db", sql))
     assert source.tables == tables
     assert source_tables(source) == (*tables, "embeddings")
-    assert from_note(noted(source)) == source
+    assert source_from_json(source.to_json()) == source
     with documents(shelves, source) as found:
         assert [each.content for each in found] == expected
     databases = shelves.execute("pragma database_list").fetchall()

@@ -46,7 +46,6 @@ MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 # Imported by the function that needs them: they take long, or may not be there
 HEAVY = {
     "bs4",
-    "chardet",
     "datasette",
     "faiss",
     "httpx2",
@@ -60,7 +59,6 @@ HEAVY = {
     "onnxscript",
     "open_clip",
     "PIL",
-    "puremagic",
     "pydantic",
     "pydantic_core",
     "pyarrow",

@@ -27,7 +27,7 @@ from datasette_embeddings.models import endpoint, http
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.http import HttpModel
 from datasette_embeddings.models.registry import find
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import staging
 from tests.misbehaving import (
@@ -443,7 +443,7 @@ def test_texts_are_split_into_chunks_of_a_size_that_is_given(server, model_of, r
     rows.commit()
 
     def split_into(size):
-        rules = SourceRules(chunking=Chunking("fixed", size))
+        rules = Source(chunking=Chunking("fixed", size))
         source = table_source(rows, "notes", rules=rules)
         return ingest(rows, "notes", source, model_of())
 

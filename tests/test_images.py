@@ -12,7 +12,7 @@ from datasette_embeddings.images import media_type
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.images import has_images, has_item_image, item_image
 from datasette_embeddings.search.matches import matches, similar_items
-from datasette_embeddings.sources.reading import (
+from datasette_embeddings.sources.table_rows import (
     LARGEST_COMPARED_IMAGE,
     SourceRow,
     source_rows,

@@ -15,7 +15,7 @@ from datasette_embeddings.errors import (
     InvalidVectorError,
     SourceError,
 )
-from datasette_embeddings.imports import import_shadow_table, import_vector_table
+from datasette_embeddings.imports import import_table
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.sql.definitions import register
 from datasette_embeddings.store import catalog
@@ -42,9 +42,7 @@ def alpha(conn):
 
 def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
     before = alpha.execute("select * from _embeddings_articles").fetchall()
-    made, count = import_shadow_table(
-        alpha, "articles", model_id="text-embedding-ada-002"
-    )
+    made, count = import_table(alpha, "articles", model_id="text-embedding-ada-002")
     assert (made.name, made.model_id, count) == (
         "articles",
         "text-embedding-ada-002",
@@ -59,18 +57,18 @@ def test_several_models_need_a_choice(alpha):
     with pytest.raises(
         InvalidInputError, match="text-embedding-ada-002, text-embedding-3-s"
     ):
-        import_shadow_table(alpha, "articles")
+        import_table(alpha, "articles")
 
 
 def test_a_table_without_shadow_is_named(conn):
-    with pytest.raises(SourceError, match=r"'_embeddings_articles'.*there is none"):
-        import_shadow_table(conn, "articles")
+    with pytest.raises(SourceError, match="'_embeddings_articles' beside it; found id"):
+        import_table(conn, "articles")
 
 
 def test_a_blob_that_is_no_vector_imports_nothing(alpha):
     alpha.execute(f"update _embeddings_articles set {ADA} = x'00' where id = 3")
     with pytest.raises(InvalidVectorError):
-        import_shadow_table(alpha, "articles", model_id="text-embedding-ada-002")
+        import_table(alpha, "articles", model_id="text-embedding-ada-002")
     assert collections(alpha) == []
 
 
@@ -134,7 +132,7 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     conn.execute("create table intros (id integer primary key, embedding blob, t)")
     conn.execute("insert into intros values (7, ?, 'x')", [struct.pack("<2f", 1, 0)])
     conn.execute("insert into intros values (8, null, 'y')")
-    made, count = import_vector_table(conn, "intros", model_id="mini-l6")
+    made, count = import_table(conn, "intros", model_id="mini-l6")
     assert (made.name, count) == ("intros", 1)
     # Whoever may not see that table may not see the collection
     collection = catalog.collection(conn, "intros")
@@ -189,5 +187,5 @@ def test_what_cannot_be_imported_is_refused_whole(
     conn.executemany("insert into vectors values (?, x'0000803f')", [(1,), (2,), (3,)])
     conn.execute(statement)
     with pytest.raises(error, match=message):
-        import_vector_table(conn, "vectors", **arguments)
+        import_table(conn, "vectors", **arguments)
     assert collections(conn) == []

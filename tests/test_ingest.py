@@ -9,7 +9,7 @@ from datasette_embeddings.errors import InvalidInputError, UnknownCollectionErro
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_text
-from datasette_embeddings.sources.definitions import QuerySource, SourceRules
+from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog, staging
@@ -24,13 +24,13 @@ def sync(conn, model, *, rules=None, **options):
     return ingest(
         conn,
         "articles",
-        table_source(conn, "articles", rules=rules or SourceRules()),
+        table_source(conn, "articles", rules=rules or Source()),
         model,
         options=IngestOptions(**options),
     )
 
 
-STORED = SourceRules(store_content=True)
+STORED = Source(store_content=True)
 
 
 def rows(conn, columns="id, embedding"):

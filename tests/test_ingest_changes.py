@@ -19,7 +19,7 @@ from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
     QuerySource,
-    SourceRules,
+    Source,
 )
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
@@ -35,7 +35,7 @@ def stand_in():
 
 
 def sync(conn, model, *, rules=None, **options):
-    source = table_source(conn, "articles", rules=rules or SourceRules())
+    source = table_source(conn, "articles", rules=rules or Source())
     return ingest(conn, "articles", source, model, options=IngestOptions(**options))
 
 
@@ -98,7 +98,7 @@ def test_contents_that_are_swapped_in_one_window_are_both_right(conn, stand_in):
 
 def test_metadata_that_changes_costs_no_run_of_the_model(conn, stand_in):
     conn.execute("alter table articles add column year integer")
-    rules = SourceRules(metadata_columns=("year",))
+    rules = Source(metadata_columns=("year",))
     sync(conn, stand_in, rules=rules)
     stand_in.embedded.clear()
     conn.execute("update articles set year = 2026 where id = 3")
@@ -111,7 +111,7 @@ def test_metadata_that_changes_costs_no_run_of_the_model(conn, stand_in):
 
 def test_another_template_changes_every_row(conn, stand_in):
     sync(conn, stand_in)
-    rules = SourceRules(template="{{ title }}: {{ body }}")
+    rules = Source(template="{{ title }}: {{ body }}")
     assert sync(conn, stand_in, rules=rules).changed == 6
     assert stand_in.embedded[-1].startswith("Backups: Copy the database")
 
@@ -289,7 +289,7 @@ def test_no_window_goes_through_the_whole_collection(conn, stand_in):
     statements = []
     conn.execute("update articles set body = 'other' where id = 1")
     conn.set_trace_callback(statements.append)
-    sync(conn, stand_in, rules=SourceRules(chunking=Chunking("fixed", size=5)))
+    sync(conn, stand_in, rules=Source(chunking=Chunking("fixed", size=5)))
     conn.set_trace_callback(None)
     for sql in statements:
         if "content_hash in" not in sql and "delete from embeddings" not in sql:

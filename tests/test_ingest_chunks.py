@@ -16,7 +16,7 @@ from datasette_embeddings.search.matches import (
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog, staging
 from datasette_embeddings.store.catalog import collections
@@ -25,7 +25,7 @@ from datasette_embeddings.store.embeddings import stored_vector, write_embedding
 from datasette_embeddings.store.failures import failures
 from datasette_embeddings.store.schema import RAW_TABLES, columns_of
 
-PARAGRAPHS = SourceRules(chunking=Chunking("paragraphs", size=20))
+PARAGRAPHS = Source(chunking=Chunking("paragraphs", size=20))
 GUIDE = "\n\n".join(
     [
         "Bread dough rises overnight with a wild yeast starter.",
@@ -162,7 +162,7 @@ def test_a_document_that_loses_its_content_or_its_row_loses_its_chunks(conn, mod
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(SourceRules(), PARAGRAPHS), (PARAGRAPHS, SourceRules())],
+    [(Source(), PARAGRAPHS), (PARAGRAPHS, Source())],
     ids=["whole to chunks", "chunks to whole"],
 )
 def test_another_chunking_changes_every_document(conn, model, before, after):
@@ -195,9 +195,7 @@ def test_passages_that_stay_are_not_embedded_again(conn, model, monkeypatch):
 
 
 def test_metadata_is_kept_with_each_chunk(conn, model):
-    rules = SourceRules(
-        chunking=Chunking("paragraphs", size=20), metadata_columns=("year",)
-    )
+    rules = Source(chunking=Chunking("paragraphs", size=20), metadata_columns=("year",))
     sync(conn, model, rules)
     conn.execute("update docs set year = 1999 where id = 'guide'")
     before = items(conn, "id, embedding")
@@ -209,7 +207,7 @@ def test_metadata_is_kept_with_each_chunk(conn, model):
 def test_content_is_stored_for_each_chunk_on_request(conn, model):
     sync(conn, model)
     assert set(items(conn, "content")) == {None}
-    sync(conn, model, SourceRules(chunking=PARAGRAPHS.chunking, store_content=True))
+    sync(conn, model, Source(chunking=PARAGRAPHS.chunking, store_content=True))
     assert items(conn, "content")[:3] == GUIDE.split("\n\n")
 
 
@@ -221,7 +219,7 @@ def test_a_passage_of_a_row_that_has_changed_since_is_not_shown(conn, model):
 
 
 def test_a_chunk_larger_than_the_model_reads_is_refused(conn, model):
-    rules = SourceRules(chunking=Chunking("fixed", size=300))
+    rules = Source(chunking=Chunking("fixed", size=300))
     with pytest.raises(InvalidInputError, match=r"at most 254 tokens, .* found 300"):
         sync(conn, model, rules)
     assert collections(conn) == []
@@ -274,9 +272,9 @@ def test_a_document_may_be_called_like_a_chunk_of_another(
     assert sync(conn, model).new == 2
     assert items(conn) == ["a#0", "a#0#0"]
     assert sync(conn, model).unchanged == 2
-    assert sync(conn, model, SourceRules()).changed == 2
+    assert sync(conn, model, Source()).changed == 2
     assert (items(conn), chunk_rows(conn)) == (["a", "a#0"], [])
-    assert sync(conn, model, SourceRules()).unchanged == 2
+    assert sync(conn, model, Source()).unchanged == 2
     assert sync(conn, model).changed == 2
     assert items(conn) == ["a#0", "a#0#0"]
     conn.execute("delete from docs where id = 'a#0'")

@@ -11,8 +11,8 @@ from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources import reading
-from datasette_embeddings.sources.choosing import chosen_source
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collections
 from tests.models import StandIn
@@ -29,7 +29,7 @@ def rows(tmp_path, conn):
     def embed(content, name="rows.nl", **config):
         path = tmp_path / name
         path.write_text(content)
-        source = chosen_source(conn, CollectionConfig(input=str(path), **config))
+        source = source_from_config(conn, CollectionConfig(input=str(path), **config))
         options = IngestOptions(prune=True)
         return ingest(conn, "notes", source, StandIn(), options=options)
 
@@ -108,13 +108,13 @@ def test_another_chunking_settles_although_an_item_is_gone(conn):
     conn.execute("delete from articles where id = 1")
     config = CollectionConfig(table="articles", chunk="fixed")
     for changed in (5, 0):
-        source = chosen_source(conn, config)
+        source = source_from_config(conn, config)
         report = ingest(conn, "articles", source, StandIn())
         assert (report.changed, report.gone) == (changed, 1)
 
 
 def test_metadata_that_are_no_longer_wanted_go(conn):
-    with_titles = SourceRules(metadata_columns=("title",))
+    with_titles = Source(metadata_columns=("title",))
     source = table_source(conn, "articles", content_columns=["body"], rules=with_titles)
     ingest(conn, "articles", source, StandIn())
     conn.execute("update articles set body = 'other' where id = 1")
@@ -129,7 +129,7 @@ def test_metadata_that_are_no_longer_wanted_go(conn):
 def test_a_text_with_a_nul_character_is_copied_whole(conn):
     conn.execute("update articles set title = 'before' || char(0) || 'after'")
     ingest(conn, "articles", table_source(conn, "articles"), StandIn())
-    source = table_source(conn, "articles", rules=SourceRules(store_content=True))
+    source = table_source(conn, "articles", rules=Source(store_content=True))
     ingest(conn, "articles", source, StandIn())
     contents = conn.execute("select content from embeddings").fetchall()
     assert all("before\0after" in content for (content,) in contents)
@@ -141,10 +141,10 @@ def test_of_two_rows_with_one_id_the_first_good_one_gives_the_metadata(conn):
     config = CollectionConfig(table="t", id=("id",), columns=("body",), metadata=("m",))
     for value in ("good", "better"):
         conn.execute("update t set m = ? where body = 'text'", [value])
-        ingest(conn, "t", chosen_source(conn, config), StandIn())
+        ingest(conn, "t", source_from_config(conn, config), StandIn())
         row = conn.execute("select metadata from embeddings").fetchone()
         assert row == (f'{{"m": "{value}"}}',)
-    assert ingest(conn, "t", chosen_source(conn, config), StandIn()).unchanged == 1
+    assert ingest(conn, "t", source_from_config(conn, config), StandIn()).unchanged == 1
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
@@ -154,7 +154,7 @@ def test_another_writer_need_not_wait_while_rows_are_made_into_documents(
     # The other one does not wait at all
     conn, other = sqlite3.connect(articles_db), sqlite3.connect(articles_db, timeout=0)
     conn.execute(f"pragma journal_mode = {journal_mode}")
-    source = chosen_source(conn, CollectionConfig(table="articles"))
+    source = source_from_config(conn, CollectionConfig(table="articles"))
     with reading.documents(conn, source) as documents:
         next(documents)
         other.execute("insert into articles (title) values ('from elsewhere')")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.documents import Document
-from datasette_embeddings.imports import import_vector_table
+from datasette_embeddings.imports import import_table
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
@@ -88,7 +88,7 @@ def test_a_row_that_fails_does_not_hide_the_items_of_a_known_source(conn):
 def test_vectors_that_are_imported_open_nothing(stranger):
     stranger.execute("create table public (id, embedding)")
     stranger.execute("insert into public values (7, zeroblob(16))")
-    import_vector_table(stranger, "public", name="articles", model_id="stand-in")
+    import_table(stranger, "public", name="articles", model_id="stand-in")
     assert "embeddings" in tables(stranger)
 
 
@@ -98,9 +98,7 @@ def test_other_vectors_in_an_empty_collection_ask_about_both(conn, tmp_path):
     origin = sqlite3.connect(tmp_path / "other.db")
     origin.execute("create table vectors (id, embedding)")
     origin.execute("insert into vectors values ('secret', zeroblob(16))")
-    import_vector_table(
-        conn, "vectors", origin=origin, name="articles", model_id="stand-in"
-    )
+    import_table(conn, "vectors", other=origin, name="articles", model_id="stand-in")
     origin.close()
     assert tables(conn) == MIXED
 

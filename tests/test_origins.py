@@ -12,7 +12,7 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store import staging
 from datasette_embeddings.store.catalog import collection, find_collection
 from datasette_embeddings.store.changes import delete_collection, rename_collection
@@ -38,7 +38,7 @@ def db(tmp_path):
 
 def source(conn, **config):
     config = {"columns": ("body",)} | config if "table" in config else config
-    return chosen_source(conn, CollectionConfig(**config))
+    return source_from_config(conn, CollectionConfig(**config))
 
 
 def embed(conn, *, model=None, options=None, **config):

@@ -8,10 +8,8 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources import reads
 from datasette_embeddings.sources.definitions import QuerySource
-from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.reads import tables_to_ask
+from datasette_embeddings.sources.queries import query_source, tables_of_query
 from datasette_embeddings.store.collection_sources import source_tables
 
 USER_TABLES = {
@@ -107,14 +105,8 @@ SCHEMAS = list(full_text())
 @pytest.mark.skipif(
     not hasattr(sqlite3.Connection, "deserialize"), reason="needs Python 3.11"
 )
-@pytest.mark.parametrize("lists_shadows", [True, False], ids=["listed", "before 3.37"])
 @pytest.mark.parametrize(("schema", "content"), SCHEMAS, ids=range(len(SCHEMAS)))
-def test_what_is_noted_is_what_sqlite_reports(
-    monkeypatch, schema, content, lists_shadows
-):
-    if lists_shadows and sqlite3.sqlite_version_info < (3, 37):
-        pytest.skip("this SQLite lists no shadow tables")
-    monkeypatch.setattr(reads, "LISTS_SHADOWS", lists_shadows)
+def test_the_tables_of_a_query_are_those_that_sqlite_reports(schema, content):
     own = {"notes_content"} if content is None and "content=''" not in schema else set()
     for query, spelling in itertools.product(QUERIES, ("notes", '"NOTES"')):
         sql = query.format(notes=spelling)
@@ -201,7 +193,7 @@ def test_what_is_noted_is_what_sqlite_reports(
         ),
     ],
 )
-def test_other_shapes(tmp_path, monkeypatch, statements, sql, tables):
+def test_other_shapes(tmp_path, statements, sql, tables):
     path = tmp_path / "x.db"
     conn = sqlite3.connect(path)
     conn.execute("create table priv (id integer primary key, body text)")
@@ -210,16 +202,11 @@ def test_other_shapes(tmp_path, monkeypatch, statements, sql, tables):
         conn.execute(statement)
     conn.commit()
     conn.close()
-    for lists_shadows in {False, reads.LISTS_SHADOWS}:
-        monkeypatch.setattr(reads, "LISTS_SHADOWS", lists_shadows)
-        conn = sqlite3.connect(path)
-        assert set(query_source(conn, sql).tables) >= set(tables)
-        # Once more, now that SQLite has met the virtual tables
-        assert set(query_source(conn, sql).tables) - {"a", "b"} == {*tables} - {
-            "a",
-            "b",
-        }
-        conn.close()
+    conn = sqlite3.connect(path)
+    assert set(query_source(conn, sql).tables) >= set(tables)
+    # Once more, now that SQLite has met the virtual tables
+    assert set(query_source(conn, sql).tables) - {"a", "b"} == {*tables} - {"a", "b"}
+    conn.close()
 
 
 def test_another_database_is_not_taken_for_this_one(tmp_path):
@@ -255,7 +242,7 @@ JOINED = "select p.id, p.body from notes join notes_private as p on p.id = notes
 
 def test_an_incomplete_note_of_an_older_release_is_completed(notes):
     source = QuerySource(JOINED, ("notes",))
-    assert tables_to_ask(notes, source) == ("notes", "notes_private")
+    assert tables_of_query(notes, source) == ("notes", "notes_private")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +252,7 @@ def test_an_incomplete_note_of_an_older_release_is_completed(notes):
 )
 def test_a_query_that_cannot_be_compiled_asks_for_what_it_may_read(notes, sql):
     source = QuerySource(sql, ("notes",))
-    assert tables_to_ask(notes, source) == ("notes", "notes_private")
+    assert tables_of_query(notes, source) == ("notes", "notes_private")
 
 
 def test_what_was_read_when_it_was_embedded_is_asked_for_ever(notes):
@@ -274,21 +261,21 @@ def test_what_was_read_when_it_was_embedded_is_asked_for_ever(notes):
     notes.execute("create table public (id integer primary key, body text)")
     notes.execute("drop view shown")
     notes.execute("create view shown as select id, body from public")
-    assert {"notes_private", "public"} <= set(tables_to_ask(notes, source))
+    assert {"notes_private", "public"} <= set(tables_of_query(notes, source))
     notes.execute("drop table notes_private")
-    assert "notes_private" in tables_to_ask(notes, source)
+    assert "notes_private" in tables_of_query(notes, source)
 
 
 def test_the_schema_is_asked_once_while_it_is_the_same(notes):
     source = query_source(notes, JOINED)
-    asked = tables_to_ask(notes, source)
+    asked = tables_of_query(notes, source)
     statements = []
     notes.set_trace_callback(statements.append)
-    assert tables_to_ask(notes, source) == asked
+    assert tables_of_query(notes, source) == asked
     assert not any("rootpage = 0" in each for each in statements)
     before = len(statements)
     notes.execute("create table one_more (id)")
-    tables_to_ask(notes, source)
+    tables_of_query(notes, source)
     assert any("rootpage = 0" in each for each in statements[before:])
 
 

@@ -8,7 +8,7 @@ from datasette_embeddings.errors import ModelError, UnknownCollectionError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import ModelSettings
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog, staging
 from datasette_embeddings.store.catalog import collections, count_items
@@ -88,7 +88,7 @@ def test_a_rebuild_that_is_cut_short_leaves_the_old_and_is_gone_on_with(
 
 def test_what_was_begun_with_another_source_is_thrown_away(built):
     rebuild(built, Other(), limit=3)
-    source = table_source(built, "articles", rules=SourceRules(id_prefix="x/"))
+    source = table_source(built, "articles", rules=Source(id_prefix="x/"))
     options = IngestOptions(rebuild=True, replace_source=True)
     assert ingest(built, "articles", source, Other(), options=options).new == 6
     ids = built.execute("select id from embeddings order by id").fetchall()

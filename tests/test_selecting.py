@@ -12,9 +12,9 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_vector, similar_items
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.selecting import selected_items
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.selecting import (
+from datasette_embeddings.sources.table_rows import (
     Selection,
     ValueCount,
     counted_values,
@@ -24,7 +24,7 @@ from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from tests.models import StandIn
 
-NO_RULES = SourceRules()
+NO_RULES = Source()
 TOPICS = ["sqlite", "python", None, "sql"]
 
 
@@ -67,7 +67,7 @@ def test_as_many_as_are_wanted_are_found_whenever_as_many_rows_match(
 
 @pytest.mark.parametrize("all_chunks", [False, True])
 def test_conditions_on_rows_hold_for_their_chunks(all_chunks):
-    rules = SourceRules(chunking=Chunking("sentences"))
+    rules = Source(chunking=Chunking("sentences"))
     pytest.importorskip("sentencex")
     _conn, notes = notes_db(rules=rules)
     among = selected_items(notes, where('"topic" = :t', t="python"))
@@ -118,7 +118,7 @@ def test_rows_have_the_ids_of_their_items():
     conn = sqlite3.connect(":memory:")
     conn.execute("create table t (a text, b int, body text, primary key (a, b))")
     conn.execute("insert into t values ('x/y', 1, 'one'), (null, 2, 'two')")
-    source = table_source(conn, "t", rules=SourceRules(id_prefix="t:"))
+    source = table_source(conn, "t", rules=Source(id_prefix="t:"))
     assert selected_ids(conn, source, Selection()) == {"t:x~2Fy,1"}
 
 

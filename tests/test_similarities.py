@@ -28,7 +28,7 @@ from datasette_embeddings.similarities.refreshing import (
     refresh,
     remove,
 )
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog
@@ -421,7 +421,7 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
     conn.execute("create table pages (id integer primary key, body text)")
     conn.execute("insert into pages select id, body from articles")
     query = "select id, body from articles where id < 3"
-    a, b, q = (SourceRules(id_prefix=each, chunking=chunking) for each in "abq")
+    a, b, q = (Source(id_prefix=each, chunking=chunking) for each in "abq")
     for source in (
         table_source(conn, "articles", rules=a),
         table_source(conn, "pages", rules=b),

@@ -19,7 +19,7 @@ from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of
-from datasette_embeddings.sources.definitions import SourceRules, TableSource
+from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog
@@ -38,7 +38,7 @@ def made(conn, model, name="mine", *, similar=0, **rules):
     options = IngestOptions(
         similarities=SimilaritySettings(similar) if similar else None
     )
-    source = table_source(conn, "articles", rules=SourceRules(**rules))
+    source = table_source(conn, "articles", rules=Source(**rules))
     ingest(conn, name, source, model, options=options)
     return catalog.collection(conn, name)
 
@@ -205,7 +205,7 @@ def overlapping(conn, model):
         )
         conn.execute("insert into t2 values ('1', 'A tax.'), ('2', 'The moon of Mars')")
         for table, prefix in (("t1", "a"), ("t2", "ab")):
-            rules = SourceRules(id_prefix=prefix, chunking=chunking)
+            rules = Source(id_prefix=prefix, chunking=chunking)
             source = table_source(conn, table, rules=rules)
             ingest(conn, "mine", source, model)
         return catalog.collection(conn, "mine")

@@ -24,7 +24,7 @@ from datasette_embeddings.ingest.checking import (
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import sync
 from datasette_embeddings.similarities.refreshing import refresh
-from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import collections
 from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
@@ -104,7 +104,7 @@ def _synced(each: CollectionSource) -> str:
 def _mend(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
     remove_what_is_wrong(conn)
 
-    def work(name: str, source: ReadableSource, model_id: str | None) -> Report:
+    def work(name: str, source: Source, model_id: str | None) -> Report:
         return embedded(
             conn,
             name,

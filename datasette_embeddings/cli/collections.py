@@ -13,7 +13,6 @@ from datasette_embeddings.cli.base import database_argument, format_option, writ
 from datasette_embeddings.cli.groups import Group
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.formats import Row
-from datasette_embeddings.sources.definitions import described
 from datasette_embeddings.store import catalog, changes
 from datasette_embeddings.store.catalog import Collection, count_items
 from datasette_embeddings.store.collection_sources import CollectionSource
@@ -52,7 +51,7 @@ def _collection_row(collection: Collection) -> Row:
 def source_line(each: CollectionSource) -> str:
     """A source with its prefix, in a few words."""
     prefix = f"{each.prefix}: " if each.prefix else ""
-    return f"{prefix}{described(each.source)}"
+    return f"{prefix}{each.source.description}"
 
 
 @collections.command("show")
@@ -76,7 +75,7 @@ def show_collection(database: Path, collection: str) -> None:
 def _source_row(each: CollectionSource, counts: Mapping[int | None, int]) -> Row:
     return {
         "prefix": each.prefix,
-        "description": described(each.source),
+        "description": each.source.description,
         "state": each.state.value,
         "synced": moment_of(each.synced),
         "count": counts.get(each.id, 0),

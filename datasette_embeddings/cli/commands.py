@@ -18,7 +18,7 @@ SECTIONS = {
         "embed": ("embed:embed", "Embed a table, query or files."),
         "sync": ("sync:sync", "Update every collection."),
         "similarities": ("similarities:similarities", "Precompute similar documents."),
-        "import": ("imports:import_table", "Take vectors of another tool."),
+        "import": ("imports:import_collection", "Take vectors of another tool."),
     },
     "Search": {
         "search": ("search:search", "Search by a text or an image."),

@@ -20,9 +20,9 @@ from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.syncing import remembered_sources
-from datasette_embeddings.sources.choosing import chosen_source
-from datasette_embeddings.sources.definitions import ROWID, ReadableSource, TableSource
-from datasette_embeddings.sources.rows import FORMATS
+from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
+from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.sources.row_files import FORMATS
 from datasette_embeddings.store.catalog import find_collection, models_of
 
 #: Options that have the names of fields of IngestOptions
@@ -167,7 +167,7 @@ def check_options(options: IngestOptions) -> None:
 def embedded(
     conn: sqlite3.Connection,
     collection: str,
-    source: ReadableSource,
+    source: Source,
     *,
     model_id: str | None,
     options: IngestOptions,
@@ -191,8 +191,8 @@ def embedded(
 
 def _sources(
     conn: sqlite3.Connection, collection: str, config: CollectionConfig
-) -> list[ReadableSource]:
-    source = chosen_source(conn, config)
+) -> list[Source]:
+    source = source_from_config(conn, config)
     if source is not None:
         return [source]
     existing = find_collection(conn, collection)

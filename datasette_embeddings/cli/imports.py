@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from datasette_embeddings.cli.base import database_argument
 from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.imports import import_shadow_table, import_vector_table
-from datasette_embeddings.sources.shadow import has_shadow
+from datasette_embeddings.imports import import_table
 
 
 @click.command("import", cls=Command)
@@ -24,7 +24,7 @@ from datasette_embeddings.sources.shadow import has_shadow
 )
 @click.option("--name", help="What to call the collection; else as the table.")
 @click.option("-m", "--model", help="Which model's vectors they are.")
-def import_table(
+def import_collection(
     database: Path,
     table: str,
     origin: Path | None,
@@ -43,19 +43,12 @@ def import_table(
           --name articles --model text-embedding-ada-002
     """
     with open_database(database, writable=True, create=origin is not None) as conn:
-        if origin is not None:
-            with open_database(origin) as other:
-                collection, count = import_vector_table(
-                    conn, table, origin=other, name=name, model_id=model
-                )
-        elif has_shadow(conn, table):
-            collection, count = import_shadow_table(
-                conn, table, name=name, model_id=model
-            )
+        options: dict[str, Any] = {"name": name, "model_id": model}
+        if origin is None:
+            collection, count = import_table(conn, table, **options)
         else:
-            collection, count = import_vector_table(
-                conn, table, name=name, model_id=model
-            )
+            with open_database(origin) as other:
+                collection, count = import_table(conn, table, other=other, **options)
     click.echo(
         f"{collection.name}: {count:,} vectors of {collection.model_id} imported",
         err=True,

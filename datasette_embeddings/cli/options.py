@@ -14,7 +14,7 @@ from datasette_embeddings.config import (
     SimilaritySettings,
 )
 from datasette_embeddings.documents import METHODS
-from datasette_embeddings.sources.rows import FORMATS
+from datasette_embeddings.sources.row_files import FORMATS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ SOURCE_OPTIONS = (
         "encodings",
         "--encoding",
         multiple=True,
-        help="Encoding of what is not UTF-8; else detected. Repeatable.",
+        help="Encoding of files that are not UTF-8; repeatable.",
     ),
     click.option(
         "columns",

@@ -31,7 +31,7 @@ from datasette_embeddings.search.matches import (
 from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import STDIN
-from datasette_embeddings.sources.encodings import decoded
+from datasette_embeddings.sources.text_files import decoded
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import Collection, models_of
 from datasette_embeddings.store.fitting import check_identity

@@ -29,7 +29,7 @@ from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
 from datasette_embeddings.ingest.syncing import sync as synced
 from datasette_embeddings.similarities.refreshing import refresh
-from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.catalog import collection
 
 
@@ -77,7 +77,7 @@ def sync(
     writable = not options.dry_run
     with open_database(database, writable=writable, create=create and writable) as conn:
 
-        def work(name: str, source: ReadableSource, model_id: str | None) -> Report:
+        def work(name: str, source: Source, model_id: str | None) -> Report:
             related = declared[name].similarities if name in declared else None
             return embedded(
                 conn,

@@ -11,7 +11,7 @@ from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.syncing import readable_source, remembered_sources
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
-from datasette_embeddings.sources.definitions import ReadableSource
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import rebuilding
 from datasette_embeddings.store.catalog import Collection, collections, count_items
 from datasette_embeddings.store.changes import remove_collection
@@ -111,7 +111,7 @@ def _unmendable(collection: Collection) -> str | None:
 
 def _stale(
     collection: Collection,
-    source: ReadableSource,
+    source: Source,
 ) -> Iterator[Problem]:
     conn = collection.conn
     with (

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.sources.definitions import (
-    ReadableSource,
-    SourceRules,
-    is_standard_input,
-)
+from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.attaching import attached_source
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
@@ -18,7 +14,7 @@ from datasette_embeddings.store.states import Ownership
 def compare(
     staging: Staging,
     collection: Collection | None,
-    source: ReadableSource,
+    source: Source,
 ) -> Ownership:
     """Tell of each staged row of *source* what it is to *collection*.
 
@@ -39,15 +35,13 @@ def compare(
 
 def _ownership(
     collection: Collection | None,
-    source: ReadableSource,
+    source: Source,
 ) -> Ownership:
-    is_pipe = is_standard_input(source)
+    is_pipe = source.is_standard_input
     if collection is None:
         return Ownership(is_pipe=is_pipe)
     owner = owner_sql(collection)
-    of_images = tuple(
-        each.id for each in collection.sources if getattr(each.source, "images", False)
-    )
+    of_images = tuple(each.id for each in collection.sources if each.source.images)
     if is_pipe:
         return Ownership(owner, of_images=of_images, is_pipe=True)
     attached = attached_source(collection, source)
@@ -68,12 +62,10 @@ def _ownership(
         of_images=of_images,
         clears_metadata=not source.metadata_columns
         and attached is not None
-        and bool(getattr(attached.source, "metadata_columns", ())),
+        and bool(attached.source.metadata_columns),
     )
 
 
-def _is_rechunked(known: CollectionSource, source: ReadableSource) -> bool:
-    return (
-        isinstance(known.source, SourceRules)
-        and known.source.chunking != source.chunking
-    )
+def _is_rechunked(known: CollectionSource, source: Source) -> bool:
+    is_known = not isinstance(known.source, UnreadableSource)
+    return is_known and known.source.chunking != source.chunking

@@ -15,7 +15,7 @@ from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
-from datasette_embeddings.sources.definitions import ReadableSource, TableSource
+from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.store.attaching import check_attached, check_source
 from datasette_embeddings.store.catalog import Collection, current, find_collection
 from datasette_embeddings.store.changes import (
@@ -48,7 +48,7 @@ FAILURES_SHOWN = 10
 def ingest(
     conn: sqlite3.Connection,
     name: str,
-    source: ReadableSource,
+    source: Source,
     model: EmbeddingModel,
     *,
     options: IngestOptions = IngestOptions(),
@@ -105,7 +105,7 @@ def _relate(
         )
 
 
-def _check_model(source: ReadableSource, model: EmbeddingModel) -> None:
+def _check_model(source: Source, model: EmbeddingModel) -> None:
     if source.images and not model.supports_images:
         raise InvalidInputError(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
@@ -122,7 +122,7 @@ class _Run:
     """One source on its way into one collection."""
 
     conn: sqlite3.Connection
-    source: ReadableSource
+    source: Source
     model: EmbeddingModel
     options: IngestOptions
     staging: Staging

@@ -14,21 +14,20 @@ from datasette_embeddings.errors import (
     UnknownCollectionError,
 )
 from datasette_embeddings.ingest.report import Report
-from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.definitions import (
     QuerySource,
-    ReadableSource,
     Source,
     TableSource,
     UnreadableSource,
 )
-from datasette_embeddings.sources.queries import refreshed
+from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.sources.queries import with_current_tables
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import collections
 
 #: Brings a collection up to date with a source: name, source and model id, None for
 #: its own
-Work = Callable[[str, ReadableSource, "str | None"], Report]
+Work = Callable[[str, Source, "str | None"], Report]
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def _outcomes(
 
 def _declared_source(
     conn: sqlite3.Connection, name: str, config: CollectionConfig
-) -> ReadableSource:
-    source = chosen_source(conn, config)
+) -> Source:
+    source = source_from_config(conn, config)
     if source is None:
         raise InvalidInputError(
             f"Expected table, sql, input or files for the collection {name!r}"
@@ -122,7 +121,7 @@ def _why_not(collection: catalog.Collection) -> str:
     return "it was not made here, and where its rows come from is not known"
 
 
-def remembered_sources(collection: catalog.Collection) -> list[ReadableSource]:
+def remembered_sources(collection: catalog.Collection) -> list[Source]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises InvalidInputError: if there is none, with the reason.
@@ -136,14 +135,12 @@ def remembered_sources(collection: catalog.Collection) -> list[ReadableSource]:
     raise InvalidInputError("; ".join(reasons) or _why_not(collection))
 
 
-def readable_source(
-    conn: sqlite3.Connection, source: Source | None
-) -> ReadableSource | str:
+def readable_source(conn: sqlite3.Connection, source: Source | None) -> Source | str:
     """*source* as it is now, or why it cannot be read again."""
     if source is None or isinstance(source, UnreadableSource):
         return "what is noted of its source cannot be read by this release"
     if isinstance(source, TableSource) and not source.content_columns:
         return "its vectors were imported, and no content came with them"
     if isinstance(source, QuerySource):
-        return refreshed(conn, source)
+        return with_current_tables(conn, source)
     return source

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.reading import image_of_row
+from datasette_embeddings.sources.table_rows import image_of_row
 from datasette_embeddings.store import images
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.images import stored_image

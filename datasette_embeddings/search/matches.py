@@ -17,7 +17,7 @@ from datasette_embeddings.search.nearest import (
 )
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.sources.reading import SourceRow, source_rows
+from datasette_embeddings.sources.table_rows import SourceRow, source_rows
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.embeddings import StoredItem, stored_items

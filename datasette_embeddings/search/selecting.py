@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.selecting import Selection, selected_ids
+from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import chunks_of_documents
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
     ConfigError,
     EmbeddingsError,
@@ -33,7 +34,6 @@ from datasette_embeddings.serving.allowed_models import (
     load_allowed,
 )
 from datasette_embeddings.serving.query_embedder import model_thread
-from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.catalog import model_ids
 
 if TYPE_CHECKING:

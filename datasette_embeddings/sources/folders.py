@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import os
+import re
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from datasette_embeddings.databases import real_path
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import stripped
 from datasette_embeddings.sources.definitions import FolderSource
-from datasette_embeddings.sources.encodings import decoded
-from datasette_embeddings.sources.front_matter import (
-    may_have_front_matter,
-    without_front_matter,
-)
+from datasette_embeddings.sources.text_files import decoded
 
 # No search result is longer, and memory holds up to three copies of a text
 MAX_TEXT_BYTES = 100_000_000
+# Files to which static site generators and note programs add front matter: a block of
+# YAML or TOML at the start
+WITH_FRONT_MATTER = frozenset(
+    {
+        *(".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"),
+        *(".html", ".htm", ".adoc", ".asciidoc"),
+    }
+)
+# A line "---" may also be a thematic break.  What follows is front matter only if all
+# of its lines are those of a mapping, and another such line ends it.  A line is a key,
+# a comment, indented, an item of a list, the end of a list or object, or blank.  Each
+# matches in one way only: what a lookahead matched is not tried again
+KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s\-#:"'\[{][^\n]*?):\s"""
+YAML = re.compile(
+    r"---[ \t]*\r?\n"
+    rf"(?:(?:#[^\n]*\n)*(?={KEY})"
+    rf"(?:(?={KEY}|#|[ \t]+\S|-\s|[\]}}]|[^\S\n]*\n)[^\n]*\n)*)?"
+    r"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
+)
+# Of TOML the first entry is enough: nothing else in Markdown begins with "+++"
+TOML = re.compile(
+    r"\+\+\+[ \t]*\r?\n"
+    r"(?:(?:#[^\n]*|[^\S\n]*)\n)*"
+    r"""(?:(?=[\w.\-"' ]+=|\[)(?:(?!\+\+\+[ \t]*\r?(?:\n|\Z))[^\n]*\n)*)?"""
+    r"\+\+\+[ \t]*(?:\r?\n|\Z)"
+)
 
 
-def files_of_folders(source: FolderSource) -> Iterator[Document | Failure]:
+def files_of_folders(
+    conn: sqlite3.Connection, source: FolderSource
+) -> Iterator[Document | Failure]:
     """Each file that a glob matches; each file or folder that cannot be read.
 
     Links to folders are not followed, so that none can lead round in a circle.  A link
     to a file is followed if the file lies within the folder.
 
-    :raises SourceError: for a folder that is not there, a glob that is none, and one
+    :raises SourceError: for a folder that does not exist, an invalid glob, and a glob
         that matches no file.
     """
-    for folder, pattern in source.folders:
+    for stored, pattern in source.folders:
+        folder = real_path(conn, stored)
         root = Path(folder)
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
@@ -77,17 +105,14 @@ def _is_behind_a_link(path: Path, root: Path) -> bool:
 
 
 def _closed_folders(root: Path, prefix: str) -> Iterator[Failure]:
-    """Folders whose files nobody can list, which a glob passes over in silence."""
-    problems: list[OSError] = []
-    for _folder in os.walk(root, onerror=problems.append):
+    """Folders that cannot be listed; a glob skips them without an error."""
+    errors: list[OSError] = []
+    for _folder in os.walk(root, onerror=errors.append):
         pass
-    for problem in problems:
-        path = Path(problem.filename).relative_to(root).as_posix()
-        yield Failure(
-            f"{prefix}{path}/",
-            f"The folder cannot be read: {problem.strerror}",
-            is_item=False,
-        )
+    for error in errors:
+        path = Path(error.filename).relative_to(root).as_posix()
+        reason = f"The folder cannot be read: {error.strerror}"
+        yield Failure(f"{prefix}{path}/", reason, is_item=False)
 
 
 def _read(
@@ -99,18 +124,17 @@ def _read(
         content = _bytes_of(path, root, source)
         if source.images:
             return Document(item_id, content)
-        text: object = decoded(content, source.encodings)
-        if may_have_front_matter(path):
-            text = without_front_matter(str(text))
-        if source.strip_html:
-            text = stripped(text)
+        text = decoded(content, source.encodings)
+        if path.suffix.lower() in WITH_FRONT_MATTER:
+            block = YAML.match(text) or TOML.match(text)
+            text = text[block.end() :] if block else text
+        return Document(item_id, str(stripped(text)) if source.strip_html else text)
     except UnicodeEncodeError:
         return Failure(item_id, "The name of the file is not in UTF-8; rename it")
     except OSError as error:
         return Failure(item_id, f"The file cannot be read: {error.strerror or error}")
     except SourceError as error:
         return Failure(item_id, str(error))
-    return Document(item_id, str(text))
 
 
 def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:

@@ -11,10 +11,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import EmbeddingsError, shortened
 from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.sources.paths import folder_of
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel

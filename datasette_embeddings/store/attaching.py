@@ -6,15 +6,7 @@ import sqlite3
 import time
 
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.sources.definitions import (
-    QuerySource,
-    Source,
-    described,
-    is_same_source,
-    is_standard_input,
-    noted,
-    prefix_of,
-)
+from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.store.catalog import Collection, all_collections
 from datasette_embeddings.store.collection_sources import (
     OLD_SOURCE_ID,
@@ -32,7 +24,7 @@ def attached_source(
     state = _state_of(source)
     sources = [] if existing is None else existing.sources_that_are(state)
     for each in sources:
-        if each.prefix == prefix_of(source) and is_same_source(each.source, source):
+        if each.prefix == source.id_prefix and each.source.is_same(source):
             return each
     return None
 
@@ -49,18 +41,18 @@ def check_source(
         unless
         *replace_source*.
     """
-    if is_standard_input(source) or replace_source:
+    if source.is_standard_input or replace_source:
         return
-    prefix = prefix_of(source)
+    prefix = source.id_prefix
     for each in existing.sources_that_are(SourceState.CURRENT, prefix):
-        if is_same_source(each.source, source) or not _has_items(existing, each):
+        if each.source.is_same(source) or not _has_items(existing, each):
             continue
         beside = f" with the prefix {prefix!r}" if prefix else ""
         raise InvalidInputError(
             f"The items of {existing.name!r}{beside} come from "
-            f"{described(each.source)}, not from {described(source)}: add --replace to "
-            "put the new source in place of the old and delete what it does not have, "
-            "another --prefix to keep both, or choose another collection name"
+            f"{each.source.description}, not from {source.description}: add --replace "
+            "to put the new source in place of the old and delete what it does not "
+            "have, another --prefix to keep both, or choose another collection name"
         )
 
 
@@ -78,23 +70,25 @@ def attach_source(
     :raises InvalidInputError: as :func:`check_source`.
     """
     check_source(collection, source, replace_source=replace_source)
-    if is_standard_input(source):
+    if source.is_standard_input:
         _keep_rules(collection, source)
         return
-    prefix = prefix_of(source)
+    prefix = source.id_prefix
     for each in collection.sources_that_are(SourceState.CURRENT, prefix):
-        if is_same_source(each.source, source) and not _reads_others(each, source):
+        if each.source.is_same(source) and not _reads_others(each, source):
             return
         collection.conn.execute(
             "update _embedding_sources set state = ? where id = ?",
             [SourceState.REPLACED.value, each.id],
         )
-    _insert(collection.conn, collection.id, prefix, noted(source), SourceState.CURRENT)
+    _insert(
+        collection.conn, collection.id, prefix, source.to_json(), SourceState.CURRENT
+    )
 
 
 def drop_replaced_sources(collection: Collection, source: Source) -> None:
     """Delete the sources that *source* replaced and that have no items left."""
-    for each in collection.sources_that_are(SourceState.REPLACED, prefix_of(source)):
+    for each in collection.sources_that_are(SourceState.REPLACED, source.id_prefix):
         if not _has_items(collection, each):
             collection.conn.execute(
                 "delete from _embedding_sources where id = ?", [each.id]
@@ -130,7 +124,7 @@ def note_synced(collection: Collection, source: Source, now: int) -> None:
     if attached is not None:
         collection.conn.execute(
             "update _embedding_sources set source = ?, synced = ? where id = ?",
-            [noted(source), now, attached.id],
+            [source.to_json(), now, attached.id],
         )
 
 
@@ -175,7 +169,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
 
 
 def _state_of(source: Source) -> SourceState:
-    is_pipe = is_standard_input(source)
+    is_pipe = source.is_standard_input
     return SourceState.PIPED if is_pipe else SourceState.CURRENT
 
 
@@ -194,8 +188,8 @@ def _keep_rules(collection: Collection, source: Source) -> None:
         _insert(
             collection.conn,
             collection.id,
-            prefix_of(source),
-            noted(source),
+            source.id_prefix,
+            source.to_json(),
             SourceState.PIPED,
         )
 

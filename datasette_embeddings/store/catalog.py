@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.models.names import (
     ModelSettings,
@@ -22,12 +23,7 @@ from datasette_embeddings.models.names import (
     located,
     stored_id,
 )
-from datasette_embeddings.sources.definitions import (
-    Source,
-    SourceRules,
-    had_other_items,
-)
-from datasette_embeddings.sources.paths import folder_of
+from datasette_embeddings.sources.definitions import Source, had_other_items
 from datasette_embeddings.store.collection_sources import (
     CollectionSource,
     SourceState,
@@ -87,7 +83,7 @@ class Collection:
     @property
     def has_images(self) -> bool:
         """Whether its source gives images, and not texts."""
-        return isinstance(self.source, SourceRules) and self.source.images
+        return self.source is not None and self.source.images
 
     @property
     def source(self) -> Source | None:

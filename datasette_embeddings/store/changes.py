@@ -6,6 +6,7 @@ import sqlite3
 import time
 from dataclasses import replace
 
+from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
     InvalidInputError,
     UnknownCollectionError,
@@ -17,7 +18,6 @@ from datasette_embeddings.models.names import (
     stored_name,
 )
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.paths import folder_of
 from datasette_embeddings.store.attaching import (
     attach_source,
     drop_replaced_sources,

@@ -10,10 +10,7 @@ from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
     TableSource,
-    UnreadableSource,
-    from_note,
-    is_standard_input,
-    prefix_of,
+    source_from_json,
 )
 from datasette_embeddings.store.schema import SOURCES, columns_of, timestamp_sql
 
@@ -70,7 +67,7 @@ def sources_by_collection(
         each = CollectionSource(
             source_id,
             prefix,
-            from_note(text) or UnreadableSource(),
+            source_from_json(text),
             synced,
             states.get(state, SourceState.REPLACED),
         )
@@ -80,12 +77,12 @@ def sources_by_collection(
 
 def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, ...]:
     """The source that 0.2a0 stored, until the first write moves it."""
-    source = from_note(note)
-    if source is None:
+    if note is None:
         return ()
-    is_pipe = is_standard_input(source)
+    source = source_from_json(note)
+    is_pipe = source.is_standard_input
     state = SourceState.PIPED if is_pipe else SourceState.CURRENT
-    found = CollectionSource(OLD_SOURCE_ID, prefix_of(source), source, synced, state)
+    found = CollectionSource(OLD_SOURCE_ID, source.id_prefix, source, synced, state)
     return (found,)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.embeddings import has_blobs
 from datasette_embeddings.store.origins import listed, owner_sql
@@ -42,7 +42,7 @@ def stored_image(collection: Collection, item_id: str) -> bytes | None:
     return found
 
 
-def forget_other_kind(collection: Collection, source: SourceRules) -> None:
+def forget_other_kind(collection: Collection, source: Source) -> None:
     """Clear the content hashes of items, if *source* now brings the other kind.
 
     Only if their content is not stored: then it is unknown whether the vector is of a
@@ -53,7 +53,8 @@ def forget_other_kind(collection: Collection, source: SourceRules) -> None:
         each.id
         for each in collection.sources
         if each.prefix == source.id_prefix
-        and getattr(each.source, "images", source.images) != source.images
+        and not isinstance(each.source, UnreadableSource)
+        and each.source.images != source.images
     ]
     if not ids:
         return

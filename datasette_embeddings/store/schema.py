@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
+from datasette_embeddings.databases import quote
 from datasette_embeddings.errors import SchemaError
-from datasette_embeddings.sources.definitions import quote
 
 #: Every table whose rows belong to all collections of a database at once
 RAW_TABLES = (

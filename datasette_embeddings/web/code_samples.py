@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from datasette_embeddings.sources.definitions import TableSource, quote
+from datasette_embeddings.databases import quote
+from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.compat import may_execute_sql, sql_path
 from datasette_embeddings.web.search_request import SearchRequest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.sources.selecting import Selection, ValueCount
+from datasette_embeddings.sources.table_rows import Selection, ValueCount
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
-from datasette_embeddings.sources.reads import tables_to_ask
+from datasette_embeddings.sources.queries import tables_of_query
 from datasette_embeddings.store.catalog import (
     Collection,
     all_collections,
@@ -81,7 +81,7 @@ def required_tables(
             continue
         if isinstance(each.source, QuerySource):
             # Every table that it reads now, not only the stored ones
-            tables.update(tables_to_ask(collection.conn, each.source))
+            tables.update(tables_of_query(collection.conn, each.source))
         if each.state is not SourceState.PIPED:
             tables.update(source_tables(each.source))
     if not tables or has_unsourced_items(collection, state):

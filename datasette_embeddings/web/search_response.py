@@ -29,7 +29,7 @@ from datasette_embeddings.search.selecting import selected_items, source_table
 from datasette_embeddings.serving.allowed_models import config_for, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.selecting import (
+from datasette_embeddings.sources.table_rows import (
     Selection,
     counted_values,
     selectable_columns,

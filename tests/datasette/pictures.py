@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from datasette_embeddings.documents import Document
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.changes import create_collection, finish_sync
 from datasette_embeddings.store.embeddings import write_embeddings
@@ -70,7 +70,7 @@ def picture_source(conn, table="pictures", **rules):
         conn,
         table,
         content_columns=["image"],
-        rules=SourceRules(images=True, **rules),
+        rules=Source(images=True, **rules),
     )
 
 

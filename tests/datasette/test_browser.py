@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from tests.datasette import browsing
@@ -71,7 +71,7 @@ def notes_db(tmp_path_factory, model):
     path = tmp_path_factory.mktemp("browser") / "notes.db"
     conn = sqlite3.connect(path)
     write_notes(conn)
-    rules = SourceRules(metadata_columns=("topic",))
+    rules = Source(metadata_columns=("topic",))
     columns = ["title", "body"]
     notes = table_source(conn, "notes", content_columns=columns, rules=rules)
     ingest(conn, "notes", notes, model)

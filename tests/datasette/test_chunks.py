@@ -9,7 +9,7 @@ import pytest
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import FolderSource, SourceRules
+from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.schema import RAW_TABLES
 from tests.datasette.conftest import execute, get_json, make_datasette
@@ -30,7 +30,7 @@ def chunked(articles_db, model):
     conn.execute("create table docs (id text primary key, title, body text)")
     conn.execute("insert into docs values ('a/b#1', 'Guide', ?)", [GUIDE])
     conn.execute("insert into docs values ('c', 'Cats', 'Cats sleep all day.')")
-    rules = SourceRules(chunking=Chunking("paragraphs", size=20), id_prefix="docs:")
+    rules = Source(chunking=Chunking("paragraphs", size=20), id_prefix="docs:")
     source = table_source(conn, "docs", content_columns=["body"], rules=rules)
     ingest(conn, "docs", source, model)
     conn.close()

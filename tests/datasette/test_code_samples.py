@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from tests.datasette.conftest import execute, get_json, make_datasette, served
@@ -76,7 +76,7 @@ async def test_the_sql_of_a_page_finds_what_the_page_does(articles_db, query):
 @pytest.mark.asyncio
 async def test_the_sql_of_a_chunked_collection_gives_its_documents(articles_db, model):
     conn = sqlite3.connect(articles_db)
-    rules = SourceRules(chunking=Chunking("fixed", size=8))
+    rules = Source(chunking=Chunking("fixed", size=8))
     ingest(conn, "pieces", table_source(conn, "articles", rules=rules), model)
     conn.close()
     datasette = make_datasette(articles_db)

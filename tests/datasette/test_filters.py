@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
@@ -391,7 +391,7 @@ async def test_metadata_of_a_match_is_given(tmp_path, model):
     execute(path, "create table notes (id integer primary key, body text, year int)")
     execute(path, "insert into notes values (1, 'a text', 2022)")
     conn = sqlite3.connect(path)
-    rules = SourceRules(metadata_columns=("year",))
+    rules = Source(metadata_columns=("year",))
     ingest(conn, "notes", table_source(conn, "notes", rules=rules), model)
     conn.close()
     _status, body = await get_json(make_datasette(path), f"{SEARCH}?q=text")

@@ -15,7 +15,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.web.compat import is_modern
@@ -72,7 +72,7 @@ def write_collection(conn, text, model):
         name,
         content_columns=(columns[2],),
         title_column=columns[1],
-        rules=SourceRules(metadata_columns=(name,)),
+        rules=Source(metadata_columns=(name,)),
     )
     ingest(conn, text, source, model)
     build(collection(conn, text), SimilaritySettings(limit=5))
@@ -599,7 +599,7 @@ def write_large(path, model):
     rows = [("1", large, f"{large} pets", large), (large, "title", "pets", "y")]
     conn.executemany("insert into notes values (?, ?, ?, ?)", rows)
     conn.commit()
-    rules = SourceRules(metadata_columns=("topic",))
+    rules = Source(metadata_columns=("topic",))
     source = table_source(conn, "notes", content_columns=("body",), rules=rules)
     ingest(conn, "notes", source, model)
     conn.close()

@@ -8,7 +8,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
@@ -96,7 +96,7 @@ if is_modern():
             "insert into notes values ('x/y', 1, 'a note'), ('z', 2, 'another')",
         )
         conn = sqlite3.connect(path)
-        source = table_source(conn, "notes", rules=SourceRules(id_prefix="n:"))
+        source = table_source(conn, "notes", rules=Source(id_prefix="n:"))
         ingest(conn, "notes", source, model)
         conn.close()
         datasette = make_datasette(path)

@@ -18,7 +18,7 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.schema import columns_of
@@ -112,7 +112,7 @@ def built(tmp_path_factory, built_articles, model):
     path.write_bytes(built_articles)
     conn = sqlite3.connect(path)
     conn.execute("insert into articles values (7, 'Bad', x'ff')")
-    rules = SourceRules(chunking=Chunking("fixed", size=8, overlap=0))
+    rules = Source(chunking=Chunking("fixed", size=8, overlap=0))
     ingest(conn, "docs", table_source(conn, "articles", rules=rules), model)
     build(collection(conn, "docs"), SimilaritySettings(3))
     for table, count in TABLES.items():

@@ -21,7 +21,7 @@ from datasette.app import Datasette
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
@@ -231,7 +231,7 @@ def paths(tmp_path_factory, built_articles, model):
     delete_collection(conn, "articles")
     for name, tables in SOURCES.items():
         for table in tables:
-            rules = SourceRules(id_prefix=f"{table}/" if len(tables) > 1 else "")
+            rules = Source(id_prefix=f"{table}/" if len(tables) > 1 else "")
             chosen = table_source(conn, table, key_columns=("id",), rules=rules)
             ingest(conn, name, chosen, model)
         build(collection(conn, name), SimilaritySettings(limit=5))
@@ -454,7 +454,7 @@ def library(tmp_path_factory, built_articles, model):
     )
     conn.commit()
     rename_collection(conn, "articles", "wren")
-    metadata = SourceRules(metadata_columns=("secretcolumn",), store_content=True)
+    metadata = Source(metadata_columns=("secretcolumn",), store_content=True)
     papers = table_source(
         conn, "vaultpapers", content_columns=("title",), rules=metadata
     )

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
@@ -249,7 +249,7 @@ async def test_a_collection_needs_the_tables_of_all_its_sources(articles_db, mod
     conn.execute("create table authors (id integer primary key, name text)")
     conn.execute("insert into authors values (1, 'Ada')")
     conn.commit()
-    rules = SourceRules(id_prefix="authors/")
+    rules = Source(id_prefix="authors/")
     authors = table_source(conn, "authors", rules=rules)
     closed = {"articles": {"tables": {"authors": {"allow": ROOT_ONLY}}}}
     datasette = make_datasette(articles_db, allow=closed)

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.definitions import SourceRules
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import collection
 from tests.datasette.conftest import execute, get_json, make_datasette
@@ -26,7 +26,7 @@ NEW = "How to fill in the forms of the tax office."
 def articles_db(articles_db, model):
     """`articles`, and `stored` with copies; row 5 is another since, row 1 deleted."""
     conn = sqlite3.connect(articles_db)
-    rules = SourceRules(store_content=True)
+    rules = Source(store_content=True)
     ingest(conn, "stored", table_source(conn, "articles", rules=rules), model)
     for name in ("articles", "stored"):
         build(collection(conn, name), SimilaritySettings(5))

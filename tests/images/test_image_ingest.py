@@ -26,8 +26,8 @@ from datasette_embeddings.search.matches import (
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.sources.choosing import chosen_source
 from datasette_embeddings.sources.definitions import FolderSource
+from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sql.definitions import register
 from datasette_embeddings.store import catalog, staging
 from datasette_embeddings.store.changes import create_collection
@@ -115,7 +115,7 @@ def precision(answers):
 
 def source(conn, **settings):
     given = {"table": "photos", "images": True} | settings
-    return chosen_source(conn, CollectionConfig(**given))
+    return source_from_config(conn, CollectionConfig(**given))
 
 
 def embedded(conn, clip, *, options=DEFAULTS, **settings):
@@ -412,7 +412,7 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         config = CollectionConfig(
             table="things", columns=(column,), images=images, store=stores
         )
-        report = ingest(conn, "x", chosen_source(conn, config), clip)
+        report = ingest(conn, "x", source_from_config(conn, config), clip)
         item = stored_items(catalog.collection(conn, "x"), ["a"])["a"]
         assert item.has_image == (images and stores)
         return report.changed, stored_vector(catalog.collection(conn, "x"), "a")

@@ -13,7 +13,7 @@ from PIL import Image
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import pictures
-from datasette_embeddings.sources.choosing import chosen_source
+from datasette_embeddings.sources.from_config import source_from_config
 from tests.images.conftest import HELD_OUT, TINY_CLIP
 from tests.images.test_pictures import one_bit_png, tiff
 from tests.pictures import draw, file_of
@@ -34,7 +34,7 @@ def datasette(tmp_path, clip):
     photos = [(1, "good", GOOD), (2, "dot", file_of(Image.new("RGB", (1, 1))))]
     conn.executemany("insert into photos values (?, ?, ?)", photos)
     settings = CollectionConfig(table="photos", images=True)
-    ingest(conn, "photos", chosen_source(conn, settings), clip)
+    ingest(conn, "photos", source_from_config(conn, settings), clip)
     conn.execute("insert into photos values (3, 'large', ?)", [one_bit_png(SIDE)])
     conn.commit()
     conn.close()

@@ -1,0 +1,244 @@
+"""Some rows of a source table: those of items, and those that a filter selects."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from datasette_embeddings.databases import quote
+from datasette_embeddings.documents import content_hash
+from datasette_embeddings.errors import InvalidInputError, SourceError
+from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.item_ids import item_id_of, key_values
+from datasette_embeddings.sources.content import content_of_row
+from datasette_embeddings.sources.definitions import ROWID, TableSource
+from datasette_embeddings.sources.tables import declared_columns
+
+MAX_INTEGER = 2**63
+# A search reads images up to this many bytes to compare them with the embedded ones
+LARGEST_COMPARED_IMAGE = 1_000_000
+# The start of SQLite's message where the filter is at fault, and what it means
+FILTER_ERRORS = {
+    "interrupted": "takes longer than this server's time limit for SQL",
+    "malformed JSON": "needs JSON, which a row of that column is not",
+    "too many SQL variables": "has more values than SQLite takes",
+    "LIKE or GLOB pattern too complex": "has a pattern that is too long for SQLite",
+    "Expression tree is too large": "has more conditions than SQLite takes",
+}
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """What a search result shows of a source row."""
+
+    title: str | None
+    #: None if it is not text
+    content: str | None
+    #: It holds an image, which :func:`image_of_row` reads
+    has_image: bool = False
+    #: The hash of the content as it is embedded, b"" where it cannot be embedded, None
+    #: for an image that is too large to be read for that
+    content_hash: bytes | None = None
+
+
+def source_rows(
+    conn: sqlite3.Connection, source: TableSource, item_ids: Iterable[str]
+) -> dict[str, SourceRow]:
+    """The rows of *item_ids*; an id whose row was deleted is left out."""
+    column, values = image_column(source), source.content_columns
+    title = source.title_column
+    selected = [
+        "null" if title is None else _qualified(source, title),
+        "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
+        *(
+            _up_to(LARGEST_COMPARED_IMAGE, _qualified(source, each))
+            if source.images
+            else _qualified(source, each)
+            for each in values
+        ),
+    ]
+    found = {}
+    for item_id in item_ids:
+        row = _row_of(conn, source, selected, item_id)
+        if row is not None:
+            found[item_id] = _source_row(source, item_id, row)
+    return found
+
+
+def _source_row(
+    source: TableSource, item_id: str, row: tuple[object, ...]
+) -> SourceRow:
+    title, has_image, *values = row
+    content, digest = None, None
+    # An image that is too large was not read
+    if values and not (has_image and values == [None]):
+        try:
+            content = content_of_row(source, item_id, source.content_columns, values)
+            digest = content_hash(content)
+        except SourceError:
+            # It may have become a BLOB since it was embedded
+            digest = b""
+    return SourceRow(
+        title=None if title is None else str(title),
+        content=content if isinstance(content, str) else None,
+        has_image=bool(has_image),
+        content_hash=digest,
+    )
+
+
+def image_column(source: TableSource) -> str | None:
+    """The column that holds the images of *source*, if they are stored as they are."""
+    is_one = len(source.content_columns) == 1 and source.template is None
+    return source.content_columns[0] if source.images and is_one else None
+
+
+def image_of_row(
+    conn: sqlite3.Connection, source: TableSource, item_id: str
+) -> bytes | None:
+    """The bytes that the row of *item_id* holds for an image, if it has one.
+
+    A value that is larger than an image may be is not read.
+    """
+    column = image_column(source)
+    if column is None:
+        return None
+    selected = [_up_to(MAX_BYTES, _qualified(source, column))]
+    row = _row_of(conn, source, selected, item_id)
+    return row[0] if row is not None and isinstance(row[0], bytes) else None
+
+
+def _up_to(largest: int, value: str) -> str:
+    # SQLite knows the length of a BLOB without reading it
+    return f"case when length({value}) <= {largest} then {value} end"
+
+
+def _row_of(
+    conn: sqlite3.Connection, source: TableSource, selected: Sequence[str], item_id: str
+) -> tuple[object, ...] | None:
+    """What SQL has *selected* of the row of *item_id*; None if it was deleted."""
+    if not item_id.startswith(source.id_prefix):
+        return None
+    keys = key_values(item_id.removeprefix(source.id_prefix), len(source.key_columns))
+    if keys is None:
+        return None
+    # A column without a type keeps 7, '7' and x'37' apart, and the id is text
+    conditions = " and ".join(
+        f"{_qualified(source, column)} in (?, ?, ?)" for column in source.key_columns
+    )
+    row = conn.execute(
+        f"""
+        select {", ".join(selected)}
+        from main.{quote(source.table)}
+        where {conditions}
+        """,
+        [value for key in keys for value in (key, number_or(key), key.encode())],
+    ).fetchone()
+    return None if row is None else tuple(row)
+
+
+def number_or(text: str) -> int | float | str:
+    """The number that is written as *text*, else *text*."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except (ValueError, OverflowError):
+            continue
+        if str(number) == text and abs(number) < MAX_INTEGER:
+            return number
+    return text
+
+
+def _qualified(source: TableSource, column: str) -> str:
+    # SQLite takes a quoted name that is no column for a text, but not a qualified one
+    return f"{quote(source.table)}.{quote(column)}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows that fulfil all *conditions*, pieces of SQL that name their *values*."""
+
+    conditions: tuple[str, ...] = ()
+    values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def where(self) -> str:
+        """The conditions as one; true if there is none."""
+        return " and ".join(f"({each})" for each in self.conditions) or "true"
+
+
+@dataclass(frozen=True)
+class ValueCount:
+    """A value of a column, and how many rows have it."""
+
+    value: str | int | float
+    count: int
+
+
+def selected_ids(
+    conn: sqlite3.Connection, source: TableSource, selection: Selection
+) -> set[str]:
+    """The item id of every row of *source* that *selection* takes.
+
+    :raises InvalidInputError: if SQLite cannot answer it, or not in its time limit.
+    """
+    sql = f"""
+        select {", ".join(map(quote, source.key_columns))}
+        from main.{quote(source.table)}
+        where {selection.where}
+    """
+    with _explained():
+        keys = map(tuple, conn.execute(sql, dict(selection.values)))
+        # A row with NULL in its key has no item
+        return {source.id_prefix + item_id_of(key) for key in keys if None not in key}
+
+
+def counted_values(
+    conn: sqlite3.Connection,
+    source: TableSource,
+    column: str,
+    *,
+    selection: Selection,
+    limit: int,
+) -> list[ValueCount]:
+    """The *limit* most frequent values of *column* among the rows of *selection*.
+
+    NULL and BLOBs are left out.
+
+    :raises InvalidInputError: as :func:`selected_ids`.
+    """
+    sql = f"""
+        select {quote(column)}, count(*)
+        from main.{quote(source.table)}
+        where {selection.where}
+        and typeof({quote(column)}) not in ('null', 'blob')
+        group by 1
+        order by 2 desc, 1
+        limit :embeddings_limit
+    """
+    with _explained():
+        rows = conn.execute(sql, {**selection.values, "embeddings_limit": limit})
+        return [ValueCount(*row) for row in rows]
+
+
+def selectable_columns(conn: sqlite3.Connection, source: TableSource) -> list[str]:
+    """The columns of *source* that conditions may name."""
+    names = [column.name for column in declared_columns(conn, source.table)]
+    return names if ROWID not in source.key_columns else [ROWID, *names]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        for start, meaning in FILTER_ERRORS.items():
+            if str(error).startswith(start):
+                raise InvalidInputError(f"The filter {meaning}") from error
+        raise
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise InvalidInputError(
+            f"The filter has a value SQL cannot take: {error}"
+        ) from error
