@@ -1,6 +1,6 @@
 """Both directions of promise 2: llm reads what we write, and we what llm wrote.
 
-The real programs run as processes of their own, llm with the fp32 weights.
+The real programs, llm with the fp32 weights; one pair of them in processes of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from contextlib import closing
 
 import pytest
+from llm.cli import cli as llm_command
 from llm.embeddings_migrations import embeddings_migrations
 from sqlite_utils import Database
 
@@ -24,6 +25,7 @@ from datasette_embeddings.search.matches import search_vector
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.catalog import Collection, collections
 from datasette_embeddings.vectors import decode, encode
+from tests import programs
 from tests.hub import MODEL_ID, llm_environment
 
 NOTES = [
@@ -53,8 +55,8 @@ OLDER_STEPS = [
 ]
 
 
-def run(*arguments, environment=None):
-    """A finished Python program, which must have succeeded."""
+def process(*arguments, environment=None):
+    """What a Python program prints, which must have succeeded."""
     finished = subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         capture_output=True,
@@ -62,17 +64,17 @@ def run(*arguments, environment=None):
         env=environment,
     )
     assert finished.returncode == 0, finished.stderr
-    return finished
+    return finished.stdout
 
 
 def ours(*arguments):
     """What our command line prints."""
-    return run("datasette", "embeddings", *arguments).stdout
+    return programs.ours(*arguments).stdout
 
 
 def report(*arguments):
     """What our command line says on stderr about its work."""
-    return run("datasette", "embeddings", *arguments).stderr.strip()
+    return programs.ours(*arguments).stderr.strip()
 
 
 def objects(lines):
@@ -121,10 +123,13 @@ def write_notes(database):
 @pytest.fixture(scope="session")
 def llm(tmp_path_factory):
     """The real llm: called with its arguments, it answers with its output."""
-    environment = llm_environment(tmp_path_factory.mktemp("llm"))
+    home = tmp_path_factory.mktemp("llm")
+    programs.write_llm_home(home)
 
     def run_llm(*arguments):
-        return run("llm", *arguments, environment=environment).stdout
+        with pytest.MonkeyPatch.context() as patch:
+            programs.go_home(patch, home)
+            return programs.run(llm_command, *arguments).stdout
 
     return run_llm
 
@@ -188,11 +193,13 @@ def test_llm_finds_the_similar_items_that_we_find(llm, our_database, item_id):
     ]
 
 
-def test_llm_searches_our_int8_vectors_with_its_fp32_model(llm, our_database):
-    found = objects(
-        llm("similar", "notes", "--content", QUESTION, "--database", our_database)
-    )
-    expected = objects(ours("search", our_database, "notes", QUESTION, *NL))
+def test_llm_searches_our_int8_vectors_with_its_fp32_model(our_database, tmp_path):
+    """In processes of their own, as people run them."""
+    environment = llm_environment(tmp_path)
+    similar = ("similar", "notes", "--content", QUESTION, "--database", our_database)
+    found = objects(process("llm", *similar, environment=environment))
+    search = ("embeddings", "search", our_database, "notes", QUESTION, *NL)
+    expected = objects(process("datasette", *search))
     assert ids(found)[0] == ids(expected)[0] == ANSWER
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,9 +11,11 @@ from contextlib import closing
 import numpy as np
 import pytest
 from llm import Collection
+from llm.cli import cli as llm
 from llm.plugins import pm
 from sqlite_utils import Database
 
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.run import ingest
@@ -23,8 +24,9 @@ from datasette_embeddings.models.base import ModelSpec, Unavailable
 from datasette_embeddings.models.registry import find, load_model, model_spec
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
-from tests import llm_plugin
-from tests.hub import MODEL_ID, llm_environment
+from tests import llm_plugin, programs
+from tests.hub import MODEL_ID
+from tests.programs import go_home, write_llm_home
 
 LETTERS = llm_plugin.Letters.model_id
 TEXTS = [f"text {number}" for number in range(10)]
@@ -283,26 +285,12 @@ def test_an_alias_makes_the_collection_that_llm_makes_of_it(conn):
 # The real programs, with the real model
 
 
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    return llm_environment(tmp_path_factory.mktemp("llm-models"))
-
-
 @pytest.fixture
-def run(environment):
-    """A finished program, which must have succeeded: what it prints."""
-
-    def finished(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return finished
+def run(tmp_path, monkeypatch, _plugin):
+    """What a command prints that is run beside the real model."""
+    write_llm_home(tmp_path)
+    go_home(monkeypatch, tmp_path)
+    return lambda command, *arguments: programs.run(command, *arguments).stdout
 
 
 @pytest.fixture
@@ -316,27 +304,26 @@ def settings(tmp_path):
 def test_both_programs_give_the_same_vectors_and_share_a_collection(
     run, settings, articles_db
 ):
-    ours = ("datasette", "embeddings")
     texts = [text for _id, text in articles(articles_db)]
     run(
-        *(*ours, "embed", articles_db, "by-llm", "--table", "articles"),
+        *(embeddings, "embed", articles_db, "by-llm", "--table", "articles"),
         *("-m", "x", "--config", settings),
     )
     found = vectors(articles_db, "by-llm")
     for item_id, text in articles(articles_db)[:2]:
         asked = ("embed", "-m", MODEL_ID, "-c", text, "--format", "json")
-        [said] = run("llm", *asked).splitlines()
+        [said] = run(llm, *asked).splitlines()
         expected = np.array(json.loads(said), dtype=np.float32)
         assert np.abs(found[item_id] - expected).max() <= 1e-6
     assert len(found) == len(texts)
     listed = json.loads(
-        run("llm", "collections", "list", "--database", articles_db, "--json")
+        run(llm, "collections", "list", "--database", articles_db, "--json")
     )
     assert {"name": "by-llm", "model": MODEL_ID, "num_embeddings": 6} in listed
     question = ("similar", "by-llm", "-c", QUESTION, "-n", "1")
-    assert json.loads(run("llm", *question, "-d", articles_db))["id"] == "2"
-    run("llm", "embed", "by-llm", "7", "-c", "Jupiter and Mars", "-d", articles_db)
-    search = (*ours, "search", articles_db, "by-llm", QUESTION, "-n", "2")
+    assert json.loads(run(llm, *question, "-d", articles_db))["id"] == "2"
+    run(llm, "embed", "by-llm", "7", "-c", "Jupiter and Mars", "-d", articles_db)
+    search = (embeddings, "search", articles_db, "by-llm", QUESTION, "-n", "2")
     lines = run(*search, "--format", "nl", "-m", settings).splitlines()
     assert {json.loads(line)["id"] for line in lines} == {"2", "7"}
 
