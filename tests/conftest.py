@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import demo as demonstration
+from datasette_embeddings.cli import demo as demonstration
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest

@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto
 from safetensors.numpy import load_file
 
-from datasette_embeddings.demo import library_entries
+from datasette_embeddings.cli.demo import library_entries
 from datasette_embeddings.errors import ModelError, UnknownModelError
 from datasette_embeddings.models.folder import read_model_folder
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel, pool
@@ -240,7 +240,7 @@ def test_an_unknown_model_is_an_error_with_the_reason_of_each_runtime():
     with pytest.raises(UnknownModelError) as caught:
         load_model("no-such-model")
     assert str(caught.value).startswith(
-        "The model 'no-such-model' is not available. Name the settings file that "
+        "The model 'no-such-model' is not available. Describe it in the settings "
     )
     assert caught.value.reasons[:2] == (
         f"bundled: the bundled model is {MODEL_ID}",

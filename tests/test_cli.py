@@ -21,7 +21,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.cli.commands import SECTIONS, embeddings
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.store.changes import create_collection, delete_collection
@@ -355,7 +355,7 @@ ERRORS = {
     "no item": (["similar", "articles.db", "articles", "9"], "No item '9'"),
     "no model": (
         ["embed", "articles.db", "x", "-t", "articles", "-m", "no-model"],
-        "The model 'no-model' is not available. Name the settings file that",
+        "The model 'no-model' is not available. Describe it in the settings",
     ),
     "another model": (
         ["embed", "bare.db", "x", "-t", "articles", "-m", "mini-l6"],
@@ -649,10 +649,10 @@ def test_the_format_of_the_input_has_an_option_of_its_own(run, source_db):
 
 def test_the_help_lists_every_command_under_a_heading_and_uncut(run):
     text = run("--help").stdout
-    for name, command in embeddings.commands.items():
-        assert f"  {name} " in text
-        short = command.get_short_help_str(limit=200)
-        assert short in text, short
+    for heading, named in SECTIONS.items():
+        assert f"\n{heading}:\n" in text
+        for name, (_module, line) in named.items():
+            assert re.search(rf"(?m)^  {name} +{re.escape(line)}$", text)
 
 
 def test_embed_keeps_the_model_of_the_collection(run, tmp_path):
@@ -746,8 +746,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_was_committed(run, source_db, monkeyp
     def interrupt(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    module = sys.modules["datasette_embeddings.cli.embed"]
-    monkeypatch.setattr(module, "ingest", interrupt)
+    monkeypatch.setattr("datasette_embeddings.cli.embed.ingest", interrupt)
     result = run("embed", source_db, "x", "-t", "articles")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -776,7 +775,10 @@ def test_a_model_that_cannot_be_a_path_is_unknown(run, source_db, model_id):
 
 MISSING = {
     "a repository": ("nobody/no-model", "datasette embeddings models fetch nobody/no"),
-    "a name of the configuration": ("e5", "the settings file that describes it with"),
+    "a name of the configuration": (
+        "e5",
+        "Describe it in the settings (a command reads the file that --config",
+    ),
 }
 
 

@@ -57,15 +57,12 @@ def test_what_is_not_there_is_told(settings, monkeypatch, key, said):
     assert f"{path} {said}" in str(raised.value)
 
 
-@pytest.mark.parametrize("option", ["-m", "--metadata", "--config"])
 @pytest.mark.parametrize(
     "arguments", [("sync",), ("search", "articles", "pets"), ("check", "--fix")]
 )
-def test_commands_read_the_file_that_they_are_given(
-    settings, articles_db, option, arguments
-):
+def test_commands_read_the_file_that_they_are_given(settings, articles_db, arguments):
     name, *rest = arguments
-    command = [name, str(articles_db), *rest, option, str(settings("{url: 3}"))]
+    command = [name, str(articles_db), *rest, "--config", str(settings("{url: 3}"))]
     if name == "check":
         remove_one(articles_db)
     result = CliRunner().invoke(embeddings, command)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from datasette_embeddings.demo import SEARCHES, library_entries
+from datasette_embeddings.cli.demo import SEARCHES, library_entries
 
 FIRST = ["difflib.get_close_matches", "filecmp.cmp", "mimetypes."]
 COMMAND = [sys.executable, "-m", "datasette", "embeddings"]

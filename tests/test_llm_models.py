@@ -324,7 +324,7 @@ def test_both_programs_give_the_same_vectors_and_share_a_collection(
     assert json.loads(run(llm, *question, "-d", articles_db))["id"] == "2"
     run(llm, "embed", "by-llm", "7", "-c", "Jupiter and Mars", "-d", articles_db)
     search = (embeddings, "search", articles_db, "by-llm", QUESTION, "-n", "2")
-    lines = run(*search, "--format", "nl", "-m", settings).splitlines()
+    lines = run(*search, "--format", "nl", "--config", settings).splitlines()
     assert {json.loads(line)["id"] for line in lines} == {"2", "7"}
 
 

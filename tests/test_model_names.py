@@ -195,7 +195,7 @@ def test_paths_of_the_settings_start_at_their_file(
 ):
     (project / "m.yml").write_text(f"plugins: {{datasette-embeddings: {settings}}}")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    database, options = project / "data" / "a.db", ("-m", project / "m.yml")
+    database, options = project / "data" / "a.db", ("--config", project / "m.yml")
     if "collections" in settings:
         assert "6 new" in command("sync", database, *options)
     else:

@@ -154,7 +154,7 @@ def test_stored_content_stays_without_prompts(copy, conn, tmp_path):
     (tmp_path / "m.yml").write_text(
         json.dumps({"plugins": {"datasette-embeddings": settings}}), "utf-8"
     )
-    result = run("sync", path, "-m", tmp_path / "m.yml")
+    result = run("sync", path, "--config", tmp_path / "m.yml")
     assert result.exit_code == 0, result.output
     contents = disk.execute("select content from embeddings order by id").fetchall()
     assert contents[0][0].startswith("Sourdough Flour")
@@ -468,7 +468,7 @@ def test_prompts_and_lower_case_survive_an_export(copy, tmp_path):
 def test_settings_are_added_where_an_export_is_served(tmp_path):
     settings = {"path": str(reference_folder()), "passage_prompt": "passage: "}
     metadata = named(tmp_path / "m.yml", {"e5": settings})
-    result = run("models", "export", "e5", tmp_path / "out", "-m", metadata)
+    result = run("models", "export", "e5", tmp_path / "out", "--config", metadata)
     assert result.exit_code == 0, result.output
     assert load_model(str(tmp_path / "out")).passage_prompt == ""
 
@@ -531,20 +531,22 @@ def test_fetch_brings_a_model_that_then_needs_no_network(online, tmp_path, artic
         tmp_path / "m.yml", {MODEL_ID: {"runtime": "sentence-transformers"}}
     )
     offline = {**environment, "HF_HUB_OFFLINE": "1"}
-    before = command(environment, "models", "list", "-m", metadata, "--format", "nl")
+    before = command(
+        environment, "models", "list", "--config", metadata, "--format", "nl"
+    )
     row = next(map(json.loads, before.stdout.splitlines()))
     assert (row["model"], row["ready"]) == (MODEL_ID, False)
     assert "models fetch" in row["reason"]
     assert hub.asked == []
-    done = command(environment, "models", "fetch", MODEL_ID, "-m", metadata)
+    done = command(environment, "models", "fetch", MODEL_ID, "--config", metadata)
     assert done.returncode == 0, done.stderr
     assert f"Fetching {MODEL_ID} from the hub" in done.stderr
-    assert "sentence-transformers gives vectors of 384 numbers" in done.stderr
-    after = command(offline, "models", "list", "-m", metadata, "--format", "nl")
+    assert "is ready (sentence-transformers, 384 dimensions)" in done.stderr
+    after = command(offline, "models", "list", "--config", metadata, "--format", "nl")
     row = next(map(json.loads, after.stdout.splitlines()))
     assert (row["runtime"], row["ready"]) == ("sentence-transformers", True)
     hub.asked.clear()
-    done = command(offline, "models", "fetch", MODEL_ID, "-m", metadata)
+    done = command(offline, "models", "fetch", MODEL_ID, "--config", metadata)
     assert done.returncode == 0, done.stderr
     assert "Fetching" not in done.stderr
     assert hub.asked == []
@@ -561,9 +563,9 @@ def test_an_onnx_file_of_a_hub_needs_no_torch(online, tmp_path, exported):
     metadata = named(
         tmp_path / "m.yml", {"mine": {"runtime": "onnx", "model": MODEL_ID}}
     )
-    done = command(environment, "models", "fetch", "mine", "-m", metadata)
+    done = command(environment, "models", "fetch", "mine", "--config", metadata)
     assert done.returncode == 0, done.stderr
-    assert "mine is here: onnx gives vectors of 384 numbers" in done.stderr
+    assert "mine is ready (onnx, 384 dimensions)" in done.stderr
     snapshot = tmp_path / f"home/hub/models--{MODEL_ID.replace('/', '--')}/snapshots"
     assert os.listdir(snapshot) == [REVISION]
 
@@ -577,7 +579,7 @@ def test_a_commit_is_what_a_collection_remembers(online, tmp_path, articles_db):
     metadata.write_text(
         json.dumps({"plugins": {"datasette-embeddings": settings}}), "utf-8"
     )
-    done = command(environment, "sync", articles_db, "mine", "-m", metadata)
+    done = command(environment, "sync", articles_db, "mine", "--config", metadata)
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(articles_db) as conn:
         assert collection(conn, "mine").revision == REVISION
@@ -632,7 +634,7 @@ def test_models_are_listed_with_the_reason_why_not(tmp_path, articles_db, monkey
     create_collection(conn, "other", "elsewhere/model", None)
     conn.close()
     metadata = named(tmp_path / "m.yml", {"mine": {"path": str(reference_folder())}})
-    result = run("models", "list", articles_db, "-m", metadata, "--format", "nl")
+    result = run("models", "list", articles_db, "--config", metadata, "--format", "nl")
     assert result.exit_code == 0, result.output
     rows = {row["model"]: row for row in map(json.loads, result.stdout.splitlines())}
     assert rows[MODEL_ID]["runtime"] == "onnx"

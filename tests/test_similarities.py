@@ -560,7 +560,7 @@ def test_the_command_makes_keeps_and_removes_them(articles_db, tmp_path):
 
     path = str(articles_db)
     command = ["similarities", path, "articles", "--limit", "2"]
-    assert run(*command) == (0, "articles: 6 of 6 compared anew\n")
+    assert run(*command) == (0, "articles: 6 of 6 documents compared\n")
     conn = sqlite3.connect(path)
     assert len(articles_table(conn)) == 12
     conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
@@ -579,7 +579,7 @@ def test_the_command_makes_keeps_and_removes_them(articles_db, tmp_path):
         "plugins:\n  datasette-embeddings:\n    collections:\n      articles:\n"
         "        table: articles\n        similarities: {limit: 1, min_score: -1}\n"
     )
-    assert run("sync", path, "-m", str(metadata), "--silent")[0] == 0
+    assert run("sync", path, "--config", str(metadata), "--silent")[0] == 0
     assert len(articles_table(conn)) == 7
     conn.execute("update embeddings set embedding = zeroblob(1536) where id = '7'")
     conn.execute("update embeddings set updated = 1 where id = '7'")

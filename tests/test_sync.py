@@ -81,7 +81,7 @@ def test_declared_collections_are_built(run, articles_db, settings, suffix, data
         "bodies": {"table": "articles", "columns": ["body"], "metadata": ["title"]},
     }
     path = settings(declared, database=database, suffix=suffix)
-    result = run("sync", articles_db, "-m", path)
+    result = run("sync", articles_db, "--config", path)
     assert result.stderr.splitlines() == [
         "titles: 6 new, 0 changed, 0 unchanged",
         "bodies: 6 new, 0 changed, 0 unchanged",
@@ -92,22 +92,22 @@ def test_declared_collections_are_built(run, articles_db, settings, suffix, data
 
 def test_what_is_declared_for_another_database_is_not_built(run, articles_db, settings):
     path = settings({"titles": {"table": "articles"}}, database="other")
-    run("sync", articles_db, "-m", path)
+    run("sync", articles_db, "--config", path)
     assert list(counts(articles_db)) == ["articles"]
 
 
 def test_a_declaration_that_changes_is_followed(run, articles_db, settings):
-    run("sync", articles_db, "-m", settings({"x": {"table": "articles"}}))
+    run("sync", articles_db, "--config", settings({"x": {"table": "articles"}}))
     declared = {"x": {"table": "articles", "chunk": "fixed", "chunk_size": 20}}
-    result = run("sync", articles_db, "x", "-m", settings(declared))
+    result = run("sync", articles_db, "x", "--config", settings(declared))
     assert result.stderr.startswith("x: 0 new, 6 changed, 0 unchanged")
 
 
 def test_only_the_named_collections_are_brought_up_to_date(run, articles_db, settings):
     path = settings({"x": {"table": "articles"}, "y": {"table": "articles"}})
-    run("sync", articles_db, "y", "-m", path)
+    run("sync", articles_db, "y", "--config", path)
     assert list(counts(articles_db)) == ["articles", "y"]
-    result = run("sync", articles_db, "z", "-m", path)
+    result = run("sync", articles_db, "z", "--config", path)
     assert (result.exit_code, "No collection 'z'" in result.stderr) == (1, True)
 
 
@@ -115,7 +115,7 @@ def test_a_problem_with_one_collection_does_not_stop_the_others(
     run, articles_db, settings
 ):
     path = settings({"bad": {"table": "nowhere"}, "good": {"table": "articles"}})
-    result = run("sync", articles_db, "-m", path)
+    result = run("sync", articles_db, "--config", path)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "Error: bad: No table 'nowhere' in this database: it has 'articles', "
@@ -184,7 +184,7 @@ def test_a_dry_run_says_what_would_be_done(run, articles_db, settings):
     change(articles_db, "delete from articles where id = 1")
     before = articles_db.read_bytes()
     path = settings({"x": {"table": "articles"}})
-    result = run("sync", articles_db, "-m", path, "--dry-run")
+    result = run("sync", articles_db, "--config", path, "--dry-run")
     first, second = result.stderr.splitlines()
     assert first.startswith("x: would be: 5 new, 0 changed, 0 unchanged, about ")
     assert second == (
@@ -196,7 +196,7 @@ def test_a_dry_run_says_what_would_be_done(run, articles_db, settings):
 
 def test_a_script_reads_an_object_a_collection(run, articles_db, settings):
     path = settings({"x": {"table": "articles"}})
-    result = run("sync", articles_db, "-m", path, "--format", "json")
+    result = run("sync", articles_db, "--config", path, "--format", "json")
     reports = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(each["collection"], each["new"]) for each in reports] == [
         ("x", 6),
@@ -270,7 +270,7 @@ def test_wrong_settings_are_named_and_nothing_is_written(
     else:
         path = settings(content)
     before = counts(articles_db)
-    result = run("sync", articles_db, "-m", path)
+    result = run("sync", articles_db, "--config", path)
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output

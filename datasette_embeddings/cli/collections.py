@@ -1,18 +1,24 @@
-"""``collections``: what is in a database."""
+"""``collections``: what is in a database; and ``similarities``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import database_argument, format_option, write
-from datasette_embeddings.cli.groups import Group
+from datasette_embeddings.cli.groups import Command, Group
+from datasette_embeddings.cli.options import (
+    database_argument,
+    format_option,
+    min_score_option,
+    silent_option,
+)
+from datasette_embeddings.cli.output import Row, progress, write
+from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.formats import Row
+from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.store import catalog, changes
 from datasette_embeddings.store.catalog import Collection, count_items
 from datasette_embeddings.store.collection_sources import CollectionSource
@@ -30,7 +36,7 @@ def collections() -> None:
 @database_argument
 @format_option
 def list_collections(database: Path, output_format: str | None) -> None:
-    """Every collection of a database, with its model and number of items."""
+    """List the collections of a database, with model and number of items."""
     with open_database(database) as conn:
         rows = [_collection_row(each) for each in catalog.collections(conn)]
     if not rows and output_format is None:
@@ -58,31 +64,33 @@ def source_line(each: CollectionSource) -> str:
 @database_argument
 @click.argument("collection")
 def show_collection(database: Path, collection: str) -> None:
-    """What is known of one collection, as JSON."""
+    """Show the model, the sources and the state of COLLECTION as JSON."""
     with open_database(database) as conn:
         found = catalog.collection(conn, collection)
-        row = _collection_row(found)
         counts = count_items_of_sources(found)
-        failed = count_failures(found)
         related = similarity_settings(found)
-    source = None if found.source is None else asdict(found.source)
-    row = {**row, "failed": failed, "source": source, "synced": moment_of(found.synced)}
-    row["sources"] = [_source_row(each, counts) for each in found.sources]
-    row["without_source"] = counts.get(None, 0)
-    write([{**row, "similarities": None if related is None else asdict(related)}], "nl")
+        row = {
+            **_collection_row(found),
+            "failed": count_failures(found),
+            "source": None if found.source is None else asdict(found.source),
+            "synced": iso_time(found.synced),
+            "sources": [
+                {
+                    "prefix": each.prefix,
+                    "description": each.source.description,
+                    "state": each.state.value,
+                    "synced": iso_time(each.synced),
+                    "count": counts.get(each.id, 0),
+                }
+                for each in found.sources
+            ],
+            "without_source": counts.get(None, 0),
+            "similarities": None if related is None else asdict(related),
+        }
+    write([row], "nl")
 
 
-def _source_row(each: CollectionSource, counts: Mapping[int | None, int]) -> Row:
-    return {
-        "prefix": each.prefix,
-        "description": each.source.description,
-        "state": each.state.value,
-        "synced": moment_of(each.synced),
-        "count": counts.get(each.id, 0),
-    }
-
-
-def moment_of(seconds: int | None) -> str | None:
+def iso_time(seconds: int | None) -> str | None:
     """Unix *seconds* as ISO 8601 in UTC."""
     if seconds is None:
         return None
@@ -112,3 +120,54 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
         changes.delete_collection(conn, collection)
     click.echo(f"Deleted {collection} with {count:,} items", err=True)
+
+
+@click.command(cls=Command)
+@database_argument
+@click.argument("collection")
+@click.option(
+    "-n",
+    "--limit",
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    help="How many similar documents to store for each.",
+)
+@min_score_option
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Delete the stored similarities and stop maintaining them.",
+)
+@silent_option
+def similarities(
+    database: Path,
+    collection: str,
+    limit: int,
+    min_score: float | None,
+    *,
+    remove: bool,
+    silent: bool,
+) -> None:
+    """Store the most similar documents of each document of COLLECTION.
+
+    They are rows of the table similarities(collection_id, id, other_id, score), best
+    first by score, so that related content needs no model. Every later embed, sync and
+    delete updates them.
+
+    \b
+        datasette embeddings similarities docs.db articles
+        datasette embeddings similarities docs.db articles --limit 5 --min-score 0.6
+    """
+    with open_database(database, writable=True) as conn:
+        found = catalog.collection(conn, collection)
+        if remove:
+            refreshing.remove(found)
+            click.echo(f"{collection}: similarities removed", err=True)
+            return
+        settings = SimilaritySettings(limit, min_score)
+        with progress(collection, silent=silent) as (start, advance):
+            done = refreshing.build(found, settings, start=start, progress=advance)
+    click.echo(
+        f"{collection}: {done.compared:,} of {done.documents:,} documents compared",
+        err=True,
+    )

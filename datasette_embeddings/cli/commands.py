@@ -17,8 +17,8 @@ SECTIONS = {
     "Build and update": {
         "embed": ("embed:embed", "Embed a table, query or files."),
         "sync": ("sync:sync", "Update every collection."),
-        "similarities": ("similarities:similarities", "Precompute similar documents."),
-        "import": ("imports:import_collection", "Take vectors of another tool."),
+        "similarities": ("collections:similarities", "Precompute similar documents."),
+        "import": ("transfer:import_table", "Take vectors of another tool."),
     },
     "Search": {
         "search": ("search:search", "Search by a text or an image."),
@@ -31,7 +31,7 @@ SECTIONS = {
         ),
         "models": ("models:models", "List, download and export models."),
         "check": ("check:check", "Find and fix problems."),
-        "export": ("exports:export_collection", "Write vectors to a file."),
+        "export": ("transfer:export_collection", "Write vectors to a file."),
     },
     "Try it": {"demo": ("demo:demo", "Build a database to try.")},
 }

@@ -1,25 +1,63 @@
-"""``demo``: the standard library as a database, built and searched."""
+"""``demo``: Python's standard library as a database, built and searched."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import inspect
+import io
+import pkgutil
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from types import ModuleType
 
 import click
 
-from datasette_embeddings import demo as demonstration
-from datasette_embeddings.cli.base import progress
+from datasette_embeddings.cli.embed import Run
 from datasette_embeddings.cli.groups import Command
-from datasette_embeddings.cli.reports import report_line
-from datasette_embeddings.config import DEFAULT_MODEL
+from datasette_embeddings.cli.output import report_line
+from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import Collection
+
+TABLE = "functions"
+COLLECTION = "stdlib"
+SEARCHES = (
+    "find spelling suggestions for a mistyped word",
+    "check if two files have the same contents",
+    "guess the kind of a file from its name",
+)
+# These open a window or a browser, print a poem, or are not a library; the last line
+# holds the implementations of os and os.path
+SKIPPED = frozenset(
+    {"antigravity", "distutils", "idlelib", "lib2to3", "msilib", "test", "this"}
+    | {"tkinter", "turtle", "turtledemo"}
+    | {"genericpath", "nt", "ntpath", "posix", "posixpath"}
+)
+# A module that its package does not list
+UNLISTED = ("os.path",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function, class or method of the standard library that has a docstring."""
+
+    path: str
+    module: str
+    kind: str
+    signature: str
+    summary: str
+    doc: str
 
 
 @click.command(cls=Command)
@@ -32,32 +70,144 @@ def demo(path: Path) -> None:
         datasette demo.db
     """
     with open_database(path, create=True) as conn:
-        count = demonstration.write_functions(conn)
+        count = write_functions(conn)
         source = table_source(
-            conn,
-            demonstration.TABLE,
-            content_columns=("path", "doc"),
-            title_column="path",
+            conn, TABLE, content_columns=("path", "doc"), title_column="path"
         )
-        with progress("Embedding", silent=False) as (start, advance):
-            report = ingest(
-                conn,
-                demonstration.COLLECTION,
-                source,
-                load_model(DEFAULT_MODEL),
-                options=IngestOptions(prune=True, start=start, progress=advance),
-            )
-        collection = catalog.collection(conn, demonstration.COLLECTION)
+        run = Run(conn, Config(), IngestOptions(prune=True), silent=False)
+        report = run.embed(COLLECTION, source, DEFAULT_MODEL)
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
-        click.echo(report_line(collection.name, report))
-        for text in demonstration.SEARCHES:
-            _show_demo_search(collection, text)
+        click.echo(report_line(COLLECTION, report))
+        collection = catalog.collection(conn, COLLECTION)
+        model = load_model(DEFAULT_MODEL)
+        for text in SEARCHES:
+            click.echo(f"\n{text}")
+            for match in search_text(
+                collection, text, model=model, options=Options(limit=3)
+            ):
+                click.echo(f"  {match.score:.3f}  {match.id}")
     click.echo(f"\nServe it with:\n\n    datasette {path}\n")
 
 
-def _show_demo_search(collection: Collection, text: str) -> None:
-    model = load_model(collection.model_id)
-    options = Options(limit=3)
-    click.echo(f"\n{text}")
-    for match in search_text(collection, text, model=model, options=options):
-        click.echo(f"  {match.score:.3f}  {match.id}")
+def write_functions(conn: sqlite3.Connection) -> int:
+    """Fill the table ``functions``, a row each; return how many there are.
+
+    :raises InvalidInputError: if there is another table of that name.
+    """
+    found = [row[1] for row in conn.execute(f"pragma table_info({TABLE})")]
+    columns = [field.name for field in fields(Entry)]
+    if found and found != columns:
+        raise InvalidInputError(
+            f"This database has a table {TABLE!r} of its own, with the columns "
+            f"{', '.join(found)}; choose another path for the demo"
+        )
+    entries = list(library_entries())
+    with conn:
+        conn.execute(
+            """
+            create table if not exists functions (
+              path text primary key,
+              module text,
+              kind text,
+              signature text,
+              summary text,
+              doc text
+            )
+            """
+        )
+        conn.execute("delete from functions")
+        conn.executemany(
+            "insert into functions values (?, ?, ?, ?, ?, ?)", map(astuple, entries)
+        )
+    return len(entries)
+
+
+def library_entries() -> Iterator[Entry]:
+    """Every entry of the interpreter that runs, each under its shortest name."""
+    seen: set[int] = set()
+    for module, namespace in _modules():
+        for name, value in _public(namespace):
+            if id(value) in seen or not _is_documented(value):
+                continue
+            seen.add(id(value))
+            path = f"{module}.{name}"
+            kind = "class" if inspect.isclass(value) else "function"
+            yield _entry(path, module, kind, value)
+            if inspect.isclass(value):
+                yield from _methods(path, module, value, seen)
+
+
+def _methods(path: str, module: str, owner: type, seen: set[int]) -> Iterator[Entry]:
+    for name, raw in vars(owner).items():
+        value = getattr(raw, "__func__", raw)
+        if name.startswith("_") or not inspect.isroutine(value):
+            continue
+        if id(value) not in seen and _is_documented(value):
+            seen.add(id(value))
+            yield _entry(f"{path}.{name}", module, "method", value)
+
+
+def _entry(path: str, module: str, kind: str, value: object) -> Entry:
+    doc = inspect.cleandoc(str(value.__doc__))
+    return Entry(
+        path=path,
+        module=module,
+        kind=kind,
+        signature=_signature(value),
+        summary=" ".join(doc.partition("\n\n")[0].split()),
+        doc=doc,
+    )
+
+
+def _is_documented(value: object) -> bool:
+    documented = isinstance(value.__doc__, str) and bool(value.__doc__.strip())
+    return documented and (inspect.isroutine(value) or inspect.isclass(value))
+
+
+def _signature(value: object) -> str:
+    try:
+        return str(inspect.signature(value))  # type: ignore[arg-type]  # it may be any callable
+    except Exception:
+        # Some built-in functions have none, and a default or an annotation that cannot
+        # be evaluated here may raise anything
+        return ""
+
+
+def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
+    """The names in the ``__all__`` of *module*, else those that it defines itself."""
+    exported = getattr(module, "__all__", None)
+    for name in sorted(exported or vars(module)):
+        value = getattr(module, name, None)
+        own = getattr(value, "__module__", None) == module.__name__
+        if not name.startswith("_") and (exported or own):
+            yield name, value
+
+
+def _modules() -> Iterator[tuple[str, ModuleType]]:
+    """The public modules of the standard library, a package before its parts."""
+    names = [*UNLISTED]
+    names += [name for name in sorted(sys.stdlib_module_names) if _is_public(name)]
+    while names:
+        inner: list[str] = []
+        for name in names:
+            module = _imported(name)
+            if module is None:
+                continue
+            yield name, module
+            parts = pkgutil.iter_modules(getattr(module, "__path__", []))
+            inner += [f"{name}.{part.name}" for part in parts if _is_public(part.name)]
+        names = inner
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") and name not in SKIPPED
+
+
+def _imported(name: str) -> ModuleType | None:
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError):
+            # A module that this system does not have
+            return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import click
@@ -13,19 +14,9 @@ from datasette_embeddings.errors import EmbeddingsError
 _IS_VERBOSE = f"{__name__}.is_verbose"
 
 
-def _be_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     # Nested contexts share this dictionary
     ctx.meta[_IS_VERBOSE] = value
-
-
-verbose_option = click.option(
-    "-v",
-    "--verbose",
-    is_flag=True,
-    expose_value=False,
-    callback=_be_verbose,
-    help="Print the details of an error.",
-)
 
 
 def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
@@ -37,37 +28,40 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
 class Command(click.Command):
     """A command that refuses the name of an option as the value of another one.
 
-    *sections* maps headings of the help to the names of their options.
+    *sections* maps headings of the help to further options. Every command has
+    ``--verbose``.
     """
 
     def __init__(
         self,
         *arguments: Any,  # noqa: ANN401 - those of click
-        sections: Mapping[str, Sequence[str]] | None = None,
+        sections: Mapping[str, Sequence[click.Option]] | None = None,
         **options: Any,  # noqa: ANN401 - those of click
     ) -> None:
         super().__init__(*arguments, **options)
         self.sections = sections or {}
+        verbose = click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbose,
+            help="Print the details of an error.",
+        )
+        self.params += [*chain.from_iterable(self.sections.values()), verbose]
 
     def format_options(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
-        lines = {
-            option.name: line
-            for option in self.get_params(ctx)
-            if (line := option.get_help_record(ctx)) is not None
-        }
-        for heading, names in self.sections.items():
+        grouped = set(chain.from_iterable(self.sections.values()))
+        rest = [each for each in self.get_params(ctx) if each not in grouped]
+        for heading, options in {**self.sections, "Options": rest}.items():
+            records = [option.get_help_record(ctx) for option in options]
             with formatter.section(heading):
-                formatter.write_dl([lines.pop(name) for name in names])
-        with formatter.section("Options"):
-            formatter.write_dl(list(lines.values()))
+                formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
-        options = [
-            each for each in self.get_params(ctx) if isinstance(each, click.Option)
-        ]
+        options = [each for each in self.params if isinstance(each, click.Option)]
         names = {name for option in options for name in option.opts}
         for option in options:
             found = names.intersection(_texts(ctx.params.get(option.name or "")))

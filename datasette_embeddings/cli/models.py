@@ -1,4 +1,4 @@
-"""``models``: what can embed here, be fetched ahead, or be made lighter."""
+"""``models``: listing, downloading and exporting embedding models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.base import fetched_model, format_option, write
-from datasette_embeddings.cli.groups import Group, verbose_option
-from datasette_embeddings.cli.settings import config_in, metadata_option
+from datasette_embeddings.cli.groups import Group
+from datasette_embeddings.cli.options import config_option, format_option
+from datasette_embeddings.cli.output import Row, write
+from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
-from datasette_embeddings.formats import Row
 from datasette_embeddings.models import (
     exporting,
     llm_models,
@@ -26,62 +26,58 @@ from datasette_embeddings.models.registry import candidates, find, model_spec
 from datasette_embeddings.store.catalog import collections, models_of
 
 
-@click.group(
-    cls=Group,
-    invoke_without_command=True,
-)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def models(ctx: click.Context) -> None:
-    """The embedding models that can be used here: without a command, list them."""
+    """List, download and export embedding models. Without a command: list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models)
 
 
 @models.command("list")
 @click.argument("database", required=False, type=click.Path(path_type=Path))
-@metadata_option
+@config_option
 @format_option
 def list_models(
-    database: Path | None, metadata: Path | None, output_format: str | None
+    database: Path | None, config_file: Path | None, output_format: str | None
 ) -> None:
-    """Every model that can run here, and why others cannot.
+    """List the models that can run here, and why others cannot.
 
-    The bundled one, those of the configuration, those in the hub's cache, those of
-    llm's plugins, and with DATABASE those of its collections. Nothing is loaded and
-    nothing is fetched.
+    These are the bundled model, those of the settings, of the hub's cache and of llm's
+    plugins, and with DATABASE those of its collections. Nothing is loaded or
+    downloaded.
 
     \b
         datasette embeddings models list
-        datasette embeddings models list docs.db -m metadata.yml
+        datasette embeddings models list docs.db --config metadata.yml
     """
-    config = config_in(metadata)
-    names = {DEFAULT_MODEL: None, **dict.fromkeys([config.default_model])}
-    names |= dict.fromkeys([*config.models, *cached_names()])
-    names |= dict.fromkeys([*cached_ids(), *llm_models.registered_ids()])
+    config = config_in(config_file)
+    names = [DEFAULT_MODEL, config.default_model, *config.models, *cached_names()]
+    names += [*cached_ids(), *llm_models.registered_ids()]
     if database is not None:
         with open_database(database) as conn:
-            stored = collections(conn)
-        for each in sorted(stored, key=lambda each: each.model_id):
-            names.setdefault(each.model_id)
+            stored = sorted(collections(conn), key=lambda each: each.model_id)
+        for each in stored:
+            names.append(each.model_id)
             config = replace(config, models=models_of(each, config.models))
-    rows = [_row(name, config) for name in names]
+    rows = [_row(name, config) for name in dict.fromkeys(names)]
     write(rows, output_format or "table")
     if output_format is None:
-        _show_missing()
+        _show_extras()
 
 
 def _row(model_id: str, config: Config) -> Row:
     try:
         found = find(model_spec(model_id, config.models))
-    except UnknownModelError as problem:
-        reason = "; ".join([problem.way_out, *problem.reasons])
+    except UnknownModelError as error:
+        reason = "; ".join([error.way_out, *error.reasons])
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
     note = "another machine may do the work" if found.is_remote else None
     return {"model": model_id, "runtime": found.runtime, "ready": True, "reason": note}
 
 
-def _show_missing() -> None:
-    """Tell of the runtimes that an extra would bring."""
+def _show_extras() -> None:
+    """Print which libraries would bring further runtimes."""
     for name, answer in candidates(model_spec("USER/MODEL", {})):
         if not isinstance(answer, Candidate) and "pip install" in answer.reason:
             click.echo(f"{name}: {answer.reason}", err=True)
@@ -89,48 +85,46 @@ def _show_missing() -> None:
 
 @models.command("fetch")
 @click.argument("model_ids", metavar="MODEL...", nargs=-1, required=True)
-@metadata_option
-@verbose_option
-def fetch(model_ids: tuple[str, ...], metadata: Path | None) -> None:
-    """Bring the files of each MODEL here, and try it.
+@config_option
+def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
+    """Download the files of each MODEL, and try it.
 
-    For a Docker build, say: a server fetches nothing for a visitor.
+    Use it in a Docker build, for example: a server downloads nothing for a visitor.
 
     \b
         datasette embeddings models fetch BAAI/bge-small-en-v1.5
     """
-    config = config_in(metadata)
+    config = config_in(config_file)
     for model_id in model_ids:
         model = fetched_model(model_id, config)
-        [length] = {len(vector) for vector in model.embed_passages(["a"])}
+        runtime = f"{model.runtime}, " if model.runtime else ""
+        dimensions = len(model.embed_passages(["a"])[0])
         click.echo(
-            f"{model.model_id} is here: {model.runtime or 'it'} gives vectors of "
-            f"{length} numbers",
-            err=True,
+            f"{model.model_id} is ready ({runtime}{dimensions} dimensions)", err=True
         )
 
 
 @models.command("export")
 @click.argument("model_id", metavar="MODEL")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--int8", is_flag=True, help="Weights of 8 bits: a quarter of the size.")
-@metadata_option
-@verbose_option
-def export(model_id: str, folder: Path, metadata: Path | None, *, int8: bool) -> None:
-    """Write MODEL to FOLDER as ONNX, to be served where no torch is.
+@click.option("--int8", is_flag=True, help="8-bit weights: a quarter of the size.")
+@config_option
+def export(
+    model_id: str, folder: Path, config_file: Path | None, *, int8: bool
+) -> None:
+    """Write MODEL to FOLDER as ONNX, for servers without torch.
 
-    It is read with sentence-transformers, which fetches it if need be, and compared
+    It is read with sentence-transformers, which downloads it if necessary, and compared
     with the original before anything is written.
 
     \b
         datasette embeddings models export BAAI/bge-small-en-v1.5 bge --int8
         datasette embeddings embed docs.db articles --table articles --model ./bge
     """
-    config = config_in(metadata)
-    known = config.models.get(model_id, ModelConfig())
-    # What the owner adds to it is added where it is served
+    config = config_in(config_file)
+    # Prompts and dimensions are settings of the server that uses the folder
     settings = replace(
-        known,
+        config.models.get(model_id, ModelConfig()),
         runtime=sentence_transformer.RUNTIME,
         device="cpu",
         query_prompt=None,

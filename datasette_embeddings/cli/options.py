@@ -1,132 +1,180 @@
-"""The options that say what goes into a collection, for `embed`."""
+"""Arguments and options that several commands share, and those of ``embed``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import click
 
-from datasette_embeddings.config import (
-    DEFAULT_MODEL,
-    CollectionConfig,
-    SimilaritySettings,
-)
+from datasette_embeddings.cli.output import FORMATS as OUTPUT_FORMATS
+from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_MODEL
 from datasette_embeddings.documents import METHODS
-from datasette_embeddings.sources.row_files import FORMATS
+from datasette_embeddings.sources.row_files import FORMATS as INPUT_FORMATS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _settings(
-    _ctx: click.Context, _option: click.Parameter, limit: int | None
-) -> SimilaritySettings | None:
-    return None if limit is None else SimilaritySettings(limit)
-
-
-SOURCE_OPTIONS = (
-    click.option("-t", "--table", help="Embed the rows of this table or view."),
-    click.option(
-        "--sql", help="Embed the rows of a query: first the id, then content."
-    ),
-    click.option(
-        "--attach",
-        nargs=2,
-        multiple=True,
-        metavar="ALIAS FILE",
-        help="Another database that the query reads; repeatable.",
-    ),
-    click.option(
-        "--files",
-        nargs=2,
-        multiple=True,
-        metavar="FOLDER GLOB",
-        help="Embed files, such as docs '**/*.md'; the id is the path. Repeatable.",
-    ),
-    click.option(
-        "--images", is_flag=True, help="The content is images: files, or a BLOB column."
-    ),
-    click.option(
-        "input_format",
-        "--input-format",
-        type=click.Choice(FORMATS),
-        help="Format of INPUT; else told from its name or its beginning.",
-    ),
-    click.option(
-        "encodings",
-        "--encoding",
-        multiple=True,
-        help="Encoding of files that are not UTF-8; repeatable.",
-    ),
-    click.option(
-        "columns",
-        "-c",
-        "--column",
-        multiple=True,
-        help="A column to embed; repeatable.",
-    ),
-    click.option("--template", help="Jinja for the content: '{{ title }}: {{ body }}'"),
-    click.option("--strip-html", is_flag=True, help="Leave out HTML tags."),
-    click.option("--id", multiple=True, help="A column that identifies a row."),
-    click.option("--prefix", default="", help="In front of each id."),
-    click.option(
-        "--metadata", multiple=True, help="A column kept with the item; repeatable."
-    ),
-    click.option("--title", help="The column that names a row in results."),
-    click.option(
-        "--chunk",
-        type=click.Choice(METHODS),
-        help="Split long texts, into what the model reads whole.",
-    ),
-    click.option(
-        "--chunk-size", type=int, help="Tokens of a chunk; default: all it reads."
-    ),
-    click.option(
-        "--chunk-overlap",
-        type=int,
-        default=0,
-        help="Tokens that begin a chunk and also end the one before.",
-    ),
-    click.option(
-        "-m",
-        "--model",
-        help=f"Default: the model of the collection, for a new one {DEFAULT_MODEL}.",
-    ),
-    click.option("--store", is_flag=True, help="Copy the content of a table too."),
-    click.option(
-        "--similarities",
-        type=click.IntRange(min=1),
-        callback=_settings,
-        metavar="N",
-        help="Note the N nearest others of each document, now and from now on.",
-    ),
+database_argument = click.argument(
+    "database", type=click.Path(path_type=Path), metavar="DB"
 )
+format_option = click.option(
+    "output_format",
+    "--format",
+    type=click.Choice(OUTPUT_FORMATS),
+    help="nl: a JSON object a line, with llm's keys. Default: for people.",
+)
+limit_option = click.option(
+    "-n",
+    "--limit",
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    help="How many matches to show.",
+)
+min_score_option = click.option(
+    "--min-score", type=float, help="Leave out matches below this cosine similarity."
+)
+silent_option = click.option("--silent", is_flag=True, help="No progress bar.")
+_CONFIG: dict[str, Any] = {
+    "type": click.Path(exists=True, dir_okay=False, path_type=Path),
+    "metavar": "FILE",
+    "help": "The YAML or JSON file with the settings, as Datasette reads it.",
+}
+config_option = click.option("config_file", "--config", **_CONFIG)
 
-# The headings of the help of `embed`
-SECTIONS = {
+
+class _Summary(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
+    """The format of the summary, easily mistaken for that of the rows."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as click has it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        if value in INPUT_FORMATS and value not in self.choices:
+            self.fail(
+                f"Expected json, found {value!r}; for the format of INPUT use "
+                f"--input-format {value}",
+                param,
+                ctx,
+            )
+        converted: str = super().convert(value, param, ctx)
+        return converted
+
+
+# The headings of the help of `embed`, and below each its options
+SOURCE_OPTIONS = {
     "Where the rows come from": (
-        *("table", "sql", "attach", "files", "images", "input_format", "encodings"),
+        click.Option(["-t", "--table"], help="Embed the rows of this table or view."),
+        click.Option(
+            ["--sql"], help="Embed the rows of a query: first the id, then content."
+        ),
+        click.Option(
+            ["--attach"],
+            nargs=2,
+            multiple=True,
+            metavar="ALIAS FILE",
+            help="Another database that the query reads; repeatable.",
+        ),
+        click.Option(
+            ["--files"],
+            nargs=2,
+            multiple=True,
+            metavar="FOLDER GLOB",
+            help="Embed files, such as docs '**/*.md'; the id is the path. Repeatable.",
+        ),
+        click.Option(
+            ["--images"],
+            is_flag=True,
+            help="The content is images: files, or a BLOB column.",
+        ),
+        click.Option(
+            ["--input-format"],
+            type=click.Choice(INPUT_FORMATS),
+            help="Format of INPUT. Default: inferred from its name or its beginning.",
+        ),
+        click.Option(
+            ["encodings", "--encoding"],
+            multiple=True,
+            help="Encoding of files that are not UTF-8; repeatable.",
+        ),
     ),
     "What of a row is embedded and kept": (
-        *("columns", "template", "strip_html", "id", "prefix", "metadata", "title"),
-        "store",
+        click.Option(
+            ["columns", "-c", "--column"],
+            multiple=True,
+            help="A column to embed; repeatable.",
+        ),
+        click.Option(
+            ["--template"], help="Jinja for the content: '{{ title }}: {{ body }}'"
+        ),
+        click.Option(["--strip-html"], is_flag=True, help="Leave out HTML tags."),
+        click.Option(["--id"], multiple=True, help="A column that identifies a row."),
+        click.Option(["--prefix"], default="", help="Text in front of each id."),
+        click.Option(
+            ["--metadata"],
+            multiple=True,
+            help="A column kept with the item; repeatable.",
+        ),
+        click.Option(["--title"], help="The column that names a row in results."),
+        click.Option(
+            ["--store"], is_flag=True, help="Copy the content of a table too."
+        ),
     ),
     "Model and chunks": (
-        *("model", "chunk", "chunk_size", "chunk_overlap", "similarities"),
-        "metadata_file",
+        click.Option(
+            ["-m", "--model"],
+            help=f"Default: the collection's model; for a new one {DEFAULT_MODEL}.",
+        ),
+        click.Option(
+            ["--chunk"],
+            type=click.Choice(METHODS),
+            help="Split long texts into chunks that fit the model.",
+        ),
+        click.Option(
+            ["--chunk-size"],
+            type=int,
+            help="Tokens of a chunk. Default: as many as the model reads.",
+        ),
+        click.Option(
+            ["--chunk-overlap"],
+            type=int,
+            default=0,
+            help="Tokens that a chunk repeats from the one before.",
+        ),
+        click.Option(
+            ["--similarities"],
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Store the N most similar documents of each, and keep them current.",
+        ),
     ),
 }
-
-
-def source_options(command: Command) -> Command:
-    """*command* with the options above."""
-    for option in reversed(SOURCE_OPTIONS):
-        command = option(command)
-    return command
-
-
-def declared(given: dict[str, Any]) -> CollectionConfig:
-    """What *given* options declare."""
-    names = {field.name for field in fields(CollectionConfig)}
-    return CollectionConfig(**{name: given[name] for name in names})
+# Of the commands that embed: `embed` and `sync`
+RUN_OPTIONS = (
+    click.Option(
+        ["--limit"],
+        type=click.IntRange(min=1),
+        help="Take only the first rows, as many as this, to try it.",
+    ),
+    click.Option(
+        ["--dry-run"],
+        is_flag=True,
+        help="Report what would be done, and write nothing.",
+    ),
+    click.Option(
+        ["--rebuild"],
+        is_flag=True,
+        help="Embed everything again, and replace the collection when all is done.",
+    ),
+    click.Option(
+        ["replace_source", "--replace"],
+        is_flag=True,
+        help="Replace another source, and delete the items that only that one had.",
+    ),
+    click.Option(
+        ["output_format", "--format"],
+        type=_Summary(["json"]),
+        help="Summary on stdout and progress on stderr as JSON, an object a line.",
+    ),
+    click.Option(["--silent"], is_flag=True, help="No progress bar."),
+    click.Option(["config_file", "--config"], **_CONFIG),
+)

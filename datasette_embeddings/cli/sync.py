@@ -8,91 +8,65 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.cli.base import database_argument
-from datasette_embeddings.cli.embed import (
-    SOME_FAILED,
-    check_options,
-    dry_run_option,
-    embedded,
-    limit_rows_option,
-    rebuild_option,
-    replace_option,
-    silent_option,
-    summary_option,
-)
-from datasette_embeddings.cli.groups import Command, error_text, verbose_option
-from datasette_embeddings.cli.reports import show_report
-from datasette_embeddings.cli.settings import metadata_option, settings_for
+from datasette_embeddings.cli.embed import SOME_FAILED, Run, check_options
+from datasette_embeddings.cli.groups import Command, error_text
+from datasette_embeddings.cli.options import RUN_OPTIONS, database_argument
+from datasette_embeddings.cli.output import printable, show_report
+from datasette_embeddings.cli.settings import settings_for
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.formats import printable
+from datasette_embeddings.ingest import syncing
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
-from datasette_embeddings.ingest.syncing import sync as synced
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.catalog import collection
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, sections={"This run": RUN_OPTIONS})
 @database_argument
 @click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
-@metadata_option
-@limit_rows_option
-@dry_run_option
-@rebuild_option
-@replace_option
-@summary_option
-@silent_option
-@verbose_option
 @click.pass_context
 def sync(
     ctx: click.Context,
     /,
     database: Path,
     collections: tuple[str, ...],
-    metadata: Path | None,
-    output_format: str | None,
     *,
+    output_format: str | None,
     silent: bool,
-    **asked: Any,  # noqa: ANN401 - the fields of IngestOptions
+    config_file: Path | None,
+    **given: Any,  # noqa: ANN401 - the fields of IngestOptions
 ) -> None:
     """Bring every collection up to date: new, changed and deleted rows.
 
-    Those that the configuration declares, and those that the database remembers the
-    sources of; with names, only these. Items of no source are kept. A declared source
-    that differs from the remembered one is an error without --replace.
+    These are the collections that the settings declare, and those whose sources the
+    database stores; with names, only these. Items of no source are kept. A declared
+    source that differs from the stored one is an error without --replace.
 
     \b
         datasette embeddings sync docs.db
-        datasette embeddings sync docs.db -m metadata.yml --dry-run
+        datasette embeddings sync docs.db --config metadata.yml --dry-run
 
     The exit code is 1 if a collection could not be brought up to date, 2 if some rows
     could not be embedded.
     """
-    options = IngestOptions(prune=True, **asked)
+    options = IngestOptions(prune=True, **given)
     check_options(options)
-    settings, declared = settings_for(metadata, database)
-    outcomes: list[SyncOutcome] = []
-    create = any(each.input or each.files for each in declared.values())
+    config, declared = settings_for(config_file, database)
     writable = not options.dry_run
-    with open_database(database, writable=writable, create=create and writable) as conn:
+    create = writable and any(each.input or each.files for each in declared.values())
+    outcomes: list[SyncOutcome] = []
+    with open_database(database, writable=writable, create=create) as conn:
+        run = Run(conn, config, options, silent, output_format)
 
-        def work(name: str, source: Source, model_id: str | None) -> Report:
+        def embed(name: str, source: Source, model_id: str | None) -> Report:
             related = declared[name].similarities if name in declared else None
-            return embedded(
-                conn,
-                name,
-                source,
-                model_id=model_id,
-                options=replace(options, similarities=related),
-                silent=silent,
-                output_format=output_format,
-                config=settings,
-            )
+            its = replace(run, options=replace(options, similarities=related))
+            return its.embed(name, source, model_id)
 
-        for outcome in synced(conn, declared, work, only=collections):
+        for outcome in syncing.sync(conn, declared, embed, only=collections):
             if outcome.skipped and writable:
-                # llm, or a pipe, may have brought rows of its own
+                # llm or a pipe may have written rows
                 refresh(collection(conn, outcome.collection))
             _show_outcome(ctx, outcome, output_format)
             outcomes.append(outcome)

@@ -140,8 +140,8 @@ class EmbeddingModel(ABC):
         :raises ModelError: if the model takes no images.
         """
         raise ModelError(
-            f"The model {self.model_id!r} takes texts, not images; choose one that "
-            "takes images with --model"
+            f"The model {self.model_id!r} takes texts, not images; use a collection "
+            "whose model takes images"
         )
 
     def image_outcomes(

@@ -151,8 +151,8 @@ def _way_out(asked: ModelSpec, reasons: Sequence[str]) -> str:
     if is_path(asked.name):
         return "There is no such folder, or no model in it"
     return (
-        "Name the settings file that describes it with --config, or choose one of: "
-        "datasette embeddings models list"
+        "Describe it in the settings (a command reads the file that --config names), "
+        "or choose one of: datasette embeddings models list"
     )
 
 

@@ -71,8 +71,8 @@ def files_of_folders(
             # An emptied or unmounted folder would empty the collection
             raise SourceError(
                 f"Expected files that match {pattern!r} in {folder}, found none. Check "
-                "folder and glob; if the files are deleted for good, delete the "
-                "collection"
+                "folder and glob; if the files are deleted for good, put another "
+                "source in its place with --replace"
             )
         for path in paths:
             item_id = f"{source.id_prefix}{path.relative_to(root).as_posix()}"

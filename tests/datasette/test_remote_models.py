@@ -114,11 +114,11 @@ def test_a_collection_made_through_the_network_is_searched_through_it(
     remote_db, settings
 ):
     search = ("search", remote_db, "remote", "pets", "-n", "1", "--format", "nl")
-    done = cli(*search, "-m", settings)
+    done = cli(*search, "--config", settings)
     assert json.loads(done.stdout)["id"] == "5", done.stderr
     refused = cli(*search)
     assert refused.returncode == 1
-    assert "Name the settings file that describes it with --config" in refused.stderr
+    assert "(a command reads the file that --config names)" in refused.stderr
     similar = cli("similar", remote_db, "remote", "5", "-n", "1")
     assert similar.returncode == 0
 

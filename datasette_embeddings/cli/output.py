@@ -1,0 +1,164 @@
+"""What commands print: rows in four formats, progress, and the report of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+import click
+
+from datasette_embeddings.ingest.report import Report
+
+Row: TypeAlias = Mapping[str, object]
+Step: TypeAlias = Callable[[int], None]
+
+FORMATS = ("nl", "json", "csv", "table")
+EVENT_EVERY_S = 1.0
+
+
+def write(rows: Sequence[Row], output_format: str) -> None:
+    """Print *rows* in one of :data:`FORMATS`."""
+    if output_format == "nl":
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+    elif output_format == "json":
+        click.echo(json.dumps(list(rows), ensure_ascii=False, indent=2))
+    elif output_format == "table":
+        from tabulate import tabulate
+
+        shown = [{key: _shown(value) for key, value in row.items()} for row in rows]
+        click.echo(tabulate(shown, headers="keys"))
+    elif rows:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: _cell(value) for key, value in row.items()})
+        click.echo(buffer.getvalue(), nl=False)
+
+
+def _shown(value: object) -> object:
+    """*value* as a cell of a table, which may have several lines."""
+    cell = _cell(value)
+    if not isinstance(cell, str):
+        return cell
+    return "\n".join(map(printable, cell.splitlines()))
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def printable(text: str) -> str:
+    """*text* without the control characters that could steer a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+@contextmanager
+def progress(
+    label: str, *, silent: bool = False, output_format: str | None = None
+) -> Iterator[tuple[Step, Step]]:
+    """Two callbacks, for the total and for each step: a bar or JSON on stderr.
+
+    A bar shows the rate and the time left; it appears only on a terminal.
+    """
+    if output_format is not None and not silent:
+        yield _events(label)
+        return
+    bars: list[Any] = []
+
+    def start(total: int) -> None:
+        from tqdm import tqdm
+
+        # Similarities come after the rows, with a total of their own
+        for bar in bars:
+            bar.close()
+        # disable=None: only on a terminal
+        disable = True if silent else None
+        bars.append(
+            tqdm(total=total, desc=label, unit=" rows", leave=False, disable=disable)
+        )
+
+    try:
+        yield start, lambda count: bars[-1].update(count)
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+def _events(label: str) -> tuple[Step, Step]:
+    """Progress as a JSON object a line, at most one a second."""
+    total, done, last = 0, 0, 0.0
+
+    def start(count: int) -> None:
+        nonlocal total, done
+        total, done = count, 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if done == total or time.monotonic() - last >= EVENT_EVERY_S:
+            last = time.monotonic()
+            event = {"event": "progress", "collection": label}
+            click.echo(json.dumps({**event, "total": total, "done": done}), err=True)
+
+    return start, advance
+
+
+def show_report(collection: str, report: Report, output_format: str | None) -> None:
+    """Print *report*, and the first of the rows that failed."""
+    if output_format is not None:
+        failures = [{"id": each.id, "error": each.error} for each in report.failures]
+        row = {"collection": collection, **asdict(report), "failures": failures}
+        click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    click.echo(report_line(collection, report), err=True)
+    for failure in report.failures:
+        click.echo(f"  {printable(failure.id)}: {printable(failure.error)}", err=True)
+    more = report.failed - len(report.failures)
+    if more > 0:
+        click.echo(f"  … and {more:,} more: datasette embeddings check", err=True)
+
+
+def report_line(collection: str, report: Report) -> str:
+    """What an ingest did, or a dry run would do, in one line."""
+    deletion = "to be deleted" if report.is_dry_run else "deleted"
+    if report.unread:
+        fate = "kept: they may be the rows that could not be read"
+    else:
+        fate = deletion if report.pruned else "kept: --prune deletes them"
+    again = "" if report.is_dry_run else "; the next run tries again"
+    parts = [
+        f"{report.new:,} new",
+        f"{report.changed:,} changed",
+        f"{report.unchanged:,} unchanged",
+    ]
+    parts += [
+        f"{count:,} {text}"
+        for count, text in (
+            (report.metadata, "with other metadata only"),
+            (report.empty, "without content, not embedded"),
+            (report.failed, f"failed{again}"),
+            (report.chunks, "chunks"),
+            (report.truncated, "cut to the model's length (--chunk splits them)"),
+            (report.gone, f"gone from the source ({fate})"),
+            (report.replaced, f"of the replaced source ({deletion})"),
+        )
+        if count
+    ]
+    if report.estimated_s is not None:
+        parts.append(f"about {_duration(report.estimated_s)} of embedding")
+    would = "would be: " if report.is_dry_run else ""
+    return f"{collection}: {would}{', '.join(parts)}"
+
+
+def _duration(time_s: float) -> str:
+    if time_s < 90:
+        return f"{time_s:.0f} s"
+    return f"{time_s / 60:.0f} min" if time_s < 5_400 else f"{time_s / 3_600:.1f} h"

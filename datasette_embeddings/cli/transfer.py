@@ -1,0 +1,102 @@
+"""``import`` and ``export``: vectors of other tools, and for other programs."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+
+from datasette_embeddings import imports
+from datasette_embeddings.cli.groups import Command
+from datasette_embeddings.cli.options import database_argument
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
+from datasette_embeddings.store import catalog
+
+SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
+
+
+@click.command("import", cls=Command)
+@database_argument
+@click.argument("table")
+@click.option(
+    "other",
+    "--from",
+    type=click.Path(path_type=Path),
+    help="The database with TABLE, if it is not DB.",
+)
+@click.option("--name", help="The name of the collection. Default: that of TABLE.")
+@click.option("-m", "--model", "model_id", help="The model that made the vectors.")
+def import_table(
+    database: Path,
+    table: str,
+    other: Path | None,
+    name: str | None,
+    model_id: str | None,
+) -> None:
+    """Make a collection of the vectors that another tool wrote; TABLE stays.
+
+    TABLE may have the columns id and embedding, as openai-to-sqlite writes it and
+    datasette-faiss reads it; such a table does not name the model. Or an older
+    datasette-embeddings stored the vectors beside it, in _embeddings_TABLE.
+
+    \b
+        datasette embeddings import docs.db articles
+        datasette embeddings import new.db embeddings --from old.db \\
+          --name articles --model text-embedding-ada-002
+    """
+    with open_database(database, writable=True, create=other is not None) as conn:
+        # Without --from it is the same file, and the same connection
+        source = nullcontext(None) if other is None else open_database(other)
+        with source as origin:
+            collection, count = imports.import_table(
+                conn, table, other=origin, name=name, model_id=model_id
+            )
+    click.echo(
+        f"{collection.name}: {count:,} vectors of {collection.model_id} imported",
+        err=True,
+    )
+
+
+@click.command("export", cls=Command)
+@database_argument
+@click.argument("collection")
+@click.argument("output", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "output_format",
+    "--format",
+    type=click.Choice(FORMATS),
+    help="Default: inferred from the name of OUTPUT, or nl.",
+)
+def export_collection(
+    database: Path, collection: str, output: Path | None, output_format: str | None
+) -> None:
+    """Write COLLECTION with its vectors to OUTPUT or standard output.
+
+    nl is a JSON object a line; npy holds the vectors, and a file called
+    OUTPUT.ids.json their ids; parquet needs pyarrow.
+
+    \b
+        datasette embeddings export docs.db articles | head -n 1
+        datasette embeddings export docs.db articles articles.parquet
+    """
+    suffix = "" if output is None else output.suffix.lower()
+    chosen = output_format or SUFFIXES.get(suffix, "nl")
+    with open_database(database) as conn:
+        # One read transaction, so that all of it is of one moment
+        conn.execute("begin")
+        found = catalog.collection(conn, collection)
+        if output is not None:
+            count = export(found, output, chosen)
+        elif chosen in BINARY:
+            raise InvalidInputError(
+                f"Expected a file to write {chosen} to, such as: datasette embeddings "
+                f"export {database} {collection} {collection}.{chosen}"
+            )
+        else:
+            count = write_text(found, sys.stdout, chosen)
+    where = "" if output is None else f" to {output}"
+    click.echo(f"{collection}: {count:,} items written{where}", err=True)
