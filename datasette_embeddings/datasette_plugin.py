@@ -32,9 +32,9 @@ def register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def register_routes() -> list[tuple[str, Callable[..., Any]]]:
-    from datasette_embeddings.web.routes import ROUTES
+    from datasette_embeddings.web.routes import ROUTES, UNKNOWN
 
-    return list(ROUTES)
+    return [*ROUTES, UNKNOWN]
 
 
 @hookimpl
@@ -57,17 +57,17 @@ def prepare_connection(
 
 @hookimpl
 def asgi_wrapper() -> Callable[[Any], Any]:
-    from datasette_embeddings.web.responses import request_wrapper
+    from datasette_embeddings.web.server import with_sql_errors
 
-    return request_wrapper
+    return with_sql_errors
 
 
 @hookimpl
 def top_query() -> str | None:
     """Why SQL functions failed, on 1.0's query page; 0.65 does not have this hook."""
-    from datasette_embeddings.web.responses import reasons_html
+    from datasette_embeddings.web.server import sql_errors_html
 
-    return reasons_html()
+    return sql_errors_html()
 
 
 @hookimpl
@@ -176,7 +176,7 @@ async def permission_allowed(
 @hookimpl
 def skip_csrf(scope: dict[str, Any]) -> bool:
     """0.65's question whether a POST needs no token; 1.0 does not have this hook."""
-    from datasette_embeddings.web.responses import is_json_post
+    from datasette_embeddings.web.middleware import is_json_post
 
     return is_json_post(scope)
 

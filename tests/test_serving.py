@@ -13,9 +13,9 @@ from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownMode
 from datasette_embeddings.models import cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving import query_embedder
-from datasette_embeddings.serving.limiter import Limiter, limiter_of
 from datasette_embeddings.serving.models import is_ready
 from datasette_embeddings.serving.query_embedder import QueryEmbedder, model_thread
+from datasette_embeddings.web.middleware import Limiter
 from tests.models import StandIn
 
 pytestmark = pytest.mark.asyncio
@@ -156,12 +156,12 @@ async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change
     assert (len(remembered), kept.flags.writeable) == (0, False)
 
 
-async def test_a_gate_lets_so_many_through_and_so_many_wait():
+async def test_a_limiter_lets_so_many_through_and_so_many_wait():
     limiter = Limiter(2, 1)
     inside, leave = [], asyncio.Event()
 
     async def visit(name):
-        async with limiter.slot():
+        async with limiter:
             inside.append(name)
             await leave.wait()
 
@@ -179,19 +179,14 @@ async def test_a_gate_lets_so_many_through_and_so_many_wait():
 
 async def test_whoever_leaves_the_queue_leaves_room():
     limiter = Limiter(1, 1)
-    async with limiter.slot():
+    async with limiter:
         for _ in range(3):
-            waiting = asyncio.ensure_future(limiter.slot().__aenter__())
+            waiting = asyncio.ensure_future(limiter.__aenter__())
             await begun(waiting)
             waiting.cancel()
             await begun(waiting)
-    async with limiter.slot():
+    async with limiter:
         pass
-
-
-async def test_a_gate_belongs_to_its_limits():
-    assert limiter_of(CONFIG) is limiter_of(Config())
-    assert limiter_of(CONFIG) is not limiter_of(Config(max_searches=9))
 
 
 async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.web import json_bodies, resolve, search_request
 from datasette_embeddings.web.compat import all_databases
+from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.json_bodies import list_body, search_body, shaped
 from datasette_embeddings.web.middleware import READS, json_view, queued
 from datasette_embeddings.web.search_response import SearchResponse, search_response
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def search(
     """``/{database}/-/embeddings/{collection}.json``"""
     # Whoever may not see the collection learns nothing from what is wrong otherwise
     target = await resolve.resolve_target(datasette, request)
-    config = checked_config(datasette)
+    config = config_of(datasette)
     address = Address.of(request)
     if body is None:
         address.check_names((*search_request.NAMES, *json_bodies.NAMES))
@@ -66,6 +67,14 @@ async def search(
         "matches",
         key="id",
     )
+
+
+@json_view(*READS, "POST", "PUT", "PATCH", "DELETE")
+async def unknown_path(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """Any path below those of the API, for which Datasette might answer in HTML."""
+    raise NotFoundError(f"No such path: {request.path:.200}")
 
 
 def _next_url(

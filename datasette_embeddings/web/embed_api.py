@@ -30,9 +30,8 @@ from datasette_embeddings.web.bodies import (
 )
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, may_embed
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import READS, json_view, queued
-from datasette_embeddings.web.responses import cors_headers
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.middleware import READS, cors_headers, json_view, queued
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import (
     HARMLESS,
     MOST_PARAMETERS,
@@ -101,7 +100,7 @@ async def _embed(
     from datasette import Response
 
     await check_may_embed(datasette, request.actor)
-    config = checked_config(datasette)
+    config = config_of(datasette)
     # The inputs themselves are counted where they are read
     address = Address.of(request, most=config.max_inputs + MOST_PARAMETERS)
     if body is None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, and the HTTP status that says so."""
+"""Errors of HTTP requests, and the HTTP status of every error."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from datasette_embeddings.errors import (
 if TYPE_CHECKING:
     from datasette.database import Database
 
-# Seconds after which whoever was told to come again may
+# Seconds after which a busy server may be asked again
 RETRY_AFTER_S = 1
 
 
 class NotFoundError(EmbeddingsError):
-    """What is not there, or may not be seen by whoever asks."""
+    """What does not exist, or the actor may not see."""
 
 
 class CollectionNotFoundError(NotFoundError):
@@ -50,8 +50,8 @@ class MethodNotAllowedError(EmbeddingsError):
         self.allowed = allowed
 
 
-class RequestTimeoutError(EmbeddingsError):
-    """A body that did not come in time."""
+class IncompleteBodyError(EmbeddingsError):
+    """The client disconnected before it had sent the whole body."""
 
 
 class PayloadTooLargeError(EmbeddingsError):
@@ -63,55 +63,54 @@ class PayloadTooLargeError(EmbeddingsError):
 
 
 class NotAnImageError(EmbeddingsError):
-    """Bytes that are none of the images that are served."""
-
-
-class ClientDisconnectedError(EmbeddingsError):
-    """Nobody waits for the answer any more."""
+    """Stored bytes that are not an image of a type that is served."""
 
 
 class SearchUnavailableError(EmbeddingsError):
-    """The model of the collection cannot answer this question here."""
+    """The model of the collection cannot embed this query on this server."""
 
 
 class DatabaseUnavailableError(EmbeddingsError):
-    """A database that cannot be read now, or a model that is not loaded yet."""
+    """A database that cannot be read now."""
 
 
-# The first that fits
+class InternalError(EmbeddingsError):
+    """An unexpected error, described only in the log."""
+
+
+# The first class that fits
 STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
+    (IncompleteBodyError, 400),
+    (InvalidInputError, 400),
+    (ForbiddenError, 403),
     (NotFoundError, 404),
     (UnknownItemError, 404),
-    (ForbiddenError, 403),
     (MethodNotAllowedError, 405),
-    (RequestTimeoutError, 408),
     (PayloadTooLargeError, 413),
     (NotAnImageError, 415),
-    (ServerBusyError, 429),
-    (ClientDisconnectedError, 499),
-    (DatabaseUnavailableError, 503),
-    (DatabaseError, 503),
-    (InvalidInputError, 400),
-    # The request is right, and yet there is no vector of it here
+    # The request is right, but this server has no vector for it
     (InvalidVectorError, 422),
-    (SearchUnavailableError, 422),
-    (UnknownModelError, 422),
+    (MissingLibraryError, 422),
     (ModelError, 422),
     (ModelMismatchError, 422),
     (ModelSettingsMismatchError, 422),
-    (MissingLibraryError, 422),
+    (SearchUnavailableError, 422),
+    (UnknownModelError, 422),
+    (ServerBusyError, 429),
+    (DatabaseError, 503),
+    (DatabaseUnavailableError, 503),
 )
 
 
-def status_of(problem: EmbeddingsError) -> int:
-    """The HTTP status that says what *problem* says."""
-    return next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
+def status_of(error: EmbeddingsError) -> int:
+    """The HTTP status for *error*; 500 if it is unexpected."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
-def headers_of(problem: EmbeddingsError) -> dict[str, str]:
-    """What the status wants to be told beside the message."""
-    if isinstance(problem, MethodNotAllowedError):
-        return {"Allow": ", ".join((*problem.allowed, "OPTIONS"))}
-    if isinstance(problem, ServerBusyError | DatabaseUnavailableError):
+def headers_of(error: EmbeddingsError) -> dict[str, str]:
+    """The headers that the status of *error* requires."""
+    if isinstance(error, MethodNotAllowedError):
+        return {"Allow": ", ".join((*error.allowed, "OPTIONS"))}
+    if isinstance(error, ServerBusyError | DatabaseUnavailableError):
         return {"Retry-After": str(RETRY_AFTER_S)}
     return {}

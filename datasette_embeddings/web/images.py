@@ -13,9 +13,8 @@ from datasette_embeddings.search.images import item_image
 from datasette_embeddings.web import resolve
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
-from datasette_embeddings.web.middleware import READS, page_view
+from datasette_embeddings.web.middleware import READS, cors_headers, page_view
 from datasette_embeddings.web.resolve import Target, readable
-from datasette_embeddings.web.responses import cors_headers
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:

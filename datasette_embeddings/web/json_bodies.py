@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.filters import Facet
+from datasette_embeddings.web.middleware import cors_headers, json_response
 from datasette_embeddings.web.resolve import Listed
-from datasette_embeddings.web.responses import cors_headers, json_response
 from datasette_embeddings.web.search_request import asked_for
 from datasette_embeddings.web.search_response import Found, SearchResponse
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import version
@@ -11,13 +12,16 @@ from datasette_embeddings.web import json_bodies, resolve
 from datasette_embeddings.web.compat import all_databases, database_color
 from datasette_embeddings.web.http_errors import CollectionNotFoundError
 from datasette_embeddings.web.middleware import READS, View, page_view
-from datasette_embeddings.web.server import registered_name
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.database import Database
     from datasette.utils.asgi import Request, Response
+
+
+# What Datasette calls this plugin where no distribution of it is installed
+PACKAGE = __name__.partition(".")[0]
 
 
 @page_view(*READS)
@@ -72,6 +76,21 @@ async def _collections(
         "db_color": database_color(database),
         "alternate_url_json": f"{path}/-/embeddings.json",
     }
+
+
+@cache
+def registered_name() -> str:
+    """What Datasette calls this plugin in the URLs of its static files.
+
+    Usually the name of the distribution.  Datasette is asked because it takes the
+    older one's where an environment holds both.
+    """
+    from datasette.plugins import pm
+
+    for plugin, distribution in pm.list_plugin_distinfo():
+        if getattr(plugin, "__name__", None) == PACKAGE:
+            return str(distribution.metadata["name"])
+    return PACKAGE
 
 
 async def page(

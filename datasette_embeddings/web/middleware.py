@@ -1,180 +1,131 @@
-"""Around every view: its methods, its body, its faults, and clients that leave."""
+"""Around every view: methods, the body, the limit on requests, errors and CORS."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.serving.limiter import limiter_of
+from datasette_embeddings.errors import EmbeddingsError, ServerBusyError
 from datasette_embeddings.web.http_errors import (
-    ClientDisconnectedError,
     ForbiddenError,
+    IncompleteBodyError,
+    InternalError,
     MethodNotAllowedError,
     NotFoundError,
     PayloadTooLargeError,
-    RequestTimeoutError,
     headers_of,
     status_of,
 )
-from datasette_embeddings.web.responses import (
-    MESSAGES,
-    cors_headers,
-    error_response,
-    is_own_post,
-)
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
 #: What answers a request, given the body of a POST
-View: TypeAlias = Callable[..., Coroutine[Any, Any, "Response"]]
-#: The same as Datasette calls it
-Handler: TypeAlias = Callable[..., Awaitable["Response"]]
+View: TypeAlias = Callable[..., Awaitable["Response"]]
 
-# A client that takes longer to send its body is not waited for
-BODY_TIMEOUT_S = 30.0
 READS = ("GET", "HEAD")
+# Methods whose responses other sites may read, where Datasette allows it
+SHARED_METHODS = (*READS, "OPTIONS")
+# What takes a POST: the embedding API and the search page
+POST_PATHS = re.compile(
+    r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+(\.json)?$"
+)
+logger = logging.getLogger("datasette_embeddings")
 
 
-def queued(view: View) -> View:
-    """*view*, of which only so many are answered at once; others wait for their turn.
+def json_view(*methods: str) -> Callable[[View], View]:
+    """A view that answers *methods* with JSON, and errors with one shape of JSON."""
 
-    :raises ServerBusyError: if too many wait already.
-    """
-
-    async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
-        config = checked_config(datasette)
-        async with limiter_of(config).slot():
-            return await view(datasette, request, *body)
-
-    return in_turn
-
-
-def json_view(*methods: str) -> Callable[[View], Handler]:
-    """A view that answers *methods* in JSON, and whose faults have one shape."""
-
-    def decorate(view: View) -> Handler:
-        async def guarded(datasette: Datasette, request: Request) -> Response:
+    def decorate(view: View) -> View:
+        async def handle(datasette: Datasette, request: Request) -> Response:
             try:
-                if request.method == "OPTIONS":
-                    return _options(datasette, request, methods)
-                return await _answered(view, datasette, request, methods)
-            except EmbeddingsError as problem:
-                return error_response(
-                    datasette,
-                    request,
-                    str(problem),
-                    status=status_of(problem),
-                    headers=headers_of(problem),
-                )
+                return await _respond(view, datasette, request, methods)
+            except Exception as error:
+                return _json_error(datasette, request, _expected(error))
 
-        guarded.__doc__ = view.__doc__
-        return guarded
+        handle.__doc__ = view.__doc__
+        return handle
 
     return decorate
 
 
-def page_view(*methods: str) -> Callable[[View], Handler]:
-    """A view that answers *methods* with a page, and so its faults."""
+def page_view(*methods: str) -> Callable[[View], View]:
+    """A view that answers *methods* with a page, and errors with Datasette's page."""
 
-    def decorate(view: View) -> Handler:
-        async def guarded(datasette: Datasette, request: Request) -> Response:
-            from datasette import NotFound, Response
+    def decorate(view: View) -> View:
+        async def handle(datasette: Datasette, request: Request) -> Response:
+            from datasette import NotFound
 
             try:
-                return await _answered(view, datasette, request, methods)
-            except NotFoundError as problem:
-                raise NotFound(str(problem)) from problem
-            except (ClientDisconnectedError, MethodNotAllowedError) as problem:
-                return Response.text(
-                    str(problem), status=status_of(problem), headers=headers_of(problem)
-                )
-            except EmbeddingsError as problem:
-                return await _error_page(datasette, request, problem)
+                return await _respond(view, datasette, request, methods)
+            except NotFoundError as error:
+                # Datasette redirects some of these to the right path
+                raise NotFound(str(error)) from error
+            except Exception as error:
+                return await _error_page(datasette, request, _expected(error))
 
-        guarded.__doc__ = view.__doc__
-        return guarded
+        handle.__doc__ = view.__doc__
+        return handle
 
     return decorate
 
 
-async def _error_page(
-    datasette: Datasette, request: Request, problem: EmbeddingsError
-) -> Response:
-    """Datasette's own page of an error.
+def _expected(error: Exception) -> EmbeddingsError:
+    """*error*, or one that says nothing of it to the visitor; then it is logged.
 
-    The error is not raised: Datasette would print it with all variables if rich is
-    installed, which takes time in proportion to what a visitor sent.
+    Errors do not reach Datasette, which prints them with all variables where rich is
+    installed: that takes time in proportion to what a visitor sent.
     """
-    from datasette import Response
-
-    status = status_of(problem)
-    html = await datasette.render_template(
-        [f"{status}.html", "error.html"],
-        {"ok": False, "error": str(problem), "status": status, "title": None},
-        request=request,
-    )
-    headers = {**cors_headers(datasette, request), **headers_of(problem)}
-    return Response.html(html, status=status, headers=headers)
+    if isinstance(error, EmbeddingsError):
+        return error
+    logger.error("A request failed", exc_info=error)
+    return InternalError("Something went wrong in the server; its log says what")
 
 
-async def _answered(
+async def _respond(
     view: View, datasette: Datasette, request: Request, methods: tuple[str, ...]
 ) -> Response:
+    if request.method == "OPTIONS":
+        from datasette import Response
+
+        headers = cors_headers(datasette, request)
+        headers["Allow"] = ", ".join((*methods, "OPTIONS"))
+        return Response("", headers=headers)
     if request.method not in methods:
         raise MethodNotAllowedError(methods, request.method)
-    if request.method == "POST":
-        if not is_own_post(request):
-            raise ForbiddenError(MESSAGES[403])
-        limit = checked_config(datasette).max_body_bytes
-        work = view(datasette, request, await body_of(request, limit))
-    else:
-        work = view(datasette, request)
-    return await while_connected(request, work)
+    if request.method != "POST":
+        return await view(datasette, request)
+    if not is_own_post(request):
+        raise ForbiddenError(
+            "Refused: a POST must come from a page of this Datasette or from no "
+            "browser, and with cookies it must be JSON (Content-Type: application/json)"
+        )
+    limit = config_of(datasette).max_body_bytes
+    return await view(datasette, request, await read_body(request, limit))
 
 
-def _options(
-    datasette: Datasette, request: Request, methods: tuple[str, ...]
-) -> Response:
-    from datasette import Response
-
-    headers = cors_headers(datasette, request)
-    headers["Allow"] = ", ".join((*methods, "OPTIONS"))
-    return Response("", status=200, headers=headers)
-
-
-async def body_of(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """The body of *request*, of at most *limit* bytes.
 
     :raises PayloadTooLargeError: for a larger one, before all of it is read.
-    :raises RequestTimeoutError: for one that takes longer than BODY_TIMEOUT_S.
-    :raises ClientDisconnectedError: if it never ends.
+    :raises IncompleteBodyError: if the client disconnects before its end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
         raise PayloadTooLargeError(limit)
-    try:
-        return await asyncio.wait_for(_read(request, limit), BODY_TIMEOUT_S)
-    except asyncio.TimeoutError as error:
-        raise RequestTimeoutError(
-            f"Expected the body within {BODY_TIMEOUT_S:.0f} seconds"
-        ) from error
-
-
-async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     more = True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError(
-                "The client left before it had sent everything"
-            )
+            raise IncompleteBodyError("The client disconnected before the body ended")
         body += message.get("body", b"")
         if len(body) > limit:
             raise PayloadTooLargeError(limit)
@@ -182,27 +133,144 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def while_connected(
-    request: Request, work: Coroutine[Any, Any, Response]
-) -> Response:
-    """What *work* gives; it is cancelled when the client leaves.
+# The limit on requests at a time
 
-    :raises ClientDisconnectedError: then.
+
+class Limiter:
+    """Lets *at_once* requests in and *waiting* more wait, first come, first served."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._at_once = at_once
+        self._most_waiting = waiting
+        self._slots = asyncio.Semaphore(at_once)
+        self._waiting = 0
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot.
+
+        :raises ServerBusyError: if too many requests wait already.
+        """
+        if self._slots.locked() and self._waiting >= self._most_waiting:
+            raise ServerBusyError(self._at_once, self._most_waiting)
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._slots.release()
+
+
+_limiters: WeakKeyDictionary[Datasette, Limiter] = WeakKeyDictionary()
+
+
+def queued(view: View) -> View:
+    """*view*, limited to ``max_searches`` requests at a time; others wait.
+
+    :raises ServerBusyError: if ``max_waiting`` requests wait already.
     """
-    answering = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
+
+    async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
+        if datasette not in _limiters:
+            config = config_of(datasette)
+            _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
+        async with _limiters[datasette]:
+            return await view(datasette, request, *body)
+
+    return in_turn
+
+
+# Responses
+
+
+def json_response(
+    datasette: Datasette,
+    request: Request,
+    body: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """*body* as JSON, readable for other sites where Datasette allows it."""
+    from datasette import Response
+
+    sent = {**cors_headers(datasette, request), **(headers or {})}
+    return Response.json(body, status=status, headers=sent)
+
+
+def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:
+    """The headers that let other sites read the response to a GET, with ``--cors``."""
+    from datasette.utils import add_cors_headers
+
+    headers: dict[str, str] = {}
+    if datasette.cors and request.method in SHARED_METHODS:
+        add_cors_headers(headers)
+    return headers
+
+
+def _json_error(
+    datasette: Datasette, request: Request, error: EmbeddingsError
+) -> Response:
+    """An error in the shape of Datasette 1.0, on both versions."""
+    message, status = str(error), status_of(error)
+    body = {"ok": False, "error": message, "errors": [message], "status": status}
+    headers = headers_of(error)
+    return json_response(datasette, request, body, status=status, headers=headers)
+
+
+async def _error_page(
+    datasette: Datasette, request: Request, error: EmbeddingsError
+) -> Response:
+    """Datasette's own error page."""
+    from datasette import Response
+
+    status = status_of(error)
+    html = await datasette.render_template(
+        [f"{status}.html", "error.html"],
+        {"ok": False, "error": str(error), "status": status, "title": None},
+        request=request,
+    )
+    headers = {**cors_headers(datasette, request), **headers_of(error)}
+    return Response.html(html, status=status, headers=headers)
+
+
+# Requests from other sites
+
+
+def is_json_post(scope: Mapping[str, Any]) -> bool:
+    """Whether this is JSON for one of our paths, which no form can send."""
+    headers = dict(scope.get("headers") or ())
+    content_type = headers.get(b"content-type", b"").decode("latin-1")
+    return bool(POST_PATHS.search(scope["path"]) and _is_json(content_type))
+
+
+def is_own_post(request: Request) -> bool:
+    """Whether no browser sent this POST from a page of another site.
+
+    With cookies it is JSON as well.  1.0 checks the first itself, 0.65 the second.
+    """
+    headers = request.headers
+    has_cookies = "cookie" in headers
+    if has_cookies and not _is_json(headers.get("content-type", "")):
+        return False
+    if "authorization" in headers and not has_cookies:
+        # No browser adds a token by itself
+        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is None or _host_of(origin) == headers.get("host")
+
+
+def _host_of(origin: str) -> str:
+    """The host and port in *origin*, "" if it is not a URL."""
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
-            raise ClientDisconnectedError("The client left before the answer")
-        return answering.result()
-    finally:
-        for task in (answering, leaving):
-            task.cancel()
-            with suppress(asyncio.CancelledError, EmbeddingsError):
-                await task
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _is_json(content_type: str) -> bool:
+    return content_type.lower().partition(";")[0].strip() == "application/json"

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.config import PLUGIN_NAME
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web.embed_api import check_may_embed
-from datasette_embeddings.web.middleware import READS, json_view
-from datasette_embeddings.web.responses import json_response
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.middleware import READS, json_response, json_view
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/v1/models``"""
     await check_may_embed(datasette, request.actor)
     Address.of(request).check_names(())
-    offered = allowed_model_ids(checked_config(datasette))
+    offered = allowed_model_ids(config_of(datasette))
     models = [
         # OpenAI's clients require the last two; the creation time is unknown
         {"id": model_id, "object": "model", "created": 0, "owned_by": PLUGIN_NAME}

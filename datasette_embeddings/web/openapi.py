@@ -11,9 +11,8 @@ from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import may_view_instance
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import READS, json_view
-from datasette_embeddings.web.responses import json_response
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.middleware import READS, json_response, json_view
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
         # It names the models of the configuration
         raise ForbiddenError("You may not see this Datasette")
     Address.of(request).check_names(())
-    config = checked_config(datasette)
+    config = config_of(datasette)
     schemas = _written()["components"]["schemas"]
     limits: dict[str, dict[str, Any]] = {
         "Size": {

@@ -35,7 +35,7 @@ from datasette_embeddings.web.middleware import READS, page_view, queued
 from datasette_embeddings.web.resolve import Target, readable
 from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse, search_response
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def search(
         from datasette import Response
 
         return Response.redirect(tidy)
-    config = checked_config(datasette)
+    config = config_of(datasette)
     context = _context(datasette, target, address, body)
     try:
         question = _question(address, body, config)
@@ -91,7 +91,7 @@ def _context(
     datasette: Datasette, target: Target, address: Address, body: bytes | None
 ) -> dict[str, Any]:
     """What the page shows for a question, with or without an answer."""
-    config = checked_config(datasette)
+    config = config_of(datasette)
     asked = search_request.filters_of(address.args)
     return {
         "target": target,
@@ -173,7 +173,7 @@ async def _form_facts(datasette: Datasette, target: Target) -> dict[str, Any]:
 
 async def _may_take_images(datasette: Datasette, target: Target) -> bool:
     model_id = target.collection.model_id
-    config = checked_config(datasette)
+    config = config_of(datasette)
     config = config_for(model_id, target.collection.home, config)
     return await may_take_images(model_id, config)
 

@@ -18,7 +18,7 @@ from datasette_embeddings.web.lists import listing_others, page
 from datasette_embeddings.web.middleware import READS, json_view, page_view, queued
 from datasette_embeddings.web.resolve import Target, readable
 from datasette_embeddings.web.search_response import Found, shown
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Pairs:
 
 async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     target = await resolve.resolve_target(datasette, request)
-    config = checked_config(datasette)
+    config = config_of(datasette)
     address = Address.of(request)
     address.check_names(NAMES)
     args = address.args

@@ -38,7 +38,7 @@ from datasette_embeddings.web.compat import (
     is_immutable,
     may_view,
 )
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -132,7 +132,7 @@ async def opinion(
 ) -> bool | None:
     """What 0.65 is told of *action*; None for no opinion."""
     if action == EMBED_ACTION:
-        allow = checked_config(datasette).allow_embed
+        allow = config_of(datasette).allow_embed
         return embed_opinion(actor, allow)
     if action != "view-table" or not isinstance(resource, tuple):
         return None
@@ -142,7 +142,7 @@ async def opinion(
 async def rules(datasette: Datasette, actor: Actor, action: str) -> Any:  # noqa: ANN401 - 1.0's own
     """What 1.0 is told of *action*; None for nothing."""
     if action == EMBED_ACTION:
-        allow = checked_config(datasette).allow_embed
+        allow = config_of(datasette).allow_embed
         return embed_rule(datasette, actor, allow)
     return await _denials_sql(datasette, actor) if action == "view-table" else None
 

@@ -35,3 +35,5 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "/pairs$", pairs.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pairs.pairs_json),
 )
+# Any other path of the API, after all of those
+UNKNOWN = (r"^(/[^/]+)?/-/embeddings(\.json|/.+\.json|/v1/.*)$", api.unknown_path)

@@ -43,7 +43,7 @@ from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
 from datasette_embeddings.web.resolve import Target, image_path, readable
 from datasette_embeddings.web.search_request import SearchRequest
-from datasette_embeddings.web.server import checked_config
+from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -110,7 +110,7 @@ async def search_response(
 ) -> SearchResponse:
     """The answer to *question* in the collection of *target*."""
     started = time.perf_counter()
-    config = checked_config(datasette)
+    config = config_of(datasette)
     async with readable(target.database):
         vector = await _vector(target, question, config)
         found: SearchResponse = await target.database.execute_fn(

@@ -1,12 +1,14 @@
-"""The settings of a Datasette, checked, and what its connections may do."""
+"""The configuration of a Datasette, what its SQL may use, and why SQL failed."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
@@ -14,77 +16,62 @@ from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import models
 from datasette_embeddings.serving.models import load_for_sql
-from datasette_embeddings.serving.sql_errors import report_reason
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
-# What an owner's code may register, where no distribution is installed
-PACKAGE = __name__.partition(".")[0]
-
-
 _configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
+# Why SQL functions failed in the request that is being answered
+_sql_errors: ContextVar[list[str] | None] = ContextVar(
+    "embeddings_sql_errors", default=None
+)
 
 
-def checked_config(datasette: Datasette) -> Config:
-    """The settings under ``plugins: datasette-embeddings:``, read once per Datasette.
+def config_of(datasette: Datasette) -> Config:
+    """The settings under ``plugins: datasette-embeddings:``, read once.
 
-    :raises StartupError: Datasette's own, with all faults.
+    :raises StartupError: Datasette's own, listing every error in them.
     """
-    if datasette not in _configs:
-        with startup_errors():
-            _configs[datasette] = with_llm_keys(
+    config = _configs.get(datasette)
+    if config is None:
+        with _startup_errors():
+            config = _configs[datasette] = with_llm_keys(
                 Config.from_plugin_config(
                     datasette.plugin_config(PLUGIN_NAME),
                     llm_embed=datasette.plugin_config(LLM_EMBED),
                 )
             )
-    return _configs[datasette]
+    return config
 
 
 def start(datasette: Datasette) -> None:
-    """Start serving, if all that the configuration asks for is here.
+    """Start serving: fetch and load what the configuration names.
 
-    :raises StartupError: as :func:`checked_config`.
+    :raises StartupError: as :func:`config_of`, and for a model that is not available.
     """
-    config = checked_config(datasette)
-    with startup_errors():
+    config = config_of(datasette)
+    with _startup_errors():
         models.start(config)
 
 
 @contextmanager
-def startup_errors() -> Iterator[None]:
+def _startup_errors() -> Iterator[None]:
     """A wrong configuration as the error with which Datasette refuses to start."""
     from datasette.utils import StartupError
 
     try:
         yield
-    except ConfigError as problem:
-        raise StartupError(str(problem)) from problem
-
-
-@cache
-def registered_name() -> str:
-    """What Datasette calls this plugin in the addresses of its static files.
-
-    Normally the name of the distribution. Datasette is asked, because it takes the
-    older one's where an environment holds both.
-    """
-    from datasette.plugins import pm
-
-    for plugin, distribution in pm.list_plugin_distinfo():
-        if getattr(plugin, "__name__", None) == PACKAGE:
-            return str(distribution.metadata["name"])
-    return PACKAGE
+    except ConfigError as error:
+        raise StartupError(str(error)) from error
 
 
 def server_policy(
     datasette: Datasette, database: str | None, conn: sqlite3.Connection
 ) -> Policy:
     """What SQL on *conn*, a connection of Datasette's, may use."""
-    config = checked_config(datasette)
+    config = config_of(datasette)
     return Policy(
         load=partial(load_for_sql, config=config, conn=conn),
         default_model=config.default_model,
@@ -92,6 +79,32 @@ def server_policy(
         time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
         max_text_length=config.max_text_length,
         max_image_pixels=config.max_image_pixels,
-        report=report_reason,
+        report=_report_sql_error,
         tells_errors=False,
     )
+
+
+def with_sql_errors(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """*app*, with the reasons why SQL functions fail collected for each request."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        token = _sql_errors.set([])
+        try:
+            await app(scope, receive, send)
+        finally:
+            _sql_errors.reset(token)
+
+    return wrapped
+
+
+def _report_sql_error(reason: str) -> None:
+    errors = _sql_errors.get()
+    if errors is not None and reason not in errors:
+        errors.append(reason)
+
+
+def sql_errors_html() -> str | None:
+    """Why SQL functions failed in this request, as messages on its page."""
+    errors = _sql_errors.get() or ()
+    lines = [f'<p class="message-error">{escape(each)}</p>' for each in errors]
+    return "".join(lines) or None

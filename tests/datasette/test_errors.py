@@ -8,24 +8,20 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 
 import httpx
 import pytest
 import uvicorn
 
-from datasette_embeddings.serving.query_embedder import query_embedder
 from datasette_embeddings.web import (
     embed_api,
-    middleware,
     models,
     openapi,
     resolve,
     search_response,
 )
 from datasette_embeddings.web.compat import is_modern
-from datasette_embeddings.web.responses import request_wrapper
 from tests.datasette.conftest import (
     actor_cookie,
     free_port,
@@ -237,7 +233,7 @@ async def test_a_body_that_is_too_large_is_refused(articles_db, path):
     assert response.status_code == 200
 
 
-# What Datasette would tell in HTML
+# Paths that lead nowhere
 
 UNKNOWN = [
     "/articles/-/embeddings/x/y.json",
@@ -247,7 +243,6 @@ UNKNOWN = [
     "/0.5/-/embeddings.json",
     "/-/embeddings/v1/models/x",
     "/-/embeddings/v1/embeddings/x",
-    "/nowhere/table/-/embeddings/x.json",
 ]
 
 
@@ -270,9 +265,12 @@ async def test_an_unknown_path_is_absent(datasette, monkeypatch, path, method, r
     assert "location" not in response.headers
 
 
+# Errors that were not expected
+
+
 @pytest.fixture
-def broken(monkeypatch, capfd):
-    """Faults that nobody has thought of, and a quiet log."""
+def broken(monkeypatch):
+    """Errors in the middle of an answer."""
 
     def fail(*arguments, **options):
         raise RuntimeError("something deep")
@@ -301,67 +299,6 @@ async def test_so_has_a_fault_in_a_post(articles_db, path):
     response = await datasette.client.post(path, json=BODIES[path])
     assert is_error(response, 500)
     assert "access-control-allow-origin" not in response.headers
-
-
-async def answer_of(app, path="/-/embeddings/embed.json"):
-    """What *app*, wrapped, sends, and what it raises."""
-    sent = []
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": path, "raw_path": b""}
-    problem = None
-    try:
-        await request_wrapper(app)(scope, None, send)
-    except Exception as error:
-        problem = error
-    return sent, problem
-
-
-@asynchronous
-async def test_a_fault_before_datasette_has_that_shape_and_stays_in_the_log():
-    async def app(scope, receive, send):
-        raise LookupError("boundary")
-
-    (start, body), problem = await answer_of(app)
-    assert (start["status"], type(problem)) == (500, LookupError)
-    assert has_four_keys(json.loads(body["body"]), 500)
-
-
-@asynchronous
-async def test_a_fault_in_the_middle_of_an_answer_is_left_to_the_server():
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise LookupError("late")
-
-    (start,), problem = await answer_of(app)
-    assert (start["status"], type(problem)) == (200, LookupError)
-
-
-@asynchronous
-async def test_an_error_that_comes_in_pieces_is_put_together():
-    async def app(scope, receive, send):
-        headers = [[b"content-type", b"text/html"], [b"x-kept", b"yes"]]
-        await send({"type": "http.response.start", "status": 418, "headers": headers})
-        for piece in (b"<h1>", b"Tea"):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    (start, body), _problem = await answer_of(app)
-    assert has_four_keys(json.loads(body["body"]), 418)
-    assert dict(map(tuple, start["headers"])) == {
-        b"x-kept": b"yes",
-        b"content-type": b"application/json; charset=utf-8",
-    }
-
-
-@asynchronous
-async def test_other_paths_are_left_as_they_are():
-    async def app(scope, receive, send):
-        raise LookupError("core's own")
-
-    assert (await answer_of(app, "/articles"))[0] == []
 
 
 # Other sites
@@ -459,7 +396,8 @@ async def test_a_post_from_another_site_is_refused(closed, datasette, path, head
     assert response.status_code == 403
     response = await datasette.client.post(path, json=BODIES.get(path), headers=headers)
     assert response.status_code == 403
-    if path != PAGE:
+    if path != PAGE and not is_modern():
+        # 1.0 refuses it first, in its own words
         assert is_error(response, 403)
         assert "from a page of this Datasette" in response.json()["error"]
 
@@ -472,8 +410,11 @@ async def test_a_post_with_a_cookie_that_is_no_json_is_refused(
 ):
     headers = {} if content_type is None else {"content-type": content_type}
     response = await post_as_root(closed, path, BODIES[path], **headers)
-    assert is_error(response, 403)
-    assert "with cookies it must be JSON" in response.json()["error"]
+    assert response.status_code == 403
+    if is_modern():
+        # 0.65 refuses it first, in its own words
+        assert is_error(response, 403)
+        assert "with cookies it must be JSON" in response.json()["error"]
 
 
 @asynchronous
@@ -525,14 +466,8 @@ if not is_modern():
         response = await post_as_root(closed, path, {}, **headers)
         assert response.status_code == 403
 
-    def test_a_form_without_its_boundary_has_that_shape_too(articles_db):
-        headers = {"content-type": "multipart/form-data", "cookie": "a=b"}
-        with served(articles_db) as url:
-            response = http.post(url + EMBED, content=b"x", headers=headers)
-        assert is_error(response, 500)
 
-
-# Clients that come slowly, in crowds, or not at all
+# Slow clients and many at a time
 
 
 def request_head(path, **headers):
@@ -573,14 +508,6 @@ def running(datasette):
     finally:
         server.should_exit = True
         thread.join()
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(datasette, monkeypatch):
-    monkeypatch.setattr(middleware, "BODY_TIMEOUT_S", 0.2)
-    with running(datasette) as url, connection(url) as client:
-        client.sendall(request_head(EMBED, Content_Length=100) + b'{"input"')
-        assert received(client, b'"status": 408}').startswith(b"HTTP/1.1 408 ")
-        assert http.post(url + EMBED, json={"input": "x"}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -632,54 +559,3 @@ def test_clients_that_vanish_hold_nothing(articles_db, tmp_path):
                 client.sendall(head + sent)
         # Were one of their places still taken, it would be told to come again
         assert search(url, 61).status_code == 200
-
-
-@pytest.fixture
-def held(monkeypatch):
-    """Searches for "hold" do not end before the second event; the first says when."""
-    begun, release = threading.Event(), threading.Event()
-    vector = query_embedder.vector
-
-    async def slow_vector(model_id, text, config):
-        if text == "hold":
-            begun.set()
-            while not release.is_set():
-                await asyncio.sleep(0.01)
-        return await vector(model_id, text, config)
-
-    monkeypatch.setattr(query_embedder, "vector", slow_vector)
-    yield begun, release
-    release.set()
-
-
-def status_of_search(url, text, timeout=None):
-    path = f"{url}{SEARCH}"
-    return httpx.get(path, params={"q": text}, timeout=timeout).status_code
-
-
-ONE_AND_ONE = {"max_searches": 1, "max_waiting": 1}
-
-
-def test_a_client_that_leaves_the_queue_gives_its_place_up(articles_db, held):
-    begun, release = held
-    datasette = make_datasette(articles_db, settings=ONE_AND_ONE)
-    with running(datasette) as url, ThreadPoolExecutor(2) as pool:
-        first = pool.submit(status_of_search, url, "hold")
-        begun.wait()
-        with pytest.raises(httpx.ReadTimeout):
-            status_of_search(url, "who leaves", timeout=0.5)
-        # Were the place still taken, this one would be told to come again
-        waiting = pool.submit(status_of_search, url, "who waits")
-        with pytest.raises(FutureTimeout):
-            waiting.result(timeout=0.5)
-        release.set()
-        assert (first.result(), waiting.result()) == (200, 200)
-
-
-def test_a_client_that_leaves_its_search_gives_its_place_up(articles_db, held):
-    datasette = make_datasette(articles_db, settings=ONE_AND_ONE)
-    with running(datasette) as url:
-        with pytest.raises(httpx.ReadTimeout):
-            status_of_search(url, "hold", timeout=0.5)
-        # Were its place still taken, this one would wait for ever
-        assert status_of_search(url, "pets", timeout=300) == 200
