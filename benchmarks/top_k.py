@@ -99,7 +99,7 @@ def our_search(path: Path) -> Callable[[Vector], list[int]]:
 def our_matrix(path: Path) -> Vectors:
     """The very matrix of :func:`our_search`: a copy would push it out of the caches."""
     conn = sqlite3.connect(path)
-    return indexes.index(conn, catalog.collection(conn, COLLECTION).id).vectors
+    return indexes.index(catalog.collection(conn, COLLECTION)).vectors
 
 
 def vec0_search(vectors: Vectors) -> Callable[[Vector], list[int]]:

@@ -78,7 +78,7 @@ def test_a_coarse_matrix_rules_out_no_right_row(spread):
 
 def test_a_large_collection_has_a_coarse_matrix(tmp_path):
     conn, made = filled(tmp_path / "x.db", np.eye(20_000, 8) + 0.1)
-    index = indexes.index(conn, made.id)
+    index = indexes.index(made)
     assert index.coarse.steps.shape == index.vectors.shape
     assert index.size > index.vectors.nbytes + index.coarse.size
     conn.close()
@@ -116,19 +116,19 @@ def test_rows_that_have_no_direction_are_left_out_and_counted(tmp_path):
             "values (1, 'odd', ?)",
             [encode(np.ones(7))],
         )
-    index = indexes.index(conn, made.id)
-    assert (list(index.ids), index.skipped) == (["0", "1"], 3)
+    index = indexes.index(made)
+    assert (list(index.ids), index.skipped, index.count) == (["0", "1"], 3, 5)
     conn.close()
 
 
 def test_an_empty_collection_has_nothing_near(tmp_path):
     conn, made = filled(tmp_path / "x.db", np.empty((0, 2)))
-    assert indexes.index(conn, made.id).nearest(np.ones(2), 5) == []
+    assert indexes.index(made).nearest(np.ones(2), 5) == []
     conn.close()
 
 
 def nearest_id(conn, collection):
-    return indexes.index(conn, collection.id).nearest(np.ones(2), 1)[0].id
+    return indexes.index(collection.bound_to(conn)).nearest(np.ones(2), 1)[0].id
 
 
 CHANGES = {
@@ -178,10 +178,10 @@ def test_a_commit_that_does_not_touch_the_collection_keeps_its_matrix(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
     with conn:
         conn.execute("update embeddings set updated = 1")
-    before = indexes.index(conn, made.id)
+    before = indexes.index(made)
     conn.execute("create table other (id)")
     conn.commit()
-    assert indexes.index(conn, made.id) is before
+    assert indexes.index(made) is before
     conn.close()
 
 
@@ -223,7 +223,7 @@ def test_a_file_that_is_gone_is_named(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
     (tmp_path / "x.db").unlink()
     with pytest.raises(DatabaseError, match=r"x\.db cannot be read"):
-        indexes.index(conn, made.id)
+        indexes.index(made)
     conn.close()
 
 
@@ -240,7 +240,7 @@ def test_what_is_no_vector_is_left_out(tmp_path, cell):
 
 def test_a_file_opened_as_immutable_and_as_usual_are_two(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
-    indexes.index(conn, made.id, immutable=True)
+    indexes.index(made, immutable=True)
     write(conn, made, [[1, 1]], ["better"])
     assert nearest_id(conn, made) == "better"
     conn.close()
@@ -250,7 +250,7 @@ def test_two_names_of_one_file_share_a_matrix(tmp_path):
     conn, made = filled(tmp_path / "x.db", [[1, 0.5]])
     (tmp_path / "link.db").symlink_to(tmp_path / "x.db")
     linked = sqlite3.connect(tmp_path / "link.db")
-    assert indexes.index(conn, made.id) is indexes.index(linked, made.id)
+    assert indexes.index(made) is indexes.index(made.bound_to(linked))
     conn.close()
     linked.close()
 
@@ -262,13 +262,13 @@ def test_fifty_threads_share_one_matrix(tmp_path):
 
     def search(_number):
         own = sqlite3.connect(path)
-        index = indexes.index(own, made.id)
+        index = indexes.index(made.bound_to(own))
         own.close()
         return id(index), index.nearest(vectors[7], 1)[0].id
 
     with ThreadPoolExecutor(50) as pool:
         found = set(pool.map(search, range(200)))
-    assert found == {(id(indexes.index(conn, made.id)), "7")}
+    assert found == {(id(indexes.index(made)), "7")}
     conn.close()
 
 
@@ -277,7 +277,7 @@ def test_an_immutable_file_in_a_folder_that_cannot_be_written_is_read(tmp_path):
     conn.execute("pragma journal_mode = wal")
     conn.close()
     conn = sqlite3.connect(f"file:{tmp_path}/x.db?immutable=1", uri=True)
-    index = indexes.index(conn, made.id, immutable=True)
+    index = indexes.index(made.bound_to(conn), immutable=True)
     assert list(index.ids) == ["0"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.db"]
     conn.close()
@@ -295,7 +295,7 @@ def test_a_collection_larger_than_the_memory_is_scanned_exactly(tmp_path, own_in
     random = np.random.default_rng(0)
     vectors = random.integers(-1, 2, (9_000, 40)).astype(np.float32)
     conn, made = filled(tmp_path / "x.db", vectors)
-    scanned, matrix = own_indexes.index(conn, made.id), indexes.index(conn, made.id)
+    scanned, matrix = own_indexes.index(made), indexes.index(made)
     assert (scanned.is_scanned, matrix.is_scanned) == (True, False)
     for limit, keep in ((7, None), (50, lambda item_id: item_id != "5"), (9_999, None)):
         found = scanned.nearest(vectors[5], limit, keep=keep)
@@ -310,7 +310,7 @@ def test_a_collection_larger_than_the_memory_is_scanned_exactly(tmp_path, own_in
 def test_a_scan_sees_every_change(tmp_path, own_indexes):
     conn, made = filled(tmp_path / "x.db", np.ones((9_000, 40)))
     write(conn, made, [np.arange(40)], ["new"])
-    scanned = own_indexes.index(conn, made.id)
+    scanned = own_indexes.index(made)
     assert scanned.nearest(np.arange(40), 1)[0].id == "new"
     conn.close()
 
@@ -321,19 +321,15 @@ def test_the_least_used_matrix_goes_when_memory_is_short(tmp_path, own_indexes):
         for name in ("a", "b", "c")
     ]
     first, second, third = (
-        own_indexes.index(*spread(each)) for each in [*opened[:2], opened[0]]
+        own_indexes.index(each[1]) for each in [*opened[:2], opened[0]]
     )
     assert third is first
-    own_indexes.index(*spread(opened[2]))
+    own_indexes.index(opened[2][1])
     # Now the second is the least used; it is read again, the first is not
-    assert own_indexes.index(*spread(opened[0])) is first
-    assert own_indexes.index(*spread(opened[1])) is not second
+    assert own_indexes.index(opened[0][1]) is first
+    assert own_indexes.index(opened[1][1]) is not second
     for conn, _made in opened:
         conn.close()
-
-
-def spread(pair):
-    return pair[0], pair[1].id
 
 
 STEPS = st.lists(
@@ -373,7 +369,7 @@ def test_whatever_happens_in_between_a_search_is_right(tmp_path_factory, steps):
             writer.execute(f"create table if not exists t{number} (id)")
         writer.commit()
         if action == "search":
-            found = indexes.index(conn, made.id).nearest(np.array([1.0, 0.5]), 99)
+            found = indexes.index(made).nearest(np.array([1.0, 0.5]), 99)
             expected = VectorIndex(
                 list(truth), normalize(np.array(list(truth.values())).reshape(-1, 2))
             ).nearest(np.array([1.0, 0.5]), 99)

@@ -102,5 +102,5 @@ def test_a_lone_surrogate_is_refused(articles, collection, model):
     ],
 )
 def test_a_snippet_is_the_beginning_after_the_title(title, content, snippet):
-    match = Match("1", 0.5, title, content, None)
+    match = Match(id="1", document_id="1", score=0.5, title=title, content=content)
     assert match.snippet(10) == snippet

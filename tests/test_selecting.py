@@ -10,8 +10,7 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_vector, similar_items
-from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.search.selecting import selected_items
+from datasette_embeddings.search.nearest import Options, selected_items
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.table_rows import (

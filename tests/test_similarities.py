@@ -18,9 +18,12 @@ from datasette_embeddings.errors import InvalidInputError, SchemaError
 from datasette_embeddings.ingest.checking import problems
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.search.matches import similar_items
+from datasette_embeddings.search.matches import (
+    related_items,
+    similar_items,
+    similar_pairs,
+)
 from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities import pairs, work
 from datasette_embeddings.similarities.refreshing import (
     build,

@@ -52,7 +52,8 @@ def test_a_megabyte_without_a_space_is_cut():
 
 
 def test_the_title_is_not_said_twice():
-    match = Match("1", 0.5, "Kittens", "Kittens Young cats need food", None)
+    content = "Kittens Young cats need food"
+    match = Match(id="1", document_id="1", score=0.5, title="Kittens", content=content)
     assert match.excerpt("cat", 100) == [
         Piece("Young "),
         Piece("cats", is_word=True),

@@ -14,9 +14,14 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.search.matches import matches, search_text, similar_items
+from datasette_embeddings.search.matches import (
+    matches,
+    related_items,
+    search_text,
+    similar_items,
+    similar_pairs,
+)
 from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import Source, TableSource

@@ -30,6 +30,7 @@ from datasette_embeddings.index.matrix import (
     best_first,
     read_index,
 )
+from datasette_embeddings.store.catalog import Collection, count_items
 from datasette_embeddings.store.embeddings import (
     snapshot,
     usual_vector_length,
@@ -74,9 +75,11 @@ class ScannedIndex:
     conn: sqlite3.Connection
     lock: threading.Lock
     collection_id: int
+    #: The items of the collection
+    count: int
 
     is_scanned = True
-    #: Only a scan could count them
+    #: Not known without a scan
     skipped = 0
 
     def nearest(
@@ -113,8 +116,9 @@ class _DatabaseIndexes:
         self.lock = threading.Lock()
         self.conn = _open(path, immutable)
 
-    def index(self, collection_id: int, memory_limit: int) -> Index:
-        """The index of a collection, with everything that is committed by now."""
+    def index(self, collection: Collection, memory_limit: int) -> Index:
+        """The index of *collection*, with everything that is committed by now."""
+        collection_id = collection.id
         with self.lock:
             version = self.version()
             if version != self._version:
@@ -125,10 +129,11 @@ class _DatabaseIndexes:
                     length, count = usual_vector_length(self.conn, collection_id)
                     coarse = length // 4 if count >= LARGE_ROWS else 0
                     if count * (length + coarse + BYTES_PER_ID) > memory_limit:
-                        return ScannedIndex(self.conn, self.lock, collection_id)
+                        total = count_items(collection.bound_to(self.conn))
+                        return ScannedIndex(self.conn, self.lock, collection_id, total)
                     state = snapshot(self.conn, collection_id)
                     rows = vector_rows(self.conn, collection_id)
-                    index = read_index(rows, length, count)
+                    index = read_index(rows, length, int(state[0] or 0))
                 known = None if is_recent(state) else state
                 self._loaded[collection_id] = known, index
             return self._loaded[collection_id][1]
@@ -167,25 +172,26 @@ class Indexes:
         # Bytes, the least recently used first
         self._sizes: OrderedDict[tuple[_DatabaseIndexes, int], int] = OrderedDict()
 
-    def index(
-        self, conn: sqlite3.Connection, collection_id: int, *, immutable: bool = False
-    ) -> Index:
-        """The index of a collection in the main database of *conn*.
+    def index(self, collection: Collection, *, immutable: bool = False) -> Index:
+        """The index of *collection*, which is in the main database of its connection.
 
-        Changes that *conn* has not committed are not in it. *immutable* opens the file
-        as one that no program changes, as Datasette does with ``-i``.
+        Changes that the connection has not committed are not in it. *immutable* opens
+        the file as one that no program changes, as Datasette does with ``-i``.
         """
+        conn = collection.conn
         database = self._database(conn, immutable)
         if database is None:
             # No other connection can open a database in memory
-            length, count = usual_vector_length(conn, collection_id)
-            return read_index(vector_rows(conn, collection_id), length, count)
+            length, _count = usual_vector_length(conn, collection.id)
+            rows = vector_rows(conn, collection.id)
+            return read_index(rows, length, count_items(collection))
         limit = self.memory_limit_mb * BYTES_PER_MB
-        index = database.index(collection_id, limit)
+        index = database.index(collection, limit)
         if isinstance(index, VectorIndex):
+            key = database, collection.id
             with self._lock:
-                self._sizes[database, collection_id] = index.size
-                self._sizes.move_to_end((database, collection_id))
+                self._sizes[key] = index.size
+                self._sizes.move_to_end(key)
                 while len(self._sizes) > 1 and sum(self._sizes.values()) > limit:
                     (idle, idle_id), _size = self._sizes.popitem(last=False)
                     idle.evict(idle_id)

@@ -113,8 +113,8 @@ class CoarseMatrix:
 class VectorIndex:
     """The vectors of a collection at one moment: rows of length 1, (n, d).
 
-    *skipped* counts the vectors that cannot be compared: of another length than most,
-    zero, or not finite. A large matrix has a *coarse* copy.
+    *skipped* counts the items that cannot be compared: their vectors are missing, of
+    another length than most, zero, or not finite. A large matrix has a *coarse* copy.
     """
 
     ids: Sequence[str]
@@ -124,6 +124,11 @@ class VectorIndex:
 
     #: Whether every search reads the vectors from SQLite
     is_scanned = False
+
+    @property
+    def count(self) -> int:
+        """The items of the collection, skipped ones included."""
+        return len(self.ids) + self.skipped
 
     @property
     def size(self) -> int:
@@ -182,12 +187,15 @@ class VectorIndex:
 def read_index(
     rows: Iterator[tuple[str, bytes]], length: int, count: int
 ) -> VectorIndex:
-    """The index of *rows*, ids and vectors, of which *count* have *length* bytes."""
+    """The index of *rows*, ids and vectors, of a collection of *count* items.
+
+    Vectors that are not of *length* bytes are skipped.
+    """
     ids: list[str] = []
     vectors, usable = read_vectors(rows, [ids], length, count)
     coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None
-    skipped = len(ids) - len(vectors)
-    return VectorIndex(list(compress(ids, usable)), vectors, skipped, coarse)
+    usable_ids = list(compress(ids, usable))
+    return VectorIndex(usable_ids, vectors, count - len(vectors), coarse)
 
 
 def read_vectors(
@@ -199,7 +207,7 @@ def read_vectors(
     """The vectors that end *rows*, at length 1, (m, d), and which rows have one, (n,).
 
     The other values of each row are appended to *columns*. Vectors are skipped that are
-    not of *length* bytes, zero or not finite; at most *count* have that length.
+    not of *length* bytes, zero or not finite. There are at most *count* rows.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Hits with all that a result shows of them: title, passage, metadata."""
+"""Search results: hits with the title, the content and the metadata of their items."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.nearest import (
     Options,
@@ -17,60 +18,78 @@ from datasette_embeddings.search.nearest import (
 )
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.sources.table_rows import SourceRow, source_rows
+from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
+from datasette_embeddings.store import images
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.embeddings import StoredItem, stored_items
 from datasette_embeddings.store.fitting import check_identity
 from datasette_embeddings.store.origins import items_with_source, sources_of
+from datasette_embeddings.store.similarities import (
+    existing_documents,
+    most_similar,
+    similarities_of,
+)
 
 if TYPE_CHECKING:
+    from datasette_embeddings.index.cache import Index
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Match:
-    """One result: an item, its *score* (cosine, -1 to 1) and what it shows of itself.
+    """A search result: an item, its *score* (cosine, -1 to 1), title and content.
 
-    *content* is None where it is not stored and cannot be read from the source row.
-    *stale* is true if the row was changed or deleted since.  Its new text does not
-    belong to the score, so title and content are then the stored ones or None.  *stale*
-    is None if the present content of the source is not known.
+    *content* is None if it is not stored and cannot be read from the source row.
+    *stale* is true if the row was changed or deleted after it was embedded. Its new
+    text does not belong to the score, so title and content are then the stored ones or
+    None. *stale* is None if the present content of the source is not known.
     """
 
     id: str
     score: float
-    title: str | None
-    content: str | None
-    metadata: Mapping[str, object] | None
-    #: Where the content stands in its document, in characters, for a chunk
+    #: The document that it is a chunk of, or its own id
+    document_id: str
+    title: str | None = None
+    content: str | None = None
+    metadata: Mapping[str, object] | None = None
+    #: For a chunk: where its content is in the document, in characters
     start: int | None = None
     end: int | None = None
-    document_id: str = ""
-    #: Its source row is still there; False too where it never came from a table
+    #: It came from a row of a table, which is still there
     has_row: bool = False
     #: It stands for an image, which is stored or in its row
     has_image: bool = False
     stale: bool | None = None
-    #: Where it comes from, if a sync reads that
+    #: The source that a sync reads it from
     source: Source | None = None
 
-    def __post_init__(self) -> None:
-        if not self.document_id:
-            object.__setattr__(self, "document_id", self.id)
+    @property
+    def row_is_missing(self) -> bool:
+        """Whether it came from a table that no longer has its row."""
+        return isinstance(self.source, TableSource) and not self.has_row
 
     def snippet(self, length: int) -> str:
         """The beginning of the content after the title, on one line, cut at a word."""
         return "".join(piece.text for piece in self.excerpt(None, length))
 
     def excerpt(self, query: str | None, length: int) -> list[Piece]:
-        """The piece of the content after the title where most words of *query* are."""
+        """The part of the content after the title that has most words of *query*."""
         content, title = self.content or "", self.title or ""
         rest = content.removeprefix(title)
         if not rest or rest[0].isspace():
             content = rest
         return excerpt(content, query, length)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two documents and their similarity."""
+
+    one: Match
+    other: Match
+    score: float
 
 
 def search_text(
@@ -80,11 +99,11 @@ def search_text(
     model: EmbeddingModel,
     options: Options = Options(),
 ) -> list[Match]:
-    """The items of *collection* that mean most nearly what *text* asks.
+    """The items of *collection* closest in meaning to *text*, best first.
 
-    :raises InvalidInputError: if there is no text.
-    :raises ModelMismatchError: if its vectors are of another model than *model*.
-    :raises ModelSettingsMismatchError: if they are of that model as it was otherwise.
+    :raises InvalidInputError: if *text* is blank.
+    :raises ModelMismatchError: if the vectors of *collection* are of another model.
+    :raises ModelSettingsMismatchError: if they were made with other settings of it.
     """
     check_identity(collection, model.settings)
     vector = model.embed_query(checked_query(text))
@@ -96,9 +115,14 @@ def search_vector(
     vector: Vector,
     *,
     options: Options = Options(),
+    index: Index | None = None,
 ) -> list[Match]:
-    """The items of *collection* closest to *vector*."""
-    return matches(collection, nearest_to_vector(collection, vector, options=options))
+    """The items of *collection* closest to *vector*, best first.
+
+    :raises DimensionMismatchError: if *vector* is not as long as those of the items.
+    """
+    hits = nearest_to_vector(collection, vector, options=options, index=index)
+    return matches(collection, hits)
 
 
 def similar_items(
@@ -106,111 +130,152 @@ def similar_items(
     item_id: str,
     *,
     options: Options = Options(),
+    index: Index | None = None,
 ) -> list[Match]:
     """The items of *collection* closest to one of its own, which is left out.
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    return matches(collection, nearest_to_item(collection, item_id, options=options))
+    hits = nearest_to_item(collection, item_id, options=options, index=index)
+    return matches(collection, hits)
+
+
+def related_items(
+    collection: Collection, document_id: str, *, limit: int = DEFAULT_LIMIT
+) -> list[Match]:
+    """The stored similarities of a document, best first, as far as they still exist."""
+    stored = similarities_of(collection, document_id)
+    existing = existing_documents(collection, [other for other, _score in stored])
+    hits = [Hit(other, score) for other, score in stored if other in existing]
+    return _existing(matches(collection, hits[:limit]))
+
+
+def similar_pairs(
+    collection: Collection, *, limit: int = DEFAULT_LIMIT, offset: int = 0
+) -> list[Pair]:
+    """The most similar pairs of documents as stored, each pair once, best first."""
+    rows = most_similar(collection, limit=limit, offset=offset)
+    ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
+    existing = existing_documents(collection, ids)
+    found = matches(collection, [Hit(each, 1.0) for each in ids if each in existing])
+    known = {match.id: match for match in _existing(found)}
+    return [
+        Pair(known[one], known[other], score)
+        for one, other, score in rows
+        if one in known and other in known
+    ]
+
+
+def _existing(found: list[Match]) -> list[Match]:
+    return [match for match in found if not match.row_is_missing]
 
 
 def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
     items = stored_items(collection, [hit.id for hit in hits])
-    rows: dict[str, SourceRow] = {}
-    stale: dict[str, bool | None] = {}
-    source_of = sources_of(collection, [hit.document_id for hit in hits])
-    by_table = _by_table(source_of, hits)
-    if by_table:
-        embedded = _embedded_hashes(collection, hits, items)
-    for source, some in by_table.items():
+    ids = {hit.document_id: hit.id for hit in hits}
+    sources = sources_of(collection, ids)
+    tables: dict[TableSource, list[str]] = {}
+    for document_id, source in sources.items():
+        if isinstance(source, TableSource):
+            tables.setdefault(source, []).append(document_id)
+    rows: dict[str, SourceRow | None] = {}
+    for table, document_ids in tables.items():
         # The table or one of its columns may be missing; the vectors still answer
         with suppress(sqlite3.OperationalError):
-            found = source_rows(
-                collection.conn, source, [hit.document_id for hit in some]
-            )
-            lost = [hit.id for hit in some if hit.document_id not in found]
-            # An item of no source never had a row
-            brought = items_with_source(collection, lost) if lost else ()
-            for hit in some:
-                row = found.get(hit.document_id)
-                if row is not None:
-                    is_stale = _is_stale(row, embedded.get(hit.document_id))
-                else:
-                    is_stale = True if hit.id in brought else None
-                stale[hit.document_id] = is_stale
-            rows.update(found)
+            found = source_rows(collection.conn, table, document_ids)
+            rows |= {each: found.get(each) for each in document_ids}
+    embedded = _embedded_hashes(collection, hits, items) if rows else {}
+    missing = [ids[each] for each, row in rows.items() if row is None]
+    # An item of no source never had a row
+    deleted = items_with_source(collection, missing) if missing else ()
+
+    def is_stale(document_id: str) -> bool | None:
+        row = rows.get(document_id)
+        if row is None:
+            return True if ids[document_id] in deleted else None
+        was = embedded.get(document_id)
+        if row.content_hash is None or was is None:
+            return None
+        return row.content_hash != was
+
     return [
         _match(
             hit,
-            items.get(hit.id),
+            items.get(hit.id, StoredItem(hit.id, None, None)),
             rows.get(hit.document_id),
-            stale=stale.get(hit.document_id),
-            source=source_of.get(hit.document_id),
+            stale=is_stale(hit.document_id),
+            source=sources.get(hit.document_id),
         )
         for hit in hits
     ]
 
 
-def _by_table(
-    source_of: Mapping[str, Source], hits: Sequence[Hit]
-) -> dict[TableSource, list[Hit]]:
-    """The *hits* that may be of rows of a table, one a document, by their source."""
-    found: dict[TableSource, list[Hit]] = {}
-    for hit in {hit.document_id: hit for hit in hits}.values():
-        source = source_of.get(hit.document_id)
-        if isinstance(source, TableSource):
-            found.setdefault(source, []).append(hit)
-    return found
-
-
 def _embedded_hashes(
-    collection: Collection,
-    hits: Sequence[Hit],
-    items: Mapping[str, StoredItem],
+    collection: Collection, hits: Sequence[Hit], items: Mapping[str, StoredItem]
 ) -> dict[str, bytes | None]:
     """The hash of each document as it was embedded, whole or in chunks."""
-    found: dict[str, bytes | None] = {}
+    hashes: dict[str, bytes | None] = {}
     for hit in hits:
         if hit.chunk is not None:
-            found[hit.document_id] = hit.chunk.document_hash
+            hashes[hit.document_id] = hit.chunk.document_hash
         elif hit.id in items:
-            found[hit.id] = items[hit.id].content_hash
-    documents = [hit.id for hit in hits if hit.document_id not in found]
-    return found | document_hashes(collection, documents)
-
-
-def _is_stale(row: SourceRow, embedded: bytes | None) -> bool | None:
-    """Whether *row* no longer holds what was embedded; None if that is unknown."""
-    if row.content_hash is None or embedded is None:
-        return None
-    return row.content_hash != embedded
+            hashes[hit.id] = items[hit.id].content_hash
+    chunked = [hit.id for hit in hits if hit.document_id not in hashes]
+    return hashes | document_hashes(collection, chunked)
 
 
 def _match(
     hit: Hit,
-    item: StoredItem | None,
+    item: StoredItem,
     row: SourceRow | None,
     *,
     stale: bool | None,
     source: Source | None,
 ) -> Match:
-    content = item.content if item else None
-    now = None if stale else row
-    if content is None and now is not None and now.content is not None:
-        start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
-        content = now.content[start:end]
+    start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
+    current = None if stale else row
+    content = item.content
+    if content is None and current is not None and current.content is not None:
+        content = current.content[start:end]
     return Match(
         id=hit.id,
         score=hit.score,
-        title=now.title if now else None,
-        content=content,
-        metadata=item.metadata if item else None,
-        start=hit.chunk.start if hit.chunk else None,
-        end=hit.chunk.end if hit.chunk else None,
         document_id=hit.document_id,
+        title=current.title if current else None,
+        content=content,
+        metadata=item.metadata,
+        start=start,
+        end=end,
         has_row=row is not None,
-        has_image=bool((item and item.has_image) or (now and now.has_image)),
+        has_image=item.has_image or (current is not None and current.has_image),
         stale=stale,
         source=source,
     )
+
+
+def item_image(collection: Collection, item_id: str) -> bytes | None:
+    """The bytes of an item's image, stored or in its source row; None without one.
+
+    :raises UnknownItemError: if the collection has no such item.
+    """
+    image = images.stored_image(collection, item_id)
+    source = sources_of(collection, [item_id]).get(item_id)
+    if image is None and isinstance(source, TableSource):
+        # The table or the column may be missing
+        with suppress(sqlite3.OperationalError):
+            image = image_of_row(collection.conn, source, item_id)
+    return image
+
+
+def has_item_image(collection: Collection, item_id: str) -> bool:
+    """Whether :func:`item_image` returns one; it is not read for that."""
+    return matches(collection, [Hit(item_id, 1.0)])[0].has_image
+
+
+def has_images(collection: Collection) -> bool:
+    """Whether *collection* is one of images, by its sources and its first items."""
+    is_declared = any(
+        getattr(each.source, "images", False) for each in collection.current_sources
+    )
+    return is_declared or images.has_images(collection)

@@ -1,53 +1,53 @@
-"""The items nearest to a vector or an item: ids and scores, a document's best chunk."""
+"""The items nearest to a vector or to an item, and the best chunk of each document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.index.matrix import Hit, Keep, best_first
+from datasette_embeddings.index.cache import Index, indexes
+from datasette_embeddings.index.matrix import Hit, best_first
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.selecting import Selection, selected_ids
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
-from datasette_embeddings.store.chunks import chunk_ids, stored_chunks
+from datasette_embeddings.store.chunks import (
+    chunk_ids,
+    chunks_of_documents,
+    stored_chunks,
+)
 from datasette_embeddings.store.embeddings import stored_vector
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
-# How many more chunks than documents are asked for, at first and again
+# How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
 # Characters of a limit that is given as text
 LONGEST_LIMIT = 20
-#: The best so many items, best first
-Ranked: TypeAlias = Callable[[int], list[Hit]]
+#: The best items, best first, as many as its argument says
+Ranking: TypeAlias = Callable[[int], list[Hit]]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a search may be told besides what to look for."""
+    """Search options: the page of results, a threshold and filters."""
 
     limit: int = DEFAULT_LIMIT
-    #: How many of the best to leave out, for what comes after them
+    #: How many of the best results to skip
     offset: int = 0
     min_score: float | None = None
-    #: The file is opened as one that nobody changes
-    immutable: bool = False
-    #: Every chunk is a match of its own, not only the best of each document
+    #: Every chunk is a result of its own, not only the best of each document
     all_chunks: bool = False
-    #: Only items whose ids begin so
+    #: Only items whose ids begin with it
     prefix: str = ""
-    #: Only these items, as :func:`selected_items` gives them
+    #: Only these items, as :func:`selected_items` returns them
     among: frozenset[str] | None = None
-
-    @property
-    def wanted(self) -> int:
-        """How many of the best are needed."""
-        return self.offset + self.limit
 
 
 def nearest_to_vector(
@@ -55,15 +55,14 @@ def nearest_to_vector(
     vector: Vector,
     *,
     options: Options = Options(),
+    index: Index | None = None,
 ) -> list[Hit]:
-    """The items of *collection* closest to *vector*, best first."""
-    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
-    keep = _keep(options)
+    """The items of *collection* closest to *vector*, best first.
 
-    def ranked(limit: int) -> list[Hit]:
-        return index.nearest(vector, limit, keep=keep)
-
-    return _hits(collection, ranked, options)
+    *index* is that of the collection, where the caller has it already.
+    """
+    nearest = _filtered(collection, options, index)
+    return _page(collection, partial(nearest, vector), options)
 
 
 def nearest_to_item(
@@ -71,103 +70,117 @@ def nearest_to_item(
     item_id: str,
     *,
     options: Options = Options(),
+    index: Index | None = None,
 ) -> list[Hit]:
     """The items of *collection* closest to one of its own, which is left out.
 
-    The id may be that of a document: the score of another one is then that of the best
-    pair of their chunks.  Chunks whose text several documents have are left out.
+    With the id of a document, the score of another one is that of the best pair of
+    their chunks, without chunks whose text several documents have.
 
     :raises UnknownItemError: if the collection has no such item.
     """
     chunks = chunk_ids(collection, item_id)
-    boilerplate = boilerplate_of_chunks(collection, chunks)
-    ids = [each for each in chunks if each not in boilerplate] or [item_id]
+    shared = boilerplate_of_chunks(collection, chunks)
+    ids = [each for each in chunks if each not in shared] or [item_id]
     chunk = stored_chunks(collection, ids).get(ids[0])
-    own = item_id if chunk is None else chunk.document_id
-    vectors = [stored_vector(collection, each) for each in ids]
-    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
-    keep = _keep(options)
+    document_id = item_id if chunk is None else chunk.document_id
+    vectors = {each: stored_vector(collection, each) for each in ids}
+    nearest = _filtered(collection, options, index)
 
-    def ranked(limit: int) -> list[Hit]:
+    def ranking(limit: int) -> list[Hit]:
         best: dict[str, Hit] = {}
-        for each, vector in zip(ids, vectors, strict=True):
-            # One more, as the chunk itself is left out
-            for hit in index.nearest(vector, limit + 1, keep=keep):
+        for own_id, vector in vectors.items():
+            # One more, because the item itself is among them
+            for hit in nearest(vector, limit + 1):
                 known = best.get(hit.id)
-                if hit.id != each and (known is None or hit.score > known.score):
+                if hit.id != own_id and (known is None or hit.score > known.score):
                     best[hit.id] = hit
         return best_first(best.values(), limit)
 
-    return _hits(
-        collection, ranked, options, without=own, compares_documents=bool(chunks)
+    def accept(hits: list[Hit]) -> list[Hit]:
+        hits = [hit for hit in hits if hit.document_id != document_id]
+        ids = [hit.id for hit in hits] if chunks else []
+        shared = boilerplate_of_chunks(collection, ids)
+        return [hit for hit in hits if hit.id not in shared]
+
+    return _page(collection, ranking, options, accept)
+
+
+def _filtered(
+    collection: Collection, options: Options, index: Index | None
+) -> Callable[[Vector, int], list[Hit]]:
+    """A search of the index among the items that *options* allow."""
+    prefix, among = options.prefix, options.among
+
+    def keep(item_id: str) -> bool:
+        return item_id.startswith(prefix) and (among is None or item_id in among)
+
+    return partial(
+        (index or indexes.index(collection)).nearest,
+        keep=keep if prefix or among is not None else None,
     )
 
 
-def _hits(
+def _page(
     collection: Collection,
-    ranked: Ranked,
+    ranking: Ranking,
     options: Options,
-    *,
-    without: str | None = None,
-    compares_documents: bool = False,
+    accept: Callable[[list[Hit]], list[Hit]] = list,
 ) -> list[Hit]:
-    """The best items by *ranked*; in a chunked collection the best of each document.
+    """The page of *ranking* that *options* ask for.
 
-    Where it *compares_documents*, without the text that several of them have.
+    In a chunked collection: the best chunk of each document, of those that *accept*
+    returns.
     """
+    end = options.offset + options.limit
     least = -1 if options.min_score is None else options.min_score
-
-    def best(limit: int) -> list[Hit]:
-        return [hit for hit in ranked(limit) if hit.score >= least]
-
     if not collection.has_chunks:
-        return best(options.wanted)[options.offset :]
-    wanted = options.wanted * MORE_CHUNKS
+        best = [hit for hit in ranking(end) if hit.score >= least]
+        return best[options.offset :]
+    limit = end * MORE_CHUNKS
     while True:
-        items = best(wanted)
-        chunks = stored_chunks(collection, [hit.id for hit in items])
-        hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in items]
-        hits = [hit for hit in hits if hit.document_id != without]
-        if compares_documents:
-            boilerplate = boilerplate_of_chunks(collection, [hit.id for hit in hits])
-            hits = [hit for hit in hits if hit.id not in boilerplate]
+        best = [hit for hit in ranking(limit) if hit.score >= least]
+        chunks = stored_chunks(collection, [hit.id for hit in best])
+        hits = accept([replace(hit, chunk=chunks.get(hit.id)) for hit in best])
         if not options.all_chunks:
-            hits = _best_of_each_document(hits)
-        if len(hits) >= options.wanted or len(items) < wanted:
-            return hits[options.offset : options.wanted]
-        wanted *= MORE_CHUNKS
+            of_document: dict[str, Hit] = {}
+            for hit in hits:
+                of_document.setdefault(hit.document_id, hit)
+            hits = list(of_document.values())
+        if len(hits) >= end or len(best) < limit:
+            return hits[options.offset : end]
+        limit *= MORE_CHUNKS
 
 
-def _keep(options: Options) -> Keep | None:
-    """Which items may be found, None for all."""
-    prefix, among = options.prefix, options.among
-    if among is None:
-        return (lambda item_id: item_id.startswith(prefix)) if prefix else None
-    if not prefix:
-        return among.__contains__
-    return frozenset(each for each in among if each.startswith(prefix)).__contains__
+def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:
+    """The items of *collection* whose source rows match *selection*, and more ids.
 
+    Rows that are not embedded have ids too.
 
-def _best_of_each_document(hits: Sequence[Hit]) -> list[Hit]:
-    best: dict[str, Hit] = {}
-    for hit in hits:
-        best.setdefault(hit.document_id, hit)
-    return list(best.values())
-
-
-def index_state(collection: Collection, options: Options) -> tuple[bool, int]:
-    """Whether each search reads *collection* from SQLite; how many items it leaves out.
-
-    Left out are vectors of another length than most, zero, or not finite.
+    :raises InvalidInputError: if the collection has no source table, or SQLite cannot
+        run the selection.
     """
-    index = indexes.index(collection.conn, collection.id, immutable=options.immutable)
-    return index.is_scanned, index.skipped
+    documents = selected_ids(collection.conn, source_table(collection), selection)
+    return frozenset(documents | chunks_of_documents(collection, documents))
+
+
+def source_table(collection: Collection) -> TableSource:
+    """The table whose rows *collection* holds.
+
+    :raises InvalidInputError: if it has no source, several, or one of another kind.
+    """
+    if not isinstance(collection.source, TableSource):
+        raise InvalidInputError(
+            "Filters and facets need a source table, and the collection "
+            f"{collection.name!r} was not made from one"
+        )
+    return collection.source
 
 
 def checked_query(text: str, *, max_length: int | None = None) -> str:
-    """*text*, if it asks something and no more than *max_length* characters.
+    """*text*, if it is not blank and has at most *max_length* characters.
 
-    :raises InvalidInputError: if it does not.
+    :raises InvalidInputError: otherwise.
     """
     if not text.strip():
         raise InvalidInputError("Expected a text to search for, found an empty one")
@@ -179,9 +192,9 @@ def checked_query(text: str, *, max_length: int | None = None) -> str:
 
 
 def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
-    """*limit* as a whole number from 1.
+    """*limit*, a number or its text, as a whole number from 1 to *max_limit*.
 
-    :raises InvalidInputError: if it is not one, or above *max_limit*.
+    :raises InvalidInputError: if it is none.
     """
     number = 0
     if isinstance(limit, int) or (

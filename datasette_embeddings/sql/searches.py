@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
-from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.cache import query_vector
 from datasette_embeddings.search.nearest import (
@@ -33,26 +33,26 @@ LONGEST_REMEMBERED = 1_000_000
 
 
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
-    def nearest(found: Collection, options: Options) -> list[Hit]:
+    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         query = checked_query(text)
         model = loaded(context, found.model_id)
         check_identity(found, model.settings)
         vector = query_vector(model, query)
-        return nearest_to_vector(found, vector, options=options)
+        return nearest_to_vector(found, vector, options=options, index=index)
 
     return _answer(context, ("text", collection, _digest(text), limit), nearest)
 
 
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
-    def nearest(found: Collection, options: Options) -> list[Hit]:
-        return nearest_to_item(found, item_id, options=options)
+    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
+        return nearest_to_item(found, item_id, options=options, index=index)
 
     return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
-    def nearest(found: Collection, options: Options) -> list[Hit]:
-        return nearest_to_vector(found, vector, options=options)
+    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
+        return nearest_to_vector(found, vector, options=options, index=index)
 
     digest = sha256(vectors.encode(vector)).digest()
     return _answer(context, ("vector", collection, digest, limit), nearest)
@@ -65,7 +65,7 @@ def _digest(text: str) -> bytes:
 def _answer(
     context: Context,
     question: Question,
-    nearest: Callable[[Collection, Options], list[Hit]],
+    nearest: Callable[[Collection, Options, Index], list[Hit]],
 ) -> str:
     """What *nearest* finds, as JSON; the same question again costs no search."""
     immutable = context.policy.immutable
@@ -76,8 +76,8 @@ def _answer(
     _kind, name, _digest, limit = question
     found = catalog.collection(context.conn, name)
     with context.clock.loading():
-        indexes.index(context.conn, found.id, immutable=immutable)
-    answer = _json(nearest(found, Options(limit=limit, immutable=immutable)))
+        index = indexes.index(found, immutable=immutable)
+    answer = _json(nearest(found, Options(limit=limit), index))
     _remember(context, question, state, answer)
     return answer
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
-from datasette_embeddings.search.images import item_image
+from datasette_embeddings.search.matches import item_image
 from datasette_embeddings.web import resolve
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError

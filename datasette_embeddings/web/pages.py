@@ -14,7 +14,7 @@ from datasette_embeddings.errors import (
     InvalidInputError,
     UnknownItemError,
 )
-from datasette_embeddings.search import images
+from datasette_embeddings.search.matches import has_images
 from datasette_embeddings.serving.allowed_models import config_for
 from datasette_embeddings.serving.models import is_ready, may_take_images
 from datasette_embeddings.sources.definitions import TableSource
@@ -159,8 +159,8 @@ async def _form_facts(datasette: Datasette, target: Target) -> dict[str, Any]:
         columns = (
             selectable_columns(conn, source) if isinstance(source, TableSource) else ()
         )
-        has_images = images.has_images(target.collection.bound_to(conn))
-        return {"columns": columns, "has_images": has_images}
+        images = has_images(target.collection.bound_to(conn))
+        return {"columns": columns, "has_images": images}
 
     with suppress(EmbeddingsError):
         async with readable(target.database):

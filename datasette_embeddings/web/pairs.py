@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.search.related import Pair, similar_pairs
+from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
 from datasette_embeddings.store.similarity_notes import similarity_settings
 from datasette_embeddings.web import json_bodies, resolve, search_request

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.search.matches import Match
-from datasette_embeddings.search.related import related_items
+from datasette_embeddings.search.matches import Match, related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.web import links, permissions, resolve

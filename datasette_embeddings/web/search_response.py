@@ -19,13 +19,21 @@ from datasette_embeddings.errors import (
     ModelSettingsMismatchError,
     UnknownModelError,
 )
+from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.models.registry import loaded_model
-from datasette_embeddings.search.images import has_images as has_images_of_images
-from datasette_embeddings.search.images import has_item_image
-from datasette_embeddings.search.matches import Match, search_vector, similar_items
-from datasette_embeddings.search.nearest import Options, index_state
-from datasette_embeddings.search.selecting import selected_items, source_table
+from datasette_embeddings.search.matches import (
+    Match,
+    has_item_image,
+    search_vector,
+    similar_items,
+)
+from datasette_embeddings.search.matches import has_images as has_images_of_images
+from datasette_embeddings.search.nearest import (
+    Options,
+    selected_items,
+    source_table,
+)
 from datasette_embeddings.serving.allowed_models import config_for, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.definitions import TableSource
@@ -197,18 +205,20 @@ def _answer(
         limit=question.size + 1,
         offset=question.offset,
         min_score=question.min_score,
-        immutable=is_immutable(datasette, target.database.name),
         all_chunks=question.all_chunks,
         prefix=question.prefix,
         among=among,
     )
-    matches = _matches(collection, question, vector, options)
-    is_scanned, left_out = index_state(collection, options) if matches else (False, 0)
+    index, matches = None, list[Match]()
+    if vector is not None or question.like is not None:
+        immutable = is_immutable(datasette, target.database.name)
+        index = indexes.index(collection, immutable=immutable)
+        matches = _matches(collection, question, vector, options, index)
     has_next = len(matches) > question.size
     return SearchResponse(
         target,
         question,
-        count=count_items(collection),
+        count=count_items(collection) if index is None else index.count,
         failed=count_failures(collection),
         found=[shown(datasette, target, match) for match in matches[: question.size]],
         next=question.offset + question.size if has_next else None,
@@ -216,8 +226,8 @@ def _answer(
         columns=columns,
         like_image_path=_like_image_path(target, question),
         has_images=has_images_of_images(collection),
-        is_scanned=is_scanned,
-        left_out=left_out,
+        is_scanned=index is not None and index.is_scanned,
+        left_out=0 if index is None else index.skipped,
     )
 
 
@@ -258,17 +268,17 @@ def _matches(
     question: SearchRequest,
     vector: Vector | None,
     options: Options,
+    index: Index,
 ) -> list[Match]:
     if question.like is not None:
-        return similar_items(collection, question.like, options=options)
-    if vector is None:
-        return []
+        return similar_items(collection, question.like, options=options, index=index)
+    assert vector is not None
     expected = collection.dimensions
     if question.vector is not None and expected not in (None, len(vector)):
         raise InvalidInputError(
             f"Expected a vector of {expected} dimensions, found {len(vector)}"
         )
-    return search_vector(collection, vector, options=options)
+    return search_vector(collection, vector, options=options, index=index)
 
 
 def _like_image_path(target: Target, question: SearchRequest) -> str | None:
@@ -280,7 +290,7 @@ def _like_image_path(target: Target, question: SearchRequest) -> str | None:
 def shown(datasette: Datasette, target: Target, match: Match) -> Found:
     """*match* with the paths that it leads to."""
     source = match.source
-    is_gone = isinstance(source, TableSource) and not match.has_row
+    is_gone = match.row_is_missing
     if len(match.document_id) > LONGEST_LINKED_ID:
         return Found(match, None, None, is_gone)
     like_path = f"{target.path}?like={quote(match.document_id, safe='')}"
