@@ -38,7 +38,9 @@ def write(conn, collection, vectors, ids=None):
     ids = ids or [str(number) for number in range(len(vectors))]
     documents = [Document(item_id, item_id) for item_id in ids]
     with transaction(conn):
-        write_embeddings(collection, documents, np.array(vectors), store_content=False)
+        write_embeddings(
+            collection.bound_to(conn), documents, np.array(vectors), store_content=False
+        )
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**32 - 1))
