@@ -13,7 +13,7 @@ from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit, best_first
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.selecting import Selection, selected_ids
+from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
 from datasette_embeddings.store.chunks import (
