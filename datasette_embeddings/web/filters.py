@@ -50,7 +50,7 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
         conditions, values = filters.build_where_clauses(table)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(
-            f"A filter has a value out of target: {error}"
+            f"A filter has a value out of place: {error}"
         ) from error
     if any(isinstance(value, list | dict) for value in values.values()):
         raise InvalidInputError(

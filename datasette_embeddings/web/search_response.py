@@ -29,11 +29,7 @@ from datasette_embeddings.search.matches import (
     similar_items,
 )
 from datasette_embeddings.search.matches import has_images as has_images_of_images
-from datasette_embeddings.search.nearest import (
-    Options,
-    selected_items,
-    source_table,
-)
+from datasette_embeddings.search.nearest import Options, selected_items, source_table
 from datasette_embeddings.serving.allowed_models import config_for, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.definitions import TableSource
