@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         search_vector,
         similar_items,
     )
-    from datasette_embeddings.sql.definitions import register
+    from datasette_embeddings.sql.functions import register
     from datasette_embeddings.store.catalog import Collection, collection, collections
 
 __all__ = [
@@ -51,7 +51,7 @@ _MODULES = {
     "collection": "store.catalog",
     "collections": "store.catalog",
     "load_model": "models.registry",
-    "register": "sql.definitions",
+    "register": "sql.functions",
     "search_text": "search.matches",
     "search_vector": "search.matches",
     "similar_items": "search.matches",

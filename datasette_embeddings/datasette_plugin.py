@@ -49,7 +49,7 @@ def startup(datasette: Datasette) -> None:
 def prepare_connection(
     conn: sqlite3.Connection, database: str | None, datasette: Datasette
 ) -> None:
-    from datasette_embeddings.sql.definitions import register
+    from datasette_embeddings.sql.functions import register
     from datasette_embeddings.web.server import server_policy
 
     register(conn, server_policy(datasette, database, conn))

@@ -28,7 +28,7 @@ def prepare_connection(conn: sqlite3.Connection) -> None:
     functions there, with the limits of the server.
     """
     from datasette_embeddings.serving.models import has_started
-    from datasette_embeddings.sql.definitions import register
+    from datasette_embeddings.sql.functions import register
 
     if not has_started():
         register(conn)

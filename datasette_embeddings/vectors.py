@@ -6,17 +6,14 @@ Inside the package a vector is a float32 array and nothing else.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.errors import DimensionMismatchError, InvalidVectorError
+from datasette_embeddings.errors import InvalidVectorError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Cosine: TypeAlias = Callable[[Any, Any], float | None]
     Vector: TypeAlias = NDArray[np.float32]  # (d,)
     Vectors: TypeAlias = NDArray[np.float32]  # (n, d)
 
@@ -90,11 +87,6 @@ def to_json(vector: Vector) -> str:
     return json.dumps(vector.tolist())
 
 
-def parse(value: bytes | str) -> Vector:
-    """The vector in *value*: a BLOB, or a JSON array as text."""
-    return decode(value) if isinstance(value, bytes) else from_json(value)
-
-
 def finite(vector: Vector) -> Vector:
     """*vector*, if it has neither NaN nor infinities."""
     import numpy as np
@@ -102,69 +94,6 @@ def finite(vector: Vector) -> Vector:
     if not np.isfinite(vector).all():
         raise InvalidVectorError("Expected finite numbers, found NaN or infinity")
     return vector
-
-
-def cosine_score(a: Vector, b: Vector) -> float | None:
-    """Cosine similarity, -1 to 1; None where a zero or non-finite vector has none."""
-    import numpy as np
-
-    if len(a) != len(b):
-        raise DimensionMismatchError(len(a), len(b))
-    # float64: squares of large float32 numbers overflow float32, of small ones vanish
-    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    norms = math.sqrt(wide_a @ wide_a) * math.sqrt(wide_b @ wide_b)
-    if not norms or not math.isfinite(norms):
-        return None
-    return max(-1.0, min(1.0, float(wide_a @ wide_b) / norms))
-
-
-def fast_cosine_score(otherwise: Cosine, *, longest: int) -> Cosine:
-    """The cosine of two BLOBs at the speed of C, one function call deep.
-
-    What C cannot be trusted with is asked of *otherwise*: values that are no two BLOBs
-    of one length, at most *longest* bytes, and whatever gives 0, 1, -1 or no number,
-    as zero vectors do and squares that leave float32's range.
-    """
-    # SimSIMD over memoryviews takes about 1 µs more than a Python function that does
-    # nothing, numpy 4; its wheel is 0.6 MB (its successor NumKong's is 10.6 MB)
-    cosine: Any
-
-    def imported(a: memoryview, b: memoryview) -> Any:  # noqa: ANN401 - a float64 of C's
-        nonlocal cosine
-        from simsimd import cosine
-
-        return cosine(a, b)
-
-    cosine = imported
-
-    def score(a: Any, b: Any) -> float | None:  # noqa: ANN401 - what SQL gives
-        try:
-            if len(a) > longest:
-                return otherwise(a, b)
-            found: float = 1.0 - cosine(
-                memoryview(a).cast("f"), memoryview(b).cast("f")
-            )
-        except (TypeError, ValueError):
-            return otherwise(a, b)
-        if found and -1.0 < found < 1.0:
-            return found
-        return otherwise(a, b)
-
-    return score
-
-
-def dot(a: Vector, b: Vector) -> float:
-    """The dot product, in float64."""
-    import numpy as np
-
-    return float(a.astype(np.float64) @ b.astype(np.float64))
-
-
-def l2_distance(a: Vector, b: Vector) -> float:
-    """The Euclidean distance, in float64; lower is closer."""
-    import numpy as np
-
-    return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
 
 
 def normalize(vectors: Vectors) -> Vectors:

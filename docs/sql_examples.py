@@ -15,7 +15,7 @@ from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.sql.definitions import FUNCTIONS, register
+from datasette_embeddings.sql.functions import FUNCTIONS, register
 
 ARTICLES = [
     (1, "food", "Sourdough", "Flour, water and salt become bread with wild yeast."),

@@ -10,7 +10,7 @@ from cogapp import Cog
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.distribution import version
-from datasette_embeddings.sql.definitions import FUNCTIONS
+from datasette_embeddings.sql.functions import FUNCTIONS
 from datasette_embeddings.web import embed_api
 from datasette_embeddings.web.http_errors import STATUSES
 from datasette_embeddings.web.json_bodies import SHAPES

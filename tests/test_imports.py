@@ -17,7 +17,7 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.imports import import_table
 from datasette_embeddings.search.matches import similar_items
-from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import collections
 from datasette_embeddings.store.collection_sources import source_tables

@@ -19,7 +19,7 @@ from datasette_embeddings.index.cache import Indexes, indexes
 from datasette_embeddings.index.matrix import CoarseMatrix, Hit, VectorIndex
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sql.context import Policy
-from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store.changes import create_collection
 from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.schema import transaction

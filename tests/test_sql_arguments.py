@@ -12,7 +12,7 @@ import pytest
 from datasette_embeddings.errors import LONGEST_MESSAGE
 from datasette_embeddings.sql import context
 from datasette_embeddings.sql.context import Policy
-from datasette_embeddings.sql.definitions import FUNCTIONS, register
+from datasette_embeddings.sql.functions import FUNCTIONS, register
 
 # Once Datasette is imported, sqlite3 prints the traceback of a function that raises
 pytestmark = pytest.mark.filterwarnings(
@@ -161,7 +161,7 @@ def test_a_message_names_some_of_many_collections(limited):
 def test_what_a_connection_remembers_has_a_bound(limited, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "datasette_embeddings.sql.definitions.Context",
+        "datasette_embeddings.sql.functions.Context",
         lambda *arguments: made.append(context.Context(*arguments)) or made[-1],
     )
     monkeypatch.setattr("datasette_embeddings.sql.searches.LONGEST_REMEMBERED", 150)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasette_embeddings.sql.arguments import LONGEST_VECTOR
-from datasette_embeddings.sql.definitions import FUNCTIONS, register
+from datasette_embeddings.sql.calls import LONGEST_VECTOR
+from datasette_embeddings.sql.functions import FUNCTIONS, register
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"

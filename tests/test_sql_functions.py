@@ -11,7 +11,7 @@ from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sql import context
 from datasette_embeddings.sql.context import Policy
-from datasette_embeddings.sql.definitions import FUNCTIONS, register
+from datasette_embeddings.sql.functions import FUNCTIONS, register
 from datasette_embeddings.vectors import decode, encode
 
 # Once Datasette is imported, sqlite3 prints the traceback of a function that raises

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings.errors import DimensionMismatchError, InvalidVectorError
+from datasette_embeddings.sql.arithmetic import (
+    embed_cosine,
+    embed_dot,
+    embed_l2,
+    fast_cosine,
+)
 from datasette_embeddings.vectors import (
-    cosine_score,
     decode,
-    dot,
     encode,
-    fast_cosine_score,
     from_json,
-    l2_distance,
     normalize,
     normalize_in_place,
     to_json,
@@ -88,7 +90,7 @@ def test_from_json_refuses_anything_but_an_array_of_finite_numbers(text):
 @given(st.lists(st.tuples(*[st.floats(-1e3, 1e3, width=32)] * 2), min_size=1))
 def test_the_score_is_the_definition(pairs):
     a, b = [list(numbers) for numbers in zip(*pairs, strict=True)]
-    score = cosine_score(np.array(a, dtype="<f4"), np.array(b, dtype="<f4"))
+    score = embed_cosine(np.array(a, dtype="<f4"), np.array(b, dtype="<f4"))
     assert score == pytest.approx(reference_cosine(a, b), abs=1e-6)
 
 
@@ -96,18 +98,18 @@ def test_the_score_is_the_definition(pairs):
 def test_dot_and_distance_are_their_definitions(pairs):
     a, b = [list(numbers) for numbers in zip(*pairs, strict=True)]
     left, right = np.array(a, dtype="<f4"), np.array(b, dtype="<f4")
-    assert dot(left, right) == pytest.approx(
+    assert embed_dot(left, right) == pytest.approx(
         math.fsum(x * y for x, y in pairs), rel=1e-9, abs=1e-6
     )
-    assert l2_distance(left, right) == pytest.approx(math.dist(a, b), rel=1e-9)
+    assert embed_l2(left, right) == pytest.approx(math.dist(a, b), rel=1e-9)
 
 
 def test_the_fast_score_is_the_score():
     random = np.random.default_rng(0)
-    fast = fast_cosine_score(lambda a, b: None, longest=100_000)
+    fast = fast_cosine(lambda a, b: None, longest=100_000)
     for dimensions in (1, 2, 3, 7, 64, 384, 1536):
         a, b = random.standard_normal((2, dimensions)).astype("<f4")
-        assert fast(encode(a), encode(b)) == pytest.approx(cosine_score(a, b), abs=1e-6)
+        assert fast(encode(a), encode(b)) == pytest.approx(embed_cosine(a, b), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -137,12 +139,12 @@ def test_the_fast_score_is_the_score():
 )
 def test_the_score_at_the_edges(a, b, score):
     a, b = np.array(a, dtype="<f4"), np.array(b, dtype="<f4")
-    assert cosine_score(a, b) == pytest.approx(score, abs=1e-6)
+    assert embed_cosine(a, b) == pytest.approx(score, abs=1e-6)
 
 
 def test_the_score_of_vectors_of_two_lengths_is_refused_with_both():
     with pytest.raises(DimensionMismatchError) as raised:
-        cosine_score(np.ones(2), np.ones(3))
+        embed_cosine(np.ones(2), np.ones(3))
     assert (raised.value.expected, raised.value.found) == (2, 3)
 
 

@@ -1,13 +1,117 @@
-"""How SQL calls a function: arguments read, time watched, errors reported."""
+"""How SQL calls a function: arguments checked, time watched, errors reported.
+
+A value may have the billion bytes that SQLite allows, so its length is checked before
+anything is copied, and a message quotes only its beginning.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
-from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.sql.arguments import Reader
-from datasette_embeddings.sql.context import Context, SqlValue
+from datasette_embeddings import vectors
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    InvalidInputError,
+    InvalidVectorError,
+    quoted,
+)
+from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.search.nearest import checked_limit
+from datasette_embeddings.sql.context import Context, Policy, SqlValue
+
+Reader: TypeAlias = Callable[[SqlValue], Any]
+
+# 65,536 dimensions as a BLOB, 10,000 and more as JSON: models have a few thousand
+LONGEST_VECTOR = 262_144
+# A model's id may be a path, and systems open no longer ones
+LONGEST_NAME = 4_096
+# The primary key of a row may be any text
+LONGEST_ID = 262_144
+# A JSON vector of a query is the same for every row: 16 of them are parsed once
+from_json = lru_cache(maxsize=16)(vectors.from_json)
+
+
+def readers(policy: Policy) -> Mapping[str, Reader]:
+    """The function that converts an SQL value, by the name of the argument.
+
+    Each raises an :class:`EmbeddingsError` for a value of another type or too long.
+    """
+    text = partial(text_of, "a text", policy.max_text_length)
+    return {
+        "a": vector_of,
+        "b": vector_of,
+        "collection": partial(text_of, "the name of a collection", LONGEST_NAME),
+        "content": partial(content_of, text),
+        "id": partial(text_of, "an item id", LONGEST_ID),
+        "json": json_vector_of,
+        "limit": checked_limit,
+        "model": partial(text_of, "the id of a model", LONGEST_NAME),
+        "number": number_of,
+        "text": text,
+        "vector": vector_of,
+    }
+
+
+def vector_of(value: SqlValue) -> vectors.Vector:
+    """The vector in *value*, a BLOB or a JSON array.
+
+    :raises InvalidVectorError: for anything else, and for one too long for any model.
+    """
+    if isinstance(value, bytes):
+        if len(value) <= LONGEST_VECTOR:
+            return vectors.decode(value)
+    elif not isinstance(value, str):
+        raise InvalidVectorError(
+            f"Expected a vector as BLOB or JSON array, found {quoted(value)}"
+        )
+    elif len(value) <= LONGEST_VECTOR:
+        return from_json(value)
+    raise InvalidVectorError(
+        f"Expected a vector in at most {LONGEST_VECTOR:,} bytes or characters, "
+        f"found {len(value):,}"
+    )
+
+
+def json_vector_of(value: SqlValue) -> vectors.Vector:
+    """The vector in a JSON array."""
+    if not isinstance(value, str):
+        raise InvalidVectorError(
+            f"Expected a JSON array as TEXT, found {quoted(value)}"
+        )
+    return vector_of(value)
+
+
+def number_of(value: SqlValue) -> int | float:
+    if not isinstance(value, int | float):
+        raise InvalidInputError(f"Expected a number to scale by, found {quoted(value)}")
+    return value
+
+
+def text_of(what: str, longest: int, value: SqlValue) -> str:
+    """*value* as text; a number becomes its digits."""
+    if isinstance(value, bytes):
+        raise InvalidInputError(f"Expected {what} as TEXT, found {quoted(value)}")
+    text = value if isinstance(value, str) else str(value)
+    if len(text) > longest:
+        raise InvalidInputError(
+            f"Expected {what} of at most {longest:,} characters, found {len(text):,}"
+        )
+    return text
+
+
+def content_of(text: Reader, value: SqlValue) -> str | bytes:
+    """The bytes of an image file, or the *text* if *value* is not a BLOB."""
+    if not isinstance(value, bytes):
+        content: str = text(value)
+        return content
+    if len(value) > MAX_BYTES:
+        raise InvalidInputError(
+            f"Expected TEXT or an image of at most {MAX_BYTES:,} bytes, found "
+            f"{quoted(value)}"
+        )
+    return value
 
 
 def guarded(
@@ -24,8 +128,8 @@ def guarded(
         try:
             return read_and_call(*values)
         except EmbeddingsError as error:
-            problem = context.fail(name, error)
-        raise problem
+            short = context.report(name, error)
+        raise short
 
     return guarded
 

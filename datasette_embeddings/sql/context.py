@@ -1,4 +1,4 @@
-"""What a function knows of its connection: the policy, the clock, the last error."""
+"""A connection's policy, clock and last error, as its functions need them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("datasette_embeddings")
 
 SqlValue: TypeAlias = str | bytes | int | float | None
-#: Of a search: its kind, the collection, the digest of what is sought, the limit
-Question: TypeAlias = tuple[str, str, bytes, int]
+#: Of a search: its kind, the collection, a digest of the query, the limit
+SearchKey: TypeAlias = tuple[str, str, bytes, int]
 # Characters of a text on a connection without the limits of a server
 LONGEST_TEXT = 10_000_000
 # Virtual machine steps between two looks at the clock, as in Datasette
 PROGRESS_STEPS = 1_000
-
-
-def nobody(_reason: str) -> None:
-    """Who hears of an error where nobody else does: the log has it anyway."""
 
 
 def load_local(conn: sqlite3.Connection, model_id: str) -> EmbeddingModel:
@@ -43,47 +39,50 @@ def load_local(conn: sqlite3.Connection, model_id: str) -> EmbeddingModel:
 
 @dataclass(frozen=True)
 class Policy:
-    """What SQL on one connection may use.
+    """What SQL on one connection may use."""
 
-    *load* turns a model id into a model or raises; *immutable* tells that the file is
-    opened as one that nobody changes.  *time_limit_s* ends a query that takes longer,
-    *max_text_length* refuses longer texts, *max_image_pixels* larger images, *report*
-    hears why a function failed.
-    *tells_errors* adds embed_error(), which on a shared connection would tell a
-    stranger's.
-    """
-
+    #: The model of an id, or an error
     load: Callable[[str], EmbeddingModel] = load_model
     default_model: str = DEFAULT_MODEL
+    #: The file is opened as one that no program changes
     immutable: bool = False
+    #: Queries that take longer are interrupted
     time_limit_s: float | None = None
     max_text_length: int = LONGEST_TEXT
     max_image_pixels: int | None = None
-    report: Callable[[str], None] = nobody
-    tells_errors: bool = True
+    #: Called with the reason why a function failed
+    report: Callable[[str], None] | None = None
+    #: Adds embed_error(), which on a shared connection shows errors of other users
+    expose_errors: bool = True
 
 
 @dataclass
 class Context:
-    """One connection: what it is allowed, and what it remembers between two calls."""
+    """One connection: its policy, and what it remembers between two calls."""
 
     conn: sqlite3.Connection
     policy: Policy
     clock: Clock
     last_error: str | None = None
-    #: Answers of searches, with the state of the database that they are of
-    remembered: dict[Question, tuple[object, str]] = field(default_factory=dict)
+    #: Answers of searches, with the state of the database when they were found
+    remembered: dict[SearchKey, tuple[object, str]] = field(default_factory=dict)
 
-    def fail(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
-        """Report *error*, and return a short one to raise in its target.
+    def model(self, model_id: str | None = None) -> EmbeddingModel:
+        """The model of that id, or the default one; loading takes none of the time."""
+        with self.clock.loading():
+            return self.policy.load(model_id or self.policy.default_model)
+
+    def report(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
+        """Report *error*, and return a short one to raise instead.
 
         SQLite cannot carry a message, and Datasette has sqlite3 print the traceback.
         """
         reason = shortened(f"{name}(): {error}")
-        if self.policy.tells_errors:
+        if self.policy.expose_errors:
             self.last_error = reason
         logger.warning(reason)
-        self.policy.report(reason)
+        if self.policy.report is not None:
+            self.policy.report(reason)
         return EmbeddingsError("The reason is in the log line above")
 
 
@@ -91,8 +90,7 @@ class Clock:
     """Interrupts a query that runs past its limit inside our functions.
 
     Datasette looks at the time every thousand steps of SQLite's virtual machine, and
-    one call of a function is one step.  Loading a model or a matrix is not the
-    query's fault: it is not counted.
+    one call of a function is one step.  Loading a model or a matrix is not counted.
     """
 
     def __init__(self, conn: sqlite3.Connection, limit_s: float | None) -> None:
@@ -103,7 +101,7 @@ class Clock:
         self._inside = False
         self._statement = 0
         if limit_s is not None:
-            # The one hook that tells where a statement begins
+            # Only this callback reports where a statement begins
             conn.set_trace_callback(self._statement_begins)
 
     def _statement_begins(self, sql: str) -> None:
@@ -120,7 +118,7 @@ class Clock:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """A call of ours, whose own statements are part of the one that called it."""
+        """A call, whose own statements are part of the statement that called it."""
         self._inside = True
         try:
             yield

@@ -1,24 +1,25 @@
-"""Functions that search a collection: JSON for json_each() out."""
+"""Functions that run a model or search a collection."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.models.cache import query_vector
+from datasette_embeddings.models.cache import passage_vector, query_vector
+from datasette_embeddings.models.pictures import check_images
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,
     nearest_to_item,
     nearest_to_vector,
 )
-from datasette_embeddings.sql.content import loaded
-from datasette_embeddings.sql.context import Context, Question
+from datasette_embeddings.sql.context import Context, SearchKey
 from datasette_embeddings.store import catalog
 from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.fitting import check_identity
@@ -32,10 +33,30 @@ REMEMBERED = 16
 LONGEST_REMEMBERED = 1_000_000
 
 
+def embed(context: Context, *arguments: str | bytes) -> bytes:
+    *model_ids, content = arguments
+    model = context.model(*map(str, model_ids))
+    if not isinstance(content, bytes):
+        return vectors.encode(passage_vector(model, content))
+    if not model.supports_images:
+        raise InvalidInputError(
+            f"Expected TEXT to embed, found {quoted(content)}, and the model "
+            f"{quoted(model.model_id)} takes no images"
+        )
+    if context.policy.max_image_pixels is not None:
+        check_images([content], context.policy.max_image_pixels)
+    return vectors.encode(model.embed_images([content])[0])
+
+
+def embed_query(context: Context, *arguments: str) -> bytes:
+    *model_ids, text = arguments
+    return vectors.encode(query_vector(context.model(*model_ids), text))
+
+
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
     def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         query = checked_query(text)
-        model = loaded(context, found.model_id)
+        model = context.model(found.model_id)
         check_identity(found, model.settings)
         vector = query_vector(model, query)
         return nearest_to_vector(found, vector, options=options, index=index)
@@ -64,44 +85,43 @@ def _digest(text: str) -> bytes:
 
 def _answer(
     context: Context,
-    question: Question,
+    key: SearchKey,
     nearest: Callable[[Collection, Options, Index], list[Hit]],
 ) -> str:
-    """What *nearest* finds, as JSON; the same question again costs no search."""
+    """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
     state = indexes.state(context.conn, immutable=immutable)
-    known = context.remembered.get(question)
+    known = context.remembered.get(key)
     if known is not None and known[0] == state:
         return known[1]
-    _kind, name, _digest, limit = question
+    _kind, name, _digest, limit = key
     found = catalog.collection(context.conn, name)
     with context.clock.loading():
         index = indexes.index(found, immutable=immutable)
-    answer = _json(nearest(found, Options(limit=limit), index))
-    _remember(context, question, state, answer)
+    hits = nearest(found, Options(limit=limit), index)
+    answer = json.dumps([_row(hit) for hit in hits])
+    _remember(context.remembered, key, state, answer)
     return answer
 
 
-def _remember(context: Context, question: Question, state: object, answer: str) -> None:
-    """Remember *answer*, and forget the oldest ones if need be."""
-    remembered = context.remembered
-    remembered.pop(question, None)
+def _row(hit: Hit) -> dict[str, object]:
+    row: dict[str, object] = {"id": hit.id, "score": hit.score}
+    # A chunk joins to its source row by the id of the document
+    return row if hit.chunk is None else {**row, "document_id": hit.document_id}
+
+
+def _remember(
+    remembered: dict[SearchKey, tuple[object, str]],
+    key: SearchKey,
+    state: object,
+    answer: str,
+) -> None:
+    """Remember *answer*, and drop the oldest ones to make room."""
+    remembered.pop(key, None)
     while remembered and (
         len(remembered) >= REMEMBERED
         or sum(len(each) for _state, each in remembered.values()) + len(answer)
         > LONGEST_REMEMBERED
     ):
         remembered.pop(next(iter(remembered)))
-    remembered[question] = state, answer
-
-
-def _json(hits: Sequence[Hit]) -> str:
-    return json.dumps([_found(hit) for hit in hits])
-
-
-def _found(hit: Hit) -> dict[str, object]:
-    found: dict[str, object] = {"id": hit.id, "score": hit.score}
-    if hit.chunk is not None:
-        # What joins back to the source row
-        found["document_id"] = hit.document_id
-    return found
+    remembered[key] = state, answer

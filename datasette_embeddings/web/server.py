@@ -80,7 +80,7 @@ def server_policy(
         max_text_length=config.max_text_length,
         max_image_pixels=config.max_image_pixels,
         report=_report_sql_error,
-        tells_errors=False,
+        expose_errors=False,
     )
 
 

@@ -28,7 +28,7 @@ from datasette_embeddings.search.matches import (
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.sql.definitions import register
+from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import catalog, staging
 from datasette_embeddings.store.changes import create_collection
 from datasette_embeddings.store.embeddings import stored_items, stored_vector

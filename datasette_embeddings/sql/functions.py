@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from datasette_embeddings import vectors
-from datasette_embeddings.sql import arithmetic, content, searches
-from datasette_embeddings.sql.arguments import LONGEST_VECTOR, readers
-from datasette_embeddings.sql.calls import guarded, guarded_aggregate, timed
-from datasette_embeddings.sql.context import (
-    Clock,
-    Context,
-    Policy,
-    load_local,
+from datasette_embeddings.sql import arithmetic, searches
+from datasette_embeddings.sql.calls import (
+    LONGEST_VECTOR,
+    Reader,
+    guarded,
+    guarded_aggregate,
+    readers,
+    timed,
 )
+from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 
 
 @dataclass(frozen=True)
 class SqlFunction:
-    """A function as SQL sees it, and an example that the docs show with its result."""
+    """A function in SQL, and an example that the docs show with its result.
 
-    name: str
-    arguments: tuple[str, ...]
+    *needs_context* passes the :class:`Context` of the connection as first argument.
+    """
+
+    #: Its name and arguments; the name of an argument says how its value is read
+    signature: str
     call: Callable[..., Any]
     doc: str
     example: str
@@ -34,116 +38,109 @@ class SqlFunction:
     deterministic: bool = True
     is_aggregate: bool = False
 
+    @property
+    def name(self) -> str:
+        return self.signature.partition("(")[0]
+
+    @property
+    def arguments(self) -> list[str]:
+        return self.signature.partition("(")[2].rstrip(")").split(", ")
+
 
 FUNCTIONS = (
     SqlFunction(
-        "embed",
-        ("content",),
-        content.embed,
+        "embed(content)",
+        searches.embed,
         "The passage vector of a text or an image, by the default model, as a BLOB.",
         "select embed_cosine(embed('a cat'), embed('a kitten'))",
         needs_context=True,
     ),
     SqlFunction(
-        "embed",
-        ("model", "content"),
-        content.embed,
+        "embed(model, content)",
+        searches.embed,
         "The passage vector of a text or an image, by the model that is named.",
         "select length(embed('all-MiniLM-L6-v2', 'a cat'))",
         aliases=("llm_embed",),
         needs_context=True,
     ),
     SqlFunction(
-        "embed_query",
-        ("text",),
-        content.embed_query,
+        "embed_query(text)",
+        searches.embed_query,
         "The query vector of a text: with the prompt that the model wants for one.",
         "select length(embed_query('pets'))",
         needs_context=True,
     ),
     SqlFunction(
-        "embed_query",
-        ("model", "text"),
-        content.embed_query,
+        "embed_query(model, text)",
+        searches.embed_query,
         "The query vector of a text, by the model that is named.",
         "select length(embed_query('all-MiniLM-L6-v2', 'pets'))",
         needs_context=True,
     ),
     SqlFunction(
-        "embed_decode",
-        ("vector",),
+        "embed_decode(vector)",
         vectors.to_json,
         "A vector as a JSON array, written as llm writes it.",
         "select embed_decode(x'0000803f000000c0')",
         aliases=("llm_embed_decode",),
     ),
     SqlFunction(
-        "embed_encode",
-        ("json",),
+        "embed_encode(json)",
         vectors.encode,
         "A JSON array as a vector: a BLOB of little-endian float32.",
         "select hex(embed_encode('[1, -2]'))",
     ),
     SqlFunction(
-        "embed_cosine",
-        ("a", "b"),
-        vectors.cosine_score,
+        "embed_cosine(a, b)",
+        arithmetic.embed_cosine,
         "Cosine similarity, -1 to 1, higher is closer; NULL for a zero vector.",
         "select embed_cosine('[1, 0]', '[1, 1]')",
         aliases=("llm_embed_cosine", "embeddings_cosine"),
     ),
     SqlFunction(
-        "embed_dot",
-        ("a", "b"),
+        "embed_dot(a, b)",
         arithmetic.embed_dot,
         "The dot product: higher is closer, for vectors of length 1 the cosine.",
         "select embed_dot('[1, 2]', '[3, 4]')",
     ),
     SqlFunction(
-        "embed_l2",
-        ("a", "b"),
+        "embed_l2(a, b)",
         arithmetic.embed_l2,
         "The Euclidean distance: lower is closer, 0 for the same vector.",
         "select embed_l2('[0, 0]', '[3, 4]')",
     ),
     SqlFunction(
-        "embed_dimensions",
-        ("vector",),
+        "embed_dimensions(vector)",
         len,
         "How many numbers a vector has.",
         "select embed_dimensions('[1, 2, 3]')",
     ),
     SqlFunction(
-        "embed_normalize",
-        ("vector",),
+        "embed_normalize(vector)",
         arithmetic.embed_normalize,
         "The vector of length 1 in the same direction; a zero vector stays zero.",
         "select embed_decode(embed_normalize('[0, 5]'))",
     ),
     SqlFunction(
-        "embed_add",
-        ("a", "b"),
+        "embed_add(a, b)",
         arithmetic.embed_add,
         "The sum of two vectors.",
         "select embed_decode(embed_add('[1, 2]', '[3, 4]'))",
     ),
     SqlFunction(
-        "embed_subtract",
-        ("a", "b"),
+        "embed_subtract(a, b)",
         arithmetic.embed_subtract,
         "The first vector less the second.",
         "select embed_decode(embed_subtract('[1, 2]', '[3, 5]'))",
     ),
     SqlFunction(
-        "embed_scale",
-        ("vector", "number"),
+        "embed_scale(vector, number)",
         arithmetic.embed_scale,
         "The vector with each number multiplied.",
         "select embed_decode(embed_scale('[1, 2]', 0.5))",
     ),
     SqlFunction(
-        "embed_search",
-        ("collection", "text", "limit"),
+        "embed_search(collection, text, limit)",
         searches.embed_search,
         "The items of a collection closest to a text: JSON for json_each().",
         "select embed_search('articles', 'pets', 2)",
@@ -151,8 +148,7 @@ FUNCTIONS = (
         deterministic=False,
     ),
     SqlFunction(
-        "embed_similar",
-        ("collection", "id", "limit"),
+        "embed_similar(collection, id, limit)",
         searches.embed_similar,
         "The items closest to one of the collection, itself left out: JSON, no model.",
         "select embed_similar('articles', 5, 2)",
@@ -160,8 +156,7 @@ FUNCTIONS = (
         deterministic=False,
     ),
     SqlFunction(
-        "embed_nearest",
-        ("collection", "vector", "limit"),
+        "embed_nearest(collection, vector, limit)",
         searches.embed_nearest,
         "The items of a collection closest to a vector: JSON for json_each().",
         "select embed_nearest('articles', embed('a cat'), 2)",
@@ -169,8 +164,7 @@ FUNCTIONS = (
         deterministic=False,
     ),
     SqlFunction(
-        "embed_average",
-        ("vector",),
+        "embed_average(vector)",
         arithmetic.Average,
         "Aggregate: the mean of the vectors that are not NULL, as a BLOB.",
         "select embed_decode(embed_average(value)) from json_each('[[1,0],[0,1]]')",
@@ -181,9 +175,9 @@ FUNCTIONS = (
 
 
 def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
-    """Make every function of :data:`FUNCTIONS` available to SQL on *conn*.
+    """Add the functions of :data:`FUNCTIONS` to SQL on *conn*.
 
-    A *policy* always takes effect.  Without one, functions that are registered already
+    A *policy* always takes effect. Without one, functions that are registered already
     stay as they are, so that no call lifts the limits of a server's connection.
     """
     if policy is None:
@@ -191,11 +185,13 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
             return
         policy = Policy(load=partial(load_local, conn))
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
+    by_name = readers(policy)
     for function in FUNCTIONS:
+        reads = [by_name[argument] for argument in function.arguments]
         for name in (function.name, *function.aliases):
-            _register(context, name, function)
+            _register(context, name, function, reads)
     # Python cannot remove a function that was registered before
-    if policy.tells_errors or _exists(conn, "embed_error()"):
+    if policy.expose_errors or _exists(conn, "embed_error()"):
         conn.create_function("embed_error", 0, lambda: context.last_error)
 
 
@@ -217,21 +213,20 @@ def _exists(conn: sqlite3.Connection, call: str) -> bool:
     return True
 
 
-def _register(context: Context, name: str, function: SqlFunction) -> None:
-    arguments = len(function.arguments)
-    by_name = readers(context.policy)
-    reads = [by_name[argument] for argument in function.arguments]
+def _register(
+    context: Context, name: str, function: SqlFunction, reads: Sequence[Reader]
+) -> None:
     if function.is_aggregate:
         aggregate: Any = guarded_aggregate(context, name, function.call, *reads)
-        context.conn.create_aggregate(name, arguments, aggregate)
+        context.conn.create_aggregate(name, len(reads), aggregate)
         return
     call: Any = function.call
     if function.needs_context:
         call = timed(context, partial(call, context))
     call = guarded(context, name, call, reads)
-    if function.call is vectors.cosine_score:
+    if function.call is arithmetic.embed_cosine:
         # Called once a row: straight to C for two BLOBs
-        call = vectors.fast_cosine_score(call, longest=LONGEST_VECTOR)
+        call = arithmetic.fast_cosine(call, longest=LONGEST_VECTOR)
     context.conn.create_function(
-        name, arguments, call, deterministic=function.deterministic
+        name, len(reads), call, deterministic=function.deterministic
     )
