@@ -31,7 +31,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Document
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.similarities.refreshing import refresh
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.similarity_notes import (
@@ -74,7 +74,7 @@ def full_run(path: Path, count: int, dimensions: int) -> None:
 def build(path: Path) -> None:
     """A full run, on a connection of its own."""
     conn = sqlite3.connect(path)
-    collection = catalog.collection(conn, COLLECTION)
+    collection = collections.collection(conn, COLLECTION)
     with transaction(conn):
         if similarity_settings(collection):
             note_similarities(collection, None)
@@ -116,7 +116,7 @@ def refreshed(path: Path, ids: list[str], random: np.random.Generator) -> float:
     copy = path.with_suffix(".copy")
     shutil.copyfile(path, copy)
     conn = sqlite3.connect(copy)
-    collection = catalog.collection(conn, COLLECTION)
+    collection = collections.collection(conn, COLLECTION)
     vectors = normalize(random.standard_normal((len(ids), 512)).astype(np.float32))
     documents = [Document(each, each) for each in ids]
     with transaction(conn):

@@ -38,7 +38,7 @@ from random_items import COLLECTION, unit_vectors, write_collection
 
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search.nearest import nearest_to_vector
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
@@ -87,7 +87,7 @@ def asking(
 
 def our_search(path: Path) -> Callable[[Vector], list[int]]:
     conn = sqlite3.connect(path)
-    collection = catalog.collection(conn, COLLECTION)
+    collection = collections.collection(conn, COLLECTION)
 
     def search(vector: Vector) -> list[int]:
         found = nearest_to_vector(collection, vector)
@@ -99,7 +99,7 @@ def our_search(path: Path) -> Callable[[Vector], list[int]]:
 def our_matrix(path: Path) -> Vectors:
     """The very matrix of :func:`our_search`: a copy would push it out of the caches."""
     conn = sqlite3.connect(path)
-    return indexes.index(catalog.collection(conn, COLLECTION)).vectors
+    return indexes.index(collections.collection(conn, COLLECTION)).vectors
 
 
 def vec0_search(vectors: Vectors) -> Callable[[Vector], list[int]]:

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
         similar_items,
     )
     from datasette_embeddings.sql.functions import register
-    from datasette_embeddings.store.catalog import Collection, collection, collections
+    from datasette_embeddings.store.collections import (
+        Collection,
+        collection,
+        collections,
+    )
 
 __all__ = [
     "Collection",
@@ -44,12 +48,12 @@ __all__ = [
 ]
 # The module that each public name is imported from when it is first used
 _MODULES = {
-    "Collection": "store.catalog",
+    "Collection": "store.collections",
     "Document": "documents",
     "EmbeddingsError": "errors",
     "Match": "search.matches",
-    "collection": "store.catalog",
-    "collections": "store.catalog",
+    "collection": "store.collections",
+    "collections": "store.collections",
     "load_model": "models.registry",
     "register": "sql.functions",
     "search_text": "search.matches",

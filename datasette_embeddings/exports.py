@@ -18,13 +18,9 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
-from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import stored_chunks
-from datasette_embeddings.store.embeddings import (
-    item_ids,
-    stored_vector,
-    usual_vector_length,
-)
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 if TYPE_CHECKING:
@@ -49,14 +45,14 @@ def exported_items(collection: Collection) -> Iterator[list[ExportedItem]]:
 
     :raises InvalidVectorError: for a vector of another length than most.
     """
-    ids = sorted(item_ids(collection))
+    ids = sorted(collection.item_ids())
     length, _count = usual_vector_length(collection.conn, collection.id)
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
         chunks = stored_chunks(collection, some)
         hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
         found = matches(collection, hits)
-        vectors = [stored_vector(collection, each) for each in some]
+        vectors = [collection.vector(each) for each in some]
         for match, vector in zip(found, vectors, strict=True):
             if vector.nbytes != length:
                 raise InvalidVectorError(
@@ -166,7 +162,7 @@ def _cell(value: object) -> object:
 def _write_npy(collection: Collection, path: Path) -> int:
     import numpy as np
 
-    count = len(item_ids(collection))
+    count = len(collection.item_ids())
     shape = count, collection.dimensions or 0
     if not count:
         # Nothing cannot be mapped into memory

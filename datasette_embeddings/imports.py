@@ -23,12 +23,8 @@ from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.tables import declared_columns, table_source
 from datasette_embeddings.store.attaching import attached_source
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.changes import (
-    check_exists,
-    create_collection,
-    finish_sync,
-)
+from datasette_embeddings.store.changes import create_collection, finish_sync
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import decode
@@ -120,7 +116,7 @@ def _write(
     attached = None if source is None else attached_source(collection, source)
     source_id = None if attached is None else attached.id
     with transaction(conn):
-        check_exists(collection)
+        collection.check_exists()
         write_vectors(collection, vectors, source_id=source_id)
     is_first = attached is not None and attached.synced is None
     finish_sync(collection, source if is_first else None)

@@ -14,7 +14,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.similarities.refreshing import count_stale, refresh
 from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 
 # Words of 26 topics; the first is the title
 TOPICS = [

@@ -12,8 +12,7 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.embeddings import stored_vector
+from datasette_embeddings.store import collections
 
 DAMAGES = {
     "orphans": (
@@ -129,8 +128,8 @@ def test_mending_embeds_what_it_deleted(run, articles_db):
     change(articles_db, "update embeddings set embedding = x'00' where id = '2'")
     run("check", articles_db, "--fix")
     conn = sqlite3.connect(articles_db)
-    collection = catalog.collection(conn, "articles")
-    assert len(stored_vector(collection, "2")) == 384
+    collection = collections.collection(conn, "articles")
+    assert len(collection.vector("2")) == 384
     conn.close()
 
 

@@ -9,7 +9,7 @@ from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from tests.models import StandIn
 
 # What a model may come with another time, in words
@@ -31,14 +31,14 @@ def model_with(**facts):
 def built(conn, model, **options):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model, options=IngestOptions(**options))
-    return catalog.collection(conn, "articles")
+    return collections.collection(conn, "articles")
 
 
 @pytest.mark.parametrize("fact", FACTS)
 def test_what_a_collection_was_made_with_is_remembered(conn, fact):
     then, _now, _words = FACTS[fact]
     collection = built(conn, model_with(**{fact: then}))
-    assert getattr(collection, fact) == then
+    assert getattr(collection.settings, fact) == then
     assert getattr(collection.settings, fact) == then
 
 
@@ -55,7 +55,7 @@ def test_a_model_that_is_set_up_otherwise_is_refused_with_the_way_out(conn, fact
         search_text(collection, "anything", model=other)
     assert conn.execute("select id, embedding from embeddings").fetchall() == before
     rebuilt = built(conn, other, rebuild=True)
-    assert getattr(rebuilt, fact) == now
+    assert getattr(rebuilt.settings, fact) == now
     assert search_text(rebuilt, "anything", model=other)
 
 
@@ -66,7 +66,7 @@ def test_what_one_of_them_does_not_know_is_not_held_against_it(conn, fact):
     search_text(collection, "anything", model=model_with(**{fact: now}))
     # From now on it is known
     collection = built(conn, model_with(**{fact: then}))
-    assert getattr(collection, fact) == then
+    assert getattr(collection.settings, fact) == then
     search_text(collection, "anything", model=StandIn())
 
 
@@ -92,5 +92,5 @@ def test_a_database_of_an_earlier_release_gets_the_columns(conn):
         conn.execute(f"alter table _embedding_collections drop column {column}")
     conn.execute("delete from _sqlite_migrations where name = 'm004_identity'")
     conn.commit()
-    assert catalog.collection(conn, "articles").revision is None
-    assert built(conn, model_with(revision="abc")).revision == "abc"
+    assert collections.collection(conn, "articles").settings.revision is None
+    assert built(conn, model_with(revision="abc")).settings.revision == "abc"

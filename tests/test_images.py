@@ -22,9 +22,7 @@ from datasette_embeddings.sources.table_rows import (
     SourceRow,
     source_rows,
 )
-from datasette_embeddings.store.catalog import collection
-from datasette_embeddings.store.embeddings import stored_items
-from datasette_embeddings.store.images import stored_image
+from datasette_embeddings.store.collections import collection
 from tests.datasette.pictures import (
     HTML,
     SVG,
@@ -179,7 +177,7 @@ def test_one_query_tells_of_all_and_reads_no_image(pictures):
     made = collect_pictures(pictures, is_stored=True)
     asked: list[str] = []
     pictures.set_trace_callback(asked.append)
-    stored_items(made, ["1", "2", "3"])
+    made.items(["1", "2", "3"])
     pictures.set_trace_callback(None)
     about_blobs = [sql for sql in asked if "from embeddings" in sql]
     assert len(about_blobs) == 1
@@ -205,7 +203,7 @@ def test_a_database_of_an_old_llm_has_no_images():
     conn.execute("insert into collections values (1, 'old', 'eyes')")
     conn.execute("insert into embeddings values (1, 'a', x'0000803f', 'text', null)")
     made = collection(conn, "old")
-    assert not stored_items(made, ["a"])["a"].has_image
-    assert stored_image(made, "a") is None
+    assert not made.items(["a"])["a"].has_image
+    assert made.image("a") is None
     assert not has_images(made)
     conn.close()

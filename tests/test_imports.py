@@ -18,8 +18,7 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.imports import import_table
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.sql.functions import register
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_sources import source_tables
 
 ADA, SMALL = "emb_text_embedding_ada_002", "emb_text_embedding_3_small"
@@ -48,7 +47,7 @@ def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
         "text-embedding-ada-002",
         5,
     )
-    found = similar_items(catalog.collection(alpha, "articles"), "5")
+    found = similar_items(collections.collection(alpha, "articles"), "5")
     assert (found[0].id, found[0].title) == ("4", "Tax return")
     assert alpha.execute("select * from _embeddings_articles").fetchall() == before
 
@@ -69,7 +68,7 @@ def test_a_blob_that_is_no_vector_imports_nothing(alpha):
     alpha.execute(f"update _embeddings_articles set {ADA} = x'00' where id = 3")
     with pytest.raises(InvalidVectorError):
         import_table(alpha, "articles", model_id="text-embedding-ada-002")
-    assert collections(alpha) == []
+    assert collections.collections(alpha) == []
 
 
 def test_the_queries_of_the_alphas_still_run(alpha):
@@ -135,7 +134,7 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     made, count = import_table(conn, "intros", model_id="mini-l6")
     assert (made.name, count) == ("intros", 1)
     # Whoever may not see that table may not see the collection
-    collection = catalog.collection(conn, "intros")
+    collection = collections.collection(conn, "intros")
     assert source_tables(collection.source) == ("intros",)
 
 
@@ -188,4 +187,4 @@ def test_what_cannot_be_imported_is_refused_whole(
     conn.execute(statement)
     with pytest.raises(error, match=message):
         import_table(conn, "vectors", **arguments)
-    assert collections(conn) == []
+    assert collections.collections(conn) == []

@@ -12,11 +12,9 @@ from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog, staging
-from datasette_embeddings.store.catalog import count_items, find_collection
+from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.changes import delete_collection
-from datasette_embeddings.store.embeddings import stored_vector
-from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.web.permissions import required_tables
 
 
@@ -65,7 +63,7 @@ def test_contents_that_are_swapped_are_both_right_afterwards(conn, model):
     after = dict(rows(conn))
     for item_id, text in (("1", "a2 "), ("2", "a1 ")):
         expected = model.embed_passages([text])[0]
-        stored = stored_vector(catalog.collection(conn, "articles"), item_id)
+        stored = collections.collection(conn, "articles").vector(item_id)
         assert stored == pytest.approx(expected, abs=1e-5)
         assert after[item_id] != before[item_id]
 
@@ -156,15 +154,15 @@ def test_a_bad_row_fails_alone_and_is_tried_again(conn, model):
     report = sync(conn, model)
     assert (report.new, report.failed) == (6, 1)
     assert [failure.id for failure in report.failures] == ["7"]
-    [failure] = failures(catalog.collection(conn, "articles"))
+    [failure] = collections.collection(conn, "articles").failures()
     assert (failure.id, failure.attempts) == ("7", 1)
     assert "has a BLOB among its content" in failure.error
     sync(conn, model)
-    [failure] = failures(catalog.collection(conn, "articles"))
+    [failure] = collections.collection(conn, "articles").failures()
     assert failure.attempts == 2
     conn.execute("update articles set body = 'text' where id = 7")
     assert sync(conn, model) == Report(new=1, unchanged=6)
-    assert failures(catalog.collection(conn, "articles")) == []
+    assert collections.collection(conn, "articles").failures() == []
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
@@ -191,7 +189,7 @@ def test_another_writer_between_the_windows_does_no_harm(
 def test_a_collection_over_its_own_database_tables_can_be_searched(conn, model):
     source = QuerySource("select id, body from articles")
     ingest(conn, "bodies", source, model)
-    found = search_text(catalog.collection(conn, "bodies"), "cats", model=model)
+    found = search_text(collections.collection(conn, "bodies"), "cats", model=model)
     assert found[0].id == "5"
 
 
@@ -203,7 +201,7 @@ def test_a_collection_does_not_take_rows_of_another_table(conn, model):
         InvalidInputError, match="not from the table 'public': add --repl"
     ):
         ingest(conn, "articles", table_source(conn, "public"), model)
-    assert catalog.collection(conn, "articles").source.table == "articles"
+    assert collections.collection(conn, "articles").source.table == "articles"
     assert len(rows(conn)) == 6
 
 
@@ -215,9 +213,9 @@ def test_foreign_items_of_an_unknown_source_are_remembered(conn, model):
     for prune in (False, True):
         report = sync(conn, model, prune=prune)
         assert (report.gone, report.unchanged) == (0, 6 if prune else 5)
-        collection = catalog.collection(conn, "articles")
+        collection = collections.collection(conn, "articles")
         assert required_tables(collection) == {"articles", "embeddings"}
-        assert count_items(collection) == 7
+        assert collection.count_items() == 7
 
 
 def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
@@ -229,7 +227,7 @@ def test_a_collection_whose_table_was_renamed_follows_it_when_told(conn, model):
     options = IngestOptions(replace_source=True)
     report = ingest(conn, "articles", posts, model, options=options)
     assert report == Report(unchanged=6)
-    assert required_tables(catalog.collection(conn, "articles")) == {"posts"}
+    assert required_tables(collections.collection(conn, "articles")) == {"posts"}
 
 
 def test_a_collection_that_is_deleted_meanwhile_ends_the_run(

@@ -24,8 +24,7 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import staging
-from datasette_embeddings.store.catalog import collection, collections, count_items
-from datasette_embeddings.store.failures import failures as failures_of_failures
+from datasette_embeddings.store.collections import collection, collections
 from tests.models import Eyes, StandIn
 
 
@@ -44,7 +43,7 @@ def vectors(conn):
 
 
 def failures(conn):
-    return failures_of_failures(collection(conn, "articles"))
+    return collection(conn, "articles").failures()
 
 
 def test_content_that_moves_to_another_id_is_not_embedded_again(conn, stand_in):
@@ -232,7 +231,7 @@ def test_a_dry_run_needs_no_write_access_and_no_collection(articles_db, stand_in
 def test_a_source_without_rows_makes_an_empty_collection(conn, stand_in):
     source = query_source(conn, "select id, title from articles where id > 100")
     assert ingest(conn, "articles", source, stand_in) == Report()
-    assert count_items(collection(conn, "articles")) == 0
+    assert collection(conn, "articles").count_items() == 0
 
 
 def test_images_are_embedded_and_kept_as_bytes(tmp_path, conn):

@@ -18,11 +18,9 @@ from datasette_embeddings.search.matches import (
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog, staging
-from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.changes import delete_collection, rename_collection
-from datasette_embeddings.store.embeddings import stored_vector, write_embeddings
-from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.schema import RAW_TABLES, columns_of
 
 PARAGRAPHS = Source(chunking=Chunking("paragraphs", size=20))
@@ -74,7 +72,7 @@ def chunk_rows(conn):
 
 
 def found(conn, text, model, **options):
-    collection = catalog.collection(conn, "docs")
+    collection = collections.collection(conn, "docs")
     return search_text(collection, text, model=model, options=Options(**options))
 
 
@@ -124,7 +122,7 @@ def test_a_document_with_many_near_chunks_does_not_crowd_out_the_others(conn, mo
 def test_what_is_like_a_document_is_another_document(conn, model):
     conn.execute("insert into docs values ('kittens', 'A kitten naps all day.', 1)")
     sync(conn, model)
-    collection = catalog.collection(conn, "docs")
+    collection = collections.collection(conn, "docs")
     for item_id in ("short", "short#0"):
         matches = similar_items(collection, item_id)
         assert [match.document_id for match in matches] == ["kittens", "guide"]
@@ -132,10 +130,10 @@ def test_what_is_like_a_document_is_another_document(conn, model):
 
 def test_the_score_of_two_documents_is_that_of_their_best_chunks(conn, model):
     sync(conn, model)
-    collection = catalog.collection(conn, "docs")
+    collection = collections.collection(conn, "docs")
     [match] = similar_items(collection, "guide")
     scores = [
-        search_vector(collection, stored_vector(collection, each))
+        search_vector(collection, collection.vector(each))
         for each in ("guide#0", "guide#1", "guide#2")
     ]
     best = max(
@@ -222,7 +220,7 @@ def test_a_chunk_larger_than_the_model_reads_is_refused(conn, model):
     rules = Source(chunking=Chunking("fixed", size=300))
     with pytest.raises(InvalidInputError, match=r"at most 254 tokens, .* found 300"):
         sync(conn, model, rules)
-    assert collections(conn) == []
+    assert collections.collections(conn) == []
 
 
 def test_chunks_of_a_collection_that_llm_deleted_are_not_the_next_ones(conn, model):
@@ -232,7 +230,7 @@ def test_chunks_of_a_collection_that_llm_deleted_are_not_the_next_ones(conn, mod
         conn.execute("delete from embeddings")
         conn.execute("delete from collections")
         conn.execute("insert into collections values (1, 'new', ?)", [model.model_id])
-        other = catalog.collection(conn, "new")
+        other = collections.collection(conn, "new")
         vectors = model.embed_passages(["planets"])
         documents = [Document("guide#1", "planets")]
         write_embeddings(other, documents, vectors, store_content=True)
@@ -254,8 +252,8 @@ def test_a_collection_that_is_renamed_takes_everything_along(conn, model):
     conn.execute("insert into docs values ('blob', x'00', 1)")
     sync(conn, model)
     renamed = rename_collection(conn, "docs", "guides")
-    assert catalog.collection(conn, "guides").has_chunks
-    assert [each.id for each in failures(renamed)] == ["blob"]
+    assert collections.collection(conn, "guides").has_chunks
+    assert [each.id for each in renamed.failures()] == ["blob"]
 
 
 @pytest.mark.parametrize(

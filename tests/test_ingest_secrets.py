@@ -13,8 +13,8 @@ from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.web.permissions import required_tables

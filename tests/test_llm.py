@@ -21,9 +21,10 @@ from sqlite_utils import Database
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest.report import Report
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.search.matches import search_vector
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import Collection, collections
+from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.vectors import decode, encode
 from tests import programs
 from tests.hub import MODEL_ID, llm_environment
@@ -373,7 +374,7 @@ def test_a_database_of_an_older_llm_is_read_as_it_is(older_database, model):
     with open_database(older_database) as conn:
         [old] = collections(conn)
         matches = search_vector(old, model.embed_query(QUESTION))
-    assert old == Collection(conn, 1, "old", MODEL_ID, dimensions=384)
+    assert old == Collection(conn, 1, "old", ModelSettings(MODEL_ID), 384)
     assert [(match.id, match.metadata) for match in matches] == [
         ("2", {"page": 2}),
         ("1", {"page": 1}),

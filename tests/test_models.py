@@ -36,8 +36,8 @@ from datasette_embeddings.models.registry import (
 )
 from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
 from datasette_embeddings.serving.models import start
-from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.collections import collection
 from tests.hub import FOREIGN, MODEL_ID, REVISION, Hub, link_files, reference_folder
 
 TEXTS = [
@@ -582,7 +582,7 @@ def test_a_commit_is_what_a_collection_remembers(online, tmp_path, articles_db):
     done = command(environment, "sync", articles_db, "mine", "--config", metadata)
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(articles_db) as conn:
-        assert collection(conn, "mine").revision == REVISION
+        assert collection(conn, "mine").settings.revision == REVISION
     conn.close()
 
 

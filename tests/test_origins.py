@@ -14,9 +14,8 @@ from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store import staging
-from datasette_embeddings.store.catalog import collection, find_collection
 from datasette_embeddings.store.changes import delete_collection, rename_collection
-from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.collections import collection, find_collection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.web.permissions import required_tables
 from tests.models import StandIn
@@ -313,7 +312,7 @@ def test_failures_of_one_source_are_kept_when_another_is_read(db):
     db.execute("update secret set body = x'00' where id = 2")
     for table in (SECRET, OPEN):
         embed(db, table=table, prefix=f"{table}/")
-    failed = failures(collection(db, "x"))
+    failed = collection(db, "x").failures()
     assert [each.id for each in failed] == ["secret/2"]
 
 

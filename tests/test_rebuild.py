@@ -10,8 +10,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog, staging
-from datasette_embeddings.store.catalog import collections, count_items
+from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_sources import source_tables
 from datasette_embeddings.store.rebuilding import begin_rebuild, unfinished
 from tests.models import StandIn
@@ -44,7 +43,7 @@ def names(conn):
 
 def test_another_model_takes_the_place_of_the_first(built):
     assert rebuild(built, Other()).new == 6
-    [collection] = collections(built)
+    [collection] = collections.collections(built)
     assert (collection.name, collection.model_id) == ("articles", "other")
     assert names(built) == ["articles"]
     assert built.execute("select count(*) from embeddings").fetchone() == (6,)
@@ -57,9 +56,9 @@ def test_the_new_one_is_unseen_until_it_is_whole(built):
     seen = []
 
     def look(_count):
-        seen.append([each.model_id for each in collections(built)])
+        seen.append([each.model_id for each in collections.collections(built)])
         with pytest.raises(UnknownCollectionError):
-            catalog.collection(built, "articles (rebuilding)")
+            collections.collection(built, "articles (rebuilding)")
 
     rebuild(built, Other(), progress=look)
     assert set(map(tuple, seen)) == {("stand-in",)}
@@ -77,12 +76,12 @@ def test_a_rebuild_that_is_cut_short_leaves_the_old_and_is_gone_on_with(
 
     with pytest.raises(ModelError):
         rebuild(built, model, progress=stop)
-    assert [each.model_id for each in collections(built)] == ["stand-in"]
+    assert [each.model_id for each in collections.collections(built)] == ["stand-in"]
     assert [each.name for each in unfinished(built)] == ["articles (rebuilding)"]
     model.is_down = False
     report = rebuild(built, model)
     assert (report.new, report.unchanged) == (2, 4)
-    assert [each.model_id for each in collections(built)] == ["other"]
+    assert [each.model_id for each in collections.collections(built)] == ["other"]
     assert unfinished(built) == []
 
 
@@ -97,12 +96,12 @@ def test_what_was_begun_with_another_source_is_thrown_away(built):
 
 def test_a_rebuild_with_a_limit_only_tries(built):
     assert rebuild(built, Other(), limit=3).new == 3
-    assert [each.model_id for each in collections(built)] == ["stand-in"]
+    assert [each.model_id for each in collections.collections(built)] == ["stand-in"]
 
 
 def test_a_rebuild_of_nothing_is_a_build(conn):
     assert rebuild(conn, StandIn()).new == 6
-    assert [each.name for each in collections(conn)] == ["articles"]
+    assert [each.name for each in collections.collections(conn)] == ["articles"]
 
 
 def test_what_a_swap_left_is_removed_by_the_next(built):
@@ -127,7 +126,7 @@ def test_a_collection_of_llm_can_be_rebuilt(built):
     built.execute("delete from _embedding_collections")
     built.commit()
     rebuild(built, Other())
-    assert [each.model_id for each in collections(built)] == ["other"]
+    assert [each.model_id for each in collections.collections(built)] == ["other"]
 
 
 def test_a_rebuild_may_be_over_another_table(built):
@@ -135,6 +134,6 @@ def test_a_rebuild_may_be_over_another_table(built):
     built.execute("insert into notes values (1, 'a note')")
     options = IngestOptions(rebuild=True, replace_source=True)
     ingest(built, "articles", table_source(built, "notes"), StandIn(), options=options)
-    collection = catalog.collection(built, "articles")
+    collection = collections.collection(built, "articles")
     assert source_tables(collection.source) == ("notes",)
-    assert count_items(collection) == 1
+    assert collection.count_items() == 1

@@ -5,12 +5,12 @@ import pytest
 from datasette_embeddings.errors import InvalidInputError, UnknownItemError
 from datasette_embeddings.search.matches import Match, search_text, similar_items
 from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 
 
 @pytest.fixture
 def collection(articles):
-    return catalog.collection(articles, "articles")
+    return collections.collection(articles, "articles")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from datasette_embeddings.sources.table_rows import (
     selected_ids,
 )
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 from tests.models import StandIn
 
 NO_RULES = Source()

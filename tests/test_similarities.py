@@ -34,7 +34,7 @@ from datasette_embeddings.similarities.refreshing import (
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.changes import create_collection, delete_collection
 from datasette_embeddings.store.documents import (
     DELETE_CHUNK_ITEMS,
@@ -71,7 +71,7 @@ def write(conn, collection, vectors):
         embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
     with transaction(conn):
         write_documents(collection, embedded, store_content=False)
-    return catalog.collection(conn, collection.name)
+    return collections.collection(conn, collection.name)
 
 
 def delete(conn, collection, documents):
@@ -173,7 +173,7 @@ def follow_history(data, wanted, value):
         delete(conn, made, deleted)
         for each in deleted:
             current.pop(each, None)
-        made = catalog.collection(conn, "x")
+        made = collections.collection(conn, "x")
         refresh(made)
         assert_same(table(conn), expected(current, wanted))
         assert count_stale(made) == 0
@@ -263,7 +263,7 @@ def test_small_collections_have_what_there_is(vectors, rows):
     made = write(conn, made, vectors) if vectors else made
     build(made, SimilaritySettings(10))
     assert table(conn) == rows
-    refresh(catalog.collection(conn, "x"))
+    refresh(collections.collection(conn, "x"))
     assert table(conn) == rows
 
 
@@ -375,7 +375,7 @@ def articles_table(conn):
 def test_a_run_keeps_similarities_right(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    build(catalog.collection(conn, "articles"), LIMIT)
+    build(collections.collection(conn, "articles"), LIMIT)
     conn.execute("insert into articles values (7, 'Cats', 'How to feed a kitten.')")
     conn.execute("delete from articles where id = 3")
     conn.execute("update articles set body = 'A loaf of bread.' where id = 2")
@@ -385,7 +385,7 @@ def test_a_run_keeps_similarities_right(conn, model):
     conn.execute("delete from similarities")
     conn.execute("delete from _embedding_similarity_marks")
     conn.commit()
-    build(catalog.collection(conn, "articles"), LIMIT)
+    build(collections.collection(conn, "articles"), LIMIT)
     assert kept == articles_table(conn)
     assert {row[0] for row in kept} == {"1", "2", "4", "5", "6", "7"}
 
@@ -393,11 +393,11 @@ def test_a_run_keeps_similarities_right(conn, model):
 def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
     source = table_source(conn, "articles")
     ingest(conn, "articles", source, model)
-    build(catalog.collection(conn, "articles"), LIMIT)
+    build(collections.collection(conn, "articles"), LIMIT)
     before = articles_table(conn)
     ingest(conn, "articles", source, model, options=IngestOptions(rebuild=True))
     assert articles_table(conn) == before
-    found = catalog.collection(conn, "articles")
+    found = collections.collection(conn, "articles")
     assert similarity_settings(found) == LIMIT
     ids = conn.execute("select distinct collection_id from similarities").fetchall()
     assert ids == [(found.id,)]
@@ -405,7 +405,7 @@ def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
 
 def test_related_items_have_titles_and_none_that_are_gone(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
-    found = catalog.collection(conn, "articles")
+    found = collections.collection(conn, "articles")
     assert related_items(found, "5") == []
     build(found, SimilaritySettings(5))
     related = related_items(found, "5", limit=2)
@@ -431,7 +431,7 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
         query_source(conn, query, rules=q),
     ):
         ingest(conn, "mine", source, model)
-    found = catalog.collection(conn, "mine")
+    found = collections.collection(conn, "mine")
     build(found, SimilaritySettings(20))
     before = {match.id for match in related_items(found, "a5", limit=20)}
     assert {"a1", "a6", "b2", "q1"} <= before
@@ -446,7 +446,7 @@ def test_deleted_rows_are_left_out_with_several_sources_too(conn, model, chunkin
 
 def test_pairs_come_once_and_best_first(conn, model):
     ingest(conn, "articles", table_source(conn, "articles"), model)
-    found = catalog.collection(conn, "articles")
+    found = collections.collection(conn, "articles")
     build(found, SimilaritySettings(1))
     shown = similar_pairs(found, limit=100)
     keys = [frozenset((pair.one.id, pair.other.id)) for pair in shown]
@@ -462,7 +462,7 @@ import os, signal, sqlite3, sys
 import numpy as np
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.similarities import refreshing, work
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 
 conn = sqlite3.connect(sys.argv[1])
 written = 0
@@ -494,7 +494,7 @@ def test_a_killed_run_leaves_the_table_as_it_was(tmp_path, journal_mode):
     assert result.returncode == -signal.SIGKILL, result.stderr
     conn = sqlite3.connect(path)
     assert table(conn) == before
-    build(catalog.collection(conn, "x"), SimilaritySettings(9))
+    build(collections.collection(conn, "x"), SimilaritySettings(9))
     assert len(table(conn)) == 60 * 9
     conn.close()
 

@@ -27,7 +27,7 @@ from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.changes import create_collection, finish_sync
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.store.origins import sources_of
@@ -45,7 +45,7 @@ def made(conn, model, name="mine", *, similar=0, **rules):
     )
     source = table_source(conn, "articles", rules=Source(**rules))
     ingest(conn, name, source, model, options=options)
-    return catalog.collection(conn, name)
+    return collections.collection(conn, name)
 
 
 def best(conn, collection, model, **options):
@@ -82,7 +82,7 @@ def test_a_change_of_other_columns_makes_nothing_stale(conn, model):
     source = table_source(conn, "articles", content_columns=["body"])
     ingest(conn, "mine", source, model)
     conn.execute("update articles set title = 'Cats' where id = 5")
-    match = best(conn, catalog.collection(conn, "mine"), model)
+    match = best(conn, collections.collection(conn, "mine"), model)
     assert (match.stale, match.title) == (False, "Cats")
 
 
@@ -170,7 +170,7 @@ def test_a_view_is_read_as_a_table_is(conn, model):
         conn, "pages", key_columns=["id"], content_columns=["title", "body"]
     )
     ingest(conn, "mine", source, model)
-    collection = catalog.collection(conn, "mine")
+    collection = collections.collection(conn, "mine")
     assert best(conn, collection, model).stale is False
     conn.execute(CHANGE)
     assert best(conn, collection, model).stale is True
@@ -180,7 +180,7 @@ def test_the_rows_of_a_query_are_not_read_again(conn, model):
     source = query_source(conn, "select id, title, body from articles")
     ingest(conn, "mine", source, model)
     conn.execute(CHANGE)
-    match = best(conn, catalog.collection(conn, "mine"), model)
+    match = best(conn, collections.collection(conn, "mine"), model)
     assert shown(match) == ("5", None, None, OLD)
 
 
@@ -191,7 +191,7 @@ def test_vectors_of_unknown_content_are_neither(conn, model):
     with transaction(conn):
         write_vectors(collection, [("5", vector), ("99", vector)])
     finish_sync(collection, source)
-    found = search_text(catalog.collection(conn, "mine"), "pets", model=model)
+    found = search_text(collections.collection(conn, "mine"), "pets", model=model)
     assert {match.id: match.stale for match in found} == {"5": None, "99": None}
 
 
@@ -213,7 +213,7 @@ def overlapping(conn, model):
             rules = Source(id_prefix=prefix, chunking=chunking)
             source = table_source(conn, table, rules=rules)
             ingest(conn, "mine", source, model)
-        return catalog.collection(conn, "mine")
+        return collections.collection(conn, "mine")
 
     return make
 
@@ -276,7 +276,7 @@ def test_related_items_and_pairs_say_it_too(conn, model, chunking):
 @pytest.fixture
 def changed_db(articles_db):
     conn = sqlite3.connect(articles_db)
-    build(catalog.collection(conn, "articles"), SimilaritySettings(3))
+    build(collections.collection(conn, "articles"), SimilaritySettings(3))
     conn.execute(CHANGE)
     conn.execute("delete from articles where id = 1")
     conn.commit()

@@ -14,18 +14,14 @@ from datasette_embeddings.errors import (
     UnknownItemError,
 )
 from datasette_embeddings.sources.definitions import TableSource, UnreadableSource
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import collections, count_items, model_ids
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.changes import (
     create_collection,
     delete_collection,
     rename_collection,
 )
-from datasette_embeddings.store.embeddings import (
-    stored_items,
-    stored_vector,
-    write_embeddings,
-)
+from datasette_embeddings.store.collections import model_ids
+from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.schema import transaction
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -58,26 +54,26 @@ def write(conn, collection, documents):
 def test_a_collection_may_have_any_name(empty, name):
     made = create_collection(empty, name, MODEL, None)
     write(empty, made, [Document("1", "one")])
-    assert catalog.collection(empty, name).dimensions == 4
+    assert collections.collection(empty, name).dimensions == 4
     renamed = rename_collection(empty, name, name + "2")
-    assert [each.name for each in collections(empty)] == [renamed.name]
+    assert [each.name for each in collections.collections(empty)] == [renamed.name]
     delete_collection(empty, renamed.name)
-    assert collections(empty) == []
+    assert collections.collections(empty) == []
 
 
 def test_a_database_without_our_tables_has_no_collections(conn):
-    assert collections(conn) == []
+    assert collections.collections(conn) == []
 
 
 def test_a_collection_remembers_its_source(empty):
     source = TableSource("t", ("a", "b"), ("c",), "title")
     create_collection(empty, "x", MODEL, source)
-    assert catalog.collection(empty, "x").source == source
+    assert collections.collection(empty, "x").source == source
 
 
 def test_what_llm_calls_the_model_is_the_same_model(empty):
     create_collection(empty, "x", "all-MiniLM-L6-v2", None)
-    assert catalog.collection(empty, "x").model_id == MODEL
+    assert collections.collection(empty, "x").model_id == MODEL
     assert create_collection(empty, "x", "mini-l6", None).id == 1
 
 
@@ -87,19 +83,19 @@ def test_another_model_is_refused_and_the_collection_kept(empty):
         ModelMismatchError, match=r"'x' holds vectors of .*not of 'other'"
     ):
         create_collection(empty, "x", "other", None)
-    assert catalog.collection(empty, "x") == made
+    assert collections.collection(empty, "x") == made
 
 
 def test_an_unknown_collection_is_named_with_those_there_are(empty):
     create_collection(empty, "x", MODEL, None)
     with pytest.raises(UnknownCollectionError, match=r"No collection 'y'.*it has 'x'"):
-        catalog.collection(empty, "y")
+        collections.collection(empty, "y")
 
 
 def test_an_unknown_item_is_named(empty):
     made = create_collection(empty, "x", MODEL, None)
     with pytest.raises(UnknownItemError, match="No item '7' in the collection 'x'"):
-        stored_vector(made, "7")
+        made.vector("7")
 
 
 @pytest.mark.parametrize("name", ["", "  "], ids=["empty", "blank"])
@@ -113,7 +109,7 @@ def test_a_collection_cannot_take_the_name_of_another(empty):
         create_collection(empty, name, MODEL, None)
     with pytest.raises(InvalidInputError, match="'y' already"):
         rename_collection(empty, "x", "y")
-    assert [each.name for each in collections(empty)] == ["x", "y"]
+    assert [each.name for each in collections.collections(empty)] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +132,7 @@ def test_tables_of_another_shape_are_refused_and_left_alone(empty, sql, way_out)
     with pytest.raises(SchemaError, match="has the columns id"):
         create_collection(empty, "x", MODEL, None)
     with pytest.raises(SchemaError, match=way_out):
-        collections(empty)
+        collections.collections(empty)
     assert list(empty.iterdump()) == before
 
 
@@ -147,7 +143,7 @@ def test_facts_of_a_deleted_collection_do_not_pass_to_the_next_of_its_id(empty):
     with empty:
         empty.execute("delete from collections")
         empty.execute("insert into collections values (1, 'new', ?)", [MODEL])
-    assert catalog.collection(empty, "new").source is None
+    assert collections.collection(empty, "new").source is None
     create_collection(empty, "other", MODEL, None)
     names = empty.execute("select name from _embedding_collections").fetchall()
     assert names == [("other",)]
@@ -159,7 +155,7 @@ def test_deleting_one_collection_keeps_the_others(empty):
     for each in (kept, gone):
         write(empty, each, [Document("1", "one"), Document("2", "two")])
     delete_collection(empty, "gone")
-    assert count_items(kept) == 2
+    assert kept.count_items() == 2
     assert empty.execute("select count(*) from embeddings").fetchone() == (2,)
 
 
@@ -174,13 +170,13 @@ def test_a_transaction_that_fails_leaves_nothing(empty):
 
     with pytest.raises(RuntimeError):
         write_and_fail()
-    assert count_items(made) == 0
+    assert made.count_items() == 0
 
 
 def test_content_and_metadata_come_back(empty):
     made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one", {"year": 2026}), Document("2", "two")])
-    items = stored_items(made, ["1", "2", "3"])
+    items = made.items(["1", "2", "3"])
     assert [(each.content, each.metadata) for each in items.values()] == [
         ("one", {"year": 2026}),
         ("two", None),
@@ -196,7 +192,7 @@ def test_metadata_of_another_kind_is_shown_not_lost(empty, text, metadata):
     made = create_collection(empty, "x", MODEL, None)
     write(empty, made, [Document("1", "one")])
     empty.execute("update embeddings set metadata = ?", [text])
-    assert stored_items(made, ["1"])["1"].metadata == metadata
+    assert made.items(["1"])["1"].metadata == metadata
 
 
 def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
@@ -206,7 +202,7 @@ def test_more_ids_than_sqlite_takes_at_once_are_found(empty):
     with transaction(empty):
         write_embeddings(made, documents, vectors, store_content=False)
     ids = [document.id for document in documents]
-    assert set(stored_items(made, ids)) == set(ids)
+    assert set(made.items(ids)) == set(ids)
 
 
 def test_the_journal_mode_of_a_file_stays(tmp_path):
@@ -224,7 +220,7 @@ def test_the_journal_mode_of_a_file_stays(tmp_path):
 def test_a_source_that_nobody_can_read_is_no_source_that_is_known(empty, source):
     create_collection(empty, "x", MODEL, None)
     empty.execute("update _embedding_collections set source = ?", [source])
-    assert catalog.collection(empty, "x").source == UnreadableSource()
+    assert collections.collection(empty, "x").source == UnreadableSource()
 
 
 def test_a_source_of_a_newer_release_is_read_as_far_as_it_is_known(empty):
@@ -233,7 +229,7 @@ def test_a_source_of_a_newer_release_is_read_as_far_as_it_is_known(empty):
     empty.execute(
         "update _embedding_collections set source = json_set(source, '$.new', 1)"
     )
-    assert catalog.collection(empty, "x").source == known
+    assert collections.collection(empty, "x").source == known
 
 
 @pytest.mark.parametrize("value", ["null", "x'ff'"], ids=["null", "blob"])
@@ -242,7 +238,7 @@ def test_a_collection_without_a_name_is_none(empty, column, value):
     create_collection(empty, "x", MODEL, None)
     create_collection(empty, "y", MODEL, None)
     empty.execute(f"update collections set {column} = {value} where name = 'x'")
-    assert [each.name for each in collections(empty)] == ["y"]
+    assert [each.name for each in collections.collections(empty)] == ["y"]
     assert model_ids(empty) == {MODEL}
 
 
@@ -252,8 +248,8 @@ def test_an_item_whose_vector_is_none_is_unknown(empty, cell):
     write(empty, made, [Document("1", "one")])
     empty.execute(f"update embeddings set embedding = {cell}, content = x'ff'")
     with pytest.raises(UnknownItemError):
-        stored_vector(made, "1")
-    assert stored_items(made, ["1"])["1"].content is None
+        made.vector("1")
+    assert made.items(["1"])["1"].content is None
 
 
 def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
@@ -263,7 +259,7 @@ def test_tables_that_came_without_their_record_are_brought_up_to_date(empty):
         empty.execute("drop table _sqlite_migrations")
         empty.execute("drop table _embedding_collections")
     again = create_collection(empty, "x", MODEL, None)
-    assert (again.id, count_items(again)) == (made.id, 1)
+    assert (again.id, again.count_items()) == (made.id, 1)
     steps = empty.execute(
         "select name from _sqlite_migrations where migration_set = 'llm.embeddings'"
     ).fetchall()

@@ -12,8 +12,8 @@ import yaml
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import collection, count_items
+from datasette_embeddings.store import collections
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.permissions import required_tables
 
 
@@ -51,7 +51,7 @@ def change(path, *statements):
 
 def counts(path):
     conn = sqlite3.connect(path)
-    found = {each.name: count_items(each) for each in catalog.collections(conn)}
+    found = {each.name: each.count_items() for each in collections.collections(conn)}
     conn.close()
     return found
 

@@ -28,7 +28,7 @@ from datasette_embeddings.ingest.checking import (
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.syncing import sync
 from datasette_embeddings.similarities.refreshing import refresh
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_sources import SourceState
 from datasette_embeddings.store.origins import count_items_of_sources
 
@@ -77,7 +77,7 @@ def _fix(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
     run = Run(conn, config, IngestOptions(prune=True))
     for outcome in sync(conn, {}, run.embed):
         if outcome.skipped:
-            refresh(catalog.collection(conn, outcome.collection))
+            refresh(collections.collection(conn, outcome.collection))
         if outcome.problem is not None:
             reason = error_text(ctx, outcome.problem)
             click.echo(f"Error: {printable(outcome.collection)}: {reason}", err=True)
@@ -86,7 +86,7 @@ def _fix(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
 
 def _show_sources(conn: sqlite3.Connection) -> None:
     """Print where the items of each collection come from."""
-    for collection in catalog.collections(conn):
+    for collection in collections.collections(conn):
         counts = count_items_of_sources(collection)
         parts = []
         for each in collection.current_sources:

@@ -19,10 +19,10 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.similarities import refreshing
-from datasette_embeddings.store import catalog, changes
-from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store import changes
+from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.collection_sources import CollectionSource
-from datasette_embeddings.store.failures import count_failures
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarity_notes import similarity_settings
 
@@ -38,7 +38,7 @@ def collections() -> None:
 def list_collections(database: Path, output_format: str | None) -> None:
     """List the collections of a database, with model and number of items."""
     with open_database(database) as conn:
-        rows = [_collection_row(each) for each in catalog.collections(conn)]
+        rows = [_collection_row(each) for each in stored.collections(conn)]
     if not rows and output_format is None:
         click.echo(f"{database} has no collections", err=True)
     write(rows, output_format or "table")
@@ -48,7 +48,7 @@ def _collection_row(collection: Collection) -> Row:
     return {
         "name": collection.name,
         "model": collection.model_id,
-        "count": count_items(collection),
+        "count": collection.count_items(),
         "dimensions": collection.dimensions,
         "sources": "; ".join(map(source_line, collection.current_sources)) or None,
     }
@@ -66,12 +66,12 @@ def source_line(each: CollectionSource) -> str:
 def show_collection(database: Path, collection: str) -> None:
     """Show the model, the sources and the state of COLLECTION as JSON."""
     with open_database(database) as conn:
-        found = catalog.collection(conn, collection)
+        found = stored.collection(conn, collection)
         counts = count_items_of_sources(found)
         related = similarity_settings(found)
         row = {
             **_collection_row(found),
-            "failed": count_failures(found),
+            "failed": found.count_failures(),
             "source": None if found.source is None else asdict(found.source),
             "synced": iso_time(found.synced),
             "sources": [
@@ -115,7 +115,7 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     """Delete COLLECTION and all its embeddings; the source table stays."""
     with open_database(database, writable=True) as conn:
-        count = count_items(catalog.collection(conn, collection))
+        count = stored.collection(conn, collection).count_items()
         if not yes:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
         changes.delete_collection(conn, collection)
@@ -159,7 +159,7 @@ def similarities(
         datasette embeddings similarities docs.db articles --limit 5 --min-score 0.6
     """
     with open_database(database, writable=True) as conn:
-        found = catalog.collection(conn, collection)
+        found = stored.collection(conn, collection)
         if remove:
             refreshing.remove(found)
             click.echo(f"{collection}: similarities removed", err=True)

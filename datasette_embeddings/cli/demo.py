@@ -28,7 +28,7 @@ from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 
 TABLE = "functions"
 COLLECTION = "stdlib"
@@ -78,7 +78,7 @@ def demo(path: Path) -> None:
         report = run.embed(COLLECTION, source, DEFAULT_MODEL)
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(COLLECTION, report))
-        collection = catalog.collection(conn, COLLECTION)
+        collection = collections.collection(conn, COLLECTION)
         model = load_model(DEFAULT_MODEL)
         for text in SEARCHES:
             click.echo(f"\n{text}")

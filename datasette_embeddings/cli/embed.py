@@ -25,7 +25,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.syncing import remembered_sources
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.store.catalog import find_collection, models_of
+from datasette_embeddings.store.collections import find_collection
 
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
@@ -52,7 +52,7 @@ class Run:
         existing = find_collection(self.conn, name)
         if model_id is None and existing is not None:
             model_id = existing.model_id
-            config = replace(config, models=models_of(existing, config.models))
+            config = replace(config, models=existing.located_models(config.models))
         model = fetched_model(model_id or config.default_model, config)
         with progress(name, silent=self.silent, output_format=self.output_format) as (
             start,

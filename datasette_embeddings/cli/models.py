@@ -23,7 +23,7 @@ from datasette_embeddings.models.base import Candidate
 from datasette_embeddings.models.hub import cached_names
 from datasette_embeddings.models.open_clip_weights import cached_ids
 from datasette_embeddings.models.registry import candidates, find, model_spec
-from datasette_embeddings.store.catalog import collections, models_of
+from datasette_embeddings.store.collections import collections
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -59,7 +59,7 @@ def list_models(
             stored = sorted(collections(conn), key=lambda each: each.model_id)
         for each in stored:
             names.append(each.model_id)
-            config = replace(config, models=models_of(each, config.models))
+            config = replace(config, models=each.located_models(config.models))
     rows = [_row(name, config) for name in dict.fromkeys(names)]
     write(rows, output_format or "table")
     if output_format is None:

@@ -31,9 +31,7 @@ from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.sources.text_files import decoded
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import models_of
-from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.store import collections
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
@@ -107,12 +105,12 @@ def search(
     options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
     query = _query(text, text_file, image)
     with open_database(database) as conn:
-        found = catalog.collection(conn, collection)
-        model = load_model(found.model_id, models_of(found, config.models))
+        found = collections.collection(conn, collection)
+        model = load_model(found.model_id, found.located_models(config.models))
         if isinstance(query, str):
             matches = search_text(found, query, model=model, options=options)
         else:
-            check_identity(found, model.settings)
+            found.check_settings(model.settings)
             vector = model.embed_images([query])[0]
             matches = search_vector(found, vector, options=options)
     _show_matches(matches, output_format, full=full)
@@ -145,7 +143,7 @@ def similar(
     """
     options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
     with open_database(database) as conn:
-        found = catalog.collection(conn, collection)
+        found = collections.collection(conn, collection)
         matches = similar_items(found, item_id, options=options)
     _show_matches(matches, output_format, full=full)
 

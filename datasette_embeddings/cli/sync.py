@@ -19,7 +19,7 @@ from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.syncing import SyncOutcome
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 
 
 @click.command(cls=Command, sections={"This run": RUN_OPTIONS})

@@ -14,7 +14,7 @@ from datasette_embeddings.cli.options import database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 
 SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
 
@@ -88,7 +88,7 @@ def export_collection(
     with open_database(database) as conn:
         # One read transaction, so that all of it is of one moment
         conn.execute("begin")
-        found = catalog.collection(conn, collection)
+        found = collections.collection(conn, collection)
         if output is not None:
             count = export(found, output, chosen)
         elif chosen in BINARY:

@@ -30,12 +30,8 @@ from datasette_embeddings.index.matrix import (
     best_first,
     read_index,
 )
-from datasette_embeddings.store.catalog import Collection, count_items
-from datasette_embeddings.store.embeddings import (
-    snapshot,
-    usual_vector_length,
-    vector_rows,
-)
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import snapshot, usual_vector_length, vector_rows
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -129,7 +125,7 @@ class _DatabaseIndexes:
                     length, count = usual_vector_length(self.conn, collection_id)
                     coarse = length // 4 if count >= LARGE_ROWS else 0
                     if count * (length + coarse + BYTES_PER_ID) > memory_limit:
-                        total = count_items(collection.bound_to(self.conn))
+                        total = collection.bound_to(self.conn).count_items()
                         return ScannedIndex(self.conn, self.lock, collection_id, total)
                     state = snapshot(self.conn, collection_id)
                     rows = vector_rows(self.conn, collection_id)
@@ -184,7 +180,7 @@ class Indexes:
             # No other connection can open a database in memory
             length, _count = usual_vector_length(conn, collection.id)
             rows = vector_rows(conn, collection.id)
-            return read_index(rows, length, count_items(collection))
+            return read_index(rows, length, collection.count_items())
         limit = self.memory_limit_mb * BYTES_PER_MB
         index = database.index(collection, limit)
         if isinstance(index, VectorIndex):

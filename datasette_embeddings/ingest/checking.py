@@ -13,7 +13,6 @@ from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import rebuilding
-from datasette_embeddings.store.catalog import Collection, collections, count_items
 from datasette_embeddings.store.changes import remove_collection
 from datasette_embeddings.store.checks import (
     count_left_behind,
@@ -25,7 +24,7 @@ from datasette_embeddings.store.checks import (
     remove_odd_vectors,
     remove_strays,
 )
-from datasette_embeddings.store.failures import failures
+from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.store.gone import count_gone
 from datasette_embeddings.store.schema import has_collections
 from datasette_embeddings.store.staging import staged
@@ -60,7 +59,7 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
         if count:
             yield Problem(None, problem, count, FIX)
     for unfinished in rebuilding.unfinished(conn):
-        count = count_items(unfinished)
+        count = unfinished.count_items()
         remedy = "run --rebuild again to complete it; check --fix deletes it"
         yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
     for collection in collections(conn):
@@ -84,7 +83,7 @@ def _problems_of(collection: Collection) -> Iterator[Problem]:
         yield Problem(
             collection.name, "documents whose similarities are old", stale, FIX_BY_SYNC
         )
-    failed = failures(collection)
+    failed = collection.failures()
     if failed:
         first = f"{failed[0].id}: {failed[0].error}"
         remedy = f"mend the rows, then sync. The first, {first}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.attaching import attached_source
-from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.staging import Staging
 from datasette_embeddings.store.states import Ownership

@@ -17,16 +17,15 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.store.attaching import check_attached, check_source
-from datasette_embeddings.store.catalog import Collection, current, find_collection
 from datasette_embeddings.store.changes import (
-    check_exists,
+    check_name,
     create_collection,
     finish_sync,
 )
+from datasette_embeddings.store.collections import Collection, current, find_collection
 from datasette_embeddings.store.documents import write_documents
 from datasette_embeddings.store.embeddings import vectors_of_hashes
 from datasette_embeddings.store.failures import record_failures
-from datasette_embeddings.store.fitting import check_dimensions, check_fits, check_name
 from datasette_embeddings.store.gone import count_gone, count_left_out, delete_gone
 from datasette_embeddings.store.images import forget_other_kind
 from datasette_embeddings.store.rebuilding import begin_rebuild, finish_rebuild
@@ -234,9 +233,9 @@ class _Run:
                 f"{problem}. What was committed is kept; run it again to go on"
             ) from problem
         for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
-            check_dimensions(collection, dimensions)
+            collection.check_dimensions(dimensions)
         with transaction(self.conn):
-            check_exists(collection)
+            collection.check_exists()
             check_attached(self.conn, ownership.source_id, collection.name)
             write_documents(
                 collection,
@@ -280,7 +279,7 @@ class _Run:
         if not self.options.rebuild:
             existing = find_collection(self.conn, name)
         if existing is not None:
-            check_fits(existing, self.model.settings)
+            existing.check_can_add(self.model.settings)
         ownership = compare(self.staging, existing, self.source)
         report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())
         if existing is None or self.options.limit is not None:

@@ -22,8 +22,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.queries import with_current_tables
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import collections
+from datasette_embeddings.store import collections
 
 #: Brings a collection up to date with a source: name, source and model id, None for
 #: its own
@@ -57,7 +56,7 @@ def sync(
     :raises UnknownCollectionError: if one of *only* is neither.
     :raises DatabaseError: if the database itself cannot be written.
     """
-    remembered = {each.name: each for each in collections(conn)}
+    remembered = {each.name: each for each in collections.collections(conn)}
     names = list(dict.fromkeys([*declared, *remembered]))
     for name in only:
         if name not in names:
@@ -73,7 +72,7 @@ def _outcomes(
     conn: sqlite3.Connection,
     name: str,
     config: CollectionConfig | None,
-    existing: catalog.Collection | None,
+    existing: collections.Collection | None,
     work: Work,
 ) -> Iterator[SyncOutcome]:
     """The outcome of the declared source, then of those with other prefixes."""
@@ -114,14 +113,14 @@ def _declared_source(
     return source
 
 
-def _why_not(collection: catalog.Collection) -> str:
+def _why_not(collection: collections.Collection) -> str:
     """Why nothing of *collection* can be read again."""
     if collection.sources:
         return "its rows came from standard input; pipe them to embed again"
     return "it was not made here, and where its rows come from is not known"
 
 
-def remembered_sources(collection: catalog.Collection) -> list[Source]:
+def remembered_sources(collection: collections.Collection) -> list[Source]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises InvalidInputError: if there is none, with the reason.

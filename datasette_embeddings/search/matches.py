@@ -19,11 +19,9 @@ from datasette_embeddings.search.nearest import (
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store import images
-from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import document_hashes
-from datasette_embeddings.store.embeddings import StoredItem, stored_items
-from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import items_with_source, sources_of
 from datasette_embeddings.store.similarities import (
     existing_documents,
@@ -105,7 +103,7 @@ def search_text(
     :raises ModelMismatchError: if the vectors of *collection* are of another model.
     :raises ModelSettingsMismatchError: if they were made with other settings of it.
     """
-    check_identity(collection, model.settings)
+    collection.check_settings(model.settings)
     vector = model.embed_query(checked_query(text))
     return search_vector(collection, vector, options=options)
 
@@ -172,7 +170,7 @@ def _existing(found: list[Match]) -> list[Match]:
 
 def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
-    items = stored_items(collection, [hit.id for hit in hits])
+    items = collection.items([hit.id for hit in hits])
     ids = {hit.document_id: hit.id for hit in hits}
     sources = sources_of(collection, ids)
     tables: dict[TableSource, list[str]] = {}
@@ -259,7 +257,7 @@ def item_image(collection: Collection, item_id: str) -> bytes | None:
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    image = images.stored_image(collection, item_id)
+    image = collection.image(item_id)
     source = sources_of(collection, [item_id]).get(item_id)
     if image is None and isinstance(source, TableSource):
         # The table or the column may be missing
@@ -278,4 +276,4 @@ def has_images(collection: Collection) -> bool:
     is_declared = any(
         getattr(each.source, "images", False) for each in collection.current_sources
     )
-    return is_declared or images.has_images(collection)
+    return is_declared or collection.has_stored_images()

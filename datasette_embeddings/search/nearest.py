@@ -14,14 +14,13 @@ from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit, best_first
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
-from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
 from datasette_embeddings.store.chunks import (
     chunk_ids,
     chunks_of_documents,
     stored_chunks,
 )
-from datasette_embeddings.store.embeddings import stored_vector
+from datasette_embeddings.store.collections import Collection
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -84,7 +83,7 @@ def nearest_to_item(
     ids = [each for each in chunks if each not in shared] or [item_id]
     chunk = stored_chunks(collection, ids).get(ids[0])
     document_id = item_id if chunk is None else chunk.document_id
-    vectors = {each: stored_vector(collection, each) for each in ids}
+    vectors = {each: collection.vector(each) for each in ids}
     nearest = _filtered(collection, options, index)
 
     def ranking(limit: int) -> list[Hit]:

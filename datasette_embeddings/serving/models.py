@@ -34,7 +34,7 @@ from datasette_embeddings.serving.allowed_models import (
     load_allowed,
 )
 from datasette_embeddings.serving.query_embedder import model_thread
-from datasette_embeddings.store.catalog import model_ids
+from datasette_embeddings.store.collections import model_ids
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.index.matrix import read_vectors
 from datasette_embeddings.similarities.pairs import Documents
-from datasette_embeddings.store.catalog import Collection, count_items
-from datasette_embeddings.store.embeddings import usual_vector_length
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.store.similarities import Marks, marked_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -68,7 +68,7 @@ def _read(
 ) -> tuple[list[list[Any]], Vectors, NDArray[np.bool_]]:
     """The documents, states and hashes of all vectors, and those of *length* bytes."""
     columns: list[list[Any]] = [[], [], []]
-    rows, count = marked_vectors(collection), count_items(collection)
+    rows, count = marked_vectors(collection), collection.count_items()
     return columns, *read_vectors(rows, columns, length, count)
 
 

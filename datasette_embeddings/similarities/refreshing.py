@@ -15,8 +15,8 @@ from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import one_moment
 from datasette_embeddings.similarities.reading import changes, read
 from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
-from datasette_embeddings.store import embeddings
-from datasette_embeddings.store.catalog import Collection, count_items
+from datasette_embeddings.store import items
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.similarities import (
     remove_similarities,
@@ -107,9 +107,9 @@ def _refresh(
             holding = transaction if attempt == ATTEMPTS - 1 else one_moment
             version = _version(conn)
             with holding(conn):
-                snapshot = embeddings.snapshot(conn, collection.id)
+                snapshot = items.snapshot(conn, collection.id)
                 if _is_done(collection, settings, snapshot):
-                    return Refreshed(0, count_items(collection))
+                    return Refreshed(0, collection.count_items())
                 work = Work.begun(collection, settings, snapshot)
                 if holding is transaction:
                     work.write(conn, work.lists(conn, start, progress))

@@ -27,9 +27,8 @@ from datasette_embeddings.similarities.pairs import (
     nearest_of,
 )
 from datasette_embeddings.similarities.reading import Changes, Reading, changes, read
-from datasette_embeddings.store import embeddings
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.changes import check_exists
+from datasette_embeddings.store import items
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import (
     Marks,
     SimilarityRow,
@@ -116,7 +115,7 @@ class Work:
     def is_current(self, conn: sqlite3.Connection) -> bool:
         """Whether nobody has changed the vectors or the lists since."""
         return (
-            embeddings.snapshot(conn, self.collection.id) == self.snapshot
+            items.snapshot(conn, self.collection.id) == self.snapshot
             and similarity_marks(self.collection) == self.marks
         )
 
@@ -174,7 +173,7 @@ class Work:
 
     def write(self, conn: sqlite3.Connection, lists: Sequence[Nearest]) -> None:
         """Put *lists* into the table; part of a transaction."""
-        check_exists(self.collection)
+        self.collection.check_exists()
         ids, states = self.reading.documents.ids, self.reading.states
         lists = sorted(lists, key=lambda each: ids[each.place])
         # None for what cannot be compared; what is alone has no list and takes anyone

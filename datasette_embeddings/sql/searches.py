@@ -20,9 +20,8 @@ from datasette_embeddings.search.nearest import (
     nearest_to_vector,
 )
 from datasette_embeddings.sql.context import Context, SearchKey
-from datasette_embeddings.store import catalog
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.store import collections
+from datasette_embeddings.store.collections import Collection
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
@@ -57,7 +56,7 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
     def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         query = checked_query(text)
         model = context.model(found.model_id)
-        check_identity(found, model.settings)
+        found.check_settings(model.settings)
         vector = query_vector(model, query)
         return nearest_to_vector(found, vector, options=options, index=index)
 
@@ -95,7 +94,7 @@ def _answer(
     if known is not None and known[0] == state:
         return known[1]
     _kind, name, _digest, limit = key
-    found = catalog.collection(context.conn, name)
+    found = collections.collection(context.conn, name)
     with context.clock.loading():
         index = indexes.index(found, immutable=immutable)
     hits = nearest(found, Options(limit=limit), index)

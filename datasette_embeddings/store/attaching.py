@@ -7,12 +7,12 @@ import time
 
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import QuerySource, Source
-from datasette_embeddings.store.catalog import Collection, all_collections
 from datasette_embeddings.store.collection_sources import (
     OLD_SOURCE_ID,
     CollectionSource,
     SourceState,
 )
+from datasette_embeddings.store.collections import Collection, all_collections
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import FAILURES, ORIGINS
 

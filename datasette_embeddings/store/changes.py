@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
+    DatabaseError,
     InvalidInputError,
-    UnknownCollectionError,
 )
+from datasette_embeddings.migrations import migrate
 from datasette_embeddings.models.names import (
     ModelSettings,
     absolute,
@@ -24,25 +25,48 @@ from datasette_embeddings.store.attaching import (
     move_old_sources,
     note_synced,
 )
-from datasette_embeddings.store.catalog import (
-    NEW_NAME,
-    OLD_NAME,
-    READY,
+from datasette_embeddings.store.collections import (
     Collection,
     all_collections,
     collection,
-    collections,
     find_collection,
 )
-from datasette_embeddings.store.fitting import check_fits, check_name, prepare
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     SIDE_TABLES,
-    SIMILARITIES,
     columns_of,
-    has_similarities,
+    has_collections,
+    read_columns,
     transaction,
 )
+
+READY = "ready"
+# Names of a collection that is being rebuilt, and of the one that it replaced
+NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
+
+
+def check_name(name: str) -> None:
+    """Check that a collection may be called *name*.
+
+    :raises InvalidInputError: if it is empty.
+    """
+    if not name.strip():
+        raise InvalidInputError("A collection needs a name that is not empty")
+
+
+def prepare(conn: sqlite3.Connection) -> None:
+    """Create the tables, or bring them up to date.
+
+    :raises SchemaError: if a table has one of the names but not the columns.
+    :raises DatabaseError: if one of llm's two tables is missing.
+    """
+    read_columns(conn)
+    migrate(conn)
+    if not has_collections(conn):
+        raise DatabaseError(
+            "One of the tables 'collections' and 'embeddings' is there without the "
+            "other; restore it from a copy, or use another database file"
+        )
 
 
 def create_collection(
@@ -76,7 +100,7 @@ def create_collection(
         if existing is None:
             insert_collection(conn, name, identity.model_id)
         else:
-            check_fits(existing, identity)
+            existing.check_can_add(identity)
         note_facts(conn, name, identity)
         if source is not None:
             noted = collection(conn, name)
@@ -156,11 +180,8 @@ STALE_FACTS = """
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Remove what is known of collections that are no longer there."""
     conn.execute(f"delete {STALE_FACTS}")
-    tables = [table for table in SIDE_TABLES if columns_of(conn, table)]
-    # openai-to-sqlite has one of that name, which is left alone
-    if has_similarities(conn):
-        tables.append(SIMILARITIES)
-    for table in tables:
+    columns = read_columns(conn)
+    for table in filter(columns.get, SIDE_TABLES):
         conn.execute(
             f"""
             delete from {table}
@@ -172,21 +193,6 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         )
 
 
-def check_exists(collection: Collection) -> None:
-    """Nothing, if *collection* is still there; a transaction asks before it writes.
-
-    :raises UnknownCollectionError: if somebody deleted it meanwhile.
-    """
-    row = collection.conn.execute(
-        "select 1 from collections where id = ? and name = ?",
-        [collection.id, collection.name],
-    ).fetchone()
-    if row is None:
-        raise UnknownCollectionError(
-            collection.name, [each.name for each in collections(collection.conn)]
-        )
-
-
 def finish_sync(collection: Collection, source: Source | None) -> None:
     """Note that a run has read all of *source*, whose rules count from now on.
 
@@ -194,7 +200,7 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
     """
     now = int(time.time())
     with transaction(collection.conn):
-        check_exists(collection)
+        collection.check_exists()
         collection.conn.execute(
             """
             update _embedding_collections

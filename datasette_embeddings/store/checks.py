@@ -6,9 +6,9 @@ import sqlite3
 import time
 from contextlib import suppress
 
-from datasette_embeddings.store.catalog import Collection
 from datasette_embeddings.store.changes import STALE_FACTS, drop_stale_facts
-from datasette_embeddings.store.embeddings import usual_vector_length
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.store.origins import drop_lost_origins, owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
@@ -20,7 +20,7 @@ from datasette_embeddings.store.schema import (
     SIMILARITIES,
     SIMILARITY_MARKS,
     columns_of,
-    has_similarities,
+    read_columns,
     transaction,
     valid_sql,
 )
@@ -184,11 +184,10 @@ _DELETE_COPIES = """
 
 def _typed_tables(conn: sqlite3.Connection) -> list[tuple[str, str]]:
     """The tables with typed columns, each with the condition for a valid row."""
+    columns = read_columns(conn)
     return [
-        (table, valid_sql(table, columns))
-        for table in COLUMN_TYPES
-        if (columns := columns_of(conn, table))
-        and (table != SIMILARITIES or has_similarities(conn))
+        (table, valid_sql(table, columns[table]))
+        for table in filter(columns.get, COLUMN_TYPES)
     ]
 
 

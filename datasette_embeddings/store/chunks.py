@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import CHUNKS, PARAMETERS, valid_sql
 
 VALID_SQL = valid_sql(CHUNKS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.chunking import Chunk, chunk_id
 from datasette_embeddings.documents import Document
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.embeddings import write_embeddings
 from datasette_embeddings.store.origins import write_origins
 from datasette_embeddings.store.states import Ownership

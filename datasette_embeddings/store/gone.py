@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.documents import DELETE_CHUNKS, DELETE_WHOLE_ORIGIN
 from datasette_embeddings.store.origins import listed, owner_sql
 from datasette_embeddings.store.schema import CHUNKS, columns_of, transaction

@@ -11,8 +11,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
+from datasette_embeddings.store.collection_sources import (
+    OLD_SOURCE_ID,
+    CollectionSource,
+)
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
     ORIGINS,
@@ -164,7 +167,7 @@ def sources_of(
     Where several prefixes fit, it is the source that brought the document, or the one
     with the longest prefix if none of them did.
     """
-    fitting = {each: collection.sources_for(each) for each in document_ids}
+    fitting = {each: _sources_for(collection, each) for each in document_ids}
     unclear = [each for each, some in fitting.items() if len(some) > 1]
     owners = _owners(collection, unclear) if unclear else {}
     found = dict[str, Source]()
@@ -174,6 +177,15 @@ def sources_of(
             own = next((each for each in some if each.id == owner), some[0])
             found[document_id] = own.source
     return found
+
+
+def _sources_for(collection: Collection, document_id: str) -> list[CollectionSource]:
+    """The current sources whose prefix *document_id* has, longest prefix first."""
+    return sorted(
+        (s for s in collection.current_sources if document_id.startswith(s.prefix)),
+        key=lambda source: len(source.prefix),
+        reverse=True,
+    )
 
 
 def _owners(collection: Collection, document_ids: Sequence[str]) -> dict[str, int]:

@@ -9,23 +9,23 @@ from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
-from datasette_embeddings.store.catalog import (
-    BUILDING,
+from datasette_embeddings.store.changes import (
     NEW_NAME,
     OLD_NAME,
     READY,
-    Collection,
-    all_collections,
-    find_collection,
-    is_of_model,
-)
-from datasette_embeddings.store.changes import (
+    check_name,
     drop_stale_facts,
     insert_collection,
     note_facts,
+    prepare,
     remove_collection,
 )
-from datasette_embeddings.store.fitting import check_name, prepare
+from datasette_embeddings.store.collections import (
+    BUILDING,
+    Collection,
+    all_collections,
+    find_collection,
+)
 from datasette_embeddings.store.schema import transaction
 
 
@@ -45,7 +45,7 @@ def begin_rebuild(
     new_name = NEW_NAME.format(name=name)
     begun = _found(conn, new_name)
     if begun is not None:
-        is_same = is_of_model(begun, identity.model_id)
+        is_same = begun.is_of_model(identity.model_id)
         is_same = is_same and begun.settings.difference(identity) is None
         # What a pipe brought into it may be of another pipe
         if is_same and begun.source == source:

@@ -1,52 +1,43 @@
-"""The tables of ours: what they are called, and whether they are ours at all."""
+"""The tables of llm and of this package: their columns, and the types of values."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.errors import SchemaError
 
-#: Every table whose rows belong to all collections of a database at once
-RAW_TABLES = (
-    "collections",
-    "embeddings",
-    "similarities",
-    "_embedding_collections",
-    "_embedding_sources",
-    "_embedding_origins",
-    "_embedding_chunks",
-    "_embedding_failures",
-    "_embedding_similarity_marks",
-)
-REQUIRED_COLUMNS = {
-    "collections": ("id", "name", "model"),
-    "embeddings": ("collection_id", "id", "embedding", "content", "metadata"),
-}
+COLLECTIONS, EMBEDDINGS = "collections", "embeddings"
 OUR_COLLECTIONS = "_embedding_collections"
-OUR_COLUMNS = ("collection_id", "name", "model", "source", "synced")
 #: Where the items of a collection come from
 SOURCES = "_embedding_sources"
 #: Which source brought which item
 ORIGINS = "_embedding_origins"
 CHUNKS = "_embedding_chunks"
 FAILURES = "_embedding_failures"
-#: The name that openai-to-sqlite has for its own, which has no collections
+#: openai-to-sqlite has a table of the same name, without collections
 SIMILARITIES = "similarities"
-SIMILARITY_COLUMNS = ("collection_id", "id", "other_id", "score")
 SIMILARITY_MARKS = "_embedding_similarity_marks"
-#: Our tables whose rows belong to a collection by its id alone
-SIDE_TABLES = (SOURCES, ORIGINS, CHUNKS, FAILURES, SIMILARITY_MARKS)
-SIDE_COLUMNS = {
+#: The columns that each table must have
+REQUIRED_COLUMNS = {
+    COLLECTIONS: ("id", "name", "model"),
+    EMBEDDINGS: ("collection_id", "id", "embedding", "content", "metadata"),
+    OUR_COLLECTIONS: ("collection_id", "name", "model", "source", "synced"),
     SOURCES: ("id", "collection_id", "prefix", "source", "state", "synced"),
     ORIGINS: ("collection_id", "id", "source_id", "content_hash", "updated"),
     CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
+    SIMILARITIES: ("collection_id", "id", "other_id", "score"),
     SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
 }
-# The types of each column: other programs may have written anything there
+#: Every table whose rows belong to all collections of a database at once
+RAW_TABLES = tuple(REQUIRED_COLUMNS)
+#: Our tables whose rows belong to a collection by its id alone
+SIDE_TABLES = (SOURCES, ORIGINS, CHUNKS, FAILURES, SIMILARITIES, SIMILARITY_MARKS)
+# The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     CHUNKS: {
         "id": ("text",),
@@ -63,7 +54,7 @@ COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "last_tried": ("integer",),
     },
     SIMILARITIES: {"id": ("text",), "other_id": ("text",), "score": ("real",)},
-    "embeddings": {
+    EMBEDDINGS: {
         "id": ("text",),
         "content": ("text", "null"),
         "content_blob": ("blob", "null"),
@@ -79,16 +70,11 @@ COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # The last second of the year 9999
 LAST_SECOND = 253_402_300_799
-# Columns of our tables that databases of earlier releases do not have
-LATER_COLUMNS = {
-    "model_revision": "text",
-    "query_prompt": "text",
-    "passage_prompt": "text",
-    "normalized": "integer",
-    "state": "text",
-}
 # SQLite takes at least 999 parameters in one statement
 PARAMETERS = 900
+
+#: The columns of each table of REQUIRED_COLUMNS; none of one that does not exist
+Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 
 @contextmanager
@@ -100,17 +86,33 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         yield
 
 
-def check_schema(conn: sqlite3.Connection) -> dict[str, list[str]]:
-    """The columns of each table of this package; none of a table that is not there.
+def read_columns(conn: sqlite3.Connection) -> Columns:
+    """The columns of each of our tables and llm's, read in one statement.
 
-    :raises SchemaError: if a table of one of the names has other columns.
+    A table ``similarities`` of another program counts as missing.
+
+    :raises SchemaError: if another table of these names has other columns.
     """
-    tables = {**REQUIRED_COLUMNS, OUR_COLLECTIONS: OUR_COLUMNS, **SIDE_COLUMNS}
-    columns = {table: columns_of(conn, table) for table in tables}
-    for table, required in tables.items():
-        if columns[table] and not set(required) <= set(columns[table]):
-            raise SchemaError(table, required, columns[table])
-    return columns
+    found: dict[str, list[str]] = {table: [] for table in REQUIRED_COLUMNS}
+    for table, column in conn.execute(_COLUMNS_SQL):
+        found[table].append(column)
+    for table, required in REQUIRED_COLUMNS.items():
+        if found[table] and not set(required) <= set(found[table]):
+            if table != SIMILARITIES:
+                raise SchemaError(table, required, found[table])
+            found[table] = []
+    return found
+
+
+_COLUMNS_SQL = f"""
+    select tables.name, columns.name
+    from (
+      select column1 as name
+      from (values {", ".join(f"('{table}')" for table in REQUIRED_COLUMNS)})
+    ) as tables
+    cross join pragma_table_info(tables.name, 'main') as columns
+    order by columns.cid
+"""
 
 
 def has_collections(conn: sqlite3.Connection) -> bool:
@@ -118,18 +120,29 @@ def has_collections(conn: sqlite3.Connection) -> bool:
 
     :raises SchemaError: if a table has one of the names but not the columns.
     """
-    columns = check_schema(conn)
-    return all(columns[table] for table in REQUIRED_COLUMNS)
-
-
-def has_similarities(conn: sqlite3.Connection) -> bool:
-    """Whether the table of similarities is there, and is ours."""
-    return set(SIMILARITY_COLUMNS) <= set(columns_of(conn, SIMILARITIES))
+    columns = read_columns(conn)
+    return bool(columns[COLLECTIONS] and columns[EMBEDDINGS])
 
 
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
-    """The columns of *table* in the main database; none if it is not there."""
+    """The columns of *table* in the main database; none if it does not exist."""
     return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]
+
+
+def rows_in(
+    conn: sqlite3.Connection,
+    sql: str,
+    parameters: Sequence[object],
+    values: Sequence[object],
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of *sql*, which ends with ``in``, for all *values*.
+
+    Each statement takes as many of them as SQLite allows.
+    """
+    for start in range(0, len(values), PARAMETERS):
+        some = values[start : start + PARAMETERS]
+        marks = ", ".join("?" * len(some))
+        yield from conn.execute(f"{sql} ({marks})", [*parameters, *some])
 
 
 def valid_sql(table: str, columns: Iterable[str] | None = None) -> str:
@@ -144,6 +157,13 @@ def valid_sql(table: str, columns: Iterable[str] | None = None) -> str:
     )
 
 
+def typed_sql(column: str, kind: str, columns: Iterable[str]) -> str:
+    """SQL for *column*; null if it is not one of *columns* or not of type *kind*."""
+    if column not in columns:
+        return "null"
+    return f"case when typeof({column}) = '{kind}' then {column} end"
+
+
 def timestamp_sql(column: str) -> str:
     """SQL for *column* if it holds Unix seconds up to the year 9999, or null."""
     return (
@@ -152,11 +172,6 @@ def timestamp_sql(column: str) -> str:
     )
 
 
-def later_columns(columns: Container[str]) -> str:
-    """SQL for :data:`LATER_COLUMNS`; null if not in *columns* or of another type."""
-    return ", ".join(
-        f"case when typeof({name}) = '{kind}' then {name} end"
-        if name in columns
-        else "null"
-        for name, kind in LATER_COLUMNS.items()
-    )
+def listed(ids: Iterable[int]) -> str:
+    """*ids* as SQL lists them."""
+    return ", ".join(str(int(each)) for each in ids)

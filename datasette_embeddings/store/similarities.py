@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
     PARAMETERS,
     SIMILARITIES,
     SIMILARITY_MARKS,
-    has_similarities,
+    read_columns,
     valid_sql,
 )
 
@@ -130,7 +130,7 @@ def similarities_of(
     collection: Collection, document_id: str
 ) -> list[tuple[str, float]]:
     """The other documents noted for a document, and their scores, best first."""
-    if not has_similarities(collection.conn):
+    if not read_columns(collection.conn)[SIMILARITIES]:
         return []
     return collection.conn.execute(
         f"""
@@ -174,7 +174,7 @@ def most_similar(
     collection: Collection, *, limit: int, offset: int = 0
 ) -> list[SimilarityRow]:
     """The pairs of documents nearest to each other, each pair once, best first."""
-    if not has_similarities(collection.conn):
+    if not read_columns(collection.conn)[SIMILARITIES]:
         return []
     rows = collection.conn.execute(
         PAIRS_SQL,

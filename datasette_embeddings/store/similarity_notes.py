@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.fitting import prepare
+from datasette_embeddings.store.changes import prepare
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
+    REQUIRED_COLUMNS,
     SIMILARITIES,
-    SIMILARITY_COLUMNS,
     SIMILARITY_MARKS,
     columns_of,
-    has_similarities,
+    read_columns,
     transaction,
 )
 
@@ -30,8 +30,8 @@ def prepare_similarities(conn: sqlite3.Connection) -> None:
     :raises SchemaError: if there is a table of that name with other columns.
     """
     found = columns_of(conn, SIMILARITIES)
-    if found and not has_similarities(conn):
-        raise SchemaError(SIMILARITIES, SIMILARITY_COLUMNS, found)
+    if found and not read_columns(conn)[SIMILARITIES]:
+        raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
     prepare(conn)
     with transaction(conn):
         conn.execute(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from datasette_embeddings.store.catalog import Collection
-from datasette_embeddings.store.changes import check_exists
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.staging import Staging
 from datasette_embeddings.store.states import (
@@ -42,7 +41,7 @@ def apply_small_changes(
         }
         items = _STAGED_CHUNKS if is_chunked else _STAGED_ITEMS
         with transaction(conn):
-            check_exists(collection)
+            collection.check_exists()
             conn.execute(_METADATA_SQL.format(items=items), parameters)
             if store_content:
                 conn.execute(_CONTENT_SQL.format(items=items), parameters)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from datasette_embeddings.documents import Document, Failure
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import CHUNKS, columns_of
 from datasette_embeddings.store.states import (
     CHANGED,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import NO_OWNER, owner_sql
 
 #: What changes with every commit to a database

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
-    from datasette_embeddings.store.catalog import Collection
+    from datasette_embeddings.store.collections import Collection
 
 # As Datasette has them; objects is the first, and what an answer has anyway
 SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")

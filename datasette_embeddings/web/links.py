@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import permissions, resolve
 from datasette_embeddings.web.compat import NOT_SERVED, Actor
 

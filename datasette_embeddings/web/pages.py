@@ -19,7 +19,7 @@ from datasette_embeddings.serving.allowed_models import config_for
 from datasette_embeddings.serving.models import is_ready, may_take_images
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import selectable_columns
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import (
     filters,
     json_bodies,

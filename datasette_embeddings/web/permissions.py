@@ -15,12 +15,12 @@ from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
 from datasette_embeddings.sources.queries import tables_of_query
-from datasette_embeddings.store.catalog import (
+from datasette_embeddings.store.collection_sources import SourceState, source_tables
+from datasette_embeddings.store.collections import (
     Collection,
     all_collections,
     find_collection,
 )
-from datasette_embeddings.store.collection_sources import SourceState, source_tables
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     RAW_TABLES,

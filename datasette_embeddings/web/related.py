@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.search.matches import Match, related_items
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.store.catalog import Collection
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import links, permissions, resolve
 from datasette_embeddings.web.compat import Actor, all_databases
 from datasette_embeddings.web.resolve import Target

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import tilde_decode, tilde_encode
-from datasette_embeddings.store.catalog import count_items
 from datasette_embeddings.web import permissions
 from datasette_embeddings.web.compat import database_for_route, may_view
 from datasette_embeddings.web.http_errors import (
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from datasette.database import Database
     from datasette.utils.asgi import Request
 
-    from datasette_embeddings.store.catalog import Collection
+    from datasette_embeddings.store.collections import Collection
 
 
 @asynccontextmanager
@@ -71,7 +70,7 @@ async def listed(
             )
             for each in visible:
                 count = await database.execute_fn(
-                    lambda conn, each=each: count_items(each.bound_to(conn))
+                    lambda conn, each=each: each.bound_to(conn).count_items()
                 )
                 path = collection_path(datasette, database.name, each.name)
                 found.append(Listed(database.name, each, count, path))

@@ -38,9 +38,7 @@ from datasette_embeddings.sources.table_rows import (
     counted_values,
     selectable_columns,
 )
-from datasette_embeddings.store.catalog import Collection, count_items
-from datasette_embeddings.store.failures import count_failures
-from datasette_embeddings.store.fitting import check_identity
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.filters import Facet
@@ -142,7 +140,7 @@ async def _vector(
             return question.vector
         model = loaded_model(model_id, config.models)
         if model is not None:
-            check_identity(target.collection, model.settings)
+            target.collection.check_settings(model.settings)
     except ModelLoadingError:
         raise
     except MODEL_FAULTS as problem:
@@ -214,8 +212,8 @@ def _answer(
     return SearchResponse(
         target,
         question,
-        count=count_items(collection) if index is None else index.count,
-        failed=count_failures(collection),
+        count=collection.count_items() if index is None else index.count,
+        failed=collection.count_failures(),
         found=[shown(datasette, target, match) for match in matches[: question.size]],
         next=question.offset + question.size if has_next else None,
         facet=facet,

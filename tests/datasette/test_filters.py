@@ -11,9 +11,8 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import collection
 from datasette_embeddings.store.changes import create_collection
-from datasette_embeddings.store.embeddings import stored_vector
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette
 
@@ -312,7 +311,7 @@ async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     if "vector" in asked:
         conn = sqlite3.connect(notes_db)
         notes = collection(conn, "notes")
-        asked = {"vector": stored_vector(notes, "3").tolist()}
+        asked = {"vector": notes.vector("3").tolist()}
         conn.close()
     response = await datasette.client.post(SEARCH, json={**asked, "size": 3})
     body = response.json()

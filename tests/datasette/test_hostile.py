@@ -17,7 +17,7 @@ from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import get_json, make_datasette
 

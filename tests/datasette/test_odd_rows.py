@@ -20,7 +20,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.catalog import collection
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import columns_of
 from tests.datasette.conftest import make_datasette
 

@@ -18,7 +18,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build, remove
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store import catalog
+from datasette_embeddings.store import collections
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -34,7 +34,7 @@ CLOSED = {"articles": {"tables": {"secret": {"allow": {"id": "root"}}}}}
 @pytest.fixture
 def articles_db(articles_db):
     conn = sqlite3.connect(articles_db)
-    collection = catalog.collection(conn, "articles")
+    collection = collections.collection(conn, "articles")
     build(collection, SimilaritySettings(3))
     conn.close()
     return articles_db
@@ -82,7 +82,7 @@ async def test_what_may_not_be_seen_is_not_recommended(articles_db, model):
     ingest(conn, "joined", query_source(conn, sql), model)
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
     for name in ("joined", "secret"):
-        collection = catalog.collection(conn, name)
+        collection = collections.collection(conn, name)
         build(collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED)
@@ -137,7 +137,7 @@ async def test_a_template_sees_what_its_visitor_may(articles_db, templates, mode
     execute(articles_db, "create table secret as select * from articles")
     conn = sqlite3.connect(articles_db)
     ingest(conn, "secret", table_source(conn, "secret", key_columns=["id"]), model)
-    collection = catalog.collection(conn, "secret")
+    collection = collections.collection(conn, "secret")
     build(collection, SimilaritySettings(3))
     conn.close()
     datasette = make_datasette(articles_db, allow=CLOSED, template_dir=str(templates))
@@ -187,7 +187,7 @@ async def test_the_sql_of_the_pairs_finds_them(articles_db):
 
 async def test_pairs_that_nobody_has_worked_out_say_so(articles_db):
     conn = sqlite3.connect(articles_db)
-    remove(catalog.collection(conn, "articles"))
+    remove(collections.collection(conn, "articles"))
     conn.close()
     datasette = make_datasette(articles_db)
     assert (await get_json(datasette, f"{PAIRS}.json"))[1]["pairs"] == []

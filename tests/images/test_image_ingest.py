@@ -29,10 +29,8 @@ from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sql.functions import register
-from datasette_embeddings.store import catalog, staging
+from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.changes import create_collection
-from datasette_embeddings.store.embeddings import stored_items, stored_vector
-from datasette_embeddings.store.failures import failures
 from tests.images.conftest import HELD_OUT, RED_CIRCLES, TINY_CLIP
 from tests.images.test_pictures import png_header
 from tests.pictures import COMBINATIONS, draw, file_of
@@ -127,7 +125,7 @@ def items(conn, columns):
 
 
 def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
-    collection = catalog.collection(found, "pictures")
+    collection = collections.collection(found, "pictures")
     answers = [
         (
             what,
@@ -142,7 +140,7 @@ def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
 
 
 def test_a_picture_finds_pictures_of_the_same(found, clip):
-    collection = catalog.collection(found, "pictures")
+    collection = collections.collection(found, "pictures")
     chance = random.Random(99)
     vectors = clip.embed_images([file_of(draw(what, chance)) for what in HELD_OUT])
     answers = [
@@ -153,7 +151,7 @@ def test_a_picture_finds_pictures_of_the_same(found, clip):
 
 
 def test_a_picture_of_the_collection_finds_its_like(found):
-    collection = catalog.collection(found, "pictures")
+    collection = collections.collection(found, "pictures")
     answers = [
         (
             what,
@@ -228,7 +226,7 @@ def test_files_are_stored_and_a_second_run_changes_nothing(found, gallery, clip)
     assert np.frombuffer(vector, "<f4") == pytest.approx(
         clip.embed_images([content])[0], abs=1e-5
     )
-    known = catalog.collection(found, "pictures").source
+    known = collections.collection(found, "pictures").source
     assert ingest(found, "pictures", known, clip) == Report(unchanged=len(before))
     after = items(found, "id, embedding, updated, content_hash, content_blob, rowid")
     assert after == before
@@ -255,7 +253,7 @@ def test_the_one_blob_column_of_a_table_is_taken(photos, clip):
 
 def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):
     embedded(photos, clip)
-    collection = catalog.collection(photos, "photos")
+    collection = collections.collection(photos, "photos")
     for number, what in enumerate(HELD_OUT[:8], 1):
         found = search_text(collection, what.caption, model=clip)
         assert (found[0].id, found[0].title) == (str(number), what.caption)
@@ -340,7 +338,7 @@ def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
     assert embedded(photos, clip, **given) == Report(unchanged=6)
     expected = photos.execute("select photo from photos where id > 2 order by id")
     assert items(photos, "content_blob") == expected.fetchall()
-    collection = catalog.collection(photos, "photos")
+    collection = collections.collection(photos, "photos")
     asked = HELD_OUT[2].caption
     assert search_text(collection, asked, model=clip)[0].id == "no-3"
     with pytest.raises(SourceError, match="Expected one column of images besides"):
@@ -380,8 +378,8 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
     assert {failure.id for failure in report.failures} == set(bad)
     # No half of the pictures was tried again because one of them is broken
     assert runs == [len(good)]
-    collection = catalog.collection(conn, "files")
-    assert [each.id for each in failures(collection)] == sorted(bad)
+    collection = collections.collection(conn, "files")
+    assert [each.id for each in collection.failures()] == sorted(bad)
     (problem,) = [each for each in problems(conn) if each.problem == "rows that failed"]
     assert problem.count == len(bad)
     assert "bomb.png: " in problem.remedy
@@ -413,9 +411,9 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
             table="things", columns=(column,), images=images, store=stores
         )
         report = ingest(conn, "x", source_from_config(conn, config), clip)
-        item = stored_items(catalog.collection(conn, "x"), ["a"])["a"]
+        item = collections.collection(conn, "x").items(["a"])["a"]
         assert item.has_image == (images and stores)
-        return report.changed, stored_vector(catalog.collection(conn, "x"), "a")
+        return report.changed, collections.collection(conn, "x").vector("a")
 
     sync("words", images=False)
     for column, images in (("bytes", True), ("words", False)):
@@ -429,7 +427,7 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         conn.execute("insert into things select 'b', words, bytes from things")
         conn.commit()
         sync(column, images)
-        other = stored_vector(catalog.collection(conn, "x"), "b")
+        other = collections.collection(conn, "x").vector("b")
         assert other.tolist() == vector.tolist()
         conn.execute("delete from things where id = 'b'")
         conn.commit()
@@ -546,7 +544,7 @@ def test_a_collection_of_llm_clip_needs_no_model_for_its_like(photos, clip):
         ],
     )
     photos.commit()
-    collection = catalog.collection(photos, "llm")
+    collection = collections.collection(photos, "llm")
     found = similar_items(collection, "1")
     expected = sorted(
         ((float(vectors[0] @ vectors[n - 1]), str(n)) for n, _photo in rows[1:]),

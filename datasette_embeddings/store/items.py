@@ -1,0 +1,273 @@
+"""The items of a collection as they are stored: vectors, content, failures."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from datasette_embeddings.errors import UnknownCollectionError, UnknownItemError
+from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.store.schema import (
+    EMBEDDINGS,
+    FAILURES,
+    Columns,
+    columns_of,
+    rows_in,
+    typed_sql,
+    valid_sql,
+)
+from datasette_embeddings.vectors import decode
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
+
+# Items that are looked at to see whether there are images among them
+SAMPLED_ITEMS = 1_000
+
+
+@dataclass(frozen=True)
+class StoredItem:
+    """What an embedding's row keeps beside the vector."""
+
+    id: str
+    content: str | None
+    metadata: Mapping[str, object] | None
+    #: Its content is stored, and bytes
+    has_image: bool = False
+    #: Of the content that was embedded, where it is known
+    content_hash: bytes | None = None
+
+
+@dataclass(frozen=True)
+class StoredFailure:
+    """A row that could not be embedded, in how many runs, and when last."""
+
+    id: str
+    error: str
+    attempts: int
+    last_tried: int
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of one collection, read through *conn*."""
+
+    conn: sqlite3.Connection = field(compare=False, repr=False)
+    id: int
+    name: str
+    #: The columns that the tables of *conn* have
+    columns: Columns = field(
+        default_factory=dict, kw_only=True, compare=False, repr=False
+    )
+
+    def check_exists(self) -> None:
+        """Check that it was not deleted; a transaction asks before it writes.
+
+        :raises UnknownCollectionError: if another program deleted it meanwhile.
+        """
+        row = self.conn.execute(
+            "select 1 from collections where id = ? and name = ?", [self.id, self.name]
+        ).fetchone()
+        if row is None:
+            names = self.conn.execute("select name from collections order by name")
+            raise UnknownCollectionError(self.name, [str(name) for (name,) in names])
+
+    def count_items(self) -> int:
+        """How many items it has."""
+        return self._count("from embeddings where collection_id = ?")
+
+    def item_ids(self) -> set[str]:
+        """The id of every item that has a vector."""
+        rows = self.conn.execute(
+            """
+            select id
+            from embeddings
+            where collection_id = ?
+            and typeof(id) = 'text'
+            and typeof(embedding) = 'blob'
+            """,
+            [self.id],
+        )
+        return {row[0] for row in rows}
+
+    def vector(self, item_id: str) -> Vector:
+        """The vector of one item, float32 of shape (dimensions,).
+
+        :raises UnknownItemError: if there is no such item.
+        """
+        blob = self._value("embedding", item_id)
+        if not isinstance(blob, bytes):
+            raise UnknownItemError(self.name, item_id)
+        return decode(blob)
+
+    def image(self, item_id: str) -> bytes | None:
+        """The bytes that are the content of an item; None if they are not stored.
+
+        More bytes than an image may have are not read.
+
+        :raises UnknownItemError: if there is no such item.
+        """
+        found = self._value(
+            f"""
+            case
+              when length({self._blob_sql}) <= {MAX_BYTES} then {self._blob_sql}
+            end
+            """,
+            item_id,
+        )
+        return found if isinstance(found, bytes) else None
+
+    def _value(self, expression: str, item_id: str) -> object:
+        row = self.conn.execute(
+            f"select {expression} from embeddings where collection_id = ? and id = ?",
+            [self.id, item_id],
+        ).fetchone()
+        if row is None:
+            raise UnknownItemError(self.name, item_id)
+        return row[0]
+
+    @property
+    def _blob_sql(self) -> str:
+        return typed_sql("content_blob", "blob", self.columns[EMBEDDINGS])
+
+    def has_stored_images(self) -> bool:
+        """Whether the content of one of its first items is an image."""
+        # The type alone: SQLite need not read an image for that
+        return bool(
+            "content_blob" in self.columns[EMBEDDINGS]
+            and self._count(
+                f"""
+                from (
+                  select typeof(content_blob) as kind
+                  from embeddings
+                  where collection_id = ?
+                  limit {SAMPLED_ITEMS}
+                )
+                where kind = 'blob'
+                """
+            )
+        )
+
+    def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
+        """Content and metadata of *item_ids*, of those that there are."""
+        columns = self.columns[EMBEDDINGS]
+        blob = "typeof(content_blob) = 'blob'" if "content_blob" in columns else "0"
+        rows = rows_in(
+            self.conn,
+            f"""
+            select
+              id,
+              {typed_sql("content", "text", columns)},
+              {typed_sql("metadata", "text", columns)},
+              {blob},
+              {typed_sql("content_hash", "blob", columns)}
+            from embeddings
+            where collection_id = ?
+            and id in
+            """,
+            [self.id],
+            item_ids,
+        )
+        return {
+            item_id: StoredItem(
+                item_id, content, _read_metadata(metadata), bool(has_image), digest
+            )
+            for item_id, content, metadata, has_image, digest in rows
+        }
+
+    def count_failures(self) -> int:
+        """How many rows could not be embedded."""
+        if not self.columns[FAILURES]:
+            return 0
+        return self._count(f"from {FAILURES} where collection_id = ?")
+
+    def failures(self) -> list[StoredFailure]:
+        """The rows that could not be embedded, by id."""
+        if not self.columns[FAILURES]:
+            return []
+        rows = self.conn.execute(
+            f"""
+            select id, error, attempts, last_tried
+            from {FAILURES}
+            where {valid_sql(FAILURES)}
+            and collection_id = ?
+            order by id
+            """,
+            [self.id],
+        )
+        return [StoredFailure(*row) for row in rows]
+
+    def _count(self, rows: str) -> int:
+        row = self.conn.execute(f"select count(*) {rows}", [self.id]).fetchone()
+        return int(row[0])
+
+
+def _read_metadata(text: str | None) -> Mapping[str, object] | None:
+    try:
+        metadata = json.loads(text) if text else None
+    except ValueError:
+        # llm writes JSON; text that another program put there is shown as it is
+        return {"metadata": text}
+    return metadata if isinstance(metadata, dict | None) else {"metadata": metadata}
+
+
+def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None, ...]:
+    """A few numbers that change when the vectors of a collection do; last `updated`.
+
+    llm replaces rows, which gives them new rowids; an update in place sets `updated`.
+    A row that is deleted and inserted again within one second may change neither:
+    numbers taken within a second of the last are not to be trusted.
+    """
+    # Databases of the first llm releases have no such column
+    updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
+    row = conn.execute(
+        f"""
+        select count(*), total(rowid), max(rowid), total({updated}), max(
+          case when typeof({updated}) in ('integer', 'real') then {updated} end
+        )
+        from embeddings
+        where collection_id = ?
+        """,
+        [collection_id],
+    ).fetchone()
+    return tuple(row)
+
+
+def usual_vector_length(
+    conn: sqlite3.Connection, collection_id: int
+) -> tuple[int, int]:
+    """The length in bytes that most vectors of a collection have, and how many do."""
+    row = conn.execute(
+        """
+        select length(embedding), count(*)
+        from embeddings
+        where collection_id = ?
+        and typeof(embedding) = 'blob'
+        and length(embedding) > 0
+        and length(embedding) % 4 = 0
+        group by 1
+        order by 2 desc, 1
+        limit 1
+        """,
+        [collection_id],
+    ).fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+def vector_rows(
+    conn: sqlite3.Connection, collection_id: int
+) -> Iterator[tuple[str, bytes]]:
+    """Every id and vector of a collection that are TEXT and BLOB, as they must be."""
+    return conn.execute(
+        """
+        select id, embedding
+        from embeddings
+        where collection_id = ?
+        and typeof(id) = 'text'
+        and typeof(embedding) = 'blob'
+        """,
+        [collection_id],
+    )
