@@ -69,13 +69,17 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, *, without: Sequence[str] = ()) -> None:
         super().__init__(("127.0.0.1", 0), _HubRequest)
+        self.offer(folder, without=without)
+        #: Every path that was asked for
+        self.asked: list[str] = []
+
+    def offer(self, folder: Path, *, without: Sequence[str] = ()) -> None:
+        """Have the files of *folder*, but those with a name of *without*."""
         self.files = {
             str(path.relative_to(folder)): path
             for path in folder.rglob("*")
             if path.is_file() and path.name not in without
         }
-        #: Every path that was asked for
-        self.asked: list[str] = []
 
     @property
     def url(self) -> str:
