@@ -5,7 +5,10 @@ pydantic is imported when the first value is checked; that takes 50 ms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import gc
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
@@ -23,14 +26,18 @@ NO_OTHER_KEYS = {"extra": "forbid", "use_attribute_docstrings": True}
 # Faults in one message
 MOST_FAULTS = 20
 STRICT_TYPES = ("int", "str", "bool", "float")
+# In a schema of pydantic's, the name of one that openapi.yml holds
+COMPONENT = "component"
+NULL = {"type": "null"}
 
 
 class Expected:
     """Annotates a type with what a value must be, in plain words.
 
-    *read* converts a value before it is checked, and raises ValueError for one that it
-    cannot convert. *json_schema* replaces the schema that pydantic writes.
-    *constraints* are those of pydantic, such as ``ge=1``.
+    *read* converts a value before it is checked. It raises ValueError for one that it
+    cannot convert, or InvalidInputError to say more than *words*. *component* names the
+    schema of openapi.yml that stands for the type. *constraints* are pydantic's own,
+    such as ``ge=1``.
     """
 
     def __init__(
@@ -38,12 +45,12 @@ class Expected:
         words: str,
         *,
         read: Callable[[Any], Any] | None = None,
-        json_schema: Mapping[str, Any] | None = None,
+        component: str | None = None,
         **constraints: object,
     ) -> None:
         self.words = words
         self.read = read
-        self.json_schema = json_schema
+        self.component = component
         self.constraints = constraints
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
@@ -52,18 +59,33 @@ class Expected:
         schema: Any = {**handler(source), **self.constraints}
         if schema["type"] in STRICT_TYPES:
             schema["strict"] = True
-        if self.read is not None:
-            schema = core_schema.no_info_before_validator_function(self.read, schema)
-        return core_schema.custom_error_schema(
+        schema = core_schema.custom_error_schema(
             schema, custom_error_type="expected", custom_error_message=self.words
         )
+        if self.read is None:
+            return schema
+        return core_schema.no_info_before_validator_function(self._converted, schema)
+
+    def _converted(self, value: object) -> object:
+        from pydantic_core import PydanticCustomError
+
+        assert self.read is not None
+        try:
+            return self.read(value)
+        except InvalidInputError as error:
+            raise PydanticCustomError("stated", "{e}", {"e": str(error)}) from error
+        except ValueError as error:
+            raise PydanticCustomError("expected", "{e}", {"e": self.words}) from error
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
-        return handler(schema) if self.json_schema is None else dict(self.json_schema)
+        return (
+            handler(schema) if self.component is None else {COMPONENT: self.component}
+        )
 
 
 Text: TypeAlias = Annotated[str, Expected("a text", min_length=1)]
-AnyText: TypeAlias = Annotated[str, Expected("a text")]
+# Any length is a constraint, without which pydantic lets half a surrogate pair pass
+AnyText: TypeAlias = Annotated[str, Expected("a text in UTF-8", min_length=0)]
 #: Of a mapping, where YAML reads 2024 as a number
 Key: TypeAlias = Annotated[str, Expected("a name", read=str)]
 Flag: TypeAlias = Annotated[bool, Expected("true or false")]
@@ -74,56 +96,116 @@ Seconds: TypeAlias = Annotated[
 ]
 
 
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in *body*.
+
+    :raises InvalidInputError: if there is none.
+    """
+    try:
+        with _no_garbage_collection():
+            found = json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"Expected a JSON object for a body: {error}"
+        ) from error
+    if not isinstance(found, dict):
+        raise InvalidInputError(
+            f"Expected a JSON object for a body, found {quoted(found)}"
+        )
+    return found
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Within, the garbage collector is off: JSON holds no cycles.
+
+    It would look at hundreds of thousands of lists again and again while they are read,
+    which takes ten times as long as to read them, and stops all threads.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
 def validated(
     cls: type[T],
     value: object,
     *,
+    names: Mapping[str, str] | None = None,
     sections: Mapping[str, type] | None = None,
     hidden: Collection[str] = (),
 ) -> T:
-    """*value*, a mapping, as an instance of the dataclass *cls*.
+    """*value*, a mapping, as an instance of the dataclass *cls*; None is no value.
 
-    *sections* are the classes of mappings below the top level, by their key there.
-    Values below the keys in *hidden* may be secrets, so errors do not quote them.
+    *names* are what the caller calls the fields, if not by their names. *sections* are
+    the classes of mappings below the top level, by their key there. Values below the
+    keys in *hidden* may be secrets, so errors do not quote them.
 
     :raises InvalidInputError: with all faults, each a path, what was expected there
         and what was found.
     """
     from pydantic import ValidationError
 
+    known = [each.name for each in fields(cls)]  # type: ignore[arg-type]  # a dataclass
+    if isinstance(value, Mapping):
+        if len(value) > len(known) + MOST_FAULTS:
+            raise InvalidInputError(
+                f"Expected only {', '.join(known)}; found {len(value):,} names"
+            )
+        value = {
+            key: each
+            for key, each in value.items()
+            if each is not None or key not in known
+        }
     try:
         # mypy takes a class for not hashable
         checked: T = _adapter(cls).validate_python(value)  # type: ignore[arg-type]
         return checked
     except ValidationError as error:
         found = error.errors(include_url=False)
-        faults = [_fault(each, cls, sections or {}, hidden) for each in found]
+        faults = [
+            _fault(each, cls, names or {}, sections or {}, hidden) for each in found
+        ]
     if len(faults) > MOST_FAULTS:
         faults[MOST_FAULTS:] = [f"and {len(faults) - MOST_FAULTS:,} more"]
     raise InvalidInputError(*faults)
 
 
-def json_schema(cls: type, *, ref: str) -> dict[str, Any]:
-    """The JSON Schema of what :func:`validated` takes; *ref* is that of a definition.
+def json_schema(cls: type) -> dict[str, Any]:
+    """What :func:`validated` takes for *cls*, as a schema of an OpenAPI document."""
+    found = _adapter(cls).json_schema()
+    required = found.get("required", ())
+    properties = {
+        name: _property(schema, is_required=name in required)
+        for name, schema in found["properties"].items()
+    }
+    kept = {key: each for key, each in found.items() if key != "title"}
+    return {**kept, "properties": properties}
 
-    Titles, which repeat the names, are left out, and so are defaults of null.
-    """
 
-    def plain(schema: Any) -> Any:  # noqa: ANN401 - any JSON
-        if isinstance(schema, list):
-            return [plain(each) for each in schema]
-        if not isinstance(schema, dict):
-            return schema
-        is_schema = "title" in schema and isinstance(schema["title"], str)
-        return {
-            key: plain(each)
-            for key, each in schema.items()
-            if not (is_schema and key == "title")
-            and not (key == "default" and each is None)
-        }
-
-    found: dict[str, Any] = plain(_adapter(cls).json_schema(ref_template=ref))
-    return found
+def _property(schema: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
+    outside = {key: schema[key] for key in ("description",) if key in schema}
+    inside = {
+        key: each
+        for key, each in schema.items()
+        if key not in ("title", "description", "default")
+    }
+    types = [
+        {"$ref": f"#/components/schemas/{each[COMPONENT]}"}
+        if COMPONENT in each
+        else each
+        for each in inside.get("anyOf", [inside])
+        if each != NULL
+    ]
+    return {**outside, "anyOf": types if is_required else [*types, NULL]}
 
 
 @cache
@@ -136,10 +218,13 @@ def _adapter(cls: type) -> TypeAdapter[Any]:
 def _fault(
     error: ErrorDetails,
     cls: type,
+    names: Mapping[str, str],
     sections: Mapping[str, type],
     hidden: Collection[str],
 ) -> str:
-    path = [str(part)[:100] for part in error["loc"]]
+    if error["type"] == "stated":
+        return error["msg"]
+    path = [str(names.get(str(part), part))[:100] for part in error["loc"]]
     where = f"{'.'.join(path)}: " if path else ""
     found = error["input"]
     if error["type"] in ("unexpected_keyword_argument", "invalid_key"):

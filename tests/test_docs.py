@@ -11,11 +11,10 @@ from cogapp import Cog
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.distribution import version
 from datasette_embeddings.sql.functions import FUNCTIONS
-from datasette_embeddings.web import embed_api
+from datasette_embeddings.web.embed_request import ARGS
 from datasette_embeddings.web.http_errors import STATUSES
-from datasette_embeddings.web.json_bodies import SHAPES
 from datasette_embeddings.web.routes import ROUTES
-from datasette_embeddings.web.search_request import BODY_KEYS
+from datasette_embeddings.web.search_request import NAMES, TARGETS
 from tests.test_cli import commands
 
 REPOSITORY = Path(__file__).parent.parent
@@ -48,7 +47,7 @@ def test_every_command_is_named(path):
     assert path[-1] in TEXT
 
 
-@pytest.mark.parametrize("name", [*BODY_KEYS, *embed_api.BODY_KEYS[:4], *SHAPES])
+@pytest.mark.parametrize("name", [*NAMES.values(), *TARGETS, *ARGS[:4]])
 def test_every_word_of_the_api_is_documented(name):
     assert f"`{name}`" in SEARCHING
 

@@ -1,4 +1,4 @@
-"""The JSON doors to collections."""
+"""The JSON API of collections: lists of them, and searches."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     address.check_names(json_bodies.NAMES)
     databases = all_databases(datasette)
     found = await resolve.listed(datasette, request, databases)
-    return shaped(
-        datasette, request, address.args, list_body(found), "collections", key="url"
-    )
+    return shaped(datasette, request, address.args, list_body(found), "collections")
 
 
 @json_view(*READS)
@@ -38,7 +36,7 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
     address.check_names(json_bodies.NAMES)
     found = await resolve.listed(datasette, request, [database])
     body = {**list_body(found), "database": database.name}
-    return shaped(datasette, request, address.args, body, "collections", key="url")
+    return shaped(datasette, request, address.args, body, "collections")
 
 
 @json_view(*READS, "POST")
@@ -65,7 +63,6 @@ async def search(
         address.args,
         search_body(answer, next_url),
         "matches",
-        key="id",
     )
 
 

@@ -1,8 +1,7 @@
-"""The search on screen as SQL, JSON and curl, to be copied and changed."""
+"""The search on screen in SQL and curl, to copy and change."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web import filters
 from datasette_embeddings.web.compat import may_execute_sql, sql_path
-from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse
 from datasette_embeddings.web.urls import Address
 
@@ -23,89 +21,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One way to ask the same; *path* is where it is answered."""
+class CodeSample:
+    """The search on screen as code; *path* is where it is answered."""
 
     title: str
     text: str
-    path: str | None = None
+    path: str
 
 
-async def examples(
+async def code_samples(
     datasette: Datasette, request: Request, address: Address, answer: SearchResponse
-) -> list[Example]:
-    """*answer*'s search in other words: SQL for those who may run it, JSON, curl.
+) -> list[CodeSample]:
+    """The search of *answer* in SQL, for those who may run it, and with curl.
 
-    An image is nothing that an address or SQL on a page could hold.
+    A search by an image has none: neither an address nor SQL can hold the image.
     """
+    if answer.question.image is not None or not answer.question.is_asked:
+        return []
+    samples = []
     database = answer.target.database.name
-    bare_url = datasette.absolute_url(request, f"{answer.target.path}.json")
-    if answer.question.image is not None:
-        return [Example("curl", _curl_with_image(bare_url, answer.question))]
-    found = []
     if await may_execute_sql(datasette, request.actor, database):
         sql, values = search_sql(answer)
         query = urlencode({"sql": sql, **values})
-        found.append(Example("SQL", sql, f"{sql_path(datasette, database)}?{query}"))
+        path = f"{sql_path(datasette, database)}?{query}"
+        samples.append(CodeSample("SQL", sql, path))
     path = address.with_args({}, f"{answer.target.path}.json")
     url = datasette.absolute_url(request, path)
-    body = json.dumps(_body(answer.question), ensure_ascii=False)
-    curl = (
-        f"curl {shlex.quote(bare_url)} \\\n"
-        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
-    )
-    return [*found, Example("JSON", url, path), Example("curl", curl)]
-
-
-def _curl_with_image(url: str, question: SearchRequest) -> str:
-    """The file is read by the shell, which puts it where printf has ``%s``."""
-    others = json.dumps(_body(question), ensure_ascii=False).removeprefix("{")
-    escaped = others.replace("\\", "\\\\").replace("%", "%%")
-    body = shlex.quote('{"image": "%s", ' + escaped)
-    return (
-        f"printf {body} \\\n"
-        "  \"$(base64 < picture.jpg | tr -d '\\n')\" |\n"
-        f"  curl {shlex.quote(url)} \\\n"
-        "  -H 'Content-Type: application/json' -d @-"
-    )
-
-
-def _body(question: SearchRequest) -> dict[str, object]:
-    """*question* as the body of a POST."""
-    names: dict[str, list[str]] = {}
-    for name, value in question.filters:
-        names.setdefault(name, []).append(value)
-    given: dict[str, object] = {
-        "text": question.text,
-        "like": question.like,
-        "size": question.size,
-        "next": str(question.offset) if question.offset else None,
-        "min_score": question.min_score,
-        "prefix": question.prefix or None,
-        "chunks": "all" if question.all_chunks else None,
-        "filters": {name: _json_value(name, values) for name, values in names.items()}
-        or None,
-        "facet": question.facet,
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _json_value(name: str, values: list[str]) -> object:
-    if len(values) == 1 and not name.endswith(("__in", "__notin")):
-        return values[0]
-    if len(values) == 1 and not values[0].startswith("["):
-        return [value.strip() for value in values[0].split(",")]
-    return json.loads(values[0]) if len(values) == 1 else values
+    return [*samples, CodeSample("curl", f"curl {shlex.quote(url)}", path)]
 
 
 def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
-    """A query that finds what *answer* did, best first, and its values."""
+    """A query that finds the matches of *answer*, best first, and its parameters."""
     question, collection = answer.question, answer.target.collection
     is_narrowed = question.filters or question.prefix or question.min_score is not None
     if is_narrowed and not collection.has_chunks and question.text is not None:
         return _narrowed_sql(answer)
     name = _literal(collection.name)
-    limit = question.offset + question.size
+    limit = question.next + question.size
     if question.like is not None:
         call = f"embed_similar({name}, :like, {limit})"
         values = {"like": question.like}
@@ -123,7 +75,7 @@ def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
 
 
 def _narrowed_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
-    """Conditions come before the ranking, or fewer items than wanted would be left."""
+    """With conditions, which apply before the ranking, or too few items remain."""
     question, collection = answer.question, answer.target.collection
     source = collection.source
     columns, join = _source_join(answer, "embeddings.id")
@@ -152,7 +104,7 @@ def _narrowed_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
         f"select\n  {columns},\n"
         f"  embed_cosine(embeddings.embedding, {query}) as score\n"
         f"from embeddings\n{join}where {where}\n"
-        f"order by score desc\nlimit {question.offset + question.size}"
+        f"order by score desc\nlimit {question.next + question.size}"
     )
     return sql, values
 

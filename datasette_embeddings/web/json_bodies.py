@@ -1,16 +1,15 @@
-"""Answers in JSON, as the API promises them, and in Datasette's other shapes."""
+"""The JSON bodies of answers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.middleware import cors_headers, json_response
 from datasette_embeddings.web.resolve import Listed
-from datasette_embeddings.web.search_request import asked_for
 from datasette_embeddings.web.search_response import Found, SearchResponse
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.store.collections import Collection
 
-# As Datasette has them; objects is the first, and what an answer has anyway
-SHAPES = ("objects", "arrays", "array", "arrayfirst", "object")
+# Of Datasette's shapes: the answer itself, and the list in it
+SHAPES = ("objects", "array")
 NAMES = ("_shape", "_nl")
 
 
@@ -31,54 +30,27 @@ def shaped(
     args: MultiParams,
     body: dict[str, Any],
     rows: str,
-    *,
-    key: str | None,
 ) -> Response:
-    """*body* in the ``_shape`` that *args* ask for; ``body[rows]`` is the list.
+    """*body*, or with ``_shape=array`` the list ``body[rows]``.
 
-    *key* tells its objects apart; None where nothing does.
-
-    :raises InvalidInputError: for a shape that there is not.
+    :raises InvalidInputError: for another shape.
     """
+    from datasette import Response
+
     shape = args.get("_shape") or SHAPES[0]
     if shape not in SHAPES:
         raise InvalidInputError(
-            f"Expected a _shape of {', '.join(SHAPES)}; found {quoted(shape)}"
+            f"_shape: expected one of {', '.join(SHAPES)}, found {quoted(shape)}"
         )
     is_lines = args.get("_nl") not in (None, "", "off", "0")
-    if is_lines and shape not in ("array", "arrayfirst"):
-        raise InvalidInputError("Expected _shape=array or _shape=arrayfirst with _nl")
-    found: list[dict[str, Any]] = body[rows]
-    if is_lines:
-        return _lines(datasette, request, _reshaped(found, shape, key))
     if shape == "objects":
-        answer: object = body
-    elif shape == "arrays":
-        columns = list(found[0]) if found else []
-        values = [list(each.values()) for each in found]
-        answer = {**body, "columns": columns, rows: values}
-    else:
-        answer = _reshaped(found, shape, key)
-    return json_response(datasette, request, answer)
-
-
-def _reshaped(found: Sequence[Mapping[str, Any]], shape: str, key: str | None) -> Any:  # noqa: ANN401 - JSON
-    if shape == "array":
-        return found
-    if key is None:
-        raise InvalidInputError(
-            f"Nothing tells these apart, as _shape={shape} would need"
-        )
-    if shape == "arrayfirst":
-        return [each[key] for each in found]
-    return {each[key]: each for each in found}
-
-
-def _lines(datasette: Datasette, request: Request, found: Sequence[object]) -> Response:
-    from datasette import Response
-
+        if is_lines:
+            raise InvalidInputError("_nl: expected _shape=array with it")
+        return json_response(datasette, request, body)
+    if not is_lines:
+        return json_response(datasette, request, body[rows])
     return Response(
-        "\n".join(json.dumps(each) for each in found),
+        "\n".join(json.dumps(each) for each in body[rows]),
         headers=cors_headers(datasette, request),
         content_type="application/x-ndjson; charset=utf-8",
     )
@@ -90,7 +62,7 @@ def search_body(answer: SearchResponse, next_url: str | None) -> dict[str, Any]:
         "ok": True,
         "database": answer.target.database.name,
         "collection": _collection_body(answer.target.collection, answer.count),
-        "query": asked_for(answer.question),
+        "query": answer.question.to_json(),
         "matches": [_match_body(found) for found in answer.found],
         "next": None if answer.next is None else str(answer.next),
         "next_url": next_url,

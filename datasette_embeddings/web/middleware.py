@@ -214,7 +214,9 @@ def _json_error(
 ) -> Response:
     """An error in the shape of Datasette 1.0, on both versions."""
     message, status = str(error), status_of(error)
-    body = {"ok": False, "error": message, "errors": [message], "status": status}
+    # A request may have several faults; the message joins them
+    errors = list(getattr(error, "faults", ())) or [message]
+    body = {"ok": False, "error": message, "errors": errors, "status": status}
     headers = headers_of(error)
     return json_response(datasette, request, body, status=status, headers=headers)
 

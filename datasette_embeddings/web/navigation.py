@@ -82,9 +82,9 @@ def next_path(address: Address, offset: int | None) -> str | None:
 
 def previous_path(address: Address, question: SearchRequest) -> str | None:
     """The page before that of *question*; None where there is none."""
-    if not question.offset:
+    if not question.next:
         return None
-    before = max(0, question.offset - question.size)
+    before = max(0, question.next - question.size)
     return address.with_args({"_next": str(before) if before else None})
 
 

@@ -27,7 +27,7 @@ from datasette_embeddings.web import (
     resolve,
     search_request,
 )
-from datasette_embeddings.web.code_samples import examples
+from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
 from datasette_embeddings.web.lists import listing_others, page
@@ -144,9 +144,7 @@ async def _shown(
         "no_facet_path": address.with_args({"_facet": None}),
         "next_path": navigation.next_path(address, answer.next),
         "previous_path": navigation.previous_path(address, question),
-        "examples": await examples(datasette, request, address, answer)
-        if question.is_asked
-        else [],
+        "code_samples": await code_samples(datasette, request, address, answer),
         "synced": _moment(answer.target.collection.synced),
     }
 

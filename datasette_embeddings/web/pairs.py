@@ -57,8 +57,8 @@ async def _pairs(datasette: Datasette, request: Request) -> Pairs:
     address = Address.of(request)
     address.check_names(NAMES)
     args = address.args
-    size = search_request.size_of(args, config)
-    offset = search_request.checked_offset("_next", args.get("_next") or None)
+    asked = search_request.page_of(args, config)
+    size, offset = asked.size, asked.next
 
     def read(conn: sqlite3.Connection) -> tuple[list[Pair], bool, bool]:
         collection = target.collection.bound_to(conn)
@@ -98,7 +98,7 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next_url": next_url,
     }
     args = found.address.args
-    return json_bodies.shaped(datasette, request, args, body, "pairs", key=None)
+    return json_bodies.shaped(datasette, request, args, body, "pairs")
 
 
 def _body(pair: FoundPair) -> dict[str, Any]:

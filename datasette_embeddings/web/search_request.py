@@ -1,24 +1,24 @@
-"""What a request asks: the same words in a query string and in a JSON body."""
+"""What a request searches for: the same fields in a query string and a JSON body."""
 
 from __future__ import annotations
 
-import math
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
-from datasette_embeddings.search.nearest import checked_limit, checked_query
-from datasette_embeddings.vectors import vector_of_numbers
-from datasette_embeddings.web.bodies import (
-    check_keys,
-    image_bytes,
+from datasette_embeddings.search.nearest import checked_query
+from datasette_embeddings.validation import (
+    NO_OTHER_KEYS,
+    AnyText,
+    Expected,
+    Text,
     json_object,
-    number_or_none,
-    text_or_none,
-    whole_number,
+    validated,
 )
+from datasette_embeddings.vectors import vector_of_numbers
 from datasette_embeddings.web.filters import Filter, from_json
 from datasette_embeddings.web.urls import is_special
 
@@ -27,90 +27,216 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.vectors import Vector
 
-# What a body may hold; the first four are what can be searched for
-ASKED = ("text", "like", "vector", "image")
-BODY_KEYS = (
-    *ASKED,
-    *("size", "next", "min_score", "prefix", "chunks", "filters", "facet"),
-)
-# A query string's own names; all others are columns
+# What can be searched for
+TARGETS = ("text", "like", "vector", "image")
 QUERY, LIKE = "q", "like"
+#: Names in a query string, and the fields that they set; other names are columns
+NAMES = {
+    QUERY: "text",
+    LIKE: "like",
+    "_size": "size",
+    "_next": "next",
+    "_min_score": "min_score",
+    "_prefix": "prefix",
+    "_chunks": "chunks",
+    "_facet": "facet",
+}
+FIELD_NAMES = {field_name: name for name, field_name in NAMES.items()}
 # More than any model has: others are not worth reading
 MOST_DIMENSIONS = 65_536
-NAMES = (
-    *(QUERY, LIKE),
-    *("_size", "_next", "_min_score", "_prefix", "_chunks", "_facet"),
-)
 
 
-@dataclass(frozen=True)
-class SearchRequest:
-    """What to search for, one of the first four, and among what."""
+def whole_number(value: object) -> object:
+    """*value*; in JSON, 3.0 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    text: str | None = None
-    like: str | None = None
-    vector: Vector | None = field(default=None, compare=False)
-    image: bytes | None = None
-    size: int = DEFAULT_LIMIT
-    #: How many matches come before those that are asked for
-    offset: int = 0
-    min_score: float | None = None
-    prefix: str = ""
-    all_chunks: bool = False
-    filters: tuple[Filter, ...] = ()
-    facet: str | None = None
+
+def image_bytes(encoded: object) -> bytes:
+    """The bytes of an image in base64, also behind ``data:image/png;base64,``.
+
+    :raises ValueError: if they are not.
+    """
+    if not isinstance(encoded, str):
+        raise ValueError
+    text = encoded.partition(",")[2] if encoded.startswith("data:") else encoded
+    found = base64.b64decode(text, validate=True)
+    if not found:
+        raise ValueError
+    return found
+
+
+def _vector(numbers: object) -> Vector:
+    if not isinstance(numbers, list) or len(numbers) > MOST_DIMENSIONS:
+        raise ValueError
+    try:
+        return vector_of_numbers(numbers)
+    except InvalidVectorError as error:
+        raise InvalidInputError(f"vector: {error}") from error
+
+
+def _next(token: object) -> int:
+    if isinstance(token, str) and token.isascii() and token.isdigit():
+        return int(token[:20])
+    raise ValueError
+
+
+def _filters(given: object) -> tuple[Filter, ...]:
+    # Those of a query string are pairs already
+    return given if isinstance(given, tuple) else from_json(given)
+
+
+Image: TypeAlias = Annotated[
+    bytes,
+    Expected("an image in base64", read=image_bytes, component="Image"),
+]
+Size: TypeAlias = Annotated[
+    int,
+    Expected("a whole number of at least 1", read=whole_number, component="Size", ge=1),
+]
+Next: TypeAlias = Annotated[
+    int,
+    Expected("what an answer gave as next", read=_next, component="Next", lt=10**18),
+]
+QueryText: TypeAlias = Annotated[
+    str, Expected("a text in UTF-8", component="QueryText", min_length=0)
+]
+Score: TypeAlias = Annotated[
+    float,
+    Expected(
+        "a score from -1 to 1", component="Score", ge=-1, le=1, allow_inf_nan=False
+    ),
+]
+Filters: TypeAlias = Annotated[
+    tuple[Filter, ...],
+    Expected("columns and values", read=_filters, component="Filters"),
+]
+Numbers: TypeAlias = Annotated[
+    Any,
+    Expected(
+        f"a list of at most {MOST_DIMENSIONS:,} numbers",
+        read=_vector,
+        component="Vector",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """A page of results: how many, and how many come before them."""
+
+    __pydantic_config__ = NO_OTHER_KEYS
+
+    size: Size = DEFAULT_LIMIT
+    """How many matches at most."""
+    next: Next = 0
+    """The `next` of the previous answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest(PageRequest):
+    """One of `text`, `like`, `vector` and `image`, and options."""
+
+    __pydantic_config__ = NO_OTHER_KEYS
+
+    text: QueryText | None = None
+    """What to search for."""
+    like: AnyText | None = None
+    """The id of an item whose nearest items to find; needs no model."""
+    vector: Numbers | None = field(default=None, compare=False)
+    """A vector to compare with."""
+    image: Image | None = None
+    """An image to search by."""
+    min_score: Score | None = None
+    """The lowest score of a match."""
+    prefix: AnyText = ""
+    """Only items whose ids begin with it."""
+    chunks: Annotated[
+        str, Expected("best or all", component="Chunks", pattern="^(best|all)$")
+    ] = "best"
+    """In a chunked collection, the best chunk of each document or all chunks."""
+    filters: Filters = ()
+    """Conditions on columns of the source table."""
+    facet: Text | None = None
+    """A column of the source table whose values to count."""
 
     @property
     def is_asked(self) -> bool:
         """Whether there is anything to search for."""
-        asked = (self.text, self.like, self.vector, self.image)
-        return any(each is not None for each in asked)
+        return any(getattr(self, name) is not None for name in TARGETS)
 
     @property
     def needs_model(self) -> bool:
-        """Whether what is searched for is no vector yet."""
+        """Whether the model has to make the vector to compare with."""
         return self.text is not None or self.image is not None
+
+    def to_json(self) -> Mapping[str, object]:
+        """The request as an answer repeats it; without vectors and images."""
+        given = {
+            "text": self.text,
+            "like": self.like,
+            "min_score": self.min_score,
+            "prefix": self.prefix or None,
+            "filters": [list(pair) for pair in self.filters] or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def from_args(args: MultiParams, config: Config) -> SearchRequest:
-    """The question of a query string.
+    """The search of a query string.
 
     :raises InvalidInputError: for one that cannot be answered.
     """
-    text, like = args.get(QUERY), args.get(LIKE)
-    if text is not None and like is not None:
-        raise InvalidInputError("Expected either q or like, found both")
-    return SearchRequest(
-        text=text if text is None else _checked_text(text, config),
-        like=like,
-        size=size_of(args, config),
-        offset=checked_offset("_next", args.get("_next") or None),
-        min_score=_score("_min_score", args.get("_min_score") or None),
-        prefix=args.get("_prefix") or "",
-        all_chunks=_all_chunks("_chunks", args.get("_chunks") or None),
-        filters=filters_of(args),
-        facet=_one("_facet", args.getlist("_facet")),
-    )
+    return _checked(_given(args, config), config, FIELD_NAMES)
 
 
 def with_image(args: MultiParams, body: bytes, config: Config) -> SearchRequest:
-    """The question of a query string that asks nothing yet: the image of a JSON body.
+    """The search of a JSON body with nothing but an image, and of a query string.
 
     :raises InvalidInputError: for one that cannot be answered.
     """
     asked = json_object(body)
-    image = image_bytes(asked.pop("image", None))
-    question = from_args(args, config)
-    if image is None or asked or question.is_asked:
+    has_image = asked.keys() == {"image"} and asked["image"] is not None
+    if not has_image or QUERY in args or LIKE in args:
         raise InvalidInputError(
             'Expected {"image": base64} for a body, and neither q nor like in the '
             "address"
         )
-    return replace(question, image=image)
+    return _checked({**_given(args, config), **asked}, config, FIELD_NAMES)
+
+
+def from_body(body: bytes, config: Config) -> SearchRequest:
+    """The search of a JSON body.
+
+    :raises InvalidInputError: for one that cannot be answered.
+    """
+    asked = json_object(body)
+    given = [name for name in TARGETS if asked.get(name) is not None]
+    if len(given) != 1:
+        raise InvalidInputError(
+            f"Expected one of {', '.join(TARGETS)}; found {', '.join(given) or 'none'}"
+        )
+    if asked.get("size") is None:
+        asked["size"] = default_size(config)
+    return _checked(asked, config, {})
+
+
+def page_of(args: MultiParams, config: Config) -> PageRequest:
+    """The ``_size`` and ``_next`` of a query string.
+
+    :raises InvalidInputError: for a wrong one.
+    """
+    page = validated(PageRequest, _page(args, config), names=FIELD_NAMES)
+    _check_size(page, config, "_size")
+    return page
+
+
+def default_size(config: Config) -> int:
+    """How many matches a request without a size gets."""
+    return min(DEFAULT_LIMIT, config.max_size)
 
 
 def filters_of(args: MultiParams) -> tuple[Filter, ...]:
-    """The filters of a query string, as Datasette tells them from other things."""
+    """The filters of a query string, as Datasette tells them from other names."""
     return tuple(
         (name, value)
         for name in args
@@ -119,120 +245,55 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
     )
 
 
-def from_body(body: bytes, config: Config) -> SearchRequest:
-    """The question of a JSON body.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
-    asked = json_object(body)
-    check_keys(asked, BODY_KEYS)
-    given = [name for name in ASKED if asked.get(name) is not None]
-    if len(given) != 1:
-        raise InvalidInputError(
-            f"Expected one of {', '.join(ASKED)}; found {', '.join(given) or 'none'}"
-        )
-    text = text_or_none("text", asked.get("text"))
-    size = whole_number("size", asked.get("size"))
-    return SearchRequest(
-        text=None if text is None else _checked_text(text, config),
-        like=text_or_none("like", asked.get("like")),
-        vector=_vector(asked.get("vector")),
-        image=image_bytes(asked.get("image")),
-        size=checked_limit(
-            default_size(config) if size is None else size, max_limit=config.max_size
-        ),
-        offset=checked_offset("next", text_or_none("next", asked.get("next"))),
-        min_score=_score(
-            "min_score", number_or_none("min_score", asked.get("min_score"))
-        ),
-        prefix=text_or_none("prefix", asked.get("prefix")) or "",
-        all_chunks=_all_chunks("chunks", asked.get("chunks")),
-        filters=() if asked.get("filters") is None else from_json(asked["filters"]),
-        facet=text_or_none("facet", asked.get("facet")),
-    )
-
-
-def size_of(args: MultiParams, config: Config) -> int:
-    """The ``_size`` of a query string; "max" is the largest, as on Datasette's pages.
-
-    :raises InvalidInputError: if it is no size.
-    """
-    size = args.get("_size")
-    if size == "max":
-        return config.max_size
-    return checked_limit(size or default_size(config), max_limit=config.max_size)
-
-
-def default_size(config: Config) -> int:
-    """How many matches a request without a size gets."""
-    return min(DEFAULT_LIMIT, config.max_size)
-
-
-def _checked_text(text: str, config: Config) -> str:
-    return checked_query(text, max_length=config.max_query_length)
-
-
-def _vector(numbers: object) -> Vector | None:
-    if numbers is None:
-        return None
-    if isinstance(numbers, list) and len(numbers) > MOST_DIMENSIONS:
-        raise InvalidInputError(
-            f"Expected a vector of at most {MOST_DIMENSIONS:,} dimensions, "
-            f"found {len(numbers):,}"
-        )
-    try:
-        return vector_of_numbers(numbers)
-    except InvalidVectorError as error:
-        raise InvalidInputError(str(error)) from error
-
-
-def checked_offset(name: str, value: str | None) -> int:
-    """How many matches to leave out; the token of a next page is that number."""
-    if value is None:
-        return 0
-    if not (value.isascii() and value.isdigit() and len(value) < 19):
-        raise InvalidInputError(
-            f"Expected for {name} what an answer gave as next, found {quoted(value)}"
-        )
-    return int(value)
-
-
-def _score(name: str, value: str | float | None) -> float | None:
-    if value is None:
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        score = math.nan
-    if not -1 <= score <= 1:
-        raise InvalidInputError(
-            f"Expected for {name} a score from -1 to 1, found {quoted(value)}"
-        )
-    return score
-
-
-def _all_chunks(name: str, value: object) -> bool:
-    """Whether every chunk is asked for and not only each document's best."""
-    if value not in (None, "best", "all"):
-        raise InvalidInputError(
-            f"Expected {name}=best or {name}=all, found {quoted(value)}"
-        )
-    return value == "all"
-
-
-def _one(name: str, values: list[str]) -> str | None:
-    if len(values) > 1:
-        raise InvalidInputError(f"Expected one {name}, found {len(values)}")
-    return (values[0] or None) if values else None
-
-
-def asked_for(question: SearchRequest) -> Mapping[str, object]:
-    """*question* as an answer repeats it; a vector or a picture is not."""
+def _given(args: MultiParams, config: Config) -> dict[str, object]:
+    """The fields that a query string sets."""
+    if QUERY in args and LIKE in args:
+        raise InvalidInputError("Expected either q or like, found both")
+    if len(args.getlist("_facet")) > 1:
+        found = len(args.getlist("_facet"))
+        raise InvalidInputError(f"Expected one _facet, found {found}")
     given: dict[str, object] = {
-        "text": question.text,
-        "like": question.like,
-        "min_score": question.min_score,
-        "prefix": question.prefix or None,
-        "filters": [list(pair) for pair in question.filters] or None,
+        field_name: args[name]
+        for name, field_name in NAMES.items()
+        # An empty field of the form is none, an empty text is a fault
+        if args.get(name) or (name in args and name in (QUERY, LIKE))
     }
-    return {name: value for name, value in given.items() if value is not None}
+    given.update(_page(args, config), filters=filters_of(args))
+    score = args.get("_min_score")
+    if score:
+        given["min_score"] = _float(score)
+    return given
+
+
+def _page(args: MultiParams, config: Config) -> dict[str, object]:
+    """The fields of a page; a size of "max" is the largest, as in Datasette."""
+    size = args.get("_size") or default_size(config)
+    if size == "max":
+        size = config.max_size
+    elif isinstance(size, str) and size.isascii() and size.isdigit():
+        size = int(size[:20])
+    return {"size": size, "next": args.get("_next") or None}
+
+
+def _float(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _checked(
+    given: Mapping[str, object], config: Config, names: Mapping[str, str]
+) -> SearchRequest:
+    request = validated(SearchRequest, given, names=names)
+    if request.text is not None:
+        checked_query(request.text, max_length=config.max_query_length)
+    _check_size(request, config, names.get("size", "size"))
+    return request
+
+
+def _check_size(page: PageRequest, config: Config, name: str) -> None:
+    if page.size > config.max_size:
+        raise InvalidInputError(
+            f"{name}: expected at most {config.max_size:,}, found {quoted(page.size)}"
+        )

@@ -197,9 +197,9 @@ def _answer(
     options = Options(
         # One more tells whether there is a next page
         limit=question.size + 1,
-        offset=question.offset,
+        offset=question.next,
         min_score=question.min_score,
-        all_chunks=question.all_chunks,
+        all_chunks=question.chunks == "all",
         prefix=question.prefix,
         among=among,
     )
@@ -215,7 +215,7 @@ def _answer(
         count=collection.count_items() if index is None else index.count,
         failed=collection.count_failures(),
         found=[shown(datasette, target, match) for match in matches[: question.size]],
-        next=question.offset + question.size if has_next else None,
+        next=question.next + question.size if has_next else None,
         facet=facet,
         columns=columns,
         like_image_path=_like_image_path(target, question),

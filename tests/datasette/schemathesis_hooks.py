@@ -25,7 +25,7 @@ def before_call(context, case, kwargs):
 
 def _fit_query(case):
     query = case.query or {}
-    if "_nl" in query and query.get("_shape") not in ("array", "arrayfirst"):
+    if "_nl" in query and query.get("_shape") != "array":
         del query["_nl"]
     if "q" in query and "like" in query:
         del query["like"]

@@ -105,12 +105,12 @@ async def test_no_question_is_no_match(datasette):
         (f"{SEARCH}?q=", "Expected a text to search for, found an empty one", 400),
         (
             f"{SEARCH}?q=x&_size=0",
-            "Expected a limit, a whole number from 1 to 100; found '0'",
+            "_size: expected a whole number of at least 1, found 0",
             400,
         ),
         (
             f"{SEARCH}?q=x&_size=101",
-            "Expected a limit, a whole number from 1 to 100; found '101'",
+            "_size: expected at most 100, found 101",
             400,
         ),
         (f"{SEARCH}?q=x&like=1", "Expected either q or like, found both", 400),

@@ -1,4 +1,4 @@
-"""The SQL, JSON and curl that a page shows find what the page shows."""
+"""The SQL and curl that a page shows find what the page shows."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def articles_db(articles_db):
     return articles_db
 
 
-def examples(page):
-    """Title, text and address of each example on a page."""
-    found = BeautifulSoup(page, "html.parser").select(".embeddings-examples h3")
+def samples(page):
+    """Title, text and address of each sample on a page."""
+    found = BeautifulSoup(page, "html.parser").select(".embeddings-samples h3")
     return {
         each.text: (each.find_next("pre").text, each.a and each.a["href"])
         for each in found
@@ -67,7 +67,7 @@ async def test_the_sql_of_a_page_finds_what_the_page_does(articles_db, query):
     datasette = make_datasette(articles_db)
     _status, body = await get_json(datasette, f"{SEARCH}.json?{query}")
     page = (await datasette.client.get(f"{SEARCH}?{query}")).text
-    _sql, path = examples(page)["SQL"]
+    _sql, path = samples(page)["SQL"]
     ids = [match["id"] for match in body["matches"]]
     assert await ids_of_sql(datasette, path) == ids
     assert ids
@@ -84,7 +84,7 @@ async def test_the_sql_of_a_chunked_collection_gives_its_documents(articles_db, 
     _status, body = await get_json(datasette, f"{search}.json?q=pets")
     page = (await datasette.client.get(f"{search}?q=pets")).text
     ids = [match["document_id"] for match in body["matches"]]
-    assert await ids_of_sql(datasette, examples(page)["SQL"][1]) == ids
+    assert await ids_of_sql(datasette, samples(page)["SQL"][1]) == ids
 
 
 @pytest.mark.asyncio
@@ -95,7 +95,7 @@ async def test_the_sql_of_a_collection_without_table_gives_ids(articles_db, mode
     conn.close()
     datasette = make_datasette(articles_db)
     page = (await datasette.client.get("/articles/-/embeddings/it~27s?q=cat")).text
-    found = await ids_of_sql(datasette, examples(page)["SQL"][1])
+    found = await ids_of_sql(datasette, samples(page)["SQL"][1])
     assert (found[0], len(found)) == ("5", 6)
 
 
@@ -103,10 +103,10 @@ async def test_the_sql_of_a_collection_without_table_gives_ids(articles_db, mode
 async def test_whoever_may_not_run_sql_is_shown_none(articles_db):
     closed = {"articles": {"allow_sql": False}}
     page = (await make_datasette(articles_db, allow=closed).client.get(SEARCH)).text
-    assert examples(page) == {}
+    assert samples(page) == {}
     datasette = make_datasette(articles_db, allow=closed)
     page = (await datasette.client.get(f"{SEARCH}?q=pets")).text
-    assert set(examples(page)) == {"JSON", "curl"}
+    assert set(samples(page)) == {"curl"}
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
@@ -117,12 +117,12 @@ def test_the_curl_of_a_page_finds_what_the_page_does(served_articles, query):
         return subprocess.run(command, capture_output=True, text=True, check=True)
 
     page = fetched(f"{served_articles}{SEARCH}?{query}").stdout
-    found = examples(page)
-    by_url = json.loads(fetched(found["JSON"][0]).stdout)
-    command = shlex.split(found["curl"][0].replace("\\\n", " "))
-    by_body = json.loads(fetched(*command[1:]).stdout)
-    assert by_body["matches"] == by_url["matches"]
-    assert by_body.get("facet_results") == by_url.get("facet_results")
+    curl, path = samples(page)["curl"]
+    found = json.loads(fetched(*shlex.split(curl)[1:]).stdout)
+    expected = json.loads(fetched(f"{served_articles}{SEARCH}.json?{query}").stdout)
+    assert found["matches"] == expected["matches"]
+    assert found.get("facet_results") == expected.get("facet_results")
+    assert path in shlex.split(curl)[1]
 
 
 @pytest.fixture(scope="module")

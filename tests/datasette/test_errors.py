@@ -16,7 +16,6 @@ import uvicorn
 
 from datasette_embeddings.web import (
     embed_api,
-    models,
     openapi,
     resolve,
     search_response,
@@ -278,7 +277,7 @@ def broken(monkeypatch):
     for module in (search_response, resolve):
         monkeypatch.setattr(module, "count_items", fail)
     monkeypatch.setattr(embed_api, "passage_vectors", fail)
-    for module in (models, openapi):
+    for module in (embed_api, openapi):
         monkeypatch.setattr(module, "allowed_model_ids", fail)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from urllib.parse import urlencode
 
@@ -206,13 +207,13 @@ async def test_a_facet_needs_no_question(datasette):
         ("_facet=colour", "No column 'colour' in the source table"),
         ("_facet=topic&_facet=year", "Expected one _facet, found 2"),
         ("year__gt=9999999999999999999999", "a value SQL cannot take"),
-        ("_min_score=2", "Expected for _min_score a score from -1 to 1, found '2'"),
-        ("_min_score=nan", "a score from -1 to 1, found 'nan'"),
-        ("_next=-1", "Expected for _next what an answer gave as next, found '-1'"),
-        ("_next=1e3", "Expected for _next what an answer gave as next"),
-        ("_chunks=some", "Expected _chunks=best or _chunks=all, found 'some'"),
-        ("_shape=round", "Expected a _shape of objects, arrays, array,"),
-        ("_nl=on", "Expected _shape=array or _shape=arrayfirst with _nl"),
+        ("_min_score=2", "_min_score: expected a score from -1 to 1, found 2.0"),
+        ("_min_score=nan", "a score from -1 to 1, found nan"),
+        ("_next=-1", "_next: expected what an answer gave as next, found '-1'"),
+        ("_next=1e3", "_next: expected what an answer gave as next"),
+        ("_chunks=some", "_chunks: expected best or all, found 'some'"),
+        ("_shape=round", "_shape: expected one of objects, array, found 'round'"),
+        ("_nl=on", "_nl: expected _shape=array with it"),
     ],
 )
 async def test_what_cannot_be_answered_is_said(datasette, query, message):
@@ -324,16 +325,20 @@ async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     [
         ({}, 400, "Expected one of text, like, vector, image; found none"),
         ({"text": "a", "like": "1"}, 400, "found text, like"),
-        ({"text": "a", "colour": 1}, 400, "Unknown in the request: 'colour'"),
-        ({"text": 3}, 400, "Expected a text for text, found 3"),
-        ({"text": "a", "size": "3"}, 400, "Expected a whole number for size"),
-        ({"text": "a", "size": 0}, 400, "a whole number from 1 to 100"),
+        (
+            {"text": "a", "colour": 1},
+            400,
+            "colour: unknown, expected one of",
+        ),
+        ({"text": 3}, 400, "text: expected a text in UTF-8, found 3"),
+        ({"text": "a", "size": "3"}, 400, "size: expected a whole number"),
+        ({"text": "a", "size": 0}, 400, "a whole number of at least 1"),
         ({"text": "a", "filters": [1]}, 400, "Expected filters as an object"),
         ({"text": "a", "filters": {"topic": None}}, 400, "Expected a text, a number"),
         ({"vector": [1, 2]}, 400, "Expected a vector of 384 dimensions, found 2"),
         ({"vector": ["a"]}, 400, "Expected numbers only"),
         ({"vector": []}, 400, "at least one number"),
-        ({"image": "!"}, 400, "Expected an image in base64"),
+        ({"image": "!"}, 400, "image: expected an image in base64"),
         ({"image": "aGk="}, 422, "takes texts, not images"),
         ({"like": "nowhere"}, 404, "No item 'nowhere'"),
     ],
@@ -348,26 +353,30 @@ async def test_a_body_that_cannot_be_answered_is_refused(
     ), response.text
 
 
-async def test_the_list_has_datasettes_shapes(datasette):
+async def test_all_faults_of_a_body_are_in_one_answer(datasette):
+    body = {"text": 3, "size": "3", "min_score": 2, "filters": [1], "colour": 1}
+    response = await datasette.client.post(SEARCH, json=body)
+    found = response.json()
+    assert [fault.partition(":")[0] for fault in found["errors"]] == [
+        "size",
+        "text",
+        "min_score",
+        "Expected filters as an object of column and value, found [1]",
+        "colour",
+    ]
+    assert found["error"] == "; ".join(found["errors"])
+
+
+async def test_the_list_alone_is_given_as_datasette_does(datasette):
     path = f"{SEARCH}?q=note&_size=2"
     _status, objects = await get_json(datasette, path)
     matches = objects["matches"]
-    ids = [match["id"] for match in matches]
     assert (await get_json(datasette, f"{path}&_shape=array"))[1] == matches
-    assert (await get_json(datasette, f"{path}&_shape=arrayfirst"))[1] == ids
-    _status, by_id = await get_json(datasette, f"{path}&_shape=object")
-    assert by_id == dict(zip(ids, matches, strict=True))
-    _status, arrays = await get_json(datasette, f"{path}&_shape=arrays")
-    assert arrays["columns"] == list(matches[0])
-    assert arrays["matches"] == [list(match.values()) for match in matches]
-    lines = await datasette.client.get(f"{path}&_shape=arrayfirst&_nl=on")
-    assert lines.text.splitlines() == [f'"{each}"' for each in ids]
-    path = "/-/embeddings.json"
-    _status, urls = await get_json(datasette, f"{path}?_shape=arrayfirst")
-    _status, by_url = await get_json(datasette, f"{path}?_shape=object")
+    lines = await datasette.client.get(f"{path}&_shape=array&_nl=on")
+    assert [json.loads(line) for line in lines.text.splitlines()] == matches
+    _status, collections = await get_json(datasette, "/-/embeddings.json?_shape=array")
     names = ["notes", "q", "recent", "titles"]
-    assert urls == [f"/notes/-/embeddings/{name}" for name in names]
-    assert [by_url[url]["name"] for url in urls] == names
+    assert [each["name"] for each in collections] == names
 
 
 async def test_the_form_leads_to_an_address_worth_sharing(datasette):

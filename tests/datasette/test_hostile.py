@@ -278,7 +278,7 @@ async def test_the_sql_on_the_page_finds_the_same(hostile, text):
     pairs = {"q": text, "_size": 1, f"{identifier(text)}__exact": text}
     for asked in ({"q": text}, {"like": "other"}, pairs):
         response = await hostile.client.get(f"{place(text)}?{urlencode(asked)}")
-        path = parsed(response).select_one(".embeddings-examples a")["href"]
+        path = parsed(response).select_one(".embeddings-samples a")["href"]
         path = path.replace("?", ".json?", 1)
         status, body = await get_json(hostile, f"{path}&_shape=arrays")
         assert status == 200
@@ -555,7 +555,7 @@ async def test_a_long_query_string_is_answered_in_short(articles_db, pairs):
     path = "/articles/-/embeddings/articles"
     response = await datasette.client.get(f"{path}?{urlencode(pairs)}")
     shown = parsed(response).select_one("#embeddings-answer")
-    for example in shown.select(".embeddings-examples"):
+    for example in shown.select(".embeddings-samples"):
         example.extract()
     assert (response.status_code < 500, len(shown.text) < 5000) == (True, True)
 

@@ -13,15 +13,13 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import schemathesis
-from datasette.utils import MultiParams
 
-from datasette_embeddings.config import Config
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web import (
-    embed_api,
+    embed_request,
     filters,
     json_bodies,
     pairs,
@@ -153,9 +151,9 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     search = parameters(document, SEARCH, "get")
     shape = parameters(document, "/-/embeddings.json", "get")
     own = set(search) - set(shape) - {"filters"}
-    assert own == names_read(search_request.from_args) == set(search_request.NAMES)
+    assert own == set(search_request.NAMES)
     assert search["filters"]["additionalProperties"] == {"type": "string"}
-    assert set(parameters(document, EMBED, "get")) == set(embed_api.ARGS)
+    assert set(parameters(document, EMBED, "get")) == set(embed_request.ARGS)
     for path in (SEARCH, "/{database}/-/embeddings.json"):
         assert shape.items() <= parameters(document, path, "get").items()
     assert parameters(document, SEARCH, "post") == shape
@@ -167,39 +165,26 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     assert shape["_shape"]["enum"] == list(json_bodies.SHAPES)
 
 
-def names_read(read):
-    """The names that *read* looks for in a query string."""
-    names = set()
-
-    class Noted(MultiParams):
-        def get(self, name, default=None):
-            names.add(name)
-            return default
-
-        def getlist(self, name):
-            names.add(name)
-            return []
-
-    read(Noted({}), Config())
-    return names
-
-
 @pytest.mark.asyncio
 async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
     document = await document_of(datasette)
-    question = body_schema(document, SEARCH)
-    assert tuple(question["properties"]) == search_request.BODY_KEYS
-    assert [each["required"] for each in question["oneOf"]] == [
-        [name] for name in search_request.ASKED
+    search = body_schema(document, SEARCH)
+    assert set(search["properties"]) == set(search_request.NAMES.values()) | {
+        "vector",
+        "image",
+        "filters",
+    }
+    assert [each["required"] for each in search["oneOf"]] == [
+        [name] for name in search_request.TARGETS
     ]
     to_embed = body_schema(document, EMBED)
-    assert set(to_embed["properties"]) == set(embed_api.BODY_KEYS)
+    assert set(to_embed["properties"]) == {*embed_request.ARGS, "user"}
     schemas = document["components"]["schemas"]
     _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
     assert values["maxItems"] == filters.MOST_VALUES
     assert schemas["Vector"]["maxItems"] == search_request.MOST_DIMENSIONS
-    assert schemas["EncodingFormat"]["enum"] == list(embed_api.ENCODINGS)
-    assert schemas["InputType"]["enum"] == list(embed_api.INPUT_TYPES)
+    assert schemas["EncodingFormat"]["enum"] == list(embed_request.ENCODINGS)
+    assert schemas["InputType"]["enum"] == list(embed_request.INPUT_TYPES)
 
 
 @pytest.mark.asyncio

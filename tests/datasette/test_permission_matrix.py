@@ -534,7 +534,7 @@ async def test_the_lists_are_those_of_a_library_without_secrets(outsider):
         "/library/_embedding_collections.json",
         "/-/embeddings",
         "/-/embeddings.json",
-        "/-/embeddings.json?_shape=arrays",
+        "/-/embeddings.json?_shape=array",
         "/-/embeddings.json?_shape=nonsense",
         "/-/embeddings/openapi.json",
         "/-/embeddings/embed.json",

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.web.bodies import json_object
+from datasette_embeddings.validation import json_object
 from datasette_embeddings.web.compat import is_modern
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import make_datasette

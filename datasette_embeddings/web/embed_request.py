@@ -1,0 +1,145 @@
+"""What a request to the embedding API asks for, in a query string or a JSON body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from datasette_embeddings.config import Config
+from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.validation import (
+    NO_OTHER_KEYS,
+    AnyText,
+    Expected,
+    json_object,
+    validated,
+)
+from datasette_embeddings.web.search_request import image_bytes, whole_number
+from datasette_embeddings.web.urls import HARMLESS
+
+if TYPE_CHECKING:
+    from datasette.utils import MultiParams
+
+ENCODINGS = ("float", "base64", "hex")
+INPUT_TYPES = ("passage", "query")
+# What a query string may hold
+ARGS = ("model", "input", "encoding_format", "input_type", "dimensions")
+
+
+def _inputs(value: object) -> tuple[str | bytes, ...]:
+    inputs = value if isinstance(value, list) else [value]
+    if not inputs:
+        raise ValueError
+    return tuple(_input(each) for each in inputs)
+
+
+def _input(value: object) -> str | bytes:
+    if isinstance(value, dict) and value.keys() == {"image"}:
+        try:
+            return image_bytes(value["image"])
+        except ValueError as error:
+            raise InvalidInputError("input: expected an image in base64") from error
+    if isinstance(value, int | list):
+        # Some clients split texts into the tokens of a model of OpenAI's
+        raise InvalidInputError(
+            f"input: expected a text or {{'image': base64}}, found {quoted(value)}. "
+            "Token ids mean nothing to another model: send the texts themselves, in "
+            "LangChain with check_embedding_ctx_length=False"
+        )
+    if not isinstance(value, str):
+        raise InvalidInputError(
+            f"input: expected a text or {{'image': base64}}, found {quoted(value)}"
+        )
+    if not value.strip():
+        raise InvalidInputError("input: expected a text to embed, found an empty one")
+    return value
+
+
+Inputs: TypeAlias = Annotated[
+    tuple[AnyText | bytes, ...],
+    Expected(
+        "a text in UTF-8, an image as {'image': base64} or a list of them",
+        read=_inputs,
+        component="Input",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """What to embed, and how: the keys of OpenAI's API, and `input_type`."""
+
+    __pydantic_config__ = NO_OTHER_KEYS
+
+    input: Inputs
+    model: (
+        Annotated[str, Expected("the id of a model", component="OfferedModel")] | None
+    ) = None
+    """By default, the default model."""
+    encoding_format: Annotated[
+        str,
+        Expected(
+            f"one of {', '.join(ENCODINGS)}",
+            component="EncodingFormat",
+            pattern=f"^({'|'.join(ENCODINGS)})$",
+        ),
+    ] = ENCODINGS[0]
+    input_type: Annotated[
+        str,
+        Expected(
+            f"one of {', '.join(INPUT_TYPES)}",
+            component="InputType",
+            pattern=f"^({'|'.join(INPUT_TYPES)})$",
+        ),
+    ] = INPUT_TYPES[0]
+    dimensions: (
+        Annotated[
+            int, Expected("a whole number", read=whole_number, component="Dimensions")
+        ]
+        | None
+    ) = None
+    user: AnyText | None = None
+    """Not used."""
+
+
+def from_args(args: MultiParams, config: Config) -> EmbedRequest:
+    """The request of a query string.
+
+    :raises InvalidInputError: for one that cannot be answered.
+    """
+    given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
+    if "input" in given:
+        given["input"] = args.getlist("input")
+    if "user" in given:
+        raise InvalidInputError(f"user: unknown, expected one of {', '.join(ARGS)}")
+    dimensions = args.get("dimensions") or ""
+    # More digits are no number of dimensions, and more than Python reads
+    if dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 10:
+        given["dimensions"] = int(dimensions)
+    return _checked(given, config)
+
+
+def from_body(body: bytes, config: Config) -> EmbedRequest:
+    """The request of a JSON body.
+
+    :raises InvalidInputError: for one that cannot be answered.
+    """
+    return _checked(json_object(body), config)
+
+
+def _checked(given: Mapping[str, Any], config: Config) -> EmbedRequest:
+    inputs = given.get("input")
+    if isinstance(inputs, list) and len(inputs) > config.max_inputs:
+        raise InvalidInputError(
+            f"Expected at most {config.max_inputs:,} inputs, found {len(inputs):,}"
+        )
+    request = validated(EmbedRequest, given)
+    texts = [each for each in request.input if isinstance(each, str)]
+    longest = max(map(len, texts), default=0)
+    if longest > config.max_text_length:
+        raise InvalidInputError(
+            f"Expected a text of at most {config.max_text_length:,} characters, "
+            f"found {longest:,}"
+        )
+    return request
