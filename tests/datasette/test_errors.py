@@ -274,8 +274,8 @@ def broken(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("something deep")
 
-    for module in (search_response, resolve):
-        monkeypatch.setattr(module, "count_items", fail)
+    monkeypatch.setattr(resolve, "count_items", fail)
+    monkeypatch.setattr(search_response, "count_failures", fail)
     monkeypatch.setattr(embed_api, "passage_vectors", fail)
     for module in (embed_api, openapi):
         monkeypatch.setattr(module, "allowed_model_ids", fail)
