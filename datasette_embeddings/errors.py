@@ -16,6 +16,7 @@ Every message says what was expected, what was found and what to do about it::
     │   └── DimensionMismatchError
     ├── InvalidInputError           an argument of the user
     ├── SourceError                 a table, column, file or query cannot be read
+    ├── SourceUnavailableError      the rows of a stored source cannot be read again
     ├── MissingLibraryError         an optional dependency is not installed
     ├── ServerBusyError             too many requests at a time
     └── ConfigError                 the plugin's settings
@@ -211,6 +212,10 @@ class InvalidInputError(EmbeddingsError):
 
 class SourceError(EmbeddingsError):
     """The rows to embed cannot be read as asked."""
+
+
+class SourceUnavailableError(EmbeddingsError):
+    """The rows of a stored source cannot be read again."""
 
 
 class MissingLibraryError(EmbeddingsError):

@@ -9,8 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections
 
@@ -22,11 +21,11 @@ DAMAGES = {
     "left behind by llm": (
         "update collections set name = 'renamed'",
         # Facts, a source and the origins of 6 items
-        (None, "facts about a collection that is gone", 8),
+        (None, "facts about a collection that was deleted", 8),
     ),
     "failures left behind": (
         "insert into _embedding_failures values (99, 'a', 'error', 1, 1, null)",
-        (None, "facts about a collection that is gone", 1),
+        (None, "facts about a collection that was deleted", 1),
     ),
     "mixed dimensions": (
         "update embeddings set embedding = x'0000803f' where id = '2'",
@@ -46,7 +45,7 @@ DAMAGES = {
     ),
     "row that is gone": (
         "delete from articles where id = 1",
-        ("articles", "items whose row is gone", 1),
+        ("articles", "items whose row was deleted", 1),
     ),
     "lost chunk": (
         """

@@ -20,9 +20,8 @@ import pytest
 from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
-from datasette_embeddings.ingest.embedding import SIMPLEST_TEXT
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.embed import SIMPLEST_TEXT
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.models import endpoint, http
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.http import HttpModel

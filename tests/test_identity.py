@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datasette_embeddings.errors import ModelMismatchError, ModelSettingsMismatchError
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections

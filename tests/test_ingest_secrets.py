@@ -9,8 +9,7 @@ import pytest
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.imports import import_table
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.changes import create_collection

@@ -19,8 +19,7 @@ from llm.embeddings_migrations import embeddings_migrations
 from sqlite_utils import Database
 
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest.report import Report
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import Report, ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.search.matches import search_vector
 from datasette_embeddings.sources.tables import table_source

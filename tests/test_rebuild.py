@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datasette_embeddings.errors import ModelError, UnknownCollectionError
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source

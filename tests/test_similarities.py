@@ -15,9 +15,8 @@ from datasette_embeddings.chunking import Chunk
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError, SchemaError
-from datasette_embeddings.ingest.checking import problems
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.check import problems
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search.matches import (
     related_items,
     similar_items,
@@ -41,6 +40,7 @@ from datasette_embeddings.store.documents import (
     DELETE_CHUNKS,
     DELETE_WHOLE,
     EmbeddedDocument,
+    items_of,
     write_documents,
 )
 from datasette_embeddings.store.schema import transaction
@@ -68,7 +68,9 @@ def write(conn, collection, vectors):
         if array.ndim == 2:
             chunks = [Chunk(n, n, n + 1, str(each)) for n, each in enumerate(found)]
         document = Document(document_id, document_id)
-        embedded.append(EmbeddedDocument(document, chunks, np.atleast_2d(array)))
+        items = items_of(document, chunks)
+        vectors = np.atleast_2d(array)
+        embedded.append(EmbeddedDocument(document, chunks, items, vectors))
     with transaction(conn):
         write_documents(collection, embedded, store_content=False)
     return collections.collection(conn, collection.name)

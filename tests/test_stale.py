@@ -12,8 +12,7 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search.matches import (
     matches,
     related_items,

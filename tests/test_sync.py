@@ -142,7 +142,7 @@ def test_what_cannot_be_read_again_is_left_as_it_is(run, articles_db):
     result = run("sync", articles_db)
     assert result.exit_code == 0
     assert result.stderr.splitlines()[1:] == [
-        "llm: left as it is: it was not made here, and where its rows come from is "
+        "llm: left as it is: another program made it, and where its rows come from is "
         "not known",
         "piped: left as it is: its rows came from standard input; pipe them to embed "
         "again",

@@ -20,13 +20,13 @@ from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest.checking import (
+from datasette_embeddings.ingest.check import (
+    delete_inconsistent_rows,
+    delete_replaced_rows,
     problems,
-    remove_what_is_mended,
-    remove_what_is_wrong,
 )
-from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.ingest.syncing import sync
+from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.sync import sync
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_sources import SourceState
@@ -73,15 +73,15 @@ def check(
 
 
 def _fix(ctx: click.Context, conn: sqlite3.Connection, config: Config) -> None:
-    remove_what_is_wrong(conn)
+    delete_inconsistent_rows(conn)
     run = Run(conn, config, IngestOptions(prune=True))
     for outcome in sync(conn, {}, run.embed):
         if outcome.skipped:
             refresh(collections.collection(conn, outcome.collection))
-        if outcome.problem is not None:
-            reason = error_text(ctx, outcome.problem)
+        if outcome.error is not None:
+            reason = error_text(ctx, outcome.error)
             click.echo(f"Error: {printable(outcome.collection)}: {reason}", err=True)
-    remove_what_is_mended(conn)
+    delete_replaced_rows(conn)
 
 
 def _show_sources(conn: sqlite3.Connection) -> None:

@@ -19,10 +19,9 @@ from datasette_embeddings.cli.output import progress, show_report
 from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import CollectionConfig, Config, SimilaritySettings
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.ingest.report import IngestOptions, Report
-from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.ingest.syncing import remembered_sources
+from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
+from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store.collections import find_collection
@@ -154,8 +153,8 @@ def _sources(
     if existing is None or replace(declared, model=None) != CollectionConfig():
         raise InvalidInputError(f"{expected}, to say what to embed")
     try:
-        return remembered_sources(existing)
-    except InvalidInputError as reason:
+        return stored_sources(existing)
+    except SourceUnavailableError as reason:
         raise InvalidInputError(
             f"{expected} to embed into {name!r}: {reason}"
         ) from reason

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from datasette_embeddings.ingest.report import Report
+from datasette_embeddings.ingest.run import Report
 
 Row: TypeAlias = Mapping[str, object]
 Step: TypeAlias = Callable[[int], None]

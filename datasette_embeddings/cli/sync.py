@@ -14,9 +14,9 @@ from datasette_embeddings.cli.options import RUN_OPTIONS, database_argument
 from datasette_embeddings.cli.output import printable, show_report
 from datasette_embeddings.cli.settings import settings_for
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest import syncing
-from datasette_embeddings.ingest.report import IngestOptions, Report
-from datasette_embeddings.ingest.syncing import SyncOutcome
+from datasette_embeddings.ingest import sync as syncing
+from datasette_embeddings.ingest.run import IngestOptions, Report
+from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.collections import collection
@@ -72,7 +72,7 @@ def sync(
             outcomes.append(outcome)
     if not outcomes:
         click.echo(f"{database} has no collections, and none is declared", err=True)
-    if any(each.problem for each in outcomes):
+    if any(each.error for each in outcomes):
         ctx.exit(1)
     if any(each.report and each.report.failed for each in outcomes):
         ctx.exit(SOME_FAILED)
@@ -89,5 +89,5 @@ def _show_outcome(
         show_report(label, outcome.report, output_format)
     elif outcome.skipped:
         click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
-    elif outcome.problem is not None:
-        click.echo(f"Error: {name}: {error_text(ctx, outcome.problem)}", err=True)
+    elif outcome.error is not None:
+        click.echo(f"Error: {name}: {error_text(ctx, outcome.error)}", err=True)

@@ -1,18 +1,19 @@
-"""A source into a collection: what is new or changed is embedded, the rest is kept."""
+"""Embeds the new and changed rows of a source into a collection."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.ingest.comparing import compare
-from datasette_embeddings.ingest.embedding import Embedded, embed_documents
-from datasette_embeddings.ingest.report import IngestOptions, Report
-from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
+from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
@@ -39,9 +40,68 @@ if TYPE_CHECKING:
     from datasette_embeddings.documents import Document
     from datasette_embeddings.vectors import Vector
 
-# Documents that a dry run embeds to tell how long all of them would take
+# Documents that a dry run embeds to estimate the time for all of them
 SAMPLE = 24
 FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """Options of a run.
+
+    *start* is called with the number of rows, *progress* with how many more are done.
+    """
+
+    #: Delete items whose row was deleted
+    prune: bool = False
+    start: Callable[[int], None] = ignore
+    progress: Callable[[int], None] = ignore
+    #: Take only the first rows
+    limit: int | None = None
+    #: Build the collection again beside the old one, and swap them at the end
+    rebuild: bool = False
+    #: The source takes the place of another, whose other items are deleted
+    replace_source: bool = False
+    #: Write nothing
+    dry_run: bool = False
+    #: Similarities to store; None for those that the collection has
+    similarities: SimilaritySettings | None = None
+
+    @property
+    def deletes(self) -> bool:
+        """Whether items of deleted rows are deleted; a rebuild holds no others."""
+        return self.prune or self.rebuild
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many rows of the source a run found in each state."""
+
+    new: int = 0
+    changed: int = 0
+    #: Only their metadata changed: nothing was embedded
+    metadata: int = 0
+    unchanged: int = 0
+    #: Rows without content: not embedded, and the items they had are deleted
+    empty: int = 0
+    #: Rows that cannot be embedded; the items they had are kept
+    failed: int = 0
+    #: Of those, rows whose id is unknown: nothing is deleted then
+    unread: int = 0
+    #: Embedded items of which the model read only the beginning
+    truncated: int = 0
+    #: Chunks of the new and changed rows; None if they are whole
+    chunks: int | None = None
+    #: Documents whose row was deleted
+    gone: int = 0
+    pruned: bool = False
+    #: Deleted documents of a source that this one replaced
+    replaced: int = 0
+    is_dry_run: bool = False
+    #: Seconds that the work would take, estimated by a dry run
+    estimated_s: float | None = None
+    #: The first of the rows that failed
+    failures: tuple[Failure, ...] = ()
 
 
 def ingest(
@@ -54,170 +114,128 @@ def ingest(
 ) -> Report:
     """Bring the collection called *name* up to date with *source*.
 
-    Each window of rows is one transaction: whatever stops the run, all windows before
-    are kept and the next run goes on from there.
+    Each window of rows is one transaction: if the run is stopped, the windows before
+    are kept, and the next run continues there.
 
     :raises ModelMismatchError: if the collection holds vectors of another model.
-    :raises ModelSettingsMismatchError: if it was embedded with another prompt, say.
-    :raises InvalidInputError: if another source has brought its items.
+    :raises ModelSettingsMismatchError: if they were made with other settings of it.
+    :raises InvalidInputError: if another source brought its items.
     :raises SourceError: if the source cannot be read at all.
-    :raises UnknownCollectionError: if somebody deletes or swaps it meanwhile.
-    :raises ModelError: if the model can do nothing at all.
+    :raises UnknownCollectionError: if another program deletes or swaps it meanwhile.
+    :raises ModelError: if the model fails on any content.
     """
-    _check_model(source, model)
+    check_model(source, model)
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,
     ):
-        run = _Run(conn, source, model, options, staging)
+        check_name(name)
+        existing = find_collection(conn, name)
+        if existing is not None and not options.replace_source:
+            _check_deletions(existing, source, options)
+        run = _Run(source, model, options, staging)
         if options.dry_run:
-            return run.supposed(name)
-        run.check(name)
-        collection = run.collection(name)
-        report = run.embed(collection)
-    _relate(name, collection, options)
+            return run.report_without_writing(existing)
+        settings = model.settings
+        collection = (
+            begin_rebuild(conn, name, settings, source)
+            if options.rebuild
+            else create_collection(
+                conn, name, settings, source, replace_source=options.replace_source
+            )
+        )
+        report = run.write(collection)
+    similarities = options.similarities
+    if similarities is None and existing is not None:
+        similarities = similarity_settings(existing)
+    if similarities is not None:
+        # Chunks and dimensions may have come with this run
+        collection = current(collection)
+        start, progress = options.start, options.progress
+        build(collection, similarities, start=start, progress=progress)
     if options.rebuild and options.limit is None:
         finish_rebuild(collection, name)
     return report
 
 
-def _relate(
-    name: str,
-    collection: Collection,
-    options: IngestOptions,
+def _check_deletions(
+    existing: Collection, source: Source, options: IngestOptions
 ) -> None:
-    """Bring the similarities of *collection* up to date, if it is to have any.
-
-    What is to take the place of another has those that the other has.
-    """
-    wanted = options.similarities
-    existing = find_collection(collection.conn, name)
-    if wanted is None and existing is not None:
-        wanted = similarity_settings(existing)
-    if wanted is not None:
-        # Chunks and dimensions may have come with this run
-        build(
-            current(collection),
-            wanted,
-            start=options.start,
-            progress=options.progress,
-        )
-
-
-def _check_model(source: Source, model: EmbeddingModel) -> None:
-    if source.images and not model.supports_images:
-        raise InvalidInputError(
-            f"The model {model.model_id!r} takes texts, not images; choose one that "
-            "takes images with --model"
-        )
-    if source.images and source.chunking is not None:
-        raise InvalidInputError("Images have no text to split")
-    if source.chunking is not None:
-        source.chunking.checked_size(model.passage_tokens)
+    """Check that the run will not delete items of another source, or of none."""
+    check_source(existing, source)
+    if options.rebuild:
+        sources = existing.sources
+        own = [each.id for each in sources if each.prefix == source.id_prefix]
+        left_out = count_left_out(existing, own)
+        if left_out:
+            raise InvalidInputError(
+                f"--rebuild would delete {left_out:,} items of {existing.name!r} that "
+                "this source does not have: add --replace to delete them, or choose "
+                "another collection name"
+            )
 
 
 @dataclass(frozen=True)
 class _Run:
     """One source on its way into one collection."""
 
-    conn: sqlite3.Connection
     source: Source
     model: EmbeddingModel
     options: IngestOptions
     staging: Staging
 
-    @property
-    def store_content(self) -> bool:
-        """A table's content stays where it is; other rows may not be found again."""
-        is_table = isinstance(self.source, TableSource)
-        return self.source.store_content or not is_table
-
-    def collection(self, name: str) -> Collection:
-        """The collection to write to."""
-        identity = self.model.settings
-        if self.options.rebuild:
-            return begin_rebuild(self.conn, name, identity, self.source)
-        return create_collection(
-            self.conn,
-            name,
-            identity,
-            self.source,
-            replace_source=self.options.replace_source,
-        )
-
-    def check(self, name: str) -> None:
-        """Check that the run deletes nothing that it was not asked to.
-
-        :raises InvalidInputError: if it would delete items of another source, or of
-            none.
-        """
-        existing = find_collection(self.conn, name)
-        if existing is None or self.options.replace_source:
-            return
-        check_source(existing, self.source)
-        if not self.options.rebuild:
-            return
-        ids = [
-            each.id for each in existing.sources if each.prefix == self.source.id_prefix
-        ]
-        left_out = count_left_out(existing, ids)
-        if left_out:
-            raise InvalidInputError(
-                f"--rebuild would delete {left_out:,} items of {name!r} that this "
-                "source does not have: add --replace to delete them, or choose another "
-                "collection name"
-            )
-
-    def counted(self) -> Report:
-        """How many rows are in each state by now."""
-        counts = self.staging.counts()
-        # Items taken over from another source, or from none, are unchanged too
-        counts["unchanged"] = counts.get("unchanged", 0) + counts.pop("adopted", 0)
-        counts["failed"] = counts.get("failed", 0) + counts.get("unread", 0)
-        failures = tuple(self.staging.failures(FAILURES_SHOWN))
-        return Report(**counts, failures=failures)  # type: ignore[arg-type]  # the counts are named as its fields
-
-    def embed(self, collection: Collection) -> Report:
+    def write(self, collection: Collection) -> Report:
         """Bring *collection* up to date."""
         forget_other_kind(collection, self.source)
         ownership = compare(self.staging, collection, self.source)
-        total, wanted = sum(self.staging.counts().values()), self.staging.wanted()
+        total, to_embed = sum(self.staging.counts().values()), self.staging.wanted()
         self.options.start(total)
-        self.options.progress(total - wanted)
+        self.options.progress(total - to_embed)
+        # The content of a table's rows stays there; other rows cannot be found again
+        is_table = isinstance(self.source, TableSource)
+        store_content = self.source.store_content or not is_table
+        is_chunked = self.source.chunking is not None
         apply_small_changes(
             collection,
             self.staging,
             ownership,
-            is_chunked=self.source.chunking is not None,
-            store_content=self.store_content,
+            is_chunked=is_chunked,
+            store_content=store_content,
         )
         chunks, truncated = 0, 0
         for window in self.staging.windows():
-            embedded = self._embed_window(collection, ownership, window)
+            embedded = self._embed(window, collection)
+            with transaction(collection.conn):
+                collection.check_exists()
+                check_attached(collection.conn, ownership.source_id, collection.name)
+                write_documents(
+                    collection,
+                    embedded.documents,
+                    store_content=store_content,
+                    ownership=ownership,
+                )
+            self.staging.fail(embedded.failures)
             chunks += embedded.chunks
             truncated += embedded.truncated
-        return replace(
-            self._finished(collection, ownership),
-            chunks=None if self.source.chunking is None else chunks,
-            truncated=truncated,
+        is_whole = self.options.limit is None
+        record_failures(collection, ownership.source_id, is_complete=is_whole)
+        report = replace(
+            self._counted(), chunks=chunks if is_chunked else None, truncated=truncated
         )
+        if is_whole:
+            report = self._with_deletions(report, collection, ownership, delete_gone)
+            finish_sync(collection, self.source)
+        return report
 
-    def _embed_window(
-        self,
-        collection: Collection,
-        ownership: Ownership,
-        window: Sequence[Document],
-    ) -> Embedded:
+    def _embed(self, window: Sequence[Document], collection: Collection) -> Embedded:
         def known(hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
             dimensions = self.model.dimensions or collection.dimensions
+            # Before the first vectors of a remote model they are not known
             if dimensions is None:
-                # The first vectors that there are tell
                 return {}
+            images = self.source.images
             return vectors_of_hashes(
-                collection,
-                hashes,
-                dimensions=dimensions,
-                images=self.source.images,
+                collection, hashes, dimensions=dimensions, images=images
             )
 
         try:
@@ -228,85 +246,58 @@ class _Run:
                 known=known,
                 progress=self.options.progress,
             )
-        except ModelError as problem:
+        except ModelError as error:
             raise ModelError(
-                f"{problem}. What was committed is kept; run it again to go on"
-            ) from problem
+                f"{error}. What was committed is kept; run it again to go on"
+            ) from error
         for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
             collection.check_dimensions(dimensions)
-        with transaction(self.conn):
-            collection.check_exists()
-            check_attached(self.conn, ownership.source_id, collection.name)
-            write_documents(
-                collection,
-                embedded.documents,
-                store_content=self.store_content,
-                ownership=ownership,
-            )
-        self.staging.fail(embedded.failures)
         return embedded
 
-    def _finished(self, collection: Collection, ownership: Ownership) -> Report:
-        """What is left to do when all windows are written, and the report."""
-        is_whole, source_id = self.options.limit is None, ownership.source_id
-        record_failures(collection, source_id, is_complete=is_whole)
-        report = self.counted()
-        if not is_whole:
-            return report
-        mine = () if source_id is None else (source_id,)
-        # What could not be read may be what seems to be gone
+    def _counted(self) -> Report:
+        """How many rows are in each state by now."""
+        counts: dict[str, Any] = self.staging.counts()
+        # Items taken over from another source, or from none, are unchanged too
+        counts["unchanged"] = counts.get("unchanged", 0) + counts.pop("adopted", 0)
+        counts["failed"] = counts.get("failed", 0) + counts.get("unread", 0)
+        return Report(**counts, failures=tuple(self.staging.failures(FAILURES_SHOWN)))
+
+    def _with_deletions(
+        self,
+        report: Report,
+        collection: Collection,
+        ownership: Ownership,
+        delete: Callable[[Collection, Sequence[int]], int],
+    ) -> Report:
+        """*report* with documents whose row was deleted; *delete* may only count."""
         if report.unread:
-            gone = count_gone(collection, ownership.own_ids)
-            replaced = 0
-        else:
-            replaced = delete_gone(collection, ownership.replaced)
-            find = delete_gone if self.prunes else count_gone
-            gone = find(collection, mine)
-        finish_sync(collection, self.source)
-        prunes = self.prunes and not report.unread
-        return replace(report, gone=gone, pruned=prunes, replaced=replaced)
+            # A row that could not be read may be the one that seems deleted
+            return replace(report, gone=count_gone(collection, ownership.own_ids))
+        replaced = delete(collection, ownership.replaced)
+        own = [each for each in ownership.own_ids if each not in ownership.replaced]
+        gone = (delete if self.options.deletes else count_gone)(collection, own)
+        return replace(
+            report, gone=gone, pruned=self.options.deletes, replaced=replaced
+        )
 
-    @property
-    def prunes(self) -> bool:
-        """Whether what is gone is to be deleted; a rebuild holds nothing else."""
-        return self.options.prune or self.options.rebuild
-
-    def supposed(self, name: str) -> Report:
-        """What a run would do, and about how long it would take; nothing is written."""
-        check_name(name)
-        self.check(name)
-        existing = None
-        if not self.options.rebuild:
-            existing = find_collection(self.conn, name)
+    def report_without_writing(self, existing: Collection | None) -> Report:
+        """What a run would do, and about how long it would take."""
+        if self.options.rebuild:
+            existing = None
         if existing is not None:
             existing.check_can_add(self.model.settings)
         ownership = compare(self.staging, existing, self.source)
-        report = replace(self.counted(), is_dry_run=True, estimated_s=self._estimated())
+        report = replace(self._counted(), is_dry_run=True, estimated_s=self._estimate())
         if existing is None or self.options.limit is not None:
             return report
-        counts = {
-            each: count_gone(existing, ids)
-            for each, ids in (
-                ("own", ownership.own_ids),
-                ("replaced", ownership.replaced),
-            )
-        }
-        if report.unread:
-            return replace(report, gone=counts["own"])
-        return replace(
-            report,
-            gone=counts["own"] - counts["replaced"],
-            pruned=self.prunes,
-            replaced=counts["replaced"],
-        )
+        return self._with_deletions(report, existing, ownership, count_gone)
 
-    def _estimated(self) -> float:
-        """How many seconds the model would take, judged by a few of the documents."""
+    def _estimate(self) -> float:
+        """The seconds that the model would take, judged by some of the documents."""
         sample = self.staging.sample(SAMPLE)
         if not sample:
             return 0.0
         start = time.perf_counter()
-        embed_documents(
-            sample, self.model, chunking=self.source.chunking, known=lambda _hashes: {}
-        )
+        chunking = self.source.chunking
+        embed_documents(sample, self.model, chunking=chunking, known=lambda _hashes: {})
         return (time.perf_counter() - start) * self.staging.wanted() / len(sample)

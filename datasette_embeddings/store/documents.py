@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.chunking import Chunk, chunk_id
@@ -25,11 +25,9 @@ class EmbeddedDocument:
 
     document: Document
     chunks: Sequence[Chunk] | None
+    #: What is stored, an item for each vector
+    items: Sequence[Document]
     vectors: Vectors  # (n, d)
-
-    def items(self) -> list[Document]:
-        """What is stored, an item a vector."""
-        return items_of(self.document, self.chunks)
 
 
 def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Document]:
@@ -37,7 +35,7 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
     if chunks is None:
         return [document]
     return [
-        replace(document, id=chunk_id(document.id, chunk.position), content=chunk.text)
+        Document(chunk_id(document.id, chunk.position), chunk.text, document.metadata)
         for chunk in chunks
     ]
 
@@ -57,7 +55,7 @@ def write_documents(
     _delete_leftovers(collection, embedded)
     write_embeddings(
         collection,
-        [item for each in embedded for item in each.items()],
+        [item for each in embedded for item in each.items],
         np.concatenate([each.vectors for each in embedded]),
         store_content=store_content,
         ownership=ownership,

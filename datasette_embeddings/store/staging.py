@@ -197,7 +197,7 @@ class Staging:
         with closing(self._conn.cursor()) as rows:
             rows.execute(
                 f"""
-                select number, id, content, metadata
+                select number, id, content, metadata, content_hash
                 from {STAGED}
                 where number > ?
                 and state in ('{NEW}', '{CHANGED}')
@@ -206,10 +206,10 @@ class Staging:
                 [after],
             )
             # Row by row: a hundred photos would be a gigabyte
-            for number, item_id, content, metadata in rows:
+            for number, item_id, content, metadata, content_hash in rows:
                 after = number
                 known = json.loads(metadata) if metadata else None
-                window.append(Document(item_id, content, known))
+                window.append(Document(item_id, content, known, content_hash))
                 is_text = isinstance(content, str)
                 filled += len(content) / (
                     WINDOW_CHARACTERS if is_text else WINDOW_BYTES

@@ -17,9 +17,8 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError, SourceError
-from datasette_embeddings.ingest.checking import problems
-from datasette_embeddings.ingest.report import IngestOptions, Report
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.ingest.check import problems
+from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
 from datasette_embeddings.search.matches import (
     search_text,
     search_vector,

@@ -1,0 +1,144 @@
+"""What is wrong in a database of collections, and its repair."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
+from datasette_embeddings.ingest.comparing import compare
+from datasette_embeddings.ingest.sync import current_source, stored_sources
+from datasette_embeddings.similarities.refreshing import count_stale
+from datasette_embeddings.sources import reading
+from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store import rebuilding
+from datasette_embeddings.store.changes import remove_collection
+from datasette_embeddings.store.checks import (
+    count_left_behind,
+    count_lost_chunks,
+    count_odd_rows,
+    count_odd_vectors,
+    count_orphans,
+    remove_odd_rows,
+    remove_odd_vectors,
+    remove_strays,
+)
+from datasette_embeddings.store.collections import Collection, collections
+from datasette_embeddings.store.gone import count_gone
+from datasette_embeddings.store.schema import has_collections
+from datasette_embeddings.store.staging import staged
+
+FIX = "check --fix deletes them"
+FIX_BY_FIX = "check --fix, which keeps what it cannot repair"
+FIX_BY_SYNC = "check --fix, or sync"
+# States of source rows that a sync changes
+STALE_STATES = {
+    "new": "rows that are not embedded yet",
+    "changed": "rows that have changed since they were embedded",
+    "metadata": "rows whose metadata have changed",
+    "gone": "items whose row was deleted",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong, in how many rows."""
+
+    #: None for rows that belong to no collection
+    collection: str | None
+    problem: str
+    count: int
+    #: What to do about it
+    remedy: str
+
+
+def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
+    """Everything that is wrong in the database of *conn*; nothing is changed."""
+    if not has_collections(conn):
+        return
+    for problem, count in (
+        ("embeddings without a collection", count_orphans(conn)),
+        ("facts about a collection that was deleted", count_left_behind(conn)),
+        ("chunks without an embedding", count_lost_chunks(conn)),
+    ):
+        if count:
+            yield Problem(None, problem, count, FIX)
+    for unfinished in rebuilding.unfinished(conn):
+        count = unfinished.count_items()
+        remedy = "run --rebuild again to complete it; check --fix deletes it"
+        yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
+    for collection in collections(conn):
+        for problem, count, remedy in _problems_of(collection):
+            if count:
+                yield Problem(collection.name, problem, count, remedy)
+
+
+def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
+    """Each possible problem of *collection*, its count and its remedy."""
+    odd = count_odd_vectors(collection)
+    reason = _why_not_repairable(collection) if odd else None
+    remedy = FIX_BY_SYNC if reason is None else f"none: {reason}"
+    yield "vectors of another length than most", odd, remedy
+    yield "rows with values of another type", count_odd_rows(collection), FIX_BY_FIX
+    stale = count_stale(collection)
+    yield "documents whose similarities are old", stale, FIX_BY_SYNC
+    failed = collection.failures()
+    if failed:
+        remedy = f"repair the rows, then sync. The first, {failed[0].id}: "
+        yield "rows that failed", len(failed), remedy + failed[0].error
+    for each in collection.current_sources:
+        try:
+            with suppress(SourceUnavailableError):
+                source = current_source(collection.conn, each.source)
+                yield from _stale_rows(collection, source)
+        except EmbeddingsError as error:
+            yield "a source that cannot be read", 1, str(error)
+
+
+def _why_not_repairable(collection: Collection) -> str | None:
+    """Why a vector of *collection* cannot be embedded again, if it cannot."""
+    try:
+        stored_sources(collection)
+    except EmbeddingsError as error:
+        return str(error)
+    return None
+
+
+def _stale_rows(
+    collection: Collection, source: Source
+) -> Iterator[tuple[str, int, str]]:
+    conn = collection.conn
+    with (
+        reading.documents(conn, source) as documents,
+        staged(conn, documents) as staging,
+    ):
+        ownership = compare(staging, collection, source)
+        counts = staging.counts()
+        # A row that could not be read may be the one that seems deleted
+        if not counts.get("unread"):
+            counts["gone"] = count_gone(collection, ownership.own_ids)
+    for state, problem in STALE_STATES.items():
+        yield problem, counts.get(state, 0), FIX_BY_SYNC
+
+
+def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
+    """Delete rows of no collection, and vectors that a sync can embed again."""
+    if not has_collections(conn):
+        return
+    for unfinished in rebuilding.unfinished(conn):
+        remove_collection(unfinished)
+    for collection in collections(conn):
+        is_repairable = _why_not_repairable(collection) is None
+        if is_repairable:
+            remove_odd_vectors(collection)
+        remove_odd_rows(collection, is_known=is_repairable)
+    # Last, because a chunk that lost its vector belongs nowhere
+    remove_strays(conn)
+
+
+def delete_replaced_rows(conn: sqlite3.Connection) -> None:
+    """Delete the rows of other types that a sync has written again."""
+    for collection in collections(conn):
+        remove_odd_rows(collection, is_known=False)

@@ -1,0 +1,198 @@
+"""Documents to vectors: split, each text once, and one that fails does so alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from datasette_embeddings.chunking import Chunk, split
+from datasette_embeddings.documents import Chunking, Content, Document, Failure
+from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
+from datasette_embeddings.models.base import EmbeddingModel, Outcome, ignore
+from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store.documents import EmbeddedDocument, items_of
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector, Vectors
+
+SIMPLEST_TEXT = "a"
+# A PNG of one grey pixel
+SIMPLEST_IMAGE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b5500"
+    "00000a49444154789c636800000082008177cd72b60000000049454e44ae426082"
+)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The vectors of some documents, and those that failed."""
+
+    documents: Sequence[EmbeddedDocument]
+    failures: Sequence[Failure]
+    #: Items of which the model read only the beginning
+    truncated: int
+    #: Chunks of all documents, those that failed included
+    chunks: int
+
+
+def check_model(source: Source, model: EmbeddingModel) -> None:
+    """Check that *model* can embed what *source* gives.
+
+    :raises InvalidInputError: if it cannot.
+    """
+    if source.images and not model.supports_images:
+        raise InvalidInputError(
+            f"The model {model.model_id!r} takes texts, not images; choose one that "
+            "takes images with --model"
+        )
+    if source.images and source.chunking is not None:
+        raise InvalidInputError("Images have no text to split")
+    if source.chunking is not None:
+        source.chunking.checked_size(model.passage_tokens)
+
+
+def embed_documents(
+    documents: Sequence[Document],
+    model: EmbeddingModel,
+    *,
+    chunking: Chunking | None,
+    known: Callable[[Sequence[bytes]], Mapping[bytes, Vector]],
+    progress: Callable[[int], None] = ignore,
+) -> Embedded:
+    """A vector for each of *documents*, or for each of their chunks.
+
+    *known* returns the stored vectors of content hashes, which need no run of the
+    model.  *progress* is called with the number of documents that are done.
+
+    :raises EmbeddingsError: if the model fails on the simplest content too.
+    """
+    import numpy as np
+
+    all_chunks = _chunks(documents, model, chunking)
+    all_items = [*map(items_of, documents, all_chunks)]
+    by_content = {item.content: item for items in all_items for item in items}
+    found = _Results()
+    stored = known([item.content_hash for item in by_content.values()])
+    for content, item in by_content.items():
+        if item.content_hash in stored:
+            found.vectors[content] = stored[item.content_hash]
+    report = _scaled(progress, len(by_content), len(documents))
+    report(len(found.vectors))
+    new = [content for content in by_content if content not in found.vectors]
+    for kind in (str, bytes):
+        _embed([each for each in new if isinstance(each, kind)], model, found, report)
+    embedded, failures, truncated = list[EmbeddedDocument](), list[Failure](), 0
+    for document, chunks, items in zip(documents, all_chunks, all_items, strict=True):
+        contents = [item.content for item in items]
+        error = next((found.errors[c] for c in contents if c in found.errors), None)
+        if error is not None:
+            failures.append(Failure(document.id, error))
+            continue
+        vectors = np.stack([found.vectors[content] for content in contents])
+        embedded.append(EmbeddedDocument(document, chunks, items, vectors))
+        truncated += sum(content in found.truncated for content in contents)
+    # What had to be tried again was reported again
+    report(len(by_content))
+    total = sum(len(each or ()) for each in all_chunks)
+    return Embedded(embedded, failures, truncated, total)
+
+
+def _chunks(
+    documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking | None
+) -> list[list[Chunk] | None]:
+    """The chunks of each of *documents*; None for one that stays whole."""
+    if chunking is None:
+        return [None] * len(documents)
+    size = chunking.checked_size(model.passage_tokens)
+    texts = [str(document.content) for document in documents]
+    return [
+        split(text, chunking, tokens=tokens, size=size)
+        for text, tokens in zip(texts, model.token_spans(texts), strict=True)
+    ]
+
+
+def _scaled(
+    progress: Callable[[int], None], parts: int, whole: int
+) -> Callable[[int], None]:
+    """A callback for each of *parts*, which reports at most *whole* to *progress*."""
+    done, reported = 0, 0
+
+    def report(count: int) -> None:
+        nonlocal done, reported
+        done += count
+        due = min(whole, whole * done // parts)
+        progress(due - reported)
+        reported = due
+
+    return report
+
+
+@dataclass
+class _Results:
+    vectors: dict[Content, Vector] = field(default_factory=dict)
+    errors: dict[Content, str] = field(default_factory=dict)
+    truncated: set[Content] = field(default_factory=set)
+
+
+def _embed(
+    contents: Sequence[Content],
+    model: EmbeddingModel,
+    results: _Results,
+    progress: Callable[[int], None],
+) -> None:
+    """Add the results of *contents*, which are all texts or all images.
+
+    Where all of them fail together, each half is tried.
+
+    :raises EmbeddingsError: if the model fails on the simplest content too.
+    """
+    import numpy as np
+
+    if not contents:
+        return
+    try:
+        outcomes: Vectors | Sequence[Outcome]
+        if isinstance(contents[0], bytes):
+            outcomes = model.image_outcomes(contents, progress=progress)  # type: ignore[arg-type]
+        else:
+            outcomes = model.embed_passages(contents, progress=progress)  # type: ignore[arg-type]
+            results.truncated |= _truncated(contents, model)  # type: ignore[arg-type]
+    except EmbeddingsError as error:
+        # Before the halves, so that a model that is down is asked only twice
+        _check_works(model, error)
+        if len(contents) == 1:
+            results.errors[contents[0]] = str(error)
+            return
+        middle = len(contents) // 2
+        for half in (contents[:middle], contents[middle:]):
+            _embed(half, model, results, progress)
+        return
+    for content, outcome in zip(contents, outcomes, strict=True):
+        if isinstance(outcome, str):
+            results.errors[content] = outcome
+        elif np.isfinite(outcome).all():
+            results.vectors[content] = outcome
+        else:
+            results.errors[content] = (
+                "The model gave a vector with numbers that are not finite"
+            )
+
+
+def _truncated(texts: Sequence[str], model: EmbeddingModel) -> set[Content]:
+    """Those of *texts* of which the model reads only the beginning, as far as known."""
+    if model.max_tokens is None:
+        return set()
+    lengths = zip(texts, model.count_tokens(texts), strict=True)
+    return {text for text, length in lengths if length > model.max_tokens}
+
+
+def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:
+    """Raise *error* if the model fails on the simplest content too."""
+    try:
+        if model.supports_text:
+            model.embed_passages([SIMPLEST_TEXT])
+        else:
+            model.embed_images([SIMPLEST_IMAGE])
+    except EmbeddingsError:
+        raise error from None
