@@ -14,11 +14,10 @@ import httpx
 import pytest
 import uvicorn
 
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import (
     embed_api,
     openapi,
-    resolve,
-    search_response,
 )
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import (
@@ -274,8 +273,8 @@ def broken(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("something deep")
 
-    monkeypatch.setattr(resolve, "count_items", fail)
-    monkeypatch.setattr(search_response, "count_failures", fail)
+    monkeypatch.setattr(Collection, "count_items", fail)
+    monkeypatch.setattr(Collection, "count_failures", fail)
     monkeypatch.setattr(embed_api, "passage_vectors", fail)
     for module in (embed_api, openapi):
         monkeypatch.setattr(module, "allowed_model_ids", fail)
