@@ -12,7 +12,6 @@ from functools import cache
 from importlib import metadata
 
 NAME = "datasette-semantic-search"
-_LIBRARY = re.compile(r"[A-Za-z0-9._-]+")
 
 
 # A page names it in the address of each of its files
@@ -28,18 +27,12 @@ def install_command(*libraries: str) -> str:
     It names the libraries rather than an extra, so that it works however this package
     was installed. An undeclared library is named without a version.
     """
-    bounds = _requirements()
-    wanted = [bounds.get(_normalized(name), name) for name in libraries]
-    return f"pip install {' '.join(map(shlex.quote, wanted))}"
-
-
-@cache
-def _requirements() -> dict[str, str]:
-    """The requirements of the core and the extras, such as ``llm>=0.36``, by name."""
     declared = [
         line.partition(";")[0].strip() for line in metadata.requires(NAME) or []
     ]
-    return {_normalized(_LIBRARY.match(each)[0]): each for each in declared}  # type: ignore[index]
+    bounds = {_normalized(re.split(r"[^\w.-]", each)[0]): each for each in declared}
+    found = [bounds.get(_normalized(name), name) for name in libraries]
+    return f"pip install {' '.join(map(shlex.quote, found))}"
 
 
 def _normalized(name: str) -> str:

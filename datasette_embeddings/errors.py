@@ -1,25 +1,25 @@
-"""What can go wrong, as one tree.
+"""The exceptions of this package, as one tree.
 
 Every message says what was expected, what was found and what to do about it::
 
     EmbeddingsError
     ├── DatabaseError               the file is missing, locked, read-only, not SQLite
-    ├── SchemaError                 a table has one of our names and other columns
+    ├── SchemaError                 a table has a name of this package, other columns
     ├── UnknownCollectionError
     ├── UnknownItemError
     ├── UnknownModelError           no installed runtime serves that model id
     ├── ModelError                  a model's files are missing or invalid
-    │   └── ModelLoadingError       … or it takes longer to load than a caller waits
+    │   └── ModelLoadingError       a model is still being loaded
     ├── ModelMismatchError          a collection holds vectors of another model
-    ├── ModelSettingsMismatchError  … or of that model with another prompt or revision
-    ├── InvalidVectorError          not a vector
+    ├── ModelSettingsMismatchError  … or of the model with another prompt or revision
+    ├── InvalidVectorError          a value is not a vector
     │   └── DimensionMismatchError
-    ├── InvalidInputError           an argument of the user
+    ├── InvalidInputError           an argument of the user is invalid
     ├── SourceError                 a table, column, file or query cannot be read
     ├── SourceUnavailableError      the rows of a stored source cannot be read again
     ├── MissingLibraryError         an optional dependency is not installed
     ├── ServerBusyError             too many requests at a time
-    └── ConfigError                 the plugin's settings
+    └── ConfigError                 settings of the plugin are invalid
 """
 
 from __future__ import annotations
@@ -80,21 +80,21 @@ def shortened(message: str) -> str:
 
 
 class EmbeddingsError(Exception):
-    """Anything that this package raises on purpose.
+    """The base class of every exception that this package raises.
 
-    Its text is one sentence, and one thing to do about it.
+    The message is a sentence about the problem, and one about what to do.
     """
 
-    #: Details for the owner, one a line: ``-v`` prints them and a server logs them
+    #: Details for the owner, one a line; ``-v`` prints them and a server logs them
     reasons: Sequence[str] = ()
 
 
 class DatabaseError(EmbeddingsError):
-    """A database file cannot be used as asked."""
+    """A database file cannot be opened, read or written."""
 
 
 class SchemaError(EmbeddingsError):
-    """A table carries a name of ours but not its columns; it is left alone."""
+    """A table has the name of one of the tables of this package, and other columns."""
 
     def __init__(
         self, table: str, expected: Sequence[str], found: Sequence[str]
@@ -118,13 +118,11 @@ class UnknownCollectionError(EmbeddingsError):
     """No collection of that name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        there = f"it has {listed(known)}" if known else "it has none"
+        existing = f"it has {listed(known)}" if known else "it has none"
         super().__init__(
-            f"No collection {quoted(name)} in this database: {there}. "
+            f"No collection {quoted(name)} in this database: {existing}. "
             "Make one with: datasette embeddings embed"
         )
-        self.name = name
-        self.known = known
 
 
 class UnknownItemError(EmbeddingsError):
@@ -135,32 +133,30 @@ class UnknownItemError(EmbeddingsError):
             f"No item {quoted(item_id)} in the collection {quoted(collection)}; "
             "an item id is the source row's primary key, as text"
         )
-        self.collection = collection
         self.item_id = item_id
 
 
 class UnknownModelError(EmbeddingsError):
-    """No runtime can serve that model id; *reasons* has one line for each runtime."""
+    """No runtime can serve a model id; *reasons* has a line for each runtime."""
 
     def __init__(
         self, model_id: str, way_out: str, reasons: Sequence[str] = ()
     ) -> None:
         super().__init__(f"The model {quoted(model_id)} is not available. {way_out}")
-        self.model_id = model_id
         self.way_out = way_out
         self.reasons = tuple(reasons)
 
 
 class ModelError(EmbeddingsError):
-    """The files of a model are missing or ask for something unsupported."""
+    """The files of a model are missing, invalid or unsupported."""
 
 
 class ModelLoadingError(ModelError):
-    """Another caller is still loading the model."""
+    """A model is still being loaded; try again later."""
 
 
 class ModelMismatchError(EmbeddingsError):
-    """A collection belongs to one model, and another was asked for."""
+    """A collection holds vectors of another model than the one requested."""
 
     def __init__(self, collection: str, expected: str, found: str) -> None:
         super().__init__(
@@ -173,7 +169,7 @@ class ModelMismatchError(EmbeddingsError):
 
 
 class ModelSettingsMismatchError(EmbeddingsError):
-    """A collection's vectors were made otherwise than its model makes them now."""
+    """A collection's vectors were made with other settings of its model."""
 
     def __init__(
         self, collection: str, fact: str, expected: object, found: object
@@ -190,11 +186,11 @@ class ModelSettingsMismatchError(EmbeddingsError):
 
 
 class InvalidVectorError(EmbeddingsError):
-    """A value that was given as a vector is none."""
+    """A value is not a vector."""
 
 
 class DimensionMismatchError(InvalidVectorError):
-    """Two vectors that should be compared differ in length."""
+    """Two vectors differ in their number of dimensions."""
 
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(f"Expected a vector of {expected} dimensions, found {found}")
@@ -203,7 +199,7 @@ class DimensionMismatchError(InvalidVectorError):
 
 
 class InvalidInputError(EmbeddingsError):
-    """An argument is not what it should be; *faults* are all that is wrong with it."""
+    """An argument is invalid; *faults* lists everything that is wrong with it."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("; ".join(faults))
@@ -211,7 +207,7 @@ class InvalidInputError(EmbeddingsError):
 
 
 class SourceError(EmbeddingsError):
-    """The rows to embed cannot be read as asked."""
+    """A table, query or file cannot be read."""
 
 
 class SourceUnavailableError(EmbeddingsError):
@@ -219,7 +215,7 @@ class SourceUnavailableError(EmbeddingsError):
 
 
 class MissingLibraryError(EmbeddingsError):
-    """Something was asked for that an optional dependency does."""
+    """An optional dependency is needed, and is not installed."""
 
     def __init__(self, library: str, purpose: str) -> None:
         super().__init__(
@@ -230,19 +226,17 @@ class MissingLibraryError(EmbeddingsError):
 
 
 class ServerBusyError(EmbeddingsError):
-    """A server does and holds as much as its owner allows."""
+    """A server already works on as many requests as its owner allows."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         super().__init__(
             f"This server answers {at_once} searches at once and lets {waiting} wait; "
             "try again in a moment"
         )
-        self.at_once = at_once
-        self.waiting = waiting
 
 
 class ConfigError(EmbeddingsError):
-    """One or more settings of the plugin are wrong; all of them are listed."""
+    """Settings of the plugin are invalid; *problems* lists all of them."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         lines = "".join(f"\n- {problem}" for problem in problems)

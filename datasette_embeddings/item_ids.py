@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from datasette_embeddings.errors import SourceError
 
-# What Datasette's tilde encoding leaves as it is; a space becomes "+"
-TILDE_SAFE = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-)
-
 
 def item_id_of(key: Sequence[object]) -> str:
-    """The item id of a row with that *key*: its value, or a row path for several.
+    """The item id of a row with this *key*: its value, or a row path for several.
 
-    :raises SourceError: for a NULL in the key, and for a list or object.
+    :raises SourceError: for a NULL, a list or an object in the key.
     """
     if any(value is None for value in key):
         raise SourceError("A row has NULL for its id; every row needs one")
@@ -38,9 +34,9 @@ def _text(value: object) -> str:
 
 
 def row_path(item_id: str, key_columns: int, prefix: str = "") -> str | None:
-    """The end of the URL of *item_id*'s row in Datasette; None if it has no row.
+    """The end of the URL of the row of *item_id* in Datasette; None if it has none.
 
-    *prefix* is what the collection puts in front of its ids.
+    *prefix* is the text that the source puts in front of its ids.
     """
     if not item_id.startswith(prefix):
         return None
@@ -53,7 +49,7 @@ def row_path(item_id: str, key_columns: int, prefix: str = "") -> str | None:
 def key_values(item_id: str, count: int) -> list[str] | None:
     """The values of the *count* key columns that :func:`item_id_of` joined.
 
-    None for an id that is no row path of so many columns, as another tool may write.
+    None for an id that is not a row path of *count* columns.
     """
     if count == 1:
         return [item_id]
@@ -66,10 +62,8 @@ def key_values(item_id: str, count: int) -> list[str] | None:
 
 def tilde_encode(text: str) -> str:
     """*text* as Datasette writes it in a URL: ``a/b.c`` becomes ``a~2Fb~2Ec``."""
-    return "".join(
-        chr(byte) if byte in TILDE_SAFE else "+" if byte == 0x20 else f"~{byte:02X}"
-        for byte in text.encode("utf-8")
-    )
+    percent = quote(text, safe=" ").replace(".", "%2E").replace("~", "%7E")
+    return percent.replace(" ", "+").replace("%", "~")
 
 
 def tilde_decode(text: str) -> str:

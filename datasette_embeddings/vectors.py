@@ -1,4 +1,4 @@
-"""Vectors at the border: BLOB and JSON to float32 arrays and back, and the metrics.
+"""Vectors in BLOB and JSON, converted to float32 arrays and back; unit length.
 
 Inside the package a vector is a float32 array and nothing else.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 FLOAT32 = "<f4"  # little-endian, the layout that llm stores
 BYTES_PER_NUMBER = 4
-# Rows that are widened to float64 at a time: 3 MB of 384 dimensions
+# Rows that are converted to float64 at a time: 3 MB of 384 dimensions
 BLOCK_ROWS = 1_024
-# As far as this from 1, the square of a length is that of float32's rounding
+# The square of a length differs from 1 by less than this only by float32's rounding
 UNIT = 5e-7
 
 
@@ -55,14 +55,13 @@ def from_json(text: str) -> Vector:
     try:
         numbers = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidVectorError(
-            f"Expected a JSON array of numbers: {error}"
-        ) from error
+        message = f"Expected a JSON array of numbers: {error}"
+        raise InvalidVectorError(message) from error
     return vector_of_numbers(numbers)
 
 
 def vector_of_numbers(numbers: object) -> Vector:
-    """The vector that a JSON array of *numbers*, already read, stands for.
+    """The vector of a JSON array that is parsed already.
 
     :raises InvalidVectorError: as :func:`from_json`.
     """
@@ -76,19 +75,21 @@ def vector_of_numbers(numbers: object) -> Vector:
         with np.errstate(over="ignore"):
             vector = np.array(numbers, dtype=np.float64).astype(FLOAT32)
     except OverflowError as error:
-        raise InvalidVectorError(
-            f"Expected numbers that float32 holds: {error}"
-        ) from error
+        message = f"Expected numbers that float32 holds: {error}"
+        raise InvalidVectorError(message) from error
     return finite(vector)
 
 
 def to_json(vector: Vector) -> str:
-    """The numbers of *vector* as llm prints them: each as the double it equals."""
+    """*vector* as a JSON array, whose numbers llm prints alike: each as a double."""
     return json.dumps(vector.tolist())
 
 
 def finite(vector: Vector) -> Vector:
-    """*vector*, if it has neither NaN nor infinities."""
+    """*vector* itself.
+
+    :raises InvalidVectorError: if it has NaN or an infinity.
+    """
     import numpy as np
 
     if not np.isfinite(vector).all():
@@ -115,7 +116,7 @@ def normalize_in_place(vectors: Vectors) -> NDArray[np.bool_]:
     usable = np.ones(len(vectors), dtype=np.bool_)
     for start in range(0, len(vectors), BLOCK_ROWS):
         block = vectors[start : start + BLOCK_ROWS]
-        # Most vectors come with length 1, and stay as they are
+        # Most vectors have length 1 already, and keep every bit
         with np.errstate(over="ignore", invalid="ignore"):
             is_unit = np.abs(np.einsum("ij,ij->i", block, block) - 1) < UNIT
         other = np.flatnonzero(~is_unit)

@@ -9,13 +9,9 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.cli.collections import iso_time, source_line
+from datasette_embeddings.cli.commands import Command, error_text
 from datasette_embeddings.cli.embed import SOME_FAILED, Run
-from datasette_embeddings.cli.groups import Command, error_text
-from datasette_embeddings.cli.options import (
-    config_option,
-    database_argument,
-    format_option,
-)
+from datasette_embeddings.cli.options import CONFIG, FORMAT, database_argument, flag
 from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import Config
@@ -32,14 +28,11 @@ from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_sources import SourceState
 from datasette_embeddings.store.origins import count_items_of_sources
 
+FIX = flag("--fix", "Delete orphaned rows, and sync what is not current.")
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, options=(FIX, CONFIG, FORMAT))
 @database_argument
-@click.option(
-    "--fix", is_flag=True, help="Delete orphaned rows, and sync what is not current."
-)
-@config_option
-@format_option
 @click.pass_context
 def check(
     ctx: click.Context,

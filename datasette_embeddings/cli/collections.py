@@ -8,15 +8,18 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.groups import Command, Group
+from datasette_embeddings.cli.commands import Command, Group
 from datasette_embeddings.cli.options import (
+    FORMAT,
+    MIN_SCORE,
+    SILENT,
+    collection_argument,
     database_argument,
-    format_option,
-    min_score_option,
-    silent_option,
+    flag,
+    limit,
 )
 from datasette_embeddings.cli.output import Row, progress, write
-from datasette_embeddings.config import DEFAULT_LIMIT, SimilaritySettings
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.store import changes
@@ -32,9 +35,8 @@ def collections() -> None:
     """List, show, rename and delete collections."""
 
 
-@collections.command("list")
+@collections.command("list", options=(FORMAT,))
 @database_argument
-@format_option
 def list_collections(database: Path, output_format: str | None) -> None:
     """List the collections of a database, with model and number of items."""
     with open_database(database) as conn:
@@ -62,7 +64,7 @@ def source_line(each: CollectionSource) -> str:
 
 @collections.command("show")
 @database_argument
-@click.argument("collection")
+@collection_argument
 def show_collection(database: Path, collection: str) -> None:
     """Show the model, the sources and the state of COLLECTION as JSON."""
     with open_database(database) as conn:
@@ -99,7 +101,7 @@ def iso_time(seconds: int | None) -> str | None:
 
 @collections.command("rename")
 @database_argument
-@click.argument("collection")
+@collection_argument
 @click.argument("new_name")
 def rename_collection(database: Path, collection: str, new_name: str) -> None:
     """Give COLLECTION another name."""
@@ -110,7 +112,7 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 
 @collections.command("delete")
 @database_argument
-@click.argument("collection")
+@collection_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     """Delete COLLECTION and all its embeddings; the source table stays."""
@@ -122,23 +124,17 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     click.echo(f"Deleted {collection} with {count:,} items", err=True)
 
 
-@click.command(cls=Command)
+SIMILARITIES = (
+    limit("How many similar documents to store for each."),
+    MIN_SCORE,
+    flag("--remove", "Delete the stored similarities and stop maintaining them."),
+    SILENT,
+)
+
+
+@click.command(cls=Command, options=SIMILARITIES)
 @database_argument
-@click.argument("collection")
-@click.option(
-    "-n",
-    "--limit",
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    help="How many similar documents to store for each.",
-)
-@min_score_option
-@click.option(
-    "--remove",
-    is_flag=True,
-    help="Delete the stored similarities and stop maintaining them.",
-)
-@silent_option
+@collection_argument
 def similarities(
     database: Path,
     collection: str,

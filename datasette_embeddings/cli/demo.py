@@ -11,14 +11,14 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import click
 
+from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.embed import Run
-from datasette_embeddings.cli.groups import Command
 from datasette_embeddings.cli.output import report_line
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
@@ -48,8 +48,7 @@ SKIPPED = frozenset(
 UNLISTED = ("os.path",)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A function, class or method of the standard library that has a docstring."""
 
     path: str
@@ -94,12 +93,11 @@ def write_functions(conn: sqlite3.Connection) -> int:
 
     :raises InvalidInputError: if there is another table of that name.
     """
-    found = [row[1] for row in conn.execute(f"pragma table_info({TABLE})")]
-    columns = [field.name for field in fields(Entry)]
-    if found and found != columns:
+    columns = tuple(row[1] for row in conn.execute(f"pragma table_info({TABLE})"))
+    if columns not in ((), Entry._fields):
         raise InvalidInputError(
             f"This database has a table {TABLE!r} of its own, with the columns "
-            f"{', '.join(found)}; choose another path for the demo"
+            f"{', '.join(columns)}; choose another path for the demo"
         )
     entries = list(library_entries())
     with conn:
@@ -116,52 +114,42 @@ def write_functions(conn: sqlite3.Connection) -> int:
             """
         )
         conn.execute("delete from functions")
-        conn.executemany(
-            "insert into functions values (?, ?, ?, ?, ?, ?)", map(astuple, entries)
-        )
+        conn.executemany("insert into functions values (?, ?, ?, ?, ?, ?)", entries)
     return len(entries)
 
 
 def library_entries() -> Iterator[Entry]:
     """Every entry of the interpreter that runs, each under its shortest name."""
     seen: set[int] = set()
+
+    def is_new(value: object) -> bool:
+        documented = isinstance(value.__doc__, str) and bool(value.__doc__.strip())
+        is_entry = documented and (inspect.isroutine(value) or inspect.isclass(value))
+        if not is_entry or id(value) in seen:
+            return False
+        seen.add(id(value))
+        return True
+
     for module, namespace in _modules():
         for name, value in _public(namespace):
-            if id(value) in seen or not _is_documented(value):
+            if not is_new(value):
                 continue
-            seen.add(id(value))
             path = f"{module}.{name}"
-            kind = "class" if inspect.isclass(value) else "function"
-            yield _entry(path, module, kind, value)
-            if inspect.isclass(value):
-                yield from _methods(path, module, value, seen)
-
-
-def _methods(path: str, module: str, owner: type, seen: set[int]) -> Iterator[Entry]:
-    for name, raw in vars(owner).items():
-        value = getattr(raw, "__func__", raw)
-        if name.startswith("_") or not inspect.isroutine(value):
-            continue
-        if id(value) not in seen and _is_documented(value):
-            seen.add(id(value))
-            yield _entry(f"{path}.{name}", module, "method", value)
+            if not inspect.isclass(value):
+                yield _entry(path, module, "function", value)
+                continue
+            yield _entry(path, module, "class", value)
+            for inner, raw in vars(value).items():
+                method = getattr(raw, "__func__", raw)
+                is_public = inspect.isroutine(method) and not inner.startswith("_")
+                if is_public and is_new(method):
+                    yield _entry(f"{path}.{inner}", module, "method", method)
 
 
 def _entry(path: str, module: str, kind: str, value: object) -> Entry:
     doc = inspect.cleandoc(str(value.__doc__))
-    return Entry(
-        path=path,
-        module=module,
-        kind=kind,
-        signature=_signature(value),
-        summary=" ".join(doc.partition("\n\n")[0].split()),
-        doc=doc,
-    )
-
-
-def _is_documented(value: object) -> bool:
-    documented = isinstance(value.__doc__, str) and bool(value.__doc__.strip())
-    return documented and (inspect.isroutine(value) or inspect.isclass(value))
+    summary = " ".join(doc.partition("\n\n")[0].split())
+    return Entry(path, module, kind, _signature(value), summary, doc)
 
 
 def _signature(value: object) -> str:

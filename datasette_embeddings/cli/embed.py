@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.cli.groups import Command
+from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import (
     RUN_OPTIONS,
     SOURCE_OPTIONS,
+    collection_argument,
     database_argument,
+    flag,
 )
 from datasette_embeddings.cli.output import progress, show_report
 from datasette_embeddings.cli.settings import config_in, fetched_model
@@ -28,9 +30,7 @@ from datasette_embeddings.store.collections import find_collection
 
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
-_prune = click.Option(
-    ["--prune"], is_flag=True, help="Delete items whose source row was deleted."
-)
+PRUNE = flag("--prune", "Delete items whose source row was deleted.")
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def _warn_of_rowid(source: TableSource) -> None:
 
 
 @click.command(
-    cls=Command, sections={**SOURCE_OPTIONS, "This run": (_prune, *RUN_OPTIONS)}
+    cls=Command, sections={**SOURCE_OPTIONS, "This run": (PRUNE, *RUN_OPTIONS)}
 )
 @database_argument
-@click.argument("collection")
+@collection_argument
 @click.argument("input", required=False)
 @click.pass_context
 def embed(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.groups import Group
-from datasette_embeddings.cli.options import config_option, format_option
+from datasette_embeddings.cli.commands import Group
+from datasette_embeddings.cli.options import CONFIG, FORMAT, flag
 from datasette_embeddings.cli.output import Row, write
 from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
@@ -34,10 +34,8 @@ def models(ctx: click.Context) -> None:
         ctx.invoke(list_models)
 
 
-@models.command("list")
+@models.command("list", options=(CONFIG, FORMAT))
 @click.argument("database", required=False, type=click.Path(path_type=Path))
-@config_option
-@format_option
 def list_models(
     database: Path | None, config_file: Path | None, output_format: str | None
 ) -> None:
@@ -83,9 +81,8 @@ def _show_extras() -> None:
             click.echo(f"{name}: {answer.reason}", err=True)
 
 
-@models.command("fetch")
+@models.command("fetch", options=(CONFIG,))
 @click.argument("model_ids", metavar="MODEL...", nargs=-1, required=True)
-@config_option
 def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
     """Download the files of each MODEL, and try it.
 
@@ -104,11 +101,12 @@ def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
         )
 
 
-@models.command("export")
+@models.command(
+    "export",
+    options=(flag("--int8", "8-bit weights: a quarter of the size."), CONFIG),
+)
 @click.argument("model_id", metavar="MODEL")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--int8", is_flag=True, help="8-bit weights: a quarter of the size.")
-@config_option
 def export(
     model_id: str, folder: Path, config_file: Path | None, *, int8: bool
 ) -> None:

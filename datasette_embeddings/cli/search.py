@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from datasette_embeddings.cli.groups import Command
+from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import (
-    config_option,
+    CONFIG,
+    MATCH_OPTIONS,
+    collection_argument,
     database_argument,
-    format_option,
-    limit_option,
-    min_score_option,
 )
 from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in
@@ -40,54 +40,34 @@ LINE_LENGTH = 100
 # Bytes of a text to search for; models read far less
 MAX_TEXT_BYTES = 1_000_000
 
-_file = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-all_chunks_option = click.option(
-    "--all-chunks",
-    is_flag=True,
-    help="Show every matching chunk of a document, not only the best.",
-)
-full_option = click.option(
-    "--full",
-    is_flag=True,
-    help="Print the whole content of each match, as nl and json always do.",
-)
-
-
-@click.command(cls=Command)
-@database_argument
-@click.argument("collection")
-@click.argument("text", required=False)
-@click.option(
-    "-i",
-    "--input",
-    "text_file",
-    type=_file,
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_INPUT = click.Option(
+    ["-i", "--input", "text_file"],
+    type=_FILE,
     help="Search for the text in this file, or - for standard input, instead of TEXT.",
 )
-@click.option(
-    "--image",
-    type=_file,
+_IMAGE = click.Option(
+    ["--image"],
+    type=_FILE,
     help="Search by this image, or - for standard input, instead of TEXT.",
 )
-@limit_option
-@min_score_option
-@all_chunks_option
-@config_option
-@full_option
-@format_option
+
+
+@click.command(cls=Command, options=(_INPUT, _IMAGE, *MATCH_OPTIONS, CONFIG))
+@database_argument
+@collection_argument
+@click.argument("text", required=False)
 def search(
     database: Path,
     collection: str,
     text: str | None,
-    limit: int,
-    min_score: float | None,
-    output_format: str | None,
     *,
     text_file: Path | None,
     image: Path | None,
-    all_chunks: bool,
     full: bool,
+    output_format: str | None,
     config_file: Path | None,
+    **given: Any,  # noqa: ANN401 - fields of Options
 ) -> None:
     """Search COLLECTION for the items closest in meaning to TEXT.
 
@@ -102,7 +82,7 @@ def search(
         datasette embeddings search shop.db photos --image chair.jpg
     """
     config = config_in(config_file)
-    options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
+    options = _options(**given)
     query = _query(text, text_file, image)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
@@ -116,36 +96,33 @@ def search(
     _show_matches(matches, output_format, full=full)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, options=MATCH_OPTIONS)
 @database_argument
-@click.argument("collection")
+@collection_argument
 @click.argument("item_id", metavar="ID")
-@limit_option
-@min_score_option
-@all_chunks_option
-@full_option
-@format_option
 def similar(
     database: Path,
     collection: str,
     item_id: str,
-    limit: int,
-    min_score: float | None,
-    output_format: str | None,
     *,
-    all_chunks: bool,
     full: bool,
+    output_format: str | None,
+    **given: Any,  # noqa: ANN401 - fields of Options
 ) -> None:
     """Find the items of COLLECTION closest to its item ID. Needs no model.
 
     \b
         datasette embeddings similar docs.db articles 17
     """
-    options = Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
+    options = _options(**given)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
         matches = similar_items(found, item_id, options=options)
     _show_matches(matches, output_format, full=full)
+
+
+def _options(*, limit: int, min_score: float | None, all_chunks: bool) -> Options:
+    return Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:

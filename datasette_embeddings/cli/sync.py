@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from datasette_embeddings.cli.commands import Command, error_text
 from datasette_embeddings.cli.embed import SOME_FAILED, Run, check_options
-from datasette_embeddings.cli.groups import Command, error_text
 from datasette_embeddings.cli.options import RUN_OPTIONS, database_argument
 from datasette_embeddings.cli.output import printable, show_report
 from datasette_embeddings.cli.settings import settings_for

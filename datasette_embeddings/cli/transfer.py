@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from datasette_embeddings import imports
-from datasette_embeddings.cli.groups import Command
-from datasette_embeddings.cli.options import database_argument
+from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.options import collection_argument, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
@@ -63,7 +63,7 @@ def import_table(
 
 @click.command("export", cls=Command)
 @database_argument
-@click.argument("collection")
+@collection_argument
 @click.argument("output", required=False, type=click.Path(path_type=Path))
 @click.option(
     "output_format",
