@@ -1,4 +1,4 @@
-"""A collection for other programs: NDJSON, CSV, npy, parquet."""
+"""Writes a collection for other programs: NDJSON, CSV, npy, parquet."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -17,14 +17,11 @@ from datasette_embeddings.errors import (
     MissingLibraryError,
 )
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.search.matches import Match, matches
+from datasette_embeddings.search.matches import matches
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
 
 FORMATS = ("nl", "csv", "npy", "parquet")
 # Those that are not text, so that they need a file
@@ -32,53 +29,20 @@ BINARY = ("npy", "parquet")
 BATCH = 500
 
 
-@dataclass(frozen=True)
-class ExportedItem:
-    """An item with its vector and all that a search would show of it."""
-
-    match: Match
-    vector: Vector
-
-
-def exported_items(collection: Collection) -> Iterator[list[ExportedItem]]:
-    """Every item of *collection*, by id, some at a time.
-
-    :raises InvalidVectorError: for a vector of another length than most.
-    """
-    ids = sorted(collection.item_ids())
-    length, _count = usual_vector_length(collection.conn, collection.id)
-    for start in range(0, len(ids), BATCH):
-        some = ids[start : start + BATCH]
-        chunks = stored_chunks(collection, some)
-        hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
-        found = matches(collection, hits)
-        vectors = [collection.vector(each) for each in some]
-        for match, vector in zip(found, vectors, strict=True):
-            if vector.nbytes != length:
-                raise InvalidVectorError(
-                    f"Expected {length // BYTES_PER_NUMBER} dimensions as most items "
-                    f"have; {match.id!r} has {len(vector)}. See: datasette embeddings "
-                    "check"
-                )
-        yield [ExportedItem(*pair) for pair in zip(found, vectors, strict=True)]
-
-
-def export(
-    collection: Collection,
-    path: Path,
-    output_format: str,
-) -> int:
+def export(collection: Collection, path: Path, output_format: str) -> int:
     """How many items of *collection* were written to *path*, whole or not at all.
 
     npy holds the vectors, one a row, and ``NAME.ids.json`` beside it their ids.
 
     :raises InvalidInputError: if the file cannot be written.
+    :raises InvalidVectorError: for a vector of another length than most.
     """
-    write = {"npy": _write_npy, "parquet": _write_parquet}.get(output_format)
     try:
         with _replacing(path) as temporary:
-            if write is not None:
-                return write(collection, temporary)
+            if output_format == "npy":
+                return _write_npy(collection, temporary)
+            if output_format == "parquet":
+                return _write_parquet(collection, temporary)
             with temporary.open("w", encoding="utf-8", newline="") as output:
                 return write_text(collection, output, output_format)
     except OSError as error:
@@ -89,17 +53,17 @@ def export(
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside *path* that takes its place when all went well."""
+    """A file beside *path* that replaces it if the block raises nothing."""
     if path.is_dir() or not path.name:
         raise InvalidInputError(f"Expected a file to write to, found the folder {path}")
-    # What a link leads to is written, and not the link
+    # The file that a link leads to is replaced, and not the link
     path = path.resolve()
     if path.exists() and not path.is_file():
         # A pipe or device cannot be replaced
         yield path
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    made = {_with_ids(temporary): _with_ids(path), temporary: path}
+    made = {_ids_path(temporary): _ids_path(path), temporary: path}
     try:
         yield temporary
         for new, old in made.items():
@@ -110,75 +74,76 @@ def _replacing(path: Path) -> Iterator[Path]:
             left.unlink(missing_ok=True)
 
 
-def _with_ids(path: Path) -> Path:
-    """Where the ids of the vectors in *path* stand."""
+def _ids_path(path: Path) -> Path:
+    """The file with the ids of the vectors in *path*."""
     return path.with_name(f"{path.name}.ids.json")
 
 
-def write_text(
-    collection: Collection,
-    output: IO[str],
-    output_format: str,
-) -> int:
+def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
+    """Every item of *collection*, by id."""
+    ids = sorted(collection.item_ids())
+    length, _count = usual_vector_length(collection.conn, collection.id)
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+        chunks = stored_chunks(collection, some)
+        hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
+        for match in matches(collection, hits):
+            vector = collection.vector(match.id)
+            if vector.nbytes != length:
+                raise InvalidVectorError(
+                    f"Expected {length // BYTES_PER_NUMBER} dimensions as most items "
+                    f"have; {match.id!r} has {len(vector)}. See: datasette embeddings "
+                    "check"
+                )
+            chunk = {
+                name: getattr(match, name) for name in ("document_id", "start", "end")
+            }
+            yield {
+                "id": match.id,
+                "embedding": vector.tolist(),
+                "content": match.content,
+                "metadata": match.metadata,
+                **(chunk if collection.has_chunks else {}),
+                "stale": match.stale,
+            }
+
+
+def write_text(collection: Collection, output: IO[str], output_format: str) -> int:
     """How many items were written to *output*, as NDJSON or CSV."""
     count = 0
     writer: csv.DictWriter[str] | None = None
-    for items in exported_items(collection):
-        for item in items:
-            row = _row(item, is_chunked=collection.has_chunks)
-            if output_format == "nl":
-                output.write(json.dumps(row, ensure_ascii=False) + "\n")
-                continue
-            if writer is None:
-                writer = csv.DictWriter(output, list(row), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow({name: _cell(value) for name, value in row.items()})
-        count += len(items)
+    for row in _rows(collection):
+        count += 1
+        if output_format == "nl":
+            output.write(json.dumps(row, ensure_ascii=False) + "\n")
+            continue
+        if writer is None:
+            writer = csv.DictWriter(output, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(
+            {
+                name: json.dumps(value) if isinstance(value, list | dict) else value
+                for name, value in row.items()
+            }
+        )
     return count
-
-
-def _row(item: ExportedItem, *, is_chunked: bool) -> dict[str, Any]:
-    match = item.match
-    row = {
-        "id": match.id,
-        "embedding": item.vector.tolist(),
-        "content": match.content,
-        "metadata": match.metadata,
-    }
-    if is_chunked:
-        row |= {
-            "document_id": match.document_id,
-            "start": match.start,
-            "end": match.end,
-        }
-    row["stale"] = match.stale
-    return row
-
-
-def _cell(value: object) -> object:
-    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _write_npy(collection: Collection, path: Path) -> int:
     import numpy as np
 
-    count = len(collection.item_ids())
-    shape = count, collection.dimensions or 0
-    if not count:
-        # Nothing cannot be mapped into memory
+    shape = len(collection.item_ids()), collection.dimensions or 0
+    ids: list[str] = []
+    if not shape[0]:
+        # An empty array cannot be mapped into memory
         with path.open("wb") as file:
             np.save(file, np.empty(shape, dtype=np.float32))
-    ids: list[str] = []
-    vectors = (
-        np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape)
-        if count
-        else None
-    )
-    for items in exported_items(collection):
-        assert vectors is not None
-        vectors[len(ids) : len(ids) + len(items)] = [item.vector for item in items]
-        ids += [item.match.id for item in items]
-    _with_ids(path).write_text(json.dumps(ids), "utf-8")
+    else:
+        vectors = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape)
+        for row in _rows(collection):
+            vectors[len(ids)] = row["embedding"]
+            ids.append(row["id"])
+    _ids_path(path).write_text(json.dumps(ids), "utf-8")
     return len(ids)
 
 
@@ -188,24 +153,21 @@ def _write_parquet(collection: Collection, path: Path) -> int:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingLibraryError("pyarrow", "writing parquet") from error
-    chunk_fields = [("document_id", pa.string()), ("start", pa.int64())]
-    chunk_fields += [("end", pa.int64())]
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            ("embedding", pa.list_(pa.float32(), collection.dimensions or -1)),
-            ("content", pa.string()),
-            ("metadata", pa.string()),
-            *(chunk_fields if collection.has_chunks else ()),
-            ("stale", pa.bool_()),
-        ]
-    )
-    count = 0
+    types = {
+        "id": pa.string(),
+        "embedding": pa.list_(pa.float32(), collection.dimensions or -1),
+        "content": pa.string(),
+        "metadata": pa.string(),
+    }
+    if collection.has_chunks:
+        types |= {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64()}
+    schema = pa.schema(types | {"stale": pa.bool_()})
+    count, rows = 0, _rows(collection)
     with pq.ParquetWriter(path, schema) as writer:
-        for items in exported_items(collection):
-            rows = [_row(item, is_chunked=collection.has_chunks) for item in items]
-            for row in rows:
-                row["metadata"] = _cell(row["metadata"])
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-            count += len(rows)
+        while some := list(islice(rows, BATCH)):
+            for row in some:
+                metadata = row["metadata"]
+                row["metadata"] = None if metadata is None else json.dumps(metadata)
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+            count += len(some)
     return count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +18,8 @@ from datasette_embeddings.sources.definitions import ROWID, TableSource
 from datasette_embeddings.sources.tables import declared_columns
 
 MAX_INTEGER = 2**63
+# SQLite takes at least 999 parameters in one statement
+MOST_PARAMETERS = 900
 # A search reads images up to this many bytes to compare them with the embedded ones
 LARGEST_COMPARED_IMAGE = 1_000_000
 # The start of SQLite's message where the filter is at fault, and what it means
@@ -45,32 +47,22 @@ class SourceRow:
 
 
 def source_rows(
-    conn: sqlite3.Connection, source: TableSource, item_ids: Iterable[str]
+    conn: sqlite3.Connection, source: TableSource, item_ids: Sequence[str]
 ) -> dict[str, SourceRow]:
     """The rows of *item_ids*; an id whose row was deleted is left out."""
-    column, values = image_column(source), source.content_columns
-    title = source.title_column
+    column, title = image_column(source), source.title_column
     selected = [
         "null" if title is None else _qualified(source, title),
         "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
-        *(
-            _up_to(LARGEST_COMPARED_IMAGE, _qualified(source, each))
-            if source.images
-            else _qualified(source, each)
-            for each in values
-        ),
     ]
-    found = {}
-    for item_id in item_ids:
-        row = _row_of(conn, source, selected, item_id)
-        if row is not None:
-            found[item_id] = _source_row(source, item_id, row)
-    return found
+    for each in source.content_columns:
+        name = _qualified(source, each)
+        selected.append(_up_to(LARGEST_COMPARED_IMAGE, name) if source.images else name)
+    rows = _rows_of(conn, source, selected, item_ids)
+    return {item_id: _source_row(source, item_id, row) for item_id, row in rows.items()}
 
 
-def _source_row(
-    source: TableSource, item_id: str, row: tuple[object, ...]
-) -> SourceRow:
+def _source_row(source: TableSource, item_id: str, row: Sequence[object]) -> SourceRow:
     title, has_image, *values = row
     content, digest = None, None
     # An image that is too large was not read
@@ -106,8 +98,8 @@ def image_of_row(
     if column is None:
         return None
     selected = [_up_to(MAX_BYTES, _qualified(source, column))]
-    row = _row_of(conn, source, selected, item_id)
-    return row[0] if row is not None and isinstance(row[0], bytes) else None
+    [image] = _rows_of(conn, source, selected, [item_id]).get(item_id, [None])
+    return image if isinstance(image, bytes) else None
 
 
 def _up_to(largest: int, value: str) -> str:
@@ -115,28 +107,44 @@ def _up_to(largest: int, value: str) -> str:
     return f"case when length({value}) <= {largest} then {value} end"
 
 
-def _row_of(
-    conn: sqlite3.Connection, source: TableSource, selected: Sequence[str], item_id: str
-) -> tuple[object, ...] | None:
-    """What SQL has *selected* of the row of *item_id*; None if it was deleted."""
-    if not item_id.startswith(source.id_prefix):
-        return None
-    keys = key_values(item_id.removeprefix(source.id_prefix), len(source.key_columns))
-    if keys is None:
-        return None
+def _rows_of(
+    conn: sqlite3.Connection,
+    source: TableSource,
+    selected: Sequence[str],
+    item_ids: Sequence[str],
+) -> dict[str, Sequence[object]]:
+    """What SQL has *selected* of the rows of *item_ids*, as far as they exist."""
+    prefix, count = source.id_prefix, len(source.key_columns)
+    keys = {}
+    for each in item_ids:
+        key = key_values(each.removeprefix(prefix), count)
+        if each.startswith(prefix) and key is not None:
+            keys[each] = key
+    names = [_qualified(source, column) for column in source.key_columns]
     # A column without a type keeps 7, '7' and x'37' apart, and the id is text
-    conditions = " and ".join(
-        f"{_qualified(source, column)} in (?, ?, ?)" for column in source.key_columns
-    )
-    row = conn.execute(
-        f"""
-        select {", ".join(selected)}
-        from main.{quote(source.table)}
-        where {conditions}
-        """,
-        [value for key in keys for value in (key, number_or(key), key.encode())],
-    ).fetchone()
-    return None if row is None else tuple(row)
+    condition = f"({' and '.join(f'{name} in (?, ?, ?)' for name in names)})"
+    found: dict[str, Sequence[object]] = {}
+    wanted, portion = list(keys), max(1, MOST_PARAMETERS // (3 * count))
+    for start in range(0, len(wanted), portion):
+        some = [keys[each] for each in wanted[start : start + portion]]
+        rows = conn.execute(
+            f"""
+            select {", ".join([*names, *selected])}
+            from main.{quote(source.table)}
+            where {" or ".join([condition] * len(some))}
+            """,
+            [
+                value
+                for key in some
+                for part in key
+                for value in (part, number_or(part), part.encode())
+            ],
+        )
+        for row in rows:
+            item_id = prefix + item_id_of(row[:count])
+            if item_id in keys:
+                found.setdefault(item_id, row[count:])
+    return found
 
 
 def number_or(text: str) -> int | float | str:
