@@ -72,26 +72,26 @@ def top_query() -> str | None:
 
 @hookimpl
 def menu_links(datasette: Datasette) -> list[dict[str, str]]:
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return links.everywhere(datasette)
+    return datasette_pages.instance_links(datasette)
 
 
 @hookimpl
 def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
     """1.0's menu of the home page; 0.65 does not have this hook."""
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return links.everywhere(datasette)
+    return datasette_pages.instance_links(datasette)
 
 
 @hookimpl
 async def database_actions(
     datasette: Datasette, actor: Actor, database: str
 ) -> list[dict[str, str]]:
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return await links.of_database(datasette, actor, database)
+    return await datasette_pages.database_links(datasette, actor, database)
 
 
 @hookimpl
@@ -99,9 +99,9 @@ async def table_actions(
     datasette: Datasette, actor: Actor, database: str, table: str
 ) -> list[dict[str, str]]:
     """Of tables, and of 0.65's views."""
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return await links.of_table(datasette, actor, database, table)
+    return await datasette_pages.table_links(datasette, actor, database, table)
 
 
 @hookimpl
@@ -109,9 +109,9 @@ async def view_actions(
     datasette: Datasette, actor: Actor, database: str, view: str
 ) -> list[dict[str, str]]:
     """1.0's menu of a view; 0.65 does not have this hook."""
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return await links.of_table(datasette, actor, database, view)
+    return await datasette_pages.table_links(datasette, actor, database, view)
 
 
 @hookimpl
@@ -123,9 +123,9 @@ async def row_actions(
     row: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """1.0's menu of a row; 0.65 does not have this hook."""
-    from datasette_embeddings.web import links
+    from datasette_embeddings.web import datasette_pages
 
-    return await links.of_row(datasette, actor, database, table, row)
+    return await datasette_pages.row_links(datasette, actor, database, table, row)
 
 
 @hookimpl
@@ -137,18 +137,17 @@ async def top_row(
     row: Mapping[str, Any],
 ) -> str | None:
     """The related rows of 1.0's row page; 0.65 does not have this hook."""
-    from datasette_embeddings.web import related
+    from datasette_embeddings.web import datasette_pages
 
-    return await related.html_of_row(datasette, request, database, table, row)
+    return await datasette_pages.related_html(datasette, request, database, table, row)
 
 
 @hookimpl
 def prepare_jinja2_environment(env: Environment) -> None:
     """On 0.65, which has no hook for a row page, a template of ours shows them."""
     from datasette_embeddings.web.compat import add_classic_templates
-    from datasette_embeddings.web.related import CLASSIC_TEMPLATES
 
-    add_classic_templates(env, CLASSIC_TEMPLATES)
+    add_classic_templates(env)
 
 
 @hookimpl
@@ -158,9 +157,9 @@ def extra_template_vars(
     database: str | None,
     table: str | None,
 ) -> dict[str, Any]:
-    from datasette_embeddings.web import related
+    from datasette_embeddings.web import datasette_pages
 
-    return related.template_vars(datasette, request, database, table)
+    return datasette_pages.template_vars(datasette, request, database, table)
 
 
 @hookimpl
@@ -170,7 +169,7 @@ async def permission_allowed(
     """0.65's way to ask who may do what; 1.0 does not have this hook."""
     from datasette_embeddings.web import permissions
 
-    return await permissions.opinion(datasette, actor, action, resource)
+    return await permissions.permission_allowed(datasette, actor, action, resource)
 
 
 @hookimpl
@@ -196,4 +195,4 @@ def permission_resources_sql(
     """1.0's way to ask who may do what; 0.65 does not have this hook."""
     from datasette_embeddings.web import permissions
 
-    return permissions.rules(datasette, actor, action)
+    return permissions.permission_rule(datasette, actor, action)

@@ -124,12 +124,12 @@
   }
 
   function isLoading(page) {
-    return page.querySelector("#embeddings-status [data-come-again]");
+    return page.querySelector("#embeddings-status [data-reload-after]");
   }
 
   function comeAgain() {
     const loading = isLoading(document);
-    if (loading) again = setTimeout(() => show(shown), loading.dataset.comeAgain * 1000);
+    if (loading) again = setTimeout(() => show(shown), loading.dataset.reloadAfter * 1000);
   }
 
   function typed(event) {
@@ -268,7 +268,7 @@
       ask(null);
       answer.replaceChildren();
       answer.removeAttribute("aria-busy");
-      say(`The picture cannot be sent: ${error.message}.`, "message-error");
+      say(`The image cannot be sent: ${error.message}.`, "message-error");
     });
   }
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.web import json_bodies, resolve, search_request
-from datasette_embeddings.web.compat import all_databases
+from datasette_embeddings.web import json_bodies, search_request
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.json_bodies import list_body, search_body, shaped
 from datasette_embeddings.web.middleware import READS, json_view, queued
-from datasette_embeddings.web.search_response import SearchResponse, search_response
+from datasette_embeddings.web.permissions import served_databases
+from datasette_embeddings.web.resolve import (
+    listed_targets,
+    resolve_database,
+    resolve_target,
+)
+from datasette_embeddings.web.search_response import run_search
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
@@ -23,18 +28,18 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json``"""
     address = Address.of(request)
     address.check_names(json_bodies.NAMES)
-    databases = all_databases(datasette)
-    found = await resolve.listed(datasette, request, databases)
+    databases = served_databases(datasette)
+    found = await listed_targets(datasette, request, databases)
     return shaped(datasette, request, address.args, list_body(found), "collections")
 
 
 @json_view(*READS)
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings.json``"""
-    database = await resolve.resolve_database(datasette, request)
+    database = await resolve_database(datasette, request)
     address = Address.of(request)
     address.check_names(json_bodies.NAMES)
-    found = await resolve.listed(datasette, request, [database])
+    found = await listed_targets(datasette, request, [database])
     body = {**list_body(found), "database": database.name}
     return shaped(datasette, request, address.args, body, "collections")
 
@@ -46,22 +51,23 @@ async def search(
 ) -> Response:
     """``/{database}/-/embeddings/{collection}.json``"""
     # Whoever may not see the collection learns nothing from what is wrong otherwise
-    target = await resolve.resolve_target(datasette, request)
+    target = await resolve_target(datasette, request)
     config = config_of(datasette)
     address = Address.of(request)
     if body is None:
         address.check_names((*search_request.NAMES, *json_bodies.NAMES))
-        question = search_request.from_args(address.args, config)
+        asked = search_request.from_args(address.args, config)
     else:
         address.check_names(json_bodies.NAMES)
-        question = search_request.from_body(body, config)
-    answer = await search_response(datasette, target, question)
-    next_url = _next_url(datasette, request, address, answer) if body is None else None
+        asked = search_request.from_body(body, config)
+    response = await run_search(target, asked)
+    next_path = address.next_path(response.next) if body is None else None
+    next_url = next_path and str(datasette.absolute_url(request, next_path))
     return shaped(
         datasette,
         request,
         address.args,
-        search_body(answer, next_url),
+        search_body(response, next_url),
         "matches",
     )
 
@@ -72,12 +78,3 @@ async def unknown_path(
 ) -> Response:
     """Any path below those of the API, for which Datasette might answer in HTML."""
     raise NotFoundError(f"No such path: {request.path:.200}")
-
-
-def _next_url(
-    datasette: Datasette, request: Request, address: Address, answer: SearchResponse
-) -> str | None:
-    if answer.next is None:
-        return None
-    path = address.with_args({"_next": str(answer.next)})
-    return str(datasette.absolute_url(request, path))

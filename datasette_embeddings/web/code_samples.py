@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web import filters
-from datasette_embeddings.web.compat import may_execute_sql, sql_path
+from datasette_embeddings.web.compat import is_allowed, sql_path
 from datasette_embeddings.web.search_response import SearchResponse
 from datasette_embeddings.web.urls import Address
 
@@ -30,32 +30,32 @@ class CodeSample:
 
 
 async def code_samples(
-    datasette: Datasette, request: Request, address: Address, answer: SearchResponse
+    datasette: Datasette, request: Request, address: Address, response: SearchResponse
 ) -> list[CodeSample]:
-    """The search of *answer* in SQL, for those who may run it, and with curl.
+    """The search of *response* in SQL, for those who may run it, and with curl.
 
     A search by an image has none: neither an address nor SQL can hold the image.
     """
-    if answer.question.image is not None or not answer.question.is_asked:
+    if response.request.image is not None or not response.request.is_asked:
         return []
     samples = []
-    database = answer.target.database.name
-    if await may_execute_sql(datasette, request.actor, database):
-        sql, values = search_sql(answer)
+    database = response.target.database.name
+    if await is_allowed(datasette, request.actor, "execute-sql", database):
+        sql, values = search_sql(response)
         query = urlencode({"sql": sql, **values})
         path = f"{sql_path(datasette, database)}?{query}"
         samples.append(CodeSample("SQL", sql, path))
-    path = address.with_args({}, f"{answer.target.path}.json")
+    path = address.with_args({}, f"{response.target.path}.json")
     url = datasette.absolute_url(request, path)
     return [*samples, CodeSample("curl", f"curl {shlex.quote(url)}", path)]
 
 
-def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
-    """A query that finds the matches of *answer*, best first, and its parameters."""
-    question, collection = answer.question, answer.target.collection
+def search_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
+    """A query that finds the matches of *response*, best first, and its parameters."""
+    question, collection = response.request, response.target.collection
     is_narrowed = question.filters or question.prefix or question.min_score is not None
     if is_narrowed and not collection.has_chunks and question.text is not None:
-        return _narrowed_sql(answer)
+        return _narrowed_sql(response)
     name = _literal(collection.name)
     limit = question.next + question.size
     if question.like is not None:
@@ -65,7 +65,7 @@ def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
         call = f"embed_search({name}, :q, {limit})"
         values = {"q": question.text or ""}
     id_key = "document_id" if collection.has_chunks else "id"
-    columns, join = _source_join(answer, f"json_extract(found.value, '$.{id_key}')")
+    columns, join = _source_join(response, f"json_extract(found.value, '$.{id_key}')")
     sql = (
         f"select\n  {columns},\n  json_extract(found.value, '$.score') as score\n"
         f"from json_each({call}) as found\n{join}"
@@ -74,18 +74,18 @@ def search_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
     return sql, values
 
 
-def _narrowed_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
+def _narrowed_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """With conditions, which apply before the ranking, or too few items remain."""
-    question, collection = answer.question, answer.target.collection
+    question, collection = response.request, response.target.collection
     source = collection.source
-    columns, join = _source_join(answer, "embeddings.id")
+    columns, join = _source_join(response, "embeddings.id")
     values: dict[str, object] = {"q": question.text}
     conditions = [
         "embeddings.collection_id = "
         f"(select id from collections where name = {_literal(collection.name)})"
     ]
     if question.filters and isinstance(source, TableSource):
-        chosen = filters.selection(source.table, answer.columns, question.filters)
+        chosen = filters.selection(source.table, response.columns, question.filters)
         key = quote(source.key_columns[0])
         conditions.append(
             f"embeddings.id in (\n    select cast({key} as text)\n"
@@ -109,9 +109,9 @@ def _narrowed_sql(answer: SearchResponse) -> tuple[str, Mapping[str, object]]:
     return sql, values
 
 
-def _source_join(answer: SearchResponse, item_id: str) -> tuple[str, str]:
+def _source_join(response: SearchResponse, item_id: str) -> tuple[str, str]:
     """What to select beside the score, and the join that brings it."""
-    source = answer.target.collection.source
+    source = response.target.collection.source
     if (
         not isinstance(source, TableSource)
         or len(source.key_columns) != 1

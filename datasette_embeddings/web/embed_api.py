@@ -24,7 +24,7 @@ from datasette_embeddings.serving.query_embedder import (
 )
 from datasette_embeddings.vectors import encode
 from datasette_embeddings.web import embed_request
-from datasette_embeddings.web.compat import EMBED_ACTION, Actor, may_embed
+from datasette_embeddings.web.compat import EMBED_ACTION, Actor, is_allowed
 from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import (
@@ -123,7 +123,7 @@ async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
 
     :raises ForbiddenError: otherwise.
     """
-    if not await may_embed(datasette, actor):
+    if not await is_allowed(datasette, actor, EMBED_ACTION):
         raise ForbiddenError(
             "You may not have texts embedded here: that takes the permission "
             f"{EMBED_ACTION!r}"

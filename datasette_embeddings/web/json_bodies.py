@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.middleware import cors_headers, json_response
-from datasette_embeddings.web.resolve import Listed
-from datasette_embeddings.web.search_response import Found, SearchResponse
+from datasette_embeddings.web.resolve import Target
+from datasette_embeddings.web.search_response import SearchResponse
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
+    from datasette_embeddings.search.matches import Match
     from datasette_embeddings.store.collections import Collection
 
 # Of Datasette's shapes: the answer itself, and the list in it
@@ -56,34 +57,33 @@ def shaped(
     )
 
 
-def search_body(answer: SearchResponse, next_url: str | None) -> dict[str, Any]:
-    """*answer* as the API promises it."""
+def search_body(response: SearchResponse, next_url: str | None) -> dict[str, Any]:
+    """*response* as the API promises it."""
     body: dict[str, Any] = {
         "ok": True,
-        "database": answer.target.database.name,
-        "collection": _collection_body(answer.target.collection, answer.count),
-        "query": answer.question.to_json(),
-        "matches": [_match_body(found) for found in answer.found],
-        "next": None if answer.next is None else str(answer.next),
+        "database": response.target.database.name,
+        "collection": _collection_body(response.target.collection, response.count),
+        "query": response.request.to_json(),
+        "matches": [_match_body(response.target, match) for match in response.matches],
+        "next": None if response.next is None else str(response.next),
         "next_url": next_url,
-        "scanned": answer.is_scanned,
-        "left_out": answer.left_out,
-        "took_ms": round(answer.took_ms, 1),
+        "scanned": response.is_scanned,
+        "left_out": response.left_out,
+        "took_ms": round(response.took_ms, 1),
     }
-    if answer.facet is not None:
-        body["facet_results"] = _facet_body(answer.facet)
+    if response.facet is not None:
+        body["facet_results"] = _facet_body(response.facet)
     return body
 
 
-def _match_body(found: Found) -> dict[str, Any]:
-    match = found.match
+def _match_body(target: Target, match: Match) -> dict[str, Any]:
     return {
         "id": match.id,
         "score": match.score,
         "title": match.title,
         "content": match.content,
-        "url": found.row_path,
-        "image_url": found.image_path,
+        "url": target.row_path(match),
+        "image_url": target.image_path(match),
         "metadata": match.metadata,
         "document_id": match.document_id,
         "start": match.start,
@@ -107,15 +107,15 @@ def _facet_body(facet: Facet) -> dict[str, Any]:
     }
 
 
-def list_body(found: Sequence[Listed]) -> dict[str, Any]:
+def list_body(found: Sequence[tuple[Target, int]]) -> dict[str, Any]:
     """Collections as the API lists them."""
     collections = [
         {
-            "database": each.database,
-            **_collection_body(each.collection, each.count),
-            "url": each.path,
+            "database": target.database.name,
+            **_collection_body(target.collection, count),
+            "url": target.path,
         }
-        for each in found
+        for target, count in found
     ]
     return {"ok": True, "collections": collections}
 

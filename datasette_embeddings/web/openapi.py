@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
-from datasette_embeddings.web.compat import may_view_instance
+from datasette_embeddings.web.compat import is_allowed
 from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_response, json_view
@@ -27,7 +27,7 @@ DOCUMENT = Path(__file__).with_suffix(".yml")
 @json_view(*READS)
 async def document(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/openapi.json``"""
-    if not await may_view_instance(datasette, request.actor):
+    if not await is_allowed(datasette, request.actor, "view-instance"):
         # It names the models of the configuration
         raise ForbiddenError("You may not see this Datasette")
     Address.of(request).check_names(())

@@ -1,80 +1,99 @@
-"""The collections that a request names, as far as its actor may see them."""
+"""From the URL of a request to a collection that its actor may see."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from datasette_embeddings.databases import explained
-from datasette_embeddings.item_ids import tilde_decode, tilde_encode
-from datasette_embeddings.web import permissions
-from datasette_embeddings.web.compat import database_for_route, may_view
+from datasette_embeddings.item_ids import row_path, tilde_decode, tilde_encode
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.web.compat import Actor, is_allowed
 from datasette_embeddings.web.http_errors import (
     CollectionNotFoundError,
     DatabaseUnavailableError,
     NotFoundError,
 )
+from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.database import Database
     from datasette.utils.asgi import Request
 
-    from datasette_embeddings.store.collections import Collection
+    from datasette_embeddings.search.matches import Match
 
-
-@asynccontextmanager
-async def readable(database: Database) -> AsyncIterator[None]:
-    """Within, what SQLite finds wrong with *database* is
-    :class:`DatabaseUnavailableError`.
-    """
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        problem = explained(error, Path(database.name))
-        raise DatabaseUnavailableError(str(problem)) from error
+Result = TypeVar("Result")
+# No server takes a URL with a longer id in it
+LONGEST_LINKED_ID = 2_000
 
 
 @dataclass(frozen=True)
 class Target:
-    """A collection that the actor may see, and the path of its search page."""
+    """A collection that the actor may see, and the paths that lead to it."""
 
+    datasette: Datasette
     database: Database
     collection: Collection
-    path: str
+
+    @cached_property
+    def path(self) -> str:
+        """The path of its search page."""
+        prefix = self.datasette.urls.database(self.database.name)
+        return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
+
+    def like_path(self, document_id: str) -> str | None:
+        """The search for items like one; None if its id is too long for a URL."""
+        if len(document_id) > LONGEST_LINKED_ID:
+            return None
+        return f"{self.path}?like={quote(document_id, safe='')}"
+
+    def image_path(self, match: Match) -> str | None:
+        """Where the image of *match* is served, if it has one."""
+        if not match.has_image or len(match.id) > LONGEST_LINKED_ID:
+            return None
+        return f"{self.path}/image/{tilde_encode(match.id)}"
+
+    def row_path(self, match: Match) -> str | None:
+        """The page of the source row of *match*, if there is one."""
+        source = match.source
+        if not isinstance(source, TableSource) or not match.has_row:
+            return None
+        if len(match.document_id) > LONGEST_LINKED_ID:
+            return None
+        table = self.datasette.urls.table(self.database.name, source.table)
+        row = row_path(match.document_id, len(source.key_columns), source.id_prefix)
+        return None if row is None else f"{table}/{row}"
+
+    async def read(self, function: Callable[[Collection], Result]) -> Result:
+        """What *function* returns for the collection, in a thread of the database.
+
+        :raises DatabaseUnavailableError: if SQLite cannot read the database.
+        """
+
+        def bound(conn: sqlite3.Connection) -> Result:
+            return function(self.collection.bound_to(conn))
+
+        with unavailable_errors(self.database):
+            found: Result = await self.database.execute_fn(bound)
+            return found
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A collection in a list, how many items it has, and its search page."""
-
-    database: str
-    collection: Collection
-    count: int
-    path: str
-
-
-async def listed(
-    datasette: Datasette, request: Request, databases: Sequence[Database]
-) -> list[Listed]:
-    """Every collection in *databases* that the actor of *request* may see."""
-    found = []
-    for database in databases:
-        async with readable(database):
-            visible = await permissions.visible_collections(
-                datasette, request.actor, database
-            )
-            for each in visible:
-                count = await database.execute_fn(
-                    lambda conn, each=each: each.bound_to(conn).count_items()
-                )
-                path = collection_path(datasette, database.name, each.name)
-                found.append(Listed(database.name, each, count, path))
-    return found
+@contextmanager
+def unavailable_errors(database: Database) -> Iterator[None]:
+    """Within, an error of SQLite is a :class:`DatabaseUnavailableError`."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        message = str(explained(error, Path(database.name)))
+        raise DatabaseUnavailableError(message) from error
 
 
 async def resolve_database(datasette: Datasette, request: Request) -> Database:
@@ -82,10 +101,9 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    route = decoded(request.url_vars["database"])
-    database = database_for_route(datasette, route)
-    if database is None or not await may_view(datasette, request.actor, database.name):
-        raise NotFoundError(f"Database not found: {route:.200}")
+    database = _named_database(datasette, request)
+    if not await is_allowed(datasette, request.actor, "view-database", database.name):
+        raise _database_not_found(database.route)
     return database
 
 
@@ -94,26 +112,49 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    database = await resolve_database(datasette, request)
+    database = _named_database(datasette, request)
     name = decoded(request.url_vars["collection"])
-    async with readable(database):
-        collection = await permissions.visible_collection(
-            datasette, request.actor, database, name
-        )
-    if collection is None:
+    targets = await visible_targets(datasette, request.actor, database, name)
+    if not targets:
+        # The error does not reveal a database that the actor may not see
+        await resolve_database(datasette, request)
         raise CollectionNotFoundError(name, database)
-    return Target(database, collection, collection_path(datasette, database.name, name))
+    return targets[0]
 
 
-def collection_path(datasette: Datasette, database: str, name: str) -> str:
-    """The path of a collection's search page."""
-    prefix = datasette.urls.database(database)
-    return f"{prefix}/-/embeddings/{tilde_encode(name)}"
+async def visible_targets(
+    datasette: Datasette, actor: Actor, database: Database, name: str | None = None
+) -> list[Target]:
+    """The collections of *database* that *actor* may see, or the one called *name*."""
+    with unavailable_errors(database):
+        visible = await visible_collections(datasette, actor, database, name)
+    return [Target(datasette, database, each) for each in visible]
 
 
-def image_path(target: Target, item_id: str) -> str:
-    """Where the image of an item is served."""
-    return f"{target.path}/image/{tilde_encode(item_id)}"
+async def listed_targets(
+    datasette: Datasette, request: Request, databases: Sequence[Database]
+) -> list[tuple[Target, int]]:
+    """Every collection in *databases* that the actor may see, with its item count."""
+    return [
+        (target, await target.read(Collection.count_items))
+        for database in databases
+        for target in await visible_targets(datasette, request.actor, database)
+    ]
+
+
+def _named_database(datasette: Datasette, request: Request) -> Database:
+    route = decoded(request.url_vars["database"])
+    try:
+        database = datasette.get_database(route=route)
+    except KeyError as error:
+        raise _database_not_found(route) from error
+    if database.name in NOT_SERVED:
+        raise _database_not_found(route)
+    return database
+
+
+def _database_not_found(route: str) -> NotFoundError:
+    return NotFoundError(f"Database not found: {route:.200}")
 
 
 def decoded(part: str) -> str:

@@ -9,10 +9,9 @@ from datasette_embeddings.web import (
     api,
     embed_api,
     images,
-    lists,
     openapi,
     pages,
-    pairs,
+    search_page,
 )
 
 JSON_SUFFIX = r"\.json$"
@@ -20,19 +19,19 @@ DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
 COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
-    (r"^/-/embeddings$", lists.all_collections),
+    (r"^/-/embeddings$", pages.all_collections),
     (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
     (r"^/-/embeddings/embed" + JSON_SUFFIX, embed_api.embed),
     (r"^/-/embeddings/v1/embeddings$", embed_api.openai_embeddings),
     (r"^/-/embeddings/v1/models$", embed_api.openai_models),
     (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
-    (DATABASE + "$", lists.database_collections),
+    (DATABASE + "$", pages.database_collections),
     (DATABASE + JSON_SUFFIX, api.database_collections),
-    (COLLECTION + "$", pages.search),
+    (COLLECTION + "$", search_page.search),
     (COLLECTION + JSON_SUFFIX, api.search),
     (COLLECTION + r"/image/(?P<item>[^/\.]*)$", images.image),
-    (COLLECTION + "/pairs$", pairs.pairs_page),
-    (COLLECTION + "/pairs" + JSON_SUFFIX, pairs.pairs_json),
+    (COLLECTION + "/pairs$", pages.pairs_page),
+    (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
 )
 # Any other path of the API, after all of those
 UNKNOWN = (r"^(/[^/]+)?/-/embeddings(\.json|/.+\.json|/v1/.*)$", api.unknown_path)

@@ -87,6 +87,10 @@ class Address:
         new = [(name, value) for name, value in changed.items() if value is not None]
         return joined(path or self.path, [*kept, *new])
 
+    def next_path(self, offset: int | None) -> str | None:
+        """The page that begins at *offset*; None without one."""
+        return None if offset is None else self.with_args({"_next": str(offset)})
+
     def with_filter(self, pair: tuple[str, str]) -> str:
         """The address with one more filter, on its first page."""
         kept = [each for each in self._encoded if not each.startswith("_next=")]

@@ -150,20 +150,20 @@ def test_pages_follow_each_other(page):
 @everybody
 def test_a_filter_is_set_kept_and_removed(page):
     page.goto(f"{SEARCH}?q=cats")
-    summary(page, "Narrow it down").click()
+    summary(page, "Filters and options").click()
     page.get_by_label("Column").select_option("topic")
     page.get_by_label("Value", exact=True).fill("sky")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(f"{SEARCH}?q=cats&topic__exact=sky")
     expect(status(page)).to_have_text("6 of 26 items, best first.")
-    condition = page.get_by_label("Conditions").get_by_role("listitem")
+    condition = page.get_by_label("Filters", exact=True).get_by_role("listitem")
     expect(condition).to_contain_text('topic = "sky"')
     box(page).fill("bread")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{SEARCH}?q=bread&topic__exact=sky")
     expect(page).to_have_title("bread: notes")
     expect(titles(page).first).to_contain_text("Night sky")
-    page.get_by_role("link", name="Remove the condition").click()
+    page.get_by_role("link", name="Remove the filter").click()
     expect(page).to_have_url(f"{SEARCH}?q=bread")
     expect(titles(page).first).to_contain_text("Sourdough")
 
@@ -171,7 +171,7 @@ def test_a_filter_is_set_kept_and_removed(page):
 @crosswise
 def test_values_are_counted_beside_the_results_and_lead_to_them(page):
     page.goto(f"{SEARCH}?q=cats")
-    summary(page, "Narrow it down").click()
+    summary(page, "Filters and options").click()
     page.get_by_label("Count the values of").select_option("topic")
     page.get_by_role("button", name="Apply").click()
     values = page.get_by_role("region", name="topic").get_by_role("listitem")
@@ -202,7 +202,7 @@ def test_an_empty_box_asks_nothing(page):
 def test_a_faulty_filter_can_be_removed(page):
     page.goto(f"{SEARCH}?q=cats&colour=red")
     expect(status(page)).to_contain_text("No column 'colour'")
-    page.get_by_role("link", name="Remove the condition").click()
+    page.get_by_role("link", name="Remove the filter").click()
     expect(titles(page).first).to_contain_text("Kittens")
 
 
@@ -220,9 +220,9 @@ def test_an_empty_value_is_a_filter_too(page):
         ("vacant", "This collection is empty"),
         ("vacant?q=cats", "This collection is empty"),
         ("notes?q=cats&_min_score=0.99", "Nothing matches: no item scores 0.99"),
-        ("notes?q=cats&topic=none", "Nothing matches: no item passes the conditions."),
+        ("notes?q=cats&topic=none", "Nothing matches: no item passes the filters."),
         ("notes?q=cats&_next=80", "There are no more results."),
-        ("bare?q=cats", "Its text is not stored here"),
+        ("bare?q=cats", "The text of this item is not stored"),
         ("notes?q=the+endgame+of+chess", GONE),
         ("notes?q=cats", FACTS),
         ("notes", "1 row could not be embedded and cannot be found here"),
@@ -405,7 +405,7 @@ def test_a_page_left_in_the_middle_of_a_search_goes_on_with_it(page):
 def test_a_click_elsewhere_closes_none_of_ours(page):
     """On a page of 0.65 it closes every <details>, as if it were a menu."""
     page.goto(f"{SEARCH}?q=cats")
-    summary(page, "Narrow it down").click()
+    summary(page, "Filters and options").click()
     summary(page, "Ask the same").click()
     box(page).click()
     page.get_by_role("heading", name="Search notes").click()
@@ -477,7 +477,7 @@ def test_a_model_that_is_being_loaded_is_told_and_its_answer_comes_by_itself(
     plugins = ("--plugins-dir", tmp_path / "plugins")
     with served(notes_db, *plugins, with_model=False) as url:
         page.goto(f"{url}{SEARCH}?q=cats&_facet=topic")
-        expect(status(page)).to_contain_text("all-MiniLM-L6-v2 is being loaded")
+        expect(status(page)).to_contain_text("all-MiniLM-L6-v2 is loading")
         expect(page.get_by_label("Count the values of")).to_have_value("topic")
         free.touch()
         expect(titles(page).first).to_contain_text("Kittens")
@@ -497,7 +497,7 @@ def test_the_keyboard_reaches_everything_in_its_order(page):
     order = [tab(page) for _ in range(6)]
     title = titles(page).inner_text()
     assert order == [
-        *("Search", "Narrow it down", "json", title, "more like this", "Next page")
+        *("Search", "Filters and options", "json", title, "more like this", "Next page")
     ]
     assert tab(page).startswith("Ask the same")
     page.keyboard.press("Enter")
@@ -506,7 +506,7 @@ def test_the_keyboard_reaches_everything_in_its_order(page):
 
 def test_the_keyboard_narrows_down(page):
     page.goto(f"{SEARCH}?q=cats")
-    summary(page, "Narrow it down").focus()
+    summary(page, "Filters and options").focus()
     page.keyboard.press("Space")
     tab(page)
     page.keyboard.type("topic")

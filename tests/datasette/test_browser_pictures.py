@@ -71,7 +71,7 @@ def site(tmp_path_factory):
 
 
 def chooser(page):
-    return page.get_by_label("Or by a picture")
+    return page.get_by_label("Or search by image")
 
 
 def first_title(page):
@@ -118,7 +118,7 @@ def test_a_grid_of_pictures_is_shown_and_leads_on(page):
 @crosswise
 def test_similar_but_cheaper(page):
     page.goto(f"{SEARCH}?like=18")
-    summary(page, "Narrow it down").click()
+    summary(page, "Filters and options").click()
     page.get_by_label("Column").select_option("price")
     page.get_by_label("Comparison").select_option("lt")
     page.get_by_label("Value", exact=True).fill("40")
@@ -135,7 +135,7 @@ def test_what_cannot_be_shown_has_a_word_and_a_link(page):
     broken = page.locator(".embeddings-grid .embeddings-broken")
     expect(broken).to_have_count(2)
     told = broken.first.evaluate("each => getComputedStyle(each, '::after').content")
-    assert told == '"This picture cannot be shown here"'
+    assert told == '"This image cannot be shown here"'
     link = page.get_by_role("link", name="scan.tiff", exact=False).first
     assert link.get_attribute("href").endswith("/mixed/image/scan~2Etiff")
     expect(page.locator(".embeddings-snippet")).to_have_text("A red disc")
@@ -146,7 +146,7 @@ def test_without_script_the_page_says_what_it_takes(page):
     page.goto(SEARCH)
     expect(page.locator("form noscript")).to_be_visible()
     told = page.locator("form noscript").inner_text()
-    assert told.strip() == "Searching by a picture takes JavaScript."
+    assert told.strip() == "Searching by image requires JavaScript."
     expect(chooser(page)).to_be_hidden()
 
 
@@ -170,10 +170,10 @@ def test_a_chosen_picture_finds_itself_first(page):
     page.evaluate("window.marker = 1")
     chooser(page).set_input_files(GREEN)
     expect(first_title(page)).to_have_text("Green")
-    expect(status(page)).to_have_text("10 items closest to your picture, best first.")
+    expect(status(page)).to_have_text("10 items closest to your image, best first.")
     expect(page).to_have_url(SEARCH)
-    expect(page).to_have_title("A picture: pictures")
-    expect(page.get_by_alt_text("Your picture")).to_be_visible()
+    expect(page).to_have_title("An image: pictures")
+    expect(page.get_by_alt_text("Your image")).to_be_visible()
     assert are_loaded(page, "#embeddings-asked img") == [200]
     assert 200 in are_loaded(page)
     assert page.evaluate("window.marker") == 1
@@ -233,7 +233,7 @@ def test_conditions_narrow_a_picture_and_are_taken_away(page):
     page.goto(SEARCH)
     chooser(page).set_input_files(GREEN)
     expect(titles(page)).to_have_count(10)
-    summary(page, "Narrow it down").click()
+    summary(page, "Filters and options").click()
     page.get_by_label("Column").select_option("price")
     page.get_by_label("Comparison").select_option("lt")
     page.get_by_label("Value", exact=True).fill("40")
@@ -245,9 +245,9 @@ def test_conditions_narrow_a_picture_and_are_taken_away(page):
     page.get_by_label("Lowest score").fill("1")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(f"{SEARCH}?price__lt=40&_min_score=1")
-    page.get_by_role("link", name="Remove the condition").click()
+    page.get_by_role("link", name="Remove the filter").click()
     expect(page).to_have_url(f"{SEARCH}?_min_score=1")
-    expect(status(page)).to_contain_text("closest to your picture")
+    expect(status(page)).to_contain_text("closest to your image")
 
 
 def test_pages_and_facets_of_a_picture_follow(page):
@@ -256,14 +256,14 @@ def test_pages_and_facets_of_a_picture_follow(page):
     expect(page.get_by_role("region", name="shape")).to_contain_text("disc 18")
     page.get_by_role("link", name="Next page").click()
     expect(status(page)).to_have_text(
-        "8 items closest to your picture, best first, from number 11."
+        "8 items closest to your image, best first, from number 11."
     )
     expect(page).to_have_url(f"{SEARCH}?_facet=shape&_next=10")
     page.get_by_role("link", name="Previous page").click()
     expect(first_title(page)).to_have_text("Green")
     page.get_by_role("link", name="disc").click()
     expect(page).to_have_url(f"{SEARCH}?_facet=shape&shape=disc")
-    expect(status(page)).to_contain_text("closest to your picture")
+    expect(status(page)).to_contain_text("closest to your image")
 
 
 def test_the_way_back_leads_to_a_picture_again(page):
@@ -273,14 +273,14 @@ def test_the_way_back_leads_to_a_picture_again(page):
     expect(first_title(page)).to_have_text("Green")
     box(page).press_sequentially("blue")
     expect(page).to_have_url(f"{SEARCH}?q=blue")
-    expect(page.get_by_alt_text("Your picture")).to_be_hidden()
+    expect(page.get_by_alt_text("Your image")).to_be_hidden()
     expect(status(page)).to_contain_text("of 18 items")
     page.go_back()
     expect(first_title(page)).to_have_text("Green")
-    expect(page.get_by_alt_text("Your picture")).to_be_visible()
+    expect(page.get_by_alt_text("Your image")).to_be_visible()
     page.go_back()
     expect(titles(page)).to_have_text(before)
-    expect(page.get_by_alt_text("Your picture")).to_be_hidden()
+    expect(page.get_by_alt_text("Your image")).to_be_hidden()
 
 
 def test_a_picture_is_forgotten(page):
@@ -298,9 +298,9 @@ def test_a_picture_is_forgotten(page):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"This is a letter", "Expected a picture"),
-        (b"", "Expected a picture"),
-        (bytes(300_000), "The picture cannot be sent: it is too large. This server"),
+        (b"This is a letter", "Expected an image"),
+        (b"", "Expected an image"),
+        (bytes(300_000), "The image cannot be sent: it is too large. This server"),
     ],
     ids=["text", "empty", "large"],
 )
@@ -322,7 +322,7 @@ def test_a_photograph_is_made_smaller_before_it_is_sent(page):
     sent = []
     page.on("request", lambda request: sent.append(request.post_data))
     chooser(page).set_input_files({**GREEN, "buffer": large})
-    expect(status(page)).to_contain_text("Expected a picture")  # a JPEG is none to Eyes
+    expect(status(page)).to_contain_text("Expected an image")  # a JPEG is none to Eyes
     (body,) = [each for each in sent if each]
     kind, _, encoded = json.loads(body)["image"].partition(",")
     assert kind == "data:image/jpeg;base64"
@@ -364,8 +364,8 @@ def test_the_keyboard_reaches_the_picture_and_what_it_found(page):
     order = [tab(page) for _ in range(9)]
     assert order[1].endswith("photo.png")
     assert order[2:8] == [
-        *("Search without it", "Narrow it down", "Green"),
-        *("more like this", "picture", "Next page"),
+        *("Search without it", "Filters and options", "Green"),
+        *("more like this", "image", "Next page"),
     ]
     assert order[8].startswith("Ask the same")
     chooser(page).focus()

@@ -15,7 +15,7 @@ from datasette_embeddings.models import registry
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.web import pages
+from datasette_embeddings.web import search_page
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -179,7 +179,7 @@ async def test_what_is_no_image_is_never_served(shop, shop_db, content):
     for each in (path, f"{SEARCH}/image/2"):
         response = await shop.client.get(each)
         assert response.status_code == 415
-        assert "no image that is served: expected image/jpeg" in response.text
+        assert "Expected an image (image/jpeg" in response.text
         assert b"alert" not in response.content
 
 
@@ -356,10 +356,10 @@ async def test_the_page_shows_a_grid_of_pictures(shop):
         item_id = link["href"].rpartition("/")[2]
         assert link["href"] == f"/shop/pictures/{item_id}"
         assert image["src"] == f"{SEARCH}/image/{item_id}"
-        assert (image["loading"], image["alt"]) == ("lazy", "Picture:")
-    assert "not stored here" not in response.text
+        assert (image["loading"], image["alt"]) == ("lazy", "Image:")
+    assert "is not stored" not in response.text
     asked = page.select_one(".embeddings-asked img")
-    assert (asked["src"], asked["alt"]) == (f"{SEARCH}/image/1", "The picture of 1")
+    assert (asked["src"], asked["alt"]) == (f"{SEARCH}/image/1", "The image of 1")
     assert "This data as" in response.text
 
 
@@ -432,12 +432,12 @@ async def test_the_page_answers_a_picture_with_the_same_first(seeing):
     page = BeautifulSoup(response.text, "html.parser")
     assert response.status_code == 200
     assert page.select_one("[role=status]").text.strip() == (
-        "6 items closest to your picture, best first."
+        "6 items closest to your image, best first."
     )
     first = page.select_one("ol.embeddings-grid > li")
     assert first.h2.a["href"] == "/shop/pictures/1"
     assert "score 1.000" in first.text
-    assert page.title.text == "A picture: pictures"
+    assert page.title.text == "An image: pictures"
     # No address leads to the JSON of a picture
     assert "This data as" not in response.text
 
@@ -477,7 +477,7 @@ async def test_conditions_of_the_address_narrow_a_picture(seeing):
         ("?like=1", b'{"image": "aGk="}', 400, "neither q nor like"),
         ("?_size=none", b'{"image": "aGk="}', 400, "a whole number of at least 1"),
         ("?nocolumn=1", RED_BODY, 400, "No column 'nocolumn'"),
-        ("", b'{"image": "aGVsbG8="}', 400, "Expected a picture"),
+        ("", b'{"image": "aGVsbG8="}', 400, "Expected an image"),
         ("", b'{"image": ""}', 400, "image: expected an image in base64"),
     ],
 )
@@ -504,7 +504,7 @@ async def test_a_picture_that_is_too_large_is_refused(shop_db):
 
 async def test_a_model_that_is_not_here_or_takes_texts_is_told(shop, shop_db):
     response = await posted(shop, SEARCH)
-    told = "Search by a picture is not available here at the moment"
+    told = "Search by image is not available here at the moment"
     assert (response.status_code, told in response.text) == (422, True)
     bundled = "sentence-transformers/all-MiniLM-L6-v2"
     execute(shop_db, f"update collections set model = '{bundled}'")
@@ -558,8 +558,8 @@ async def test_the_page_of_a_model_that_is_loading_comes_again(seeing, monkeypat
     async def never(*_arguments, **_options):
         return False
 
-    monkeypatch.setattr(pages, "is_ready", never)
+    monkeypatch.setattr(search_page, "is_ready", never)
     response = await posted(seeing, SEARCH)
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
-    assert "data-come-again" in response.text
+    assert "data-reload-after" in response.text
     assert "embeddings-file" in response.text

@@ -107,7 +107,7 @@ async def test_the_page_says_that_a_stored_text_is_older(datasette):
 async def test_the_page_of_a_table_that_is_not_there_says_so(articles_db, datasette):
     execute(articles_db, "alter table articles rename column body to text")
     found = await results(datasette, f"{SEARCH}?q=pets")
-    assert "The row that this was made from cannot be read." in found["5"]
+    assert "The source row cannot be read." in found["5"]
     _status, body = await get_json(datasette, f"{SEARCH}.json?q=pets")
     assert {each["stale"] for each in body["matches"]} == {None}
 
@@ -122,7 +122,7 @@ async def test_pairs_say_it(datasette):
     assert {side for side in sides if side[1]} == {("5", True, None)}
     assert {side[0] for side in sides if side[1] is False} == {"2", "3", "4", "6"}
     page = (await datasette.client.get(f"{SEARCH}/pairs")).text
-    assert "its row has changed since it was compared" in page
+    assert "its row has changed since it was embedded" in page
     assert "Taxes" not in page
 
 
@@ -139,5 +139,5 @@ async def test_related_rows_say_it(articles_db, tmp_path):
     assert "[2 Night sky False]" in text
     page = (await datasette.client.get("/articles/articles/6")).text
     related = BeautifulSoup(page, "html.parser").select(".embeddings-related")
-    assert "its row has changed since it was compared" in related[0].text
+    assert "its row has changed since it was embedded" in related[0].text
     assert "Taxes" not in related[0].text

@@ -37,7 +37,7 @@ async def test_a_model_that_can_never_load_is_no_wait(without_model, caplog):
     response = await without_model.client.get(f"{COLLECTION}?q=pets")
     status = parsed(response).select_one("#embeddings-status")
     assert (response.status_code, NO_TEXT in status.text) == (422, True)
-    assert status.select("[data-come-again]") == []
+    assert status.select("[data-reload-after]") == []
     assert [each for each in OF_OWNERS if each in status.text] == []
     assert [record.message for record in caplog.records if "onnx: " in record.message]
 
@@ -55,7 +55,7 @@ async def test_json_says_the_same_with_the_same_status(without_model):
         f"{COLLECTION}.json", json={"image": "iVBORw0KGgo="}
     )
     assert response.status_code == 422
-    assert response.json()["error"].startswith("Search by a picture is not available")
+    assert response.json()["error"].startswith("Search by image is not available")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""What Datasette's own pages show of collections: menu entries and related rows."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.item_ids import item_id_of
+from datasette_embeddings.search.matches import Match, related_items
+from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.web.compat import Actor
+from datasette_embeddings.web.http_errors import DatabaseUnavailableError
+from datasette_embeddings.web.permissions import served_databases
+from datasette_embeddings.web.resolve import Target, visible_targets
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils.asgi import Request
+
+LABEL = "Search by meaning"
+
+
+def link(href: str, label: str, description: str) -> dict[str, str]:
+    """An entry of a menu; 0.65 does not show the description."""
+    return {"href": href, "label": label, "description": description}
+
+
+def instance_links(datasette: Datasette) -> list[dict[str, str]]:
+    """The entry of Datasette's main menu."""
+    path = str(datasette.urls.path("/-/embeddings"))
+    return [link(path, LABEL, "All collections that you can search by meaning")]
+
+
+async def database_links(
+    datasette: Datasette, actor: Actor, database: str
+) -> list[dict[str, str]]:
+    """The entry of a database with collections that *actor* may see."""
+    if not await _targets(datasette, actor, database):
+        return []
+    path = f"{datasette.urls.database(database)}/-/embeddings"
+    return [link(path, LABEL, "The collections of this database")]
+
+
+async def table_links(
+    datasette: Datasette, actor: Actor, database: str, table: str
+) -> list[dict[str, str]]:
+    """An entry for each collection made from a table or view."""
+    targets = await _targets(datasette, actor, database, table)
+    return [
+        link(each.path, _label(LABEL, each, targets), "Find rows by their meaning")
+        for each in targets
+    ]
+
+
+async def row_links(
+    datasette: Datasette,
+    actor: Actor,
+    database: str,
+    table: str,
+    row: Mapping[str, Any],
+) -> list[dict[str, str]]:
+    """An entry for each collection that has an item for *row*: the nearest items."""
+    targets = await _targets(datasette, actor, database, table)
+    links = []
+    for each in targets:
+        item_id = _item_id(each.collection, row)
+        path = None if item_id is None else each.like_path(item_id)
+        if path is not None:
+            label = _label("More like this", each, targets)
+            links.append(link(path, label, "Rows with a similar meaning"))
+    return links
+
+
+def _label(label: str, target: Target, targets: Sequence[Target]) -> str:
+    return label if len(targets) == 1 else f"{label}: {target.collection.name}"
+
+
+async def _targets(
+    datasette: Datasette, actor: Actor, database: str, table: str | None = None
+) -> list[Target]:
+    """The collections that *actor* may see in a database, or made from its *table*."""
+    try:
+        return [
+            target
+            for each in served_databases(datasette)
+            if each.name == database
+            for target in await visible_targets(datasette, actor, each)
+            if table is None or _is_made_from(target.collection, table)
+        ]
+    except DatabaseUnavailableError:
+        # The page itself says what is wrong with its database
+        return []
+
+
+def _is_made_from(collection: Collection, table: str) -> bool:
+    source = collection.source
+    return isinstance(source, TableSource) and source.table == table
+
+
+def _item_id(collection: Collection, row: Mapping[str, Any]) -> str | None:
+    """The item of a row; None if the page does not have the columns of its key."""
+    source = collection.source
+    if not isinstance(source, TableSource):
+        return None
+    try:
+        key = [row[name] for name in source.key_columns]
+        return source.id_prefix + item_id_of(key)
+    except (EmbeddingsError, KeyError, IndexError):
+        return None
+
+
+@dataclass(frozen=True)
+class RelatedItem:
+    """What ``related_items()`` gives a template."""
+
+    id: str
+    title: str
+    score: float
+    #: The page of its row, if it has one
+    url: str | None
+    content: str | None
+    metadata: Mapping[str, object] | None
+    #: The image that it stands for, if it does
+    image_url: str | None
+    #: Its row has changed since it was embedded; None if that is not known
+    stale: bool | None
+
+
+async def related_html(
+    datasette: Datasette,
+    request: Request,
+    database: str,
+    table: str,
+    row: Mapping[str, Any],
+) -> str | None:
+    """The related rows of *row* as a part of its page; None if there are none."""
+    related = []
+    for target in await _targets(datasette, request.actor, database, table):
+        item_id = _item_id(target.collection, row)
+        matches = [] if item_id is None else await _related(target, item_id)
+        if item_id is not None and matches:
+            related.append((target, target.like_path(item_id), matches))
+    if not related:
+        return None
+    context = {"related": related, "shortened": shortened}
+    template = "_embeddings_related.html"
+    html = await datasette.render_template(template, context, request=request)
+    return str(html)
+
+
+def template_vars(
+    datasette: Datasette,
+    request: Request | None,
+    database: str | None,
+    table: str | None,
+) -> dict[str, Callable[..., Awaitable[object]]]:
+    """What templates may call: ``related_items()``, and what 0.65's row page calls."""
+    functions: dict[str, Callable[..., Awaitable[object]]] = {
+        "related_items": partial(_related_items, datasette, request, database)
+    }
+    if request is not None and database is not None and table is not None:
+        functions["embeddings_related_html"] = partial(
+            related_html, datasette, request, database, table
+        )
+    return functions
+
+
+async def _related_items(
+    datasette: Datasette,
+    request: Request | None,
+    page_database: str | None,
+    collection: str,
+    id: object,
+    limit: int = DEFAULT_LIMIT,
+    database: str | None = None,
+) -> list[RelatedItem]:
+    """The items related to the one called *id* that the visitor may see.
+
+    Without *database* it is that of the page, or any that has such a collection.
+    """
+    actor = None if request is None else request.actor
+    name = database or page_database
+    for each in served_databases(datasette):
+        if name is not None and each.name != name:
+            continue
+        for target in await visible_targets(datasette, actor, each, collection):
+            return [
+                _item(target, match) for match in await _related(target, str(id), limit)
+            ]
+    return []
+
+
+async def _related(
+    target: Target, item_id: str, limit: int = DEFAULT_LIMIT
+) -> list[Match]:
+    try:
+        return await target.read(
+            lambda collection: related_items(collection, item_id, limit=limit)
+        )
+    except DatabaseUnavailableError:
+        # The page itself says what is wrong with its database
+        return []
+
+
+def _item(target: Target, match: Match) -> RelatedItem:
+    return RelatedItem(
+        id=match.document_id,
+        title=match.title or match.document_id,
+        score=match.score,
+        url=target.row_path(match),
+        content=match.content,
+        metadata=match.metadata,
+        image_url=target.image_path(match),
+        stale=match.stale,
+    )

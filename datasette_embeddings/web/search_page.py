@@ -1,0 +1,297 @@
+"""The search page: its form, its results, and the links that change the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings.config import Config
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    InvalidInputError,
+    UnknownItemError,
+)
+from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.search.matches import has_images, matches
+from datasette_embeddings.serving.allowed_models import config_for
+from datasette_embeddings.serving.models import is_ready, may_take_images
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.table_rows import selectable_columns
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.web import filters, json_bodies, search_request
+from datasette_embeddings.web.code_samples import code_samples
+from datasette_embeddings.web.compat import database_color
+from datasette_embeddings.web.http_errors import headers_of, status_of
+from datasette_embeddings.web.middleware import READS, page_view, queued
+from datasette_embeddings.web.pages import listing_collections, render_page
+from datasette_embeddings.web.resolve import Target, resolve_target
+from datasette_embeddings.web.search_request import SearchRequest
+from datasette_embeddings.web.search_response import SearchResponse, run_search
+from datasette_embeddings.web.server import config_of
+from datasette_embeddings.web.urls import Address, is_special, joined
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils import MultiParams
+    from datasette.utils.asgi import Request, Response
+
+# Characters of a match's content, title and metadata that its result shows
+SNIPPET_LENGTH, TITLE_LENGTH, METADATA_LENGTH = 280, 200, 100
+# How long a page waits for a model; then it says so, and loads itself again
+PATIENCE_S = 1.0
+RELOAD_S = 2
+# Filters that a page names, each with a link that removes it
+SHOWN_FILTERS = 20
+# Fields of the form that are left out of the URL when they are empty
+OPTIONAL = ("_min_score", "_prefix", "_facet")
+# What the form keeps of "more like this" until the user types a text
+KEPT_LIKE = "_like"
+# Parameters that only the form sends
+FORM_NAMES = (KEPT_LIKE, "_filter_column", "_filter_op", "_filter_value")
+
+
+@page_view(*READS, "POST")
+@queued
+@listing_collections
+async def search(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """``/{database}/-/embeddings/{collection}``
+
+    A body has an image to search by; everything else is in the URL then, too.
+    """
+    target = await resolve_target(datasette, request)
+    config = config_of(datasette)
+    error: EmbeddingsError | None = None
+    try:
+        address = Address.of(request)
+    except InvalidInputError as too_long:
+        # The page repeats nothing of such a URL, not even in the form
+        address, error = Address(request.path), too_long
+    tidy = _tidy_path(address)
+    if tidy is not None and body is None:
+        from datasette import Response
+
+        return Response.redirect(tidy)
+    context = {
+        **_request_context(target, address, config, is_image=body is not None),
+        **await _form_context(target, config),
+    }
+    try:
+        if error is not None:
+            raise error
+        asked = _search_request(address, body, config)
+        if asked.needs_model and not await _is_ready(target, config):
+            context["is_loading"] = True
+            headers = {"Retry-After": str(RELOAD_S)}
+            return await _render(datasette, request, context, 503, headers)
+        response = await run_search(target, asked)
+        context.update(await _response_context(request, address, response))
+    except EmbeddingsError as found:
+        context["error"] = _for_visitors(found)
+        status, headers = status_of(found), headers_of(found)
+        return await _render(datasette, request, context, status, headers)
+    return await _render(datasette, request, context)
+
+
+async def _render(
+    datasette: Datasette,
+    request: Request,
+    context: dict[str, Any],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    return await render_page(
+        datasette,
+        request,
+        "embeddings_search.html",
+        {"response": None, "error": None, "is_loading": False, **context},
+        status=status,
+        headers=headers,
+    )
+
+
+def _request_context(
+    target: Target, address: Address, config: Config, *, is_image: bool
+) -> dict[str, Any]:
+    """What the page shows of the request, with or without a response."""
+    return {
+        "target": target,
+        "collection": target.collection,
+        "database": target.database.name,
+        "db_color": database_color(target.database),
+        "text": address.args.get(search_request.QUERY),
+        "given": address.args,
+        "filters": search_request.filters_of(address.args),
+        "filter_links": _filter_links(address),
+        "comparisons": filters.comparisons(),
+        "is_image": is_image,
+        "alternate_url_json": address.with_args({}, f"{target.path}.json"),
+        "max_body_bytes": config.max_body_bytes,
+        "max_query_length": config.max_query_length,
+        "snippet_length": SNIPPET_LENGTH,
+        "title_length": TITLE_LENGTH,
+        "metadata_length": METADATA_LENGTH,
+        "reload_s": RELOAD_S,
+    }
+
+
+async def _form_context(target: Target, config: Config) -> dict[str, Any]:
+    """What the form offers, and when the collection was synced."""
+    context: dict[str, Any] = {"columns": (), "has_images": False, "failed": 0}
+    with suppress(EmbeddingsError):
+        context.update(await target.read(_read_form))
+        if context["has_images"]:
+            model_id = target.collection.model_id
+            config = config_for(model_id, target.collection.home, config)
+            context["has_images"] = await may_take_images(model_id, config)
+    return {**context, "synced": _moment(target.collection.synced)}
+
+
+def _read_form(collection: Collection) -> dict[str, Any]:
+    source, columns = collection.source, list[str]()
+    if isinstance(source, TableSource):
+        columns = selectable_columns(collection.conn, source)
+    return {
+        "columns": columns,
+        "has_images": has_images(collection),
+        "failed": collection.count_failures(),
+    }
+
+
+def _search_request(
+    address: Address, body: bytes | None, config: Config
+) -> SearchRequest:
+    known = (*search_request.NAMES, *json_bodies.NAMES)
+    if body is None:
+        address.check_names(known)
+        return search_request.from_args(address.args, config)
+    address.check_names((*known, *FORM_NAMES))
+    return search_request.with_image(address.args, body, config)
+
+
+async def _is_ready(target: Target, config: Config) -> bool:
+    """Whether the model is loaded, or will be within PATIENCE_S."""
+    model_id = target.collection.model_id
+    config = config_for(model_id, target.collection.home, config)
+    return await is_ready(model_id, config, within_s=PATIENCE_S)
+
+
+async def _response_context(
+    request: Request, address: Address, response: SearchResponse
+) -> dict[str, Any]:
+    """What the page shows of *response*."""
+    target, asked = response.target, response.request
+    like_image_path = None
+    if asked.like is not None:
+        like_image_path = await target.read(partial(_image_path, target, asked.like))
+    return {
+        "response": response,
+        "search": asked,
+        "is_grid": any(map(target.image_path, response.matches)),
+        "like_image_path": like_image_path,
+        "facet_links": _facet_links(address, response),
+        "no_facet_path": address.with_args({"_facet": None}),
+        "next_path": address.next_path(response.next),
+        "previous_path": _previous_path(address, asked),
+        "code_samples": await code_samples(
+            target.datasette, request, address, response
+        ),
+    }
+
+
+def _image_path(target: Target, item_id: str, collection: Collection) -> str | None:
+    return target.image_path(matches(collection, [Hit(item_id, 1.0)])[0])
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    # Another program may have written anything there
+    with suppress(OverflowError, OSError, TypeError, ValueError):
+        if seconds is not None:
+            return datetime.fromtimestamp(seconds, timezone.utc)
+    return None
+
+
+def _for_visitors(error: EmbeddingsError) -> str:
+    """*error* in words for a visitor, who knows nothing of tables and ids."""
+    if isinstance(error, UnknownItemError):
+        return (
+            f"There is no item called {error.item_id:.200} here. It may have been "
+            "deleted since; search for it in the box above."
+        )
+    return str(error)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A filter or a value of a facet on the page, and where it leads."""
+
+    label: str
+    path: str
+    count: int = 0
+    is_selected: bool = False
+
+
+def _filter_links(address: Address) -> list[Link]:
+    """The first filters of *address*, those included that will turn out wrong."""
+    links = []
+    for pair in search_request.filters_of(address.args)[:SHOWN_FILTERS]:
+        label = "=".join(pair)
+        with suppress(ValueError, RecursionError):
+            label = filters.in_words(pair) or label
+        links.append(Link(label, address.without_filter(pair)))
+    return links
+
+
+def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:
+    """The values of the facet, each a filter to add or to remove."""
+    if response.facet is None:
+        return []
+    column = response.facet.column
+    is_reserved = column in (search_request.QUERY, search_request.LIKE)
+    if is_reserved or "__" in column or is_special(column):
+        # A column with a name that the page uses itself needs its comparison
+        column = f"{column}__exact"
+    links = []
+    for each in response.facet.values:
+        pair = (column, str(each.value))
+        is_selected = pair in response.request.filters
+        change = address.without_filter if is_selected else address.with_filter
+        links.append(Link(str(each.value), change(pair), each.count, is_selected))
+    return links
+
+
+def _previous_path(address: Address, asked: SearchRequest) -> str | None:
+    if not asked.next:
+        return None
+    before = max(0, asked.next - asked.size)
+    return address.with_args({"_next": str(before) if before else None})
+
+
+def _tidy_path(address: Address) -> str | None:
+    """The URL to share, where the form sent fields for a filter, or empty ones."""
+    from datasette.utils import filters_should_redirect
+
+    args = address.args
+    left_out = {name for name in OPTIONAL if args.get(name) == ""}
+    left_out.update(name for name in FORM_NAMES if name in args)
+    if not left_out:
+        return None
+    # An empty box of the form asks nothing; in a URL written by hand it is an error
+    kept = [
+        pair
+        for pair in address.pairs
+        if pair[0] not in left_out and pair != (search_request.QUERY, "")
+    ]
+    added = [pair for pair in filters_should_redirect(args) if pair[1] is not None]
+    return joined(address.path, [*_kept_like(args), *kept, *added])
+
+
+def _kept_like(args: MultiParams) -> list[tuple[str, str]]:
+    like = args.get(KEPT_LIKE)
+    is_asked = args.get(search_request.QUERY) or search_request.LIKE in args
+    return [] if like is None or is_asked else [(search_request.LIKE, like)]
