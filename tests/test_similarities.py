@@ -23,7 +23,7 @@ from datasette_embeddings.search.matches import (
     similar_pairs,
 )
 from datasette_embeddings.search.nearest import Options
-from datasette_embeddings.similarities import pairs, work
+from datasette_embeddings.similarities import knn, refreshing
 from datasette_embeddings.similarities.refreshing import (
     build,
     count_stale,
@@ -153,7 +153,9 @@ def histories(value):
 
 @pytest.mark.parametrize("value", [vector, chunked], ids=["whole", "chunks"])
 @pytest.mark.parametrize("min_score", [None, 0.5])
-@pytest.mark.parametrize("most_changed", [work.MOST_CHANGED, 1], ids=["some", "all"])
+@pytest.mark.parametrize(
+    "most_changed", [refreshing.MOST_CHANGED, 1], ids=["some", "all"]
+)
 @given(data=st.data(), limit=st.integers(1, 5))
 @settings(max_examples=60)
 def test_after_any_history_the_table_is_that_of_a_full_run(
@@ -161,7 +163,7 @@ def test_after_any_history_the_table_is_that_of_a_full_run(
 ):
     with pytest.MonkeyPatch.context() as patch:
         # Or nearly all changes to so few documents would be full runs
-        patch.setattr(work, "MOST_CHANGED", most_changed)
+        patch.setattr(refreshing, "MOST_CHANGED", most_changed)
         follow_history(data, SimilaritySettings(limit, min_score), value)
 
 
@@ -201,14 +203,14 @@ def test_the_nearest_documents_are_those_of_the_table(vectors):
 def test_the_best_of_many_are_those_of_a_full_sort(seed, limit, count):
     random = np.random.default_rng(seed)
     vectors = normalize(random.standard_normal((count + 2, 5)).astype(np.float32))
-    documents = pairs.Documents([str(n) for n in range(len(vectors))], vectors)
-    wanted = pairs.Wanted(min(limit, len(vectors) - 1))
+    documents = knn.Documents([str(n) for n in range(len(vectors))], vectors)
+    wanted = SimilaritySettings(min(limit, len(vectors) - 1))
     scores = vectors.astype(float) @ vectors.T.astype(float)
     np.fill_diagonal(scores, -9)
-    for each in pairs.nearest(documents, wanted):
-        best = np.sort(scores[each.place])[::-1][: wanted.limit]
+    for each in knn.nearest(documents, wanted, range(len(vectors))):
+        best = np.sort(scores[each.position])[::-1][: wanted.limit]
         assert each.scores.tolist() == pytest.approx(best.tolist(), abs=1e-5)
-        assert scores[each.place][each.others].tolist() == pytest.approx(
+        assert scores[each.position][each.others].tolist() == pytest.approx(
             best.tolist(), abs=1e-5
         )
 
@@ -463,7 +465,7 @@ KILLED = """
 import os, signal, sqlite3, sys
 import numpy as np
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.similarities import refreshing, work
+from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.store.collections import collection
 
 conn = sqlite3.connect(sys.argv[1])
@@ -475,7 +477,7 @@ def rows(ids, lists):
         if written == 200:
             os.kill(os.getpid(), signal.SIGKILL)
         yield row
-honest, work._rows = work._rows, rows
+honest, refreshing._rows = refreshing._rows, rows
 refreshing.build(collection(conn, "x"), SimilaritySettings(9))
 """
 
@@ -515,7 +517,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
     # As few pages as would be written early
     conn.execute("pragma cache_size = 5")
     seen = []
-    honest = work._rows
+    honest = refreshing._rows
 
     def rows(ids, lists):
         for number, row in enumerate(honest(ids, lists)):
@@ -527,7 +529,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
                 reader.close()
             yield row
 
-    monkeypatch.setattr(work, "_rows", rows)
+    monkeypatch.setattr(refreshing, "_rows", rows)
     build(made, SimilaritySettings(5))
     assert seen == [1800] * 9
     assert len(table(conn)) == 4500
@@ -540,17 +542,17 @@ def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
     made = create_collection(conn, "x", "some-model", None)
     vectors = {f"{n}": [n + 1, 1, 0] for n in range(9)}
     made = write(conn, made, vectors)
-    honest, times = work.nearest, []
+    honest, times = refreshing.nearest, []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         if not times:
             times.append(1)
             other = sqlite3.connect(path)
-            write(other, made, {"new": [1, 1, 0.1]})
+            write(other, made.bound_to(other), {"new": [1, 1, 0.1]})
             other.close()
-        return honest(*arguments)
+        return honest(*arguments, **options)
 
-    monkeypatch.setattr(work, "nearest", interrupted)
+    monkeypatch.setattr(refreshing, "nearest", interrupted)
     build(made, LIMIT)
     vectors["new"] = [1, 1, 0.1]
     assert_same(table(conn), expected(vectors, LIMIT))

@@ -1,26 +1,43 @@
-"""The table of similarities, made and kept right as vectors come, change and go.
+"""The table of similarities, made and kept up to date as vectors are added and change.
 
-What a full run would write stands in the table after any history.  Work grows with what
-changed times all, not with all times all.
+After any history the table is what a full run would write, but the work grows with what
+changed times all, not with all times all: a list is made again where its document
+changed or lost a neighbour; the others are joined by the new documents near enough.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.index.cache import one_moment
-from datasette_embeddings.similarities.reading import changes, read
-from datasette_embeddings.similarities.work import Refreshed, Work, noted_state
-from datasette_embeddings.store import items
+from datasette_embeddings.index.cache import is_recent, one_moment
+from datasette_embeddings.models.base import ignore
+from datasette_embeddings.similarities.changes import changes, read_documents
+from datasette_embeddings.similarities.knn import (
+    CLOSE,
+    NO_SCORE,
+    Nearest,
+    nearest,
+    reranked,
+)
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.items import snapshot
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.similarities import (
+    SimilarityRow,
+    lists_with,
     remove_similarities,
     similarity_marks,
+    similarity_rows,
+    write_similarities,
 )
 from datasette_embeddings.store.similarity_notes import (
     note_similarities,
@@ -29,27 +46,40 @@ from datasette_embeddings.store.similarity_notes import (
     similarity_settings,
 )
 
-# As often a run begins again because somebody wrote meanwhile; then it holds the lock
+if TYPE_CHECKING:
+    from datasette_embeddings.similarities.knn import Positions
+    from datasette_embeddings.vectors import Vectors
+
+# A run starts again when another program wrote meanwhile, at most so often
 ATTEMPTS = 3
+# Version of the rules for comparing chunked documents; a change compares all again
+RULES = 2
+# Above this part of all, a full run is as fast
+MOST_CHANGED = 0.3
 
 
-def silent(_count: int) -> None:
-    """The progress of somebody who does not want to know."""
+@dataclass(frozen=True)
+class Refreshed:
+    """How many documents were compared, of how many."""
+
+    compared: int
+    documents: int
 
 
 def build(
     collection: Collection,
     settings: SimilaritySettings,
     *,
-    start: Callable[[int], None] = silent,
-    progress: Callable[[int], None] = silent,
+    start: Callable[[int], None] = ignore,
+    progress: Callable[[int], None] = ignore,
 ) -> Refreshed:
-    """Note for each document of *collection* its nearest others, now and from now on.
+    """Store the nearest others of each document, and keep them up to date from now on.
 
-    *start* hears how many documents are compared, *progress* how many more are done.
+    *start* is called with the number of lists to make, *progress* with how many more
+    are made.
 
-    :raises InvalidInputError: for a limit below 1, or a score that there is not.
-    :raises SchemaError: if somebody else's table has the name.
+    :raises InvalidInputError: for a limit below 1, or a score below -1 or above 1.
+    :raises SchemaError: if another program's table has the name.
     """
     if settings.limit < 1:
         raise InvalidInputError(
@@ -59,90 +89,202 @@ def build(
         raise InvalidInputError(
             f"Expected a lowest score from -1 to 1, found {settings.min_score}"
         )
-    prepare_similarities(collection.conn)
-    return _refresh(collection, settings, start, progress)
+    conn = collection.conn
+    prepare_similarities(conn)
+    with _kept_in_memory(conn):
+        for attempt in range(ATTEMPTS):
+            # The last attempt makes other programs wait
+            is_last = attempt == ATTEMPTS - 1
+            with transaction(conn) if is_last else nullcontext():
+                version = _version(conn)
+                with one_moment(conn):
+                    run = _begin(collection, settings)
+                if run is None:
+                    break
+                lists = run.lists(start, progress)
+                with transaction(conn):
+                    if version == _version(conn) or run.is_current():
+                        return run.write(lists)
+    return Refreshed(0, collection.count_items())
 
 
-def refresh(
-    collection: Collection,
-    *,
-    start: Callable[[int], None] = silent,
-    progress: Callable[[int], None] = silent,
-) -> Refreshed | None:
+def refresh(collection: Collection) -> Refreshed | None:
     """Bring the similarities of *collection* up to date; None if it has none."""
     settings = similarity_settings(collection)
-    if settings is None:
-        return None
-    prepare_similarities(collection.conn)
-    return _refresh(collection, settings, start, progress)
+    return None if settings is None else build(collection, settings)
 
 
 def count_stale(collection: Collection) -> int:
-    """How many documents have changed, come or gone since their similarities."""
+    """How many documents changed, came or went since their similarities were stored."""
     if similarity_settings(collection) is None:
         return 0
-    marks = similarity_marks(collection)
-    found = changes(read(collection), marks)
-    return len(found.places) + len(found.gone)
+    changed, gone = changes(*read_documents(collection), similarity_marks(collection))
+    return len(changed) + len(gone)
 
 
 def remove(collection: Collection) -> None:
-    """Forget the similarities of *collection*, and that it is to have any."""
+    """Delete the similarities of *collection*, and stop keeping them up to date."""
     prepare_similarities(collection.conn)
     with transaction(collection.conn):
         remove_similarities(collection)
         note_similarities(collection, None)
 
 
-def _refresh(
-    collection: Collection,
-    settings: SimilaritySettings,
-    start: Callable[[int], None],
-    progress: Callable[[int], None],
-) -> Refreshed:
-    conn = collection.conn
-    with _kept_in_memory(conn):
-        for attempt in range(ATTEMPTS):
-            # The last attempt holds the lock while lists are made, as nobody likes
-            holding = transaction if attempt == ATTEMPTS - 1 else one_moment
-            version = _version(conn)
-            with holding(conn):
-                snapshot = items.snapshot(conn, collection.id)
-                if _is_done(collection, settings, snapshot):
-                    return Refreshed(0, collection.count_items())
-                work = Work.begun(collection, settings, snapshot)
-                if holding is transaction:
-                    work.write(conn, work.lists(conn, start, progress))
-                    return work.report
-            lists = work.lists(conn, start, progress)
-            with transaction(conn):
-                if version == _version(conn) or work.is_current(conn):
-                    work.write(conn, lists)
-                    return work.report
-    raise AssertionError("the last attempt returns")
+def _begin(collection: Collection, settings: SimilaritySettings) -> _Run | None:
+    """A run from the vectors as they are now; None if the table is of these already."""
+    state = snapshot(collection.conn, collection.id)
+    is_same = similarity_settings(collection) == settings
+    if is_same and similarities_state(collection) == _stored_state(collection, state):
+        return None
+    return _Run(collection, settings, state, is_full=not is_same)
 
 
-def _is_done(
-    collection: Collection,
-    settings: SimilaritySettings,
-    snapshot: tuple[float | None, ...],
-) -> bool:
-    """Whether the table is of these vectors and settings already."""
-    return similarity_settings(collection) == settings and similarities_state(
-        collection
-    ) == noted_state(collection, snapshot)
+def _stored_state(
+    collection: Collection, state: Sequence[float | None]
+) -> list[float | None]:
+    """The state of the vectors as it is stored with their similarities."""
+    return [*state, RULES] if collection.has_chunks else list(state)
+
+
+class _Run:
+    """What is to be done to the similarities of a collection, as it was at first."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        settings: SimilaritySettings,
+        state: tuple[float | None, ...],
+        *,
+        is_full: bool,
+    ) -> None:
+        self.collection, self.settings, self.state = collection, settings, state
+        self.documents, self.states = read_documents(collection)
+        self.marks = similarity_marks(collection)
+        self.changed, self.gone = changes(self.documents, self.states, self.marks)
+        total = len(self.documents.ids)
+        self.is_full = (
+            is_full or not self.marks or len(self.changed) > MOST_CHANGED * total
+        )
+        if self.is_full:
+            self.changed = list(range(total))
+        #: The lists that may change, as they are stored
+        self.stored: list[SimilarityRow] = []
+
+    def is_current(self) -> bool:
+        """Whether neither the vectors nor the lists have changed since."""
+        state = snapshot(self.collection.conn, self.collection.id)
+        return state == self.state and similarity_marks(self.collection) == self.marks
+
+    def lists(
+        self, start: Callable[[int], None], progress: Callable[[int], None]
+    ) -> list[Nearest]:
+        """Every list that changes."""
+        import numpy as np
+
+        made = partial(nearest, self.documents, self.settings, progress=progress)
+        if self.is_full:
+            start(len(self.changed))
+            return list(made(self.changed))
+        ids = self.documents.ids
+        positions = {each: position for position, each in enumerate(ids)}
+        changed = {ids[position] for position in self.changed}
+        old = [*self.gone, *(changed & self.marks.keys())]
+        losers = lists_with(self.collection, old) - changed
+        lost = [positions[each] for each in losers if each in positions]
+        cutoffs = np.full(len(ids), np.inf, dtype=np.float32)
+        for each, (_state, cutoff) in self.marks.items():
+            if each in positions:
+                cutoffs[positions[each]] = cutoff
+        cutoffs[self.changed] = cutoffs[lost] = np.inf
+        joining: dict[int, list[tuple[int, float]]] = {}
+
+        def collect_joining(block: Positions, scores: Vectors) -> None:
+            rows, columns = np.nonzero(scores >= cutoffs - CLOSE)
+            near = zip(
+                block[rows].tolist(), scores[rows, columns].tolist(), strict=True
+            )
+            for column, other in zip(columns.tolist(), near, strict=True):
+                joining.setdefault(column, []).append(other)
+
+        start(len(self.changed) + len(lost))
+        lists = [*made(self.changed, watch=collect_joining), *made(lost)]
+        joined = {ids[position] for position in joining}
+        affected = losers | changed | joined | set(self.gone)
+        self.stored = similarity_rows(self.collection, sorted(affected))
+        for each, other, score in self.stored:
+            if each in joined and other in positions:
+                joining[positions[each]].append((positions[other], score))
+        return lists + [self._joined(*each) for each in joining.items()]
+
+    def _joined(self, position: int, candidates: list[tuple[int, float]]) -> Nearest:
+        """The list of a document: the best of *candidates*, old and new."""
+        import numpy as np
+
+        limit, least = self.settings.limit, self._least
+        candidates.sort(key=itemgetter(1), reverse=True)
+        others = np.array([other for other, _score in candidates], dtype=np.intp)
+        scores = [score for _other, score in candidates[: limit + 1]]
+        # As in knn: numpy takes three times as long for a thousand short lists
+        gaps = [abs(one - next_) for one, next_ in pairwise(scores)]
+        if any(gap < CLOSE for gap in (*gaps, *(abs(each - least) for each in scores))):
+            return reranked(self.documents, position, others, self.settings)
+        near = [min(score, 1.0) for score in scores[:limit] if score >= least]
+        found = np.array(near, dtype=np.float32)
+        return Nearest(position, others[: len(near)], found)
+
+    def write(self, lists: Sequence[Nearest]) -> Refreshed:
+        """Put *lists* into the table; part of a transaction."""
+        collection, ids = self.collection, self.documents.ids
+        collection.check_exists()
+        lists = sorted(lists, key=lambda each: ids[each.position])
+        rows: Iterable[SimilarityRow] = _rows(ids, lists)
+        deleted: list[tuple[str, str]] = []
+        if self.is_full:
+            remove_similarities(collection)
+        else:
+            new = set(rows)
+            kept = {row[:2] for row in new}
+            deleted = [row[:2] for row in self.stored if row[:2] not in kept]
+            rows = sorted(new.difference(self.stored))
+        marks = (
+            (ids[each.position], self.states[ids[each.position]], self._cutoff(each))
+            for each in lists
+        )
+        write_similarities(collection, rows, marks, deleted=deleted, gone=self.gone)
+        state = None
+        if not is_recent(self.state):
+            state = _stored_state(collection, self.state)
+        note_similarities(collection, self.settings, state)
+        return Refreshed(len(self.changed), len(ids))
+
+    @property
+    def _least(self) -> float:
+        least = self.settings.min_score
+        return NO_SCORE if least is None else least
+
+    def _cutoff(self, found: Nearest) -> float:
+        """What a new document must score to join a list."""
+        is_full = len(found.others) == self.settings.limit
+        return float(found.scores[-1]) if is_full else self._least
+
+
+def _rows(ids: Sequence[str], lists: Sequence[Nearest]) -> Iterator[SimilarityRow]:
+    for each in lists:
+        others, scores = each.others.tolist(), each.scores.tolist()
+        for other, score in zip(others, scores, strict=True):
+            yield ids[each.position], ids[other], score
 
 
 def _version(conn: sqlite3.Connection) -> int:
-    """What every commit of somebody else changes."""
+    """A number that changes with every commit of another connection."""
     return int(conn.execute("pragma data_version").fetchone()[0])
 
 
 @contextmanager
 def _kept_in_memory(conn: sqlite3.Connection) -> Iterator[None]:
-    """Within, what a transaction changes is not written before its commit.
+    """Within, the changes of a transaction are not written before its commit.
 
-    In rollback-journal mode SQLite would lock readers out when its cache is full.  The
+    In rollback-journal mode SQLite would lock readers out when its cache is full. The
     file is mapped into memory, which halves the time that reading every vector takes.
     """
     before = conn.execute("pragma cache_spill").fetchone()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from datasette_embeddings.store.collections import Collection
@@ -18,22 +17,12 @@ from datasette_embeddings.store.schema import (
 
 #: id, other_id and score
 SimilarityRow: TypeAlias = tuple[str, str, float]
-#: The id of a document, of which vectors its list is, and what a new one must score
-MarkRow: TypeAlias = tuple[str, str, float | None]
+#: By the id of a document the state of the vectors that its list is of, and what a new
+#: document must score to join the list
+Marks: TypeAlias = dict[str, tuple[str, float]]
 #: The id of a document, what changes with a vector of it, the hash of its text (None in
 #: a collection without chunks), and the vector
 MarkedVector: TypeAlias = tuple[str, str, bytes | None, bytes]
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Of which vectors each document's similarities are, and what a new one must score.
-
-    *lowest* is None where a document has no vector to compare.
-    """
-
-    states: dict[str, str]
-    lowest: dict[str, float | None]
 
 
 def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
@@ -71,17 +60,18 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
 
 
 def similarity_marks(collection: Collection) -> Marks:
-    """Of each document of *collection* what its similarities are of."""
+    """What the similarities of *collection* are of."""
     rows = collection.conn.execute(
         f"""
         select id, state, lowest
         from {SIMILARITY_MARKS}
         where {valid_sql(SIMILARITY_MARKS)}
+        and lowest is not null
         and collection_id = ?
         """,
         [collection.id],
-    ).fetchall()
-    return Marks({row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
@@ -145,17 +135,14 @@ def similarities_of(
     ).fetchall()
 
 
-def similarity_lists(
+def similarity_rows(
     collection: Collection, document_ids: Sequence[str]
-) -> dict[str, list[tuple[str, float]]]:
-    """The other documents noted for each of *document_ids*, and their scores.
-
-    Those of which none is noted are not among the keys.
-    """
-    lists: dict[str, list[tuple[str, float]]] = {}
+) -> list[SimilarityRow]:
+    """The stored similarities of *document_ids*."""
+    found: list[SimilarityRow] = []
     for start in range(0, len(document_ids), PARAMETERS):
         some = document_ids[start : start + PARAMETERS]
-        rows = collection.conn.execute(
+        found += collection.conn.execute(
             f"""
             select id, other_id, score
             from {SIMILARITIES}
@@ -165,9 +152,7 @@ def similarity_lists(
             """,
             [collection.id, *some],
         )
-        for document_id, other, score in rows:
-            lists.setdefault(document_id, []).append((other, score))
-    return lists
+    return found
 
 
 def most_similar(
@@ -198,50 +183,31 @@ PAIRS_SQL = """
 def write_similarities(
     collection: Collection,
     rows: Iterable[SimilarityRow],
-    marks: Iterable[MarkRow],
+    marks: Iterable[tuple[str, str, float]],
     *,
-    replaced: Sequence[str] | None,
-    left: Iterable[tuple[str, str]] = (),
-    gone: Sequence[str] = (),
+    deleted: Iterable[tuple[str, str]] = (),
+    gone: Iterable[str] = (),
 ) -> None:
-    """Write *rows* in place of the lists of *replaced*, or of all where that is None.
+    """Write *rows* and *marks*, ids with their state and lowest score.
 
-    *left*, (document, other), are in that list no more, the rest of which stays.  The
-    lists of *gone* go too, and their marks.
+    The rows of *deleted*, pairs of ids, are deleted, and the marks of *gone*.
     """
-    conn = collection.conn
-    if replaced is None:
-        remove_similarities(collection)
-    else:
-        conn.executemany(
-            f"""
-            delete from {SIMILARITIES}
-            where collection_id = {collection.id:d} and id = ? and other_id = ?
-            """,
-            left,
-        )
-        keys = [[each, collection.id] for each in (*replaced, *gone)]
-        conn.executemany(
-            f"delete from {SIMILARITIES} where id = ? and collection_id = ?", keys
-        )
-        conn.executemany(
-            f"delete from {SIMILARITY_MARKS} where id = ? and collection_id = ?",
-            [[each, collection.id] for each in gone],
-        )
-    conn.executemany(
-        f"""
-        insert or replace into {SIMILARITIES} (collection_id, id, other_id, score)
-        values ({collection.id:d}, ?, ?, ?)
-        """,
-        rows,
-    )
-    conn.executemany(
-        f"""
-        insert or replace into {SIMILARITY_MARKS} (collection_id, id, state, lowest)
-        values ({collection.id:d}, ?, ?, ?)
-        """,
-        marks,
-    )
+    at = f"where collection_id = {collection.id:d} and id = ?"
+    for sql, values in (
+        (f"delete from {SIMILARITIES} {at} and other_id = ?", deleted),
+        (f"delete from {SIMILARITY_MARKS} {at}", ((each,) for each in gone)),
+        (
+            f"insert or replace into {SIMILARITIES} "
+            f"(collection_id, id, other_id, score) values ({collection.id:d}, ?, ?, ?)",
+            rows,
+        ),
+        (
+            f"insert or replace into {SIMILARITY_MARKS} "
+            f"(collection_id, id, state, lowest) values ({collection.id:d}, ?, ?, ?)",
+            marks,
+        ),
+    ):
+        collection.conn.executemany(sql, values)
 
 
 def remove_similarities(collection: Collection) -> None:
