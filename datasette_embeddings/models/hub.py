@@ -17,14 +17,15 @@ SNAPSHOTS = "snapshots"
 OTHER_FORMATS = ("onnx/*", "openvino/*", "*.h5", "*.msgpack", "*.tflite")
 
 
-def folder_of(spec: ModelSpec) -> Path | None:
+def folder_of(spec: ModelSpec, patterns: Sequence[str] | None = None) -> Path | None:
     """The folder with the files of *spec*, as far as they are here.
 
-    The one that its settings name, one of that name, or that of the hub's cache.
+    The one that its settings name, one of that name, or that of the hub's cache, which
+    must have the files that fit *patterns*, or all of the repository.
     """
     if spec.config.path is not None:
         return _own_folder(spec.config.path)
-    return _own_folder(spec.hub_name) or _cached(spec.hub_name, spec.config.revision)
+    return _own_folder(spec.hub_name) or _cached(spec, patterns)
 
 
 def _own_folder(name: str) -> Path | None:
@@ -36,16 +37,22 @@ def _own_folder(name: str) -> Path | None:
         return None
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
-    if not is_repository(name):
+def _cached(spec: ModelSpec, patterns: Sequence[str] | None) -> Path | None:
+    if not is_repository(spec.hub_name):
         return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+        folder = snapshot_download(
+            spec.hub_name,
+            revision=spec.config.revision,
+            local_files_only=True,
+            allow_patterns=None if patterns is None else list(patterns),
+        )
     except (HFValidationError, LocalEntryNotFoundError):
         return None
+    return Path(folder)
 
 
 def cached_names() -> list[str]:

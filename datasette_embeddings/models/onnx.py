@@ -60,7 +60,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
             )
         folder: Path | None = BUNDLED_FOLDER
     else:
-        folder = folder_of(spec)
+        folder = folder_of(spec, PATTERNS)
     if folder is not None and has_onnx(folder):
         return Candidate("onnx", partial(OnnxModel, spec.model_id, folder, spec.config))
     if spec.may_download and spec.config.path is None and is_repository(spec.hub_name):

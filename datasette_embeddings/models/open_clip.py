@@ -67,7 +67,7 @@ LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
     """The weights of *spec*, if open_clip is installed to read them."""
-    folder = folder_of(spec)
+    folder = folder_of(spec, PATTERNS)
     is_folder = folder is not None and has_weights(folder)
     name = OPEN_CLIP_ALIASES.get(spec.name, spec.name)
     missing = [LIBRARIES[name] for name in LIBRARIES if find_spec(name) is None]
