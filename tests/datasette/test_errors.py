@@ -18,6 +18,7 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import (
     embed_api,
     openapi,
+    search_response,
 )
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import (

@@ -15,8 +15,8 @@ from datasette_embeddings.store.changes import create_collection, delete_collect
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import (
     RAW_TABLES,
-    SIDE_COLUMNS,
-    SIMILARITY_COLUMNS,
+    REQUIRED_COLUMNS,
+    SIDE_TABLES,
 )
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
@@ -193,8 +193,9 @@ ITEM_OF_NO_SOURCE = (
 
 def create_all_raw_tables(path):
     """Those too that a database gets with its first chunk, failure or pair."""
-    for table, columns in {**SIDE_COLUMNS, "similarities": SIMILARITY_COLUMNS}.items():
-        execute(path, f"create table if not exists {table} ({', '.join(columns)})")
+    for table in SIDE_TABLES:
+        columns = ", ".join(REQUIRED_COLUMNS[table])
+        execute(path, f"create table if not exists {table} ({columns})")
 
 
 @pytest.mark.parametrize("allow", [False, ROOT_ONLY], ids=["none", "root"])
