@@ -21,6 +21,7 @@ from datasette_embeddings.errors import SourceError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.vectors import decode
+from tests import kills
 from tests.models import StandIn
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
@@ -113,20 +114,47 @@ def contents(path):
     return (rows, chunks, failures, facts), matrix
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
-@pytest.mark.parametrize("arguments", [[], CHUNKS], ids=["whole", "chunks"])
+journal_modes = pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+in_chunks_too = pytest.mark.parametrize(
+    "arguments", [[], CHUNKS], ids=["whole", "chunks"]
+)
+
+
+@journal_modes
+@in_chunks_too
+def test_killed_at_any_statement_the_next_run_completes_the_work(
+    tmp_path, journal_mode, arguments
+):
+    killed, whole = two_databases(tmp_path, journal_mode)
+    arguments = [*OPTIONS, *arguments, "--prune"]
+    assert kills.embed(whole, *arguments) == 0
+    count = kills.statements(whole)
+    moments = random.Random(f"{journal_mode} {arguments}")
+    died = 0
+    for step in range(KILLS // 4):
+        last = moments.randint(1, count)
+        died += kills.embed(killed, *arguments, last=last) == -signal.SIGKILL
+        change_docs(killed, step)
+        change_docs(whole, step)
+    for path in (killed, whole):
+        assert kills.embed(path, *arguments) == 0
+    assert died > 0
+    assert_same_contents(killed, whole, journal_mode)
+
+
+@pytest.mark.long
+@journal_modes
+@in_chunks_too
 def test_killed_at_any_moment_the_next_run_completes_the_work(
     tmp_path, journal_mode, arguments
 ):
-    killed, whole = tmp_path / "killed.db", tmp_path / "whole.db"
-    for path in (killed, whole):
-        write_docs(path, journal_mode)
+    killed, whole = two_databases(tmp_path, journal_mode)
     started = time.monotonic()
     subprocess.run(command(whole, *arguments), check=True, capture_output=True)
     longest = time.monotonic() - started
     moments = random.Random(f"{journal_mode} {arguments}")
     died = 0
-    for step in range(KILLS // 4):
+    for step in range(KILLS):
         process = subprocess.Popen(
             command(killed, *arguments), stderr=subprocess.DEVNULL
         )
@@ -139,16 +167,27 @@ def test_killed_at_any_moment_the_next_run_completes_the_work(
         change_docs(whole, step)
     for path in (killed, whole):
         subprocess.run(command(path, *arguments), check=True, capture_output=True)
+    assert died > 0
+    assert_same_contents(killed, whole, journal_mode)
+
+
+def two_databases(folder, journal_mode):
+    paths = folder / "killed.db", folder / "whole.db"
+    for path in paths:
+        write_docs(path, journal_mode)
+    return paths
+
+
+def assert_same_contents(killed, whole, journal_mode):
     (rows, vectors), (expected, expected_vectors) = contents(killed), contents(whole)
     assert rows == expected
     assert np.abs(vectors - expected_vectors).max() < 1e-5
-    assert died > 0
     conn = sqlite3.connect(killed)
     assert conn.execute("pragma journal_mode").fetchone() == (journal_mode,)
     conn.close()
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@journal_modes
 def test_readers_are_answered_while_a_run_writes(tmp_path, journal_mode):
     path = tmp_path / "docs.db"
     write_docs(path, journal_mode)

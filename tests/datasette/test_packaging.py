@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+# What is packed is the same for both Datasettes
+pytestmark = pytest.mark.long(datasette="0.65")
 REPOSITORY = Path(__file__).parent.parent.parent
 WANTED = {
     "datasette_embeddings/templates/embeddings_search.html",

@@ -47,13 +47,14 @@ def test_a_server_sees_what_the_cli_commits_while_it_runs(articles_db, journal_m
         assert get(path)["matches"][0]["title"] == "Chess"
 
 
+@pytest.mark.long(datasette="0.65")
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_a_server_answers_while_a_run_writes(articles_db, journal_mode):
     execute(
         articles_db,
         f"pragma journal_mode = {journal_mode}",
         """
-        with numbers(n) as (select 1 union all select n + 1 from numbers where n < 3000)
+        with numbers(n) as (select 1 union all select n + 1 from numbers where n < 1500)
         insert into articles (title, body) select 'Text ' || n, 'of many' from numbers
         """,
     )
@@ -67,7 +68,7 @@ def test_a_server_answers_while_a_run_writes(articles_db, journal_mode):
             assert answer["matches"][0]["title"] == "Kittens"
             counts.append(answer["collection"]["count"])
         assert process.returncode == 0
-        assert get(path)["collection"]["count"] == 3006
+        assert get(path)["collection"]["count"] == 1506
     assert counts == sorted(counts)
     assert len(counts) > 3
 

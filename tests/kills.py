@@ -1,0 +1,70 @@
+"""An `embed` that is killed at a statement of SQL.
+
+It runs in a process that is forked from one that has imported everything: the model
+costs nothing either, so that a run is all reading and writing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import re
+import signal
+import sqlite3
+from pathlib import Path
+
+from datasette.cli import cli
+
+from datasette_embeddings.models import registry
+from datasette_embeddings.store import staging
+from tests.models import StandIn, runtimes_with
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([__name__])
+
+
+class Words(StandIn):
+    """The stand-in, whose tokens are words, so that a text has several chunks."""
+
+    def token_spans(self, texts):
+        return [[each.span() for each in re.finditer(r"\S+", text)] for text in texts]
+
+
+def embed(path: Path, *arguments: str, last: int | None = None) -> int:
+    """The exit code of an `embed` that is killed before statement number *last*."""
+    process = _forks.Process(target=_embed, args=(str(path), arguments, last))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def statements(path: Path) -> int:
+    """How many statements the last run of *path* executed."""
+    return int(_counted(path).read_text())
+
+
+def _counted(path):
+    return Path(f"{path}-statements")
+
+
+def _embed(path, arguments, last):
+    registry.RUNTIMES = runtimes_with(Words())
+    # Small windows, so that a run has many moments between two commits
+    staging.WINDOW_DOCUMENTS = 16
+    numbers, connect = itertools.count(1), sqlite3.connect
+
+    def begins(_sql):
+        number = next(numbers)
+        if number == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(*options, **named):
+        conn = connect(*options, **named)
+        conn.set_trace_callback(begins)
+        return conn
+
+    sqlite3.connect = traced
+    run = ["embed", path, "docs", "-m", Words.model_id, *arguments, "--silent"]
+    cli(["embeddings", *run], standalone_mode=False)
+    _counted(path).write_text(str(next(numbers) - 1))
