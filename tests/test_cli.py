@@ -644,7 +644,8 @@ def test_a_database_in_place_of_a_command_is_explained(run, articles_db):
 
 def test_the_format_of_the_input_has_an_option_of_its_own(run, source_db):
     result = run("embed", source_db, "mine", "-", "--format", "nl", input="")
-    assert (result.exit_code, "use --input-format nl" in result.stderr) == (2, True)
+    assert (result.exit_code, "'nl' is not 'json'" in result.stderr) == (2, True)
+    assert "use --input-format" in run("embed", "--help").stdout
 
 
 def test_the_help_lists_every_command_under_a_heading_and_uncut(run):

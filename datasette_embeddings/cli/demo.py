@@ -74,7 +74,7 @@ def demo(path: Path) -> None:
             conn, TABLE, content_columns=("path", "doc"), title_column="path"
         )
         run = Run(conn, Config(), IngestOptions(prune=True), silent=False)
-        report = run.embed(COLLECTION, source, DEFAULT_MODEL)
+        report = run.embed(COLLECTION, source)
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(COLLECTION, report))
         collection = collections.collection(conn, COLLECTION)

@@ -43,12 +43,22 @@ class Run:
     silent: bool = True
     output_format: str | None = None
 
-    def embed(self, name: str, source: Source, model_id: str | None) -> Report:
-        """The report on *source* in the collection *name*; None keeps its model."""
-        config = self.config
-        if isinstance(source, TableSource) and self.output_format is None:
-            _warn_of_rowid(source)
-        existing = find_collection(self.conn, name)
+    def embed(
+        self, name: str, source: Source, declared: CollectionConfig | None = None
+    ) -> Report:
+        """Embed *source* into the collection *name*, with model and similarities.
+
+        Those are *declared*, or else what the collection has.
+        """
+        config, declared = self.config, declared or CollectionConfig()
+        is_rowid = isinstance(source, TableSource) and source.key_columns == (ROWID,)
+        if is_rowid and self.output_format is None:
+            click.echo(
+                f"Note: {source.description} has no primary key, so its rowid is the "
+                "item id; VACUUM can renumber it. Name a column with --id to be safe",
+                err=True,
+            )
+        existing, model_id = find_collection(self.conn, name), declared.model
         if model_id is None and existing is not None:
             model_id = existing.model_id
             config = replace(config, models=existing.located_models(config.models))
@@ -57,17 +67,13 @@ class Run:
             start,
             advance,
         ):
-            options = replace(self.options, start=start, progress=advance)
+            options = replace(
+                self.options,
+                start=start,
+                progress=advance,
+                similarities=declared.similarities,
+            )
             return ingest(self.conn, name, source, model, options=options)
-
-
-def _warn_of_rowid(source: TableSource) -> None:
-    if source.key_columns == (ROWID,):
-        click.echo(
-            f"Note: the table {source.table!r} has no primary key, so its rowid is the "
-            "item id; VACUUM can renumber it. Name a column with --id to be safe",
-            err=True,
-        )
 
 
 @click.command(
@@ -108,11 +114,11 @@ def embed(
 
     The exit code is 2 if some rows could not be embedded.
     """
-    similar = given.pop("similarities")
-    related = None if similar is None else SimilaritySettings(similar)
+    if given["similarities"] is not None:
+        given["similarities"] = SimilaritySettings(given["similarities"])
     names = {field.name for field in fields(CollectionConfig)} & given.keys()
     declared = CollectionConfig(**{name: given.pop(name) for name in names})
-    options = IngestOptions(**given, similarities=related)
+    options = IngestOptions(**given)
     check_options(options)
     writable = not options.dry_run
     # Rows of a file need no database that exists already
@@ -121,7 +127,7 @@ def embed(
     with open_database(database, writable=writable, create=create) as conn:
         run = Run(conn, config_in(config_file), options, silent, output_format)
         for source in _sources(conn, collection, declared):
-            report = run.embed(collection, source, declared.model)
+            report = run.embed(collection, source, declared)
             show_report(collection, report, output_format)
             has_failed = has_failed or report.failed > 0
     if has_failed:
@@ -150,7 +156,10 @@ def _sources(
         return [source]
     expected = "Expected --table, --sql, --files or an input file"
     existing = find_collection(conn, name)
-    if existing is None or replace(declared, model=None) != CollectionConfig():
+    if (
+        existing is None
+        or replace(declared, model=None, similarities=None) != CollectionConfig()
+    ):
         raise InvalidInputError(f"{expected}, to say what to embed")
     try:
         return stored_sources(existing)

@@ -125,21 +125,6 @@ SOURCE_OPTIONS = {
 }
 
 
-class _Summary(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
-    """The format of the summary, easily mistaken for that of the rows."""
-
-    def convert(
-        self,
-        value: Any,  # noqa: ANN401 - the type of click
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Any:  # noqa: ANN401 - the type of click
-        if value in INPUT_FORMATS and value not in self.choices:
-            expected = "Expected json, found {!r}; for the format of INPUT use {}"
-            self.fail(expected.format(value, f"--input-format {value}"), param, ctx)
-        return super().convert(value, param, ctx)
-
-
 # Of the commands that embed: `embed` and `sync`
 RUN_OPTIONS = (
     Option(
@@ -156,8 +141,9 @@ RUN_OPTIONS = (
     ),
     Option(
         ["output_format", "--format"],
-        type=_Summary(["json"]),
-        help="Summary on stdout and progress on stderr as JSON, an object a line.",
+        type=click.Choice(["json"]),
+        help="Summary on stdout and progress on stderr as JSON, an object a line; for "
+        "that of INPUT use --input-format.",
     ),
     SILENT,
     CONFIG,

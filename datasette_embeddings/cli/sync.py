@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,9 @@ from datasette_embeddings.cli.output import printable, show_report
 from datasette_embeddings.cli.settings import settings_for
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest import sync as syncing
-from datasette_embeddings.ingest.run import IngestOptions, Report
+from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.similarities.refreshing import refresh
-from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.collections import collection
 
 
@@ -58,13 +56,7 @@ def sync(
     outcomes: list[SyncOutcome] = []
     with open_database(database, writable=writable, create=create) as conn:
         run = Run(conn, config, options, silent, output_format)
-
-        def embed(name: str, source: Source, model_id: str | None) -> Report:
-            related = declared[name].similarities if name in declared else None
-            its = replace(run, options=replace(options, similarities=related))
-            return its.embed(name, source, model_id)
-
-        for outcome in syncing.sync(conn, declared, embed, only=collections):
+        for outcome in syncing.sync(conn, declared, run.embed, only=collections):
             if outcome.skipped and writable:
                 # llm or a pipe may have written rows
                 refresh(collection(conn, outcome.collection))

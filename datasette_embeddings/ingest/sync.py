@@ -26,9 +26,8 @@ from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.queries import with_current_tables
 from datasette_embeddings.store.collections import Collection, collections
 
-#: Brings a collection up to date with a source: name, source and model id, None for
-#: the model of the collection
-Work = Callable[[str, Source, "str | None"], Report]
+#: Brings a collection up to date with a source: its name, the source, its declaration
+Work = Callable[[str, Source, "CollectionConfig | None"], Report]
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ def _outcomes(
                     )
             else:
                 source = current_source(conn, stored[prefix])
-            report = work(name, source, None if config is None else config.model)
-            yield SyncOutcome(name, report, prefix=shown)
+            yield SyncOutcome(name, work(name, source, config), prefix=shown)
         except SourceUnavailableError as reason:
             yield SyncOutcome(name, skipped=str(reason), prefix=shown)
         except DatabaseError:

@@ -38,15 +38,9 @@ def fast_cosine(exact: Cosine, *, longest: int) -> Cosine:
     """
     # SimSIMD over memoryviews takes about 1 µs more than a Python function that does
     # nothing, numpy 4; its wheel is 0.6 MB (its successor NumKong's is 10.6 MB)
-    cosine: Any
+    import simsimd
 
-    def imported(a: memoryview, b: memoryview) -> Any:  # noqa: ANN401 - a float64 of C's
-        nonlocal cosine
-        from simsimd import cosine
-
-        return cosine(a, b)
-
-    cosine = imported
+    cosine: Any = simsimd.cosine
 
     def score(a: Any, b: Any) -> float | None:  # noqa: ANN401 - what SQL gives
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import folder_of
@@ -98,6 +98,7 @@ class Clock:
         self._limit_s = limit_s
         self._started = perf_counter()
         self._excused = 0.0
+        # A call of ours runs, whose statements are part of the one that called it
         self._inside = False
         self._statement = 0
         if limit_s is not None:
@@ -116,16 +117,23 @@ class Clock:
         elapsed = perf_counter() - self._started - self._excused
         return self._limit_s is not None and elapsed > self._limit_s
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """A call, whose own statements are part of the statement that called it."""
-        self._inside = True
-        try:
-            yield
-        finally:
-            self._inside = False
+    def timed(self, call: Callable[..., SqlValue]) -> Callable[..., SqlValue]:
+        """*call*, run only while the statement that calls it has time left."""
 
-    def interrupt_if_over(self) -> bool:
+        def timed(*arguments: Any) -> SqlValue:  # noqa: ANN401 - what *call* takes
+            if self._interrupted():
+                return None
+            self._inside = True
+            try:
+                result = call(*arguments)
+            finally:
+                self._inside = False
+            self._interrupted()
+            return result
+
+        return timed
+
+    def _interrupted(self) -> bool:
         """Whether time is up; if so, the statement ends at its next step."""
         if self.is_over:
             self._conn.interrupt()

@@ -16,7 +16,6 @@ from datasette_embeddings.sql.calls import (
     guarded,
     guarded_aggregate,
     readers,
-    timed,
 )
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 
@@ -222,7 +221,7 @@ def _register(
         return
     call: Any = function.call
     if function.needs_context:
-        call = timed(context, partial(call, context))
+        call = context.clock.timed(partial(call, context))
     call = guarded(context, name, call, reads)
     if function.call is arithmetic.embed_cosine:
         # Called once a row: straight to C for two BLOBs

@@ -26,7 +26,7 @@ from datasette_embeddings.store.collections import Collection
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
-# Answers that a connection remembers: a join may ask the same once a row
+# Answers that a connection remembers: a join may search for the same once a row
 REMEMBERED = 16
 # Characters of all remembered answers; a longer one is remembered alone
 LONGEST_REMEMBERED = 1_000_000
@@ -99,7 +99,10 @@ def _answer(
         index = indexes.index(found, immutable=immutable)
     hits = nearest(found, Options(limit=limit), index)
     answer = json.dumps([_row(hit) for hit in hits])
-    _remember(context.remembered, key, state, answer)
+    lengths = [len(each) for _state, each in context.remembered.values()]
+    if len(lengths) >= REMEMBERED or sum(lengths) + len(answer) > LONGEST_REMEMBERED:
+        context.remembered.clear()
+    context.remembered[key] = state, answer
     return answer
 
 
@@ -107,20 +110,3 @@ def _row(hit: Hit) -> dict[str, object]:
     row: dict[str, object] = {"id": hit.id, "score": hit.score}
     # A chunk joins to its source row by the id of the document
     return row if hit.chunk is None else {**row, "document_id": hit.document_id}
-
-
-def _remember(
-    remembered: dict[SearchKey, tuple[object, str]],
-    key: SearchKey,
-    state: object,
-    answer: str,
-) -> None:
-    """Remember *answer*, and drop the oldest ones to make room."""
-    remembered.pop(key, None)
-    while remembered and (
-        len(remembered) >= REMEMBERED
-        or sum(len(each) for _state, each in remembered.values()) + len(answer)
-        > LONGEST_REMEMBERED
-    ):
-        remembered.pop(next(iter(remembered)))
-    remembered[key] = state, answer
