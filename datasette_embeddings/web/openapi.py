@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
+from datasette_embeddings.web.embed_request import ARGS as EMBED_ARGS
 from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_response, json_view
-from datasette_embeddings.web.search_request import SearchRequest, default_size
+from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
+from datasette_embeddings.web.search_request import TARGETS, SearchRequest, default_size
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from datasette.utils.asgi import Request, Response
 
 DOCUMENT = Path(__file__).with_suffix(".yml")
+SEARCH = "/{database}/-/embeddings/{collection}.json"
+PAIRS = "/{database}/-/embeddings/{collection}/pairs.json"
+EMBED = "/-/embeddings/embed.json"
 
 
 @json_view(*READS)
@@ -61,8 +67,49 @@ def _written() -> dict[str, Any]:
     import yaml
 
     document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text("utf-8"))
-    for cls in (SearchRequest, EmbedRequest):
-        # What the file adds to a generated schema
-        added = document["components"]["schemas"].get(cls.__name__, {})
-        document["components"]["schemas"][cls.__name__] = {**json_schema(cls), **added}
-    return document
+    search, embed = json_schema(SearchRequest), json_schema(EmbedRequest)
+    # One thing to search for, and not null
+    search["oneOf"] = [
+        {"required": [name], "properties": {name: schema["anyOf"][0]}}
+        for name, schema in search["properties"].items()
+        if name in TARGETS
+    ]
+    embed_names = {name: name for name in EMBED_ARGS if name != "input"}
+    for operation, schema, names in (
+        (SEARCH, search, SEARCH_NAMES),
+        (PAIRS, search, {name: SEARCH_NAMES[name] for name in ("_size", "_next")}),
+        (EMBED, embed, embed_names),
+    ):
+        get = document["paths"][operation]["get"]
+        get["parameters"] = [*_parameters(schema, names), *get["parameters"]]
+    schemas = _closed(document["components"]["schemas"])
+    schemas |= {"SearchRequest": search, "EmbedRequest": embed}
+    return {**document, "components": {**document["components"], "schemas": schemas}}
+
+
+def _parameters(schema: dict[str, Any], names: Mapping[str, str]) -> list[Any]:
+    """The parameters of a query string, called *names*, that set fields of *schema*."""
+    fields = {name: schema["properties"][field] for name, field in names.items()}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": field.get("description", ""),
+            "allowEmptyValue": name.startswith("_"),
+            "schema": field["anyOf"][0],
+        }
+        for name, field in fields.items()
+    ]
+
+
+def _closed(part: Any) -> Any:  # noqa: ANN401 - any JSON
+    """*part* of the schemas, whose objects have all their properties and no others."""
+    if isinstance(part, list):
+        return [_closed(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: _closed(each) for key, each in part.items()}
+    if "properties" not in found:
+        return found
+    closed = {"type": "object", "additionalProperties": False}
+    return {**closed, "required": [*found["properties"]], **found}

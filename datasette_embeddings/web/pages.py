@@ -118,7 +118,7 @@ async def _pairs(
     target = await resolve_target(datasette, request)
     address = Address.of(request)
     address.check_names(PAIRS_PARAMETERS)
-    asked = search_request.page_of(address.args, config_of(datasette))
+    asked = search_request.from_args(address.args, config_of(datasette))
     page = await target.read(partial(_read_pairs, asked.size, asked.next))
     return target, address, asked.next, page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -121,19 +122,7 @@ Numbers: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageRequest:
-    """A page of results: how many, and how many come before them."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
-
-    size: Size = DEFAULT_LIMIT
-    """How many matches at most."""
-    next: Next = 0
-    """The `next` of the previous answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest(PageRequest):
+class SearchRequest:
     """One of `text`, `like`, `vector` and `image`, and options."""
 
     __pydantic_config__ = NO_OTHER_KEYS
@@ -146,6 +135,10 @@ class SearchRequest(PageRequest):
     """A vector to compare with."""
     image: Image | None = None
     """An image to search by."""
+    size: Size = DEFAULT_LIMIT
+    """How many matches at most."""
+    next: Next = 0
+    """The `next` of the previous answer."""
     min_score: Score | None = None
     """The lowest score of a match."""
     prefix: AnyText = ""
@@ -215,19 +208,7 @@ def from_body(body: bytes, config: Config) -> SearchRequest:
         raise InvalidInputError(
             f"Expected one of {', '.join(TARGETS)}; found {', '.join(given) or 'none'}"
         )
-    if asked.get("size") is None:
-        asked["size"] = default_size(config)
     return _checked(asked, config, {})
-
-
-def page_of(args: MultiParams, config: Config) -> PageRequest:
-    """The ``_size`` and ``_next`` of a query string.
-
-    :raises InvalidInputError: for a wrong one.
-    """
-    page = validated(PageRequest, _page(args, config), names=FIELD_NAMES)
-    _check_size(page, config, "_size")
-    return page
 
 
 def default_size(config: Config) -> int:
@@ -249,51 +230,37 @@ def _given(args: MultiParams, config: Config) -> dict[str, object]:
     """The fields that a query string sets."""
     if QUERY in args and LIKE in args:
         raise InvalidInputError("Expected either q or like, found both")
-    if len(args.getlist("_facet")) > 1:
-        found = len(args.getlist("_facet"))
-        raise InvalidInputError(f"Expected one _facet, found {found}")
+    facets = args.getlist("_facet")
+    if len(facets) > 1:
+        raise InvalidInputError(f"Expected one _facet, found {len(facets)}")
     given: dict[str, object] = {
         field_name: args[name]
         for name, field_name in NAMES.items()
-        # An empty field of the form is none, an empty text is a fault
+        # The form sends empty fields; an empty text is a fault
         if args.get(name) or (name in args and name in (QUERY, LIKE))
     }
-    given.update(_page(args, config), filters=filters_of(args))
-    score = args.get("_min_score")
-    if score:
-        given["min_score"] = _float(score)
-    return given
-
-
-def _page(args: MultiParams, config: Config) -> dict[str, object]:
-    """The fields of a page; a size of "max" is the largest, as in Datasette."""
-    size = args.get("_size") or default_size(config)
+    given["filters"] = filters_of(args)
+    size = args.get("_size") or ""
     if size == "max":
-        size = config.max_size
-    elif isinstance(size, str) and size.isascii() and size.isdigit():
-        size = int(size[:20])
-    return {"size": size, "next": args.get("_next") or None}
-
-
-def _float(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        given["size"] = config.max_size
+    elif size.isascii() and size.isdigit():
+        given["size"] = int(size[:20])
+    with suppress(ValueError):
+        given["min_score"] = float(args.get("_min_score") or "")
+    return given
 
 
 def _checked(
     given: Mapping[str, object], config: Config, names: Mapping[str, str]
 ) -> SearchRequest:
+    if given.get("size") is None:
+        given = {**given, "size": default_size(config)}
     request = validated(SearchRequest, given, names=names)
     if request.text is not None:
         checked_query(request.text, max_length=config.max_query_length)
-    _check_size(request, config, names.get("size", "size"))
-    return request
-
-
-def _check_size(page: PageRequest, config: Config, name: str) -> None:
-    if page.size > config.max_size:
+    if request.size > config.max_size:
         raise InvalidInputError(
-            f"{name}: expected at most {config.max_size:,}, found {quoted(page.size)}"
+            f"{names.get('size', 'size')}: expected at most {config.max_size:,}, "
+            f"found {quoted(request.size)}"
         )
+    return request

@@ -358,8 +358,8 @@ async def test_all_faults_of_a_body_are_in_one_answer(datasette):
     response = await datasette.client.post(SEARCH, json=body)
     found = response.json()
     assert [fault.partition(":")[0] for fault in found["errors"]] == [
-        "size",
         "text",
+        "size",
         "min_score",
         "Expected filters as an object of column and value, found [1]",
         "colour",

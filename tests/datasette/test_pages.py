@@ -102,7 +102,7 @@ async def test_the_form_keeps_what_others_shall_be_like_until_there_is_a_text(
     ("query", "status", "message"),
     [
         ("?q=", 400, "found an empty one"),
-        ("?q=x&_size=none", 400, "a whole number from 1 to 100; found 'none'"),
+        ("?q=x&_size=none", 400, "a whole number of at least 1, found 'none'"),
         ("?like=77", 404, "There is no item called 77 here"),
     ],
 )
