@@ -22,7 +22,7 @@ from datasette_embeddings.web import (
     embed_request,
     filters,
     json_bodies,
-    pairs,
+    pages,
     search_request,
 )
 from datasette_embeddings.web.middleware import POST_PATHS
@@ -161,7 +161,7 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     pairs_names = parameters(
         document, f"{SEARCH.removesuffix('.json')}/pairs.json", "get"
     )
-    assert set(pairs_names) == set(pairs.NAMES)
+    assert set(pairs_names) == set(pages.PAIRS_PARAMETERS)
     assert shape["_shape"]["enum"] == list(json_bodies.SHAPES)
 
 
