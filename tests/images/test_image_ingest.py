@@ -36,7 +36,6 @@ from tests.pictures import COMBINATIONS, draw, file_of
 
 NEAREST = Options(limit=10)
 DEFAULTS = IngestOptions()
-COMMAND = [sys.executable, "-m", "datasette", "embeddings"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def found_db(tmp_path_factory, gallery):
     path = tmp_path_factory.mktemp("found") / "pictures.db"
     arguments = ["embed", path, "pictures", "--files", gallery, "**/*.png", "--images"]
     done = command(*arguments, "--model", TINY_CLIP)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.exit_code, done.stdout) == (0, "")
     assert f"{len(COMBINATIONS) * 12:,} new" in done.stderr
     return path
 
@@ -89,10 +88,9 @@ def photos(conn):
     return conn
 
 
-def command(*arguments, **options):
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, **options
-    )
+def command(*arguments):
+    """What is done by a command, in this process."""
+    return CliRunner().invoke(embeddings, [str(each) for each in arguments])
 
 
 def caption_of(item_id):
@@ -166,7 +164,7 @@ def test_three_red_circles_are_found_from_the_shell(found_db, gallery):
     picture = gallery / "three red circles" / "5.png"
     for asked in (["three red circles"], ["--image", picture]):
         done = command(*question, *asked)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.exit_code, done.stderr) == (0, "")
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert {caption_of(row["id"]) for row in rows} == {"three red circles"}
         assert {row["content"] for row in rows} == {None}
@@ -194,7 +192,12 @@ def test_a_question_is_read_only_as_far_as_an_image_may_be_long(found_db, tmp_pa
     for path in (tmp_path / "huge.png", "/dev/zero"):
         arguments = ["search", str(found_db), "pictures", "--image", str(path)]
         # In a process that has not the memory to read it all
-        done = command(*arguments, preexec_fn=_with_eight_gigabytes)
+        done = subprocess.run(
+            [sys.executable, "-m", "datasette", "embeddings", *arguments],
+            capture_output=True,
+            text=True,
+            preexec_fn=_with_eight_gigabytes,
+        )
         assert done.returncode == 1
         assert done.stderr == (
             "Error: Expected an image of at most 50,000,000 bytes, found more in "
