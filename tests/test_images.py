@@ -12,7 +12,6 @@ from datasette_embeddings.images import media_type
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import (
     has_images,
-    has_item_image,
     item_image,
     matches,
     similar_items,
@@ -33,6 +32,10 @@ from tests.datasette.pictures import (
     png,
     write_pictures,
 )
+
+
+def has_image(made, item_id: str) -> bool:
+    return matches(made, [Hit(item_id, 1.0)])[0].has_image
 
 
 def md5(content: bytes) -> bytes:
@@ -128,12 +131,12 @@ def test_a_prefix_is_no_part_of_the_key(pictures):
     source = picture_source(pictures, id_prefix="p/")
     made = collect(pictures, "prefixed", source, {"p/1": png((200, 30, 40))})
     assert item_image(made, "p/1") == png((200, 30, 40))
-    assert has_item_image(made, "p/1")
+    assert has_image(made, "p/1")
 
 
 def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
     made = collect_pictures(pictures)
-    assert has_item_image(made, "1")
+    assert has_image(made, "1")
     pictures.execute("update pictures set image = ? where id = 1", [png((1, 1, 1))])
     pictures.execute("update pictures set image = null where id = 2")
     found = matches(made, [Hit(each, 1.0) for each in ("1", "2", "3")])
@@ -157,7 +160,7 @@ def test_several_columns_are_no_image(pictures):
     two = type(source)(**{**vars(source), "content_columns": ("image", "title")})
     made = collect(pictures, "two", two, {"1": b"x"})
     assert item_image(made, "1") is None
-    assert not has_item_image(made, "1")
+    assert not has_image(made, "1")
 
 
 def test_matches_tell_who_stands_for_an_image(pictures):

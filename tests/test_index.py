@@ -82,7 +82,7 @@ def test_a_large_collection_has_a_coarse_matrix(tmp_path):
     conn, made = filled(tmp_path / "x.db", np.eye(20_000, 8) + 0.1)
     index = indexes.index(made)
     assert index.coarse.steps.shape == index.vectors.shape
-    assert index.size > index.vectors.nbytes + index.coarse.size
+    assert index.size > index.vectors.nbytes + index.coarse.steps.nbytes
     conn.close()
 
 
@@ -191,7 +191,7 @@ def test_a_file_that_was_replaced_by_another_is_read_anew(tmp_path):
     old, made = filled(tmp_path / "x.db", [[1, 0.5]], ["old"])
     assert nearest_id(old, made) == "old"
     old.close()
-    new, made = filled(tmp_path / "y.db", [[1, 0.5]], ["new"])
+    new, _made = filled(tmp_path / "y.db", [[1, 0.5]], ["new"])
     new.close()
     os.replace(tmp_path / "y.db", tmp_path / "x.db")
     conn = sqlite3.connect(tmp_path / "x.db")

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -36,6 +36,7 @@ from datasette_embeddings.store.items import snapshot, usual_vector_length, vect
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
+Snapshot: TypeAlias = tuple[float | None, ...]
 BYTES_PER_MB = 1_000_000
 # `updated` counts whole seconds, and the clocks of two machines differ a little
 RECENT_S = 2
@@ -56,7 +57,7 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
         conn.rollback()
 
 
-def is_recent(state: Sequence[float | None]) -> bool:
+def is_recent(state: Snapshot) -> bool:
     """Whether a row may still change without a trace in *state*, a snapshot.
 
     A row that is deleted and inserted again within one second leaves none.
@@ -101,8 +102,9 @@ class _DatabaseIndexes:
 
     def __init__(self, path: str, *, immutable: bool) -> None:
         self._path = path
-        self._immutable = immutable
-        self._file = _file_state(path)
+        flag = "immutable=1" if immutable else "mode=ro"
+        self._uri = f"{Path(path).as_uri()}?{flag}"
+        self._file = self._file_state()
         self._opened = 1
         self._version: tuple[int, int] | None = None
         # With the snapshot of the collection; None while rows may still change unseen
@@ -110,52 +112,64 @@ class _DatabaseIndexes:
             int, tuple[tuple[float | None, ...] | None, VectorIndex]
         ] = {}
         self.lock = threading.Lock()
-        self.conn = _open(path, immutable)
+        self.conn = self._open()
 
     def index(self, collection: Collection, memory_limit: int) -> Index:
         """The index of *collection*, with everything that is committed by now."""
-        collection_id = collection.id
         with self.lock:
             version = self.version()
             if version != self._version:
-                self._evict_changed()
+                for each, (known, _index) in list(self._loaded.items()):
+                    if snapshot(self.conn, each) != known:
+                        self.evict(each)
                 self._version = version
-            if collection_id not in self._loaded:
+            if collection.id not in self._loaded:
                 with one_moment(self.conn):
-                    length, count = usual_vector_length(self.conn, collection_id)
+                    length, count = usual_vector_length(self.conn, collection.id)
                     coarse = length // 4 if count >= LARGE_ROWS else 0
                     if count * (length + coarse + BYTES_PER_ID) > memory_limit:
-                        total = collection.bound_to(self.conn).count_items()
-                        return ScannedIndex(self.conn, self.lock, collection_id, total)
-                    state = snapshot(self.conn, collection_id)
-                    rows = vector_rows(self.conn, collection_id)
+                        count = collection.bound_to(self.conn).count_items()
+                        return ScannedIndex(self.conn, self.lock, collection.id, count)
+                    state = snapshot(self.conn, collection.id)
+                    rows = vector_rows(self.conn, collection.id)
                     index = read_index(rows, length, int(state[0] or 0))
-                known = None if is_recent(state) else state
-                self._loaded[collection_id] = known, index
-            return self._loaded[collection_id][1]
+                self._loaded[collection.id] = None if is_recent(state) else state, index
+            return self._loaded[collection.id][1]
 
     def version(self) -> tuple[int, int]:
         """What changes with every commit of another connection; needs the lock."""
-        version = self._opened, _data_version(self.conn)
-        file = _file_state(self._path)
+        row = self.conn.execute("pragma data_version").fetchone()
+        version, file = (self._opened, int(row[0])), self._file_state()
         if file != self._file and version == self._version:
             # SQLite noticed nothing: another file was put in place of this one, or
             # copied over it. A new connection has no pages of the old one
-            self.conn = _open(self._path, self._immutable)
-            self._opened += 1
+            self.conn = self._open()
             self._loaded.clear()
-            version = self._opened, _data_version(self.conn)
+            self._opened += 1
+            version = self._opened, 0
         self._file = file
         return version
-
-    def _evict_changed(self) -> None:
-        for collection_id, (state, _index) in list(self._loaded.items()):
-            if snapshot(self.conn, collection_id) != state:
-                self.evict(collection_id)
 
     def evict(self, collection_id: int) -> None:
         """Forget an index; a search that is using it can go on."""
         self._loaded.pop(collection_id, None)
+
+    def _open(self) -> sqlite3.Connection:
+        # One thread at a time uses it, under the lock, but not always the same
+        return sqlite3.connect(self._uri, uri=True, check_same_thread=False)
+
+    def _file_state(self) -> tuple[int, ...]:
+        """Numbers that change when the file is written, or another takes its place.
+
+        :raises DatabaseError: if there is none.
+        """
+        try:
+            status = os.stat(self._path)
+        except OSError as error:
+            raise DatabaseError(
+                f"The database {self._path} cannot be read: {error}"
+            ) from error
+        return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class Indexes:
@@ -169,19 +183,18 @@ class Indexes:
         self._sizes: OrderedDict[tuple[_DatabaseIndexes, int], int] = OrderedDict()
 
     def index(self, collection: Collection, *, immutable: bool = False) -> Index:
-        """The index of *collection*, which is in the main database of its connection.
+        """The index of *collection*.
 
-        Changes that the connection has not committed are not in it. *immutable* opens
+        Changes that its connection has not committed are not in it. *immutable* opens
         the file as one that no program changes, as Datasette does with ``-i``.
         """
-        conn = collection.conn
-        database = self._database(conn, immutable)
-        if database is None:
+        if not collection.path:
             # No other connection can open a database in memory
-            length, _count = usual_vector_length(conn, collection.id)
-            rows = vector_rows(conn, collection.id)
+            length, _count = usual_vector_length(collection.conn, collection.id)
+            rows = vector_rows(collection.conn, collection.id)
             return read_index(rows, length, collection.count_items())
         limit = self.memory_limit_mb * BYTES_PER_MB
+        database = self._database(collection.path, immutable)
         index = database.index(collection, limit)
         if isinstance(index, VectorIndex):
             key = database, collection.id
@@ -197,18 +210,15 @@ class Indexes:
         self, conn: sqlite3.Connection, *, immutable: bool = False
     ) -> tuple[object, ...]:
         """A value that changes whenever the database of *conn* does."""
-        database = self._database(conn, immutable)
-        if database is None:
-            return _data_version(conn), conn.total_changes
+        path = conn.execute("pragma database_list").fetchone()[2]
+        if not path:
+            version = conn.execute("pragma data_version").fetchone()[0]
+            return version, conn.total_changes
+        database = self._database(path, immutable)
         with database.lock:
             return database.version(), conn.total_changes
 
-    def _database(
-        self, conn: sqlite3.Connection, immutable: bool
-    ) -> _DatabaseIndexes | None:
-        path = conn.execute("pragma database_list").fetchone()[2]
-        if not path:
-            return None
+    def _database(self, path: str, immutable: bool) -> _DatabaseIndexes:
         key = os.path.realpath(path), immutable
         with self._lock:
             if key not in self._databases:
@@ -223,30 +233,6 @@ class Indexes:
                     database.conn.close()
             self._databases.clear()
             self._sizes.clear()
-
-
-def _data_version(conn: sqlite3.Connection) -> int:
-    return int(conn.execute("pragma data_version").fetchone()[0])
-
-
-def _file_state(path: str) -> tuple[int, ...]:
-    """Numbers that change when a file is written, or another takes its place.
-
-    :raises DatabaseError: if there is no such file.
-    """
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DatabaseError(f"The database {path} cannot be read: {error}") from error
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _open(path: str, immutable: bool) -> sqlite3.Connection:
-    flag = "immutable=1" if immutable else "mode=ro"
-    # One thread at a time uses it, under the lock, but not always the same
-    return sqlite3.connect(
-        f"{Path(path).as_uri()}?{flag}", uri=True, check_same_thread=False
-    )
 
 
 indexes = Indexes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.errors import DimensionMismatchError
@@ -59,7 +60,8 @@ class Hit:
 
 def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
     """The *limit* best of *hits*, ties by id."""
-    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+    by_id = sorted(hits, key=attrgetter("id"))
+    return sorted(by_id, key=attrgetter("score"), reverse=True)[:limit]
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,6 @@ class CoarseMatrix:
             distances = np.linalg.norm(vectors[rows] - steps[rows] * size, axis=1)
             error = max(error, float(distances.max()))
         return cls(steps, sizes.astype(np.float32), error)
-
-    @property
-    def size(self) -> int:
-        """The memory that it takes, in bytes."""
-        return self.steps.nbytes + self.sizes.nbytes
 
     def candidates(self, query: Vector, limit: int) -> NDArray[np.intp]:
         """Rows that include the *limit* closest to *query*, which has length 1."""
@@ -133,7 +130,7 @@ class VectorIndex:
     @property
     def size(self) -> int:
         """The memory that it takes, in bytes, nearly."""
-        coarse = self.coarse.size if self.coarse else 0
+        coarse = self.coarse.steps.nbytes if self.coarse else 0
         return self.vectors.nbytes + coarse + len(self.ids) * BYTES_PER_ID
 
     def nearest(

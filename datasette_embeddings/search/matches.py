@@ -173,6 +173,49 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     items = collection.items([hit.id for hit in hits])
     ids = {hit.document_id: hit.id for hit in hits}
     sources = sources_of(collection, ids)
+    rows = _source_rows(collection, sources)
+    embedded = _embedded_hashes(collection, hits, items) if rows else {}
+    missing = [ids[each] for each, row in rows.items() if row is None]
+    # An item of no source never had a row
+    deleted = items_with_source(collection, missing) if missing else ()
+    found = []
+    for hit in hits:
+        document_id = hit.document_id
+        item = items.get(hit.id, StoredItem(hit.id, None, None))
+        row, was = rows.get(document_id), embedded.get(document_id)
+        stale = None
+        if row is None and ids[document_id] in deleted:
+            stale = True
+        elif row is not None and row.content_hash is not None and was is not None:
+            stale = row.content_hash != was
+        current = SourceRow(None, None) if stale or row is None else row
+        start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
+        content = item.content
+        if content is None and current.content is not None:
+            content = current.content[start:end]
+        found.append(
+            Match(
+                id=hit.id,
+                score=hit.score,
+                document_id=document_id,
+                title=current.title,
+                content=content,
+                metadata=item.metadata,
+                start=start,
+                end=end,
+                has_row=row is not None,
+                has_image=item.has_image or current.has_image,
+                stale=stale,
+                source=sources.get(document_id),
+            )
+        )
+    return found
+
+
+def _source_rows(
+    collection: Collection, sources: Mapping[str, Source]
+) -> dict[str, SourceRow | None]:
+    """The row of each document that a table brought; None if it was deleted."""
     tables: dict[TableSource, list[str]] = {}
     for document_id, source in sources.items():
         if isinstance(source, TableSource):
@@ -183,30 +226,7 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
         with suppress(sqlite3.OperationalError):
             found = source_rows(collection.conn, table, document_ids)
             rows |= {each: found.get(each) for each in document_ids}
-    embedded = _embedded_hashes(collection, hits, items) if rows else {}
-    missing = [ids[each] for each, row in rows.items() if row is None]
-    # An item of no source never had a row
-    deleted = items_with_source(collection, missing) if missing else ()
-
-    def is_stale(document_id: str) -> bool | None:
-        row = rows.get(document_id)
-        if row is None:
-            return True if ids[document_id] in deleted else None
-        was = embedded.get(document_id)
-        if row.content_hash is None or was is None:
-            return None
-        return row.content_hash != was
-
-    return [
-        _match(
-            hit,
-            items.get(hit.id, StoredItem(hit.id, None, None)),
-            rows.get(hit.document_id),
-            stale=is_stale(hit.document_id),
-            source=sources.get(hit.document_id),
-        )
-        for hit in hits
-    ]
+    return rows
 
 
 def _embedded_hashes(
@@ -223,35 +243,6 @@ def _embedded_hashes(
     return hashes | document_hashes(collection, chunked)
 
 
-def _match(
-    hit: Hit,
-    item: StoredItem,
-    row: SourceRow | None,
-    *,
-    stale: bool | None,
-    source: Source | None,
-) -> Match:
-    start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
-    current = None if stale else row
-    content = item.content
-    if content is None and current is not None and current.content is not None:
-        content = current.content[start:end]
-    return Match(
-        id=hit.id,
-        score=hit.score,
-        document_id=hit.document_id,
-        title=current.title if current else None,
-        content=content,
-        metadata=item.metadata,
-        start=start,
-        end=end,
-        has_row=row is not None,
-        has_image=item.has_image or (current is not None and current.has_image),
-        stale=stale,
-        source=source,
-    )
-
-
 def item_image(collection: Collection, item_id: str) -> bytes | None:
     """The bytes of an item's image, stored or in its source row; None without one.
 
@@ -264,11 +255,6 @@ def item_image(collection: Collection, item_id: str) -> bytes | None:
         with suppress(sqlite3.OperationalError):
             image = image_of_row(collection.conn, source, item_id)
     return image
-
-
-def has_item_image(collection: Collection, item_id: str) -> bool:
-    """Whether :func:`item_image` returns one; it is not read for that."""
-    return matches(collection, [Hit(item_id, 1.0)])[0].has_image
 
 
 def has_images(collection: Collection) -> bool:

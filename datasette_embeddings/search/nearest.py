@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import Hit, best_first
+from datasette_embeddings.index.matrix import Hit, Keep, best_first
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
-# Characters of a limit that is given as text
-LONGEST_LIMIT = 20
-#: The best items, best first, as many as its argument says
-Ranking: TypeAlias = Callable[[int], list[Hit]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,14 @@ class Options:
     #: Only these items, as :func:`selected_items` returns them
     among: frozenset[str] | None = None
 
+    @property
+    def keep(self) -> Keep | None:
+        """Whether an item passes the filters, by its id; None without filters."""
+        prefix, among = self.prefix, self.among
+        if among is None:
+            return (lambda item_id: item_id.startswith(prefix)) if prefix else None
+        return frozenset(each for each in among if each.startswith(prefix)).__contains__
+
 
 def nearest_to_vector(
     collection: Collection,
@@ -60,8 +64,9 @@ def nearest_to_vector(
 
     *index* is that of the collection, where the caller has it already.
     """
-    nearest = _filtered(collection, options, index)
-    return _page(collection, partial(nearest, vector), options)
+    index = index or indexes.index(collection)
+    ranking = partial(index.nearest, vector, keep=options.keep)
+    return _page(collection, ranking, options)
 
 
 def nearest_to_item(
@@ -84,7 +89,7 @@ def nearest_to_item(
     chunk = stored_chunks(collection, ids).get(ids[0])
     document_id = item_id if chunk is None else chunk.document_id
     vectors = {each: collection.vector(each) for each in ids}
-    nearest = _filtered(collection, options, index)
+    nearest = partial((index or indexes.index(collection)).nearest, keep=options.keep)
 
     def ranking(limit: int) -> list[Hit]:
         best: dict[str, Hit] = {}
@@ -105,24 +110,9 @@ def nearest_to_item(
     return _page(collection, ranking, options, accept)
 
 
-def _filtered(
-    collection: Collection, options: Options, index: Index | None
-) -> Callable[[Vector, int], list[Hit]]:
-    """A search of the index among the items that *options* allow."""
-    prefix, among = options.prefix, options.among
-
-    def keep(item_id: str) -> bool:
-        return item_id.startswith(prefix) and (among is None or item_id in among)
-
-    return partial(
-        (index or indexes.index(collection)).nearest,
-        keep=keep if prefix or among is not None else None,
-    )
-
-
 def _page(
     collection: Collection,
-    ranking: Ranking,
+    ranking: Callable[[int], list[Hit]],
     options: Options,
     accept: Callable[[list[Hit]], list[Hit]] = list,
 ) -> list[Hit]:
@@ -190,20 +180,13 @@ def checked_query(text: str, *, max_length: int | None = None) -> str:
     return text
 
 
-def checked_limit(limit: object, *, max_limit: int | None = None) -> int:
-    """*limit*, a number or its text, as a whole number from 1 to *max_limit*.
+def checked_limit(limit: object) -> int:
+    """*limit*, a number or its text, as a whole number from 1.
 
     :raises InvalidInputError: if it is none.
     """
-    number = 0
-    if isinstance(limit, int) or (
-        isinstance(limit, str) and len(limit) <= LONGEST_LIMIT
-    ):
-        with suppress(ValueError):
-            number = int(str(limit))
-    top = "" if max_limit is None else f" to {max_limit}"
-    if number < 1 or (max_limit is not None and number > max_limit):
+    if not re.fullmatch("0*[1-9][0-9]{,17}", str(limit)):
         raise InvalidInputError(
-            f"Expected a limit, a whole number from 1{top}; found {quoted(limit)}"
+            f"Expected a limit, a whole number from 1; found {quoted(limit)}"
         )
-    return number
+    return int(str(limit))
