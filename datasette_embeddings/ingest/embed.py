@@ -32,22 +32,18 @@ class Embedded:
     failures: Sequence[Failure]
     #: Items of which the model read only the beginning
     truncated: int
-    #: Chunks of all documents, those that failed included
-    chunks: int
 
 
 def check_model(source: Source, model: EmbeddingModel) -> None:
     """Check that *model* can embed what *source* gives.
 
-    :raises InvalidInputError: if it cannot.
+    :raises InvalidInputError: if it takes no images, or cannot read chunks so large.
     """
     if source.images and not model.supports_images:
         raise InvalidInputError(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
             "takes images with --model"
         )
-    if source.images and source.chunking is not None:
-        raise InvalidInputError("Images have no text to split")
     if source.chunking is not None:
         source.chunking.checked_size(model.passage_tokens)
 
@@ -69,11 +65,13 @@ def embed_documents(
     """
     import numpy as np
 
-    all_chunks = _chunks(documents, model, chunking)
-    all_items = [*map(items_of, documents, all_chunks)]
-    by_content = {item.content: item for items in all_items for item in items}
+    chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
+    if chunking is not None:
+        chunks = _chunks(documents, model, chunking)
+    items = [*map(items_of, documents, chunks)]
+    by_content = {each.content: each for some in items for each in some}
+    stored = known([each.content_hash for each in by_content.values()])
     found = _Results()
-    stored = known([item.content_hash for item in by_content.values()])
     for content, item in by_content.items():
         if item.content_hash in stored:
             found.vectors[content] = stored[item.content_hash]
@@ -82,28 +80,24 @@ def embed_documents(
     new = [content for content in by_content if content not in found.vectors]
     for kind in (str, bytes):
         _embed([each for each in new if isinstance(each, kind)], model, found, report)
+    # What had to be tried again was reported again
+    report(len(by_content))
     embedded, failures, truncated = list[EmbeddedDocument](), list[Failure](), 0
-    for document, chunks, items in zip(documents, all_chunks, all_items, strict=True):
-        contents = [item.content for item in items]
+    for document, own_chunks, own in zip(documents, chunks, items, strict=True):
+        contents = [item.content for item in own]
         error = next((found.errors[c] for c in contents if c in found.errors), None)
         if error is not None:
             failures.append(Failure(document.id, error))
             continue
         vectors = np.stack([found.vectors[content] for content in contents])
-        embedded.append(EmbeddedDocument(document, chunks, items, vectors))
+        embedded.append(EmbeddedDocument(document, own_chunks, own, vectors))
         truncated += sum(content in found.truncated for content in contents)
-    # What had to be tried again was reported again
-    report(len(by_content))
-    total = sum(len(each or ()) for each in all_chunks)
-    return Embedded(embedded, failures, truncated, total)
+    return Embedded(embedded, failures, truncated)
 
 
 def _chunks(
-    documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking | None
-) -> list[list[Chunk] | None]:
-    """The chunks of each of *documents*; None for one that stays whole."""
-    if chunking is None:
-        return [None] * len(documents)
+    documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking
+) -> list[list[Chunk]]:
     size = chunking.checked_size(model.passage_tokens)
     texts = [str(document.content) for document in documents]
     return [

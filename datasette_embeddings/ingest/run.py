@@ -215,7 +215,7 @@ class _Run:
                     ownership=ownership,
                 )
             self.staging.fail(embedded.failures)
-            chunks += embedded.chunks
+            chunks += sum(len(each.chunks or ()) for each in embedded.documents)
             truncated += embedded.truncated
         is_whole = self.options.limit is None
         record_failures(collection, ownership.source_id, is_complete=is_whole)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
+from datasette_embeddings.databases import quote
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import EmbeddingsError
 
@@ -34,10 +34,8 @@ class Source:
     #: The content is copied, even that of a table, which could be read there
     store_content: bool = False
 
-    @property
-    def identity(self) -> tuple[object, ...] | None:
-        """Equal for sources of the same rows, whatever their rules; None if unknown."""
-        return None
+    #: The fields that say where the rows are; the first shows which kind it is
+    place: ClassVar[tuple[str, ...]] = ()
 
     @property
     def description(self) -> str:
@@ -47,19 +45,21 @@ class Source:
     @property
     def is_standard_input(self) -> bool:
         """Whether it is a pipe, which cannot be read a second time."""
-        return self.identity == ("input", STDIN)
+        return isinstance(self, FileSource) and self.path == STDIN
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""
-        return self.identity == other.identity is not None
+        return self._rows() == other._rows() != {}
+
+    def _rows(self) -> dict[str, object]:
+        values = {name: getattr(self, name) for name in self.place}
+        # Folders and databases may be in another order
+        return {k: set(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def to_json(self) -> str:
         """JSON that :func:`source_from_json` reads, without default values."""
-        defaults = {field.name: field.default for field in fields(self)}
-        values = asdict(self)
-        return json.dumps(
-            {name: value for name, value in values.items() if value != defaults[name]}
-        )
+        values, defaults = asdict(self), {f.name: f.default for f in fields(self)}
+        return json.dumps({k: v for k, v in values.items() if v != defaults[k]})
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,17 @@ class TableSource(Source):
     content_columns: tuple[str, ...]
     title_column: str | None = None
 
+    place = ("table",)
+
     @property
-    def identity(self) -> tuple[object, ...]:
-        return "table", self.table
+    def image_column(self) -> str | None:
+        """The column that holds the images, if they are stored as they are."""
+        is_one = len(self.content_columns) == 1 and self.template is None
+        return self.content_columns[0] if self.images and is_one else None
+
+    def column_sql(self, column: str) -> str:
+        """SQL for *column*, qualified, because a mere name may be taken for a text."""
+        return f"{quote(self.table)}.{quote(column)}"
 
     @property
     def description(self) -> str:
@@ -94,9 +102,7 @@ class QuerySource(Source):
     content_columns: tuple[str, ...] = ()
     attached: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        return "sql", self.sql, self.attached
+    place = ("sql", "attached")
 
     @property
     def description(self) -> str:
@@ -116,9 +122,7 @@ class FileSource(Source):
     key_columns: tuple[str, ...] = ()
     content_columns: tuple[str, ...] = ()
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        return "input", self.path
+    place = ("path",)
 
     @property
     def description(self) -> str:
@@ -134,9 +138,7 @@ class FolderSource(Source):
     folders: tuple[tuple[str, str], ...]
     encodings: tuple[str, ...] = ()
 
-    @property
-    def identity(self) -> tuple[object, ...]:
-        return "files", frozenset(self.folders)
+    place = ("folders",)
 
     @property
     def description(self) -> str:
@@ -153,13 +155,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-# The field that shows which kind of source it is
-KINDS: Mapping[str, type[Source]] = {
-    "table": TableSource,
-    "sql": QuerySource,
-    "path": FileSource,
-    "folders": FolderSource,
-}
+KINDS = (TableSource, QuerySource, FileSource, FolderSource)
 
 
 # Every search reads the same few
@@ -170,35 +166,29 @@ def source_from_json(text: str | None) -> Source:
     Fields that a newer release added are skipped.
     """
     try:
-        values: dict[str, Any] = json.loads(text)  # type: ignore[arg-type]  # None is an error
-        kind = next(KINDS[name] for name in KINDS if name in values)
+        values: dict[str, Any] = json.loads(text or "")
+        kind = next(kind for kind in KINDS if kind.place[0] in values)
         hints = get_type_hints(kind)
-        known = {name: _frozen(values[name]) for name in hints.keys() & values.keys()}
-        if known.get("chunking"):
-            known["chunking"] = Chunking(**values["chunking"])
-        if all(_has_type(value, hints[name]) for name, value in known.items()):
-            return kind(**known)  # type: ignore[arg-type]  # checked
+        known = hints.keys() & values.keys()
+        return kind(**{name: _typed(values[name], hints[name]) for name in known})
     except (ValueError, TypeError, AttributeError, StopIteration, EmbeddingsError):
-        pass
-    return UnreadableSource()
+        return UnreadableSource()
 
 
-def _has_type(value: object, hint: Any) -> bool:  # noqa: ANN401 - a type, or a union
-    """Whether *value* has the type of its field: any program may have written it."""
+def _typed(value: Any, hint: Any) -> Any:  # noqa: ANN401 - any value, any type
+    """*value* of JSON in the type of its field; any program may have written it."""
+    kinds = get_args(hint) or (hint,)
     if get_origin(hint) is tuple:
-        kinds = get_args(hint)
-        if not isinstance(value, tuple):
-            return False
+        if not isinstance(value, list):
+            raise TypeError
         if kinds[-1] is Ellipsis:
             kinds = kinds[:1] * len(value)
-        return len(value) == len(kinds) and all(map(_has_type, value, kinds))
-    if get_args(hint):
-        return any(_has_type(value, each) for each in get_args(hint))
-    return isinstance(value, hint)
-
-
-def _frozen(value: object) -> object:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+        return tuple(_typed(*each) for each in zip(value, kinds, strict=True))
+    if Chunking in kinds and isinstance(value, dict):
+        return Chunking(**value)
+    if not isinstance(value, kinds):
+        raise TypeError
+    return value
 
 
 def had_other_items(text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 
 from datasette_embeddings.databases import quote
@@ -71,13 +71,13 @@ def _database_rows(
     While SQLite reads rows, no other program can commit in rollback-journal mode, and
     rendering templates or stripping HTML can take minutes.  So it reads them at once.
     """
-    attached: tuple[tuple[str, str], ...] = ()
-    sql = ""
+    attached: AbstractContextManager[None] = nullcontext()
     if isinstance(source, QuerySource):
-        attached, sql = source.attached, source.sql
-    elif isinstance(source, TableSource):
+        sql, attached = source.sql, attached_databases(conn, source.attached)
+    else:
+        assert isinstance(source, TableSource)
         sql = _table_sql(source)
-    with attached_databases(conn, attached):
+    with attached:
         try:
             names = _copy(conn, sql, limit)
             # One image at a time: each may have 50 MB
@@ -91,12 +91,8 @@ def _table_sql(source: TableSource) -> str:
     columns = dict.fromkeys(
         (*source.key_columns, *source.content_columns, *source.metadata_columns)
     )
-    # SQLite takes a quoted name that is no column for a text, but not a qualified one
-    selected = ", ".join(
-        f"{quote(source.table)}.{quote(column)} as {quote(column)}"
-        for column in columns
-    )
-    return f"select {selected} from main.{quote(source.table)}"
+    selected = [f"{source.column_sql(each)} as {quote(each)}" for each in columns]
+    return f"select {', '.join(selected)} from main.{quote(source.table)}"
 
 
 def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str]:
@@ -109,15 +105,11 @@ def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str
         # Numbered, because two columns of a query may have the same name
         columns = [f"column_{number}" for number in range(len(names))]
         conn.execute(f"create table {RAW} ({', '.join(columns)})")
-        rows = conn.execute(sql)
-        conn.executemany(
-            f"insert into {RAW} values ({', '.join('?' * len(names))})",
-            islice(rows, limit),
-        )
-        rows.close()
+        insert = f"insert into {RAW} values ({', '.join('?' * len(names))})"
+        with closing(conn.execute(sql)) as rows:
+            conn.executemany(insert, islice(rows, limit))
         conn.commit()
     except sqlite3.OperationalError as error:
-        conn.rollback()
         if str(error).startswith(DATABASE_ERRORS):
             raise
         raise SourceError(f"The rows cannot be read: {error}") from error

@@ -50,41 +50,30 @@ def source_rows(
     conn: sqlite3.Connection, source: TableSource, item_ids: Sequence[str]
 ) -> dict[str, SourceRow]:
     """The rows of *item_ids*; an id whose row was deleted is left out."""
-    column, title = image_column(source), source.title_column
-    selected = [
-        "null" if title is None else _qualified(source, title),
-        "0" if column is None else f"typeof({_qualified(source, column)}) = 'blob'",
-    ]
-    for each in source.content_columns:
-        name = _qualified(source, each)
-        selected.append(_up_to(LARGEST_COMPARED_IMAGE, name) if source.images else name)
-    rows = _rows_of(conn, source, selected, item_ids)
+    title, column, names = "null", "0", source.content_columns
+    if source.title_column is not None:
+        title = source.column_sql(source.title_column)
+    if source.image_column is not None:
+        column = f"typeof({source.column_sql(source.image_column)}) = 'blob'"
+    largest = LARGEST_COMPARED_IMAGE if source.images else None
+    values = [_value_sql(source, name, largest) for name in names]
+    rows = _rows_of(conn, source, [title, column, *values], item_ids)
     return {item_id: _source_row(source, item_id, row) for item_id, row in rows.items()}
 
 
 def _source_row(source: TableSource, item_id: str, row: Sequence[object]) -> SourceRow:
     title, has_image, *values = row
-    content, digest = None, None
-    # An image that is too large was not read
-    if values and not (has_image and values == [None]):
-        try:
-            content = content_of_row(source, item_id, source.content_columns, values)
-            digest = content_hash(content)
-        except SourceError:
-            # It may have become a BLOB since it was embedded
-            digest = b""
-    return SourceRow(
-        title=None if title is None else str(title),
-        content=content if isinstance(content, str) else None,
-        has_image=bool(has_image),
-        content_hash=digest,
-    )
-
-
-def image_column(source: TableSource) -> str | None:
-    """The column that holds the images of *source*, if they are stored as they are."""
-    is_one = len(source.content_columns) == 1 and source.template is None
-    return source.content_columns[0] if source.images and is_one else None
+    title = None if title is None else str(title)
+    # Imported vectors have no content, and an image that is too large was not read
+    if not values or (has_image and values == [None]):
+        return SourceRow(title, None, bool(has_image))
+    try:
+        content = content_of_row(source, item_id, source.content_columns, values)
+    except SourceError:
+        # It may have become a BLOB since it was embedded
+        return SourceRow(title, None, bool(has_image), b"")
+    text = content if isinstance(content, str) else None
+    return SourceRow(title, text, bool(has_image), content_hash(content))
 
 
 def image_of_row(
@@ -94,17 +83,18 @@ def image_of_row(
 
     A value that is larger than an image may be is not read.
     """
-    column = image_column(source)
-    if column is None:
+    if source.image_column is None:
         return None
-    selected = [_up_to(MAX_BYTES, _qualified(source, column))]
-    [image] = _rows_of(conn, source, selected, [item_id]).get(item_id, [None])
+    value = _value_sql(source, source.image_column, MAX_BYTES)
+    [image] = _rows_of(conn, source, [value], [item_id]).get(item_id, [None])
     return image if isinstance(image, bytes) else None
 
 
-def _up_to(largest: int, value: str) -> str:
+def _value_sql(source: TableSource, column: str, largest: int | None) -> str:
+    value = source.column_sql(column)
     # SQLite knows the length of a BLOB without reading it
-    return f"case when length({value}) <= {largest} then {value} end"
+    limited = f"case when length({value}) <= {largest} then {value} end"
+    return value if largest is None else limited
 
 
 def _rows_of(
@@ -115,32 +105,27 @@ def _rows_of(
 ) -> dict[str, Sequence[object]]:
     """What SQL has *selected* of the rows of *item_ids*, as far as they exist."""
     prefix, count = source.id_prefix, len(source.key_columns)
-    keys = {}
-    for each in item_ids:
-        key = key_values(each.removeprefix(prefix), count)
-        if each.startswith(prefix) and key is not None:
-            keys[each] = key
-    names = [_qualified(source, column) for column in source.key_columns]
+    keys = {
+        each: key
+        for each in item_ids
+        if each.startswith(prefix)
+        and (key := key_values(each.removeprefix(prefix), count)) is not None
+    }
+    names = [source.column_sql(column) for column in source.key_columns]
     # A column without a type keeps 7, '7' and x'37' apart, and the id is text
     condition = f"({' and '.join(f'{name} in (?, ?, ?)' for name in names)})"
     found: dict[str, Sequence[object]] = {}
-    wanted, portion = list(keys), max(1, MOST_PARAMETERS // (3 * count))
-    for start in range(0, len(wanted), portion):
-        some = [keys[each] for each in wanted[start : start + portion]]
-        rows = conn.execute(
-            f"""
+    portion = max(1, MOST_PARAMETERS // (3 * count))
+    for start in range(0, len(keys), portion):
+        some = list(keys.values())[start : start + portion]
+        sql = f"""
             select {", ".join([*names, *selected])}
             from main.{quote(source.table)}
             where {" or ".join([condition] * len(some))}
-            """,
-            [
-                value
-                for key in some
-                for part in key
-                for value in (part, number_or(part), part.encode())
-            ],
-        )
-        for row in rows:
+        """
+        parts = [part for key in some for part in key]
+        values = [v for part in parts for v in (part, number_or(part), part.encode())]
+        for row in conn.execute(sql, values):
             item_id = prefix + item_id_of(row[:count])
             if item_id in keys:
                 found.setdefault(item_id, row[count:])
@@ -157,11 +142,6 @@ def number_or(text: str) -> int | float | str:
         if str(number) == text and abs(number) < MAX_INTEGER:
             return number
     return text
-
-
-def _qualified(source: TableSource, column: str) -> str:
-    # SQLite takes a quoted name that is no column for a text, but not a qualified one
-    return f"{quote(source.table)}.{quote(column)}"
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ def table_source(
     if not key_columns:
         keys = sorted((each.key_position, each.name) for each in columns)
         key_columns = [name for position, name in keys if position]
-        key_columns = key_columns or _rowid_of(conn, table)
+        if not key_columns and _is_view(conn, table):
+            raise SourceError(
+                f"{table!r} is a view, and a view has no primary key; "
+                "name the column that identifies a row with --id"
+            )
+        key_columns = key_columns or [ROWID]
     if not content_columns:
         taken = (*key_columns, *rules.metadata_columns)
         free = [column for column in columns if column.name not in taken]
@@ -93,23 +98,15 @@ def _real_name(conn: sqlite3.Connection, table: str) -> str:
         if name.lower() == table.lower():
             return name
     # Tables of this package and of migrations hold no content
-    others = [name for name in names if not name.startswith("_")]
+    others = ", ".join(repr(name) for name in names if not name.startswith("_"))
     raise SourceError(
-        f"No table {table!r} in this database: it has "
-        f"{', '.join(map(repr, others)) or 'no tables'}"
+        f"No table {table!r} in this database: it has {others or 'no tables'}"
     )
 
 
-def _rowid_of(conn: sqlite3.Connection, table: str) -> list[str]:
-    row = conn.execute(
-        "select type from sqlite_master where name = ? collate nocase", [table]
-    ).fetchone()
-    if row and row[0] == "view":
-        raise SourceError(
-            f"{table!r} is a view, and a view has no primary key; "
-            "name the column that identifies a row with --id"
-        )
-    return [ROWID]
+def _is_view(conn: sqlite3.Connection, table: str) -> bool:
+    sql = "select type from sqlite_master where name = ?"
+    return bool(conn.execute(sql, [table]).fetchone() == ("view",))
 
 
 def declared_columns(conn: sqlite3.Connection, table: str) -> list[Column]:
