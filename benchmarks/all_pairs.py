@@ -32,9 +32,9 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarity_notes import (
+from datasette_embeddings.store.similarities import (
     note_similarities,
     similarity_settings,
 )

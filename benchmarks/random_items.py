@@ -10,8 +10,8 @@ import numpy as np
 
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import Document
-from datasette_embeddings.store.changes import create_collection
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.collection_writes import create_collection
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import normalize
 

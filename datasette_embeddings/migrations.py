@@ -196,6 +196,32 @@ def m005_sources_and_origins(db: Any) -> None:  # noqa: ANN401
         db["_embedding_failures"].add_column("source_id", int)
 
 
+def create_similarity_tables(conn: sqlite3.Connection) -> None:
+    """Create the tables of similarities, which only some databases have."""
+    conn.execute(
+        """
+        create table if not exists similarities (
+          collection_id integer,
+          id text,
+          other_id text,
+          score real,
+          primary key (id, collection_id, other_id)
+        ) without rowid
+        """
+    )
+    conn.execute(
+        """
+        create table if not exists _embedding_similarity_marks (
+          collection_id integer,
+          id text,
+          state text,
+          lowest real,
+          primary key (collection_id, id)
+        ) without rowid
+        """
+    )
+
+
 def _md5(text: str) -> bytes:
     return hashlib.md5(text.encode("utf-8"), usedforsecurity=False).digest()
 

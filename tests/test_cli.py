@@ -24,7 +24,10 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import SECTIONS, embeddings
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
-from datasette_embeddings.store.changes import create_collection, delete_collection
+from datasette_embeddings.store.collection_writes import (
+    create_collection,
+    delete_collection,
+)
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 

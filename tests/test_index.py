@@ -20,8 +20,8 @@ from datasette_embeddings.index.matrix import CoarseMatrix, Hit, VectorIndex
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.sql.functions import register
-from datasette_embeddings.store.changes import create_collection
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.collection_writes import create_collection
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import encode, normalize
 

@@ -12,7 +12,7 @@ from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections, staging
-from datasette_embeddings.store.changes import delete_collection
+from datasette_embeddings.store.collection_writes import delete_collection
 from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.web.permissions import required_tables
 

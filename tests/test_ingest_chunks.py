@@ -18,8 +18,11 @@ from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections, staging
-from datasette_embeddings.store.changes import delete_collection, rename_collection
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.collection_writes import (
+    delete_collection,
+    rename_collection,
+)
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import RAW_TABLES, columns_of
 
 PARAGRAPHS = Source(chunking=Chunking("paragraphs", size=20))

@@ -12,9 +12,9 @@ from datasette_embeddings.imports import import_table
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.web.permissions import required_tables
 from tests.models import StandIn

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings import collection, search_text, similar_items
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.store.unsourced import has_unsourced_items
+from datasette_embeddings.store.origins import has_unsourced_items
 
 DATA = Path(__file__).parent / "data" / "0.2a0"
 

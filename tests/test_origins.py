@@ -13,7 +13,10 @@ from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store import staging
-from datasette_embeddings.store.changes import delete_collection, rename_collection
+from datasette_embeddings.store.collection_writes import (
+    delete_collection,
+    rename_collection,
+)
 from datasette_embeddings.store.collections import collection, find_collection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.web.permissions import required_tables

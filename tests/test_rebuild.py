@@ -11,7 +11,7 @@ from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_sources import source_tables
-from datasette_embeddings.store.rebuilding import begin_rebuild, unfinished
+from datasette_embeddings.store.collection_writes import begin_rebuild, unfinished
 from tests.models import StandIn
 
 

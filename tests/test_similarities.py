@@ -34,18 +34,18 @@ from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.changes import create_collection, delete_collection
+from datasette_embeddings.store.collection_writes import (
+    create_collection,
+    delete_collection,
+)
 from datasette_embeddings.store.documents import (
-    DELETE_CHUNK_ITEMS,
-    DELETE_CHUNKS,
-    DELETE_WHOLE,
     EmbeddedDocument,
+    delete_documents,
     items_of,
     write_documents,
 )
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarities import similarities_of
-from datasette_embeddings.store.similarity_notes import similarity_settings
+from datasette_embeddings.store.similarities import similarities_of, similarity_settings
 from datasette_embeddings.vectors import normalize
 
 LIMIT = SimilaritySettings(3)
@@ -78,12 +78,8 @@ def write(conn, collection, vectors):
 
 def delete(conn, collection, documents):
     """Delete *documents* with their chunks, as a sync does."""
-    keys = [
-        {"collection_id": collection.id, "id": each, "kept": 0} for each in documents
-    ]
     with transaction(conn):
-        for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNKS, DELETE_WHOLE):
-            conn.executemany(sql, keys)
+        delete_documents(collection.bound_to(conn), documents)
 
 
 def table(conn):

@@ -15,13 +15,13 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.sources.definitions import TableSource, UnreadableSource
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.changes import (
+from datasette_embeddings.store.collection_writes import (
     create_collection,
     delete_collection,
     rename_collection,
 )
 from datasette_embeddings.store.collections import model_ids
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"

@@ -22,12 +22,12 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.similarities import refreshing
-from datasette_embeddings.store import changes
+from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.collection_sources import CollectionSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import count_items_of_sources
-from datasette_embeddings.store.similarity_notes import similarity_settings
+from datasette_embeddings.store.similarities import similarity_settings
 
 
 @click.group(cls=Group)
@@ -106,7 +106,7 @@ def iso_time(seconds: int | None) -> str | None:
 def rename_collection(database: Path, collection: str, new_name: str) -> None:
     """Give COLLECTION another name."""
     with open_database(database, writable=True) as conn:
-        renamed = changes.rename_collection(conn, collection, new_name)
+        renamed = collection_writes.rename_collection(conn, collection, new_name)
     click.echo(f"{collection} is now {renamed.name}", err=True)
 
 
@@ -120,7 +120,7 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
         count = stored.collection(conn, collection).count_items()
         if not yes:
             click.confirm(f"Delete {collection!r} with {count:,} items?", abort=True)
-        changes.delete_collection(conn, collection)
+        collection_writes.delete_collection(conn, collection)
     click.echo(f"Deleted {collection} with {count:,} items", err=True)
 
 

@@ -13,9 +13,11 @@ from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store import rebuilding
-from datasette_embeddings.store.changes import remove_collection
-from datasette_embeddings.store.checks import (
+from datasette_embeddings.store import collection_writes
+from datasette_embeddings.store.collection_writes import remove_collection
+from datasette_embeddings.store.collections import Collection, collections
+from datasette_embeddings.store.deletions import count_unstaged
+from datasette_embeddings.store.integrity import (
     count_left_behind,
     count_lost_chunks,
     count_odd_rows,
@@ -25,8 +27,6 @@ from datasette_embeddings.store.checks import (
     remove_odd_vectors,
     remove_strays,
 )
-from datasette_embeddings.store.collections import Collection, collections
-from datasette_embeddings.store.gone import count_gone
 from datasette_embeddings.store.schema import has_collections
 from datasette_embeddings.store.staging import staged
 
@@ -65,7 +65,7 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     ):
         if count:
             yield Problem(None, problem, count, FIX)
-    for unfinished in rebuilding.unfinished(conn):
+    for unfinished in collection_writes.unfinished(conn):
         count = unfinished.count_items()
         remedy = "run --rebuild again to complete it; check --fix deletes it"
         yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
@@ -118,7 +118,7 @@ def _stale_rows(
         counts = staging.counts()
         # A row that could not be read may be the one that seems deleted
         if not counts.get("unread"):
-            counts["gone"] = count_gone(collection, ownership.own_ids)
+            counts["gone"] = count_unstaged(collection, ownership.own_ids)
     for state, problem in STALE_STATES.items():
         yield problem, counts.get(state, 0), FIX_BY_SYNC
 
@@ -127,7 +127,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     """Delete rows of no collection, and vectors that a sync can embed again."""
     if not has_collections(conn):
         return
-    for unfinished in rebuilding.unfinished(conn):
+    for unfinished in collection_writes.unfinished(conn):
         remove_collection(unfinished)
     for collection in collections(conn):
         is_repairable = _why_not_repairable(collection) is None

@@ -6,9 +6,9 @@ from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.attaching import attached_source
 from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.diff import Ownership
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.staging import Staging
-from datasette_embeddings.store.states import Ownership
 
 
 def compare(

@@ -18,23 +18,29 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.store.attaching import check_attached, check_source
-from datasette_embeddings.store.changes import (
+from datasette_embeddings.store.collection_writes import (
+    begin_rebuild,
     check_name,
     create_collection,
+    finish_rebuild,
     finish_sync,
 )
 from datasette_embeddings.store.collections import Collection, current, find_collection
-from datasette_embeddings.store.documents import write_documents
-from datasette_embeddings.store.embeddings import vectors_of_hashes
-from datasette_embeddings.store.failures import record_failures
-from datasette_embeddings.store.gone import count_gone, count_left_out, delete_gone
-from datasette_embeddings.store.images import forget_other_kind
-from datasette_embeddings.store.rebuilding import begin_rebuild, finish_rebuild
+from datasette_embeddings.store.deletions import (
+    count_unstaged,
+    count_unstaged_of_others,
+    delete_unstaged,
+)
+from datasette_embeddings.store.diff import Ownership
+from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarity_notes import similarity_settings
-from datasette_embeddings.store.small_changes import apply_small_changes
+from datasette_embeddings.store.similarities import similarity_settings
+from datasette_embeddings.store.staged_changes import (
+    apply_small_changes,
+    forget_other_kind,
+    record_failures,
+)
 from datasette_embeddings.store.staging import Staging, staged
-from datasette_embeddings.store.states import Ownership
 
 if TYPE_CHECKING:
     from datasette_embeddings.documents import Document
@@ -166,7 +172,7 @@ def _check_deletions(
     if options.rebuild:
         sources = existing.sources
         own = [each.id for each in sources if each.prefix == source.id_prefix]
-        left_out = count_left_out(existing, own)
+        left_out = count_unstaged_of_others(existing, own)
         if left_out:
             raise InvalidInputError(
                 f"--rebuild would delete {left_out:,} items of {existing.name!r} that "
@@ -188,7 +194,10 @@ class _Run:
         """Bring *collection* up to date."""
         forget_other_kind(collection, self.source)
         ownership = compare(self.staging, collection, self.source)
-        total, to_embed = sum(self.staging.counts().values()), self.staging.wanted()
+        total, to_embed = (
+            sum(self.staging.counts().values()),
+            self.staging.count_to_embed(),
+        )
         self.options.start(total)
         self.options.progress(total - to_embed)
         # The content of a table's rows stays there; other rows cannot be found again
@@ -207,7 +216,7 @@ class _Run:
             embedded = self._embed(window, collection)
             with transaction(collection.conn):
                 collection.check_exists()
-                check_attached(collection.conn, ownership.source_id, collection.name)
+                check_attached(collection, ownership.source_id)
                 write_documents(
                     collection,
                     embedded.documents,
@@ -223,7 +232,9 @@ class _Run:
             self._counted(), chunks=chunks if is_chunked else None, truncated=truncated
         )
         if is_whole:
-            report = self._with_deletions(report, collection, ownership, delete_gone)
+            report = self._with_deletions(
+                report, collection, ownership, delete_unstaged
+            )
             finish_sync(collection, self.source)
         return report
 
@@ -272,10 +283,10 @@ class _Run:
         """*report* with documents whose row was deleted; *delete* may only count."""
         if report.unread:
             # A row that could not be read may be the one that seems deleted
-            return replace(report, gone=count_gone(collection, ownership.own_ids))
+            return replace(report, gone=count_unstaged(collection, ownership.own_ids))
         replaced = delete(collection, ownership.replaced)
         own = [each for each in ownership.own_ids if each not in ownership.replaced]
-        gone = (delete if self.options.deletes else count_gone)(collection, own)
+        gone = (delete if self.options.deletes else count_unstaged)(collection, own)
         return replace(
             report, gone=gone, pruned=self.options.deletes, replaced=replaced
         )
@@ -290,7 +301,7 @@ class _Run:
         report = replace(self._counted(), is_dry_run=True, estimated_s=self._estimate())
         if existing is None or self.options.limit is not None:
             return report
-        return self._with_deletions(report, existing, ownership, count_gone)
+        return self._with_deletions(report, existing, ownership, count_unstaged)
 
     def _estimate(self) -> float:
         """The seconds that the model would take, judged by some of the documents."""
@@ -300,4 +311,6 @@ class _Run:
         start = time.perf_counter()
         chunking = self.source.chunking
         embed_documents(sample, self.model, chunking=chunking, known=lambda _hashes: {})
-        return (time.perf_counter() - start) * self.staging.wanted() / len(sample)
+        return (
+            (time.perf_counter() - start) * self.staging.count_to_embed() / len(sample)
+        )

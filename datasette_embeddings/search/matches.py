@@ -22,7 +22,7 @@ from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, sou
 from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
-from datasette_embeddings.store.origins import items_with_source, sources_of
+from datasette_embeddings.store.origins import owners, sources_of
 from datasette_embeddings.store.similarities import (
     existing_documents,
     most_similar,
@@ -177,7 +177,7 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     embedded = _embedded_hashes(collection, hits, items) if rows else {}
     missing = [ids[each] for each, row in rows.items() if row is None]
     # An item of no source never had a row
-    deleted = items_with_source(collection, missing) if missing else ()
+    deleted = owners(collection, missing) if missing else ()
     found = []
     for hit in hits:
         document_id = hit.document_id
@@ -226,7 +226,34 @@ def _source_rows(
         with suppress(sqlite3.OperationalError):
             found = source_rows(collection.conn, table, document_ids)
             rows |= {each: found.get(each) for each in document_ids}
+<<<<<<< HEAD
     return rows
+=======
+    embedded = _embedded_hashes(collection, hits, items) if rows else {}
+    missing = [ids[each] for each, row in rows.items() if row is None]
+    # An item of no source never had a row
+    deleted = owners(collection, missing) if missing else ()
+
+    def is_stale(document_id: str) -> bool | None:
+        row = rows.get(document_id)
+        if row is None:
+            return True if ids[document_id] in deleted else None
+        was = embedded.get(document_id)
+        if row.content_hash is None or was is None:
+            return None
+        return row.content_hash != was
+
+    return [
+        _match(
+            hit,
+            items.get(hit.id, StoredItem(hit.id, None, None)),
+            rows.get(hit.document_id),
+            stale=is_stale(hit.document_id),
+            source=sources.get(hit.document_id),
+        )
+        for hit in hits
+    ]
+>>>>>>> 9406860 (Rewrite the store in fewer modules)
 
 
 def _embedded_hashes(

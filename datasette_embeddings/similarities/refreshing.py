@@ -34,16 +34,14 @@ from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.similarities import (
     SimilarityRow,
     lists_with,
-    remove_similarities,
-    similarity_marks,
-    similarity_rows,
-    write_similarities,
-)
-from datasette_embeddings.store.similarity_notes import (
     note_similarities,
     prepare_similarities,
+    remove_similarities,
     similarities_state,
+    similarity_marks,
+    similarity_rows,
     similarity_settings,
+    write_similarities,
 )
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from datasette_embeddings.sources.definitions import (
     TableSource,
     source_from_json,
 )
-from datasette_embeddings.store.schema import SOURCES, columns_of, timestamp_sql
+from datasette_embeddings.store.schema import SOURCES, timestamp_sql
 
-# The id of a source that 0.2a0 noted, which had one for a collection
+# The id of the one source of a collection that 0.2a0 stored
 OLD_SOURCE_ID = 0
 
 
@@ -50,12 +50,10 @@ def sources_by_collection(
     required, and it is not read.
     """
     found: dict[int, list[CollectionSource]] = {}
-    if not columns_of(conn, SOURCES):
-        return found
     rows = conn.execute(
         f"""
         select id, collection_id, prefix, source, state, {timestamp_sql("synced")}
-        from _embedding_sources
+        from {SOURCES}
         order by prefix, id
         """
     )
@@ -80,10 +78,16 @@ def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, 
     if note is None:
         return ()
     source = source_from_json(note)
-    is_pipe = source.is_standard_input
-    state = SourceState.PIPED if is_pipe else SourceState.CURRENT
-    found = CollectionSource(OLD_SOURCE_ID, source.id_prefix, source, synced, state)
-    return (found,)
+    return (
+        CollectionSource(
+            OLD_SOURCE_ID, source.id_prefix, source, synced, state_of(source)
+        ),
+    )
+
+
+def state_of(source: Source) -> SourceState:
+    """The state of a source that brings items now."""
+    return SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
 
 
 def source_tables(source: Source | None) -> tuple[str, ...]:

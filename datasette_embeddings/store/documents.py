@@ -1,27 +1,30 @@
-"""Documents as they are stored: one item each, or one for each of their chunks."""
+"""Writing documents: an item for each, or one for each of their chunks."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.chunking import Chunk, chunk_id
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.embeddings import write_embeddings
+from datasette_embeddings.store.diff import Ownership, is_image_sql
 from datasette_embeddings.store.origins import write_origins
-from datasette_embeddings.store.states import Ownership
-from datasette_embeddings.vectors import encode
+from datasette_embeddings.store.schema import PARAMETERS
+from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
 
+WAS_STORED = "(embeddings.content is not null or content_blob is not null)"
+
 
 @dataclass(frozen=True)
 class EmbeddedDocument:
-    """A document with a vector for each of its *chunks*, or one where it is whole."""
+    """A document with a vector for each of its *chunks*, or one if it is whole."""
 
     document: Document
     chunks: Sequence[Chunk] | None
@@ -31,13 +34,50 @@ class EmbeddedDocument:
 
 
 def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Document]:
-    """The items that stand for *document*."""
+    """The items that are stored for *document*."""
     if chunks is None:
         return [document]
     return [
         Document(chunk_id(document.id, chunk.position), chunk.text, document.metadata)
         for chunk in chunks
     ]
+
+
+def vectors_of_hashes(
+    collection: Collection,
+    hashes: Sequence[bytes],
+    *,
+    dimensions: int,
+    images: bool,
+) -> dict[bytes, Vector]:
+    """The vectors in *collection* of contents with these *hashes*, if there are any.
+
+    The contents are *images*, or texts: the same bytes have another vector then.
+    """
+    is_image = is_image_sql(str(int(collection.has_images)), collection.columns)
+    found: dict[bytes, Vector] = {}
+    for start in range(0, len(hashes), PARAMETERS):
+        some = hashes[start : start + PARAMETERS]
+        # One row a hash, however many items have it; "+" makes it use the hash index
+        rows = collection.conn.execute(
+            f"""
+            with requested (hash) as (values {", ".join(["(?)"] * len(some))})
+            select hash, (
+              select embedding
+              from embeddings
+              where content_hash = hash
+              and +collection_id = ?
+              and typeof(embedding) = 'blob'
+              and length(embedding) = ?
+              and {is_image} = ?
+              limit 1
+            )
+            from requested
+            """,
+            [*some, collection.id, dimensions * BYTES_PER_NUMBER, images],
+        )
+        found.update((digest, decode(vector)) for digest, vector in rows if vector)
+    return found
 
 
 def write_documents(
@@ -52,7 +92,15 @@ def write_documents(
 
     if not embedded:
         return
-    _delete_leftovers(collection, embedded)
+    conn = collection.conn
+    whole = _keys(collection, [each for each in embedded if each.chunks is None])
+    split = _keys(collection, [each for each in embedded if each.chunks is not None])
+    for sql in _DELETE_CHUNKS:
+        conn.executemany(sql, [*whole, *split])
+    # The id of a document may look like, and be, that of another one's chunk
+    conn.executemany(_FORGET_CHUNK, whole)
+    for sql in _DELETE_WHOLE:
+        conn.executemany(sql, split)
     write_embeddings(
         collection,
         [item for each in embedded for item in each.items],
@@ -60,39 +108,53 @@ def write_documents(
         store_content=store_content,
         ownership=ownership,
     )
-    for each in embedded:
-        if each.chunks is not None:
-            _write_chunks(collection, each.document, each.chunks)
+    conn.executemany(
+        """
+        insert or replace into _embedding_chunks
+          (collection_id, id, document_id, document_hash, position, start, "end")
+        values (?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            (
+                collection.id,
+                item.id,
+                each.document.id,
+                each.document.content_hash,
+                chunk.position,
+                chunk.start,
+                chunk.end,
+            )
+            for each in embedded
+            for item, chunk in zip(each.items, each.chunks or ())  # noqa: B905
+        ),
+    )
 
 
-def _delete_leftovers(
-    collection: Collection,
-    embedded: Sequence[EmbeddedDocument],
-) -> None:
-    """Delete what documents will not have any more: chunks, or the whole."""
-    conn = collection.conn
-    whole = [_keys(collection, each) for each in embedded if each.chunks is None]
-    split = [_keys(collection, each) for each in embedded if each.chunks is not None]
-    for sql in (DELETE_CHUNK_ITEMS, DELETE_CHUNK_ORIGINS, DELETE_CHUNKS):
-        conn.executemany(sql, [*whole, *split])
-    # The id of a document may look like, and be, that of another one's chunk
-    conn.executemany(_FORGET_CHUNK, whole)
-    conn.executemany(DELETE_WHOLE, split)
-    conn.executemany(DELETE_WHOLE_ORIGIN, split)
+def delete_documents(collection: Collection, document_ids: Iterable[str]) -> None:
+    """Delete documents with all that is stored of them; part of a transaction."""
+    keys = [
+        {"collection_id": collection.id, "id": each, "kept": 0} for each in document_ids
+    ]
+    for sql in (*_DELETE_CHUNKS, *_DELETE_WHOLE):
+        collection.conn.executemany(sql, keys)
 
 
-def _keys(collection: Collection, embedded: EmbeddedDocument) -> dict[str, object]:
-    return {
-        "collection_id": collection.id,
-        "id": embedded.document.id,
-        "kept": len(embedded.chunks or ()),
-    }
+def _keys(
+    collection: Collection, embedded: Iterable[EmbeddedDocument]
+) -> list[dict[str, object]]:
+    return [
+        {
+            "collection_id": collection.id,
+            "id": each.document.id,
+            "kept": len(each.chunks or ()),
+        }
+        for each in embedded
+    ]
 
 
-#: The items of a document's chunks from the position *kept* on
-DELETE_CHUNK_ITEMS = """
-    delete from embeddings
-    where collection_id = :collection_id
+# The items of a document's chunks from the position :kept on, and all positions
+_CHUNKS_FROM = """
+    collection_id = :collection_id
     and id in (
       select id
       from _embedding_chunks
@@ -101,31 +163,24 @@ DELETE_CHUNK_ITEMS = """
       and position >= :kept
     )
 """
-DELETE_CHUNK_ORIGINS = """
-    delete from _embedding_origins
-    where collection_id = :collection_id
-    and id in (
-      select id
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and document_id = :id
-      and position >= :kept
-    )
-"""
-#: What is known of a document's chunks
-DELETE_CHUNKS = """
+_DELETE_CHUNKS = (
+    f"delete from embeddings where {_CHUNKS_FROM}",
+    f"delete from _embedding_origins where {_CHUNKS_FROM}",
+    """
     delete from _embedding_chunks
     where collection_id = :collection_id
     and document_id = :id
-"""
+    """,
+)
 _FORGET_CHUNK = """
     delete from _embedding_chunks
     where collection_id = :collection_id
     and id = :id
 """
-#: A document's own item, which is not a chunk of another that has the same id
-DELETE_WHOLE = """
-    delete from embeddings
+# A document's own item, which is not a chunk of another that has the same id
+_DELETE_WHOLE = tuple(
+    f"""
+    delete from {table}
     where collection_id = :collection_id
     and id = :id
     and not exists (
@@ -134,46 +189,68 @@ DELETE_WHOLE = """
       where collection_id = :collection_id
       and id = :id
     )
-"""
-
-DELETE_WHOLE_ORIGIN = """
-    delete from _embedding_origins
-    where collection_id = :collection_id
-    and id = :id
-    and not exists (
-      select 1
-      from embeddings
-      where embeddings.collection_id = :collection_id
-      and embeddings.id = :id
-    )
-"""
+    """
+    for table in ("embeddings", "_embedding_origins")
+)
 
 
-def _write_chunks(
+def write_embeddings(
     collection: Collection,
-    document: Document,
-    chunks: Sequence[Chunk],
+    documents: Sequence[Document],
+    vectors: Vectors,
+    *,
+    store_content: bool,
+    ownership: Ownership = Ownership(),
 ) -> None:
-    document_hash = document.content_hash
+    """Store a vector for each of *documents*, replacing what their ids had.
+
+    An item that had its content stored keeps it so.  Metadata that *documents* do not
+    supply stay where *ownership* says so.
+    """
+    now = int(time.time())
+    metadata = [
+        json.dumps(each.metadata) if each.metadata else None for each in documents
+    ]
+    # replace, not update: a new rowid tells every reader that the row has changed
     collection.conn.executemany(
-        """
-        insert or replace into _embedding_chunks
-          (collection_id, id, document_id, document_hash, position, start, "end")
-        values (?, ?, ?, ?, ?, ?, ?)
+        f"""
+        insert or replace into embeddings
+          (collection_id, id, embedding, content, content_blob, content_hash, metadata,
+           updated)
+        select
+          :collection_id,
+          :id,
+          :embedding,
+          case when (:store or {WAS_STORED}) and typeof(:content) = 'text' then
+            :content end,
+          case when (:store or {WAS_STORED}) and typeof(:content) = 'blob' then
+            :content end,
+          :content_hash,
+          coalesce(
+            :metadata,
+            case when {ownership.keeping_sql} then embeddings.metadata end
+          ),
+          :now
+        from (select 1)
+        left join embeddings
+          on embeddings.collection_id = :collection_id and embeddings.id = :id
         """,
-        [
-            (
-                collection.id,
-                chunk_id(document.id, chunk.position),
-                document.id,
-                document_hash,
-                chunk.position,
-                chunk.start,
-                chunk.end,
-            )
-            for chunk in chunks
-        ],
+        (
+            {
+                "collection_id": collection.id,
+                "id": document.id,
+                "embedding": encode(vector),
+                "store": store_content,
+                "content": document.content,
+                "content_hash": document.content_hash,
+                "metadata": text,
+                "now": now,
+            }
+            for document, vector, text in zip(documents, vectors, metadata, strict=True)
+        ),
     )
+    brought = zip((each.id for each in documents), metadata, strict=True)
+    write_origins(collection, ownership.source_id, brought)
 
 
 def write_vectors(
@@ -182,7 +259,7 @@ def write_vectors(
     *,
     source_id: int | None = None,
 ) -> None:
-    """Store the vector of each id; of what content it is, is not known."""
+    """Store the vector of each id; of which content it is, is unknown."""
     collection.conn.executemany(
         """
         insert or replace into embeddings (collection_id, id, embedding, updated)

@@ -7,24 +7,28 @@ the same content hash and ``updated``: llm, and any other program that writes to
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.collection_sources import (
-    OLD_SOURCE_ID,
-    CollectionSource,
-)
+from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
+    EMBEDDINGS,
     ORIGINS,
-    PARAMETERS,
-    columns_of,
+    listed,
+    rows_in,
     valid_sql,
 )
 
 NO_OWNER = "null"
+
+#: What changes with every commit to a database
+State: TypeAlias = tuple[object, ...]
+
+# By file and collection id: what the answer of has_unsourced_items depends on, and it
+_unsourced: dict[tuple[str, int], tuple[State, bool]] = {}
 
 
 def owner_sql(collection: Collection) -> str:
@@ -35,17 +39,17 @@ def owner_sql(collection: Collection) -> str:
     stored that others brought items too.
     """
     ids = [each.id for each in collection.sources]
-    columns = columns_of(collection.conn, "embeddings")
-    if not ids or not {"content_hash", "updated"} <= set(columns):
+    columns = collection.columns
+    if not ids or not {"content_hash", "updated"} <= set(columns[EMBEDDINGS]):
         return NO_OWNER
     if ids == [OLD_SOURCE_ID]:
         return NO_OWNER if collection.is_mixed else _old_owner(collection)
-    if not columns_of(collection.conn, ORIGINS):
+    if not columns[ORIGINS]:
         return NO_OWNER
     return f"""
         (
           select source_id
-          from _embedding_origins as origin
+          from {ORIGINS} as origin
           where origin.collection_id = embeddings.collection_id
           and origin.id = embeddings.id
           and origin.content_hash is embeddings.content_hash
@@ -70,11 +74,6 @@ def _old_owner(collection: Collection) -> str:
     """
 
 
-def listed(ids: Iterable[int]) -> str:
-    """*ids* as SQL lists them."""
-    return ", ".join(str(int(each)) for each in ids)
-
-
 def write_origins(
     collection: Collection,
     source_id: int | None,
@@ -84,45 +83,24 @@ def write_origins(
 
     None is for items of no source, as is an item that keeps other metadata.
     """
-    given: dict[bool, list[str]] = {False: [], True: []}
-    for item_id, metadata in items:
-        given[metadata is not None].append(item_id)
-    for has_metadata, ids in given.items():
-        for start in range(0, len(ids), PARAMETERS):
-            some = ids[start : start + PARAMETERS]
-            condition = f"collection_id = ? and id in ({', '.join('?' * len(some))})"
-            collection.conn.execute(
-                f"delete from _embedding_origins where {condition}",
-                [collection.id, *some],
-            )
-            if source_id is None:
-                continue
-            collection.conn.execute(
-                f"""
-                insert into _embedding_origins
-                  (collection_id, id, source_id, content_hash, updated)
-                select collection_id, id, {int(source_id)}, content_hash, updated
-                from embeddings
-                where {condition}
-                {"" if has_metadata else "and metadata is null"}
-                """,
-                [collection.id, *some],
-            )
-
-
-def drop_lost_origins(conn: sqlite3.Connection) -> None:
-    """Delete the origins of deleted items."""
-    conn.execute(
-        """
-        delete from _embedding_origins
-        where not exists (
-          select 1
-          from embeddings
-          where embeddings.collection_id = _embedding_origins.collection_id
-          and embeddings.id = _embedding_origins.id
-        )
-        """
+    keys = [(collection.id, item_id, metadata) for item_id, metadata in items]
+    collection.conn.executemany(
+        f"delete from {ORIGINS} where collection_id = ? and id = ?",
+        [key[:2] for key in keys],
     )
+    if source_id is not None:
+        collection.conn.executemany(
+            f"""
+            insert into {ORIGINS}
+              (collection_id, id, source_id, content_hash, updated)
+            select collection_id, id, {int(source_id)}, content_hash, updated
+            from embeddings
+            where collection_id = ?
+            and id = ?
+            and (? is not null or metadata is null)
+            """,
+            keys,
+        )
 
 
 def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
@@ -139,24 +117,57 @@ def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
     return dict(rows.fetchall())
 
 
-def items_with_source(collection: Collection, item_ids: Sequence[str]) -> set[str]:
-    """Those of *item_ids* that a source of *collection* brought."""
+def has_unsourced_items(collection: Collection, state: State | None = None) -> bool:
+    """Whether any item of *collection* was brought by none of its sources.
+
+    Who may see a collection depends on that, so a server asks with each request.
+    Reading all items takes 0.14 s for 100,000, so an answer is kept until *state*, that
+    of the database before this call, changes; without *state*, all items are read.
+    """
     owner = owner_sql(collection)
-    found = set[str]()
-    for start in range(0, len(item_ids), PARAMETERS):
-        some = item_ids[start : start + PARAMETERS]
-        rows = collection.conn.execute(
+    if owner == NO_OWNER:
+        return True
+    key = collection.path, collection.id
+    depends_on = (collection.name, owner, *(state or ()))
+    # Databases in memory have no path to know them by
+    has_key = state is not None and bool(collection.path)
+    if has_key and key in _unsourced and _unsourced[key][0] == depends_on:
+        return _unsourced[key][1]
+    row = collection.conn.execute(
+        f"""
+        select 1
+        from embeddings
+        where collection_id = ?
+        and {owner} is null
+        limit 1
+        """,
+        [collection.id],
+    ).fetchone()
+    if has_key:
+        _unsourced[key] = depends_on, row is not None
+    return row is not None
+
+
+def owners(collection: Collection, ids: Sequence[str]) -> dict[str, int]:
+    """The id of the source that brought each of *ids*, items or documents in chunks."""
+    owner = owner_sql(collection)
+    queries = [f"select id, {owner} from embeddings where collection_id = ? and id in"]
+    if collection.has_chunks:
+        queries.append(
             f"""
-            select id
-            from embeddings
-            where collection_id = ?
-            and id in ({", ".join("?" * len(some))})
-            and {owner} is not null
-            """,
-            [collection.id, *some],
+            select document_id, {owner}
+            from {CHUNKS} join embeddings using (collection_id, id)
+            where {valid_sql(CHUNKS)}
+            and collection_id = ?
+            and document_id in
+            """
         )
-        found.update(row[0] for row in rows)
-    return found
+    return {
+        each: source_id
+        for query in queries
+        for each, source_id in rows_in(collection.conn, query, [collection.id], ids)
+        if source_id is not None
+    }
 
 
 def sources_of(
@@ -167,47 +178,19 @@ def sources_of(
     Where several prefixes fit, it is the source that brought the document, or the one
     with the longest prefix if none of them did.
     """
-    fitting = {each: _sources_for(collection, each) for each in document_ids}
-    unclear = [each for each, some in fitting.items() if len(some) > 1]
-    owners = _owners(collection, unclear) if unclear else {}
-    found = dict[str, Source]()
-    for document_id, some in fitting.items():
-        if some:
-            owner = owners.get(document_id)
-            own = next((each for each in some if each.id == owner), some[0])
-            found[document_id] = own.source
-    return found
-
-
-def _sources_for(collection: Collection, document_id: str) -> list[CollectionSource]:
-    """The current sources whose prefix *document_id* has, longest prefix first."""
-    return sorted(
-        (s for s in collection.current_sources if document_id.startswith(s.prefix)),
-        key=lambda source: len(source.prefix),
-        reverse=True,
+    by_prefix = sorted(
+        collection.current_sources, key=lambda each: len(each.prefix), reverse=True
     )
-
-
-def _owners(collection: Collection, document_ids: Sequence[str]) -> dict[str, int]:
-    """The id of the source that brought each of *document_ids*, whole or in chunks."""
-    owner = owner_sql(collection)
-    queries = [f"select id, {owner} from embeddings where collection_id = ? and id"]
-    if collection.has_chunks:
-        queries.append(
-            f"""
-            select document_id, {owner}
-            from {CHUNKS} join embeddings using (collection_id, id)
-            where {valid_sql(CHUNKS)}
-            and collection_id = ?
-            and document_id
-            """
-        )
-    found = dict[str, int]()
-    for start in range(0, len(document_ids), PARAMETERS):
-        some = document_ids[start : start + PARAMETERS]
-        for query in queries:
-            rows = collection.conn.execute(
-                f"{query} in ({', '.join('?' * len(some))})", [collection.id, *some]
-            )
-            found.update((row[0], row[1]) for row in rows if row[1] is not None)
-    return found
+    fitting = {
+        document_id: [each for each in by_prefix if document_id.startswith(each.prefix)]
+        for document_id in document_ids
+    }
+    unclear = [each for each, some in fitting.items() if len(some) > 1]
+    owner = owners(collection, unclear) if unclear else {}
+    return {
+        document_id: next(
+            (each for each in some if each.id == owner.get(document_id)), some[0]
+        ).source
+        for document_id, some in fitting.items()
+        if some
+    }

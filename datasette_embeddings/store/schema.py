@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from datasette_embeddings.databases import quote
-from datasette_embeddings.errors import SchemaError
+from datasette_embeddings.errors import DatabaseError, SchemaError
+from datasette_embeddings.migrations import migrate
 
 COLLECTIONS, EMBEDDINGS = "collections", "embeddings"
 OUR_COLLECTIONS = "_embedding_collections"
@@ -124,6 +125,21 @@ def has_collections(conn: sqlite3.Connection) -> bool:
     return bool(columns[COLLECTIONS] and columns[EMBEDDINGS])
 
 
+def prepare(conn: sqlite3.Connection) -> None:
+    """Create the tables, or bring them up to date.
+
+    :raises SchemaError: if a table has one of the names but not the columns.
+    :raises DatabaseError: if one of llm's two tables is missing.
+    """
+    read_columns(conn)
+    migrate(conn)
+    if not has_collections(conn):
+        raise DatabaseError(
+            "One of the tables 'collections' and 'embeddings' is there without the "
+            "other; restore it from a copy, or use another database file"
+        )
+
+
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
     """The columns of *table* in the main database; none if it does not exist."""
     return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]
@@ -175,3 +191,11 @@ def timestamp_sql(column: str) -> str:
 def listed(ids: Iterable[int]) -> str:
     """*ids* as SQL lists them."""
     return ", ".join(str(int(each)) for each in ids)
+
+
+def table_or_empty(table: str, columns: Columns) -> str:
+    """SQL for *table*, or for one without rows if it does not exist."""
+    if columns[table]:
+        return table
+    nulls = ", ".join(f"null as {each}" for each in REQUIRED_COLUMNS[table])
+    return f"(select {nulls} where 0)"

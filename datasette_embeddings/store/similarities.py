@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.errors import SchemaError
+from datasette_embeddings.migrations import create_similarity_tables
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
-    PARAMETERS,
+    OUR_COLLECTIONS,
+    REQUIRED_COLUMNS,
     SIMILARITIES,
     SIMILARITY_MARKS,
+    columns_of,
+    prepare,
     read_columns,
+    rows_in,
+    transaction,
     valid_sql,
 )
 
+# Another program may have written the limit
+LARGEST_LIMIT = 1_000_000
 #: id, other_id and score
 SimilarityRow: TypeAlias = tuple[str, str, float]
 #: By the id of a document the state of the vectors that its list is of, and what a new
@@ -76,62 +88,41 @@ def similarity_marks(collection: Collection) -> Marks:
 
 def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
     """Which of *document_ids* have an embedding, or chunks that have."""
-    found: set[str] = set()
-    for start in range(0, len(document_ids), PARAMETERS):
-        some = document_ids[start : start + PARAMETERS]
-        wanted = ", ".join("?" * len(some))
-        sql = f"select id from embeddings where collection_id = ? and id in ({wanted})"
-        found.update(
-            row[0] for row in collection.conn.execute(sql, [collection.id, *some])
+    queries = ["select id from embeddings where collection_id = ? and id in"]
+    if collection.has_chunks:
+        queries.append(
+            f"select document_id from {CHUNKS} "
+            "where collection_id = ? and document_id in"
         )
-        if collection.has_chunks:
-            sql = f"""
-                select document_id
-                from {CHUNKS}
-                where collection_id = ?
-                and document_id in ({wanted})
-            """
-            found.update(
-                row[0] for row in collection.conn.execute(sql, [collection.id, *some])
-            )
-    return found
+    return {
+        row[0]
+        for sql in queries
+        for row in rows_in(collection.conn, sql, [collection.id], document_ids)
+    }
+
+
+_VALID_ROWS = f"""
+    from {SIMILARITIES}
+    where {valid_sql(SIMILARITIES)}
+    and collection_id = ?
+"""
 
 
 def lists_with(collection: Collection, others: Sequence[str]) -> set[str]:
     """The documents that have one of *others* among their similarities."""
-    found: set[str] = set()
-    for start in range(0, len(others), PARAMETERS):
-        some = others[start : start + PARAMETERS]
-        rows = collection.conn.execute(
-            f"""
-            select distinct id
-            from {SIMILARITIES}
-            where {valid_sql(SIMILARITIES)}
-            and collection_id = ?
-            and other_id in ({", ".join("?" * len(some))})
-            """,
-            [collection.id, *some],
-        )
-        found.update(row[0] for row in rows)
-    return found
+    sql = f"select distinct id {_VALID_ROWS} and other_id in"
+    return {row[0] for row in rows_in(collection.conn, sql, [collection.id], others)}
 
 
 def similarities_of(
     collection: Collection, document_id: str
 ) -> list[tuple[str, float]]:
-    """The other documents noted for a document, and their scores, best first."""
+    """The stored similar documents of a document and their scores, best first."""
     if not read_columns(collection.conn)[SIMILARITIES]:
         return []
+    sql = f"select other_id, score {_VALID_ROWS} and id = ?"
     return collection.conn.execute(
-        f"""
-        select other_id, score
-        from {SIMILARITIES}
-        where {valid_sql(SIMILARITIES)}
-        and id = ?
-        and collection_id = ?
-        order by score desc, other_id
-        """,
-        [document_id, collection.id],
+        f"{sql} order by score desc, other_id", [collection.id, document_id]
     ).fetchall()
 
 
@@ -139,20 +130,9 @@ def similarity_rows(
     collection: Collection, document_ids: Sequence[str]
 ) -> list[SimilarityRow]:
     """The stored similarities of *document_ids*."""
-    found: list[SimilarityRow] = []
-    for start in range(0, len(document_ids), PARAMETERS):
-        some = document_ids[start : start + PARAMETERS]
-        found += collection.conn.execute(
-            f"""
-            select id, other_id, score
-            from {SIMILARITIES}
-            where {valid_sql(SIMILARITIES)}
-            and collection_id = ?
-            and id in ({", ".join("?" * len(some))})
-            """,
-            [collection.id, *some],
-        )
-    return found
+    sql = f"select id, other_id, score {_VALID_ROWS} and id in"
+    rows = rows_in(collection.conn, sql, [collection.id], document_ids)
+    return [(one, other, score) for one, other, score in rows]
 
 
 def most_similar(
@@ -216,3 +196,82 @@ def remove_similarities(collection: Collection) -> None:
         collection.conn.execute(
             f"delete from {table} where collection_id = ?", [collection.id]
         )
+
+
+def prepare_similarities(conn: sqlite3.Connection) -> None:
+    """Create the tables of similarities, if they do not exist.
+
+    :raises SchemaError: if there is a table of that name with other columns.
+    """
+    found = columns_of(conn, SIMILARITIES)
+    if found and not read_columns(conn)[SIMILARITIES]:
+        raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
+    prepare(conn)
+    with transaction(conn):
+        create_similarity_tables(conn)
+
+
+def similarity_settings(collection: Collection) -> SimilaritySettings | None:
+    """The similarities that *collection* is to have; None for none."""
+    stored = _stored(collection)
+    limit, min_score = stored.get("limit"), stored.get("min_score")
+    if type(limit) is not int or not 0 < limit <= LARGEST_LIMIT:
+        return None
+    if not isinstance(min_score, float | int | None):
+        min_score = None
+    return SimilaritySettings(limit, min_score)
+
+
+def similarities_state(collection: Collection) -> list[float] | None:
+    """The snapshot of the vectors that the similarities of *collection* are of."""
+    state = _stored(collection).get("state")
+    return state if isinstance(state, list) else None
+
+
+def _stored(collection: Collection) -> dict[str, Any]:
+    """The settings and the state as JSON keeps them; empty if another program wrote."""
+    if "similarities" not in columns_of(collection.conn, OUR_COLLECTIONS):
+        return {}
+    row = collection.conn.execute(
+        """
+        select similarities
+        from _embedding_collections
+        where collection_id = ? and name = ?
+        """,
+        [collection.id, collection.name],
+    ).fetchone()
+    try:
+        stored = json.loads(row[0]) if row and row[0] else None
+    except (TypeError, ValueError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def note_similarities(
+    collection: Collection,
+    settings: SimilaritySettings | None,
+    state: Sequence[float | None] | None = None,
+) -> None:
+    """Store the similarities that *collection* is to have, and of which vectors."""
+    text = None
+    if settings is not None:
+        values: dict[str, Any] = {
+            "limit": settings.limit,
+            "min_score": settings.min_score,
+            "state": None if state is None else list(state),
+        }
+        text = json.dumps(
+            {k: value for k, value in values.items() if value is not None}
+        )
+    # A collection that llm made has no row yet
+    collection.conn.execute(
+        """
+        insert into _embedding_collections (collection_id, name, model, similarities)
+        select id, name, model, ?
+        from collections
+        where id = ?
+        on conflict (collection_id) do update
+        set similarities = excluded.similarities
+        """,
+        [text, collection.id],
+    )

@@ -1,8 +1,8 @@
-"""A source's rows beside what is stored of them: what is new, changed, gone.
+"""The rows of a source in a temporary table: which are new, changed or the same.
 
 They are copied to a temporary table, once, with their hashes.  Reading the source
 itself between our own commits would keep its lock for the whole run, and in WAL mode
-the first commit of somebody else would fail all later ones of ours.  And SQLite
+the first commit of another program would fail all later ones of ours.  And SQLite
 compares a million hashes without any of them being in Python's memory.
 """
 
@@ -15,8 +15,7 @@ from contextlib import closing, contextmanager, suppress
 
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import CHUNKS, columns_of
-from datasette_embeddings.store.states import (
+from datasette_embeddings.store.diff import (
     CHANGED,
     EMPTY,
     FAILED,
@@ -93,35 +92,31 @@ def staged(
     finally:
         conn.rollback()
         with suppress(sqlite3.OperationalError):
-            # Locked by the statement that failed; its error is the one to hear
+            # Locked by the statement that failed; its error is the one to report
             conn.execute(f"drop table if exists {STAGED}")
 
 
 def _row(document: Document | Failure) -> tuple[object, ...]:
     item_id = document.id.encode("utf-8", "backslashreplace").decode()
+
+    def row(state: str | None, error: str | None = None) -> tuple[object, ...]:
+        return item_id, None, None, None, state, error
+
     if isinstance(document, Failure):
-        state = FAILED if document.is_item else UNREAD
-        return item_id, None, None, None, state, document.error
+        return row(FAILED if document.is_item else UNREAD, document.error)
     try:
         if document.is_empty:
-            return item_id, None, None, None, EMPTY, None
+            return row(EMPTY)
         metadata = None
         if document.metadata is not None:
             metadata = json.dumps(document.metadata, allow_nan=False)
         document.id.encode()
-        return (
-            item_id,
-            document.content,
-            document.content_hash,
-            metadata,
-            None,
-            None,
-        )
+        content_hash = document.content_hash
     except UnicodeEncodeError as error:
-        problem = f"Expected text that UTF-8 can hold: {error}"
+        return row(FAILED, f"Expected text that UTF-8 can hold: {error}")
     except (TypeError, ValueError) as error:
-        problem = f"The metadata is no JSON: {error}"
-    return item_id, None, None, None, FAILED, problem
+        return row(FAILED, f"The metadata is no JSON: {error}")
+    return item_id, document.content, content_hash, metadata, None, None
 
 
 class Staging:
@@ -138,40 +133,31 @@ class Staging:
         is_chunked: bool,
         everything_changed: bool = False,
     ) -> None:
-        """Tell of each row whether it is new, changed or as in *collection*.
+        """Set the state of each row: new, changed or as it is in *collection*.
 
         A row whose item another source brought fails.  *everything_changed*: the rows
         are embedded again even if they have not changed.
         """
-        if collection is None:
-            state = f"'{NEW}'"
-        else:
-            has_chunks = bool(columns_of(self._conn, CHUNKS))
-            state = state_sql(
-                ownership,
-                by_chunks=is_chunked,
-                has_chunks=has_chunks,
-                has_blobs="content_blob" in columns_of(self._conn, "embeddings"),
-            )
-            if "content_hash" not in columns_of(self._conn, "embeddings"):
-                # An old llm's: the first write finds out what it can
-                state = f"'{CHANGED}'"
-        self._in_steps(
-            f"""
-            update {STAGED}
-            set state = {state}
-            where number between :low and :high
-            and state is null
-            """,
-            {
-                "collection_id": collection and collection.id,
-                "everything_changed": everything_changed,
-            },
-        )
+        state, parameters = f"'{NEW}'", dict[str, object]()
+        if collection is not None:
+            state = state_sql(ownership, collection.columns, by_chunks=is_chunked)
+            parameters["collection_id"] = collection.id
+            parameters["everything_changed"] = everything_changed
+        for low, high in self.steps():
+            with self._conn:
+                self._conn.execute(
+                    f"""
+                    update {STAGED}
+                    set state = {state}
+                    where number between :low and :high
+                    and state is null
+                    """,
+                    {**parameters, "low": low, "high": high},
+                )
         with self._conn:
             self._conn.execute(
-                f"update {STAGED} set error = ? where state = '{FAILED}' "
-                "and error is null",
+                f"update {STAGED} set error = ? "
+                f"where state = '{FAILED}' and error is null",
                 [OF_ANOTHER_SOURCE],
             )
 
@@ -186,37 +172,33 @@ class Staging:
         """The documents to embed, some at a time."""
         last = 0
         while True:
-            window, last = self._window(last)
+            window, filled = list[Document](), 0.0
+            # Closed before the window is yielded, because its user commits
+            with closing(self._conn.cursor()) as rows:
+                rows.execute(
+                    f"""
+                    select number, id, content, metadata, content_hash
+                    from {STAGED}
+                    where number > ?
+                    and state in ('{NEW}', '{CHANGED}')
+                    order by number
+                    """,
+                    [last],
+                )
+                # Row by row: a hundred photos would be a gigabyte
+                for number, item_id, content, metadata, digest in rows:
+                    last = number
+                    known = json.loads(metadata) if metadata else None
+                    window.append(Document(item_id, content, known, digest))
+                    most = WINDOW_BYTES
+                    if isinstance(content, str):
+                        most = WINDOW_CHARACTERS
+                    filled += len(content) / most
+                    if filled >= 1 or len(window) >= WINDOW_DOCUMENTS:
+                        break
             if not window:
                 return
             yield window
-
-    def _window(self, after: int) -> tuple[list[Document], int]:
-        """As many documents after that number as a window holds, and the last's."""
-        window, filled = list[Document](), 0.0
-        with closing(self._conn.cursor()) as rows:
-            rows.execute(
-                f"""
-                select number, id, content, metadata, content_hash
-                from {STAGED}
-                where number > ?
-                and state in ('{NEW}', '{CHANGED}')
-                order by number
-                """,
-                [after],
-            )
-            # Row by row: a hundred photos would be a gigabyte
-            for number, item_id, content, metadata, content_hash in rows:
-                after = number
-                known = json.loads(metadata) if metadata else None
-                window.append(Document(item_id, content, known, content_hash))
-                is_text = isinstance(content, str)
-                filled += len(content) / (
-                    WINDOW_CHARACTERS if is_text else WINDOW_BYTES
-                )
-                if filled >= 1 or len(window) >= WINDOW_DOCUMENTS:
-                    break
-        return window, after
 
     def sample(self, count: int) -> list[Document]:
         """About *count* of the documents to embed, from all parts of the source."""
@@ -224,24 +206,24 @@ class Staging:
             f"""
             select id, content
             from (
-              select id, content, row_number() over (order by number) as place
+              select id, content, row_number() over (order by number) as position
               from {STAGED}
               where state in ('{NEW}', '{CHANGED}')
             )
-            where place % max(1, :wanted / :count) = 0
+            where position % max(1, :all / :count) = 0
             limit :count
             """,
-            {"count": count, "wanted": self.wanted()},
+            {"count": count, "all": self.count_to_embed()},
         )
         return [Document(*row) for row in rows]
 
-    def wanted(self) -> int:
+    def count_to_embed(self) -> int:
         """How many documents are to be embedded."""
         counts = self.counts()
         return counts.get(NEW, 0) + counts.get(CHANGED, 0)
 
     def fail(self, failures: Sequence[Failure]) -> None:
-        """Note that rows could not be embedded."""
+        """Store that rows could not be embedded."""
         with self._conn:
             self._conn.executemany(
                 f"""
@@ -272,8 +254,3 @@ class Staging:
         row = self._conn.execute(f"select max(number) from {STAGED}").fetchone()
         for low in range(1, (row[0] or 0) + 1, STEP):
             yield low, low + STEP - 1
-
-    def _in_steps(self, sql: str, parameters: dict[str, object]) -> None:
-        for low, high in self.steps():
-            with self._conn:
-                self._conn.execute(sql, {**parameters, "low": low, "high": high})

@@ -13,8 +13,11 @@ from datasette_embeddings.distribution import version
 from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.similarities import PAIRS_SQL, most_similar
-from datasette_embeddings.store.similarity_notes import similarity_settings
+from datasette_embeddings.store.similarities import (
+    PAIRS_SQL,
+    most_similar,
+    similarity_settings,
+)
 from datasette_embeddings.web import json_bodies, search_request
 from datasette_embeddings.web.compat import database_color, is_allowed, sql_path
 from datasette_embeddings.web.http_errors import CollectionNotFoundError

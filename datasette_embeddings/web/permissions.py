@@ -20,13 +20,13 @@ from datasette_embeddings.store.collections import (
     all_collections,
     find_collection,
 )
+from datasette_embeddings.store.origins import State, has_unsourced_items
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     RAW_TABLES,
     SOURCES,
     columns_of,
 )
-from datasette_embeddings.store.unsourced import State, has_unsourced_items
 from datasette_embeddings.web.compat import (
     EMBED_ACTION,
     Actor,

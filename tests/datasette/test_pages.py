@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.store.changes import rename_collection
+from datasette_embeddings.store.collection_writes import rename_collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio

@@ -24,7 +24,10 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.changes import delete_collection, rename_collection
+from datasette_embeddings.store.collection_writes import (
+    delete_collection,
+    rename_collection,
+)
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import RAW_TABLES
 from datasette_embeddings.web.compat import is_modern

@@ -11,7 +11,10 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.tables import table_source
-from datasette_embeddings.store.changes import create_collection, delete_collection
+from datasette_embeddings.store.collection_writes import (
+    create_collection,
+    delete_collection,
+)
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import (
     RAW_TABLES,

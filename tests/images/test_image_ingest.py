@@ -29,7 +29,7 @@ from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import collections, staging
-from datasette_embeddings.store.changes import create_collection
+from datasette_embeddings.store.collection_writes import create_collection
 from tests.images.conftest import HELD_OUT, RED_CIRCLES, TINY_CLIP
 from tests.images.test_pictures import png_header
 from tests.pictures import COMBINATIONS, draw, file_of

@@ -1,4 +1,4 @@
-"""Rows that should not be there, and their removal."""
+"""Rows that should not exist, and their removal."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import sqlite3
 import time
 from contextlib import suppress
 
-from datasette_embeddings.store.changes import STALE_FACTS, drop_stale_facts
+from datasette_embeddings.store.collection_writes import STALE_FACTS, drop_stale_facts
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import usual_vector_length
-from datasette_embeddings.store.origins import drop_lost_origins, owner_sql
+from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
     COLUMN_TYPES,
+    EMBEDDINGS,
     FAILURES,
     ORIGINS,
     OUR_COLLECTIONS,
     SIDE_TABLES,
     SIMILARITIES,
     SIMILARITY_MARKS,
-    columns_of,
     read_columns,
     transaction,
     valid_sql,
 )
-from datasette_embeddings.store.similarities import remove_similarities
-from datasette_embeddings.store.similarity_notes import (
+from datasette_embeddings.store.similarities import (
     note_similarities,
+    remove_similarities,
     similarity_settings,
 )
 
@@ -38,15 +38,17 @@ ORPHANS = """
       where collections.id = embeddings.collection_id
     )
 """
-LOST_CHUNKS = """
-    from _embedding_chunks
+# Chunks or origins of deleted items
+WITHOUT_ITEM = """
+    from {table}
     where not exists (
       select 1
       from embeddings
-      where embeddings.collection_id = _embedding_chunks.collection_id
-      and embeddings.id = _embedding_chunks.id
+      where embeddings.collection_id = {table}.collection_id
+      and embeddings.id = {table}.id
     )
 """
+LOST_CHUNKS = WITHOUT_ITEM.format(table=CHUNKS)
 ODD_VECTORS = """
     from embeddings
     where collection_id = ?
@@ -55,40 +57,38 @@ ODD_VECTORS = """
 
 
 def count_orphans(conn: sqlite3.Connection) -> int:
-    """Embeddings of a collection that is not there."""
+    """Embeddings of a collection that does not exist."""
     return _count(conn, ORPHANS)
 
 
 def count_left_behind(conn: sqlite3.Connection) -> int:
-    """Rows of ours that belong to no collection: llm deletes without telling us."""
-    if not columns_of(conn, OUR_COLLECTIONS):
+    """Our rows of no collection: llm deletes collections without deleting them."""
+    columns = read_columns(conn)
+    if not columns[OUR_COLLECTIONS]:
         return 0
-    disagreeing = f"select collection_id {STALE_FACTS}"
-    count = _count(conn, STALE_FACTS)
-    for table in SIDE_TABLES:
-        if columns_of(conn, table):
-            count += _count(
-                conn,
-                f"""
-                from {table}
-                where collection_id in ({disagreeing})
-                or collection_id not in (
-                  select collection_id
-                  from _embedding_collections
-                )
-                """,
-            )
-    return count
+    known = f"select collection_id from {OUR_COLLECTIONS}"
+    stale = f"select collection_id {STALE_FACTS}"
+    return _count(conn, STALE_FACTS) + sum(
+        _count(
+            conn,
+            f"""
+            from {table}
+            where collection_id in ({stale})
+            or collection_id not in ({known})
+            """,
+        )
+        for table in filter(columns.get, SIDE_TABLES)
+    )
 
 
 def count_lost_chunks(conn: sqlite3.Connection) -> int:
-    """Chunks whose embedding is gone."""
-    return _count(conn, LOST_CHUNKS) if columns_of(conn, CHUNKS) else 0
+    """Chunks whose embedding was deleted."""
+    return _count(conn, LOST_CHUNKS) if read_columns(conn)[CHUNKS] else 0
 
 
 def count_odd_vectors(collection: Collection) -> int:
-    """Items whose vector is none, or of another length than most."""
-    length, _count_of_it = usual_vector_length(collection.conn, collection.id)
+    """Items without a vector, or with one of another length than most."""
+    length, _number = usual_vector_length(collection.conn, collection.id)
     return _count(collection.conn, ODD_VECTORS, collection.id, length)
 
 
@@ -98,13 +98,22 @@ def count_odd_rows(collection: Collection) -> int:
     Another program wrote them.  The row or the value is left out of answers.
     """
     return sum(
-        _count(
-            collection.conn,
-            f"from {table} where not ({condition}) and collection_id = ?",
-            collection.id,
-        )
-        for table, condition in _typed_tables(collection.conn)
+        _count(collection.conn, odd, collection.id)
+        for odd in _odd_rows(collection.conn).values()
     )
+
+
+def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
+    """For each table with typed columns the SQL for its odd rows in a collection."""
+    columns = read_columns(conn)
+    return {
+        table: f"""
+            from {table}
+            where not ({valid_sql(table, columns[table])})
+            and collection_id = ?
+        """
+        for table in filter(columns.get, COLUMN_TYPES)
+    }
 
 
 def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
@@ -115,9 +124,9 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
     """
     conn = collection.conn
     with transaction(conn):
-        _mend_items(collection)
-        for table, condition in _typed_tables(conn):
-            odd = f"from {table} where not ({condition}) and collection_id = ?"
+        odd_rows = _odd_rows(conn)
+        _repair_items(collection, odd_rows.pop(EMBEDDINGS))
+        for table, odd in odd_rows.items():
             if table == FAILURES or (table == CHUNKS and is_known):
                 conn.execute(f"delete {odd}", [collection.id])
             elif table in (SIMILARITIES, SIMILARITY_MARKS) and _count(
@@ -129,16 +138,15 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
                 note_similarities(collection, settings)
 
 
-def _mend_items(collection: Collection) -> None:
-    conn = collection.conn
-    columns = columns_of(conn, "embeddings")
-    odd = f"collection_id = ? and not ({valid_sql('embeddings', columns)})"
-    brought = f"{owner_sql(collection)} is not null"
-    conn.execute(f"delete from embeddings where {odd} and {brought}", [collection.id])
+def _repair_items(collection: Collection, odd: str) -> None:
+    conn, columns = collection.conn, read_columns(collection.conn)[EMBEDDINGS]
+    conn.execute(
+        f"delete {odd} and {owner_sql(collection)} is not null", [collection.id]
+    )
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
         if column in columns:
-            types = ", ".join(map(repr, COLUMN_TYPES["embeddings"][column]))
+            types = ", ".join(map(repr, COLUMN_TYPES[EMBEDDINGS][column]))
             conn.execute(
                 f"""
                 update embeddings
@@ -182,28 +190,19 @@ _DELETE_COPIES = """
 """
 
 
-def _typed_tables(conn: sqlite3.Connection) -> list[tuple[str, str]]:
-    """The tables with typed columns, each with the condition for a valid row."""
-    columns = read_columns(conn)
-    return [
-        (table, valid_sql(table, columns[table]))
-        for table in filter(columns.get, COLUMN_TYPES)
-    ]
-
-
 def remove_strays(conn: sqlite3.Connection) -> None:
-    """Delete orphans, what was left behind, and documents that lost a chunk."""
+    """Delete orphans, rows of no collection, and documents that lost a chunk."""
+    columns = read_columns(conn)
     with transaction(conn):
         conn.execute(f"delete {ORPHANS}")
-        if columns_of(conn, OUR_COLLECTIONS):
-            drop_stale_facts(conn)
-        if columns_of(conn, ORIGINS):
-            drop_lost_origins(conn)
-        if columns_of(conn, CHUNKS):
-            # The whole document: it is embedded anew by the next run
+        drop_stale_facts(conn)
+        if columns[ORIGINS]:
+            conn.execute(f"delete {WITHOUT_ITEM.format(table=ORIGINS)}")
+        if columns[CHUNKS]:
+            # The whole document: the next run embeds it again
             conn.execute(
                 f"""
-                delete from _embedding_chunks
+                delete from {CHUNKS}
                 where (collection_id, document_id) in (
                   select collection_id, document_id
                   {LOST_CHUNKS}
@@ -213,12 +212,11 @@ def remove_strays(conn: sqlite3.Connection) -> None:
 
 
 def remove_odd_vectors(collection: Collection) -> None:
-    """Delete items whose vector is none or of another length than most."""
-    conn = collection.conn
-    length, _count_of_it = usual_vector_length(conn, collection.id)
-    with transaction(conn):
-        conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])
+    """Delete items without a vector, or with one of another length than most."""
+    length, _number = usual_vector_length(collection.conn, collection.id)
+    with transaction(collection.conn):
+        collection.conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])
 
 
-def _count(conn: sqlite3.Connection, sql: str, *parameters: object) -> int:
-    return int(conn.execute(f"select count(*) {sql}", parameters).fetchone()[0])
+def _count(conn: sqlite3.Connection, rows: str, *parameters: object) -> int:
+    return int(conn.execute(f"select count(*) {rows}", parameters).fetchone()[0])

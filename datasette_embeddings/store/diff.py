@@ -1,10 +1,16 @@
-"""What a staged row is to what is stored of it."""
+"""The SQL that compares staged rows with what is stored of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasette_embeddings.store.origins import listed
+from datasette_embeddings.store.schema import (
+    CHUNKS,
+    EMBEDDINGS,
+    Columns,
+    listed,
+    table_or_empty,
+)
 
 STAGED = "temp._embedding_staged"
 # States of a staged row
@@ -14,17 +20,6 @@ ADOPTED = "adopted"
 EMPTY, FAILED = "empty", "failed"
 # A row that failed, and nobody knows which item it would be
 UNREAD = "unread"
-
-
-#: Whether a row of `embeddings` is the vector of an image.  If the content of a table's
-#: row is not stored, the source decides
-IS_IMAGE = """
-    case
-      when typeof(content_blob) = 'blob' then 1
-      when typeof(content) = 'text' then 0
-      else :unstored_are_images
-    end
-"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Ownership:
     replaced: tuple[int, ...] = ()
     #: The ids of all these whose documents were split differently
     rechunked: tuple[int, ...] = ()
-    #: It supplied metadata before, and does not any more
+    #: It supplied metadata before, and no longer does
     clears_metadata: bool = False
     #: The sources of the collection that give images
     of_images: tuple[int, ...] = ()
@@ -49,11 +44,6 @@ class Ownership:
     def own_ids(self) -> tuple[int, ...]:
         """Its own id and those that it replaces."""
         return (*(() if self.source_id is None else (self.source_id,)), *self.replaced)
-
-    @property
-    def cleared_ids(self) -> tuple[int, ...]:
-        """The sources whose metadata are removed if it supplies none."""
-        return self.own_ids if self.clears_metadata else self.replaced
 
     @property
     def keeping_sql(self) -> str:
@@ -66,12 +56,6 @@ class Ownership:
         return f"coalesce({self.owner}, {self.source_id}) = {self.source_id}"
 
     @property
-    def is_image_sql(self) -> str:
-        """SQL for whether a row of ``embeddings`` is the vector of an image."""
-        is_of_images = f"coalesce({self.owner} in ({listed(self.of_images)}), 0)"
-        return IS_IMAGE.replace(":unstored_are_images", is_of_images)
-
-    @property
     def is_own_sql(self) -> str:
         """SQL for whether a row of ``embeddings`` is one that it may delete."""
         if self.is_pipe:
@@ -79,25 +63,45 @@ class Ownership:
         return f"{self.owner} in ({listed(self.own_ids)})"
 
 
-def state_sql(
-    ownership: Ownership, *, by_chunks: bool, has_chunks: bool, has_blobs: bool
-) -> str:
-    """The state of a staged row, by the kind and hash of the document or the item.
+def is_image_sql(unstored: str, columns: Columns) -> str:
+    """SQL for whether a row of ``embeddings`` is the vector of an image.
+
+    If its content is not stored, it is one where *unstored* is true.
+    """
+    if "content_blob" not in columns[EMBEDDINGS]:
+        return "0"
+    return f"""
+        case
+          when typeof(embeddings.content_blob) = 'blob' then 1
+          when typeof(embeddings.content) = 'text' then 0
+          else {unstored}
+        end
+    """
+
+
+def state_sql(ownership: Ownership, columns: Columns, *, by_chunks: bool) -> str:
+    """SQL for the state of a staged row, by the kind and hash of its content.
 
     The same bytes as text and as an image are different content.
     """
-    owner = ownership.owner
-    if by_chunks and has_chunks:
-        stored, otherwise = _stored_chunks(ownership), _is_stored(owner)
-    elif by_chunks:
-        stored, otherwise = _NOTHING_STORED, f"exists ({_stored_item(owner)})"
+    if "content_hash" not in columns[EMBEDDINGS]:
+        # Of an old llm: the first write adds the column
+        return f"'{CHANGED}'"
+    chunks = table_or_empty(CHUNKS, columns)
+    of_images = f"coalesce({ownership.owner} in ({listed(ownership.of_images)}), 0)"
+    was_image = is_image_sql(of_images, columns)
+    item = _stored_item(ownership, was_image)
+    if by_chunks:
+        stored = _stored_chunks(ownership, chunks)
+        # A stored item may be a chunk of another document, and have the id of this one
+        other_form = f"exists ({item} and not exists ({_chunk(chunks, 'id')}))"
     else:
-        was_image = ownership.is_image_sql if has_blobs else "0"
-        stored = _stored_item(owner, was_image)
-        otherwise = _HAS_CHUNKS if has_chunks else "0"
+        stored = item
+        other_form = f"exists ({_chunk(chunks, 'document_id')})"
     own = f"owner in ({listed(ownership.own_ids)})"
     # A pipe replaces items of any source
     is_taken = "0" if ownership.is_pipe else f"owner is not null and not {own}"
+    cleared = ownership.own_ids if ownership.clears_metadata else ownership.replaced
     source_id = "null" if ownership.source_id is None else str(ownership.source_id)
     return f"""
         coalesce(
@@ -111,7 +115,7 @@ def state_sql(
                 then '{CHANGED}'
               when (
                 _embedding_staged.metadata is not null
-                or owner in ({listed(ownership.cleared_ids)})
+                or owner in ({listed(cleared)})
               )
               and old_metadata is not _embedding_staged.metadata
                 then '{METADATA}'
@@ -123,22 +127,26 @@ def state_sql(
             end
             from ({stored})
           ),
-          case when {otherwise} then '{CHANGED}' else '{NEW}' end
+          case when {other_form} then '{CHANGED}' else '{NEW}' end
         )
     """
 
 
-_NOTHING_STORED = """
-    select null as hash, null as old_metadata, null as owner, 0 as was_image where 0
-"""
+def _chunk(chunks: str, column: str) -> str:
+    return f"""
+        select 1
+        from {chunks} as other
+        where other.collection_id = :collection_id
+        and other.{column} = _embedding_staged.id
+    """
 
 
-def _stored_item(owner: str, was_image: str = "0") -> str:
+def _stored_item(ownership: Ownership, was_image: str) -> str:
     return f"""
         select
           embeddings.content_hash as hash,
           embeddings.metadata as old_metadata,
-          {owner} as owner,
+          {ownership.owner} as owner,
           {was_image} as was_image
         from embeddings
         where embeddings.collection_id = :collection_id
@@ -146,8 +154,8 @@ def _stored_item(owner: str, was_image: str = "0") -> str:
     """
 
 
-def _stored_chunks(ownership: Ownership) -> str:
-    """The document of which all chunks are there, each brought by the same source."""
+def _stored_chunks(ownership: Ownership, chunks: str) -> str:
+    """The document of which all chunks are stored, each brought by the same source."""
     is_same = "1" if ownership.is_pipe else f"{ownership.owner} is first.owner"
     is_brought = "1" if ownership.is_pipe else "first.owner is not null"
     return f"""
@@ -157,18 +165,18 @@ def _stored_chunks(ownership: Ownership) -> str:
             document_hash as hash,
             embeddings.metadata as old_metadata,
             {ownership.owner} as owner
-          from _embedding_chunks
+          from {chunks} as chunk
           join embeddings
-            on embeddings.collection_id = _embedding_chunks.collection_id
-            and embeddings.id = _embedding_chunks.id
-          where _embedding_chunks.collection_id = :collection_id
+            on embeddings.collection_id = chunk.collection_id
+            and embeddings.id = chunk.id
+          where chunk.collection_id = :collection_id
           and document_id = _embedding_staged.id
           and position = 0
         ) as first
         where {is_brought}
         and not exists (
           select 1
-          from _embedding_chunks as piece
+          from {chunks} as piece
           where piece.collection_id = :collection_id
           and piece.document_id = _embedding_staged.id
           and not exists (
@@ -180,28 +188,3 @@ def _stored_chunks(ownership: Ownership) -> str:
           )
         )
     """
-
-
-def _is_stored(owner: str) -> str:
-    # Not as a chunk of another document, which may have the same id
-    return f"""
-        exists (
-          {_stored_item(owner)}
-          and not exists (
-            select 1
-            from _embedding_chunks
-            where collection_id = :collection_id
-            and id = _embedding_staged.id
-          )
-        )
-    """
-
-
-_HAS_CHUNKS = """
-    exists (
-      select 1
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and document_id = _embedding_staged.id
-    )
-"""
