@@ -640,9 +640,8 @@ def test_the_version_is_that_of_the_distribution(run):
 
 def test_a_database_in_place_of_a_command_is_explained(run, articles_db):
     result = run("collections", articles_db)
-    assert f"Expected list, show, rename or delete before {articles_db}" in (
-        result.stderr
-    )
+    assert f"No such command '{articles_db}'" in result.stderr
+    assert "Try 'embeddings collections --help'" in result.stderr
 
 
 def test_the_format_of_the_input_has_an_option_of_its_own(run, source_db):

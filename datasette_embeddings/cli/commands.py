@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import chain
@@ -18,7 +17,7 @@ from datasette_embeddings.errors import EmbeddingsError
 SECTIONS = {
     "Build and update": {
         "embed": ("embed:embed", "Embed a table, query or files."),
-        "sync": ("sync:sync", "Update every collection."),
+        "sync": ("embed:sync", "Update every collection."),
         "similarities": ("collections:similarities", "Precompute similar documents."),
         "import": ("transfer:import_table", "Take vectors of another tool."),
     },
@@ -114,22 +113,9 @@ def _texts(value: object) -> Iterator[str]:
 
 
 class Group(click.Group):
-    """A group that lists its commands in order, also when a file stands for one."""
+    """A group of such commands."""
 
     command_class = Command
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        *names, last = self.list_commands(ctx)
-        if args[0] not in (*names, last) and os.path.exists(args[0]):
-            raise click.UsageError(
-                f"Expected {', '.join(names)} or {last} before {args[0]}", ctx
-            )
-        return super().resolve_command(ctx, args)
 
 
 class LazyGroup(Group):
