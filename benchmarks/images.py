@@ -21,17 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import torch
 from measuring import OURS, duration, median_seconds, print_line
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 
 from datasette_embeddings import load_model
-from datasette_embeddings.models.torchvision import import_torchvision
-
-import_torchvision()
-
-import open_clip  # noqa: E402 - it imports torchvision, whatever state that is in
 
 TINY_CLIP = Path(__file__).parent.parent / "tests" / "tiny_clip"
 LARGE = "ViT-B-32"

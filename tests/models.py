@@ -44,15 +44,16 @@ class StandIn(EmbeddingModel):
         self.passage_prompt = prompt
         self.embedded = []
 
-    def embed_passages(self, texts, *, progress=ignore):
+    def embed_passages(self, texts, *, progress=ignore, on_truncated=ignore):
         if self.is_down or (self.poison and any(self.poison in text for text in texts)):
             raise ModelError("The model cannot take this")
         self.embedded.extend(texts)
+        self._report_truncated(texts, on_truncated)
         progress(len(texts))
         return np.stack([self._vector(text) for text in texts])
 
-    def embed_query(self, text):
-        return self._vector(text)
+    def embed_queries(self, texts):
+        return np.stack([self._vector(text) for text in texts])
 
     def count_tokens(self, texts):
         return [len(text.split()) for text in texts]

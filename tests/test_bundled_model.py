@@ -21,7 +21,7 @@ from onnx import TensorProto
 from safetensors.numpy import load_file
 
 from datasette_embeddings.errors import ModelError, UnknownModelError
-from datasette_embeddings.models.folder import read_model_folder
+from datasette_embeddings.models.files import read_model_folder
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel, pool
 from datasette_embeddings.models.registry import load_model
 from tests import reference

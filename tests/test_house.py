@@ -56,6 +56,7 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openai",
     "open_clip",
     "PIL",
     "pydantic",
@@ -66,7 +67,6 @@ HEAVY = {
     "simsimd",
     "sqlite_utils",
     "tabulate",
-    "tenacity",
     "threadpoolctl",
     "tokenizers",
     "timm",
@@ -232,7 +232,7 @@ CALLED = {
     "PIL": "pillow",
     "yaml": "pyyaml",
 }
-BROUGHT = {"pydantic_core", "torch", "torchvision", "transformers"}
+BROUGHT = {"httpx2", "pydantic_core", "torch", "torchvision", "transformers"}
 
 
 @pytest.mark.parametrize(

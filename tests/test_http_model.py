@@ -16,15 +16,21 @@ from contextlib import closing, contextmanager, suppress
 
 import numpy as np
 import pytest
+from openai import OpenAI
 
 from datasette_embeddings.config import PLUGIN_NAME, ModelConfig
 from datasette_embeddings.documents import Chunking
-from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    MissingLibraryError,
+    ModelError,
+    UnknownModelError,
+)
 from datasette_embeddings.ingest.embed import SIMPLEST_TEXT
 from datasette_embeddings.ingest.run import IngestOptions, ingest
-from datasette_embeddings.models import endpoint, http
+from datasette_embeddings.models import openai_api
 from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
-from datasette_embeddings.models.http import HttpModel
+from datasette_embeddings.models.openai_api import OpenAIModel
 from datasette_embeddings.models.registry import find
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.tables import table_source
@@ -46,8 +52,7 @@ TEXTS = ["one", "and two", "and then three"]
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(endpoint, "LONGEST_RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(OpenAI, "_sleep_for_retry", lambda *_given, **_named: None)
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def model_of(server):
 
     def make(**settings):
         given = {"url": server.url, "api_key": KEY, "timeout": 5.0, **settings}
-        made.append(HttpModel("some/model", ModelConfig(**given)))
+        made.append(OpenAIModel("some/model", ModelConfig(**given)))
         return made[-1]
 
     yield make
@@ -124,8 +129,8 @@ def test_without_a_key_none_is_sent(server, model_of):
     ],
 )
 def test_the_address_may_end_before_embeddings(url, asked):
-    with closing(HttpModel("m", ModelConfig(url=url))) as model:
-        assert model._endpoint.name == asked
+    with closing(OpenAIModel("m", ModelConfig(url=url))) as model:
+        assert model.endpoint == asked
 
 
 @pytest.mark.parametrize(
@@ -134,7 +139,7 @@ def test_the_address_may_end_before_embeddings(url, asked):
 )
 def test_what_is_no_address_is_told(url, found):
     with pytest.raises(ModelError, match=found):
-        HttpModel("m", ModelConfig(url=url))
+        OpenAIModel("m", ModelConfig(url=url))
 
 
 def test_a_key_that_no_header_can_carry_is_refused_unseen(model_of):
@@ -161,7 +166,7 @@ def test_batches_have_as_many_texts_as_the_settings_say(server, model_of):
 
 
 def test_batches_have_a_limited_number_of_characters(server, model_of, monkeypatch):
-    monkeypatch.setattr(http, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(openai_api, "MAX_CHARACTERS", 10)
     texts = ["four", "five5", "x", "longer than any", "end"]
     model_of().embed_passages(texts)
     assert [each["input"] for each in server.questions] == [
@@ -186,18 +191,28 @@ def test_the_first_vector_tells_the_dimensions(model_of):
 @pytest.mark.parametrize(
     "passing",
     [
-        Reply(429, headers={"Retry-After": "3600"}),
-        Reply(429, headers={"Retry-After": "Wed, 21 Oct 2065 07:28:00 GMT"}),
+        Reply(429, headers={"Retry-After": "60"}),
+        Reply(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
         Reply(429, headers={"Retry-After": "soon"}),
         Reply(429),
         Reply(408),
+        Reply(409),
         Reply(500),
         Reply(503, headers={"Retry-After": "0"}),
         Reply(cut=20),
         Reply(cut=0),
     ],
     ids=[
-        *("429 in an hour", "429 until a date", "429 soon", "429", "408", "500", "503"),
+        *(
+            "429 in a minute",
+            "429 since a date",
+            "429 soon",
+            "429",
+            "408",
+            "409",
+            "500",
+            "503",
+        ),
         *("closed in the body", "closed before it"),
     ],
 )
@@ -207,12 +222,10 @@ def test_what_may_pass_is_asked_again(server, model_of, passing):
     assert len(server.questions) == 3
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("3600", 0.01), ("0.005", 0.005), ("-1", 0.0), ("nan", 0.0), ("soon", None)],
-)
-def test_an_endpoint_may_say_when_to_come_again_within_limits(header, seconds):
-    assert endpoint._retry_after_s(header) == seconds
+def test_an_endpoint_that_asks_for_an_hour_is_not_waited_for(server, model_of):
+    server.reply(Reply(429, headers={"Retry-After": "3600"}))
+    assert "answered 429" in problem_of(model_of())
+    assert len(server.questions) == 1
 
 
 FOREVER = [
@@ -231,7 +244,7 @@ def test_what_does_not_pass_is_told_after_as_many_tries_as_allowed(
     server.reply(reply)
     problem = problem_of(model_of(retries=2))
     assert said in problem
-    assert problem.endswith("(asked 3 times)")
+    assert problem.endswith("(sent 3 times)")
     assert len(server.questions) == 3
 
 
@@ -239,27 +252,47 @@ def test_a_slow_endpoint_is_waited_for_as_long_as_the_settings_say(server, model
     server.reply(Reply(delay_s=0.5))
     problem = problem_of(model_of(timeout=0.05, retries=1))
     assert "did not answer within 0.05 seconds" in problem
-    assert "(asked 2 times)" in problem
+    assert "(sent 2 times)" in problem
 
 
-def test_whoever_waits_for_a_question_waits_no_longer_than_the_timeout(
+def test_a_query_is_repeated_once_and_waits_no_longer_than_the_timeout(
     server, model_of
 ):
+    server.reply(Reply(503, headers={"Retry-After": "60"}))
+    with pytest.raises(ModelError, match="sent 2 times"):
+        model_of(retries=9).embed_query("text")
     server.reply(Reply(delay_s=0.5))
-    with pytest.raises(ModelError, match="asked 1 times"):
-        model_of(timeout=0.05, retries=9).embed_query("text")
+    started = time.monotonic()
+    with pytest.raises(ModelError, match=r"did not answer within 0\.1 seconds"):
+        model_of(timeout=0.1, retries=9).embed_query("text")
+    assert time.monotonic() - started < 0.5
+    assert len(server.questions) == 3
 
 
-def test_an_answer_that_trickles_forever_ends(server, model_of, monkeypatch):
-    server.reply(Reply(body=b"[" * 1_000_000))
-    moments = iter(range(0, 100_000, 4))
-    monkeypatch.setattr(endpoint.time, "monotonic", lambda: float(next(moments)))
-    assert "did not answer within 5 seconds" in problem_of(model_of(retries=0))
+@pytest.mark.parametrize("key", [KEY, None])
+def test_settings_of_the_environment_are_not_sent(server, model_of, monkeypatch, key):
+    for name in ("API_KEY", "ORG_ID", "PROJECT_ID", "ADMIN_KEY"):
+        monkeypatch.setenv(f"OPENAI_{name}", "from-the-environment")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Secret: from-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/from-the-environment")
+    model_of(api_key=key).embed_passages(["text"])
+    [(_path, headers)] = server.requests
+    assert "from-the-environment" not in str(headers)
+    assert headers.get("Authorization") == (None if key is None else f"Bearer {KEY}")
+
+
+def test_an_endpoint_needs_the_library_of_its_client(monkeypatch):
+    monkeypatch.setattr(openai_api, "find_spec", lambda _name: None)
+    with pytest.raises(UnknownModelError, match="pip install 'openai>="):
+        find(ModelSpec("m", ModelConfig(url="http://127.0.0.1:1/v1")))
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(MissingLibraryError, match="pip install 'openai>="):
+        OpenAIModel("m", ModelConfig(url="http://127.0.0.1:1/v1"))
 
 
 def test_nobody_at_the_address_is_told():
     with closing(
-        HttpModel("m", ModelConfig(url="http://127.0.0.1:1/v1", retries=1))
+        OpenAIModel("m", ModelConfig(url="http://127.0.0.1:1/v1", retries=1))
     ) as model:
         problem = problem_of(model)
     assert problem.startswith("http://127.0.0.1:1/v1/embeddings cannot be reached: ")
@@ -268,16 +301,16 @@ def test_nobody_at_the_address_is_told():
 REFUSED = [
     (
         Reply(401, body={"error": {"message": f"Incorrect API key: {KEY}"}}),
-        "answered 401: Incorrect API key: ***. To mend it, check 'api_key'",
+        "answered 401: Incorrect API key: ***. To fix it, check 'api_key'",
     ),
     (Reply(400, body={"detail": "too long"}), "answered 400: too long"),
-    (Reply(404, body=b""), "answered 404. To mend it, check 'url'"),
+    (Reply(404, body=b""), "answered 404. To fix it, check 'url'"),
     (Reply(413, body={"error": "too large"}), "answered 413: too large"),
     (
         Reply(302, headers={"Location": "http://x/?k=1"}),
-        "sends elsewhere, to http://x/;",
+        "redirects to http://x/;",
     ),
-    (Reply(300), "sends elsewhere, to nowhere;"),
+    (Reply(300), "redirects to nowhere;"),
     (Reply(body=b"<html>Welcome"), "not as OpenAI's"),
     (Reply(body=b"[" * 100_000), "not as OpenAI's"),
     (Reply(400, body=b"[" * 10_000), "answered 400: [[["),
@@ -303,7 +336,7 @@ REFUSED = [
     (Reply(body=with_data(lambda data: [data[0]] * 3)), "index is missing or there"),
     (
         Reply(headers={"Content-Encoding": "gzip"}, body=b"not compressed"),
-        "an answer that cannot be read",
+        "not as OpenAI's",
     ),
 ]
 
@@ -331,8 +364,8 @@ def test_another_length_than_the_settings_say_is_told(model_of):
 
 
 def test_a_huge_answer_is_not_read_to_its_end(server, model_of, monkeypatch):
-    monkeypatch.setattr(http, "MOST_BYTES_BESIDE", 1_000)
-    monkeypatch.setattr(http, "MOST_BYTES_A_TEXT", 1_000)
+    monkeypatch.setattr(openai_api, "MAX_BYTES_BESIDE", 1_000)
+    monkeypatch.setattr(openai_api, "MAX_BYTES_PER_TEXT", 1_000)
     server.reply(Reply(body=b" " * 1_000_000))
     assert "more than 4,000 bytes" in problem_of(model_of())
 
@@ -355,7 +388,7 @@ def test_tokens_are_counted_as_the_bundled_model_does(model_of, model):
 
 
 def test_only_an_address_makes_a_model_of_the_network():
-    assert http.find(ModelSpec("m", ModelConfig())) == Unavailable(
+    assert openai_api.find(ModelSpec("m", ModelConfig())) == Unavailable(
         "expected 'url' under models in the configuration"
     )
     found = find(ModelSpec("m", ModelConfig(url="http://127.0.0.1:1/v1")))
@@ -523,11 +556,11 @@ def test_a_redirect_is_followed_by_no_client(server, model_of, status, scheme):
     with misbehaving() as other:
         where = f"{other.url}/embeddings" if scheme == "http" else "file:///etc/passwd"
         server.reply(Reply(status, headers={"Location": f"{where}?key={KEY}"}))
-        assert f"sends elsewhere, to {where};" in problem_of(model_of())
+        assert f"redirects to {where};" in problem_of(model_of())
         assert other.requests == []
 
 
-def test_a_small_compressed_answer_that_is_huge_is_not_unpacked(server, model_of):
+def test_a_compressed_answer_is_not_unpacked(server, model_of):
     bomb = gzip.compress(bytes(100_000_000))
     twice = gzip.compress(bomb)
     for coding, body in (("gzip", bomb), ("gzip, gzip", twice)):
@@ -537,5 +570,5 @@ def test_a_small_compressed_answer_that_is_huge_is_not_unpacked(server, model_of
         said = problem_of(model)
         _now, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert "gave an answer of more than" in said
+        assert "not as OpenAI's" in said
         assert most < 20_000_000

@@ -30,11 +30,11 @@ def _in_place_of_it(monkeypatch, tmp_path):
     monkeypatch.setenv("A_KEY", KEY)
     replaced = datasette_plugins.get_plugin("llm_embed")
     assert datasette_plugins.unregister(replaced) is replaced
-    llm_models.forget()
+    llm_models._by_name.cache_clear()
     llm_plugins.register(llm_plugin, "of-the-test")
     yield
     llm_plugins.unregister(name="of-the-test")
-    llm_models.forget()
+    llm_models._by_name.cache_clear()
     datasette_plugins.register(replaced, name="llm_embed")
 
 

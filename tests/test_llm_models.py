@@ -38,11 +38,11 @@ def _plugin(monkeypatch, tmp_path):
     """llm with a plugin of ours, and nothing that the person who tests has set."""
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "llm"))
     monkeypatch.setattr(registry, "_loaded", {})
-    llm_models.forget()
+    llm_models._by_name.cache_clear()
     pm.register(llm_plugin, "of-the-test")
     yield
     pm.unregister(name="of-the-test")
-    llm_models.forget()
+    llm_models._by_name.cache_clear()
 
 
 def loaded(model_id, **settings):

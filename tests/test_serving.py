@@ -10,7 +10,7 @@ import pytest
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
-from datasette_embeddings.models import cache
+from datasette_embeddings.models import vector_cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving import query_embedder
 from datasette_embeddings.serving.models import is_ready
@@ -130,7 +130,7 @@ async def test_a_model_that_is_not_here_is_heard_too():
 
 
 async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monkeypatch):
-    monkeypatch.setattr(query_embedder, "queries", cache.VectorCache())
+    monkeypatch.setattr(query_embedder, "queries", vector_cache.VectorCache())
     texts = ["pets", "how do I mend a flat tyre on the road?", "x " * 300]
     with Held():
         asked = asyncio.ensure_future(ask(QueryEmbedder(), *texts))
@@ -140,7 +140,7 @@ async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monke
 
 
 async def test_the_cache_forgets_what_was_asked_longest_ago(model):
-    remembered = cache.VectorCache(2)
+    remembered = vector_cache.VectorCache(2)
     vector = np.ones(3, dtype=np.float32)
     for text in ("a", "b"):
         remembered.put(model, text, vector)
@@ -151,7 +151,7 @@ async def test_the_cache_forgets_what_was_asked_longest_ago(model):
 
 
 async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change(model):
-    remembered = cache.VectorCache()
+    remembered = vector_cache.VectorCache()
     kept = remembered.put(model, "x" * 5_000, np.ones(3, dtype=np.float32))
     assert (len(remembered), kept.flags.writeable) == (0, False)
 

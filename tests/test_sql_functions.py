@@ -267,8 +267,8 @@ class CountingModel(EmbeddingModel):
         self.clock.now += self.takes_s
         return np.ones((len(texts), 2), dtype=np.float32)
 
-    def embed_query(self, text):
-        return self.embed_passages([text])[0]
+    def embed_queries(self, texts):
+        return self.embed_passages(texts)
 
     def count_tokens(self, texts):
         return [1] * len(texts)

@@ -8,19 +8,19 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.cli.commands import Group
-from datasette_embeddings.cli.options import CONFIG, FORMAT, flag
+from datasette_embeddings.cli.options import CONFIG, FORMAT
 from datasette_embeddings.cli.output import Row, write
 from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.models import (
-    exporting,
     llm_models,
+    onnx_export,
     sentence_transformer,
 )
 from datasette_embeddings.models.base import Candidate
-from datasette_embeddings.models.hub import cached_names
+from datasette_embeddings.models.files import cached_names
 from datasette_embeddings.models.open_clip_weights import cached_ids
 from datasette_embeddings.models.registry import candidates, find, model_spec
 from datasette_embeddings.store.collections import collections
@@ -101,22 +101,17 @@ def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
         )
 
 
-@models.command(
-    "export",
-    options=(flag("--int8", "8-bit weights: a quarter of the size."), CONFIG),
-)
+@models.command("export", options=(CONFIG,))
 @click.argument("model_id", metavar="MODEL")
 @click.argument("folder", type=click.Path(path_type=Path))
-def export(
-    model_id: str, folder: Path, config_file: Path | None, *, int8: bool
-) -> None:
+def export(model_id: str, folder: Path, config_file: Path | None) -> None:
     """Write MODEL to FOLDER as ONNX, for servers without torch.
 
     It is read with sentence-transformers, which downloads it if necessary, and compared
     with the original before anything is written.
 
     \b
-        datasette embeddings models export BAAI/bge-small-en-v1.5 bge --int8
+        datasette embeddings models export BAAI/bge-small-en-v1.5 bge
         datasette embeddings embed docs.db articles --table articles --model ./bge
     """
     config = config_in(config_file)
@@ -131,7 +126,7 @@ def export(
     )
     model = fetched_model(model_id, Config(models={model_id: settings}))
     assert isinstance(model, sentence_transformer.SentenceTransformerModel)
-    made = exporting.export(model, folder, int8=int8)
+    made = onnx_export.export(model, folder)
     click.echo(
         f"{made.folder} has {made.size_bytes / 1e6:.1f} MB; its vectors have a cosine "
         f"of at least {made.cosine:.5f} to those of {model.model_id}",

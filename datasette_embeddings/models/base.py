@@ -1,12 +1,15 @@
-"""What every embedding model offers, whatever runs it."""
+"""What every embedding model offers, whichever runtime executes it."""
 
 from __future__ import annotations
 
+import gc
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
@@ -16,126 +19,126 @@ if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vector, Vectors
 
-
-#: A content's vector, or why it has none
+#: The vector of a content, or the reason why it has none
 Outcome: TypeAlias = "Vector | str"
+Content = TypeVar("Content")
+# torch.OutOfMemoryError and ONNX Runtime's errors have only their messages in common
+OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
 
 
-def ignore(_done: int) -> None:
+def ignore(_count: int) -> None:
     """Default callback; does nothing."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that somebody asks for, and what the owner says of it."""
+    """A requested model: id, configuration, and whether it may be downloaded."""
 
     model_id: str
     config: ModelConfig = field(default_factory=ModelConfig)
-    #: Its files may be fetched
     may_download: bool = False
 
     @property
     def name(self) -> str:
-        """What its runtime calls it."""
+        """The name of the model in its runtime."""
         return self.config.model or self.model_id
 
     @property
     def hub_name(self) -> str:
-        """What the hub calls it."""
+        """The name of the model on the hub."""
         return hub_name(self.name)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A runtime can serve a model that is spec."""
+    """A runtime that can serve a requested model."""
 
     runtime: str
     load: Callable[[], EmbeddingModel]
-    #: Its files are fetched first
+    #: Loading downloads its files
     downloads: bool = False
-    #: Somebody else's machine may do the work, and send a bill
+    #: It may send texts to another machine, and cost money
     is_remote: bool = False
 
 
 @dataclass(frozen=True)
 class Unavailable:
-    """A runtime cannot serve a model that is spec, and why."""
+    """The reason why a runtime cannot serve a requested model."""
 
     reason: str
     #: What to do about it, if the model looks like one of this runtime
     way_out: str | None = None
 
 
-def given_or(given: str | None, own: str) -> str:
-    """The prompt that the owner gave, even an empty one, or else the model's own."""
-    return own if given is None else given
-
-
 @contextmanager
 def utf8_only() -> Iterator[None]:
-    """Within, a text that UTF-8 cannot hold is :class:`InvalidInputError`."""
+    """Raise :class:`InvalidInputError` for text in the block that UTF-8 cannot hold."""
     try:
         yield
     except (TypeError, UnicodeEncodeError) as error:
-        # Tokenizers raise the first
+        # Tokenizers raise a TypeError
         raise InvalidInputError(
             f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
         ) from error
 
 
 class EmbeddingModel(ABC):
-    """A loaded model; safe to call from many threads at once."""
+    """A loaded model; safe to call from several threads at once."""
 
     model_id: str
-    #: None until the first vector tells, where nothing else does
+    #: None until the first vector, for models that do not report it
     dimensions: int | None
-    #: Longer texts are cut; the two tokens that mark the ends count.  None where nobody
-    #: can tell
+    #: Longer texts are truncated; includes special tokens. None if unknown
     max_tokens: int | None
-    #: What the model wants in front of a passage, and of a question; never part of
-    #: stored content
+    #: Put before each text to embed; never part of stored content
     passage_prompt: str = ""
     query_prompt: str = ""
-    #: The commit of a hub, or a digest of its files; None where nobody can tell
+    #: The commit on the hub, if known
     revision: str | None = None
-    #: Whether each of its vectors has length 1
+    #: Whether each vector has length 1
     normalized: bool | None = None
-    #: What executes it, and on what
     runtime: str = ""
     device: str = "cpu"
     supports_text: bool = True
     supports_images: bool = False
-    #: Somebody else's machine may do the work, and send a bill
+    #: It may send texts to another machine, and cost money
     is_remote: bool = False
 
     @abstractmethod
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        on_truncated: Callable[[int], None] = ignore,
     ) -> Vectors:
-        """One vector a text, (n, d); *progress* hears how many more are done."""
+        """One vector for each text, (n, d).
+
+        *progress* is called with the number of texts embedded since its last call, and
+        *on_truncated* with the position of each text that the model did not read whole.
+        """
 
     @abstractmethod
-    def embed_query(self, text: str) -> Vector:
-        """The vector of a question, (d,)."""
-
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """The vector of each question, (n, d), worked out together where that pays."""
-        import numpy as np
+        """One vector for each query text, (n, d)."""
 
-        return np.stack([self.embed_query(text) for text in texts])
+    def embed_query(self, text: str) -> Vector:
+        """The vector of a query text, (d,)."""
+        vector: Vector = self.embed_queries([text])[0]
+        return vector
 
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has, uncut, its passage prompt included."""
+        """The tokens of each text before truncation, its passage prompt included."""
 
     @abstractmethod
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        """Where each token of each text stands, in characters; prompts are left out."""
+        """Start and end of each token in characters, for each text without prompt."""
 
     def embed_images(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Vectors:
-        """One vector an image, (n, d), each of them given as the bytes of its file.
+        """One vector for each image file, (n, d).
 
         :raises ModelError: if the model takes no images.
         """
@@ -147,9 +150,9 @@ class EmbeddingModel(ABC):
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
-        """The vector of each image, or why it has none.
+        """The vector of each image file, or why it has none.
 
-        Where a model cannot tell which image it fails on, it raises for all of them.
+        A model that cannot tell which image fails raises an error for all of them.
 
         :raises ModelError: if the model takes no images.
         """
@@ -167,12 +170,80 @@ class EmbeddingModel(ABC):
             self.normalized,
         )
 
-    @property
+    @cached_property
     def passage_tokens(self) -> int | None:
-        """How many tokens of a text the model reads, its own and the prompt apart.
-
-        None where nobody can tell.
-        """
+        """How many tokens of a passage the model reads, without prompt; or None."""
         if self.max_tokens is None:
             return None
         return self.max_tokens - self.count_tokens([""])[0]
+
+    def _report_truncated(
+        self, texts: Sequence[str], on_truncated: Callable[[int], None]
+    ) -> None:
+        """Count the tokens of *texts*, for models that do not report truncation."""
+        if on_truncated is ignore or self.max_tokens is None:
+            return
+        for position, length in enumerate(self.count_tokens(texts)):
+            if length > self.max_tokens:
+                on_truncated(position)
+
+    def _set_prompts(
+        self, config: ModelConfig, query_prompt: str = "", passage_prompt: str = ""
+    ) -> None:
+        """Take the prompts of *config*, even empty ones, or else those given here."""
+        given = config.query_prompt, config.passage_prompt
+        self.query_prompt = query_prompt if given[0] is None else given[0]
+        self.passage_prompt = passage_prompt if given[1] is None else given[1]
+
+
+def in_batches(
+    contents: Sequence[Content],
+    size: int,
+    embed: Callable[[Sequence[Content]], Vectors],
+    *,
+    progress: Callable[[int], None] = ignore,
+) -> Vectors:
+    """One vector for each of *contents*, (n, d), *size* at a time.
+
+    When memory runs out, the batch is halved, and stays so.
+
+    :raises ModelError: if there is not enough memory for a single one.
+    """
+    import numpy as np
+
+    parts: list[Vectors] = []
+    start = 0
+    while start < len(contents):
+        batch = contents[start : start + size]
+        try:
+            parts.append(embed(batch))
+            start += len(batch)
+            progress(len(batch))
+            continue
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise ModelError(
+                    f"There is not enough memory to embed a single one: {error}"
+                ) from error
+        # Outside of the except block, where the error keeps the failed run's arrays
+        size = len(batch) // 2
+        free_memory()
+    return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether *error* reports that the machine or its device ran out of memory."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        each in message for each in OUT_OF_MEMORY
+    )
+
+
+def free_memory() -> None:
+    """Return unused memory, and torch's cache on a GPU, to the system."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

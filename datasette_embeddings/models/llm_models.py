@@ -1,4 +1,4 @@
-"""The runtime of llm: the embedding models that its installed plugins register."""
+"""The runtime ``llm``: embedding models that its installed plugins register."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable, ignore
-from datasette_embeddings.models.batches import in_batches, is_out_of_memory
+from datasette_embeddings.models.base import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    ignore,
+    in_batches,
+    is_out_of_memory,
+)
+from datasette_embeddings.models.image_decoding import check_images
 from datasette_embeddings.models.names import LLM_PREFIX
-from datasette_embeddings.models.outside import OutsideModel
-from datasette_embeddings.models.pictures import check_images
+from datasette_embeddings.models.remote import RemoteModel, quoted
 
 if TYPE_CHECKING:
     from llm.models import EmbeddingModel as Registered
 
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vectors
 
     ByName: TypeAlias = Mapping[str, Registered]
 
@@ -35,7 +41,7 @@ _registering = threading.Lock()
 def find(spec: ModelSpec) -> Candidate | Unavailable:
     """The model that a plugin registers under the id or the alias of *spec*.
 
-    Nobody can tell whether it costs money.
+    It counts as remote, because a plugin does not report whether its model is.
     """
     if find_spec("llm") is None:
         return Unavailable(f"the library is not installed; {install_command('llm')}")
@@ -43,8 +49,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
         return Unavailable("its models have one length each; leave out 'dimensions'")
     try:
         registered = _registered()
-    except ModelError as problem:
-        return Unavailable(str(problem))
+    except ModelError as error:
+        return Unavailable(str(error))
     # llm-sentence-transformers puts its own name before that of the hub
     found = registered.get(spec.name) or registered.get(f"{LLM_PREFIX}{spec.name}")
     if found is None:
@@ -59,16 +65,13 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
 
 
 def is_same(configured: ModelSpec, model_id: str) -> bool:
-    """Whether *model_id* is another name, in llm, of the model that is *configured*.
+    """Whether *model_id* is another name in llm of the *configured* model.
 
-    What llm calls a model by is what stands in its collections, whatever the
-    configuration calls it.
+    Collections that llm made store its id, which the configuration need not use.
     """
-    settings = configured.config
-    is_elsewhere = settings.path is not None or settings.url is not None
-    if settings.runtime not in (None, "llm") or is_elsewhere:
-        return False
-    if find_spec("llm") is None:
+    config = configured.config
+    is_llm = config.runtime in (None, "llm") and config.path is None
+    if not is_llm or config.url is not None or find_spec("llm") is None:
         return False
     try:
         registered = _registered()
@@ -79,11 +82,11 @@ def is_same(configured: ModelSpec, model_id: str) -> bool:
 
 
 def _registered() -> ByName:
-    """Every embedding model of llm by id and by alias, asked once.
+    """The embedding models of llm by id and by alias.
 
-    :raises ModelError: if a plugin of llm's cannot be loaded.
+    :raises ModelError: if a plugin of llm cannot be loaded.
     """
-    # Whoever comes while llm loads its plugins would see only some of them
+    # While llm loads its plugins, other threads would see only some of them
     with _registering:
         found = _by_name()
     if isinstance(found, ModelError):
@@ -93,18 +96,18 @@ def _registered() -> ByName:
 
 @cache
 def _by_name() -> ByName | ModelError:
-    """All models by name, or what is wrong with a plugin, which is not tried again."""
+    """All models by name, or the error of a plugin, which is not tried again."""
     import llm
 
     try:
         found: ByName = llm.get_embedding_model_aliases()
-    except Exception as error:  # whatever a plugin does
+    except Exception as error:  # a plugin can raise any
         return ModelError(f"a plugin cannot be loaded: {error!r:.300}")
     return found
 
 
 def registered_ids() -> list[str]:
-    """The id of every embedding model that llm has here; none where llm is not."""
+    """The ids of all embedding models of llm; none if it is not installed."""
     if find_spec("llm") is None:
         return []
     try:
@@ -113,22 +116,17 @@ def registered_ids() -> list[str]:
         return []
 
 
-def forget() -> None:
-    """Ask llm anew for its models next time."""
-    _by_name.cache_clear()
-
-
-class LlmModel(OutsideModel):
-    """A model of one of llm's plugins, one run at a time."""
+class LlmModel(RemoteModel):
+    """A model of a plugin of llm; one thread at a time runs it."""
 
     runtime = "llm"
 
-    def __init__(self, registered: Registered, settings: ModelConfig) -> None:
-        # Its own id is what llm writes into collections, not an alias
-        super().__init__(registered.model_id, settings)
+    def __init__(self, registered: Registered, config: ModelConfig) -> None:
+        # Its own id is what llm stores in collections, not an alias
+        super().__init__(registered.model_id, config)
         self._model = registered
         self._batch_size = (
-            settings.batch_size or registered.batch_size or DEFAULT_BATCH_SIZE
+            config.batch_size or registered.batch_size or DEFAULT_BATCH_SIZE
         )
         self._running = threading.Lock()
         self.supports_text = registered.supports_text
@@ -141,15 +139,15 @@ class LlmModel(OutsideModel):
         progress: Callable[[int], None] = ignore,
         is_urgent: bool = False,
     ) -> Vectors:
-        if not self.supports_text:
-            raise self._problem("takes images, not texts")
         import numpy as np
 
-        # Of about the same length together: a model on this machine pads the others
-        places = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        found = self._embed([texts[place] for place in places], progress)
+        if not self.supports_text:
+            raise self._error("takes images, not texts")
+        # Texts of similar length together: a local model pads the others
+        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))
+        found = self._embed([texts[position] for position in order], progress)
         vectors = np.empty_like(found)
-        vectors[places] = found
+        vectors[order] = found
         return vectors
 
     def embed_images(
@@ -157,7 +155,7 @@ class LlmModel(OutsideModel):
     ) -> Vectors:
         if not self.supports_images:
             return super().embed_images(images, progress=progress)
-        # A plugin decodes all that it is given, in formats that run other programs too
+        # A plugin decodes any format, and some formats start other programs
         for image in images:
             check_images([image])
         return self._embed(images, progress)
@@ -167,33 +165,27 @@ class LlmModel(OutsideModel):
     ) -> Vectors:
         if not contents:
             return self._checked([], 0)
-        return in_batches(contents, self._batch_size, self._together, progress=progress)
+        return in_batches(contents, self._batch_size, self._run, progress=progress)
 
-    def _together(self, contents: Sequence[Content]) -> Vectors:
+    def _run(self, contents: Sequence[Content]) -> Vectors:
+        import numpy as np
+
+        # Without a configured key, llm looks for its own
+        key: dict[str, Any] = (
+            {} if self._secret is None else {"key": self._secret.strip()}
+        )
         try:
-            with self._running:
-                found = list(
-                    self._model.embed_multi(
-                        contents, batch_size=len(contents), **self._key()
+            with self._running, np.errstate(over="ignore"):
+                vectors = [
+                    np.array(each, dtype=np.float32)
+                    for each in self._model.embed_multi(
+                        contents, batch_size=len(contents), **key
                     )
-                )
-            vectors = [_vector(each) for each in found]
-        except Exception as error:  # whatever a plugin does
-            if isinstance(error, MemoryError | RuntimeError) and is_out_of_memory(
-                error
-            ):
+                ]
+        except Exception as error:  # a plugin can raise any
+            has_memory_error = isinstance(error, MemoryError | RuntimeError)
+            if has_memory_error and is_out_of_memory(error):
                 raise
-            said = self._quoted(str(error) or type(error).__name__)
-            raise self._problem(f"of llm fails: {said}") from error
+            message = quoted(str(error) or type(error).__name__, self._secret)
+            raise self._error(f"of llm fails: {message}") from error
         return self._checked(vectors, len(contents))
-
-    def _key(self) -> dict[str, Any]:
-        """The key of the settings; without one llm looks for its own."""
-        return {} if self._secret is None else {"key": self._secret.strip()}
-
-
-def _vector(numbers: Sequence[float]) -> Vector:
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        return np.array(numbers, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The ONNX runtime: any sentence-transformers folder that holds an ONNX file."""
+"""The runtime ``onnx``: any sentence-transformers folder with an ONNX file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from datasette_embeddings.models.base import (
     EmbeddingModel,
     ModelSpec,
     Unavailable,
-    given_or,
     ignore,
     utf8_only,
 )
-from datasette_embeddings.models.folder import ModelFolder, has_onnx, read_model_folder
-from datasette_embeddings.models.hub import commit_of, fetched, folder_of
+from datasette_embeddings.models.files import (
+    commit_of,
+    download,
+    folder_of,
+    has_onnx,
+    read_model_folder,
+)
 from datasette_embeddings.models.names import is_repository, llm_id
 from datasette_embeddings.vectors import normalize
 
@@ -30,21 +34,22 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vectors
 
     Mask = NDArray[np.int64]  # (b, n)
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
-# What is fetched of a repository: the one file, and all that says how to use it
+# The files of a repository that this runtime needs
 PATTERNS = ("*.json", "*/config.json", "onnx/model.onnx", "onnx/model.onnx_data")
 # Tokens of a batch, padding included: a batch of this size stays in the cache of a
 # core (1,024 and 2,048 were as fast as each other, 8,192 a fifth slower)
 BATCH_TOKENS = 2_048
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
-    """The folder of *spec* with an ONNX file in it, the bundled one among them."""
+    """The folder of *spec* with an ONNX file in it, such as the bundled one."""
     if spec.config.device not in (None, "cpu"):
         return Unavailable(f"it runs on the processor, not on {spec.config.device}")
     if spec.config.dimensions is not None:
@@ -52,7 +57,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
             "it keeps all dimensions; 'dimensions' needs another runtime"
         )
     if spec.model_id == DEFAULT_MODEL and spec.config.path is None:
-        # Whoever needs no model may leave it out of a small container
+        # It may be left out of a small container that needs no model
         if not (BUNDLED_FOLDER / "modules.json").is_file():
             return Unavailable(
                 "the files of the bundled model were deleted",
@@ -63,16 +68,20 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
         folder = folder_of(spec, PATTERNS)
     if folder is not None and has_onnx(folder):
         return Candidate("onnx", partial(OnnxModel, spec.model_id, folder, spec.config))
-    if spec.may_download and spec.config.path is None and is_repository(spec.hub_name):
-        return Candidate("onnx", partial(_fetched, spec), downloads=True)
+    is_on_hub = spec.config.path is None and is_repository(spec.hub_name)
+    if spec.may_download and is_on_hub:
+        return Candidate("onnx", partial(_downloaded, spec), downloads=True)
     return Unavailable(
         "expected a folder of that name, or under 'path', or in the hub's cache, with "
-        "modules.json, tokenizer.json and onnx/model.onnx: there is none"
+        "modules.json, tokenizer.json and onnx/model.onnx: there is none",
+        f"Download it with: datasette embeddings models fetch {spec.model_id}"
+        if is_on_hub and spec.config.runtime == "onnx"
+        else None,
     )
 
 
-def _fetched(spec: ModelSpec) -> OnnxModel:
-    folder = fetched(spec, PATTERNS)
+def _downloaded(spec: ModelSpec) -> OnnxModel:
+    folder = download(spec, PATTERNS)
     if not has_onnx(folder):
         raise ModelError(
             f"The model {spec.model_id!r} has no ONNX file on the hub. Either "
@@ -90,74 +99,78 @@ class OnnxModel(EmbeddingModel):
     max_tokens: int
 
     def __init__(
-        self, model_id: str, folder: Path, settings: ModelConfig = ModelConfig()
+        self, model_id: str, folder: Path, config: ModelConfig = ModelConfig()
     ) -> None:
-        self._files = read_model_folder(folder)
-        self.max_tokens = self._files.max_tokens
-        self.query_prompt = given_or(settings.query_prompt, self._files.query_prompt)
-        self.passage_prompt = given_or(
-            settings.passage_prompt, self._files.passage_prompt
-        )
+        files = self._files = read_model_folder(folder)
+        self.max_tokens = files.max_tokens
+        self._set_prompts(config, files.query_prompt, files.passage_prompt)
         self.model_id = llm_id(
-            model_id, settings, has_passage_prompt=bool(self.passage_prompt)
+            model_id, config, has_passage_prompt=bool(self.passage_prompt)
         )
         self.revision = commit_of(folder)
-        self.normalized = self._files.normalize
-        self._tokenizer = _tokenizer(self._files, cut=True)
-        self._counter = _tokenizer(self._files, cut=False)
-        self._session = _session(self._files.onnx_path, settings.threads)
+        self.normalized = files.normalize
+        self._tokenizer = read_tokenizer(files.tokenizer_path)
+        self._tokenizer.enable_truncation(files.max_tokens)
+        self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._session = _session(files.onnx_path, config.threads)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = self._token_output()
-        # A run on nothing tells the size, where a dynamic shape in the file may not
-        self.dimensions = len(self._embed([""])[0])
+        # The shape in the file may be dynamic, so the model is run once
+        self.dimensions = len(self._embed(self._encode([""]))[0])
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        on_truncated: Callable[[int], None] = ignore,
     ) -> Vectors:
-        return self._embed(
-            [self.passage_prompt + text for text in texts], progress=progress
-        )
-
-    def embed_query(self, text: str) -> Vector:
-        vector: Vector = self.embed_queries([text])[0]
-        return vector
+        encodings = self._encode([self.passage_prompt + text for text in texts])
+        vectors = self._embed(encodings, progress)
+        for position, encoding in enumerate(encodings):
+            if len(encoding.ids) == self.max_tokens and encoding.overflowing:
+                on_truncated(position)
+        return vectors
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed([self.query_prompt + text for text in texts])
+        return self._embed(self._encode([self.query_prompt + text for text in texts]))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        texts = [self.passage_prompt + text for text in texts]
-        return [len(each.ids) for each in self._encode(self._counter, texts)]
+        return [
+            len(each.ids)
+            + sum(len(rest.ids) - self._special_tokens for rest in each.overflowing)
+            for each in self._encode([self.passage_prompt + text for text in texts])
+        ]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         if self._files.lower_case:
             texts = [_lower_in_place(text) for text in texts]
-        encodings = self._counter.encode_batch(list(texts), add_special_tokens=False)
-        return [encoding.offsets for encoding in encodings]
+        return token_spans(self._tokenizer, texts)
 
-    def _embed(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
-    ) -> Vectors:
-        import numpy as np
-
-        encodings = self._encode(self._tokenizer, texts)
-        vectors: Vectors | None = None
-        for places in _batches([len(encoding.ids) for encoding in encodings]):
-            batch = self._run([encodings[place] for place in places])
-            if vectors is None:
-                vectors = np.empty((len(texts), batch.shape[1]), dtype=np.float32)
-            vectors[places] = batch
-            progress(len(places))
-        if vectors is None:
-            return np.empty((0, self.dimensions), dtype=np.float32)
-        return normalize(vectors) if self._files.normalize else vectors
-
-    def _encode(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+    def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         if self._files.lower_case:
             texts = [text.lower() for text in texts]
         with utf8_only():
-            # The fast one leaves out the character offsets, which nobody asks for
-            return tokenizer.encode_batch_fast(list(texts))
+            # Fast, because it leaves out the character offsets
+            return self._tokenizer.encode_batch_fast(list(texts))
+
+    def _embed(
+        self,
+        encodings: Sequence[Encoding],
+        progress: Callable[[int], None] = ignore,
+    ) -> Vectors:
+        import numpy as np
+
+        vectors: Vectors | None = None
+        for positions in _batches([len(encoding.ids) for encoding in encodings]):
+            batch = self._run([encodings[position] for position in positions])
+            if vectors is None:
+                vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
+            vectors[positions] = batch
+            progress(len(positions))
+        if vectors is None:
+            return np.empty((0, self.dimensions), dtype=np.float32)
+        return normalize(vectors) if self._files.normalize else vectors
 
     def _run(self, encodings: Sequence[Encoding]) -> Vectors:
         """One vector an encoding, (b, d), of encodings of about the same length."""
@@ -169,23 +182,18 @@ class OnnxModel(EmbeddingModel):
         for row, encoding in enumerate(encodings):
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = 1
-        inputs = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "token_type_ids": np.zeros_like(ids),
-        }
-        given = {name: inputs[name] for name in self._inputs}
+        values = zip(INPUTS, (ids, mask, np.zeros_like(ids)), strict=True)
+        inputs = {name: value for name, value in values if name in self._inputs}
         try:
-            states = self._session.run([self._output], given)[0]  # (b, n, d)
-        except Exception as error:  # its exceptions share no base class but this one
+            states = self._session.run([self._output], inputs)[0]  # (b, n, d)
+        except Exception as error:  # its exceptions have no other base class
             raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
         return pool(states, mask, self._files.pooling)
 
     def _token_output(self) -> str:
-        unknown = self._inputs - {"input_ids", "attention_mask", "token_type_ids"}
         outputs = [each.name for each in self._session.get_outputs()]
         for name in TOKEN_OUTPUTS:
-            if name in outputs and not unknown:
+            if name in outputs and self._inputs <= set(INPUTS):
                 return name
         raise ModelError(
             f"{self._files.onnx_path} takes {', '.join(sorted(self._inputs))} and "
@@ -214,36 +222,47 @@ def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
     return pooled
 
 
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in *path*, without padding and truncation.
+
+    :raises ModelError: if it cannot be read.
+    """
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingLibraryError("tokenizers", "every model of texts") from error
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # it raises nothing more specific
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
+    """Start and end in characters of each token of each text, truncated or not."""
+    with utf8_only():
+        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return [
+        [span for part in (each, *each.overflowing) for span in part.offsets]
+        for each in encodings
+    ]
+
+
 def _lower_in_place(text: str) -> str:
     """*text* in lower case, each character where it was."""
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Places of texts of about the same length, longest first, a batch at a time."""
-    longest_first = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    """Positions of texts of about the same length, longest first, batch by batch."""
+    longest_first = sorted(range(len(lengths)), key=lambda position: -lengths[position])
     start = 0
     while start < len(longest_first):
         size = max(1, BATCH_TOKENS // max(1, lengths[longest_first[start]]))
         yield longest_first[start : start + size]
         start += size
-
-
-def _tokenizer(files: ModelFolder, *, cut: bool) -> Tokenizer:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingLibraryError("tokenizers", "every model of texts") from error
-    try:
-        tokenizer = Tokenizer.from_file(str(files.tokenizer_path))
-    except Exception as error:  # it raises nothing more specific
-        raise ModelError(f"{files.tokenizer_path} cannot be read: {error}") from error
-    tokenizer.no_padding()
-    if cut:
-        tokenizer.enable_truncation(files.max_tokens)
-    else:
-        tokenizer.no_truncation()
-    return tokenizer
 
 
 def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
@@ -261,5 +280,5 @@ def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  
         return onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # its exceptions share no base class but this one
+    except Exception as error:  # its exceptions have no other base class
         raise ModelError(f"ONNX Runtime cannot load {path}: {error}") from error

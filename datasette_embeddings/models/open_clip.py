@@ -1,4 +1,4 @@
-"""The open_clip runtime: texts and images in one space.
+"""The runtime ``open_clip``: texts and images in one space.
 
 Vectors are those of its own ``encode_text`` and ``encode_image``.
 """
@@ -6,8 +6,10 @@ Vectors are those of its own ``encode_text`` and ``encode_image``.
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,68 +17,62 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
-from datasette_embeddings.models import open_clip_texts
-from datasette_embeddings.models.ahead import Ahead
 from datasette_embeddings.models.base import (
     Candidate,
     EmbeddingModel,
     ModelSpec,
     Outcome,
     Unavailable,
-    given_or,
     ignore,
+    in_batches,
     utf8_only,
 )
-from datasette_embeddings.models.batches import free_memory, in_batches
-from datasette_embeddings.models.hub import commit_of, fetched, folder_of
+from datasette_embeddings.models.files import commit_of, folder_of
+from datasette_embeddings.models.image_decoding import decoded
 from datasette_embeddings.models.names import OPEN_CLIP_ALIASES, is_repository
-from datasette_embeddings.models.open_clip_loading import (
-    best_device,
-    load,
-    saying_what_failed,
-)
 from datasette_embeddings.models.open_clip_weights import (
     CONFIG_FILE,
-    SAFE_WEIGHTS,
-    WEIGHTS,
+    PATTERNS,
     Checkpoint,
+    best_device,
     cached_weights,
     checkpoint,
     has_weights,
+    import_open_clip,
+    load,
     missing_part,
+    reporting,
 )
-from datasette_embeddings.models.pictures import decoded
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
     from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "open_clip"
 PREFIX = "open_clip/"
-# What of a repository is fetched: its layout, weights, and a tokenizer if it has one
-PATTERNS = ("*.json", "*.txt", "*.model", SAFE_WEIGHTS)
-# More feed a processor no better; a GPU wants more to do
+# Larger batches are no faster on a processor; a GPU needs more to do
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
-# Threads that decode: more hold more pictures in memory and wait for the same cores
-MOST_DECODERS = 4
+# Threads that decode: more hold more images in memory and wait for the same cores
+MAX_DECODERS = 4
 LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
+WORD = re.compile(r"\S+")
 
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
-    """The weights of *spec*, if open_clip is installed to read them."""
+    """The weights of *spec*, if open_clip is installed."""
     folder = folder_of(spec, PATTERNS)
     is_folder = folder is not None and has_weights(folder)
     name = OPEN_CLIP_ALIASES.get(spec.name, spec.name)
-    missing = [LIBRARIES[name] for name in LIBRARIES if find_spec(name) is None]
+    missing = [LIBRARIES[each] for each in LIBRARIES if find_spec(each) is None]
     if missing:
-        is_ours = is_folder or name.startswith(PREFIX)
+        is_clip = is_folder or name.startswith(PREFIX)
         install = install_command(*missing)
         return Unavailable(
             f"not installed: {', '.join(missing)}; {install}",
-            f"Install its library with: {install}" if is_ours else None,
+            f"Install its library with: {install}" if is_clip else None,
         )
     if folder is not None and is_folder:
         return Candidate(RUNTIME, partial(OpenClipModel, spec, folder))
@@ -85,45 +81,35 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
             f"expected {CONFIG_FILE} and weights in the folder {spec.config.path}"
         )
     if name.startswith(PREFIX):
-        return _found_by_tag(spec, name.removeprefix(PREFIX))
-    is_asked_for = spec.config.runtime == RUNTIME
-    if spec.may_download and is_asked_for and is_repository(name):
-        return Candidate(RUNTIME, partial(_fetched, spec), downloads=True)
+        return _find_checkpoint(spec, *name.split("/", 2)[1:])
+    is_requested = spec.config.runtime == RUNTIME
+    if spec.may_download and is_requested and is_repository(name):
+        return Candidate(RUNTIME, partial(OpenClipModel, spec, None), downloads=True)
     return Unavailable(
         "expected open_clip/ARCHITECTURE/WEIGHTS such as open_clip/ViT-B-32/openai, or "
         f"a folder of that name, or in the hub's cache, with {CONFIG_FILE} and weights"
     )
 
 
-def _found_by_tag(spec: ModelSpec, name: str) -> Candidate | Unavailable:
-    architecture, _slash, tag = name.partition("/")
+def _find_checkpoint(
+    spec: ModelSpec, architecture: str, tag: str = ""
+) -> Candidate | Unavailable:
     try:
         weights = checkpoint(architecture, tag)
+        config = import_open_clip().get_model_config(architecture) or {}
     except EmbeddingsError as error:
-        said = str(error)
-        return Unavailable(said, f"{said[:1].upper()}{said[1:]}")
-    make = partial(OpenClipModel, spec, weights)
-    part = missing_part(architecture)
+        reason = str(error)
+        return Unavailable(reason, f"{reason[:1].upper()}{reason[1:]}")
+    load = partial(OpenClipModel, spec, weights)
+    part = missing_part(config.get("text_cfg", {}))
     if part is None and cached_weights(weights, spec.config.revision) is not None:
-        return Candidate(RUNTIME, make)
+        return Candidate(RUNTIME, load)
     if spec.may_download:
-        return Candidate(RUNTIME, make, downloads=True)
+        return Candidate(RUNTIME, load, downloads=True)
     return Unavailable(
         f"the files of {part or weights.repository} are not here",
         f"Download it with: datasette embeddings models fetch {spec.model_id}",
     )
-
-
-def _fetched(spec: ModelSpec) -> OpenClipModel:
-    folder = fetched(spec, PATTERNS)
-    if not has_weights(folder):
-        folder = fetched(spec, (WEIGHTS,))
-    if not has_weights(folder):
-        raise ModelError(
-            f"Expected {CONFIG_FILE} and {SAFE_WEIGHTS} or {WEIGHTS} in the repository "
-            f"{spec.name!r}; it is none that open_clip can read"
-        )
-    return OpenClipModel(spec, folder)
 
 
 class OpenClipModel(EmbeddingModel):
@@ -135,58 +121,77 @@ class OpenClipModel(EmbeddingModel):
     normalized = True
     supports_images = True
 
-    def __init__(self, spec: ModelSpec, place: Path | Checkpoint) -> None:
-        settings = spec.config
+    def __init__(self, spec: ModelSpec, source: Path | Checkpoint | None) -> None:
+        config = spec.config
         self.model_id = spec.model_id
-        self.query_prompt = given_or(settings.query_prompt, "")
-        self.passage_prompt = given_or(settings.passage_prompt, "")
-        self.device = settings.device or best_device()
-        with saying_what_failed(spec, "cannot be loaded"):
-            parts = load(spec, place, self.device)
-            self._model, self._preparation, self._tokenizer, folder = parts
-            self.revision = commit_of(folder)
+        self._set_prompts(config)
+        with reporting(spec, "cannot be loaded"):
+            self.device = config.device or best_device()
+            parts = load(spec, source, self.device)
+            self._model, self._fit, self._to_tensor, self._tokenizer, folder = parts
+            # That of OpenAI's CLIP, and not one of transformers
+            self._is_clip_tokenizer = hasattr(self._tokenizer, "encode")
             self.max_tokens = int(self._tokenizer.context_length)
+            self.revision = commit_of(folder)
         default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
-        self._batch_size = settings.batch_size or default
+        self._batch_size = config.batch_size or default
         # The processors are busy with one run, and a GPU has memory for one
         self._lock = threading.Lock()
-        # One of transformers' changes itself whenever it cuts or does not
+        # A tokenizer of transformers changes while it truncates
         self._tokenizing = threading.Lock()
-        if settings.threads is not None:
+        if config.threads is not None:
             import torch
 
-            torch.set_num_threads(settings.threads)
-        with saying_what_failed(spec, "does not work"):
+            torch.set_num_threads(config.threads)
+        with reporting(spec, "does not work"):
             self.dimensions = self._run_texts([""]).shape[1]
-        if settings.dimensions not in (None, self.dimensions):
+        if config.dimensions not in (None, self.dimensions):
             raise ModelError(
                 f"Expected the {self.dimensions} dimensions of {self.model_id!r}, all "
-                f"of which are needed; found {settings.dimensions} under 'dimensions'"
+                f"of which are needed; found {config.dimensions} under 'dimensions'"
             )
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        on_truncated: Callable[[int], None] = ignore,
     ) -> Vectors:
-        return self._embed(
-            [self.passage_prompt + text for text in texts], self._run_texts, progress
-        )
-
-    def embed_query(self, text: str) -> Vector:
-        vector: Vector = self.embed_queries([text])[0]
-        return vector
+        prompted = [self.passage_prompt + text for text in texts]
+        vectors = self._embed(prompted, self._run_texts, progress)
+        self._report_truncated(texts, on_truncated)
+        return vectors
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        texts = [self.query_prompt + text for text in texts]
-        return self._embed(texts, self._run_texts, ignore)
+        return self._embed(
+            [self.query_prompt + text for text in texts], self._run_texts
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
         with self._tokenizing:
-            return open_clip_texts.count(self._tokenizer, texts)
+            if self._is_clip_tokenizer:
+                # One token more at each end
+                return [len(self._tokenizer.encode(text)) + 2 for text in texts]
+            return [
+                len(ids) for ids in self._tokenizer.tokenizer(list(texts)).input_ids
+            ]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
+        """The tokens of a word share it evenly: that of CLIP reports no positions."""
+        if self._is_clip_tokenizer:
+            return [list(_word_spans(self._tokenizer, text)) for text in texts]
+        if not getattr(self._tokenizer.tokenizer, "is_fast", False):
+            raise ModelError(
+                "The tokenizer of this model does not report the positions of tokens, "
+                "so its texts cannot be split; leave out --chunk"
+            )
         with self._tokenizing:
-            return open_clip_texts.spans(self._tokenizer, texts)
+            spans: list[TokenSpans] = self._tokenizer.tokenizer(
+                list(texts), add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
+        return spans
 
     def embed_images(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
@@ -204,41 +209,54 @@ class OpenClipModel(EmbeddingModel):
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
-        """While the model runs, the images of its next batch are decoded."""
-        threads = max(1, min(MOST_DECODERS, os.cpu_count() or 1, len(images)))
-        problems: dict[int, str] = {}
-        numbered = list(enumerate(images))
+        outcomes: list[Outcome] = []
+        for decoded_images in self._decoded_batches(images):
+            whole = [each for each in decoded_images if not isinstance(each, str)]
+            vectors = iter(self._embed(whole, self._run_images))
+            outcomes += [
+                each if isinstance(each, str) else next(vectors)
+                for each in decoded_images
+            ]
+            progress(len(decoded_images))
+        return outcomes
 
-        def fitted(image: tuple[int, bytes]) -> Image | None:
-            place, content = image
-            try:
-                return decoded(content, self._preparation.fit)
-            except InvalidInputError as error:
-                problems[place] = str(error)
-                return None
-            except MemoryError:
-                problems[place] = "There is not enough memory to decode this image"
-                return None
+    def _decoded_batches(self, images: Sequence[bytes]) -> Iterator[list[Image | str]]:
+        """The images of each batch, or why one has none.
 
-        with Ahead(numbered, fitted, threads=threads) as ahead:
-            vectors = self._embed(ahead, self._run_images, progress)
-        return [problems.get(place, vectors[place]) for place in range(len(images))]
+        While the model runs one batch, the next is decoded.
+        """
+        size = self._batch_size
+        with ThreadPoolExecutor(min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
+            upcoming: list[Future[Image | str]] = []
+            for start in range(0, len(images) + size, size):
+                batch = upcoming
+                upcoming = [
+                    pool.submit(self._decode, image)
+                    for image in images[start : start + size]
+                ]
+                if batch:
+                    yield [each.result() for each in batch]
+
+    def _decode(self, image: bytes) -> Image | str:
+        try:
+            return decoded(image, self._fit)
+        except InvalidInputError as error:
+            return str(error)
+        except MemoryError:
+            return "There is not enough memory to decode this image"
 
     def _embed(
         self,
         contents: Sequence[Any],
         run: Callable[[Sequence[Any]], Vectors],
-        progress: Callable[[int], None],
+        progress: Callable[[int], None] = ignore,
     ) -> Vectors:
+        import numpy as np
+
+        if not contents:
+            return np.empty((0, self.dimensions), dtype=np.float32)
         try:
-            return in_batches(
-                contents,
-                self._batch_size,
-                run,
-                dimensions=self.dimensions,
-                progress=progress,
-                free=free_memory,
-            )
+            return in_batches(contents, self._batch_size, run, progress=progress)
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
@@ -249,18 +267,11 @@ class OpenClipModel(EmbeddingModel):
             tokens = self._tokenizer(list(texts))
         return self._run(self._model.encode_text, tokens)
 
-    def _run_images(self, images: Sequence[Image | None]) -> Vectors:
-        """The vectors of *images*, not a number where there is none."""
-        import numpy as np
+    def _run_images(self, images: Sequence[Image]) -> Vectors:
         import torch
 
-        vectors = np.full((len(images), self.dimensions), np.nan, dtype=np.float32)
-        pictures = [image for image in images if image is not None]
-        if pictures:
-            batch = torch.stack(list(map(self._preparation.tensor, pictures)))
-            there = [image is not None for image in images]
-            vectors[there] = self._run(self._model.encode_image, batch)
-        return vectors
+        batch = torch.stack([self._to_tensor(image) for image in images])
+        return self._run(self._model.encode_image, batch)
 
     def _run(self, encode: Callable[..., torch.Tensor], batch: torch.Tensor) -> Vectors:
         import torch
@@ -269,3 +280,13 @@ class OpenClipModel(EmbeddingModel):
             found = encode(batch.to(self.device), normalize=True)
             vectors: Vectors = found.float().cpu().numpy()
         return vectors
+
+
+def _word_spans(tokenizer: Any, text: str) -> Iterator[tuple[int, int]]:  # noqa: ANN401
+    """CLIP's tokenizer never looks beyond white space."""
+    for word in WORD.finditer(text):
+        count, length = len(tokenizer.encode(word[0])), len(word[0])
+        for number in range(count):
+            start = number * length // count
+            end = max(start + 1, (number + 1) * length // count)
+            yield word.start() + start, word.start() + end

@@ -1,232 +1,210 @@
-"""Which weights open_clip knows, and where they lie here; nothing of it is imported.
-
-It takes seconds to import, and whether a model is here is asked often.  So its own
-table is read as the text that it is, and the hub's cache is looked at.
-"""
+"""Weights that open_clip has: which, where they are, and how they are loaded."""
 
 from __future__ import annotations
 
-import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from datasette_embeddings.errors import InvalidInputError, ModelError
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    InvalidInputError,
+    MissingLibraryError,
+    ModelError,
+)
 from datasette_embeddings.models.base import ModelSpec
+from datasette_embeddings.models.files import download
 
+#: From an image of Pillow to a smaller one, or from that to a tensor of torch
+Preparation: TypeAlias = Callable[[Any], Any]
 CONFIG_FILE = "open_clip_config.json"
 SAFE_WEIGHTS, WEIGHTS = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"
-# What open_clip takes for weights in a folder
+# The files of a repository that are downloaded: layout, weights and tokenizer
+PATTERNS = ("*.json", "*.txt", "*.model", SAFE_WEIGHTS)
+# The files that open_clip takes for weights in a folder
 WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pth")
-# An architecture by another name, with the activation that some weights want
-QUICK_GELU = "-quickgelu"
 # What a text tower of transformers needs of the hub, by the setting that names it
 PARTS = {"hf_tokenizer_name": "tokenizer_config.json", "hf_model_name": "config.json"}
 
 
+def import_open_clip() -> Any:  # noqa: ANN401 - it has no types
+    """The library, which takes seconds to import.
+
+    :raises MissingLibraryError: if it is not installed.
+    :raises ModelError: if it cannot be imported.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingLibraryError("open-clip-torch", "this model") from error
+    except RuntimeError as error:
+        # torchvision raises it if it was compiled for another torch
+        raise ModelError(
+            f"open_clip cannot be imported: {error}; install a torch and a torchvision "
+            "of the same release, from the same index"
+        ) from error
+    return open_clip
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights that open_clip knows by *architecture* and *tag*."""
+    """The weights that open_clip calls *architecture* and *tag*."""
 
     architecture: str
     tag: str
-    #: Where the hub has them
+    #: The repository on the hub, and the names that their file there may have
     repository: str
-    #: Their file there, where it is not called as usual
-    file: str | None
+    files: tuple[str, ...]
+    #: How they were trained
+    config: Mapping[str, Any]
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """The names that their file may have, the best first."""
-        if self.file is None:
-            return SAFE_WEIGHTS, WEIGHTS
-        return str(Path(self.file).with_suffix(".safetensors")), self.file
+    def options(self) -> dict[str, Any]:
+        """How to load and use them, which open_clip does not know of a file.
 
-
-def library_folder() -> Path | None:
-    """Where open_clip is installed, if it is."""
-    spec = find_spec("open_clip")
-    return Path(spec.origin).parent if spec and spec.origin else None
+        open_clip 3.3 only warns (factory.py, "QuickGELU mismatch") about weights that
+        were trained with that activation; without it their vectors are of no use.
+        """
+        return {
+            "force_quick_gelu": bool(self.config.get("quick_gelu")),
+            "image_mean": self.config.get("mean"),
+            "image_std": self.config.get("std"),
+            "image_interpolation": self.config.get("interpolation"),
+            "image_resize_mode": self.config.get("resize_mode"),
+        }
 
 
 def checkpoint(architecture: str, tag: str) -> Checkpoint:
     """The weights of that name.
 
-    :raises InvalidInputError: if open_clip knows none, with what is meant perhaps.
+    :raises InvalidInputError: if open_clip has none, with similar names.
     """
-    table = known_weights()
-    plain = architecture.removesuffix(QUICK_GELU)
-    if plain not in table:
+    pretrained = import_open_clip().pretrained
+    config = pretrained.get_pretrained_cfg(architecture, tag)
+    tags = pretrained.list_pretrained_tags_by_model(architecture)
+    if not tags:
+        known = {name for name, _tag in pretrained.list_pretrained()}
+        near = get_close_matches(architecture, sorted(known), cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise InvalidInputError(
             f"expected an architecture that open_clip has weights for, found "
-            f"{architecture!r}{_perhaps(plain, table)}"
+            f"{architecture!r}{hint}"
         )
-    # As open_clip itself reads a tag
-    cleaned = tag.lower().replace("-", "_")
-    if cleaned not in table[plain]:
+    if not config.get("hf_hub"):
         raise InvalidInputError(
-            f"expected weights of {architecture}, one of {', '.join(table[plain])}; "
+            f"expected weights of {architecture}, one of {', '.join(tags)}; "
             f"found {tag!r}"
         )
-    repository, _slash, file = table[plain][cleaned].rpartition("/")
-    return Checkpoint(architecture, cleaned, repository, file or None)
-
-
-def _perhaps(name: str, known: Mapping[str, object]) -> str:
-    near = get_close_matches(name, known, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-@lru_cache(maxsize=1)
-def known_weights() -> Mapping[str, Mapping[str, str]]:
-    """The hub's place of each of open_clip's weights, by architecture and tag.
-
-    :raises ModelError: if its table has another form than in 2.30 to 3.3.
-    """
-    folder = library_folder()
-    if folder is None:
-        return {}
-    tree = ast.parse((folder / "pretrained.py").read_text("utf-8"))
-    named: dict[str, ast.expr] = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    table = named.get("_PRETRAINED")
-    if not isinstance(table, ast.Dict):
-        raise ModelError(
-            f"Expected a table of weights in {folder / 'pretrained.py'}, found none; "
-            "another release of open-clip-torch may have one"
-        )
-    found = {}
-    for key, value in zip(table.keys, table.values, strict=True):
-        tags = named.get(value.id) if isinstance(value, ast.Name) else value
-        if isinstance(key, ast.Constant) and isinstance(tags, ast.Call):
-            found[str(key.value)] = dict(_places(tags))
-    return found
-
-
-def _places(tags: ast.Call) -> Iterator[tuple[str, str]]:
-    """Tag and place of ``dict(tag=_pcfg(hf_hub="place"), …)``."""
-    for tag in tags.keywords:
-        for setting in getattr(tag.value, "keywords", ()):
-            if tag.arg and setting.arg == "hf_hub":
-                yield tag.arg, ast.literal_eval(setting.value)
+    repository, _slash, file = config["hf_hub"].rpartition("/")
+    files: tuple[str, ...] = (SAFE_WEIGHTS, WEIGHTS)
+    if file:
+        files = str(Path(file).with_suffix(".safetensors")), file
+    return Checkpoint(architecture, tag, repository, files, config)
 
 
 def cached_ids() -> list[str]:
-    """The ids of the weights that open_clip knows and that are in the hub's cache."""
-    if library_folder() is None:
+    """The ids of the weights that open_clip has and that are in the hub's cache."""
+    if find_spec("open_clip") is None:
         return []
     return [
         f"open_clip/{architecture}/{tag}"
-        for architecture, tags in known_weights().items()
-        for tag in tags
+        for architecture, tag in import_open_clip().list_pretrained()
         if cached_weights(checkpoint(architecture, tag), None) is not None
     ]
 
 
 def cached_weights(weights: Checkpoint, revision: str | None) -> Path | None:
     """The file with the *weights*, if it is in the hub's cache."""
-    for name in weights.files:
-        found = _cached(weights.repository, name, revision)
-        if found is not None:
-            return found
-    return None
+    found = (_cached(weights.repository, name, revision) for name in weights.files)
+    return next((path for path in found if path is not None), None)
 
 
-def _cached(repository: str, name: str, revision: str | None) -> Path | None:
+def _cached(repository: str, name: str, revision: str | None = None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repository, name, revision=revision)
     return Path(found) if isinstance(found, str) else None
 
 
-def missing_part(architecture: str) -> str | None:
-    """A repository that *architecture* needs besides its weights and that is not here.
-
-    Some have a text tower or a tokenizer of another library's.
-    """
-    folder = library_folder()
-    if folder is None:
-        return None
-    try:
-        config = json.loads(
-            (folder / "model_configs" / f"{architecture}.json").read_text("utf-8")
-        )
-    except (OSError, ValueError):
-        # A -quickgelu whose file is that of the other one; open_clip tells more
-        return None
+def missing_part(text_config: Mapping[str, Any]) -> str | None:
+    """A repository on the hub that a text tower needs and that is not here, if any."""
     for setting, file in PARTS.items():
-        name = config.get("text_cfg", {}).get(setting)
-        if name and _cached(name, file, None) is None:
+        name = text_config.get(setting)
+        if name and not Path(name).is_dir() and _cached(name, file) is None:
             return str(name)
     return None
 
 
-def fetched_weights(checkpoint: Checkpoint, revision: str | None) -> Path:
-    """The file with the weights of *checkpoint*, from the hub if it is not here.
+def download_weights(weights: Checkpoint, revision: str | None) -> Path:
+    """The file with the *weights*, downloaded from the hub.
 
-    :raises ModelError: saying why it cannot be had.
+    :raises ModelError: if it cannot be downloaded.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    problem: Exception | None = None
-    for name in checkpoint.files:
+    last_error: Exception | None = None
+    for name in weights.files:
         try:
-            return Path(hf_hub_download(checkpoint.repository, name, revision=revision))
+            return Path(hf_hub_download(weights.repository, name, revision=revision))
         except EntryNotFoundError as error:
-            # Also where nothing can be fetched at all; the next name tells the same
-            problem = error
+            # Also raised when offline; the next name then fails too
+            last_error = error
         except (HfHubHTTPError, OSError, ValueError) as error:
-            problem = error
+            last_error = error
             break
-    line = " ".join(str(problem).split())
+    line = " ".join(str(last_error).split())
     raise ModelError(
-        f"The weights {checkpoint.architecture}/{checkpoint.tag} cannot be fetched "
-        f"from {checkpoint.repository!r} on the hub: {line}"
-    ) from problem
+        f"The weights {weights.architecture}/{weights.tag} cannot be fetched from "
+        f"{weights.repository!r} on the hub: {line}"
+    ) from last_error
+
+
+def download_folder(spec: ModelSpec) -> Path:
+    """The folder of the repository *spec*, downloaded from the hub.
+
+    :raises ModelError: if it has no model in open_clip's layout.
+    """
+    folder = download(spec, PATTERNS)
+    if not has_weights(folder):
+        folder = download(spec, (WEIGHTS,))
+    if not has_weights(folder):
+        raise ModelError(
+            f"Expected {CONFIG_FILE} and {SAFE_WEIGHTS} or {WEIGHTS} in the repository "
+            f"{spec.name!r}; it is none that open_clip can read"
+        )
+    return folder
 
 
 def check_config(spec: ModelSpec, folder: Path) -> None:
-    """Nothing, if the config in *folder* asks for nothing that its owner must allow.
+    """Check that the config in *folder* needs no consent that *spec* does not give.
 
-    :raises ModelError: if it would run code that came with it, or fetch a part.
+    :raises ModelError: if it would run code that came with it, or download a part.
     """
     try:
         config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
         texts = config["model_cfg"]["text_cfg"]
         options = texts.get("tokenizer_kwargs") or {}
-        parts = [name for name in map(texts.get, PARTS) if name]
         asks_for_code = bool(options.get("trust_remote_code"))
+        missing = missing_part(texts)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        # open_clip says what is wrong with it
+        # open_clip reports what is wrong with it
         return
     if asks_for_code and not spec.config.trust_remote_code:
         raise ModelError(
             f"{folder / CONFIG_FILE} wants to run code of its own: if you trust it, "
             "set 'trust_remote_code: true' for it under models in the configuration"
         )
-    missing = [name for name in parts if not is_here(name)]
-    if missing and not spec.may_download:
+    if missing is not None and not spec.may_download:
         raise ModelError(
-            f"The model in {folder} needs {missing[0]!r} of the hub, which is not "
+            f"The model in {folder} needs {missing!r} of the hub, which is not "
             f"here; fetch it with: datasette embeddings models fetch {spec.model_id}"
         )
-
-
-def is_here(name: str) -> bool:
-    """Whether a text tower or tokenizer of the hub is a folder or in the cache."""
-    return Path(name).is_dir() or any(
-        _cached(name, file, None) is not None for file in PARTS.values()
-    )
 
 
 def has_weights(folder: Path) -> bool:
@@ -234,3 +212,67 @@ def has_weights(folder: Path) -> bool:
     return (folder / CONFIG_FILE).is_file() and any(
         any(folder.glob(pattern)) for pattern in WEIGHT_PATTERNS
     )
+
+
+def load(
+    spec: ModelSpec, source: Path | Checkpoint | None, device: str
+) -> tuple[Any, Preparation, Preparation, Any, Path]:
+    """The model, two steps that prepare an image, tokenizer, and folder of the weights.
+
+    If there is no *source*, the repository of *spec* is downloaded.
+
+    :raises ModelError: if its files are not as expected.
+    """
+    open_clip = import_open_clip()
+    if source is None:
+        source = download_folder(spec)
+    if isinstance(source, Path):
+        check_config(spec, source)
+        name, folder = f"local-dir:{source}", source
+        options: dict[str, Any] = {}
+    else:
+        weights = cached_weights(source, spec.config.revision)
+        weights = weights or download_weights(source, spec.config.revision)
+        name, folder = source.architecture, weights.parent
+        options = source.options | {"pretrained": str(weights)}
+    model, _training, prepare = open_clip.create_model_and_transforms(
+        name, device=device, require_pretrained=True, **options
+    )
+    fit, to_tensor = _split_preparation(prepare.transforms)
+    return model.eval(), fit, to_tensor, open_clip.get_tokenizer(name), folder
+
+
+def _split_preparation(
+    steps: Sequence[Any],
+) -> tuple[Preparation, Preparation]:
+    """The part of *steps* that makes an image smaller, and the rest.
+
+    The first is Pillow's, for any thread. The second is torch's, whose own threads
+    would be in each other's way if several threads ran it.
+    """
+    from torchvision.transforms import Compose, ToTensor
+
+    kinds = [isinstance(step, ToTensor) for step in steps]
+    split = kinds.index(True) if True in kinds else 0
+    return Compose(steps[:split]), Compose(steps[split:])
+
+
+def best_device() -> str:
+    """The device on which torch computes here."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def reporting(spec: ModelSpec, what: str) -> Iterator[None]:
+    """Turn an error of a library in the block into a ModelError."""
+    try:
+        yield
+    except EmbeddingsError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())
+        raise ModelError(f"The model {spec.model_id!r} {what}: {line}") from error

@@ -1,8 +1,8 @@
 """From a model id to a loaded model: the first runtime that can serve it here.
 
-Without a download, unless whoever asks may make one.  What runs is chosen in this
-order: the runtime that the settings name; the bundled model; sentence-transformers
-where a GPU is; an ONNX file; sentence-transformers; the others as they stand here.
+The runtimes are tried in this order: the one in the settings; the bundled model;
+sentence-transformers if there is a GPU; an ONNX file; sentence-transformers; the others
+as listed here.  Only models that need no download count, unless it is allowed.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.errors import ModelLoadingError, UnknownModelError
 from datasette_embeddings.models import (
-    http,
     llm_models,
     onnx,
     open_clip,
+    openai_api,
     sentence_transformer,
 )
 from datasette_embeddings.models.base import (
@@ -29,9 +30,8 @@ from datasette_embeddings.models.base import (
     EmbeddingModel,
     ModelSpec,
     Unavailable,
+    free_memory,
 )
-from datasette_embeddings.models.batches import free_memory
-from datasette_embeddings.models.hub import has_gpu
 from datasette_embeddings.models.names import (
     absolute,
     canonical_id,
@@ -47,41 +47,42 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
         "sentence-transformers": sentence_transformer.find,
         "open_clip": open_clip.find,
         "llm": llm_models.find,
-        "http": http.find,
+        "http": openai_api.find,
     }
 )
-UNSET = ModelConfig()
+NO_MODELS: Mapping[str, ModelConfig] = MappingProxyType({})
+# How long to wait while another thread loads a model
+LOAD_WAIT_S = 60.0
 
 
 @dataclass
 class _Loaded:
     model: EmbeddingModel
-    #: When somebody last asked for it, on the monotonic clock
+    #: When it was last requested, on the monotonic clock
     used: float
 
 
-# How long to wait for somebody else's load of a model
-LOAD_WAIT_S = 60.0
-# One copy of each model in a process, whoever asked for it first
+# One copy of each model in a process
 _loaded: dict[ModelSpec, _Loaded] = {}
 _loading = threading.Lock()
 
 
 def model_spec(model_id: str, models: Mapping[str, ModelConfig]) -> ModelSpec:
-    """The model called *model_id*, with what *models*, the configured ones, say."""
+    """The model called *model_id*, with its configuration in *models*, if any."""
     name = configured_id(model_id, models)
     if name is None:
-        return ModelSpec(absolute(canonical_id(model_id)), UNSET)
-    settings = models[name]
-    elsewhere = (settings.path, settings.model, settings.url)
-    is_folder = elsewhere == (None, None, None) and settings.runtime != "llm"
-    return ModelSpec(absolute(name) if is_folder else stored_id(name), settings)
+        return ModelSpec(absolute(canonical_id(model_id)))
+    config = models[name]
+    is_named_elsewhere = any((config.path, config.model, config.url))
+    if is_named_elsewhere or config.runtime == "llm":
+        return ModelSpec(stored_id(name), config)
+    return ModelSpec(absolute(name), config)
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
-    """The id by which *models*, the configured ones, name *model_id*, if they do.
+    """The id in *models*, the configured ones, of the model *model_id*, if it is there.
 
-    The bundled model is served by what is bundled, unless it is named by its own id.
+    The bundled model has none, unless *models* has one of its own names.
     """
     for name in (model_id, canonical_id(model_id)):
         if name in models:
@@ -93,8 +94,8 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
         return None
     same = (
         name
-        for name, settings in models.items()
-        if llm_models.is_same(ModelSpec(name, settings), model_id)
+        for name, config in models.items()
+        if llm_models.is_same(ModelSpec(name, config), model_id)
     )
     return next(same, None)
 
@@ -102,53 +103,52 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
 def with_llm_keys(config: Config) -> Config:
     """*config* with the models that its ``llm_keys`` name, each with its key.
 
-    A model that is configured already takes the key if it has none of its own, unless
-    it is an endpoint: the key is not meant for that address.
+    A configured model takes the key if it has none of its own, unless it is an
+    endpoint: the key is not meant for that address.
     """
     models = dict(config.models)
     for name, key in config.llm_keys.items():
         known = configured_id(name, config.models)
-        settings = only_a_key(None) if known is None else models[known]
         if known is None and canonical_id(name) == DEFAULT_MODEL:
             # It needs no key, and must not leave this machine because of one
             continue
-        if settings.url is None and settings.api_key is None:
-            models[known or name] = replace(settings, api_key=key)
+        model = only_a_key(None) if known is None else models[known]
+        if model.url is None and model.api_key is None:
+            models[known or name] = replace(model, api_key=key)
     return replace(config, models=models) if config.llm_keys else config
 
 
 def only_a_key(key: str | None) -> ModelConfig:
-    """The settings of a model of which only the key is known."""
+    """The configuration of a model of which only the key is known."""
     return ModelConfig(runtime="llm", api_key=key)
 
 
-def find(asked: ModelSpec) -> Candidate:
-    """The runtime that serves *asked* here.
+def find(spec: ModelSpec) -> Candidate:
+    """The best runtime for *spec*; nothing is loaded.
 
-    :raises UnknownModelError: if none can, with the reason of each.
+    :raises UnknownModelError: if there is none, with the reason of each.
     """
     answers: dict[str, Unavailable] = {}
-    for name, found in candidates(asked):
-        if isinstance(found, Candidate):
-            return found
-        answers[name] = found
+    for name, answer in candidates(spec):
+        if isinstance(answer, Candidate):
+            return answer
+        answers[name] = answer
     reasons = [f"{name}: {answer.reason}" for name, answer in answers.items()]
-    if asked.model_id != DEFAULT_MODEL:
+    if spec.model_id != DEFAULT_MODEL:
         reasons.insert(0, f"bundled: the bundled model is {DEFAULT_MODEL}")
-    advice = [each.way_out for each in answers.values() if each.way_out is not None]
-    raise UnknownModelError(
-        asked.model_id, advice[0] if advice else _way_out(asked, reasons), reasons
-    )
+    ways_out = [each.way_out for each in answers.values() if each.way_out is not None]
+    way_out = ways_out[0] if ways_out else _way_out(spec, reasons)
+    raise UnknownModelError(spec.model_id, way_out, reasons)
 
 
-def _way_out(asked: ModelSpec, reasons: Sequence[str]) -> str:
+def _way_out(spec: ModelSpec, reasons: Sequence[str]) -> str:
     """What to do about a model if no runtime has advice."""
-    if len(_order(asked)) == 1:
+    if len(_order(spec)) == 1:
         # The settings name the runtime
         return reasons[-1]
-    if asked.config.path is not None:
-        return f"Copy its files to the folder {asked.config.path}"
-    if is_path(asked.name):
+    if spec.config.path is not None:
+        return f"Copy its files to the folder {spec.config.path}"
+    if is_path(spec.name):
         return "There is no such folder, or no model in it"
     return (
         "Describe it in the settings (a command reads the file that --config names), "
@@ -156,43 +156,50 @@ def _way_out(asked: ModelSpec, reasons: Sequence[str]) -> str:
     )
 
 
-def candidates(asked: ModelSpec) -> Iterator[tuple[str, Candidate | Unavailable]]:
-    """What each runtime says of *asked*; what is here comes before what is fetched."""
-    order = _order(asked)
-    if asked.may_download:
-        here = replace(asked, may_download=False)
-        answers = ((name, RUNTIMES[name](here)) for name in order)
-        yield from (
-            (name, each) for name, each in answers if isinstance(each, Candidate)
-        )
-        # The library reads what a hub has; an ONNX file is there more seldom
+def candidates(spec: ModelSpec) -> Iterator[tuple[str, Candidate | Unavailable]]:
+    """The answer of each runtime for *spec*, local files before downloads."""
+    order = _order(spec)
+    if spec.may_download:
+        local = replace(spec, may_download=False)
+        for name in order:
+            answer = RUNTIMES[name](local)
+            if isinstance(answer, Candidate):
+                yield name, answer
+        # Most repositories on the hub have no ONNX file
         order.sort(key=lambda name: name != "sentence-transformers")
-    yield from ((name, RUNTIMES[name](asked)) for name in order)
+    yield from ((name, RUNTIMES[name](spec)) for name in order)
 
 
-def _order(asked: ModelSpec) -> list[str]:
-    """The runtimes to try for *asked*, the best first."""
-    settings = asked.config
-    if settings.runtime is not None:
-        return [settings.runtime]
-    if settings.url is not None:
+def _order(spec: ModelSpec) -> list[str]:
+    """The runtimes to try for *spec*, the best first."""
+    if spec.config.runtime is not None:
+        return [spec.config.runtime]
+    if spec.config.url is not None:
         return ["http"]
     order = list(RUNTIMES)
-    if asked.model_id != DEFAULT_MODEL and has_gpu(settings.device):
+    if spec.model_id != DEFAULT_MODEL and _has_gpu(spec.config.device):
         order.sort(key=lambda name: name != "sentence-transformers")
     return order
 
 
+def _has_gpu(device: str | None) -> bool:
+    """Whether a GPU is requested or seems to be there, without importing torch."""
+    if device is not None:
+        return device.partition(":")[0] in ("cuda", "mps")
+    is_apple = sys.platform == "darwin" and Path("/opt/homebrew").exists()
+    return is_apple or Path("/dev/nvidia0").exists()
+
+
 def loaded_model(
-    model_id: str, models: Mapping[str, ModelConfig] = MappingProxyType({})
+    model_id: str, models: Mapping[str, ModelConfig] = NO_MODELS
 ) -> EmbeddingModel | None:
-    """The model called *model_id* if it is in memory already."""
+    """The model called *model_id* if it is in memory."""
     return _in_memory(model_spec(model_id, models))
 
 
 def load_model(
     model_id: str,
-    models: Mapping[str, ModelConfig] = MappingProxyType({}),
+    models: Mapping[str, ModelConfig] = NO_MODELS,
     *,
     may_download: bool = False,
     may_be_remote: bool = True,
@@ -201,30 +208,28 @@ def load_model(
 
     A model id that is a path to a folder is that folder.
 
-    :raises UnknownModelError: if nothing here can serve it, or only what may cost
-        money and
-        that may not be.
-    :raises ModelError: if its files are not what they should be.
+    :raises UnknownModelError: if no runtime can serve it, or only one that may cost
+        money, which *may_be_remote* forbids.
+    :raises ModelError: if its files are not as expected.
     """
-    asked = model_spec(model_id, models)
-    model = _in_memory(asked)
+    spec = model_spec(model_id, models)
+    model = _in_memory(spec)
     if model is None:
-        to_find = replace(asked, may_download=may_download)
-        model = _load(asked, to_find, may_be_remote=may_be_remote)
+        model = _load(spec, may_download=may_download, may_be_remote=may_be_remote)
     if model.is_remote and not may_be_remote:
-        raise _remote(model_id, model.runtime)
+        raise _remote_error(model_id, model.runtime)
     return model
 
 
-def _in_memory(key: ModelSpec) -> EmbeddingModel | None:
-    known = _loaded.get(key)
+def _in_memory(spec: ModelSpec) -> EmbeddingModel | None:
+    known = _loaded.get(spec)
     if known is None:
         return None
     known.used = time.monotonic()
     return known.model
 
 
-def _remote(model_id: str, runtime: str) -> UnknownModelError:
+def _remote_error(model_id: str, runtime: str) -> UnknownModelError:
     return UnknownModelError(
         model_id,
         "To let visitors use it, add it under models in the configuration",
@@ -232,43 +237,44 @@ def _remote(model_id: str, runtime: str) -> UnknownModelError:
     )
 
 
-def _load(key: ModelSpec, asked: ModelSpec, *, may_be_remote: bool) -> EmbeddingModel:
+def _load(
+    spec: ModelSpec, *, may_download: bool, may_be_remote: bool
+) -> EmbeddingModel:
     if not _loading.acquire(timeout=LOAD_WAIT_S):
         raise ModelLoadingError(
-            f"The model {key.model_id!r} is still being loaded after "
+            f"The model {spec.model_id!r} is still being loaded after "
             f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
         )
     try:
-        known = _in_memory(key)
+        known = _in_memory(spec)
         if known is not None:
             return known
-        found = find(asked)
-        if found.is_remote and not may_be_remote:
-            raise _remote(key.model_id, found.runtime)
-        model = found.load()
-        _loaded[key] = _Loaded(model, time.monotonic())
-        if key.config.unload_after is not None:
-            _look_again(key, key.config.unload_after)
+        candidate = find(replace(spec, may_download=may_download))
+        if candidate.is_remote and not may_be_remote:
+            raise _remote_error(spec.model_id, candidate.runtime)
+        model = candidate.load()
+        _loaded[spec] = _Loaded(model, time.monotonic())
+        if spec.config.unload_after is not None:
+            _schedule_unload(spec, spec.config.unload_after)
         return model
     finally:
         _loading.release()
 
 
-def _look_again(key: ModelSpec, after_s: float) -> None:
-    timer = threading.Timer(after_s, _unload_if_idle, [key])
+def _schedule_unload(spec: ModelSpec, after_s: float) -> None:
+    timer = threading.Timer(after_s, _unload_if_idle, [spec])
     timer.daemon = True
     timer.start()
 
 
-def _unload_if_idle(key: ModelSpec) -> None:
-    """Give back the memory of a model that nobody has asked for, or look again."""
-    known, allowed = _loaded.get(key), key.config.unload_after
-    if known is None or allowed is None:
+def _unload_if_idle(spec: ModelSpec) -> None:
+    """Free the memory of a model that has not been used, or check again later."""
+    known, idle_s = _loaded.get(spec), spec.config.unload_after
+    if known is None or idle_s is None:
         return
-    left = known.used + allowed - time.monotonic()
+    left = known.used + idle_s - time.monotonic()
     if left > 0:
-        _look_again(key, left)
+        _schedule_unload(spec, left)
         return
-    del _loaded[key], known
-    if "torch" in sys.modules:
-        free_memory()
+    del _loaded[spec], known
+    free_memory()

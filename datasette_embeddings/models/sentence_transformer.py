@@ -1,12 +1,11 @@
-"""The sentence-transformers runtime: any of its models, on a processor or a GPU.
+"""The runtime ``sentence-transformers``: any of its models, on a processor or a GPU.
 
-Vectors are those of its own ``encode_document`` and ``encode_query`` with the prompts
-that the model's files name.
+Vectors are those of its ``encode_document`` and ``encode_query`` with the prompts in
+the model's files.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,33 +20,32 @@ from datasette_embeddings.models.base import (
     EmbeddingModel,
     ModelSpec,
     Unavailable,
-    given_or,
     ignore,
+    in_batches,
     utf8_only,
 )
-from datasette_embeddings.models.batches import free_memory, in_batches
-from datasette_embeddings.models.folder import prompts_of
-from datasette_embeddings.models.hub import commit_of, folder_of
+from datasette_embeddings.models.files import (
+    NO_LIMIT,
+    commit_of,
+    folder_of,
+    prompts_of,
+)
 from datasette_embeddings.models.names import is_repository, llm_id
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "sentence-transformers"
-# What the library takes itself, and what feeds a GPU
+# The default of the library, and one that keeps a GPU busy
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
-NO_LIMIT = 1_000_000
-# Characters below which it pays no more to keep lengths apart
+# Below this many characters, sorting by length saves nothing
 SHORT = 100
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-# Where a model's files say that the first numbers of its vectors stand for all
-MATRYOSHKA_KEYS = ("matryoshka_dimensions", "matryoshka_dims", "truncate_dim")
-MATRYOSHKA = "matryoshka"
 
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
-    """The files of *spec*, if the library is installed to read them."""
+    """The files of *spec*, if the library is installed."""
     folder = folder_of(spec)
     has_weights = folder is not None and _has_weights(folder)
     if find_spec("sentence_transformers") is None:
@@ -81,10 +79,10 @@ class SentenceTransformerModel(EmbeddingModel):
     """A model that sentence-transformers executes."""
 
     runtime = RUNTIME
+    dimensions: int
 
     def __init__(self, spec: ModelSpec, folder: Path | None) -> None:
-        settings = spec.config
-        self.model_id = spec.model_id
+        config = spec.config
         self.encoder = _loaded(spec, folder)
         self._lock = threading.Lock()
         folder = folder or folder_of(spec)
@@ -92,11 +90,9 @@ class SentenceTransformerModel(EmbeddingModel):
         self.device = str(self.encoder.device)
         # As the ONNX runtime reads them: the library's own choice prefers the empty
         # prompt that it saves itself to E5's
-        own = ("", "") if folder is None else prompts_of(folder)
-        self.query_prompt = given_or(settings.query_prompt, own[0])
-        self.passage_prompt = given_or(settings.passage_prompt, own[1])
+        self._set_prompts(config, *(("", "") if folder is None else prompts_of(folder)))
         self.model_id = llm_id(
-            spec.model_id, settings, has_passage_prompt=bool(self.passage_prompt)
+            spec.model_id, config, has_passage_prompt=bool(self.passage_prompt)
         )
         self.normalized = any(
             type(module).__name__ == "Normalize" for module in self.encoder
@@ -104,25 +100,32 @@ class SentenceTransformerModel(EmbeddingModel):
         whole = self.encoder.get_embedding_dimension()
         if whole is None:
             raise ModelError(f"The model {self.model_id!r} has no vector for a text")
-        self.dimensions = _checked_dimensions(spec, folder, whole)
+        self.dimensions = whole if config.dimensions is None else config.dimensions
+        if self.dimensions > whole:
+            raise ModelError(
+                f"Expected at most the {whole} dimensions of {spec.model_id!r}, "
+                f"found {self.dimensions}"
+            )
         self.max_tokens = _max_tokens(self.encoder)
         is_gpu = not self.device.startswith("cpu")
         default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
-        self._batch_size = settings.batch_size or default
-        if settings.threads is not None:
+        self._batch_size = config.batch_size or default
+        if config.threads is not None:
             import torch
 
-            torch.set_num_threads(settings.threads)
+            torch.set_num_threads(config.threads)
 
     def embed_passages(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] = ignore
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        on_truncated: Callable[[int], None] = ignore,
     ) -> Vectors:
         encode = partial(self.encoder.encode_document, prompt=self.passage_prompt)
-        return self._embed(texts, encode, progress)
-
-    def embed_query(self, text: str) -> Vector:
-        vector: Vector = self.embed_queries([text])[0]
-        return vector
+        vectors = self._embed(texts, encode, progress)
+        self._report_truncated(texts, on_truncated)
+        return vectors
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         encode = partial(self.encoder.encode_query, prompt=self.query_prompt)
@@ -137,8 +140,8 @@ class SentenceTransformerModel(EmbeddingModel):
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         if not getattr(self.encoder.tokenizer, "is_fast", False):
             raise ModelError(
-                f"The tokenizer of {self.model_id!r} does not tell where a token is, "
-                "so its texts cannot be split; leave out --chunk"
+                f"The tokenizer of {self.model_id!r} does not report the positions of "
+                "tokens, so its texts cannot be split; leave out --chunk"
             )
         encoded = self._tokenized(texts, return_offsets_mapping=True)
         spans: list[TokenSpans] = encoded["offset_mapping"]
@@ -160,35 +163,32 @@ class SentenceTransformerModel(EmbeddingModel):
         encode: Callable[..., Vectors],
         progress: Callable[[int], None],
     ) -> Vectors:
-        """One vector a text; the longest first, so that memory runs out at once."""
+        """One vector for each text; the longest first, so that memory runs out soon."""
         import numpy as np
 
+        if not texts:
+            return np.empty((0, self.dimensions), dtype=np.float32)
         with utf8_only():
             "".join(texts).encode()
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))
 
-        def embed(places: Sequence[int]) -> Vectors:
+        def embed(positions: Sequence[int]) -> Vectors:
             found = [
                 encode(
-                    [texts[place] for place in some],
+                    [texts[position] for position in some],
                     batch_size=len(some),
                     show_progress_bar=False,
                     truncate_dim=self.dimensions,
                     normalize_embeddings=self.normalized,
                 )
-                for some in _alike(places, texts)
+                for some in _of_similar_length(positions, texts)
             ]
             return np.concatenate(found)
 
         with self._lock:
             try:
                 by_length = in_batches(
-                    order,
-                    self._batch_size,
-                    embed,
-                    dimensions=self.dimensions,
-                    progress=progress,
-                    free=free_memory,
+                    order, self._batch_size, embed, progress=progress
                 )
             except (RuntimeError, ValueError, IndexError) as error:
                 raise ModelError(
@@ -199,18 +199,20 @@ class SentenceTransformerModel(EmbeddingModel):
         return vectors
 
 
-def _alike(places: Sequence[int], texts: Sequence[str]) -> Iterator[Sequence[int]]:
-    """*places* of texts, longest first, in parts of about the same length.
+def _of_similar_length(
+    positions: Sequence[int], texts: Sequence[str]
+) -> Iterator[Sequence[int]]:
+    """*positions* of texts, longest first, in parts of about the same length.
 
     A short text beside a long one would be padded to its length.
     """
     start = 0
-    for end, place in enumerate(places):
-        longest = max(len(texts[places[start]]), SHORT)
-        if max(len(texts[place]), SHORT) * 2 < longest:
-            yield places[start:end]
+    for end, position in enumerate(positions):
+        longest = max(len(texts[positions[start]]), SHORT)
+        if max(len(texts[position]), SHORT) * 2 < longest:
+            yield positions[start:end]
             start = end
-    yield places[start:]
+    yield positions[start:]
 
 
 def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
@@ -218,19 +220,18 @@ def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - impo
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingLibraryError("sentence-transformers", "this model") from error
-    settings = spec.config
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return SentenceTransformer(
             spec.hub_name if folder is None else str(folder),
-            device=settings.device,
-            revision=settings.revision if folder is None else None,
-            trust_remote_code=settings.trust_remote_code,
+            device=spec.config.device,
+            revision=spec.config.revision if folder is None else None,
+            trust_remote_code=spec.config.trust_remote_code,
             local_files_only=folder is not None,
         )
-    except Exception as error:  # whatever a model's files make of it
+    except Exception as error:  # the files of a model can cause any
         line = " ".join(str(error).split())
         hint = ""
         if "trust_remote_code" in line:
@@ -244,52 +245,7 @@ def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - impo
 
 
 def _max_tokens(model: Any) -> int | None:  # noqa: ANN401 - imported late
-    """How many tokens *model* reads; None for one that reads any number."""
+    """How many tokens *model* reads; None if there is no limit."""
     stated = model.max_seq_length or getattr(model.tokenizer, "model_max_length", None)
-    # Some say infinity, and some tokenizers 10**30
+    # Some state infinity, and some tokenizers 10**30
     return stated if isinstance(stated, int) and stated < NO_LIMIT else None
-
-
-def _checked_dimensions(spec: ModelSpec, folder: Path | None, whole: int) -> int:
-    """As many numbers of a vector as are asked for, if the model's files allow it."""
-    asked = spec.config.dimensions
-    if asked is None or asked == whole:
-        return whole
-    if asked > whole:
-        raise ModelError(
-            f"Expected at most the {whole} dimensions of {spec.model_id!r}, "
-            f"found {asked}"
-        )
-    known, is_said = _matryoshka(folder)
-    if not is_said or (known and asked not in known):
-        allowed = ", ".join(map(str, known)) or "only all of them"
-        raise ModelError(
-            f"The model {spec.model_id!r} does not say that {asked} of its {whole} "
-            f"dimensions may stand for all; it allows {allowed}"
-        )
-    return asked
-
-
-def _matryoshka(folder: Path | None) -> tuple[list[int], bool]:
-    """The dimensions that the files in *folder* name, and whether they allow any.
-
-    They stand in its settings, or its card says how it was trained.
-    """
-    if folder is None:
-        return [], False
-    for name in ("config_sentence_transformers.json", "config.json"):
-        try:
-            settings = json.loads((folder / name).read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        for key in MATRYOSHKA_KEYS:
-            value = settings.get(key) if isinstance(settings, dict) else None
-            several = value if isinstance(value, list) else [value]
-            known = [each for each in several if isinstance(each, int)]
-            if known:
-                return known, True
-    try:
-        card = (folder / "README.md").read_text("utf-8")
-    except (OSError, ValueError):
-        return [], False
-    return [], MATRYOSHKA in card.lower()

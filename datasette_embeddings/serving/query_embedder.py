@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.cache import queries
-from datasette_embeddings.models.pictures import check_images
+from datasette_embeddings.models.image_decoding import check_images
 from datasette_embeddings.models.registry import loaded_model, model_spec
+from datasette_embeddings.models.vector_cache import queries
 from datasette_embeddings.serving.allowed_models import load_allowed
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from datasette_embeddings import vectors
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.models.cache import passage_vector, query_vector
-from datasette_embeddings.models.pictures import check_images
+from datasette_embeddings.models.image_decoding import check_images
+from datasette_embeddings.models.vector_cache import passage_vector, query_vector
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,

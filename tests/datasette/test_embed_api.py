@@ -304,8 +304,8 @@ class Prompted(Eyes):
     It sees, too: no model of the package takes pictures yet.
     """
 
-    def embed_query(self, text):
-        return self._vector(f"query: {text}")
+    def embed_queries(self, texts):
+        return np.stack([self._vector(f"query: {text}") for text in texts])
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from datasette_embeddings.config import DEFAULT_MODEL, PLUGIN_NAME, ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import Candidate
-from datasette_embeddings.models.http import HttpModel
+from datasette_embeddings.models.openai_api import OpenAIModel
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette, served
 from tests.models import StandIn
@@ -94,7 +94,7 @@ def test_vectors_through_the_network_are_those_of_the_model(
     endpoint, model, batch_size
 ):
     given = ModelConfig(url=endpoint, model=DEFAULT_MODEL, batch_size=batch_size)
-    with closing(HttpModel("far", given)) as remote:
+    with closing(OpenAIModel("far", given)) as remote:
         vectors = remote.embed_passages(TEXTS)
         question = remote.embed_query("pets")
     cosines = np.sum(vectors * model.embed_passages(TEXTS), axis=1)
@@ -103,7 +103,7 @@ def test_vectors_through_the_network_are_those_of_the_model(
 
 
 def test_an_endpoint_that_has_no_such_model_says_so(endpoint):
-    remote = HttpModel("no-such", ModelConfig(url=endpoint))
+    remote = OpenAIModel("no-such", ModelConfig(url=endpoint))
     with closing(remote), pytest.raises(ModelError) as raised:
         remote.embed_query("text")
     problem = str(raised.value)
@@ -170,7 +170,7 @@ def test_a_server_does_not_start_without_a_key_that_it_was_told_of(
         check=False,
     )
     assert done.returncode != 0
-    assert "expected a key, found none" in done.stderr
+    assert "api_key: expected a key" in done.stderr
 
 
 # What nobody may spend who is not named

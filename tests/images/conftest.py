@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,17 @@ HELD_OUT = [
 ]
 RED_CIRCLES = BY_CAPTION["three red circles"]
 PICTURES_OF_EACH = 12
+# For an environment whose torchvision was compiled for another torch
+WITHOUT_OPERATORS = Path(__file__).parent / "without_operators"
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    for name in [name for name in sys.modules if name.startswith("torchvision")]:
+        del sys.modules[name]
+    runpy.run_path(str(WITHOUT_OPERATORS / "sitecustomize.py"))
+    # Also in the processes that tests start
+    paths = str(WITHOUT_OPERATORS), os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 @pytest.fixture(scope="session")

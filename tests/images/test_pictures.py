@@ -17,8 +17,8 @@ import pytest
 from PIL import Image, features
 
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.models import pictures
-from datasette_embeddings.models.pictures import decoded
+from datasette_embeddings.models import image_decoding
+from datasette_embeddings.models.image_decoding import decoded
 from tests.pictures import COMBINATIONS, draw, file_of
 
 # How to keep an upright picture so that each EXIF orientation makes it upright again
@@ -229,8 +229,8 @@ def test_what_is_no_picture_is_refused(content, message):
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, picture):
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 96 * 96 - 1)
-    monkeypatch.setattr(pictures, "_upright", pytest.fail)
+    monkeypatch.setattr(image_decoding, "MAX_PIXELS", 96 * 96 - 1)
+    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
     with pytest.raises(InvalidInputError, match="of 1 to 9,215 pixels, found 96 x 96"):
         decoded(file_of(picture))
 
@@ -240,7 +240,7 @@ def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
     with pytest.raises(
         InvalidInputError, match="at most 50,000,000 bytes, found 50,000,00"
     ):
-        decoded(bytes(pictures.MAX_BYTES + 1))
+        decoded(bytes(image_decoding.MAX_BYTES + 1))
 
 
 def chunk(kind, body):
@@ -271,12 +271,12 @@ def in_memory_of(megabytes, content):
         "import resource, sys\n"
         "from PIL import Image; Image.init()\n"
         "from datasette_embeddings.errors import InvalidInputError\n"
-        "from datasette_embeddings.models import pictures\n"
+        "from datasette_embeddings.models import image_decoding\n"
         "from pathlib import Path\n"
         "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
         f"most = pages * resource.getpagesize() + {megabytes} * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
-        "try: print(pictures.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
+        "try: print(image_decoding.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
         "except InvalidInputError as error: print(error)\n"
         "except MemoryError: print('not enough memory')\n"
     )
@@ -350,7 +350,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
     found = len(scans_of(saved))
     allowed = saved[:-2] + last * (100 - found) + saved[-2:]
     assert "scans" not in said_of(allowed)
-    monkeypatch.setattr(pictures, "_upright", pytest.fail)
+    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
     with pytest.raises(
         InvalidInputError, match="a JPEG of at most 100 scans, found more"
     ):
@@ -378,11 +378,11 @@ def test_a_picture_that_pillow_warns_of_is_read_in_silence(picture):
 
 
 def test_no_more_is_decoded_at_once_than_memory_shall_hold():
-    room, inside, most = pictures.PixelLimit(100), [], []
+    room, inside, most = image_decoding.PixelLimit(100), [], []
     lock = threading.Lock()
 
     def decode(pixels):
-        with room.of(pixels):
+        with room.reserve(pixels):
             with lock:
                 inside.append(pixels)
                 most.append(sum(inside))
@@ -424,7 +424,7 @@ def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
     files = {kind: start + bytes(2_000) for kind, start in OTHER_FORMATS.items()}
     for kind in Image.SAVE:
         for mode in ("RGB", "L", "P", "1"):
-            if kind in pictures.FORMATS or kind in files:
+            if kind in image_decoding.FORMATS or kind in files:
                 break
             # Some take only certain colours
             with suppress(Exception):
@@ -432,7 +432,7 @@ def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
     assert len(files) >= 30
     assert {"EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "JPEG2000"} <= set(files)
     for kind in Image.OPEN:
-        if kind not in pictures.FORMATS:
+        if kind not in image_decoding.FORMATS:
             monkeypatch.setitem(Image.OPEN, kind, (pytest.fail, lambda _start: True))
     for content in files.values():
         with pytest.raises(

@@ -1,38 +1,39 @@
-"""Vectors that were asked for lately: the same text costs no second model run."""
+"""Recently embedded texts: the same text costs no second model run."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
-_Key: TypeAlias = "tuple[ReferenceType[EmbeddingModel], str]"
 # 1,024 vectors of 384 dimensions are 1.6 MB, their texts 4 MB at most
-REMEMBERED = 1_024
-LONGEST_REMEMBERED = 4_096
+SIZE = 1_024
+LONGEST_TEXT = 4_096
 
 
 class VectorCache:
-    """The vectors of the last *size* texts, by model; many threads may ask.
+    """The vectors of the last *size* texts, by model; safe to use from threads.
 
-    It keeps no model in memory.
+    It does not keep a model in memory.
     """
 
-    def __init__(self, size: int = REMEMBERED) -> None:
+    def __init__(self, size: int = SIZE) -> None:
         self._size = size
-        self._vectors: OrderedDict[_Key, Vector] = OrderedDict()
+        self._vectors: OrderedDict[
+            tuple[ReferenceType[EmbeddingModel], str], Vector
+        ] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     def get(self, model: EmbeddingModel, text: str) -> Vector | None:
-        """The vector of *text*, read-only because it is shared; None if forgotten."""
+        """The vector of *text*, read-only because it is shared, or None."""
         with self._lock:
             vector = self._vectors.get((ref(model), text))
             if vector is not None:
@@ -40,9 +41,9 @@ class VectorCache:
             return vector
 
     def put(self, model: EmbeddingModel, text: str, vector: Vector) -> Vector:
-        """Remember *vector*, unless *text* is too long to keep; give it back."""
+        """Keep *vector*, unless *text* is too long, and return it read-only."""
         vector.setflags(write=False)
-        if len(text) <= LONGEST_REMEMBERED:
+        if len(text) <= LONGEST_TEXT:
             with self._lock:
                 self._vectors[ref(model), text] = vector
                 if len(self._vectors) > self._size:
@@ -54,7 +55,7 @@ queries, passages = VectorCache(), VectorCache()
 
 
 def query_vector(model: EmbeddingModel, text: str) -> Vector:
-    """The vector of *text* as a question, read-only because it is shared."""
+    """The vector of *text* as a query, read-only because it is shared."""
     known = queries.get(model, text)
     return queries.put(model, text, model.embed_query(text)) if known is None else known
 

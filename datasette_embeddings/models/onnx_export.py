@@ -1,7 +1,4 @@
-"""A model of sentence-transformers as a folder that ONNX Runtime serves without torch.
-
-All but the transformer itself (tokenizer, pooling, prompts) is what the library saves.
-"""
+"""Export a model of sentence-transformers to ONNX, to be served without torch."""
 
 from __future__ import annotations
 
@@ -18,8 +15,7 @@ from datasette_embeddings.errors import (
     MissingLibraryError,
     ModelError,
 )
-from datasette_embeddings.models.onnx import OnnxModel
-from datasette_embeddings.models.weights import narrowed
+from datasette_embeddings.models.onnx import INPUTS, TOKEN_OUTPUTS, OnnxModel
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -27,47 +23,45 @@ if TYPE_CHECKING:
         SentenceTransformerModel,
     )
 
-OPSET = 21  # the first whose DequantizeLinear takes blocks
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUT = "last_hidden_state"
+OPSET = 21
 # Protocol buffers hold no more
-MOST_BYTES = 2_000_000_000
-# Texts by which the two are compared, and how much they may differ
+MAX_BYTES = 2_000_000_000
+# Texts by which the two are compared, and the lowest cosine that may result
 SAMPLE = (
     "a",
     "How do I make a backup of a database?",
     "Die Möwe fliegt über das Wasser, 42 mal. " * 20,
 )
-LEAST_COSINE, LEAST_COSINE_INT8 = 0.99999, 0.99
+MIN_COSINE = 0.99999
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and the lowest cosine of a few texts to the original."""
+    """The folder of an export, and its lowest cosine to the original."""
 
     folder: Path
     size_bytes: int
     cosine: float
 
 
-def export(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> Exported:
-    """*model* in *folder*, with weights of 32 bits or of 8.
+def export(model: SentenceTransformerModel, folder: Path) -> Exported:
+    """Write *model* to *folder*.
 
-    :raises InvalidInputError: if something is in the folder.
-    :raises ModelError: if it has steps that our ONNX runtime has not, or gives other
-        vectors afterwards.
+    :raises InvalidInputError: if the folder is not empty.
+    :raises ModelError: if the model has steps that the ``onnx`` runtime has not, or its
+        vectors differ afterwards.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInputError(
             f"Expected a folder that is empty or not there: {folder}"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, so that it comes there at once and whole
+    # In a folder beside it, which then takes its place
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as beside:
         made = Path(beside) / "model"
-        _save(model, made)
-        _write_onnx(model, made / "onnx" / "model.onnx", int8=int8)
-        cosine = _checked(model, made, int8=int8)
+        _save_settings(model, made)
+        _write_onnx(model, made / "onnx" / "model.onnx")
+        cosine = _lowest_cosine(model, made)
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)
@@ -75,8 +69,8 @@ def export(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> Expo
     return Exported(folder, size, cosine)
 
 
-def _save(model: SentenceTransformerModel, folder: Path) -> None:
-    """All files of *model* but its weights."""
+def _save_settings(model: SentenceTransformerModel, folder: Path) -> None:
+    """Save all files of *model* but its weights."""
     model.encoder.save_pretrained(str(folder), create_model_card=False)
     for pattern in ("*.safetensors*", "pytorch_model*.bin*"):
         for path in folder.rglob(pattern):
@@ -87,24 +81,14 @@ def _save(model: SentenceTransformerModel, folder: Path) -> None:
     path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
-def _write_onnx(model: SentenceTransformerModel, path: Path, *, int8: bool) -> None:
+def _write_onnx(model: SentenceTransformerModel, path: Path) -> None:
+    """Let torch write the transformer, token ids in and token vectors out."""
     try:
-        import onnx
-        import onnxscript  # noqa: F401 - torch's exporter needs it, and says less
+        import onnx  # noqa: F401 - torch's exporter needs both, and says less
+        import onnxscript  # noqa: F401
+        import torch
     except ImportError as error:
         raise MissingLibraryError(str(error.name), "the export of models") from error
-    path.parent.mkdir(parents=True)
-    _trace(model, path)
-    if int8:
-        graph = narrowed(onnx.load(path))
-        onnx.checker.check_model(graph, full_check=True)
-        onnx.save(graph, path)
-
-
-def _trace(model: SentenceTransformerModel, path: Path) -> None:
-    """Let torch write the transformer, token ids in and token vectors out."""
-    import torch
-
     inner = _transformer(model)
     known = model.encoder.tokenizer.model_input_names
     names = [name for name in INPUTS if name in known]
@@ -119,16 +103,17 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
 
     ones = torch.ones(2, 7, dtype=torch.long, device=next(inner.parameters()).device)
     texts, tokens = torch.export.Dim("b"), torch.export.Dim("n", max=model.max_tokens)
+    path.parent.mkdir(parents=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 Encoder().eval(),
                 # A tensor of its own for each: the same one would be one input
-                tuple(ones * int(name != INPUTS[2]) for name in names),
+                tuple(ones * int(name != "token_type_ids") for name in names),
                 str(path),
                 input_names=names,
-                output_names=[OUTPUT],
+                output_names=[TOKEN_OUTPUTS[0]],
                 opset_version=OPSET,
                 dynamic_shapes=(tuple({0: texts, 1: tokens} for _name in names),),
                 dynamo=True,
@@ -143,7 +128,10 @@ def _trace(model: SentenceTransformerModel, path: Path) -> None:
 
 
 def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torch's
-    """The first step of *model*, if it is one that can be written."""
+    """The first step of *model*.
+
+    :raises ModelError: if it is no transformer, or too large.
+    """
     first = model.encoder[0]
     inner: Any = getattr(first, "auto_model", None)
     if inner is None or model.max_tokens is None:
@@ -152,7 +140,7 @@ def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torc
             "can be exported begins with a transformer"
         )
     size = sum(each.numel() * each.element_size() for each in inner.parameters())
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise ModelError(
             f"The model {model.model_id!r} has {size / 1e9:.1f} GB of weights; an ONNX "
             "file of ours holds at most 2 GB"
@@ -160,18 +148,19 @@ def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torc
     return inner.eval()
 
 
-def _checked(model: SentenceTransformerModel, folder: Path, *, int8: bool) -> float:
-    """The lowest cosine between what both make of the sample."""
+def _lowest_cosine(model: SentenceTransformerModel, folder: Path) -> float:
+    """The lowest cosine between the vectors of *model* and of its export.
+
+    :raises ModelError: if that is too low.
+    """
     import numpy as np
 
-    served = OnnxModel(model.model_id, folder)
-    vectors = [each.embed_passages(SAMPLE) for each in (model, served)]
-    ours, theirs = (normalize(each) for each in vectors)
+    models = model, OnnxModel(model.model_id, folder)
+    ours, theirs = (normalize(each.embed_passages(SAMPLE)) for each in models)
     cosine = float(np.einsum("ij,ij->i", ours, theirs).min())
-    least = LEAST_COSINE_INT8 if int8 else LEAST_COSINE
-    if not cosine >= least:
+    if not cosine >= MIN_COSINE:
         raise ModelError(
             f"The exported model gives other vectors than {model.model_id!r}: a cosine "
-            f"of {cosine:.5f}, expected at least {least}. Nothing was written"
+            f"of {cosine:.5f}, expected at least {MIN_COSINE}. Nothing was written"
         )
     return cosine

@@ -1,0 +1,256 @@
+"""The runtime ``http``: endpoints that answer ``/v1/embeddings`` as OpenAI does.
+
+The ``openai`` client sends the requests and repeats them where that may help.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from datasette_embeddings import distribution
+from datasette_embeddings.config import ModelConfig
+from datasette_embeddings.errors import MissingLibraryError, ModelError
+from datasette_embeddings.models.base import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    ignore,
+    utf8_only,
+)
+from datasette_embeddings.models.remote import RemoteModel, quoted
+from datasette_embeddings.models.request_limits import RequestLimits
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+    from datasette_embeddings.vectors import Vector, Vectors
+
+# Texts and characters of one request: OpenAI takes 2,048 texts and 300,000 tokens
+DEFAULT_BATCH_SIZE = 100
+MAX_CHARACTERS = 250_000
+# Of an answer: no model has 16,000 dimensions, which take 350 KB written as digits
+MAX_BYTES_PER_TEXT = 400_000
+MAX_BYTES_BESIDE = 100_000
+# What reading a malformed answer may raise
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+
+
+def find(spec: ModelSpec) -> Candidate | Unavailable:
+    """The endpoint in the configuration of *spec*; no request is sent."""
+    if spec.config.url is None:
+        return Unavailable("expected 'url' under models in the configuration")
+    if find_spec("openai") is None:
+        install = distribution.install_command("openai")
+        return Unavailable(
+            f"the library openai is not installed; {install}",
+            f"Install its library with: {install}",
+        )
+    return Candidate(
+        "http", partial(OpenAIModel, spec.model_id, spec.config), is_remote=True
+    )
+
+
+class OpenAIModel(RemoteModel):
+    """A model behind an endpoint on the network.
+
+    :raises ModelError: for an address or a key that cannot be used.
+    """
+
+    runtime = "http"
+
+    def __init__(self, model_id: str, config: ModelConfig) -> None:
+        super().__init__(model_id, config)
+        self._config = config
+        url = _embeddings_url(str(config.url))
+        # Without a password or a query string, which may hold a key
+        self.endpoint = str(url.copy_with(username="", password="", query=None))
+        self._client = self._new_client(url)
+        self._batch_size = config.batch_size or DEFAULT_BATCH_SIZE
+        self._question: dict[str, Any] = {
+            "model": config.model or model_id,
+            # A quarter of the size of digits
+            "encoding_format": "base64",
+        }
+        if config.dimensions is not None:
+            self._question["dimensions"] = config.dimensions
+
+    def _new_client(self, url: httpx2.URL) -> openai.OpenAI:
+        import httpx2
+        import openai
+
+        key = (self._secret or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ModelError(
+                f"The 'api_key' for {self.endpoint} has characters that no key has; "
+                "copy it again"
+            )
+        self._limits = RequestLimits(key)
+        path = url.path.removesuffix("/embeddings")
+        return openai.OpenAI(
+            # Without any, the client takes that of the environment
+            api_key=key or "none",
+            base_url=url.copy_with(path=path, query=None),
+            default_query=dict(url.params),
+            timeout=self._config.timeout,
+            max_retries=self._config.retries,
+            http_client=httpx2.Client(
+                # The key is for this address
+                follow_redirects=False,
+                event_hooks={
+                    "request": [self._limits.begin],
+                    "response": [self._limits.read],
+                },
+            ),
+        )
+
+    def _embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callable[[int], None] = ignore,
+        is_urgent: bool = False,
+    ) -> Vectors:
+        import numpy as np
+
+        with utf8_only():
+            "".join(texts).encode()
+        parts = [self._checked([], 0)] if not texts else []
+        for batch in _batches(texts, self._batch_size):
+            answer = self._answer(batch, is_urgent=is_urgent)
+            parts.append(self._checked(self._vectors(answer), len(batch)))
+            progress(len(batch))
+        return np.concatenate(parts)
+
+    def _answer(self, texts: Sequence[str], *, is_urgent: bool) -> bytes:
+        """The body of the answer to a request for the vectors of *texts*."""
+        import httpx2
+        import openai
+
+        limit = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * len(texts)
+        self._limits.expect(limit, self._config.timeout, is_urgent=is_urgent)
+        client = self._client
+        if is_urgent:
+            client = client.with_options(max_retries=min(1, self._config.retries))
+        try:
+            answer = client.post(
+                "/embeddings",
+                cast_to=httpx2.Response,
+                body={**self._question, "input": list(texts)},
+            )
+        except openai.APIStatusError as error:
+            raise ModelError(self._status_message(error)) from error
+        except openai.APITimeoutError as error:
+            raise ModelError(
+                f"{self.endpoint} did not answer within {self._config.timeout:g} "
+                "seconds; 'timeout' under models in the configuration says how long to "
+                f"wait{self._limits.tried()}"
+            ) from error
+        except openai.APIConnectionError as error:
+            reason = str(error.__cause__ or "") or type(error.__cause__).__name__
+            raise ModelError(
+                f"{self.endpoint} cannot be reached: {quoted(reason, self._secret)}"
+                f"{self._limits.tried()}"
+            ) from error
+        if len(answer.content) > limit:
+            raise ModelError(
+                f"{self.endpoint} gave an answer of more than {limit:,} bytes, too "
+                "large for the vectors requested"
+            )
+        return answer.content
+
+    def _status_message(self, error: openai.APIStatusError) -> str:
+        """The message for an answer with the status of an error."""
+        response, status = error.response, error.status_code
+        advice = self._limits.tried()
+        if 300 <= status < 400:
+            where = response.headers.get("Location", "nowhere").partition("?")[0]
+            return (
+                f"{self.endpoint} redirects to {quoted(where, self._secret)}; if that "
+                "is right, give it as 'url' under models in the configuration"
+            )
+        if status in (401, 403):
+            verb = "check" if self._secret else "set"
+            advice = f". To fix it, {verb} 'api_key' under models in the configuration"
+        elif status == 404:
+            advice = (
+                ". To fix it, check 'url', which ends with /v1 or /v1/embeddings, and "
+                "'model' under models in the configuration"
+            )
+        found = error.body
+        if isinstance(found, dict):
+            found = found.get("message") or found.get("detail")
+        reason = quoted(
+            found if isinstance(found, str) else response.text, self._secret
+        )
+        return (
+            f"{self.endpoint} answered {status}{': ' if reason else ''}{reason}{advice}"
+        )
+
+    def _vectors(self, answer: bytes) -> list[Vector]:
+        """The vectors in *answer*, in the order of the texts."""
+        try:
+            found = json.loads(answer)["data"]
+            vectors = {
+                each.get("index", position): _vector(each["embedding"])
+                for position, each in enumerate(found)
+            }
+        except (*MALFORMED, RecursionError) as error:
+            beginning = quoted(answer[:200].decode("utf-8", "replace"), self._secret)
+            raise ModelError(
+                f"{self.endpoint} gave an answer that is not as OpenAI's: expected "
+                f"JSON with data, each with index and embedding; found {beginning!r}"
+            ) from error
+        if set(vectors) != set(range(len(found))):
+            raise self._error("gave vectors whose index is missing or there twice")
+        return [vectors[position] for position in range(len(found))]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def _embeddings_url(url: str) -> httpx2.URL:
+    """The address of the embeddings, where *url* may end with ``/v1``."""
+    try:
+        import httpx2
+        import openai  # noqa: F401 - brings httpx2
+    except ImportError as error:
+        raise MissingLibraryError("openai", "a model behind an endpoint") from error
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise ModelError(f"The 'url' of a model is no address: {error}") from error
+    if not parsed.host:
+        raise ModelError("The 'url' of a model names no host")
+    path = parsed.path.rstrip("/").removesuffix("/embeddings")
+    return parsed.copy_with(path=f"{path}/embeddings")
+
+
+def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """*texts* in their order, as many as one request may have."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        characters += len(text)
+        if batch and (len(batch) == size or characters > MAX_CHARACTERS):
+            yield batch
+            batch, characters = [], len(text)
+        batch.append(text)
+    if batch:
+        yield batch
+
+
+def _vector(embedding: Any) -> Vector:  # noqa: ANN401 - any JSON value
+    """The numbers of one embedding: a list, or float32 in base64."""
+    import numpy as np
+
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    with np.errstate(over="ignore"):
+        return np.array(embedding, dtype=np.float32)
