@@ -173,7 +173,7 @@ def test_stored_content_stays_without_prompts(copy, conn, tmp_path):
     contents = disk.execute("select content from embeddings order by id").fetchall()
     assert contents[0][0].startswith("Sourdough Flour")
     found = collection(disk, "articles")
-    assert (found.passage_prompt, found.model_id) == ("passage: ", "e5")
+    assert (found.settings.passage_prompt, found.model_id) == ("passage: ", "e5")
     disk.close()
 
 
