@@ -226,34 +226,7 @@ def _source_rows(
         with suppress(sqlite3.OperationalError):
             found = source_rows(collection.conn, table, document_ids)
             rows |= {each: found.get(each) for each in document_ids}
-<<<<<<< HEAD
     return rows
-=======
-    embedded = _embedded_hashes(collection, hits, items) if rows else {}
-    missing = [ids[each] for each, row in rows.items() if row is None]
-    # An item of no source never had a row
-    deleted = owners(collection, missing) if missing else ()
-
-    def is_stale(document_id: str) -> bool | None:
-        row = rows.get(document_id)
-        if row is None:
-            return True if ids[document_id] in deleted else None
-        was = embedded.get(document_id)
-        if row.content_hash is None or was is None:
-            return None
-        return row.content_hash != was
-
-    return [
-        _match(
-            hit,
-            items.get(hit.id, StoredItem(hit.id, None, None)),
-            rows.get(hit.document_id),
-            stale=is_stale(hit.document_id),
-            source=sources.get(hit.document_id),
-        )
-        for hit in hits
-    ]
->>>>>>> 9406860 (Rewrite the store in fewer modules)
 
 
 def _embedded_hashes(
