@@ -26,14 +26,16 @@ NO_OTHER_KEYS = {"extra": "forbid", "use_attribute_docstrings": True}
 # Faults in one message
 MOST_FAULTS = 20
 STRICT_TYPES = ("int", "str", "bool", "float")
-# In a schema of pydantic's, the name of one that openapi.yml holds
 COMPONENT = "component"
 NULL = {"type": "null"}
+# Of a field's schema by pydantic: the first repeats its name
+NOT_SHOWN = ("title", "default", "description")
 
 
 class Expected:
     """Annotates a type with what a value must be, in plain words.
 
+    For a Literal the words are its values.
     *read* converts a value before it is checked. It raises ValueError for one that it
     cannot convert, or InvalidInputError to say more than *words*. *component* names the
     schema of openapi.yml that stands for the type. *constraints* are pydantic's own,
@@ -42,7 +44,7 @@ class Expected:
 
     def __init__(
         self,
-        words: str,
+        words: str = "",
         *,
         read: Callable[[Any], Any] | None = None,
         component: str | None = None,
@@ -59,6 +61,8 @@ class Expected:
         schema: Any = {**handler(source), **self.constraints}
         if schema["type"] in STRICT_TYPES:
             schema["strict"] = True
+        if schema["type"] == "literal":
+            self.words = f"one of {', '.join(schema['expected'])}"
         schema = core_schema.custom_error_schema(
             schema, custom_error_type="expected", custom_error_message=self.words
         )
@@ -78,9 +82,10 @@ class Expected:
             raise PydanticCustomError("expected", "{e}", {"e": self.words}) from error
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:  # noqa: ANN401 - pydantic's
-        return (
-            handler(schema) if self.component is None else {COMPONENT: self.component}
-        )
+        if self.component is None:
+            return handler(schema)
+        # No $ref yet: pydantic would look for what it refers to
+        return {COMPONENT: f"#/components/schemas/{self.component}"}
 
 
 Text: TypeAlias = Annotated[str, Expected("a text", min_length=1)]
@@ -181,31 +186,20 @@ def validated(
 
 def json_schema(cls: type) -> dict[str, Any]:
     """What :func:`validated` takes for *cls*, as a schema of an OpenAPI document."""
-    found = _adapter(cls).json_schema()
-    required = found.get("required", ())
-    properties = {
-        name: _property(schema, is_required=name in required)
-        for name, schema in found["properties"].items()
-    }
-    kept = {key: each for key, each in found.items() if key != "title"}
-    return {**kept, "properties": properties}
-
-
-def _property(schema: dict[str, Any], *, is_required: bool) -> dict[str, Any]:
-    outside = {key: schema[key] for key in ("description",) if key in schema}
-    inside = {
-        key: each
-        for key, each in schema.items()
-        if key not in ("title", "description", "default")
-    }
-    types = [
-        {"$ref": f"#/components/schemas/{each[COMPONENT]}"}
-        if COMPONENT in each
-        else each
-        for each in inside.get("anyOf", [inside])
-        if each != NULL
-    ]
-    return {**outside, "anyOf": types if is_required else [*types, NULL]}
+    schema = _adapter(cls).json_schema()
+    for name, field in schema["properties"].items():
+        found = {key: each for key, each in field.items() if key not in NOT_SHOWN}
+        types = [
+            {"$ref": each[COMPONENT]} if COMPONENT in each else each
+            for each in found.pop("anyOf", [found])
+            if each != NULL
+        ]
+        is_required = name in schema.get("required", ())
+        schema["properties"][name] = {
+            "description": field.get("description", ""),
+            "anyOf": types if is_required else [*types, NULL],
+        }
+    return schema
 
 
 @cache
@@ -243,7 +237,5 @@ def _fault(
 def _shown(found: object, *, is_hidden: bool) -> str:
     if not is_hidden or found is None or isinstance(found, bool):
         return quoted(found)
-    kinds = {str: "a text", list: "a list", dict: "a mapping"}
-    return next(
-        (words for kind, words in kinds.items() if isinstance(found, kind)), "a number"
-    )
+    kinds: dict[type, str] = {str: "a text", list: "a list", dict: "a mapping"}
+    return kinds.get(type(found), "a number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -21,8 +21,6 @@ from datasette_embeddings.web.urls import HARMLESS
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
 
-ENCODINGS = ("float", "base64", "hex")
-INPUT_TYPES = ("passage", "query")
 # What a query string may hold
 ARGS = ("model", "input", "encoding_format", "input_type", "dimensions")
 
@@ -73,32 +71,19 @@ class EmbedRequest:
     __pydantic_config__ = NO_OTHER_KEYS
 
     input: Inputs
+    """Texts and images; an image only if the model takes images."""
     model: (
-        Annotated[str, Expected("the id of a model", component="OfferedModel")] | None
+        Annotated[str, Expected("the id of a model", component="AllowedModel")] | None
     ) = None
-    """By default, the default model."""
-    encoding_format: Annotated[
-        str,
-        Expected(
-            f"one of {', '.join(ENCODINGS)}",
-            component="EncodingFormat",
-            pattern=f"^({'|'.join(ENCODINGS)})$",
-        ),
-    ] = ENCODINGS[0]
-    input_type: Annotated[
-        str,
-        Expected(
-            f"one of {', '.join(INPUT_TYPES)}",
-            component="InputType",
-            pattern=f"^({'|'.join(INPUT_TYPES)})$",
-        ),
-    ] = INPUT_TYPES[0]
+    """The default model if there is none."""
+    encoding_format: Annotated[Literal["float", "base64", "hex"], Expected()] = "float"
+    """Numbers, or little-endian float32 in base64 or in hexadecimal digits."""
+    input_type: Annotated[Literal["passage", "query"], Expected()] = "passage"
+    """Some models make different vectors of queries and of the passages to search."""
     dimensions: (
-        Annotated[
-            int, Expected("a whole number", read=whole_number, component="Dimensions")
-        ]
-        | None
+        Annotated[int, Expected("a whole number", read=whole_number, ge=1)] | None
     ) = None
+    """As many as the model has; other numbers are an error."""
     user: AnyText | None = None
     """Not used."""
 

@@ -44,7 +44,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
         "Text": {"maxLength": config.max_text_length},
         "Texts": {"maxItems": config.max_inputs},
         "Inputs": {"maxItems": config.max_inputs},
-        "OfferedModel": {
+        "AllowedModel": {
             "enum": sorted({*allowed_model_ids(config), *BUNDLED_ALIASES})
         },
     }

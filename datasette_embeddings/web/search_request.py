@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
@@ -143,9 +143,7 @@ class SearchRequest:
     """The lowest score of a match."""
     prefix: AnyText = ""
     """Only items whose ids begin with it."""
-    chunks: Annotated[
-        str, Expected("best or all", component="Chunks", pattern="^(best|all)$")
-    ] = "best"
+    chunks: Annotated[Literal["best", "all"], Expected()] = "best"
     """In a chunked collection, the best chunk of each document or all chunks."""
     filters: Filters = ()
     """Conditions on columns of the source table."""

@@ -9,6 +9,7 @@ import schemathesis
 
 DIMENSIONS = 384
 ITEM = "zlib.compress"
+COLUMN = "module"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
 OWN_NAMES = {"q", "like"}
 
@@ -29,6 +30,8 @@ def _fit_query(case):
         del query["_nl"]
     if "q" in query and "like" in query:
         del query["like"]
+    if query.get("_facet"):
+        query["_facet"] = COLUMN
     if "dimensions" in query:
         query["dimensions"] = DIMENSIONS
     if case.operation.path.endswith("{collection}.json"):
@@ -50,6 +53,8 @@ def _fit_body(body):
         body["like"] = ITEM
     if body.get("dimensions") is not None:
         body["dimensions"] = DIMENSIONS
+    if body.get("facet") is not None:
+        body["facet"] = COLUMN
     if body.get("filters"):
         values = body["filters"].values()
         body["filters"] = dict(zip(FILTERS, values, strict=False))

@@ -211,7 +211,7 @@ async def test_a_facet_needs_no_question(datasette):
         ("_min_score=nan", "a score from -1 to 1, found nan"),
         ("_next=-1", "_next: expected what an answer gave as next, found '-1'"),
         ("_next=1e3", "_next: expected what an answer gave as next"),
-        ("_chunks=some", "_chunks: expected best or all, found 'some'"),
+        ("_chunks=some", "_chunks: expected one of best, all, found 'some'"),
         ("_shape=round", "_shape: expected one of objects, array, found 'round'"),
         ("_nl=on", "_nl: expected _shape=array with it"),
     ],
