@@ -27,7 +27,7 @@ def prepare_connection(conn: sqlite3.Connection) -> None:
     Datasette 1.0 runs this hook on its connections too. Datasette's own hook adds the
     functions there, with the limits of the server.
     """
-    from datasette_embeddings.serving.models import has_started
+    from datasette_embeddings.serving.allowed_models import has_started
     from datasette_embeddings.sql.functions import register
 
     if not has_started():

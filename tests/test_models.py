@@ -34,7 +34,7 @@ from datasette_embeddings.models.registry import (
     model_spec,
 )
 from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
-from datasette_embeddings.serving.models import start
+from datasette_embeddings.serving.allowed_models import start
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from tests.hub import FOREIGN, MODEL_ID, REVISION, Hub, link_files, reference_folder

@@ -13,14 +13,14 @@ from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownMode
 from datasette_embeddings.models import vector_cache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving import query_embedder
-from datasette_embeddings.serving.models import is_ready
-from datasette_embeddings.serving.query_embedder import QueryEmbedder, model_thread
+from datasette_embeddings.serving.allowed_models import AllowedModel, model_thread
+from datasette_embeddings.serving.query_embedder import QueryEmbedder
 from datasette_embeddings.web.middleware import Limiter
 from tests.models import StandIn
 
 pytestmark = pytest.mark.asyncio
 CONFIG = Config()
-MODEL = CONFIG.default_model
+MODEL = AllowedModel(CONFIG.default_model, CONFIG)
 
 
 class Held:
@@ -55,15 +55,13 @@ class Counting(StandIn):
 def counting(monkeypatch):
     """In place of the real model, which would not tell how it was asked."""
     stand_in = Counting()
-    monkeypatch.setattr(query_embedder, "load_allowed", lambda *_arguments: stand_in)
-    monkeypatch.setattr(query_embedder, "loaded_model", lambda *_arguments: stand_in)
+    monkeypatch.setattr(AllowedModel, "load", lambda _self: stand_in)
+    monkeypatch.setattr(AllowedModel, "loaded", lambda _self: stand_in)
     return stand_in
 
 
 async def ask(embedder, *texts):
-    return await asyncio.gather(
-        *(embedder.vector(MODEL, text, CONFIG) for text in texts)
-    )
+    return await asyncio.gather(*(embedder.vector(MODEL, text) for text in texts))
 
 
 async def begun(*tasks):
@@ -118,7 +116,7 @@ async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
     counting.is_down = True
     embedder = QueryEmbedder()
     found = await asyncio.gather(
-        *(embedder.vector(MODEL, text, CONFIG) for text in "ab"),
+        *(embedder.vector(MODEL, text) for text in "ab"),
         return_exceptions=True,
     )
     assert [str(each) for each in found] == ["The model is down"] * 2
@@ -126,7 +124,7 @@ async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
 
 async def test_a_model_that_is_not_here_is_heard_too():
     with pytest.raises(UnknownModelError):
-        await QueryEmbedder().vector("far/away", "text", CONFIG)
+        await QueryEmbedder().vector(AllowedModel("far/away", CONFIG), "text")
 
 
 async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monkeypatch):
@@ -192,6 +190,6 @@ async def test_whoever_leaves_the_queue_leaves_room():
 async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):
     config = Config.from_plugin_config({"models": {"x": {"path": str(BUNDLED_FOLDER)}}})
     with Held():
-        assert await is_ready("x", config, within_s=0.01) is False
-    assert await is_ready("x", config, within_s=60) is True
-    assert await is_ready("far/away", config, within_s=60) is True
+        assert await AllowedModel("x", config).is_ready(within_s=0.01) is False
+    assert await AllowedModel("x", config).is_ready(within_s=60) is True
+    assert await AllowedModel("far/away", config).is_ready(within_s=60) is True

@@ -1,19 +1,28 @@
-"""Which models a server offers to its visitors."""
+"""Which models a server loads for its visitors, and the threads that run them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
+    ConfigError,
     EmbeddingsError,
     ModelLoadingError,
+    SchemaError,
     UnknownModelError,
 )
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models.names import (
     absolute,
     canonical_id,
@@ -28,16 +37,130 @@ from datasette_embeddings.models.registry import (
     configured_id,
     find,
     load_model,
+    loaded_model,
     model_spec,
     only_a_key,
 )
+from datasette_embeddings.store.collections import model_ids
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel
 
+Result = TypeVar("Result")
+# One run of a model already uses every core
+model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
+# Remote models use no core, and a slow one must not hold up the others
+network_threads = ThreadPoolExecutor(4, thread_name_prefix="embeddings-network")
+# Runtimes whose models never embed images
+TEXT_RUNTIMES = frozenset({"onnx", "sentence-transformers", "http"})
 # All that a visitor learns about a model that is not available
 VISITORS_WAY_OUT = "The log of this server says why"
+# Characters of all reasons together; a model's name may have any length
+LONGEST_LOGGED = 2_000
 logger = logging.getLogger("datasette_embeddings")
+_started = threading.Event()
+
+
+class AllowedModel:
+    """A model as visitors may use it, of the configuration or of a collection."""
+
+    def __init__(self, model_id: str, config: Config, home: Path | None = None) -> None:
+        """*home* is the folder of the database whose collection names the model.
+
+        A folder is loaded only if the configuration names it or it is below *home*: a
+        database must not choose which other folders a server reads.
+        """
+        self.model_id = model_id
+        folder = None
+        if canonical_id(model_id) != DEFAULT_MODEL:
+            folder = folder_of_collection(model_id, home)
+        is_below_home = folder and home is not None and is_below(folder, home)
+        if folder and (is_below_home or _is_configured(folder, config)):
+            config = replace(config, models=located(config.models, model_id, home))
+        self.config = config
+        self.spec = model_spec(model_id, config.models)
+
+    def loaded(self) -> EmbeddingModel | None:
+        """The model, if it is in memory."""
+        return loaded_model(self.model_id, self.config.models)
+
+    def load(self) -> EmbeddingModel:
+        """The model, loaded if necessary and never downloaded.
+
+        :raises UnknownModelError: if it cannot be loaded, or may cost money and the
+            configuration does not name it: the owner of a database must not spend what
+            belongs to the owner of the server.  The log has the reasons, which reveal
+            what is installed and which folders exist.
+        :raises ModelLoadingError: if another caller is still loading it.
+        """
+        try:
+            is_named = self._is_named()
+            return load_model(self.model_id, self.config.models, may_be_remote=is_named)
+        except ModelLoadingError:
+            raise
+        except EmbeddingsError as error:
+            log_once("\n  ".join([str(error), *error.reasons])[:LONGEST_LOGGED])
+            raise UnknownModelError(
+                self.model_id, VISITORS_WAY_OUT, [str(error)]
+            ) from error
+
+    def runtime(self) -> str | None:
+        """The runtime with which :meth:`load` would load it, if any."""
+        try:
+            is_named = self._is_named()
+            found = find(self.spec)
+        except EmbeddingsError:
+            return None
+        return None if found.is_remote and not is_named else found.runtime
+
+    def _is_named(self) -> bool:
+        """Whether the configuration names it.
+
+        :raises UnknownModelError: for a folder that it does not name.
+        """
+        is_named = is_allowed(self.model_id, self.config)
+        if canonical_id(self.model_id) == DEFAULT_MODEL:
+            # Allowed in any case, because it is bundled
+            is_named = configured_id(self.model_id, self.config.models) is not None
+        if not is_named and is_path(absolute(hub_name(self.model_id))):
+            raise UnknownModelError(
+                self.model_id,
+                "A database may only name a folder that exists below its own. To allow "
+                "another, name it as the path of a model in the configuration",
+            )
+        return is_named
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """The result of *work* in the thread in which the model runs."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        """Where the model runs; models are loaded where local ones run."""
+        model = self.loaded()
+        return network_threads if model and model.is_remote else model_thread
+
+    async def is_ready(self, *, within_s: float) -> bool:
+        """Whether it is in memory, or is loaded within a time.
+
+        True too if it cannot be loaded: a search then reports why.
+        """
+        if self.loaded() is not None:
+            return True
+        # The model thread may be busy: waiting makes sense only if a runtime exists
+        if await asyncio.to_thread(self.runtime) is None:
+            return True
+        loading = asyncio.wrap_future(model_thread.submit(self.load))
+        done, _late = await asyncio.wait({loading}, timeout=within_s)
+        return bool([task.exception() for task in done])
+
+    async def may_embed_images(self) -> bool:
+        """Whether it embeds images, as far as is known without loading it."""
+        model = self.loaded()
+        if model is not None:
+            return model.supports_images
+        runtime = await asyncio.to_thread(self.runtime)
+        return runtime is not None and runtime not in TEXT_RUNTIMES
 
 
 def allowed_model_ids(config: Config) -> list[str]:
@@ -67,30 +190,34 @@ def check_allowed(model_id: str, config: Config) -> None:
     """
     if not is_allowed(model_id, config):
         # Visitors do not learn the paths of folders
-        offered = ", ".join(
-            each for each in allowed_model_ids(config) if not is_path(each)
-        )
-        raise UnknownModelError(model_id, f"This server offers {offered}")
+        ids = [each for each in allowed_model_ids(config) if not is_path(each)]
+        raise UnknownModelError(model_id, f"This server offers {', '.join(ids)}")
 
 
-def config_for(model_id: str, home: Path | None, config: Config) -> Config:
-    """*config* with the folder of *model_id*, the model of a database in *home*.
+def load_for_sql(
+    model_id: str, config: Config, conn: sqlite3.Connection
+) -> EmbeddingModel:
+    """The model called *model_id*, if SQL on *conn* may use it in a server.
 
-    Only a folder that the configuration names, or one below *home*: a database must
-    not choose which other folders a server reads.
+    That is the bundled one, one of the configuration, or that of a collection of this
+    database, if its files exist here.
+
+    :raises UnknownModelError: for any other, without looking for its files.
     """
-    if canonical_id(model_id) == DEFAULT_MODEL:
-        return config
-    folder = folder_of_collection(model_id, home)
-    if folder is None:
-        return config
-    is_allowed = home is not None and is_below(folder, home)
-    if not is_allowed and not _is_named(folder, config):
-        return config
-    return replace(config, models=located(config.models, model_id, home))
+    # Called once a row: the database is read only where nothing else decides
+    if is_allowed(model_id, config) and not is_path(model_id):
+        return AllowedModel(model_id, config).load()
+    try:
+        of_collections = model_ids(conn)
+    except SchemaError:
+        # Tables of another program have no collections
+        of_collections = set()
+    if canonical_id(model_id) not in of_collections:
+        check_allowed(model_id, config)
+    return AllowedModel(model_id, config, folder_of(conn)).load()
 
 
-def _is_named(folder: Path, config: Config) -> bool:
+def _is_configured(folder: Path, config: Config) -> bool:
     """Whether the configuration names *folder* as any of its models."""
     named = {config.default_model, *config.models}
     named |= {each.path for each in config.models.values() if each.path}
@@ -98,64 +225,43 @@ def _is_named(folder: Path, config: Config) -> bool:
     return any(is_same_folder(each, folder) for each in named)
 
 
-def load_allowed(model_id: str, config: Config) -> EmbeddingModel:
-    """The model called *model_id*, of a collection or of the configuration.
+def start(config: Config) -> None:
+    """Set the limits of this process, and load what the first visitor needs.
 
-    A folder is loaded only where *config* names it; see :func:`config_for`.
+    A missing model that the configuration names is downloaded now, and never later.  A
+    server without the bundled model answers what needs none.
 
-    :raises UnknownModelError: if it cannot be loaded, or may cost money and the
-        configuration does not name it: the owner of a database does not spend what
-        belongs to the owner of the server.  The log has the reasons, which tell what is
-        installed and which folders there are.
-    :raises ModelLoadingError: if another caller is still loading it.
+    :raises ConfigError: if a model that the configuration names is not available.
     """
-    try:
-        return _loaded(model_id, config)
-    except ModelLoadingError:
-        raise
-    except EmbeddingsError as problem:
-        log_once("\n  ".join([str(problem), *problem.reasons])[:LONGEST_LOGGED])
-        raise UnknownModelError(model_id, VISITORS_WAY_OUT, [str(problem)]) from problem
+    _started.set()
+    missing = []
+    for model_id in sorted({*allowed_model_ids(config)} - {DEFAULT_MODEL}):
+        spec = replace(model_spec(model_id, config.models), may_download=True)
+        try:
+            if find(spec).downloads:
+                logger.warning("Fetching the model %s from the hub", model_id)
+                load_model(model_id, config.models, may_download=True)
+        except EmbeddingsError as error:
+            missing.append(f"{model_id!r}: {error}")
+            for reason in error.reasons:
+                logger.warning("The model %r: %s", model_id, reason)
+    if missing:
+        raise ConfigError(missing)
+    indexes.memory_limit_mb = config.index_memory_mb
+    if config.preload:
+        loading = model_thread.submit(AllowedModel(config.default_model, config).load)
+        loading.add_done_callback(_log_failure)
 
 
-def found_runtime(model_id: str, config: Config) -> str | None:
-    """The runtime with which :func:`load_allowed` would load that model, if any.
-
-    Nothing is loaded.
-    """
-    try:
-        is_named = _check_named(model_id, config)
-        found = find(model_spec(model_id, config.models))
-    except EmbeddingsError:
-        return None
-    return None if found.is_remote and not is_named else found.runtime
+def has_started() -> bool:
+    """Whether a server has been started in this process."""
+    return _started.is_set()
 
 
-def _loaded(model_id: str, config: Config) -> EmbeddingModel:
-    is_named = _check_named(model_id, config)
-    return load_model(model_id, config.models, may_be_remote=is_named)
-
-
-def _check_named(model_id: str, config: Config) -> bool:
-    """Whether the configuration names *model_id*.
-
-    :raises UnknownModelError: for a folder that it does not name.
-    """
-    is_named = is_allowed(model_id, config)
-    if canonical_id(model_id) == DEFAULT_MODEL:
-        # Offered without a word of the owner's, because it is bundled
-        is_named = configured_id(model_id, config.models) is not None
-    if not is_named and is_path(absolute(hub_name(model_id))):
-        raise UnknownModelError(
-            model_id,
-            "A database may only name a folder that exists below its own. To allow "
-            "another, name it as the path of a model in the configuration",
-        )
-    return is_named
-
-
-# Characters of all reasons together; a model's name may have any length
-LONGEST_LOGGED = 2_000
+def _log_failure(loading: Future[EmbeddingModel]) -> None:
+    error = loading.exception()
+    if error is not None:
+        logger.warning("The default model could not be loaded: %s", error)
 
 
 @lru_cache(maxsize=100)

@@ -1,87 +1,74 @@
-"""The thread in which models run, and the questions that it answers together."""
+"""Embedding for visitors: queries that come together are embedded in one run."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
-from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.image_decoding import check_images
-from datasette_embeddings.models.registry import loaded_model, model_spec
 from datasette_embeddings.models.vector_cache import queries
-from datasette_embeddings.serving.allowed_models import load_allowed
+from datasette_embeddings.serving.allowed_models import AllowedModel
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel, ModelSpec
     from datasette_embeddings.vectors import Vector, Vectors
 
-Result = TypeVar("Result")
-
-# One run of a model already uses every core
-model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embeddings")
-# A model elsewhere needs none of them, and nobody else shall wait while it is slow
-network_threads = ThreadPoolExecutor(4, thread_name_prefix="embeddings-network")
-# Questions that one run answers, and passages after which the next question is heard
+#: A query, and the vector for which its request waits
+Waiting: TypeAlias = "tuple[str, Future[Vector]]"
+# Queries of one run, and passages after which waiting queries get their turn
 LARGEST_BATCH = 32
 
 
-@dataclass(frozen=True)
-class _Question:
-    text: str
-    vector: Future[Vector] = field(default_factory=Future)
-
-
 class QueryEmbedder:
-    """Questions to models; one run answers all that came during the one before."""
+    """Embeds queries; one run embeds all that came during the run before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[ModelSpec, list[_Question]] = defaultdict(list)
+        self._waiting: dict[ModelSpec, list[Waiting]] = defaultdict(list)
 
-    async def vector(self, model_id: str, text: str, config: Config) -> Vector:
-        """The vector of *text* as a question, worked out beside the event loop.
+    async def vector(self, model: AllowedModel, text: str) -> Vector:
+        """The vector of *text* as a query, computed outside of the event loop.
 
-        Whoever is cancelled before a run takes the question leaves nothing behind.
+        A query whose request is cancelled before a run is not embedded.
         """
-        model = loaded_model(model_id, config.models)
-        known = None if model is None else queries.get(model, text)
+        loaded = model.loaded()
+        known = None if loaded is None else queries.get(loaded, text)
         if known is not None:
             return known
-        question = _Question(text)
+        vector: Future[Vector] = Future()
         with self._lock:
-            self._waiting[model_spec(model_id, config.models)].append(question)
-        # One run for each question that came: the first takes all, the others the rest
-        _threads(model_id, config).submit(self._answer, model_id, config)
-        return await asyncio.wrap_future(question.vector)
+            self._waiting[model.spec].append((text, vector))
+        # One run for each query: the first takes all that wait, the others the rest
+        model.threads.submit(self._embed_waiting, model)
+        return await asyncio.wrap_future(vector)
 
-    def _answer(self, model_id: str, config: Config) -> None:
-        asked_for = model_spec(model_id, config.models)
+    def _embed_waiting(self, model: AllowedModel) -> None:
         with self._lock:
-            taken = self._waiting[asked_for][:LARGEST_BATCH]
-            del self._waiting[asked_for][:LARGEST_BATCH]
-        asked = [each for each in taken if each.vector.set_running_or_notify_cancel()]
-        if not asked:
+            waiting = self._waiting[model.spec]
+            batch = waiting[:LARGEST_BATCH]
+            del waiting[:LARGEST_BATCH]
+        batch = [each for each in batch if each[1].set_running_or_notify_cancel()]
+        if not batch:
             return
         try:
-            texts = list(dict.fromkeys(each.text for each in asked))
-            vectors = _vectors(load_allowed(model_id, config), texts)
-        except Exception as problem:  # whatever it is, those who wait must hear it
-            for each in asked:
-                each.vector.set_exception(problem)
+            texts = list(dict.fromkeys(text for text, _vector in batch))
+            vectors = _vectors(model.load(), texts)
+        except Exception as error:  # every request that waits must get it
+            for _text, vector in batch:
+                vector.set_exception(error)
             return
-        for each in asked:
-            each.vector.set_result(vectors[each.text])
+        for text, vector in batch:
+            vector.set_result(vectors[text])
 
 
 def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
-    """The vector of each text, remembered from now on."""
+    """The vector of each text, cached from now on."""
     known = {text: queries.get(model, text) for text in texts}
     vectors = {text: vector for text, vector in known.items() if vector is not None}
     new = [text for text in texts if text not in vectors]
@@ -95,57 +82,33 @@ def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
 query_embedder = QueryEmbedder()
 
 
-async def passage_vectors(
-    model_id: str, texts: Sequence[str], config: Config
-) -> Vectors:
-    """The vectors of *texts* as passages, (n, d); questions are heard in between."""
+async def passage_vectors(model: AllowedModel, texts: Sequence[str]) -> Vectors:
+    """The vectors of *texts* as passages, (n, d); queries get their turn in between."""
     import numpy as np
 
-    def embedded(some: Sequence[str]) -> Vectors:
-        return load_allowed(model_id, config).embed_passages(some)
+    def embed(batch: Sequence[str]) -> Vectors:
+        return model.load().embed_passages(batch)
 
-    portions = [
+    batches = [
         texts[start : start + LARGEST_BATCH]
         for start in range(0, len(texts), LARGEST_BATCH)
     ]
-    return np.concatenate(
-        [
-            await in_model_thread(partial(embedded, some), of=(model_id, config))
-            for some in portions
-        ]
-    )
+    return np.concatenate([await model.run(partial(embed, each)) for each in batches])
 
 
-async def image_vectors(
-    model_id: str, images: Sequence[bytes], config: Config
-) -> Vectors:
+async def image_vectors(model: AllowedModel, images: Sequence[bytes]) -> Vectors:
     """The vectors of *images*, (n, d).
 
-    :raises ModelError: if the model takes no images.
-    :raises InvalidInputError: for what is no image, or for more pixels than are
-        allowed,
-        before any of them is decoded.
+    :raises ModelError: if the model does not embed images.
+    :raises InvalidInputError: for what is not an image, or for more pixels than are
+        allowed, before any of them is decoded.
     """
 
-    def embedded() -> Vectors:
-        model = load_allowed(model_id, config)
-        if not model.supports_images:
-            raise ModelError(f"The model {model_id!r} takes texts, not images")
-        check_images(images, config.max_image_pixels)
-        return model.embed_images(images)
+    def embed() -> Vectors:
+        loaded = model.load()
+        if not loaded.supports_images:
+            raise ModelError(f"The model {model.model_id!r} takes texts, not images")
+        check_images(images, model.config.max_image_pixels)
+        return loaded.embed_images(images)
 
-    return await in_model_thread(embedded, of=(model_id, config))
-
-
-async def in_model_thread(
-    work: Callable[[], Result], *, of: tuple[str, Config] | None = None
-) -> Result:
-    """What *work* gives, done where models run, or where that one *of* them does."""
-    threads = model_thread if of is None else _threads(*of)
-    return await asyncio.get_running_loop().run_in_executor(threads, work)
-
-
-def _threads(model_id: str, config: Config) -> ThreadPoolExecutor:
-    """Where that model runs; it is loaded where all are."""
-    model = loaded_model(model_id, config.models)
-    return model_thread if model is None or not model.is_remote else network_threads
+    return await model.run(embed)

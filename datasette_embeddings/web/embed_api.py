@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.config import PLUGIN_NAME, Config
+from datasette_embeddings.config import PLUGIN_NAME
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.serving.allowed_models import (
+    AllowedModel,
     allowed_model_ids,
     check_allowed,
-    load_allowed,
 )
 from datasette_embeddings.serving.query_embedder import (
     image_vectors,
-    in_model_thread,
     passage_vectors,
     query_embedder,
 )
@@ -93,10 +92,11 @@ async def _embed(
         asked = embed_request.from_body(body, config)
     model_id = config.default_model if asked.model is None else asked.model
     check_allowed(model_id, config)
-    model = await in_model_thread(lambda: load_allowed(model_id, config))
-    vectors = await _vectors(model, model_id, asked, config)
+    allowed = AllowedModel(model_id, config)
+    model = await allowed.run(allowed.load)
+    vectors = await _vectors(allowed, model, asked)
     texts = [each for each in asked.input if isinstance(each, str)]
-    tokens = await in_model_thread(partial(model.count_tokens, texts))
+    tokens = await allowed.run(partial(model.count_tokens, texts))
     counts = iter(tokens)
     most = model.max_tokens
     answer = {
@@ -131,7 +131,7 @@ async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
 
 
 async def _vectors(
-    model: EmbeddingModel, model_id: str, asked: EmbedRequest, config: Config
+    allowed: AllowedModel, model: EmbeddingModel, asked: EmbedRequest
 ) -> list[Vector]:
     """The vectors of the inputs, in their order."""
     # A model on the network may not know its dimensions before it answers
@@ -140,8 +140,8 @@ async def _vectors(
     texts = [each for each in asked.input if isinstance(each, str)]
     images = [each for each in asked.input if isinstance(each, bytes)]
     # Images first, because they may be refused
-    of_images = iter(await image_vectors(model_id, images, config) if images else ())
-    of_texts = iter(await _text_vectors(model, texts, asked, config))
+    of_images = iter(await image_vectors(allowed, images) if images else ())
+    of_texts = iter(await _text_vectors(allowed, texts, asked))
     vectors = [
         next(of_texts if isinstance(each, str) else of_images) for each in asked.input
     ]
@@ -158,15 +158,13 @@ def _check_dimensions(asked: EmbedRequest, model_id: str, given: int) -> None:
 
 
 async def _text_vectors(
-    model: EmbeddingModel, texts: Sequence[str], asked: EmbedRequest, config: Config
+    allowed: AllowedModel, texts: Sequence[str], asked: EmbedRequest
 ) -> Sequence[Vector]:
     if not texts:
         return []
     if asked.input_type == "query":
-        return [
-            await query_embedder.vector(model.model_id, text, config) for text in texts
-        ]
-    return list(await passage_vectors(model.model_id, texts, config))
+        return [await query_embedder.vector(allowed, text) for text in texts]
+    return list(await passage_vectors(allowed, texts))
 
 
 def _json(

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import row_path, tilde_decode, tilde_encode
+from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor, is_allowed
@@ -22,6 +23,7 @@ from datasette_embeddings.web.http_errors import (
     NotFoundError,
 )
 from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
+from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -48,6 +50,12 @@ class Target:
         """The path of its search page."""
         prefix = self.datasette.urls.database(self.database.name)
         return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
+
+    @cached_property
+    def model(self) -> AllowedModel:
+        """The model of the collection, as visitors may use it."""
+        config = config_of(self.datasette)
+        return AllowedModel(self.collection.model_id, config, self.collection.home)
 
     def like_path(self, document_id: str) -> str | None:
         """The search for items like one; None if its id is too long for a URL."""

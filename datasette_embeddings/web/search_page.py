@@ -17,8 +17,6 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import has_images, matches
-from datasette_embeddings.serving.allowed_models import config_for
-from datasette_embeddings.serving.models import is_ready, may_take_images
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import selectable_columns
 from datasette_embeddings.store.collections import Collection
@@ -79,13 +77,13 @@ async def search(
         return Response.redirect(tidy)
     context = {
         **_request_context(target, address, config, is_image=body is not None),
-        **await _form_context(target, config),
+        **await _form_context(target),
     }
     try:
         if error is not None:
             raise error
         asked = _search_request(address, body, config)
-        if asked.needs_model and not await _is_ready(target, config):
+        if asked.needs_model and not await target.model.is_ready(within_s=PATIENCE_S):
             context["is_loading"] = True
             headers = {"Retry-After": str(RELOAD_S)}
             return await _render(datasette, request, context, 503, headers)
@@ -140,15 +138,13 @@ def _request_context(
     }
 
 
-async def _form_context(target: Target, config: Config) -> dict[str, Any]:
+async def _form_context(target: Target) -> dict[str, Any]:
     """What the form offers, and when the collection was synced."""
     context: dict[str, Any] = {"columns": (), "has_images": False, "failed": 0}
     with suppress(EmbeddingsError):
         context.update(await target.read(_read_form))
         if context["has_images"]:
-            model_id = target.collection.model_id
-            config = config_for(model_id, target.collection.home, config)
-            context["has_images"] = await may_take_images(model_id, config)
+            context["has_images"] = await target.model.may_embed_images()
     return {**context, "synced": _moment(target.collection.synced)}
 
 
@@ -172,13 +168,6 @@ def _search_request(
         return search_request.from_args(address.args, config)
     address.check_names((*known, *FORM_NAMES))
     return search_request.with_image(address.args, body, config)
-
-
-async def _is_ready(target: Target, config: Config) -> bool:
-    """Whether the model is loaded, or will be within PATIENCE_S."""
-    model_id = target.collection.model_id
-    config = config_for(model_id, target.collection.home, config)
-    return await is_ready(model_id, config, within_s=PATIENCE_S)
 
 
 async def _response_context(

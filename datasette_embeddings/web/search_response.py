@@ -18,10 +18,9 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.models.registry import loaded_model
 from datasette_embeddings.search.matches import Match, search_vector, similar_items
 from datasette_embeddings.search.nearest import Options, selected_items, source_table
-from datasette_embeddings.serving.allowed_models import config_for, log_once
+from datasette_embeddings.serving.allowed_models import AllowedModel, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
@@ -31,10 +30,8 @@ from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
 from datasette_embeddings.web.resolve import Target
 from datasette_embeddings.web.search_request import SearchRequest
-from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
-    from datasette_embeddings.config import Config
     from datasette_embeddings.vectors import Vector, Vectors
 
 NOT_AN_IMAGE = (
@@ -83,19 +80,17 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
 
     :raises SearchUnavailableError: if the model is not available; the log says why.
     """
-    collection = target.collection
-    model_id = collection.model_id
-    config = config_for(model_id, collection.home, config_of(target.datasette))
     if not request.needs_model:
         return request.vector
+    model = target.model
     try:
         if request.text is not None:
-            vector = await query_embedder.vector(model_id, request.text, config)
+            vector = await query_embedder.vector(model, request.text)
         else:
-            vector = await _image_vector(model_id, request.image or b"", config)
-        model = loaded_model(model_id, config.models)
-        if model is not None:
-            collection.check_settings(model.settings)
+            vector = await _image_vector(model, request.image or b"")
+        loaded = model.loaded()
+        if loaded is not None:
+            target.collection.check_settings(loaded.settings)
     except ModelLoadingError:
         raise
     except MODEL_ERRORS as error:
@@ -110,12 +105,12 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
     return vector
 
 
-async def _image_vector(model_id: str, image: bytes, config: Config) -> Vector:
+async def _image_vector(model: AllowedModel, image: bytes) -> Vector:
     try:
-        vectors: Vectors = await image_vectors(model_id, [image], config)
+        vectors: Vectors = await image_vectors(model, [image])
     except (InvalidInputError, ModelError) as error:
-        model = loaded_model(model_id, config.models)
-        if model is not None and not model.supports_images:
+        loaded = model.loaded()
+        if loaded is not None and not loaded.supports_images:
             raise SearchUnavailableError(
                 "This collection cannot be searched by an image: its model takes "
                 "texts, not images"

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
-from datasette_embeddings.serving import models
-from datasette_embeddings.serving.models import load_for_sql
+from datasette_embeddings.serving import allowed_models
+from datasette_embeddings.serving.allowed_models import load_for_sql
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
 
@@ -53,7 +53,7 @@ def start(datasette: Datasette) -> None:
     """
     config = config_of(datasette)
     with _startup_errors():
-        models.start(config)
+        allowed_models.start(config)
 
 
 @contextmanager

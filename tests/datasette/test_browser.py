@@ -452,7 +452,7 @@ def test_a_fault_is_told_where_the_answer_would_be(page):
 HOLD = """
 import time
 from pathlib import Path
-from datasette_embeddings.serving.query_embedder import model_thread
+from datasette_embeddings.serving.allowed_models import model_thread
 
 
 def hold():

@@ -12,10 +12,10 @@ from bs4 import BeautifulSoup
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.models import registry
+from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.web import search_page
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -558,7 +558,7 @@ async def test_the_page_of_a_model_that_is_loading_comes_again(seeing, monkeypat
     async def never(*_arguments, **_options):
         return False
 
-    monkeypatch.setattr(search_page, "is_ready", never)
+    monkeypatch.setattr(AllowedModel, "is_ready", never)
     response = await posted(seeing, SEARCH)
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "data-reload-after" in response.text
