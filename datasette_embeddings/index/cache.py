@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -57,7 +57,7 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
         conn.rollback()
 
 
-def is_recent(state: Snapshot) -> bool:
+def is_recent(state: Sequence[float | None]) -> bool:
     """Whether a row may still change without a trace in *state*, a snapshot.
 
     A row that is deleted and inserted again within one second leaves none.

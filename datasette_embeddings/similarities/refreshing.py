@@ -88,20 +88,22 @@ def build(
             f"Expected a lowest score from -1 to 1, found {settings.min_score}"
         )
     conn = collection.conn
+    # Its result changes with every commit of another connection
+    read_version = partial(conn.execute, "pragma data_version")
     prepare_similarities(conn)
     with _kept_in_memory(conn):
         for attempt in range(ATTEMPTS):
             # The last attempt makes other programs wait
             is_last = attempt == ATTEMPTS - 1
             with transaction(conn) if is_last else nullcontext():
-                version = _version(conn)
+                version = read_version().fetchone()
                 with one_moment(conn):
                     run = _begin(collection, settings)
                 if run is None:
                     break
                 lists = run.lists(start, progress)
                 with transaction(conn):
-                    if version == _version(conn) or run.is_current():
+                    if version == read_version().fetchone() or run.is_current():
                         return run.write(lists)
     return Refreshed(0, collection.count_items())
 
@@ -130,18 +132,16 @@ def remove(collection: Collection) -> None:
 
 def _begin(collection: Collection, settings: SimilaritySettings) -> _Run | None:
     """A run from the vectors as they are now; None if the table is of these already."""
-    state = snapshot(collection.conn, collection.id)
+    state = _state(collection)
     is_same = similarity_settings(collection) == settings
-    if is_same and similarities_state(collection) == _stored_state(collection, state):
+    if is_same and similarities_state(collection) == state:
         return None
     return _Run(collection, settings, state, is_full=not is_same)
 
 
-def _stored_state(
-    collection: Collection, state: Sequence[float | None]
-) -> list[float | None]:
-    """The state of the vectors as it is stored with their similarities."""
-    return [*state, RULES] if collection.has_chunks else list(state)
+def _state(collection: Collection) -> list[float | None]:
+    """The state of the vectors, as it is stored with their similarities."""
+    return [RULES, *snapshot(collection.conn, collection.id)]
 
 
 class _Run:
@@ -151,11 +151,12 @@ class _Run:
         self,
         collection: Collection,
         settings: SimilaritySettings,
-        state: tuple[float | None, ...],
+        state: list[float | None],
         *,
         is_full: bool,
     ) -> None:
         self.collection, self.settings, self.state = collection, settings, state
+        self.least = NO_SCORE if settings.min_score is None else settings.min_score
         self.documents, self.states = read_documents(collection)
         self.marks = similarity_marks(collection)
         self.changed, self.gone = changes(self.documents, self.states, self.marks)
@@ -170,8 +171,8 @@ class _Run:
 
     def is_current(self) -> bool:
         """Whether neither the vectors nor the lists have changed since."""
-        state = snapshot(self.collection.conn, self.collection.id)
-        return state == self.state and similarity_marks(self.collection) == self.marks
+        marks = similarity_marks(self.collection)
+        return _state(self.collection) == self.state and marks == self.marks
 
     def lists(
         self, start: Callable[[int], None], progress: Callable[[int], None]
@@ -218,7 +219,7 @@ class _Run:
         """The list of a document: the best of *candidates*, old and new."""
         import numpy as np
 
-        limit, least = self.settings.limit, self._least
+        limit, least = self.settings.limit, self.least
         candidates.sort(key=itemgetter(1), reverse=True)
         others = np.array([other for other, _score in candidates], dtype=np.intp)
         scores = [score for _other, score in candidates[: limit + 1]]
@@ -249,21 +250,14 @@ class _Run:
             for each in lists
         )
         write_similarities(collection, rows, marks, deleted=deleted, gone=self.gone)
-        state = None
-        if not is_recent(self.state):
-            state = _stored_state(collection, self.state)
+        state = None if is_recent(self.state) else self.state
         note_similarities(collection, self.settings, state)
         return Refreshed(len(self.changed), len(ids))
-
-    @property
-    def _least(self) -> float:
-        least = self.settings.min_score
-        return NO_SCORE if least is None else least
 
     def _cutoff(self, found: Nearest) -> float:
         """What a new document must score to join a list."""
         is_full = len(found.others) == self.settings.limit
-        return float(found.scores[-1]) if is_full else self._least
+        return float(found.scores[-1]) if is_full else self.least
 
 
 def _rows(ids: Sequence[str], lists: Sequence[Nearest]) -> Iterator[SimilarityRow]:
@@ -271,11 +265,6 @@ def _rows(ids: Sequence[str], lists: Sequence[Nearest]) -> Iterator[SimilarityRo
         others, scores = each.others.tolist(), each.scores.tolist()
         for other, score in zip(others, scores, strict=True):
             yield ids[each.position], ids[other], score
-
-
-def _version(conn: sqlite3.Connection) -> int:
-    """A number that changes with every commit of another connection."""
-    return int(conn.execute("pragma data_version").fetchone()[0])
 
 
 @contextmanager
