@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from datasette_embeddings.errors import DatabaseError
@@ -58,7 +59,7 @@ def open_database(
         )
         try:
             # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
-            conn.text_factory = lambda text: text.decode("utf-8", "replace")
+            conn.text_factory = partial(str, encoding="utf-8", errors="replace")
             # SQLite opens anything; only the first read tells what it is
             conn.execute("pragma schema_version").fetchone()
             yield conn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import chain
 from types import MappingProxyType
@@ -40,11 +40,6 @@ COMMANDS = dict(chain.from_iterable(each.items() for each in SECTIONS.values()))
 _IS_VERBOSE = f"{__name__}.is_verbose"
 
 
-def _set_verbose(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
-    # Nested contexts share this dictionary
-    ctx.meta[_IS_VERBOSE] = value
-
-
 def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
     """The message of *error*, with its reasons below it after ``--verbose``."""
     reasons = error.reasons if ctx.meta.get(_IS_VERBOSE) else ()
@@ -68,11 +63,7 @@ class Command(click.Command):
         super().__init__(*arguments, **settings)
         self.sections = sections
         verbose = click.Option(
-            ["-v", "--verbose"],
-            is_flag=True,
-            expose_value=False,
-            callback=_set_verbose,
-            help="Print the details of an error.",
+            ["-v", "--verbose"], is_flag=True, help="Print the details of an error."
         )
         self.params += [*chain.from_iterable(sections.values()), *options, verbose]
 
@@ -88,28 +79,25 @@ class Command(click.Command):
                 formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
-        options = [each for each in self.params if isinstance(each, click.Option)]
-        names = {name for option in options for name in option.opts}
-        for option in options:
-            found = names.intersection(_texts(ctx.params.get(option.name or "")))
-            if found:
+        params = [
+            each for each in self.get_params(ctx) if isinstance(each, click.Option)
+        ]
+        options = {name: option for option in params for name in option.opts}
+        for place, name in enumerate(args[: [*args, "--"].index("--")]):
+            option = options.get(name)
+            count = 0 if option is None or option.is_flag else option.nargs
+            found = options.keys() & set(args[place + 1 : place + 1 + count])
+            if option is not None and found:
                 expected = option.metavar or "a value"
                 raise click.UsageError(
                     f"Expected {expected} after {option.opts[-1]}, found the option "
                     f"{min(found)}",
                     ctx,
                 )
+        rest = super().parse_args(ctx, args)
+        # Nested contexts share this dictionary
+        ctx.meta[_IS_VERBOSE] = ctx.params.pop("verbose")
         return rest
-
-
-def _texts(value: object) -> Iterator[str]:
-    """The texts in the value of an option; those of a repeated one are nested."""
-    if isinstance(value, tuple):
-        for each in value:
-            yield from _texts(each)
-    elif isinstance(value, str):
-        yield value
 
 
 class Group(click.Group):
