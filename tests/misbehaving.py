@@ -6,7 +6,6 @@ import base64
 import json
 import struct
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -30,12 +29,14 @@ def answer(question: dict, **changes) -> dict:
 class Reply:
     """An answer to one request: status, headers and what *body* makes of the request.
 
-    *cut* bytes of it are sent before the connection is closed; *delay_s* before it.
+    *cut* bytes of it are sent before the connection is closed, or none if *is_silent*.
     """
 
-    def __init__(self, status=200, *, body=answer, headers=(), cut=None, delay_s=0.0):
+    def __init__(
+        self, status=200, *, body=answer, headers=(), cut=None, is_silent=False
+    ):
         self.status, self.body, self.headers = status, body, dict(headers)
-        self.cut, self.delay_s = cut, delay_s
+        self.cut, self.is_silent = cut, is_silent
 
     def content(self, question) -> bytes:
         body = self.body(question) if callable(self.body) else self.body
@@ -53,6 +54,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.replies = [FINE]
+        #: Set when the tests are done with the server
+        self.ended = threading.Event()
         self.questions: list[dict] = []
         self.requests: list[tuple[str, dict]] = []
 
@@ -79,7 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
         reply = server.replies[0]
         if len(server.replies) > 1:
             server.replies.pop(0)
-        time.sleep(reply.delay_s)
+        if reply.is_silent:
+            server.ended.wait()
+            return
         content = reply.content(question)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -102,6 +107,7 @@ def misbehaving():
         try:
             yield server
         finally:
+            server.ended.set()
             server.shutdown()
             thread.join()
 

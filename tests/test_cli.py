@@ -507,6 +507,7 @@ def test_a_full_disk_is_named_and_what_was_there_is_kept(run, source_db, monkeyp
     assert run("embed", source_db, "mine", "-t", "articles").exit_code == 0
 
 
+@pytest.mark.long
 def test_a_killed_run_keeps_what_it_committed_and_the_next_one_completes_it(tmp_path):
     path = tmp_path / "many.db"
     conn = sqlite3.connect(path)
