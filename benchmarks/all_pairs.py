@@ -34,10 +34,7 @@ from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarities import (
-    note_similarities,
-    similarity_settings,
-)
+from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -76,8 +73,8 @@ def build(path: Path) -> None:
     conn = sqlite3.connect(path)
     collection = collections.collection(conn, COLLECTION)
     with transaction(conn):
-        if similarity_settings(collection):
-            note_similarities(collection, None)
+        if Similarities(collection).settings:
+            Similarities(collection).store_settings(None)
     refreshing.build(collection, TEN)
     conn.close()
 

@@ -45,7 +45,7 @@ from datasette_embeddings.store.documents import (
     write_documents,
 )
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarities import similarities_of, similarity_settings
+from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.vectors import normalize
 
 LIMIT = SimilaritySettings(3)
@@ -358,7 +358,7 @@ def test_two_collections_have_their_own():
     two = write(conn, two, {"a": [1, 0], "c": [1, 1]})
     build(one, LIMIT)
     build(two, LIMIT)
-    assert [each[0] for each in similarities_of(two, "a")] == ["c"]
+    assert [each[0] for each in Similarities(two).of("a")] == ["c"]
     delete_collection(conn, "one")
     assert [row[:2] for row in table(conn)] == [("a", "c"), ("c", "a")]
 
@@ -398,7 +398,7 @@ def test_a_rebuilt_collection_has_the_similarities_of_the_old(conn, model):
     ingest(conn, "articles", source, model, options=IngestOptions(rebuild=True))
     assert articles_table(conn) == before
     found = collections.collection(conn, "articles")
-    assert similarity_settings(found) == LIMIT
+    assert Similarities(found).settings == LIMIT
     ids = conn.execute("select distinct collection_id from similarities").fetchall()
     assert ids == [(found.id,)]
 

@@ -27,7 +27,7 @@ from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.collection_sources import CollectionSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import count_items_of_sources
-from datasette_embeddings.store.similarities import similarity_settings
+from datasette_embeddings.store.similarities import Similarities
 
 
 @click.group(cls=Group)
@@ -70,7 +70,7 @@ def show_collection(database: Path, collection: str) -> None:
     with open_database(database) as conn:
         found = stored.collection(conn, collection)
         counts = count_items_of_sources(found)
-        related = similarity_settings(found)
+        related = Similarities(found).settings
         row = {
             **_collection_row(found),
             "failed": found.count_failures(),

@@ -34,7 +34,7 @@ from datasette_embeddings.store.deletions import (
 from datasette_embeddings.store.diff import Ownership
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarities import similarity_settings
+from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
     apply_small_changes,
     forget_other_kind,
@@ -153,7 +153,7 @@ def ingest(
         report = run.write(collection)
     similarities = options.similarities
     if similarities is None and existing is not None:
-        similarities = similarity_settings(existing)
+        similarities = Similarities(existing).settings
     if similarities is not None:
         # Chunks and dimensions may have come with this run
         collection = current(collection)

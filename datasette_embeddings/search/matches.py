@@ -23,11 +23,7 @@ from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners, sources_of
-from datasette_embeddings.store.similarities import (
-    existing_documents,
-    most_similar,
-    similarities_of,
-)
+from datasette_embeddings.store.similarities import Similarities, existing_documents
 
 if TYPE_CHECKING:
     from datasette_embeddings.index.cache import Index
@@ -142,7 +138,7 @@ def related_items(
     collection: Collection, document_id: str, *, limit: int = DEFAULT_LIMIT
 ) -> list[Match]:
     """The stored similarities of a document, best first, as far as they still exist."""
-    stored = similarities_of(collection, document_id)
+    stored = Similarities(collection).of(document_id)
     existing = existing_documents(collection, [other for other, _score in stored])
     hits = [Hit(other, score) for other, score in stored if other in existing]
     return _existing(matches(collection, hits[:limit]))
@@ -152,7 +148,7 @@ def similar_pairs(
     collection: Collection, *, limit: int = DEFAULT_LIMIT, offset: int = 0
 ) -> list[Pair]:
     """The most similar pairs of documents as stored, each pair once, best first."""
-    rows = most_similar(collection, limit=limit, offset=offset)
+    rows = Similarities(collection).pairs(limit=limit, offset=offset)
     ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
     existing = existing_documents(collection, ids)
     found = matches(collection, [Hit(each, 1.0) for each in ids if each in existing])

@@ -31,18 +31,7 @@ from datasette_embeddings.similarities.knn import (
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import snapshot
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.store.similarities import (
-    SimilarityRow,
-    lists_with,
-    note_similarities,
-    prepare_similarities,
-    remove_similarities,
-    similarities_state,
-    similarity_marks,
-    similarity_rows,
-    similarity_settings,
-    write_similarities,
-)
+from datasette_embeddings.store.similarities import Similarities, SimilarityRow
 
 if TYPE_CHECKING:
     from datasette_embeddings.similarities.knn import Positions
@@ -90,7 +79,7 @@ def build(
     conn = collection.conn
     # Its result changes with every commit of another connection
     read_version = partial(conn.execute, "pragma data_version")
-    prepare_similarities(conn)
+    Similarities(collection).prepare()
     with _kept_in_memory(conn):
         for attempt in range(ATTEMPTS):
             # The last attempt makes other programs wait
@@ -110,31 +99,34 @@ def build(
 
 def refresh(collection: Collection) -> Refreshed | None:
     """Bring the similarities of *collection* up to date; None if it has none."""
-    settings = similarity_settings(collection)
+    settings = Similarities(collection).settings
     return None if settings is None else build(collection, settings)
 
 
 def count_stale(collection: Collection) -> int:
     """How many documents changed, came or went since their similarities were stored."""
-    if similarity_settings(collection) is None:
+    table = Similarities(collection)
+    if table.settings is None:
         return 0
-    changed, gone = changes(*read_documents(collection), similarity_marks(collection))
+    changed, gone = changes(*read_documents(collection), table.marks())
     return len(changed) + len(gone)
 
 
 def remove(collection: Collection) -> None:
     """Delete the similarities of *collection*, and stop keeping them up to date."""
-    prepare_similarities(collection.conn)
+    table = Similarities(collection)
+    table.prepare()
     with transaction(collection.conn):
-        remove_similarities(collection)
-        note_similarities(collection, None)
+        table.clear()
+        table.store_settings(None)
 
 
 def _begin(collection: Collection, settings: SimilaritySettings) -> _Run | None:
     """A run from the vectors as they are now; None if the table is of these already."""
     state = _state(collection)
-    is_same = similarity_settings(collection) == settings
-    if is_same and similarities_state(collection) == state:
+    table = Similarities(collection)
+    is_same = table.settings == settings
+    if is_same and table.state == state:
         return None
     return _Run(collection, settings, state, is_full=not is_same)
 
@@ -158,7 +150,8 @@ class _Run:
         self.collection, self.settings, self.state = collection, settings, state
         self.least = NO_SCORE if settings.min_score is None else settings.min_score
         self.documents, self.states = read_documents(collection)
-        self.marks = similarity_marks(collection)
+        self.table = Similarities(collection)
+        self.marks = self.table.marks()
         self.changed, self.gone = changes(self.documents, self.states, self.marks)
         total = len(self.documents.ids)
         self.is_full = (
@@ -171,8 +164,8 @@ class _Run:
 
     def is_current(self) -> bool:
         """Whether neither the vectors nor the lists have changed since."""
-        marks = similarity_marks(self.collection)
-        return _state(self.collection) == self.state and marks == self.marks
+        state = _state(self.collection)
+        return state == self.state and self.table.marks() == self.marks
 
     def lists(
         self, start: Callable[[int], None], progress: Callable[[int], None]
@@ -188,7 +181,7 @@ class _Run:
         positions = {each: position for position, each in enumerate(ids)}
         changed = {ids[position] for position in self.changed}
         old = [*self.gone, *(changed & self.marks.keys())]
-        losers = lists_with(self.collection, old) - changed
+        losers = self.table.lists_with(old) - changed
         lost = [positions[each] for each in losers if each in positions]
         cutoffs = np.full(len(ids), np.inf, dtype=np.float32)
         for each, (_state, cutoff) in self.marks.items():
@@ -209,7 +202,7 @@ class _Run:
         lists = [*made(self.changed, watch=collect_joining), *made(lost)]
         joined = {ids[position] for position in joining}
         affected = losers | changed | joined | set(self.gone)
-        self.stored = similarity_rows(self.collection, sorted(affected))
+        self.stored = self.table.rows(sorted(affected))
         for each, other, score in self.stored:
             if each in joined and other in positions:
                 joining[positions[each]].append((positions[other], score))
@@ -233,13 +226,13 @@ class _Run:
 
     def write(self, lists: Sequence[Nearest]) -> Refreshed:
         """Put *lists* into the table; part of a transaction."""
-        collection, ids = self.collection, self.documents.ids
-        collection.check_exists()
+        self.collection.check_exists()
+        ids = self.documents.ids
         lists = sorted(lists, key=lambda each: ids[each.position])
         rows: Iterable[SimilarityRow] = _rows(ids, lists)
         deleted: list[tuple[str, str]] = []
         if self.is_full:
-            remove_similarities(collection)
+            self.table.clear()
         else:
             new = set(rows)
             kept = {row[:2] for row in new}
@@ -249,9 +242,9 @@ class _Run:
             (ids[each.position], self.states[ids[each.position]], self._cutoff(each))
             for each in lists
         )
-        write_similarities(collection, rows, marks, deleted=deleted, gone=self.gone)
+        self.table.write(rows, marks, deleted=deleted, gone=self.gone)
         state = None if is_recent(self.state) else self.state
-        note_similarities(collection, self.settings, state)
+        self.table.store_settings(self.settings, state)
         return Refreshed(len(self.changed), len(ids))
 
     def _cutoff(self, found: Nearest) -> float:

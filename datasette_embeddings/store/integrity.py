@@ -24,11 +24,7 @@ from datasette_embeddings.store.schema import (
     transaction,
     valid_sql,
 )
-from datasette_embeddings.store.similarities import (
-    note_similarities,
-    remove_similarities,
-    similarity_settings,
-)
+from datasette_embeddings.store.similarities import Similarities
 
 ORPHANS = """
     from embeddings
@@ -133,9 +129,9 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
                 conn, odd, collection.id
             ):
                 # All are compared again
-                settings = similarity_settings(collection)
-                remove_similarities(collection)
-                note_similarities(collection, settings)
+                similarities = Similarities(collection)
+                similarities.clear()
+                similarities.store_settings(similarities.settings)
 
 
 def _repair_items(collection: Collection, odd: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -71,21 +70,6 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
     )
 
 
-def similarity_marks(collection: Collection) -> Marks:
-    """What the similarities of *collection* are of."""
-    rows = collection.conn.execute(
-        f"""
-        select id, state, lowest
-        from {SIMILARITY_MARKS}
-        where {valid_sql(SIMILARITY_MARKS)}
-        and lowest is not null
-        and collection_id = ?
-        """,
-        [collection.id],
-    )
-    return {row[0]: (row[1], row[2]) for row in rows}
-
-
 def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
     """Which of *document_ids* have an embedding, or chunks that have."""
     queries = ["select id from embeddings where collection_id = ? and id in"]
@@ -101,55 +85,7 @@ def existing_documents(collection: Collection, document_ids: Sequence[str]) -> s
     }
 
 
-_VALID_ROWS = f"""
-    from {SIMILARITIES}
-    where {valid_sql(SIMILARITIES)}
-    and collection_id = ?
-"""
-
-
-def lists_with(collection: Collection, others: Sequence[str]) -> set[str]:
-    """The documents that have one of *others* among their similarities."""
-    sql = f"select distinct id {_VALID_ROWS} and other_id in"
-    return {row[0] for row in rows_in(collection.conn, sql, [collection.id], others)}
-
-
-def similarities_of(
-    collection: Collection, document_id: str
-) -> list[tuple[str, float]]:
-    """The stored similar documents of a document and their scores, best first."""
-    if not read_columns(collection.conn)[SIMILARITIES]:
-        return []
-    sql = f"select other_id, score {_VALID_ROWS} and id = ?"
-    return collection.conn.execute(
-        f"{sql} order by score desc, other_id", [collection.id, document_id]
-    ).fetchall()
-
-
-def similarity_rows(
-    collection: Collection, document_ids: Sequence[str]
-) -> list[SimilarityRow]:
-    """The stored similarities of *document_ids*."""
-    sql = f"select id, other_id, score {_VALID_ROWS} and id in"
-    rows = rows_in(collection.conn, sql, [collection.id], document_ids)
-    return [(one, other, score) for one, other, score in rows]
-
-
-def most_similar(
-    collection: Collection, *, limit: int, offset: int = 0
-) -> list[SimilarityRow]:
-    """The pairs of documents nearest to each other, each pair once, best first."""
-    if not read_columns(collection.conn)[SIMILARITIES]:
-        return []
-    rows = collection.conn.execute(
-        PAIRS_SQL,
-        {"collection_id": collection.id, "limit": limit, "offset": offset},
-    )
-    # The SQL is shown to people; other programs may have written anything
-    return [row for row in rows if tuple(map(type, row)) == (str, str, float)]
-
-
-#: A pair may stand in the list of one of the two only
+#: A pair may be in the list of one of the two only
 PAIRS_SQL = """
     select min(id, other_id) as id, max(id, other_id) as other_id, max(score) as score
     from similarities
@@ -158,120 +94,168 @@ PAIRS_SQL = """
     order by 3 desc, 1, 2
     limit :limit offset :offset
 """
+_VALID_ROWS = f"""
+    from {SIMILARITIES}
+    where {valid_sql(SIMILARITIES)}
+    and collection_id = ?
+"""
 
 
-def write_similarities(
-    collection: Collection,
-    rows: Iterable[SimilarityRow],
-    marks: Iterable[tuple[str, str, float]],
-    *,
-    deleted: Iterable[tuple[str, str]] = (),
-    gone: Iterable[str] = (),
-) -> None:
-    """Write *rows* and *marks*, ids with their state and lowest score.
+class Similarities:
+    """The stored similarities of a collection: the nearest others of each document."""
 
-    The rows of *deleted*, pairs of ids, are deleted, and the marks of *gone*.
-    """
-    at = f"where collection_id = {collection.id:d} and id = ?"
-    for sql, values in (
-        (f"delete from {SIMILARITIES} {at} and other_id = ?", deleted),
-        (f"delete from {SIMILARITY_MARKS} {at}", ((each,) for each in gone)),
-        (
-            f"insert or replace into {SIMILARITIES} "
-            f"(collection_id, id, other_id, score) values ({collection.id:d}, ?, ?, ?)",
-            rows,
-        ),
-        (
-            f"insert or replace into {SIMILARITY_MARKS} "
-            f"(collection_id, id, state, lowest) values ({collection.id:d}, ?, ?, ?)",
-            marks,
-        ),
-    ):
-        collection.conn.executemany(sql, values)
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.conn = collection.conn
 
+    @property
+    def settings(self) -> SimilaritySettings | None:
+        """The similarities that the collection is to have; None for none."""
+        stored = self._stored()
+        limit, min_score = stored.get("limit"), stored.get("min_score")
+        if type(limit) is not int or not 0 < limit <= LARGEST_LIMIT:
+            return None
+        if not isinstance(min_score, float | int | None):
+            min_score = None
+        return SimilaritySettings(limit, min_score)
 
-def remove_similarities(collection: Collection) -> None:
-    """Delete all similarities of *collection*."""
-    for table in (SIMILARITIES, SIMILARITY_MARKS):
-        collection.conn.execute(
-            f"delete from {table} where collection_id = ?", [collection.id]
+    @property
+    def state(self) -> list[float] | None:
+        """The state of the vectors that the similarities are of."""
+        state = self._stored().get("state")
+        return state if isinstance(state, list) else None
+
+    def _stored(self) -> dict[str, Any]:
+        """Settings and state as JSON keeps them; empty if another program wrote it."""
+        if "similarities" not in columns_of(self.conn, OUR_COLLECTIONS):
+            return {}
+        row = self.conn.execute(
+            """
+            select similarities
+            from _embedding_collections
+            where collection_id = ? and name = ?
+            """,
+            [self.collection.id, self.collection.name],
+        ).fetchone()
+        try:
+            stored = json.loads(row[0]) if row and row[0] else None
+        except (TypeError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+    def store_settings(
+        self,
+        settings: SimilaritySettings | None,
+        state: Sequence[float | None] | None = None,
+    ) -> None:
+        """Store the similarities that the collection is to have, and their state."""
+        values = {} if settings is None else {**vars(settings), "state": state}
+        given = {name: value for name, value in values.items() if value is not None}
+        # A collection that llm made has no row yet
+        self.conn.execute(
+            """
+            insert into _embedding_collections
+              (collection_id, name, model, similarities)
+            select id, name, model, ?
+            from collections
+            where id = ?
+            on conflict (collection_id) do update
+            set similarities = excluded.similarities
+            """,
+            [json.dumps(given) if given else None, self.collection.id],
         )
 
+    def prepare(self) -> None:
+        """Create the tables of similarities, if they do not exist.
 
-def prepare_similarities(conn: sqlite3.Connection) -> None:
-    """Create the tables of similarities, if they do not exist.
-
-    :raises SchemaError: if there is a table of that name with other columns.
-    """
-    found = columns_of(conn, SIMILARITIES)
-    if found and not read_columns(conn)[SIMILARITIES]:
-        raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
-    prepare(conn)
-    with transaction(conn):
-        create_similarity_tables(conn)
-
-
-def similarity_settings(collection: Collection) -> SimilaritySettings | None:
-    """The similarities that *collection* is to have; None for none."""
-    stored = _stored(collection)
-    limit, min_score = stored.get("limit"), stored.get("min_score")
-    if type(limit) is not int or not 0 < limit <= LARGEST_LIMIT:
-        return None
-    if not isinstance(min_score, float | int | None):
-        min_score = None
-    return SimilaritySettings(limit, min_score)
-
-
-def similarities_state(collection: Collection) -> list[float] | None:
-    """The snapshot of the vectors that the similarities of *collection* are of."""
-    state = _stored(collection).get("state")
-    return state if isinstance(state, list) else None
-
-
-def _stored(collection: Collection) -> dict[str, Any]:
-    """The settings and the state as JSON keeps them; empty if another program wrote."""
-    if "similarities" not in columns_of(collection.conn, OUR_COLLECTIONS):
-        return {}
-    row = collection.conn.execute(
+        :raises SchemaError: if there is a table of that name with other columns.
         """
-        select similarities
-        from _embedding_collections
-        where collection_id = ? and name = ?
-        """,
-        [collection.id, collection.name],
-    ).fetchone()
-    try:
-        stored = json.loads(row[0]) if row and row[0] else None
-    except (TypeError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
+        found = columns_of(self.conn, SIMILARITIES)
+        if found and not read_columns(self.conn)[SIMILARITIES]:
+            raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
+        prepare(self.conn)
+        with transaction(self.conn):
+            create_similarity_tables(self.conn)
 
+    def of(self, document_id: str) -> list[tuple[str, float]]:
+        """The documents similar to a document and their scores, best first."""
+        if not read_columns(self.conn)[SIMILARITIES]:
+            return []
+        sql = f"select other_id, score {_VALID_ROWS} and id = ?"
+        return self.conn.execute(
+            f"{sql} order by score desc, other_id", [self.collection.id, document_id]
+        ).fetchall()
 
-def note_similarities(
-    collection: Collection,
-    settings: SimilaritySettings | None,
-    state: Sequence[float | None] | None = None,
-) -> None:
-    """Store the similarities that *collection* is to have, and of which vectors."""
-    text = None
-    if settings is not None:
-        values: dict[str, Any] = {
-            "limit": settings.limit,
-            "min_score": settings.min_score,
-            "state": None if state is None else list(state),
-        }
-        text = json.dumps(
-            {k: value for k, value in values.items() if value is not None}
+    def pairs(self, *, limit: int, offset: int = 0) -> list[SimilarityRow]:
+        """The pairs of documents nearest to each other, each pair once, best first."""
+        if not read_columns(self.conn)[SIMILARITIES]:
+            return []
+        values = {"limit": limit, "offset": offset}
+        rows = self.conn.execute(
+            PAIRS_SQL, {"collection_id": self.collection.id, **values}
         )
-    # A collection that llm made has no row yet
-    collection.conn.execute(
+        # The SQL is shown to people; other programs may have written anything
+        return [row for row in rows if tuple(map(type, row)) == (str, str, float)]
+
+    def rows(self, document_ids: Sequence[str]) -> list[SimilarityRow]:
+        """The stored similarities of *document_ids*."""
+        sql = f"select id, other_id, score {_VALID_ROWS} and id in"
+        rows = rows_in(self.conn, sql, [self.collection.id], document_ids)
+        return [(one, other, score) for one, other, score in rows]
+
+    def lists_with(self, others: Sequence[str]) -> set[str]:
+        """The documents that have one of *others* among their similarities."""
+        sql = f"select distinct id {_VALID_ROWS} and other_id in"
+        rows = rows_in(self.conn, sql, [self.collection.id], others)
+        return {row[0] for row in rows}
+
+    def marks(self) -> Marks:
+        """The vectors that the lists of documents are of, and their lowest scores."""
+        rows = self.conn.execute(
+            f"""
+            select id, state, lowest
+            from {SIMILARITY_MARKS}
+            where {valid_sql(SIMILARITY_MARKS)}
+            and lowest is not null
+            and collection_id = ?
+            """,
+            [self.collection.id],
+        )
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    def write(
+        self,
+        rows: Iterable[SimilarityRow],
+        marks: Iterable[tuple[str, str, float]],
+        *,
+        deleted: Iterable[tuple[str, str]] = (),
+        gone: Iterable[str] = (),
+    ) -> None:
+        """Write *rows* and *marks*, ids with their state and lowest score.
+
+        The rows of *deleted*, pairs of ids, are deleted, and the marks of *gone*.
         """
-        insert into _embedding_collections (collection_id, name, model, similarities)
-        select id, name, model, ?
-        from collections
-        where id = ?
-        on conflict (collection_id) do update
-        set similarities = excluded.similarities
-        """,
-        [text, collection.id],
-    )
+        key = int(self.collection.id)
+        at = f"where collection_id = {key} and id = ?"
+        for sql, values in (
+            (f"delete from {SIMILARITIES} {at} and other_id = ?", deleted),
+            (f"delete from {SIMILARITY_MARKS} {at}", ((each,) for each in gone)),
+            (
+                f"insert or replace into {SIMILARITIES} "
+                f"(collection_id, id, other_id, score) values ({key}, ?, ?, ?)",
+                rows,
+            ),
+            (
+                f"insert or replace into {SIMILARITY_MARKS} "
+                f"(collection_id, id, state, lowest) values ({key}, ?, ?, ?)",
+                marks,
+            ),
+        ):
+            self.conn.executemany(sql, values)
+
+    def clear(self) -> None:
+        """Delete all similarities of the collection."""
+        for table in (SIMILARITIES, SIMILARITY_MARKS):
+            self.conn.execute(
+                f"delete from {table} where collection_id = ?", [self.collection.id]
+            )

@@ -13,11 +13,7 @@ from datasette_embeddings.distribution import version
 from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.similarities import (
-    PAIRS_SQL,
-    most_similar,
-    similarity_settings,
-)
+from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import json_bodies, search_request
 from datasette_embeddings.web.compat import database_color, is_allowed, sql_path
 from datasette_embeddings.web.http_errors import CollectionNotFoundError
@@ -129,9 +125,9 @@ async def _pairs(
 def _read_pairs(size: int, offset: int, collection: Collection) -> PairsPage:
     pairs = similar_pairs(collection, limit=size, offset=offset)
     # Pairs of deleted rows are left out, so fewer than *size* need not be all
-    after = most_similar(collection, limit=1, offset=offset + size)
+    after = Similarities(collection).pairs(limit=1, offset=offset + size)
     next_offset = offset + size if after else None
-    return PairsPage(pairs, next_offset, similarity_settings(collection) is not None)
+    return PairsPage(pairs, next_offset, Similarities(collection).settings is not None)
 
 
 @json_view(*READS)
