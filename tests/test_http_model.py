@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from contextlib import closing, contextmanager, suppress
+from traceback import format_exception
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def model_of(server):
 def problem_of(model, texts=TEXTS):
     with pytest.raises(ModelError) as raised:
         model.embed_passages(texts)
-    assert KEY not in str(raised.value) + repr(raised.value)
+    assert KEY not in repr(raised.value) + "".join(format_exception(raised.value))
     return str(raised.value)
 
 

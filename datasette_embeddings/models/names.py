@@ -178,10 +178,4 @@ def is_same_folder(name: str, folder: Path) -> bool:
 
 def is_below(folder: Path, home: Path) -> bool:
     """Whether *folder* lies in *home*, at any depth, after links are resolved."""
-    for parent in folder.resolve().parents:
-        try:
-            if os.path.samefile(parent, home):
-                return True
-        except OSError:
-            continue
-    return False
+    return home.resolve() in folder.resolve().parents

@@ -257,7 +257,7 @@ def _lower_in_place(text: str) -> str:
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Positions of texts of about the same length, longest first, batch by batch."""
-    longest_first = sorted(range(len(lengths)), key=lambda position: -lengths[position])
+    longest_first = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     start = 0
     while start < len(longest_first):
         size = max(1, BATCH_TOKENS // max(1, lengths[longest_first[start]]))

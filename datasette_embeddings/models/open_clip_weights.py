@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,
@@ -145,24 +146,15 @@ def download_weights(weights: Checkpoint, revision: str | None) -> Path:
 
     :raises ModelError: if it cannot be downloaded.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    last_error: Exception | None = None
+    repository = ModelSpec(weights.repository, ModelConfig(revision=revision))
     for name in weights.files:
-        try:
-            return Path(hf_hub_download(weights.repository, name, revision=revision))
-        except EntryNotFoundError as error:
-            # Also raised when offline; the next name then fails too
-            last_error = error
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            last_error = error
-            break
-    line = " ".join(str(last_error).split())
+        path = download(repository, (name,)) / name
+        if path.is_file():
+            return path
     raise ModelError(
-        f"The weights {weights.architecture}/{weights.tag} cannot be fetched from "
-        f"{weights.repository!r} on the hub: {line}"
-    ) from last_error
+        f"Expected {' or '.join(weights.files)} in the repository "
+        f"{weights.repository!r}, found none"
+    )
 
 
 def download_folder(spec: ModelSpec) -> Path:

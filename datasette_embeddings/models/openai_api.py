@@ -137,6 +137,7 @@ class OpenAIModel(RemoteModel):
         client = self._client
         if is_urgent:
             client = client.with_options(max_retries=min(1, self._config.retries))
+        # Without their causes: those quote headers and answers, which may hold a key
         try:
             answer = client.post(
                 "/embeddings",
@@ -144,19 +145,19 @@ class OpenAIModel(RemoteModel):
                 body={**self._question, "input": list(texts)},
             )
         except openai.APIStatusError as error:
-            raise ModelError(self._status_message(error)) from error
-        except openai.APITimeoutError as error:
+            raise ModelError(self._status_message(error)) from None
+        except openai.APITimeoutError:
             raise ModelError(
                 f"{self.endpoint} did not answer within {self._config.timeout:g} "
                 "seconds; 'timeout' under models in the configuration says how long to "
                 f"wait{self._limits.tried()}"
-            ) from error
+            ) from None
         except openai.APIConnectionError as error:
             reason = str(error.__cause__ or "") or type(error.__cause__).__name__
             raise ModelError(
                 f"{self.endpoint} cannot be reached: {quoted(reason, self._secret)}"
                 f"{self._limits.tried()}"
-            ) from error
+            ) from None
         if len(answer.content) > limit:
             raise ModelError(
                 f"{self.endpoint} gave an answer of more than {limit:,} bytes, too "

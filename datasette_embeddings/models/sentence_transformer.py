@@ -7,7 +7,7 @@ the model's files.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 RUNTIME = "sentence-transformers"
 # The default of the library, and one that keeps a GPU busy
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
-# Below this many characters, sorting by length saves nothing
-SHORT = 100
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -170,20 +168,18 @@ class SentenceTransformerModel(EmbeddingModel):
             return np.empty((0, self.dimensions), dtype=np.float32)
         with utf8_only():
             "".join(texts).encode()
-        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))
+        order = sorted(
+            range(len(texts)), key=lambda each: len(texts[each]), reverse=True
+        )
 
         def embed(positions: Sequence[int]) -> Vectors:
-            found = [
-                encode(
-                    [texts[position] for position in some],
-                    batch_size=len(some),
-                    show_progress_bar=False,
-                    truncate_dim=self.dimensions,
-                    normalize_embeddings=self.normalized,
-                )
-                for some in _of_similar_length(positions, texts)
-            ]
-            return np.concatenate(found)
+            return encode(
+                [texts[position] for position in positions],
+                batch_size=len(positions),
+                show_progress_bar=False,
+                truncate_dim=self.dimensions,
+                normalize_embeddings=self.normalized,
+            )
 
         with self._lock:
             try:
@@ -197,22 +193,6 @@ class SentenceTransformerModel(EmbeddingModel):
         vectors = np.empty_like(by_length)
         vectors[order] = by_length
         return vectors
-
-
-def _of_similar_length(
-    positions: Sequence[int], texts: Sequence[str]
-) -> Iterator[Sequence[int]]:
-    """*positions* of texts, longest first, in parts of about the same length.
-
-    A short text beside a long one would be padded to its length.
-    """
-    start = 0
-    for end, position in enumerate(positions):
-        longest = max(len(texts[positions[start]]), SHORT)
-        if max(len(texts[position]), SHORT) * 2 < longest:
-            yield positions[start:end]
-            start = end
-    yield positions[start:]
 
 
 def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - imported late

@@ -369,7 +369,7 @@ except ModelError as error:
     print(error)
 """
     told = said(code, HF_HUB_CACHE=str(tmp_path))
-    start = "The weights ViT-B-32/openai cannot be fetched from 'timm/vit_base_patch32"
+    start = "The model 'timm/vit_base_patch32_clip_224.openai' cannot be fetched from"
     assert told.startswith(start)
 
 
