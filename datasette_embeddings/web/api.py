@@ -50,7 +50,7 @@ async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
     """``/{database}/-/embeddings/{collection}.json``"""
-    # Whoever may not see the collection learns nothing from what is wrong otherwise
+    # First: visitors who may not see the collection learn nothing from other errors
     target = await resolve_target(datasette, request)
     config = config_of(datasette)
     address = Address.of(request)
@@ -63,13 +63,8 @@ async def search(
     response = await run_search(target, asked)
     next_path = address.next_path(response.next) if body is None else None
     next_url = next_path and str(datasette.absolute_url(request, next_path))
-    return shaped(
-        datasette,
-        request,
-        address.args,
-        search_body(response, next_url),
-        "matches",
-    )
+    answer = search_body(response, next_url)
+    return shaped(datasette, request, address.args, answer, "matches")
 
 
 @json_view(*READS, "POST", "PUT", "PATCH", "DELETE")

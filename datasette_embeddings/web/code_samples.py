@@ -52,18 +52,18 @@ async def code_samples(
 
 def search_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """A query that finds the matches of *response*, best first, and its parameters."""
-    question, collection = response.request, response.target.collection
-    is_narrowed = question.filters or question.prefix or question.min_score is not None
-    if is_narrowed and not collection.has_chunks and question.text is not None:
+    request, collection = response.request, response.target.collection
+    is_narrowed = request.filters or request.prefix or request.min_score is not None
+    if is_narrowed and not collection.has_chunks and request.text is not None:
         return _narrowed_sql(response)
     name = _literal(collection.name)
-    limit = question.next + question.size
-    if question.like is not None:
+    limit = request.next + request.size
+    if request.like is not None:
         call = f"embed_similar({name}, :like, {limit})"
-        values = {"like": question.like}
+        values = {"like": request.like}
     else:
         call = f"embed_search({name}, :q, {limit})"
-        values = {"q": question.text or ""}
+        values = {"q": request.text or ""}
     id_key = "document_id" if collection.has_chunks else "id"
     columns, join = _source_join(response, f"json_extract(found.value, '$.{id_key}')")
     sql = (
@@ -76,41 +76,41 @@ def search_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
 
 def _narrowed_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """With conditions, which apply before the ranking, or too few items remain."""
-    question, collection = response.request, response.target.collection
+    request, collection = response.request, response.target.collection
     source = collection.source
     columns, join = _source_join(response, "embeddings.id")
-    values: dict[str, object] = {"q": question.text}
+    values: dict[str, object] = {"q": request.text}
     conditions = [
         "embeddings.collection_id = "
         f"(select id from collections where name = {_literal(collection.name)})"
     ]
-    if question.filters and isinstance(source, TableSource):
-        chosen = filters.selection(source.table, response.columns, question.filters)
+    if request.filters and isinstance(source, TableSource):
+        chosen = filters.selection(source.table, response.columns, request.filters)
         key = quote(source.key_columns[0])
         conditions.append(
             f"embeddings.id in (\n    select cast({key} as text)\n"
             f"    from {quote(source.table)}\n    where {chosen.where}\n  )"
         )
         values.update(chosen.values)
-    if question.prefix:
+    if request.prefix:
         conditions.append("substr(embeddings.id, 1, length(:prefix)) = :prefix")
-        values["prefix"] = question.prefix
-    if question.min_score is not None:
+        values["prefix"] = request.prefix
+    if request.min_score is not None:
         conditions.append("score >= cast(:min_score as real)")
-        values["min_score"] = question.min_score
+        values["min_score"] = request.min_score
     where = "\n  and ".join(conditions)
     query = f"embed_query({_literal(collection.model_id)}, :q)"
     sql = (
         f"select\n  {columns},\n"
         f"  embed_cosine(embeddings.embedding, {query}) as score\n"
         f"from embeddings\n{join}where {where}\n"
-        f"order by score desc\nlimit {question.next + question.size}"
+        f"order by score desc\nlimit {request.next + request.size}"
     )
     return sql, values
 
 
 def _source_join(response: SearchResponse, item_id: str) -> tuple[str, str]:
-    """What to select beside the score, and the join that brings it."""
+    """The columns to select beside the score, and the join with their table."""
     source = response.target.collection.source
     if (
         not isinstance(source, TableSource)
@@ -126,5 +126,5 @@ def _source_join(response: SearchResponse, item_id: str) -> tuple[str, str]:
 
 
 def _literal(text: str) -> str:
-    """*text* as SQL writes it, which has no way to write a NUL."""
+    """*text* as an SQL literal, in which a NUL cannot be written."""
     return "'" + text.replace("'", "''").replace("\0", "' || char(0) || '") + "'"

@@ -21,9 +21,6 @@ from datasette_embeddings.web.urls import HARMLESS
 if TYPE_CHECKING:
     from datasette.utils import MultiParams
 
-# What a query string may hold
-ARGS = ("model", "input", "encoding_format", "input_type", "dimensions")
-
 
 def _inputs(value: object) -> tuple[str | bytes, ...]:
     inputs = value if isinstance(value, list) else [value]
@@ -33,25 +30,23 @@ def _inputs(value: object) -> tuple[str | bytes, ...]:
 
 
 def _input(value: object) -> str | bytes:
+    if isinstance(value, str):
+        if value.strip():
+            return value
+        raise InvalidInputError("input: expected a text to embed, found an empty one")
     if isinstance(value, dict) and value.keys() == {"image"}:
         try:
             return image_bytes(value["image"])
         except ValueError as error:
             raise InvalidInputError("input: expected an image in base64") from error
+    fault = f"input: expected a text or {{'image': base64}}, found {quoted(value)}"
     if isinstance(value, int | list):
         # Some clients split texts into the tokens of a model of OpenAI's
-        raise InvalidInputError(
-            f"input: expected a text or {{'image': base64}}, found {quoted(value)}. "
-            "Token ids mean nothing to another model: send the texts themselves, in "
+        fault += (
+            ". Token ids mean nothing to another model: send the texts themselves, in "
             "LangChain with check_embedding_ctx_length=False"
         )
-    if not isinstance(value, str):
-        raise InvalidInputError(
-            f"input: expected a text or {{'image': base64}}, found {quoted(value)}"
-        )
-    if not value.strip():
-        raise InvalidInputError("input: expected a text to embed, found an empty one")
-    return value
+    raise InvalidInputError(fault)
 
 
 Inputs: TypeAlias = Annotated[
@@ -96,10 +91,8 @@ def from_args(args: MultiParams, config: Config) -> EmbedRequest:
     given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
     if "input" in given:
         given["input"] = args.getlist("input")
-    if "user" in given:
-        raise InvalidInputError(f"user: unknown, expected one of {', '.join(ARGS)}")
     dimensions = args.get("dimensions") or ""
-    # More digits are no number of dimensions, and more than Python reads
+    # Python reads at most 4,300 digits
     if dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 10:
         given["dimensions"] = int(dimensions)
     return _checked(given, config)

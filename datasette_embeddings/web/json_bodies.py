@@ -58,7 +58,7 @@ def shaped(
 
 
 def search_body(response: SearchResponse, next_url: str | None) -> dict[str, Any]:
-    """*response* as the API promises it."""
+    """The body of a search."""
     body: dict[str, Any] = {
         "ok": True,
         "database": response.target.database.name,
@@ -93,22 +93,19 @@ def _match_body(target: Target, match: Match) -> dict[str, Any]:
 
 
 def _facet_body(facet: Facet) -> dict[str, Any]:
-    """As Datasette has the facets of a table, without the links of its page."""
+    """As in Datasette's JSON of a table, without the links of its page."""
     results = [{"value": each.value, "count": each.count} for each in facet.values]
-    return {
-        "results": {
-            facet.column: {
-                "name": facet.column,
-                "type": "column",
-                "results": results,
-                "truncated": facet.is_truncated,
-            }
-        }
+    body = {
+        "name": facet.column,
+        "type": "column",
+        "results": results,
+        "truncated": facet.is_truncated,
     }
+    return {"results": {facet.column: body}}
 
 
 def list_body(found: Sequence[tuple[Target, int]]) -> dict[str, Any]:
-    """Collections as the API lists them."""
+    """The body of a list of collections, each with its number of items."""
     collections = [
         {
             "database": target.database.name,

@@ -11,12 +11,11 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
-from datasette_embeddings.web.embed_request import ARGS as EMBED_ARGS
 from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_response, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
-from datasette_embeddings.web.search_request import TARGETS, SearchRequest, default_size
+from datasette_embeddings.web.search_request import QUERIES, SearchRequest, default_size
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
@@ -72,9 +71,9 @@ def _written() -> dict[str, Any]:
     search["oneOf"] = [
         {"required": [name], "properties": {name: schema["anyOf"][0]}}
         for name, schema in search["properties"].items()
-        if name in TARGETS
+        if name in QUERIES
     ]
-    embed_names = {name: name for name in EMBED_ARGS if name != "input"}
+    embed_names = {name: name for name in embed["properties"] if name != "input"}
     for operation, schema, names in (
         (SEARCH, search, SEARCH_NAMES),
         (PAIRS, search, {name: SEARCH_NAMES[name] for name in ("_size", "_next")}),

@@ -167,7 +167,7 @@ def _search_request(
         address.check_names(known)
         return search_request.from_args(address.args, config)
     address.check_names((*known, *FORM_NAMES))
-    return search_request.with_image(address.args, body, config)
+    return search_request.from_args(address.args, config, body=body)
 
 
 async def _response_context(

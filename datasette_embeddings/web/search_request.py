@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
 # What can be searched for
-TARGETS = ("text", "like", "vector", "image")
+QUERIES = ("text", "like", "vector", "image")
 QUERY, LIKE = "q", "like"
 #: Names in a query string, and the fields that they set; other names are columns
 NAMES = {
@@ -60,10 +60,9 @@ def image_bytes(encoded: object) -> bytes:
     if not isinstance(encoded, str):
         raise ValueError
     text = encoded.partition(",")[2] if encoded.startswith("data:") else encoded
-    found = base64.b64decode(text, validate=True)
-    if not found:
+    if not text:
         raise ValueError
-    return found
+    return base64.b64decode(text, validate=True)
 
 
 def _vector(numbers: object) -> Vector:
@@ -81,14 +80,14 @@ def _next(token: object) -> int:
     raise ValueError
 
 
-def _filters(given: object) -> tuple[Filter, ...]:
-    # Those of a query string are pairs already
-    return given if isinstance(given, tuple) else from_json(given)
-
-
+QueryText: TypeAlias = Annotated[
+    str, Expected("a text in UTF-8", component="QueryText", min_length=0)
+]
+Numbers: TypeAlias = Annotated[
+    Any, Expected("a list of 1 to 65,536 numbers", read=_vector, component="Vector")
+]
 Image: TypeAlias = Annotated[
-    bytes,
-    Expected("an image in base64", read=image_bytes, component="Image"),
+    bytes, Expected("an image in base64", read=image_bytes, component="Image")
 ]
 Size: TypeAlias = Annotated[
     int,
@@ -98,9 +97,6 @@ Next: TypeAlias = Annotated[
     int,
     Expected("what an answer gave as next", read=_next, component="Next", lt=10**18),
 ]
-QueryText: TypeAlias = Annotated[
-    str, Expected("a text in UTF-8", component="QueryText", min_length=0)
-]
 Score: TypeAlias = Annotated[
     float,
     Expected(
@@ -109,15 +105,7 @@ Score: TypeAlias = Annotated[
 ]
 Filters: TypeAlias = Annotated[
     tuple[Filter, ...],
-    Expected("columns and values", read=_filters, component="Filters"),
-]
-Numbers: TypeAlias = Annotated[
-    Any,
-    Expected(
-        f"a list of at most {MOST_DIMENSIONS:,} numbers",
-        read=_vector,
-        component="Vector",
-    ),
+    Expected("columns and values", read=from_json, component="Filters"),
 ]
 
 
@@ -153,7 +141,7 @@ class SearchRequest:
     @property
     def is_asked(self) -> bool:
         """Whether there is anything to search for."""
-        return any(getattr(self, name) is not None for name in TARGETS)
+        return any(getattr(self, name) is not None for name in QUERIES)
 
     @property
     def needs_model(self) -> bool:
@@ -172,27 +160,45 @@ class SearchRequest:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def from_args(args: MultiParams, config: Config) -> SearchRequest:
-    """The search of a query string.
+def from_args(
+    args: MultiParams, config: Config, *, body: bytes | None = None
+) -> SearchRequest:
+    """The search of a query string, and of a *body* that holds an image.
 
     :raises InvalidInputError: for one that cannot be answered.
     """
-    return _checked(_given(args, config), config, FIELD_NAMES)
-
-
-def with_image(args: MultiParams, body: bytes, config: Config) -> SearchRequest:
-    """The search of a JSON body with nothing but an image, and of a query string.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
-    asked = json_object(body)
-    has_image = asked.keys() == {"image"} and asked["image"] is not None
-    if not has_image or QUERY in args or LIKE in args:
-        raise InvalidInputError(
-            'Expected {"image": base64} for a body, and neither q nor like in the '
-            "address"
-        )
-    return _checked({**_given(args, config), **asked}, config, FIELD_NAMES)
+    given: dict[str, object] = {
+        field_name: args[name]
+        for name, field_name in NAMES.items()
+        # The form sends empty fields; an empty text is a fault
+        if args.get(name) or (name in args and name in (QUERY, LIKE))
+    }
+    if QUERY in args and LIKE in args:
+        raise InvalidInputError("Expected either q or like, found both")
+    facets = args.getlist("_facet")
+    if len(facets) > 1:
+        raise InvalidInputError(f"Expected one _facet, found {len(facets)}")
+    if body is not None:
+        image = json_object(body)
+        if (
+            image.keys() != {"image"}
+            or image["image"] is None
+            or given.keys() & set(QUERIES)
+        ):
+            raise InvalidInputError(
+                'Expected {"image": base64} for a body, and neither q nor like in the '
+                "address"
+            )
+        given |= image
+    size = given.get("size")
+    if size == "max":
+        given["size"] = config.max_size
+    elif isinstance(size, str) and size.isascii() and size.isdigit():
+        given["size"] = int(size[:20])
+    with suppress(ValueError):
+        given["min_score"] = float(args.get("_min_score") or "")
+    request = _checked(given, config, FIELD_NAMES)
+    return replace(request, filters=filters_of(args))
 
 
 def from_body(body: bytes, config: Config) -> SearchRequest:
@@ -200,13 +206,12 @@ def from_body(body: bytes, config: Config) -> SearchRequest:
 
     :raises InvalidInputError: for one that cannot be answered.
     """
-    asked = json_object(body)
-    given = [name for name in TARGETS if asked.get(name) is not None]
-    if len(given) != 1:
-        raise InvalidInputError(
-            f"Expected one of {', '.join(TARGETS)}; found {', '.join(given) or 'none'}"
-        )
-    return _checked(asked, config, {})
+    given = json_object(body)
+    queries = [name for name in QUERIES if given.get(name) is not None]
+    if len(queries) != 1:
+        found = ", ".join(queries) or "none"
+        raise InvalidInputError(f"Expected one of {', '.join(QUERIES)}; found {found}")
+    return _checked(given, config, {})
 
 
 def default_size(config: Config) -> int:
@@ -222,30 +227,6 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
         if name not in (QUERY, LIKE) and not is_special(name)
         for value in args.getlist(name)
     )
-
-
-def _given(args: MultiParams, config: Config) -> dict[str, object]:
-    """The fields that a query string sets."""
-    if QUERY in args and LIKE in args:
-        raise InvalidInputError("Expected either q or like, found both")
-    facets = args.getlist("_facet")
-    if len(facets) > 1:
-        raise InvalidInputError(f"Expected one _facet, found {len(facets)}")
-    given: dict[str, object] = {
-        field_name: args[name]
-        for name, field_name in NAMES.items()
-        # The form sends empty fields; an empty text is a fault
-        if args.get(name) or (name in args and name in (QUERY, LIKE))
-    }
-    given["filters"] = filters_of(args)
-    size = args.get("_size") or ""
-    if size == "max":
-        given["size"] = config.max_size
-    elif size.isascii() and size.isdigit():
-        given["size"] = int(size[:20])
-    with suppress(ValueError):
-        given["min_score"] = float(args.get("_min_score") or "")
-    return given
 
 
 def _checked(

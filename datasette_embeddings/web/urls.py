@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # Parameters of one query string: a thousand filters, and every other parameter
 MOST_PARAMETERS = 1_100
-# Parameters that say nothing of which rows to show or in which order: Datasette's,
-# jQuery's against caches, and that of plugins that log a visitor in
+# Parameters that do not change which rows are found, nor their order: Datasette's, that
+# of plugins that log a visitor in, and jQuery's against caches
 HARMLESS = (
     *("_", "_auth_token"),
     *("_trace", "_context", "_ttl", "_hash", "_timelimit", "_extra", "_extras"),
@@ -81,7 +81,7 @@ class Address:
     ) -> str:
         """The path, or *path*, with other values for the names in *changed*.
 
-        None takes a name away.
+        None removes a name.
         """
         kept = [pair for pair in self.pairs if pair[0] not in changed]
         new = [(name, value) for name, value in changed.items() if value is not None]
@@ -92,12 +92,12 @@ class Address:
         return None if offset is None else self.with_args({"_next": str(offset)})
 
     def with_filter(self, pair: tuple[str, str]) -> str:
-        """The address with one more filter, on its first page."""
+        """The first page with one more filter."""
         kept = [each for each in self._encoded if not each.startswith("_next=")]
         return f"{self.path}?{'&'.join([*kept, urlencode([pair])])}"
 
     def without_filter(self, pair: tuple[str, str]) -> str:
-        """The address without one filter, on its first page."""
+        """The first page without one of the filters."""
         filter_ = urlencode([pair])
         kept = [
             each
@@ -108,12 +108,12 @@ class Address:
 
     @cached_property
     def _encoded(self) -> Sequence[str]:
-        """Each pair as it stands in a query string: many links have the same ones."""
+        """Each pair as part of a query string; the links of a page share them."""
         return [urlencode([pair]) for pair in self.pairs]
 
 
 def joined(path: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """*path* with *pairs* for a query string."""
+    """*path* with the query string of *pairs*."""
     return f"{path}?{urlencode(pairs)}" if pairs else path
 
 
@@ -134,7 +134,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
 
 
 def _guess(name: str, known: Collection[str]) -> str:
-    """Which of *known* was probably meant, in words."""
+    """Suggest one of *known*, in words."""
     if len(name) > LONGEST_GUESSED_NAME:
         return "."
     meant = SYNONYMS.get(name)

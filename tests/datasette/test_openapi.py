@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import jsonschema_rs
@@ -19,12 +20,12 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.web import (
-    embed_request,
     filters,
     json_bodies,
     pages,
     search_request,
 )
+from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import get_json, http, make_datasette, served
@@ -33,6 +34,7 @@ HERE = Path(__file__).parent
 DOCUMENT = "/-/embeddings/openapi.json"
 SEARCH = "/{database}/-/embeddings/{collection}.json"
 EMBED = "/-/embeddings/embed.json"
+EMBED_FIELDS = {each.name for each in fields(EmbedRequest)}
 LIMITS = {"max_query_length": 200, "max_text_length": 300}
 LIMITS |= {"max_size": 20, "max_inputs": 4}
 FUNCTIONS = [
@@ -153,7 +155,7 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     own = set(search) - set(shape) - {"filters"}
     assert own == set(search_request.NAMES)
     assert search["filters"]["additionalProperties"] == {"type": "string"}
-    assert set(parameters(document, EMBED, "get")) == set(embed_request.ARGS)
+    assert set(parameters(document, EMBED, "get")) == EMBED_FIELDS
     for path in (SEARCH, "/{database}/-/embeddings.json"):
         assert shape.items() <= parameters(document, path, "get").items()
     assert parameters(document, SEARCH, "post") == shape
@@ -175,10 +177,10 @@ async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
         "filters",
     }
     assert [each["required"] for each in search["oneOf"]] == [
-        [name] for name in search_request.TARGETS
+        [name] for name in search_request.QUERIES
     ]
     to_embed = body_schema(document, EMBED)
-    assert set(to_embed["properties"]) == {*embed_request.ARGS, "user"}
+    assert set(to_embed["properties"]) == EMBED_FIELDS
     schemas = document["components"]["schemas"]
     _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
     assert values["maxItems"] == filters.MOST_VALUES
