@@ -162,7 +162,7 @@ class ModelMismatchError(EmbeddingsError):
         super().__init__(
             f"The collection {quoted(collection)} holds vectors of {quoted(expected)}, "
             f"not of {quoted(found)}; vectors of two models cannot be compared. Leave "
-            "out the model, choose another collection name, or add --rebuild"
+            "out the model, choose another collection name, or run embed --rebuild"
         )
         self.expected = expected
         self.found = found
@@ -177,8 +177,8 @@ class ModelSettingsMismatchError(EmbeddingsError):
         super().__init__(
             f"The vectors of the collection {quoted(collection)} were made with the "
             f"{fact} {quoted(expected)}, and the model now has {quoted(found)}; such "
-            "vectors cannot be compared. Rebuild the collection with --rebuild, or "
-            "restore the old settings of the model"
+            "vectors cannot be compared. Rebuild the collection with embed --rebuild, "
+            "or restore the old settings of the model"
         )
         self.fact = fact
         self.expected = expected

@@ -169,9 +169,10 @@ def test_embed_prunes_on_request(run, articles_db):
     conn.close()
     arguments = ["embed", articles_db, "articles", "-t", "articles"]
     assert (
-        "1 gone from the source (kept: --prune deletes them)" in run(*arguments).stderr
+        "1 no longer in the source (kept: --prune deletes them)"
+        in run(*arguments).stderr
     )
-    assert "1 gone from the source (deleted)" in run(*arguments, "--prune").stderr
+    assert "1 no longer in the source (deleted)" in run(*arguments, "--prune").stderr
     assert "gone" not in run(*arguments).stderr
 
 

@@ -119,7 +119,7 @@ def test_another_prompt_is_refused_with_the_way_out(conn, stand_in):
     before = vectors(conn)
     other = StandIn(prompt="passage: ")
     with pytest.raises(
-        ModelSettingsMismatchError, match="the collection with --rebuild"
+        ModelSettingsMismatchError, match="the collection with embed --rebuild"
     ):
         sync(conn, other)
     assert vectors(conn) == before

@@ -66,7 +66,8 @@ def test_a_remembered_collection_is_brought_up_to_date(run, articles_db):
     result = run("sync", articles_db)
     assert (result.exit_code, result.stderr) == (
         0,
-        "articles: 1 new, 1 changed, 4 unchanged, 1 gone from the source (deleted)\n",
+        "articles: 1 new, 1 changed, 4 unchanged, "
+        "1 no longer in the source (deleted)\n",
     )
     assert (
         run("sync", articles_db).stderr == "articles: 0 new, 0 changed, 6 unchanged\n"
@@ -162,7 +163,7 @@ def test_files_are_read_again(run, articles_db, tmp_path):
     (notes / "b.md").write_text("Second note, longer")
     (tmp_path / "rows.csv").write_text("id,text\n1,one\n2,two\n")
     assert run("sync", articles_db).stderr.splitlines()[1:] == [
-        "notes: 0 new, 1 changed, 0 unchanged, 1 gone from the source (deleted)",
+        "notes: 0 new, 1 changed, 0 unchanged, 1 no longer in the source (deleted)",
         "rows: 1 new, 0 changed, 1 unchanged",
     ]
 
@@ -188,7 +189,7 @@ def test_a_dry_run_says_what_would_be_done(run, articles_db, settings):
     first, second = result.stderr.splitlines()
     assert first.startswith("x: would be: 5 new, 0 changed, 0 unchanged, about ")
     assert second == (
-        "articles: would be: 0 new, 0 changed, 5 unchanged, 1 gone from the source "
+        "articles: would be: 0 new, 0 changed, 5 unchanged, 1 no longer in the source "
         "(to be deleted), about 0 s of embedding"
     )
     assert articles_db.read_bytes() == before

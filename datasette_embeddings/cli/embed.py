@@ -58,7 +58,7 @@ class Run:
         if is_rowid and self.output_format is None:
             click.echo(
                 f"Note: {source.description} has no primary key, so its rowid is the "
-                "item id; VACUUM can renumber it. Name a column with --id to be safe",
+                "item id; VACUUM can renumber it. embed --id names another column",
                 err=True,
             )
         existing, model_id = find_collection(self.conn, name), declared.model

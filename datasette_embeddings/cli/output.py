@@ -147,7 +147,7 @@ def report_line(collection: str, report: Report) -> str:
             (report.failed, f"failed{again}"),
             (report.chunks, "chunks"),
             (report.truncated, "cut to the model's length (--chunk splits them)"),
-            (report.gone, f"gone from the source ({fate})"),
+            (report.gone, f"no longer in the source ({fate})"),
             (report.replaced, f"of the replaced source ({deletion})"),
         )
         if count

@@ -42,7 +42,7 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
     if source.images and not model.supports_images:
         raise InvalidInputError(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
-            "takes images with --model"
+            "takes images with embed --model"
         )
     if source.chunking is not None:
         source.chunking.checked_size(model.passage_tokens)

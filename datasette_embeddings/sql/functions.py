@@ -22,10 +22,7 @@ from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 
 @dataclass(frozen=True)
 class SqlFunction:
-    """A function in SQL, and an example that the docs show with its result.
-
-    *needs_context* passes the :class:`Context` of the connection as first argument.
-    """
+    """A function in SQL, and an example that the docs show with its result."""
 
     #: Its name and arguments; the name of an argument says how its value is read
     signature: str
@@ -33,9 +30,7 @@ class SqlFunction:
     doc: str
     example: str
     aliases: tuple[str, ...] = ()
-    needs_context: bool = False
     deterministic: bool = True
-    is_aggregate: bool = False
 
     @property
     def name(self) -> str:
@@ -45,6 +40,11 @@ class SqlFunction:
     def arguments(self) -> list[str]:
         return self.signature.partition("(")[2].rstrip(")").split(", ")
 
+    @property
+    def needs_context(self) -> bool:
+        """Whether it takes the :class:`Context` of the connection as first argument."""
+        return self.call.__module__ == searches.__name__
+
 
 FUNCTIONS = (
     SqlFunction(
@@ -52,7 +52,6 @@ FUNCTIONS = (
         searches.embed,
         "The passage vector of a text or an image, by the default model, as a BLOB.",
         "select embed_cosine(embed('a cat'), embed('a kitten'))",
-        needs_context=True,
     ),
     SqlFunction(
         "embed(model, content)",
@@ -60,21 +59,18 @@ FUNCTIONS = (
         "The passage vector of a text or an image, by the model that is named.",
         "select length(embed('all-MiniLM-L6-v2', 'a cat'))",
         aliases=("llm_embed",),
-        needs_context=True,
     ),
     SqlFunction(
         "embed_query(text)",
         searches.embed_query,
         "The query vector of a text: with the prompt that the model wants for one.",
         "select length(embed_query('pets'))",
-        needs_context=True,
     ),
     SqlFunction(
         "embed_query(model, text)",
         searches.embed_query,
         "The query vector of a text, by the model that is named.",
         "select length(embed_query('all-MiniLM-L6-v2', 'pets'))",
-        needs_context=True,
     ),
     SqlFunction(
         "embed_decode(vector)",
@@ -143,7 +139,6 @@ FUNCTIONS = (
         searches.embed_search,
         "The items of a collection closest to a text: JSON for json_each().",
         "select embed_search('articles', 'pets', 2)",
-        needs_context=True,
         deterministic=False,
     ),
     SqlFunction(
@@ -151,7 +146,6 @@ FUNCTIONS = (
         searches.embed_similar,
         "The items closest to one of the collection, itself left out: JSON, no model.",
         "select embed_similar('articles', 5, 2)",
-        needs_context=True,
         deterministic=False,
     ),
     SqlFunction(
@@ -159,7 +153,6 @@ FUNCTIONS = (
         searches.embed_nearest,
         "The items of a collection closest to a vector: JSON for json_each().",
         "select embed_nearest('articles', embed('a cat'), 2)",
-        needs_context=True,
         deterministic=False,
     ),
     SqlFunction(
@@ -168,7 +161,6 @@ FUNCTIONS = (
         "Aggregate: the mean of the vectors that are not NULL, as a BLOB.",
         "select embed_decode(embed_average(value)) from json_each('[[1,0],[0,1]]')",
         aliases=("llm_embed_average",),
-        is_aggregate=True,
     ),
 )
 
@@ -215,7 +207,7 @@ def _exists(conn: sqlite3.Connection, call: str) -> bool:
 def _register(
     context: Context, name: str, function: SqlFunction, reads: Sequence[Reader]
 ) -> None:
-    if function.is_aggregate:
+    if isinstance(function.call, type):
         aggregate: Any = guarded_aggregate(context, name, function.call, *reads)
         context.conn.create_aggregate(name, len(reads), aggregate)
         return

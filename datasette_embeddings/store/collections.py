@@ -170,7 +170,7 @@ class Collection(Items):
             raise ModelError(
                 f"The collection {self.name!r} holds vectors of {self.dimensions} "
                 f"dimensions, and the model {self.model_id!r} now gives {dimensions}: "
-                "such vectors cannot be compared. Rebuild it with --rebuild"
+                "such vectors cannot be compared. Rebuild it with embed --rebuild"
             )
 
 
