@@ -78,12 +78,10 @@ def demo(path: Path) -> None:
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(COLLECTION, report))
         collection = collections.collection(conn, COLLECTION)
-        model = load_model(DEFAULT_MODEL)
+        model, three = load_model(DEFAULT_MODEL), Options(limit=3)
         for text in SEARCHES:
             click.echo(f"\n{text}")
-            for match in search_text(
-                collection, text, model=model, options=Options(limit=3)
-            ):
+            for match in search_text(collection, text, model=model, options=three):
                 click.echo(f"  {match.score:.3f}  {match.id}")
     click.echo(f"\nServe it with:\n\n    datasette {path}\n")
 
@@ -102,16 +100,8 @@ def write_functions(conn: sqlite3.Connection) -> int:
     entries = list(library_entries())
     with conn:
         conn.execute(
-            """
-            create table if not exists functions (
-              path text primary key,
-              module text,
-              kind text,
-              signature text,
-              summary text,
-              doc text
-            )
-            """
+            "create table if not exists functions (path text primary key, module text, "
+            "kind text, signature text, summary text, doc text)"
         )
         conn.execute("delete from functions")
         conn.executemany("insert into functions values (?, ?, ?, ?, ?, ?)", entries)
@@ -131,15 +121,10 @@ def library_entries() -> Iterator[Entry]:
         return True
 
     for module, namespace in _modules():
-        for name, value in _public(namespace):
-            if not is_new(value):
-                continue
-            path = f"{module}.{name}"
-            if not inspect.isclass(value):
-                yield _entry(path, module, "function", value)
-                continue
-            yield _entry(path, module, "class", value)
-            for inner, raw in vars(value).items():
+        for name, value in filter(lambda each: is_new(each[1]), _public(namespace)):
+            path, is_class = f"{module}.{name}", inspect.isclass(value)
+            yield _entry(path, module, "class" if is_class else "function", value)
+            for inner, raw in vars(value).items() if is_class else ():
                 method = getattr(raw, "__func__", raw)
                 is_public = inspect.isroutine(method) and not inner.startswith("_")
                 if is_public and is_new(method):
@@ -173,18 +158,14 @@ def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     """The public modules of the standard library, a package before its parts."""
-    names = [*UNLISTED]
-    names += [name for name in sorted(sys.stdlib_module_names) if _is_public(name)]
-    while names:
-        inner: list[str] = []
-        for name in names:
-            module = _imported(name)
-            if module is None:
-                continue
+    names = [*UNLISTED, *filter(_is_public, sorted(sys.stdlib_module_names))]
+    # The list grows while it is read
+    for name in names:
+        module = _imported(name)
+        if module is not None:
             yield name, module
             parts = pkgutil.iter_modules(getattr(module, "__path__", []))
-            inner += [f"{name}.{part.name}" for part in parts if _is_public(part.name)]
-        names = inner
+            names += [f"{name}.{part.name}" for part in parts if _is_public(part.name)]
 
 
 def _is_public(name: str) -> bool:
