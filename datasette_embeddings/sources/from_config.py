@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import stored_path
@@ -49,44 +48,35 @@ def source_from_config(
         raise InvalidInputError("; ".join(problems))
     if config.template is not None:
         template_of(config.template)
-    rules: dict[str, Any] = {
-        "metadata_columns": config.metadata,
-        "template": config.template,
-        "strip_html": config.strip_html,
-        "id_prefix": config.prefix,
-        "chunking": None
-        if config.chunk is None
-        else Chunking(config.chunk, config.chunk_size, config.chunk_overlap),
-        "images": config.images,
-        "store_content": config.store,
-    }
-    columns: dict[str, Any] = {
-        "key_columns": config.id,
-        "content_columns": config.columns,
-    }
+    chunking = None
+    if config.chunk is not None:
+        chunking = Chunking(config.chunk, config.chunk_size, config.chunk_overlap)
+    rules = Source(
+        metadata_columns=config.metadata,
+        template=config.template,
+        strip_html=config.strip_html,
+        id_prefix=config.prefix,
+        chunking=chunking,
+        images=config.images,
+        store_content=config.store,
+    )
+    columns = {"key_columns": config.id, "content_columns": config.columns}
+    encodings = config.encodings
     if config.table is not None:
         return table_source(
-            conn,
-            config.table,
-            title_column=config.title,
-            rules=Source(**rules),
-            **columns,
+            conn, config.table, title_column=config.title, rules=rules, **columns
         )
     if config.sql is not None:
-        attached = tuple(
-            (name, stored_path(conn, path)) for name, path in config.attach
-        )
-        return query_source(
-            conn, config.sql, attached=attached, rules=Source(**rules), **columns
-        )
+        attached = tuple((alias, stored_path(conn, p)) for alias, p in config.attach)
+        return query_source(conn, config.sql, attached=attached, rules=rules, **columns)
     if config.input is not None:
         path = STDIN if config.input == STDIN else stored_path(conn, config.input)
-        return FileSource(
-            path, config.input_format, config.encodings, **columns, **rules
-        )
+        kind = config.input_format
+        own = {**vars(rules), **columns}
+        return FileSource(path, kind, encodings, **own)
     if config.files:
         folders = tuple((stored_path(conn, each), glob) for each, glob in config.files)
-        return FolderSource(folders, config.encodings, **rules)
+        return FolderSource(folders, encodings, **vars(rules))
     return None
 
 

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
@@ -52,7 +52,7 @@ def rows_of_file(conn: sqlite3.Connection, source: FileSource) -> Iterator[Rows]
 
     :raises SourceError: for a file that cannot be opened, or has none of the formats.
     """
-    with _opened(conn, source) as file, text_stream(file, source.encodings) as text:
+    with _open(conn, source) as file, text_stream(file, source.encodings) as text:
         head = text.read(HEAD)
         text.seek(0)
         kind = source.format or SUFFIXES.get(Path(source.path).suffix.lower())
@@ -68,20 +68,18 @@ def rows_of_file(conn: sqlite3.Connection, source: FileSource) -> Iterator[Rows]
             yield _separated(text, delimiter)
 
 
-@contextmanager
-def _opened(conn: sqlite3.Connection, source: FileSource) -> Iterator[IO[bytes]]:
+def _open(
+    conn: sqlite3.Connection, source: FileSource
+) -> AbstractContextManager[IO[bytes]]:
     if source.is_standard_input:
         if sys.stdin is None:
             raise SourceError("Expected rows on standard input, which is closed")
-        yield sys.stdin.buffer
-        return
+        return nullcontext(sys.stdin.buffer)
     path = real_path(conn, source.path)
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below
+        return Path(path).open("rb")
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-    with file:
-        yield file
 
 
 def _format_of(head: str) -> str:
