@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
-from datasette_embeddings.ingest.comparing import compare
 from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import collection_writes
+from datasette_embeddings.store.attaching import ownership_of
 from datasette_embeddings.store.collection_writes import remove_collection
 from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.store.deletions import count_unstaged
@@ -114,7 +114,8 @@ def _stale_rows(
         reading.documents(conn, source) as documents,
         staged(conn, documents) as staging,
     ):
-        ownership = compare(staging, collection, source)
+        ownership = ownership_of(collection, source)
+        staging.compare(collection, ownership)
         counts = staging.counts()
         # A row that could not be read may be the one that seems deleted
         if not counts.get("unread"):

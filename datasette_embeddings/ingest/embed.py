@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ def embed_documents(
     for content, item in by_content.items():
         if item.content_hash in stored:
             found.vectors[content] = stored[item.content_hash]
-    report = _scaled(progress, len(by_content), len(documents))
+    report = _scaled(progress, max(1, len(by_content)), len(documents))
     report(len(found.vectors))
     new = [content for content in by_content if content not in found.vectors]
     for kind in (str, bytes):
@@ -93,6 +94,15 @@ def embed_documents(
         embedded.append(EmbeddedDocument(document, own_chunks, own, vectors))
         truncated += sum(content in found.truncated for content in contents)
     return Embedded(embedded, failures, truncated)
+
+
+def seconds_per_document(
+    sample: Sequence[Document], model: EmbeddingModel, chunking: Chunking | None
+) -> float:
+    """How long *model* takes for one of *sample*, on average."""
+    start = time.perf_counter()
+    embed_documents(sample, model, chunking=chunking, known=lambda _hashes: {})
+    return (time.perf_counter() - start) / max(1, len(sample))
 
 
 def _chunks(
@@ -145,13 +155,17 @@ def _embed(
 
     if not contents:
         return
+    outcomes: Vectors | Sequence[Outcome]
+    cut = set[int]()
     try:
-        outcomes: Vectors | Sequence[Outcome]
         if isinstance(contents[0], bytes):
             outcomes = model.image_outcomes(contents, progress=progress)  # type: ignore[arg-type]
         else:
-            outcomes = model.embed_passages(contents, progress=progress)  # type: ignore[arg-type]
-            results.truncated |= _truncated(contents, model)  # type: ignore[arg-type]
+            outcomes = model.embed_passages(
+                contents,  # type: ignore[arg-type]
+                progress=progress,
+                on_truncated=cut.add,
+            )
     except EmbeddingsError as error:
         # Before the halves, so that a model that is down is asked only twice
         _check_works(model, error)
@@ -162,6 +176,7 @@ def _embed(
         for half in (contents[:middle], contents[middle:]):
             _embed(half, model, results, progress)
         return
+    results.truncated |= {contents[position] for position in cut}
     for content, outcome in zip(contents, outcomes, strict=True):
         if isinstance(outcome, str):
             results.errors[content] = outcome
@@ -171,14 +186,6 @@ def _embed(
             results.errors[content] = (
                 "The model gave a vector with numbers that are not finite"
             )
-
-
-def _truncated(texts: Sequence[str], model: EmbeddingModel) -> set[Content]:
-    """Those of *texts* of which the model reads only the beginning, as far as known."""
-    if model.max_tokens is None:
-        return set()
-    lengths = zip(texts, model.count_tokens(texts), strict=True)
-    return {text for text, length in lengths if length > model.max_tokens}
 
 
 def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:

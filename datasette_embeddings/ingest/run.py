@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError, ModelError
-from datasette_embeddings.ingest.comparing import compare
-from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
+from datasette_embeddings.ingest.embed import (
+    Embedded,
+    check_model,
+    embed_documents,
+    seconds_per_document,
+)
 from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.store.attaching import check_attached, check_source
+from datasette_embeddings.store.attaching import (
+    check_attached,
+    check_source,
+    ownership_of,
+)
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
     check_name,
@@ -44,7 +52,6 @@ from datasette_embeddings.store.staging import Staging, staged
 
 if TYPE_CHECKING:
     from datasette_embeddings.documents import Document
-    from datasette_embeddings.vectors import Vector
 
 # Documents that a dry run embeds to estimate the time for all of them
 SAMPLE = 24
@@ -170,8 +177,8 @@ def _check_deletions(
     """Check that the run will not delete items of another source, or of none."""
     check_source(existing, source)
     if options.rebuild:
-        sources = existing.sources
-        own = [each.id for each in sources if each.prefix == source.id_prefix]
+        prefix = source.id_prefix
+        own = [each.id for each in existing.sources if each.prefix == prefix]
         left_out = count_unstaged_of_others(existing, own)
         if left_out:
             raise InvalidInputError(
@@ -193,23 +200,16 @@ class _Run:
     def write(self, collection: Collection) -> Report:
         """Bring *collection* up to date."""
         forget_other_kind(collection, self.source)
-        ownership = compare(self.staging, collection, self.source)
-        total, to_embed = (
-            sum(self.staging.counts().values()),
-            self.staging.count_to_embed(),
-        )
+        ownership = ownership_of(collection, self.source)
+        self.staging.compare(collection, ownership)
+        total = sum(self.staging.counts().values())
         self.options.start(total)
-        self.options.progress(total - to_embed)
+        self.options.progress(total - self.staging.count_to_embed())
         # The content of a table's rows stays there; other rows cannot be found again
         is_table = isinstance(self.source, TableSource)
         store_content = self.source.store_content or not is_table
-        is_chunked = self.source.chunking is not None
         apply_small_changes(
-            collection,
-            self.staging,
-            ownership,
-            is_chunked=is_chunked,
-            store_content=store_content,
+            collection, self.staging, ownership, store_content=store_content
         )
         chunks, truncated = 0, 0
         for window in self.staging.windows():
@@ -228,9 +228,9 @@ class _Run:
             truncated += embedded.truncated
         is_whole = self.options.limit is None
         record_failures(collection, ownership.source_id, is_complete=is_whole)
-        report = replace(
-            self._counted(), chunks=chunks if is_chunked else None, truncated=truncated
-        )
+        report = replace(self._counted(), truncated=truncated)
+        if ownership.is_chunked:
+            report = replace(report, chunks=chunks)
         if is_whole:
             report = self._with_deletions(
                 report, collection, ownership, delete_unstaged
@@ -239,16 +239,12 @@ class _Run:
         return report
 
     def _embed(self, window: Sequence[Document], collection: Collection) -> Embedded:
-        def known(hashes: Sequence[bytes]) -> Mapping[bytes, Vector]:
-            dimensions = self.model.dimensions or collection.dimensions
-            # Before the first vectors of a remote model they are not known
-            if dimensions is None:
-                return {}
-            images = self.source.images
-            return vectors_of_hashes(
-                collection, hashes, dimensions=dimensions, images=images
-            )
-
+        known = partial(
+            vectors_of_hashes,
+            collection,
+            dimensions=self.model.dimensions or collection.dimensions,
+            images=self.source.images,
+        )
         try:
             embedded = embed_documents(
                 window,
@@ -297,20 +293,12 @@ class _Run:
             existing = None
         if existing is not None:
             existing.check_can_add(self.model.settings)
-        ownership = compare(self.staging, existing, self.source)
-        report = replace(self._counted(), is_dry_run=True, estimated_s=self._estimate())
+        ownership = ownership_of(existing, self.source)
+        self.staging.compare(existing, ownership)
+        sample, chunking = self.staging.sample(SAMPLE), self.source.chunking
+        seconds = seconds_per_document(sample, self.model, chunking)
+        seconds *= self.staging.count_to_embed()
+        report = replace(self._counted(), is_dry_run=True, estimated_s=seconds)
         if existing is None or self.options.limit is not None:
             return report
         return self._with_deletions(report, existing, ownership, count_unstaged)
-
-    def _estimate(self) -> float:
-        """The seconds that the model would take, judged by some of the documents."""
-        sample = self.staging.sample(SAMPLE)
-        if not sample:
-            return 0.0
-        start = time.perf_counter()
-        chunking = self.source.chunking
-        embed_documents(sample, self.model, chunking=chunking, known=lambda _hashes: {})
-        return (
-            (time.perf_counter() - start) * self.staging.count_to_embed() / len(sample)
-        )

@@ -6,7 +6,11 @@ import sqlite3
 import time
 
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.sources.definitions import QuerySource, Source
+from datasette_embeddings.sources.definitions import (
+    QuerySource,
+    Source,
+    UnreadableSource,
+)
 from datasette_embeddings.store.collection_sources import (
     OLD_SOURCE_ID,
     CollectionSource,
@@ -14,6 +18,7 @@ from datasette_embeddings.store.collection_sources import (
     state_of,
 )
 from datasette_embeddings.store.collections import Collection, all_collections
+from datasette_embeddings.store.diff import Ownership
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import FAILURES, ORIGINS, SOURCES
 
@@ -28,6 +33,50 @@ def attached_source(
         if is_same and each.state is state_of(source):
             return each
     return None
+
+
+def ownership_of(collection: Collection | None, source: Source) -> Ownership:
+    """How *source* relates to the sources of *collection*, None for one not yet made.
+
+    Where documents are now split differently, all of them have changed.
+    """
+    is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
+    if collection is None:
+        return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
+
+    def is_rechunked(known: CollectionSource) -> bool:
+        is_known = not isinstance(known.source, UnreadableSource)
+        return is_known and known.source.chunking != source.chunking
+
+    owner, attached = owner_sql(collection), attached_source(collection, source)
+    images = tuple(each.id for each in collection.sources if each.source.images)
+    if is_pipe:
+        return Ownership(
+            owner,
+            of_images=images,
+            is_pipe=True,
+            is_chunked=is_chunked,
+            everything_changed=attached is not None and is_rechunked(attached),
+        )
+    # In a dry run the sources that it would replace are not marked as replaced
+    others = [
+        each
+        for each in collection.sources
+        if each.prefix == source.id_prefix
+        and each != attached
+        and each.state is not SourceState.PIPED
+    ]
+    known = others if attached is None else [attached, *others]
+    had_metadata = attached is not None and bool(attached.source.metadata_columns)
+    return Ownership(
+        owner,
+        source_id=None if attached is None else attached.id,
+        replaced=tuple(each.id for each in others),
+        rechunked=tuple(each.id for each in known if is_rechunked(each)),
+        of_images=images,
+        clears_metadata=had_metadata and not source.metadata_columns,
+        is_chunked=is_chunked,
+    )
 
 
 def check_source(

@@ -39,6 +39,9 @@ class Ownership:
     #: The sources of the collection that give images
     of_images: tuple[int, ...] = ()
     is_pipe: bool = False
+    is_chunked: bool = False
+    #: All rows of a pipe are embedded again, because they are split differently
+    everything_changed: bool = False
 
     @property
     def own_ids(self) -> tuple[int, ...]:
@@ -79,7 +82,7 @@ def is_image_sql(unstored: str, columns: Columns) -> str:
     """
 
 
-def state_sql(ownership: Ownership, columns: Columns, *, by_chunks: bool) -> str:
+def state_sql(ownership: Ownership, columns: Columns) -> str:
     """SQL for the state of a staged row, by the kind and hash of its content.
 
     The same bytes as text and as an image are different content.
@@ -91,7 +94,7 @@ def state_sql(ownership: Ownership, columns: Columns, *, by_chunks: bool) -> str
     of_images = f"coalesce({ownership.owner} in ({listed(ownership.of_images)}), 0)"
     was_image = is_image_sql(of_images, columns)
     item = _stored_item(ownership, was_image)
-    if by_chunks:
+    if ownership.is_chunked:
         stored = _stored_chunks(ownership, chunks)
         # A stored item may be a chunk of another document, and have the id of this one
         other_form = f"exists ({item} and not exists ({_chunk(chunks, 'id')}))"

@@ -47,13 +47,15 @@ def vectors_of_hashes(
     collection: Collection,
     hashes: Sequence[bytes],
     *,
-    dimensions: int,
+    dimensions: int | None,
     images: bool,
 ) -> dict[bytes, Vector]:
     """The vectors in *collection* of contents with these *hashes*, if there are any.
 
     The contents are *images*, or texts: the same bytes have another vector then.
+    Without *dimensions*, which a remote model has after its first vectors, none are.
     """
+    length = None if dimensions is None else dimensions * BYTES_PER_NUMBER
     is_image = is_image_sql(str(int(collection.has_images)), collection.columns)
     found: dict[bytes, Vector] = {}
     for start in range(0, len(hashes), PARAMETERS):
@@ -74,7 +76,7 @@ def vectors_of_hashes(
             )
             from requested
             """,
-            [*some, collection.id, dimensions * BYTES_PER_NUMBER, images],
+            [*some, collection.id, length, images],
         )
         found.update((digest, decode(vector)) for digest, vector in rows if vector)
     return found

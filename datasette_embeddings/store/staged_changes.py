@@ -32,7 +32,6 @@ def apply_small_changes(
     staging: Staging,
     ownership: Ownership,
     *,
-    is_chunked: bool,
     store_content: bool,
 ) -> None:
     """Store new metadata and origins, delete emptied rows, copy content if asked to."""
@@ -43,7 +42,7 @@ def apply_small_changes(
     collection.conn.create_function(
         "embedding_passage", 3, lambda content, start, end: content[start:end]
     )
-    items = _STAGED_CHUNKS if is_chunked else _STAGED_ITEMS
+    items = _STAGED_CHUNKS if ownership.is_chunked else _STAGED_ITEMS
     statements = [
         _METADATA_SQL.format(items=items),
         *([_CONTENT_SQL.format(items=items)] if store_content else []),

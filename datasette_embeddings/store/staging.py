@@ -125,24 +125,16 @@ class Staging:
     def __init__(self, conn: sqlite3.Connection) -> None:
         self._conn = conn
 
-    def compare(
-        self,
-        collection: Collection | None,
-        ownership: Ownership,
-        *,
-        is_chunked: bool,
-        everything_changed: bool = False,
-    ) -> None:
+    def compare(self, collection: Collection | None, ownership: Ownership) -> None:
         """Set the state of each row: new, changed or as it is in *collection*.
 
-        A row whose item another source brought fails.  *everything_changed*: the rows
-        are embedded again even if they have not changed.
+        A row whose item another source brought fails.
         """
         state, parameters = f"'{NEW}'", dict[str, object]()
         if collection is not None:
-            state = state_sql(ownership, collection.columns, by_chunks=is_chunked)
+            state = state_sql(ownership, collection.columns)
             parameters["collection_id"] = collection.id
-            parameters["everything_changed"] = everything_changed
+            parameters["everything_changed"] = ownership.everything_changed
         for low, high in self.steps():
             with self._conn:
                 self._conn.execute(
