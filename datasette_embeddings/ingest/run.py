@@ -80,11 +80,6 @@ class IngestOptions:
     #: Similarities to store; None for those that the collection has
     similarities: SimilaritySettings | None = None
 
-    @property
-    def deletes(self) -> bool:
-        """Whether items of deleted rows are deleted; a rebuild holds no others."""
-        return self.prune or self.rebuild
-
 
 @dataclass(frozen=True)
 class Report:
@@ -149,14 +144,13 @@ def ingest(
         run = _Run(source, model, options, staging)
         if options.dry_run:
             return run.report_without_writing(existing)
-        settings = model.settings
-        collection = (
-            begin_rebuild(conn, name, settings, source)
-            if options.rebuild
-            else create_collection(
-                conn, name, settings, source, replace_source=options.replace_source
+        settings, replaces = model.settings, options.replace_source
+        if options.rebuild:
+            collection = begin_rebuild(conn, name, settings, source)
+        else:
+            collection = create_collection(
+                conn, name, settings, source, replace_source=replaces
             )
-        )
         report = run.write(collection)
     similarities = options.similarities
     if similarities is None and existing is not None:
@@ -282,10 +276,10 @@ class _Run:
             return replace(report, gone=count_unstaged(collection, ownership.own_ids))
         replaced = delete(collection, ownership.replaced)
         own = [each for each in ownership.own_ids if each not in ownership.replaced]
-        gone = (delete if self.options.deletes else count_unstaged)(collection, own)
-        return replace(
-            report, gone=gone, pruned=self.options.deletes, replaced=replaced
-        )
+        # A rebuilt collection has no other items
+        pruned = self.options.prune or self.options.rebuild
+        gone = (delete if pruned else count_unstaged)(collection, own)
+        return replace(report, gone=gone, pruned=pruned, replaced=replaced)
 
     def report_without_writing(self, existing: Collection | None) -> Report:
         """What a run would do, and about how long it would take."""
