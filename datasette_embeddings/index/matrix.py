@@ -116,22 +116,15 @@ class VectorIndex:
 
     ids: Sequence[str]
     vectors: Vectors
-    skipped: int = 0
     coarse: CoarseMatrix | None = None
+    #: The items of the collection, skipped ones included
+    count: int = 0
+    skipped: int = 0
+    #: Bytes of memory, nearly
+    size: int = 0
 
     #: Whether every search reads the vectors from SQLite
     is_scanned = False
-
-    @property
-    def count(self) -> int:
-        """The items of the collection, skipped ones included."""
-        return len(self.ids) + self.skipped
-
-    @property
-    def size(self) -> int:
-        """The memory that it takes, in bytes, nearly."""
-        coarse = self.coarse.steps.nbytes if self.coarse else 0
-        return self.vectors.nbytes + coarse + len(self.ids) * BYTES_PER_ID
 
     def nearest(
         self, vector: Vector, limit: int, *, keep: Keep | None = None
@@ -191,8 +184,11 @@ def read_index(
     ids: list[str] = []
     vectors, usable = read_vectors(rows, [ids], length, count)
     coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None
+    size = vectors.nbytes + len(ids) * BYTES_PER_ID
+    size += coarse.steps.nbytes if coarse else 0
+    skipped = count - len(vectors)
     usable_ids = list(compress(ids, usable))
-    return VectorIndex(usable_ids, vectors, count - len(vectors), coarse)
+    return VectorIndex(usable_ids, vectors, coarse, count, skipped, size)
 
 
 def read_vectors(
