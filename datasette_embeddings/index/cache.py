@@ -10,10 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,38 +28,21 @@ from datasette_embeddings.index.matrix import (
     read_index,
 )
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import snapshot, usual_vector_length, vector_rows
+from datasette_embeddings.store.items import (
+    is_recent,
+    snapshot,
+    usual_vector_length,
+    vector_rows,
+)
+from datasette_embeddings.store.schema import one_moment
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
 Snapshot: TypeAlias = tuple[float | None, ...]
 BYTES_PER_MB = 1_000_000
-# `updated` counts whole seconds, and the clocks of two machines differ a little
-RECENT_S = 2
 # Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
 BLOCK_ROWS = 4_096
-
-
-@contextmanager
-def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
-    """A read transaction: everything that is read within is of the same moment."""
-    if conn.in_transaction:
-        yield
-        return
-    conn.execute("begin")
-    try:
-        yield
-    finally:
-        conn.rollback()
-
-
-def is_recent(state: Sequence[float | None]) -> bool:
-    """Whether a row may still change without a trace in *state*, a snapshot.
-
-    A row that is deleted and inserted again within one second leaves none.
-    """
-    return (state[-1] or 0) >= time.time() - RECENT_S
 
 
 @dataclass(frozen=True)

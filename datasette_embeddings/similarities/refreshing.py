@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.index.cache import is_recent, one_moment
 from datasette_embeddings.models.base import ignore
 from datasette_embeddings.similarities.changes import changes, read_documents
 from datasette_embeddings.similarities.knn import (
@@ -29,8 +28,8 @@ from datasette_embeddings.similarities.knn import (
     reranked,
 )
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import snapshot
-from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.items import is_recent, snapshot
+from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import Similarities, SimilarityRow
 
 if TYPE_CHECKING:

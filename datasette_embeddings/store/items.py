@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from datasette_embeddings.vectors import decode
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
+# `updated` counts whole seconds, and the clocks of two machines differ a little
+RECENT_S = 2
 # Items that are looked at to see whether there are images among them
 SAMPLED_ITEMS = 1_000
 
@@ -215,11 +218,9 @@ def _read_metadata(text: str | None) -> Mapping[str, object] | None:
 
 
 def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None, ...]:
-    """A few numbers that change when the vectors of a collection do; last `updated`.
+    """Numbers that change when the vectors of a collection do; the last `updated` ends.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
-    A row that is deleted and inserted again within one second may change neither:
-    numbers taken within a second of the last are not to be trusted.
     """
     # Databases of the first llm releases have no such column
     updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
@@ -234,6 +235,14 @@ def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None
         [collection_id],
     ).fetchone()
     return tuple(row)
+
+
+def is_recent(state: Sequence[float | None]) -> bool:
+    """Whether a row may still change without a trace in *state*, a snapshot.
+
+    A row that is deleted and inserted again within one second leaves none.
+    """
+    return (state[-1] or 0) >= time.time() - RECENT_S
 
 
 def usual_vector_length(

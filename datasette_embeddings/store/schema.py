@@ -79,6 +79,19 @@ Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 
 @contextmanager
+def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
+    """A read transaction: everything that is read within is of the same moment."""
+    if conn.in_transaction:
+        yield
+        return
+    conn.execute("begin")
+    try:
+        yield
+    finally:
+        conn.rollback()
+
+
+@contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All of the block or nothing, taking the write lock at once."""
     if not conn.in_transaction:
