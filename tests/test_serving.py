@@ -159,32 +159,32 @@ async def test_a_limiter_lets_so_many_through_and_so_many_wait():
     inside, leave = [], asyncio.Event()
 
     async def visit(name):
-        async with limiter:
-            inside.append(name)
-            await leave.wait()
+        inside.append(name)
+        await leave.wait()
 
-    visits = [asyncio.ensure_future(visit(name)) for name in "abc"]
+    visits = [asyncio.ensure_future(limiter.run(visit, name)) for name in "abc"]
     await begun(*visits)
     assert inside == ["a", "b"]
     with pytest.raises(
         ServerBusyError, match="answers 2 searches at once and lets 1 wait"
     ):
-        await visit("d")
+        await limiter.run(visit, "d")
     leave.set()
     await asyncio.gather(*visits)
     assert inside == ["a", "b", "c"]
 
 
-async def test_whoever_leaves_the_queue_leaves_room():
-    limiter = Limiter(1, 1)
-    async with limiter:
-        for _ in range(3):
-            waiting = asyncio.ensure_future(limiter.__aenter__())
-            await begun(waiting)
-            waiting.cancel()
-            await begun(waiting)
-    async with limiter:
-        pass
+async def test_a_request_that_is_cancelled_in_the_queue_leaves_room():
+    limiter, leave = Limiter(1, 1), asyncio.Event()
+    running = asyncio.ensure_future(limiter.run(leave.wait))
+    await begun(running)
+    for _ in range(3):
+        waiting = asyncio.ensure_future(limiter.run(leave.wait))
+        await begun(waiting)
+        waiting.cancel()
+        await begun(waiting)
+    leave.set()
+    assert await running is await limiter.run(leave.wait) is True
 
 
 async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):

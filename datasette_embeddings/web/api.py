@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.web import json_bodies, search_request
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.json_bodies import list_body, search_body, shaped
-from datasette_embeddings.web.middleware import READS, json_view, queued
+from datasette_embeddings.web.middleware import READS, json_view
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import (
     listed_targets,
@@ -44,8 +44,7 @@ async def database_collections(datasette: Datasette, request: Request) -> Respon
     return shaped(datasette, request, address.args, body, "collections")
 
 
-@json_view(*READS, "POST")
-@queued
+@json_view(*READS, "POST", limited=True)
 async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:

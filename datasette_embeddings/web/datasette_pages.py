@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,6 @@ from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor
-from datasette_embeddings.web.http_errors import DatabaseUnavailableError
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target, visible_targets
 
@@ -93,7 +93,7 @@ async def _targets(
             for target in await visible_targets(datasette, actor, each)
             if table is None or _is_made_from(target.collection, table)
         ]
-    except DatabaseUnavailableError:
+    except sqlite3.DatabaseError:
         # The page itself says what is wrong with its database
         return []
 
@@ -203,7 +203,7 @@ async def _related(
         return await target.read(
             lambda collection: related_items(collection, item_id, limit=limit)
         )
-    except DatabaseUnavailableError:
+    except sqlite3.DatabaseError:
         # The page itself says what is wrong with its database
         return []
 

@@ -31,7 +31,6 @@ from datasette_embeddings.web.middleware import (
     cors_headers,
     json_response,
     json_view,
-    queued,
 )
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import MOST_PARAMETERS, Address
@@ -44,8 +43,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
 
-@json_view(*READS, "POST")
-@queued
+@json_view(*READS, "POST", limited=True)
 async def embed(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
@@ -53,8 +51,7 @@ async def embed(
     return await _embed(datasette, request, body)
 
 
-@json_view("POST")
-@queued
+@json_view("POST", limited=True)
 async def openai_embeddings(
     datasette: Datasette, request: Request, body: bytes
 ) -> Response:

@@ -70,10 +70,6 @@ class SearchUnavailableError(EmbeddingsError):
     """The model of the collection cannot embed this query on this server."""
 
 
-class DatabaseUnavailableError(EmbeddingsError):
-    """A database that cannot be read now."""
-
-
 class InternalError(EmbeddingsError):
     """An unexpected error, described only in the log."""
 
@@ -98,7 +94,6 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (UnknownModelError, 422),
     (ServerBusyError, 429),
     (DatabaseError, 503),
-    (DatabaseUnavailableError, 503),
 )
 
 
@@ -111,6 +106,6 @@ def headers_of(error: EmbeddingsError) -> dict[str, str]:
     """The headers that the status of *error* requires."""
     if isinstance(error, MethodNotAllowedError):
         return {"Allow": ", ".join((*error.allowed, "OPTIONS"))}
-    if isinstance(error, ServerBusyError | DatabaseUnavailableError):
+    if isinstance(error, ServerBusyError | DatabaseError):
         return {"Retry-After": str(RETRY_AFTER_S)}
     return {}

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from datasette_embeddings.databases import explained
 from datasette_embeddings.errors import EmbeddingsError, ServerBusyError
 from datasette_embeddings.web.http_errors import (
     ForbiddenError,
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
+Result = TypeVar("Result")
 #: What answers a request, given the body of a POST
 View: TypeAlias = Callable[..., Awaitable["Response"]]
 
@@ -37,18 +42,25 @@ SHARED_METHODS = (*READS, "OPTIONS")
 POST_PATHS = re.compile(
     r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+(\.json)?$"
 )
+FOREIGN_POST = (
+    "Refused: a POST must come from a page of this Datasette or from no browser, and "
+    "with cookies it must be JSON (Content-Type: application/json)"
+)
 logger = logging.getLogger("datasette_embeddings")
 
 
-def json_view(*methods: str) -> Callable[[View], View]:
-    """A view that answers *methods* with JSON, and errors with one shape of JSON."""
+def json_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
+    """A view that answers *methods* with JSON, and errors with one shape of JSON.
+
+    Of *limited* views, ``max_searches`` run at a time and ``max_waiting`` wait.
+    """
 
     def decorate(view: View) -> View:
         async def handle(datasette: Datasette, request: Request) -> Response:
             try:
-                return await _respond(view, datasette, request, methods)
+                return await _respond(view, datasette, request, methods, limited)
             except Exception as error:
-                return _json_error(datasette, request, _expected(error))
+                return _json_error(datasette, request, _expected(request, error))
 
         handle.__doc__ = view.__doc__
         return handle
@@ -56,20 +68,20 @@ def json_view(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
-def page_view(*methods: str) -> Callable[[View], View]:
-    """A view that answers *methods* with a page, and errors with Datasette's page."""
+def page_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
+    """:func:`json_view` for pages: errors are shown on Datasette's page of errors."""
 
     def decorate(view: View) -> View:
         async def handle(datasette: Datasette, request: Request) -> Response:
             from datasette import NotFound
 
             try:
-                return await _respond(view, datasette, request, methods)
+                return await _respond(view, datasette, request, methods, limited)
             except NotFoundError as error:
                 # Datasette redirects some of these to the right path
                 raise NotFound(str(error)) from error
             except Exception as error:
-                return await _error_page(datasette, request, _expected(error))
+                return await _error_page(datasette, request, _expected(request, error))
 
         handle.__doc__ = view.__doc__
         return handle
@@ -77,20 +89,27 @@ def page_view(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
-def _expected(error: Exception) -> EmbeddingsError:
-    """*error*, or one that says nothing of it to the visitor; then it is logged.
+def _expected(request: Request, error: Exception) -> EmbeddingsError:
+    """*error* for the visitor; one that is not expected is described only in the log.
 
     Errors do not reach Datasette, which prints them with all variables where rich is
     installed: that takes time in proportion to what a visitor sent.
     """
     if isinstance(error, EmbeddingsError):
         return error
+    if isinstance(error, sqlite3.DatabaseError):
+        name = request.url_vars.get("database", "A database")
+        return explained(error, Path(name))
     logger.error("A request failed", exc_info=error)
     return InternalError("Something went wrong in the server; its log says what")
 
 
 async def _respond(
-    view: View, datasette: Datasette, request: Request, methods: tuple[str, ...]
+    view: View,
+    datasette: Datasette,
+    request: Request,
+    methods: tuple[str, ...],
+    limited: bool,
 ) -> Response:
     if request.method == "OPTIONS":
         from datasette import Response
@@ -100,15 +119,17 @@ async def _respond(
         return Response("", headers=headers)
     if request.method not in methods:
         raise MethodNotAllowedError(methods, request.method)
-    if request.method != "POST":
-        return await view(datasette, request)
-    if not is_own_post(request):
-        raise ForbiddenError(
-            "Refused: a POST must come from a page of this Datasette or from no "
-            "browser, and with cookies it must be JSON (Content-Type: application/json)"
-        )
-    limit = config_of(datasette).max_body_bytes
-    return await view(datasette, request, await read_body(request, limit))
+    config = config_of(datasette)
+    arguments: list[Any] = [datasette, request]
+    if request.method == "POST":
+        if not is_own_post(request):
+            raise ForbiddenError(FOREIGN_POST)
+        arguments.append(await read_body(request, config.max_body_bytes))
+    if not limited:
+        return await view(*arguments)
+    if datasette not in _limiters:
+        _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
+    return await _limiters[datasette].run(view, *arguments)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -133,11 +154,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-# The limit on requests at a time
-
-
 class Limiter:
-    """Lets *at_once* requests in and *waiting* more wait, first come, first served."""
+    """Runs *at_once* requests, and lets *waiting* more wait for their turn."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._at_once = at_once
@@ -145,8 +163,10 @@ class Limiter:
         self._slots = asyncio.Semaphore(at_once)
         self._waiting = 0
 
-    async def __aenter__(self) -> None:
-        """Wait for a slot.
+    async def run(
+        self, view: Callable[..., Awaitable[Result]], *arguments: object
+    ) -> Result:
+        """What *view* returns, when its turn comes.
 
         :raises ServerBusyError: if too many requests wait already.
         """
@@ -157,28 +177,13 @@ class Limiter:
             await self._slots.acquire()
         finally:
             self._waiting -= 1
-
-    async def __aexit__(self, *_error: object) -> None:
-        self._slots.release()
+        try:
+            return await view(*arguments)
+        finally:
+            self._slots.release()
 
 
 _limiters: WeakKeyDictionary[Datasette, Limiter] = WeakKeyDictionary()
-
-
-def queued(view: View) -> View:
-    """*view*, limited to ``max_searches`` requests at a time; others wait.
-
-    :raises ServerBusyError: if ``max_waiting`` requests wait already.
-    """
-
-    async def in_turn(datasette: Datasette, request: Request, *body: bytes) -> Response:
-        if datasette not in _limiters:
-            config = config_of(datasette)
-            _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
-        async with _limiters[datasette]:
-            return await view(datasette, request, *body)
-
-    return in_turn
 
 
 # Responses
@@ -263,15 +268,11 @@ def is_own_post(request: Request) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is None or _host_of(origin) == headers.get("host")
-
-
-def _host_of(origin: str) -> str:
-    """The host and port in *origin*, "" if it is not a URL."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return ""
+    if origin is None:
+        return True
+    with suppress(ValueError):
+        return bool(urlsplit(origin).netloc == headers.get("host"))
+    return False
 
 
 def _is_json(content_type: str) -> bool:

@@ -22,7 +22,6 @@ from datasette_embeddings.web.middleware import (
     View,
     json_view,
     page_view,
-    queued,
 )
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import (
@@ -130,8 +129,7 @@ def _read_pairs(size: int, offset: int, collection: Collection) -> PairsPage:
     return PairsPage(pairs, next_offset, Similarities(collection).settings is not None)
 
 
-@json_view(*READS)
-@queued
+@json_view(*READS, limited=True)
 async def pairs_json(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs.json``"""
     target, address, _offset, page = await _pairs(datasette, request)
@@ -164,8 +162,7 @@ def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
     }
 
 
-@page_view(*READS)
-@queued
+@page_view(*READS, limited=True)
 @listing_collections
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
 from contextvars import Context, ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -63,9 +62,10 @@ def served_databases(datasette: Datasette) -> list[Database]:
 async def visible_collections(
     datasette: Datasette, actor: Actor, database: Database, name: str | None = None
 ) -> list[Collection]:
-    """The collections of *database* that *actor* may see, or the one called *name*."""
-    if not await is_allowed(datasette, actor, "view-database", database.name):
-        return []
+    """The collections whose sources *actor* may see, or the one called *name*.
+
+    The permission for *database* itself is the caller's to ask.
+    """
     required = await _required(datasette, database, name)
     tables = {table for _collection, tables in required for table in tables}
     allowed = await _allowed_tables(datasette, actor, database.name, tables)
@@ -106,7 +106,7 @@ async def permission_allowed(
     if action != "view-table" or not isinstance(resource, tuple):
         return None
     database, table = resource
-    if not _is_raw(table) or database not in datasette.databases:
+    if table.lower() not in RAW_TABLES or database not in datasette.databases:
         return None
     held = [datasette.databases[database]]
     return False if await _denied_tables(datasette, actor, held) else None
@@ -123,7 +123,7 @@ async def permission_rule(datasette: Datasette, actor: Actor, action: str) -> An
 
 
 async def _denied_tables(
-    datasette: Datasette, actor: Actor, databases: Iterable[Database]
+    datasette: Datasette, actor: Actor, databases: Sequence[Database]
 ) -> list[tuple[str, str]]:
     """Database and name of each raw table that *actor* may not see.
 
@@ -131,11 +131,9 @@ async def _denied_tables(
     """
     if _only_datasette.get():
         return []
-    databases = list(databases)
-    with _asking_only_datasette():
-        denied = await asyncio.gather(
-            *(_has_denied_rows(datasette, actor, each) for each in databases)
-        )
+    denied = await asyncio.gather(
+        *(_has_denied_rows(datasette, actor, each) for each in databases)
+    )
     return [
         (database.name, table)
         for database, is_denied in zip(databases, denied, strict=True)
@@ -150,7 +148,7 @@ async def _has_denied_rows(
     """Whether the raw tables of *database* hold rows that *actor* may not see."""
     required = await _required(datasette, database)
     tables = {table for _collection, tables in required for table in tables}
-    raw = {table for table in tables if _is_raw(table)}
+    raw = {table for table in tables if table.lower() in RAW_TABLES}
     asked = datasette, actor, database.name
     if await _allowed_tables(*asked, tables - raw) != tables - raw:
         return True
@@ -171,27 +169,16 @@ async def _allowed_tables(
     allowed = set()
     for table in sorted(tables):
         # Our own rules are for raw tables only, and take a while
-        asking = nullcontext() if _is_raw(table) else _asking_only_datasette()
-        with asking:
+        ours = table.lower() in RAW_TABLES and not _only_datasette.get()
+        token = _only_datasette.set(not ours)
+        try:
             if table != UNKNOWN and await is_allowed(
                 datasette, actor, "view-table", database, table
             ):
                 allowed.add(table)
+        finally:
+            _only_datasette.reset(token)
     return allowed
-
-
-def _is_raw(table: str) -> bool:
-    return table.lower() in RAW_TABLES
-
-
-@contextmanager
-def _asking_only_datasette() -> Iterator[None]:
-    """Within, our own rules decide nothing."""
-    token = _only_datasette.set(True)
-    try:
-        yield
-    finally:
-        _only_datasette.reset(token)
 
 
 async def _required(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from datasette_embeddings.databases import explained
 from datasette_embeddings.item_ids import row_path, tilde_decode, tilde_encode
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
@@ -19,7 +16,6 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor, is_allowed
 from datasette_embeddings.web.http_errors import (
     CollectionNotFoundError,
-    DatabaseUnavailableError,
     NotFoundError,
 )
 from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
@@ -81,27 +77,11 @@ class Target:
         return None if row is None else f"{table}/{row}"
 
     async def read(self, function: Callable[[Collection], Result]) -> Result:
-        """What *function* returns for the collection, in a thread of the database.
-
-        :raises DatabaseUnavailableError: if SQLite cannot read the database.
-        """
-
-        def bound(conn: sqlite3.Connection) -> Result:
-            return function(self.collection.bound_to(conn))
-
-        with unavailable_errors(self.database):
-            found: Result = await self.database.execute_fn(bound)
-            return found
-
-
-@contextmanager
-def unavailable_errors(database: Database) -> Iterator[None]:
-    """Within, an error of SQLite is a :class:`DatabaseUnavailableError`."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        message = str(explained(error, Path(database.name)))
-        raise DatabaseUnavailableError(message) from error
+        """What *function* returns for the collection, in a thread of the database."""
+        found: Result = await self.database.execute_fn(
+            lambda conn: function(self.collection.bound_to(conn))
+        )
+        return found
 
 
 async def resolve_database(datasette: Datasette, request: Request) -> Database:
@@ -109,10 +89,14 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    database = _named_database(datasette, request)
-    if not await is_allowed(datasette, request.actor, "view-database", database.name):
-        raise _database_not_found(database.route)
-    return database
+    route = decoded(request.url_vars["database"])
+    with suppress(KeyError):
+        database = datasette.get_database(route=route)
+        if database.name not in NOT_SERVED and await is_allowed(
+            datasette, request.actor, "view-database", database.name
+        ):
+            return database
+    raise NotFoundError(f"Database not found: {route:.200}")
 
 
 async def resolve_target(datasette: Datasette, request: Request) -> Target:
@@ -120,22 +104,21 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    database = _named_database(datasette, request)
+    database = await resolve_database(datasette, request)
     name = decoded(request.url_vars["collection"])
-    targets = await visible_targets(datasette, request.actor, database, name)
-    if not targets:
-        # The error does not reveal a database that the actor may not see
-        await resolve_database(datasette, request)
+    visible = await visible_collections(datasette, request.actor, database, name)
+    if not visible:
         raise CollectionNotFoundError(name, database)
-    return targets[0]
+    return Target(datasette, database, visible[0])
 
 
 async def visible_targets(
     datasette: Datasette, actor: Actor, database: Database, name: str | None = None
 ) -> list[Target]:
     """The collections of *database* that *actor* may see, or the one called *name*."""
-    with unavailable_errors(database):
-        visible = await visible_collections(datasette, actor, database, name)
+    if not await is_allowed(datasette, actor, "view-database", database.name):
+        return []
+    visible = await visible_collections(datasette, actor, database, name)
     return [Target(datasette, database, each) for each in visible]
 
 
@@ -148,21 +131,6 @@ async def listed_targets(
         for database in databases
         for target in await visible_targets(datasette, request.actor, database)
     ]
-
-
-def _named_database(datasette: Datasette, request: Request) -> Database:
-    route = decoded(request.url_vars["database"])
-    try:
-        database = datasette.get_database(route=route)
-    except KeyError as error:
-        raise _database_not_found(route) from error
-    if database.name in NOT_SERVED:
-        raise _database_not_found(route)
-    return database
-
-
-def _database_not_found(route: str) -> NotFoundError:
-    return NotFoundError(f"Database not found: {route:.200}")
 
 
 def decoded(part: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from datasette_embeddings.web import filters, json_bodies, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
-from datasette_embeddings.web.middleware import READS, page_view, queued
+from datasette_embeddings.web.middleware import READS, page_view
 from datasette_embeddings.web.pages import listing_collections, render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
@@ -52,8 +53,7 @@ KEPT_LIKE = "_like"
 FORM_NAMES = (KEPT_LIKE, "_filter_column", "_filter_op", "_filter_value")
 
 
-@page_view(*READS, "POST")
-@queued
+@page_view(*READS, "POST", limited=True)
 @listing_collections
 async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
@@ -141,7 +141,7 @@ def _request_context(
 async def _form_context(target: Target) -> dict[str, Any]:
     """What the form offers, and when the collection was synced."""
     context: dict[str, Any] = {"columns": (), "has_images": False, "failed": 0}
-    with suppress(EmbeddingsError):
+    with suppress(EmbeddingsError, sqlite3.DatabaseError):
         context.update(await target.read(_read_form))
         if context["has_images"]:
             context["has_images"] = await target.model.may_embed_images()
