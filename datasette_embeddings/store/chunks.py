@@ -1,4 +1,4 @@
-"""Which item is which piece of which document."""
+"""Which item is which chunk of which document."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import CHUNKS, PARAMETERS, valid_sql
+from datasette_embeddings.store.schema import CHUNKS, rows_in, valid_sql
 
-VALID_SQL = valid_sql(CHUNKS)
+_VALID_CHUNKS = f"""
+    from {CHUNKS}
+    where {valid_sql(CHUNKS)}
+    and collection_id = ?
+"""
 
 
 @dataclass(frozen=True)
 class StoredChunk:
-    """Of which document an item is which piece."""
+    """The document of a chunk, and its position there in chunks and in characters."""
 
     document_id: str
     document_hash: bytes
@@ -25,48 +29,29 @@ class StoredChunk:
 def stored_chunks(
     collection: Collection, item_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
-    """Which of *item_ids* are chunks, and of what."""
-    found: dict[str, StoredChunk] = {}
+    """Those of *item_ids* that are chunks, by id."""
     if not collection.has_chunks:
-        return found
-    for start in range(0, len(item_ids), PARAMETERS):
-        some = item_ids[start : start + PARAMETERS]
-        rows = collection.conn.execute(
-            f"""
-            select id, document_id, document_hash, position, start, "end"
-            from _embedding_chunks
-            where {VALID_SQL}
-            and collection_id = ?
-            and id in ({", ".join("?" * len(some))})
-            """,
-            [collection.id, *some],
-        )
-        found.update((row[0], StoredChunk(*row[1:])) for row in rows)
-    return found
+        return {}
+    columns = 'id, document_id, document_hash, position, start, "end"'
+    sql = f"select {columns} {_VALID_CHUNKS} and id in"
+    rows = rows_in(collection.conn, sql, [collection.id], item_ids)
+    return {row[0]: StoredChunk(*row[1:]) for row in rows}
 
 
 def document_hashes(
     collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, bytes]:
     """The hash of the content of each of *document_ids* that is stored as chunks."""
-    found: dict[str, bytes] = {}
     if not collection.has_chunks:
-        return found
-    for start in range(0, len(document_ids), PARAMETERS):
-        some = document_ids[start : start + PARAMETERS]
-        rows = collection.conn.execute(
-            f"""
-            select document_id, document_hash
-            from _embedding_chunks
-            where {VALID_SQL}
-            and collection_id = ?
-            and document_id in ({", ".join("?" * len(some))})
-            and position = 0
-            """,
-            [collection.id, *some],
-        )
-        found.update(rows)
-    return found
+        return {}
+    sql = f"""
+        select document_id, document_hash
+        {_VALID_CHUNKS}
+        and position = 0
+        and document_id in
+    """
+    rows = rows_in(collection.conn, sql, [collection.id], document_ids)
+    return {row[0]: row[1] for row in rows}
 
 
 def chunks_of_documents(
@@ -76,13 +61,7 @@ def chunks_of_documents(
     if not collection.has_chunks:
         return set()
     rows = collection.conn.execute(
-        f"""
-        select id, document_id
-        from _embedding_chunks
-        where {VALID_SQL}
-        and collection_id = ?
-        """,
-        [collection.id],
+        f"select id, document_id {_VALID_CHUNKS}", [collection.id]
     )
     return {item_id for item_id, document in rows if document in document_ids}
 
@@ -92,14 +71,7 @@ def chunk_ids(collection: Collection, document_id: str) -> list[str]:
     if not collection.has_chunks:
         return []
     rows = collection.conn.execute(
-        f"""
-        select id
-        from _embedding_chunks
-        where {VALID_SQL}
-        and collection_id = ?
-        and document_id = ?
-        order by position
-        """,
+        f"select id {_VALID_CHUNKS} and document_id = ? order by position",
         [collection.id, document_id],
     )
     return [row[0] for row in rows]
@@ -111,46 +83,37 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     These are chunks whose text occurs in other documents too.  If that is true of all
     chunks of a document, they count: it may be a copy.
     """
-    found: set[str] = set()
     if not collection.has_chunks:
-        return found
-    for start in range(0, len(item_ids), PARAMETERS):
-        some = item_ids[start : start + PARAMETERS]
-        rows = collection.conn.execute(
-            _BOILERPLATE_SQL.format(wanted=", ".join("?" * len(some))),
-            [collection.id, *some],
-        )
-        found.update(row[0] for row in rows)
-    return found
+        return set()
+    rows = rows_in(collection.conn, _BOILERPLATE_SQL, [collection.id], item_ids)
+    return {row[0] for row in rows}
 
 
 # Whether another document has the same text; uses the index on hashes
-_IS_SHARED = """
+_IS_SHARED = f"""
     exists (
       select 1
       from embeddings as other
-      left join _embedding_chunks as other_chunk
+      left join {CHUNKS} as other_chunk
         on other_chunk.collection_id = other.collection_id
         and other_chunk.id = other.id
-      where other.content_hash = {item}.content_hash
-      and +other.collection_id = {item}.collection_id
+      where other.content_hash = {{item}}.content_hash
+      and +other.collection_id = {{item}}.collection_id
       and typeof(other.id) = 'text'
       and typeof(other.embedding) = 'blob'
-      and coalesce(other_chunk.document_id, other.id) <> {chunk}.document_id
+      and coalesce(other_chunk.document_id, other.id) <> {{chunk}}.document_id
     )
 """
 _BOILERPLATE_SQL = f"""
     select item.id
     from embeddings as item
-    join _embedding_chunks as chunk
+    join {CHUNKS} as chunk
       on chunk.collection_id = item.collection_id
       and chunk.id = item.id
-    where item.collection_id = ?
-    and item.id in ({{wanted}})
-    and {_IS_SHARED.format(item="item", chunk="chunk")}
+    where {_IS_SHARED.format(item="item", chunk="chunk")}
     and exists (
       select 1
-      from _embedding_chunks as own_chunk
+      from {CHUNKS} as own_chunk
       join embeddings as own
         on own.collection_id = own_chunk.collection_id
         and own.id = own_chunk.id
@@ -159,4 +122,6 @@ _BOILERPLATE_SQL = f"""
       and typeof(own.embedding) = 'blob'
       and not {_IS_SHARED.format(item="own", chunk="own_chunk")}
     )
+    and item.collection_id = ?
+    and item.id in
 """

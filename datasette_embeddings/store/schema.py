@@ -41,26 +41,19 @@ SIDE_TABLES = (SOURCES, ORIGINS, CHUNKS, FAILURES, SIMILARITIES, SIMILARITY_MARK
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     CHUNKS: {
-        "id": ("text",),
-        "document_id": ("text",),
+        **dict.fromkeys(("id", "document_id"), ("text",)),
         "document_hash": ("blob",),
-        "position": ("integer",),
-        "start": ("integer",),
-        "end": ("integer",),
+        **dict.fromkeys(("position", "start", "end"), ("integer",)),
     },
     FAILURES: {
-        "id": ("text",),
-        "error": ("text",),
-        "attempts": ("integer",),
-        "last_tried": ("integer",),
+        **dict.fromkeys(("id", "error"), ("text",)),
+        **dict.fromkeys(("attempts", "last_tried"), ("integer",)),
     },
     SIMILARITIES: {"id": ("text",), "other_id": ("text",), "score": ("real",)},
     EMBEDDINGS: {
         "id": ("text",),
-        "content": ("text", "null"),
-        "content_blob": ("blob", "null"),
-        "content_hash": ("blob", "null"),
-        "metadata": ("text", "null"),
+        **dict.fromkeys(("content", "metadata"), ("text", "null")),
+        **dict.fromkeys(("content_blob", "content_hash"), ("blob", "null")),
         "updated": ("integer",),
     },
     SIMILARITY_MARKS: {

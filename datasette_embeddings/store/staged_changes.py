@@ -6,6 +6,7 @@ import time
 
 from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.deletions import delete_emptied
 from datasette_embeddings.store.diff import (
     ADOPTED,
     EMPTY,
@@ -36,7 +37,9 @@ def apply_small_changes(
 ) -> None:
     """Store new metadata and origins, delete emptied rows, copy content if asked to."""
     counts = staging.counts()
-    if not (store_content or any(map(counts.get, (METADATA, ADOPTED, EMPTY)))):
+    if counts.get(EMPTY):
+        delete_emptied(collection, ownership)
+    if not (store_content or any(map(counts.get, (METADATA, ADOPTED)))):
         return
     # SQLite's own substr() ends a text at a NUL character
     collection.conn.create_function(
@@ -49,7 +52,6 @@ def apply_small_changes(
         (_FORGET_ORIGINS if ownership.source_id is None else _ORIGINS_SQL).format(
             items=items
         ),
-        *(sql.format(is_own=ownership.is_own_sql) for sql in _EMPTY_SQL),
     ]
     for low, high in staging.steps():
         parameters = {
@@ -128,56 +130,6 @@ _FORGET_ORIGINS = f"""
     where collection_id = :collection_id
     and id in (select item_id from ({{items}}) where state = '{METADATA}')
 """
-_EMPTY_IDS = f"""
-    select id
-    from {STAGED}
-    where state = '{EMPTY}'
-    and number between :low and :high
-"""
-# An item with the id of an emptied document may be a chunk of another one
-_EMPTY_ITEMS = f"""
-    select id
-    from ({_EMPTY_IDS}) as emptied
-    where not exists (
-      select 1
-      from {CHUNKS}
-      where collection_id = :collection_id
-      and id = emptied.id
-    )
-    union all
-    select id
-    from {CHUNKS}
-    where collection_id = :collection_id
-    and document_id in ({_EMPTY_IDS})
-"""
-_IS_DELETED = """
-    not exists (
-      select 1
-      from embeddings
-      where embeddings.collection_id = :collection_id
-      and embeddings.id = {table}.id
-    )
-"""
-_EMPTY_SQL = (
-    f"""
-    delete from embeddings
-    where collection_id = :collection_id
-    and id in ({_EMPTY_ITEMS})
-    and {{is_own}}
-    """,
-    f"""
-    delete from {ORIGINS}
-    where collection_id = :collection_id
-    and id in ({_EMPTY_ITEMS})
-    and {_IS_DELETED.format(table=ORIGINS)}
-    """,
-    f"""
-    delete from {CHUNKS}
-    where collection_id = :collection_id
-    and document_id in ({_EMPTY_IDS})
-    and {_IS_DELETED.format(table=CHUNKS)}
-    """,
-)
 
 
 def forget_other_kind(collection: Collection, source: Source) -> None:
