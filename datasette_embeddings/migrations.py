@@ -115,111 +115,79 @@ def m005_add_content_blob(db: Any) -> None:  # noqa: ANN401
     db["embeddings"].transform(column_order=(*EMBEDDINGS_ORDER, "content_blob"))
 
 
-def m001_create_embedding_collections(db: Any) -> None:  # noqa: ANN401
-    columns = {
-        "collection_id": int,
-        "name": str,
-        "model": str,
-        "dimensions": int,
-        "source": str,
-        "created": int,
-        "synced": int,
-    }
-    db["_embedding_collections"].create(columns, pk="collection_id", if_not_exists=True)
-
-
-def m002_chunks_and_failures(db: Any) -> None:  # noqa: ANN401
-    chunks = {
-        "collection_id": int,
-        "id": str,
-        "document_id": str,
-        "document_hash": bytes,
-        "position": int,
-        "start": int,
-        "end": int,
-    }
-    # All of it may be there already, in tables that came without their record
-    key = ("collection_id", "id")
-    db["_embedding_chunks"].create(chunks, pk=key, if_not_exists=True)
-    db["_embedding_chunks"].create_index(
-        ["collection_id", "document_id", "position"], if_not_exists=True
+OUR_TABLES = (
+    """
+    create table if not exists _embedding_collections (
+      collection_id integer primary key, name text, model text, dimensions integer,
+      source text, created integer, synced integer
     )
-    failures = {
-        "collection_id": int,
-        "id": str,
-        "error": str,
-        "attempts": int,
-        "last_tried": int,
-    }
-    db["_embedding_failures"].create(failures, pk=key, if_not_exists=True)
-    for column in ("passage_prompt", "state"):
-        if column not in db["_embedding_collections"].columns_dict:
-            db["_embedding_collections"].add_column(column, str)
-
-
-def m003_similarities(db: Any) -> None:  # noqa: ANN401
-    if "similarities" not in db["_embedding_collections"].columns_dict:
-        db["_embedding_collections"].add_column("similarities", str)
-
-
-def m004_identity(db: Any) -> None:  # noqa: ANN401
-    columns = {"model_revision": str, "query_prompt": str, "normalized": int}
-    for column, kind in columns.items():
-        if column not in db["_embedding_collections"].columns_dict:
-            db["_embedding_collections"].add_column(column, kind)
-
-
-def m005_sources_and_origins(db: Any) -> None:  # noqa: ANN401
-    sources = {
-        "id": int,
-        "collection_id": int,
-        "prefix": str,
-        "source": str,
-        "state": str,
-        "synced": int,
-    }
-    db["_embedding_sources"].create(sources, pk="id", if_not_exists=True)
-    # Without rowid, which sqlite-utils cannot say
-    db.execute(
-        """
-        create table if not exists _embedding_origins (
-          collection_id integer,
-          id text,
-          source_id integer,
-          content_hash blob,
-          updated integer,
-          primary key (collection_id, id)
-        ) without rowid
-        """
+    """,
+    """
+    create table if not exists _embedding_sources (
+      id integer primary key, collection_id integer, prefix text, source text,
+      state text, synced integer
     )
-    if "source_id" not in db["_embedding_failures"].columns_dict:
-        db["_embedding_failures"].add_column("source_id", int)
+    """,
+    """
+    create table if not exists _embedding_origins (
+      collection_id integer, id text, source_id integer, content_hash blob,
+      updated integer, primary key (collection_id, id)
+    ) without rowid
+    """,
+    """
+    create table if not exists _embedding_chunks (
+      collection_id integer, id text, document_id text, document_hash blob,
+      position integer, start integer, "end" integer, primary key (collection_id, id)
+    )
+    """,
+    """
+    create index if not exists idx__embedding_chunks_collection_id_document_id_position
+    on _embedding_chunks (collection_id, document_id, position)
+    """,
+    """
+    create table if not exists _embedding_failures (
+      collection_id integer, id text, error text, attempts integer,
+      last_tried integer, primary key (collection_id, id)
+    )
+    """,
+)
+# Earlier releases made these tables without them
+LATER_COLUMNS = {
+    "_embedding_collections": {
+        "state": "text",
+        "similarities": "text",
+        "model_revision": "text",
+        "query_prompt": "text",
+        "passage_prompt": "text",
+        "normalized": "integer",
+    },
+    "_embedding_failures": {"source_id": "integer"},
+}
+# Only databases whose collections have similarities have these
+SIMILARITY_TABLES = (
+    """
+    create table if not exists similarities (
+      collection_id integer, id text, other_id text, score real,
+      primary key (id, collection_id, other_id)
+    ) without rowid
+    """,
+    """
+    create table if not exists _embedding_similarity_marks (
+      collection_id integer, id text, state text, lowest real,
+      primary key (collection_id, id)
+    ) without rowid
+    """,
+)
 
 
-def create_similarity_tables(conn: sqlite3.Connection) -> None:
-    """Create the tables of similarities, which only some databases have."""
-    conn.execute(
-        """
-        create table if not exists similarities (
-          collection_id integer,
-          id text,
-          other_id text,
-          score real,
-          primary key (id, collection_id, other_id)
-        ) without rowid
-        """
-    )
-    conn.execute(
-        """
-        create table if not exists _embedding_similarity_marks (
-          collection_id integer,
-          id text,
-          state text,
-          lowest real,
-          primary key (collection_id, id)
-        ) without rowid
-        """
-    )
+def m006_our_tables(db: Any) -> None:  # noqa: ANN401
+    # Steps m001 to m005 of earlier releases may have made some of it, and so may a
+    # copy of tables without their record
+    for sql in OUR_TABLES:
+        db.execute(sql)
+    for table, columns in LATER_COLUMNS.items():
+        for column in columns.keys() - db[table].columns_dict.keys():
+            db.execute(f"alter table {table} add column {column} {columns[column]}")
 
 
 def _md5(text: str) -> bytes:
@@ -241,10 +209,4 @@ LLM_SIGNS = tuple(
         strict=True,
     )
 )
-OUR_STEPS: tuple[Callable[[Any], None], ...] = (
-    m001_create_embedding_collections,
-    m002_chunks_and_failures,
-    m003_similarities,
-    m004_identity,
-    m005_sources_and_origins,
-)
+OUR_STEPS: tuple[Callable[[Any], None], ...] = (m006_our_tables,)

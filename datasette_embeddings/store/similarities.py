@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
-from datasette_embeddings.migrations import create_similarity_tables
+from datasette_embeddings.migrations import SIMILARITY_TABLES
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
@@ -175,7 +175,8 @@ class Similarities:
             raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
         prepare(self.conn)
         with transaction(self.conn):
-            create_similarity_tables(self.conn)
+            for sql in SIMILARITY_TABLES:
+                self.conn.execute(sql)
 
     def of(self, document_id: str) -> list[tuple[str, float]]:
         """The documents similar to a document and their scores, best first."""
