@@ -13,10 +13,9 @@ from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import collection_writes
-from datasette_embeddings.store.attaching import ownership_of
 from datasette_embeddings.store.collection_writes import remove_collection
 from datasette_embeddings.store.collections import Collection, collections
-from datasette_embeddings.store.deletions import count_unstaged
+from datasette_embeddings.store.diff import ownership_of
 from datasette_embeddings.store.integrity import (
     count_left_behind,
     count_lost_chunks,
@@ -28,6 +27,7 @@ from datasette_embeddings.store.integrity import (
     remove_strays,
 )
 from datasette_embeddings.store.schema import has_collections
+from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
 FIX = "check --fix deletes them"

@@ -21,11 +21,7 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.store.attaching import (
-    check_attached,
-    check_source,
-    ownership_of,
-)
+from datasette_embeddings.store.collection_sources import check_attached, check_source
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
     check_name,
@@ -34,17 +30,15 @@ from datasette_embeddings.store.collection_writes import (
     finish_sync,
 )
 from datasette_embeddings.store.collections import Collection, current, find_collection
-from datasette_embeddings.store.deletions import (
-    count_unstaged,
-    count_unstaged_of_others,
-    delete_unstaged,
-)
-from datasette_embeddings.store.diff import Ownership
+from datasette_embeddings.store.diff import Ownership, ownership_of
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
     apply_small_changes,
+    count_unstaged,
+    count_unstaged_of_others,
+    delete_unstaged,
     forget_other_kind,
     record_failures,
 )

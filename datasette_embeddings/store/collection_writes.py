@@ -19,7 +19,7 @@ from datasette_embeddings.models.names import (
     stored_name,
 )
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.attaching import (
+from datasette_embeddings.store.collection_sources import (
     attach_source,
     drop_replaced_sources,
     move_old_sources,
@@ -91,7 +91,7 @@ def create_collection(
         settings = ModelSettings(absolute(settings))
     with transaction(conn):
         drop_stale_facts(conn)
-        move_old_sources(conn)
+        move_old_sources(conn, all_collections(conn))
         existing = find_collection(conn, name)
         if existing is not None:
             existing.check_can_add(settings)
@@ -253,7 +253,7 @@ def begin_rebuild(
         remove_collection(begun)
     with transaction(conn):
         drop_stale_facts(conn)
-        move_old_sources(conn)
+        move_old_sources(conn, all_collections(conn))
         _insert(conn, new_name, settings.model_id)
         _store_facts(conn, new_name, settings, BUILDING)
         attach_source(all_collections(conn, new_name)[0], source)

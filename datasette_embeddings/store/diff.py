@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datasette_embeddings.sources.definitions import Source, UnreadableSource
+from datasette_embeddings.store.collection_sources import (
+    CollectionSource,
+    SourceState,
+    attached_source,
+)
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
     EMBEDDINGS,
@@ -64,6 +72,50 @@ class Ownership:
         if self.is_pipe:
             return f"{self.owner} is null"
         return f"{self.owner} in ({listed(self.own_ids)})"
+
+
+def ownership_of(collection: Collection | None, source: Source) -> Ownership:
+    """How *source* relates to the sources of *collection*, None for one not yet made.
+
+    Where documents are now split differently, all of them have changed.
+    """
+    is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
+    if collection is None:
+        return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
+
+    def is_rechunked(known: CollectionSource) -> bool:
+        is_known = not isinstance(known.source, UnreadableSource)
+        return is_known and known.source.chunking != source.chunking
+
+    owner, attached = owner_sql(collection), attached_source(collection, source)
+    images = tuple(each.id for each in collection.sources if each.source.images)
+    if is_pipe:
+        return Ownership(
+            owner,
+            of_images=images,
+            is_pipe=True,
+            is_chunked=is_chunked,
+            everything_changed=attached is not None and is_rechunked(attached),
+        )
+    # In a dry run the sources that it would replace are not marked as replaced
+    others = [
+        each
+        for each in collection.sources
+        if each.prefix == source.id_prefix
+        and each != attached
+        and each.state is not SourceState.PIPED
+    ]
+    known = others if attached is None else [attached, *others]
+    had_metadata = attached is not None and bool(attached.source.metadata_columns)
+    return Ownership(
+        owner,
+        source_id=None if attached is None else attached.id,
+        replaced=tuple(each.id for each in others),
+        rechunked=tuple(each.id for each in known if is_rechunked(each)),
+        of_images=images,
+        clears_metadata=had_metadata and not source.metadata_columns,
+        is_chunked=is_chunked,
+    )
 
 
 def is_image_sql(unstored: str, columns: Columns) -> str:

@@ -8,19 +8,21 @@ the same content hash and ``updated``: llm, and any other program that writes to
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.collection_sources import OLD_SOURCE_ID
-from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
     EMBEDDINGS,
+    OLD_SOURCE_ID,
     ORIGINS,
     listed,
     rows_in,
     valid_sql,
 )
+
+if TYPE_CHECKING:
+    from datasette_embeddings.store.collections import Collection
 
 NO_OWNER = "null"
 

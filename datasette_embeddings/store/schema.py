@@ -62,6 +62,8 @@ COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "lowest": ("real", "null"),
     },
 }
+# The id of the one source of a collection that 0.2a0 stored
+OLD_SOURCE_ID = 0
 # The last second of the year 9999
 LAST_SECOND = 253_402_300_799
 # SQLite takes at least 999 parameters in one statement

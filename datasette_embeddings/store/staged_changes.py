@@ -1,12 +1,12 @@
-"""The changes of a run that need no model: metadata, origins, failures."""
+"""The changes of a run that need no model: metadata, origins, deletions, failures."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.deletions import delete_emptied
 from datasette_embeddings.store.diff import (
     ADOPTED,
     EMPTY,
@@ -23,9 +23,14 @@ from datasette_embeddings.store.schema import (
     FAILURES,
     ORIGINS,
     listed,
+    table_or_empty,
     transaction,
 )
 from datasette_embeddings.store.staging import Staging
+
+DELETED = "temp._embedding_deleted"
+# Items that one transaction deletes
+DELETED_AT_ONCE = 1_000
 
 
 def apply_small_changes(
@@ -45,14 +50,9 @@ def apply_small_changes(
     collection.conn.create_function(
         "embedding_passage", 3, lambda content, start, end: content[start:end]
     )
+    origins = _FORGET_ORIGINS if ownership.source_id is None else _ORIGINS_SQL
+    statements = [_METADATA_SQL, origins, *([_CONTENT_SQL] if store_content else [])]
     items = _STAGED_CHUNKS if ownership.is_chunked else _STAGED_ITEMS
-    statements = [
-        _METADATA_SQL.format(items=items),
-        *([_CONTENT_SQL.format(items=items)] if store_content else []),
-        (_FORGET_ORIGINS if ownership.source_id is None else _ORIGINS_SQL).format(
-            items=items
-        ),
-    ]
     for low, high in staging.steps():
         parameters = {
             "collection_id": collection.id,
@@ -64,7 +64,7 @@ def apply_small_changes(
         with transaction(collection.conn):
             collection.check_exists()
             for sql in statements:
-                collection.conn.execute(sql, parameters)
+                collection.conn.execute(sql.format(items=items), parameters)
 
 
 # Item and staged row side by side
@@ -139,13 +139,9 @@ def forget_other_kind(collection: Collection, source: Source) -> None:
     text or of an image, and the same bytes have the same hash as both.
     """
     conn = collection.conn
-    ids = [
-        each.id
-        for each in collection.sources
-        if each.prefix == source.id_prefix
-        and not isinstance(each.source, UnreadableSource)
-        and each.source.images != source.images
-    ]
+    same_prefix = (s for s in collection.sources if s.prefix == source.id_prefix)
+    known = (s for s in same_prefix if not isinstance(s.source, UnreadableSource))
+    ids = [each.id for each in known if each.source.images != source.images]
     if not ids:
         return
     with transaction(conn):
@@ -197,3 +193,107 @@ def record_failures(
                 """,
                 [collection.id, source_id],
             )
+
+
+def count_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
+    """How many documents that *source_ids* brought are not staged."""
+    is_own = f"{owner_sql(collection)} in ({listed(source_ids)})"
+    return _count(collection, f"({_items_sql(collection, is_own, _UNSTAGED)})")
+
+
+def count_unstaged_of_others(collection: Collection, source_ids: Iterable[int]) -> int:
+    """How many documents that others than *source_ids* brought are not staged."""
+    is_own = f"coalesce({owner_sql(collection)} in ({listed(source_ids)}), 0)"
+    return _count(collection, f"({_items_sql(collection, f'not {is_own}', _UNSTAGED)})")
+
+
+def delete_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
+    """Delete the documents that *source_ids* brought and that are not staged.
+
+    Returns how many there were.  Items that another program writes meanwhile stay.
+    """
+    is_own = f"{owner_sql(collection)} in ({listed(source_ids)})"
+    return _delete(collection, is_own, _UNSTAGED)
+
+
+def delete_emptied(collection: Collection, ownership: Ownership) -> int:
+    """Delete the documents of the staged source whose content is empty now."""
+    return _delete(collection, ownership.is_own_sql, _EMPTIED)
+
+
+_STAGED = f"select 1 from {STAGED} as staged where staged.id = {{document}} and state"
+_EMPTIED = f"exists ({_STAGED} = '{EMPTY}')"
+_UNSTAGED = f"not exists ({_STAGED} is not '{UNREAD}')"
+
+
+def _items_sql(collection: Collection, is_own: str, condition: str) -> str:
+    """Item and document of the items that fulfil both conditions."""
+    document = "coalesce(document_id, embeddings.id)"
+    return f"""
+        select embeddings.id as item_id, {document} as document_id
+        from embeddings
+        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
+          on chunks.collection_id = embeddings.collection_id
+          and chunks.id = embeddings.id
+          and typeof(chunks.document_id) = 'text'
+        where embeddings.collection_id = {collection.id}
+        and typeof(embeddings.id) = 'text'
+        and {condition.format(document=document)}
+        and {is_own}
+    """
+
+
+def _delete(collection: Collection, is_own: str, condition: str) -> int:
+    """Delete the items that fulfil both conditions; return how many documents.
+
+    They are listed first, and each transaction deletes some of those that are still of
+    the source.
+    """
+    conn = collection.conn
+    conn.execute(f"drop table if exists {DELETED}")
+    items = _items_sql(collection, is_own, condition)
+    conn.execute(f"create table {DELETED} as {items}")
+    conn.commit()
+    try:
+        (last,) = conn.execute(f"select max(rowid) from {DELETED}").fetchone()
+        for low in range(1, (last or 0) + 1, DELETED_AT_ONCE):
+            rows = collection.id, low, low + DELETED_AT_ONCE - 1
+            with transaction(conn):
+                for table, column, item, still in (
+                    ("embeddings", "id", "item_id", is_own),
+                    (ORIGINS, "id", "item_id", _IS_DELETED),
+                    # All chunks of a document: an item that is left counts as whole
+                    (CHUNKS, "document_id", "document_id", "true"),
+                ):
+                    conn.execute(
+                        f"""
+                        delete from {table}
+                        where collection_id = ?
+                        and {column} in (
+                          select {item}
+                          from {DELETED}
+                          where rowid between ? and ?
+                        )
+                        and {still}
+                        """,
+                        rows,
+                    )
+        return _count(collection, DELETED)
+    finally:
+        conn.rollback()
+        conn.execute(f"drop table if exists {DELETED}")
+
+
+_IS_DELETED = f"""
+    not exists (
+      select 1
+      from embeddings
+      where embeddings.collection_id = {ORIGINS}.collection_id
+      and embeddings.id = {ORIGINS}.id
+    )
+"""
+
+
+def _count(collection: Collection, items: str) -> int:
+    sql = f"select count(distinct document_id) from {items}"
+    return int(collection.conn.execute(sql).fetchone()[0])
