@@ -24,7 +24,7 @@ from measuring import duration, print_line, seconds
 from stand_in import StandIn
 
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 
 ROWS = [10_000, 100_000, 1_000_000]
 

@@ -28,7 +28,7 @@ from stand_in import StandIn
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import Report, ingest
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 
 UNCHANGED, ONE_CHANGED, PEER = "unchanged", "one changed", "llm embed-multi"
 

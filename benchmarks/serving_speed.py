@@ -37,7 +37,7 @@ from server_memory import AT_MOST_MB, Server, resident_megabytes
 
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import Document
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -109,3 +110,33 @@ def stored_path(conn: sqlite3.Connection, path: str) -> str:
 def real_path(conn: sqlite3.Connection, stored: str) -> str:
     """The path of the file that :func:`stored_path` stored."""
     return os.path.normpath((folder_of(conn) or Path.cwd()) / stored)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, as SQLite declares it."""
+
+    name: str
+    type: str
+    #: 1 for the first column of the primary key, 0 for a column outside of it
+    key_position: int
+
+
+def declared_columns(conn: sqlite3.Connection, table: str) -> list[Column]:
+    """The columns of *table*; none if it does not exist."""
+    rows = conn.execute(f"pragma table_info({quote(table)})")
+    return [Column(row[1], row[2], row[5]) for row in rows]
+
+
+def tables_and_views(conn: sqlite3.Connection) -> dict[str, str]:
+    """The names in the main database except SQLite's own: ``table`` or ``view``."""
+    rows = conn.execute(
+        """
+        select name, type
+        from sqlite_master
+        where type in ('table', 'view')
+        and name not like 'sqlite\\_%' escape '\\'
+        order by name
+        """
+    )
+    return dict(rows.fetchall())

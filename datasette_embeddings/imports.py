@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.databases import quote
+from datasette_embeddings.databases import declared_columns, quote
 from datasette_embeddings.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -21,7 +21,7 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.tables import declared_columns, table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collection_sources import attached_source
 from datasette_embeddings.store.collection_writes import create_collection, finish_sync
 from datasette_embeddings.store.collections import Collection

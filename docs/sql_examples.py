@@ -14,7 +14,7 @@ from tabulate import tabulate
 from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sql.functions import FUNCTIONS, register
 
 ARTICLES = [

@@ -18,7 +18,7 @@ from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.serving import allowed_models
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 
 with suppress(ImportError):
     # Not in the environment of the next Datasette, where nothing uses it

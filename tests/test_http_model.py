@@ -34,7 +34,7 @@ from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.openai_api import OpenAIModel
 from datasette_embeddings.models.registry import find
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import staging
 from tests.misbehaving import (
     FINE,

@@ -9,8 +9,8 @@ from datasette_embeddings.errors import InvalidInputError, UnknownCollectionErro
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.sources.definitions import QuerySource, Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_writes import delete_collection
 from datasette_embeddings.store.collections import find_collection

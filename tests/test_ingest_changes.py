@@ -20,8 +20,8 @@ from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
 )
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import staging
 from datasette_embeddings.store.collections import collection, collections
 from tests.models import Eyes, StandIn

@@ -16,7 +16,7 @@ from datasette_embeddings.search.matches import (
 )
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_writes import (
     delete_collection,

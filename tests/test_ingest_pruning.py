@@ -11,8 +11,7 @@ from datasette_embeddings.errors import UnknownCollectionError
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import source_from_config, table_source
 from datasette_embeddings.store.collections import collections
 from tests.models import StandIn
 

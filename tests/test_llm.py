@@ -22,7 +22,7 @@ from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest.run import Report, ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.search.matches import search_vector
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.vectors import decode, encode
 from tests import programs

@@ -22,7 +22,7 @@ from datasette_embeddings.models.base import ModelSpec
 from datasette_embeddings.models.names import stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from tests.conftest import write_articles
 from tests.hub import link_files, llm_environment

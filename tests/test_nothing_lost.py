@@ -19,7 +19,7 @@ import pytest
 
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.vectors import decode
 from tests import kills
 from tests.models import StandIn

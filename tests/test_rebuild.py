@@ -8,7 +8,7 @@ from datasette_embeddings.errors import ModelError, UnknownCollectionError
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_sources import source_tables
 from datasette_embeddings.store.collection_writes import begin_rebuild, unfinished

@@ -12,6 +12,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import search_vector, similar_items
 from datasette_embeddings.search.nearest import Options, selected_items
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.table_rows import (
     Selection,
@@ -19,7 +20,6 @@ from datasette_embeddings.sources.table_rows import (
     counted_values,
     selected_ids,
 )
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.collections import collection
 from tests.models import StandIn
 

@@ -31,8 +31,8 @@ from datasette_embeddings.similarities.refreshing import (
     remove,
 )
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_writes import (
     create_collection,

@@ -9,9 +9,9 @@ from datasette_embeddings.errors import SourceError
 from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import QuerySource, TableSource
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.table_rows import SourceRow, source_rows
-from datasette_embeddings.sources.tables import table_source
 
 
 def documents(conn, source):

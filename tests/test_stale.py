@@ -24,8 +24,8 @@ from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import Source, TableSource
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_writes import create_collection, finish_sync
 from datasette_embeddings.store.documents import write_vectors

@@ -1,25 +1,32 @@
-"""The source that a configuration, or the options of a command, describe."""
+"""From a configuration, or the options of a command, to the source they describe."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from datasette_embeddings.config import CollectionConfig
-from datasette_embeddings.databases import stored_path
+from datasette_embeddings.databases import (
+    Column,
+    declared_columns,
+    stored_path,
+    tables_and_views,
+)
 from datasette_embeddings.documents import Chunking
-from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.sources.content import template_of
+from datasette_embeddings.errors import InvalidInputError, SourceError
+from datasette_embeddings.sources.content import columns_of_template, template_of
 from datasette_embeddings.sources.definitions import (
+    ROWID,
     STDIN,
     FileSource,
     FolderSource,
     Source,
+    TableSource,
 )
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
-from datasette_embeddings.sources.tables import table_source
 
+TITLES = ("title", "name")
 KINDS = ("table", "sql", "input", "files")
 # Settings that go with some kinds only
 BELONGS_TO = {
@@ -100,3 +107,84 @@ def _problems(config: CollectionConfig) -> Iterator[str]:
         yield f"Expected one column of images, found {', '.join(config.columns)}"
     if config.chunk is None and (config.chunk_size or config.chunk_overlap):
         yield "A chunk size or overlap goes with a way to chunk, such as paragraphs"
+
+
+def table_source(
+    conn: sqlite3.Connection,
+    table: str,
+    *,
+    content_columns: Sequence[str] = (),
+    key_columns: Sequence[str] = (),
+    title_column: str | None = None,
+    rules: Source = Source(),
+) -> TableSource:
+    """The source of the rows of *table*.
+
+    Defaults.  Content: the columns that the template names; without one every TEXT
+    column that is neither key nor metadata, or for images the one BLOB column.  Key:
+    the primary key, else rowid.  Title: a column called title or name.
+
+    :raises SourceError: for a table or column that does not exist.
+    """
+    table, kind = _existing_table(conn, table)
+    columns = declared_columns(conn, table)
+    names = [column.name for column in columns]
+    if rules.template is not None:
+        content_columns = columns_of_template(rules.template, names)
+    given = (*content_columns, *key_columns, *rules.metadata_columns, title_column)
+    for name in given:
+        if name is not None and name not in (*names, ROWID):
+            raise SourceError(
+                f"No column {name!r} in the table {table!r}: it has "
+                f"{', '.join(map(repr, names))}"
+            )
+    if not key_columns:
+        keys = sorted((each.key_position, each.name) for each in columns)
+        key_columns = [name for position, name in keys if position]
+        if not key_columns and kind == "view":
+            raise SourceError(
+                f"{table!r} is a view, and a view has no primary key; "
+                "name the column that identifies a row with --id"
+            )
+        key_columns = key_columns or [ROWID]
+    if not content_columns:
+        taken = (*key_columns, *rules.metadata_columns)
+        free = [column for column in columns if column.name not in taken]
+        content_columns = _default_content(table, free, images=rules.images)
+    title = title_column or next((name for name in TITLES if name in names), None)
+    return TableSource(
+        table, tuple(key_columns), tuple(content_columns), title, **vars(rules)
+    )
+
+
+def _default_content(
+    table: str, columns: Sequence[Column], *, images: bool
+) -> list[str]:
+    kind = "BLOB" if images else "TEXT"
+    found = [column.name for column in columns if kind in column.type.upper()]
+    if images and len(found) != 1:
+        raise SourceError(
+            f"Expected one BLOB column with images in the table {table!r}, found "
+            f"{' and '.join(map(repr, found)) or 'none'}; name the column to embed "
+            "with --column"
+        )
+    if not found:
+        raise SourceError(
+            f"The table {table!r} has no TEXT column besides its key; "
+            "name what to embed with --column"
+        )
+    return found
+
+
+def _existing_table(conn: sqlite3.Connection, table: str) -> tuple[str, str]:
+    """The name as it was created, and whether it is a table or a view."""
+    found = tables_and_views(conn)
+    for name, kind in found.items():
+        # Datasette's permissions may be case-sensitive
+        if name.lower() == table.lower():
+            return name, kind
+    # Tables of this package and of migrations hold no content
+    others = ", ".join(repr(name) for name in found if not name.startswith("_"))
+    raise SourceError(
+        f"No table {table!r} in this database: it has {others or 'no tables'}"
+    )

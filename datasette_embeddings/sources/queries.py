@@ -18,10 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from datasette_embeddings.databases import quote, real_path
+from datasette_embeddings.databases import quote, real_path, tables_and_views
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import QuerySource, Source
-from datasette_embeddings.sources.tables import table_names
 
 READ_ACTIONS = {
     sqlite3.SQLITE_SELECT,
@@ -132,7 +131,7 @@ def tables_read(conn: sqlite3.Connection, sql: str) -> set[str]:
         asked |= unasked
         for name in unasked:
             names |= virtual.read_by(name)
-    return names & set(table_names(conn))
+    return names & tables_and_views(conn).keys()
 
 
 def _explain(conn: sqlite3.Connection, sql: str) -> list[Step]:
@@ -278,9 +277,9 @@ def _current_tables(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
         return tables_read(conn, source.sql)
     # It cannot be compiled here, for lack of an attached database, a function or a
     # table.  The stored list may lack tables named like a virtual one, and its content
-    virtual = _VirtualTables(conn)
+    virtual, existing = _VirtualTables(conn), tables_and_views(conn).keys()
     found: set[str] = set()
     for name in virtual.created.keys() & set(source.tables):
-        beside = {each for each in table_names(conn) if each.startswith(f"{name}_")}
+        beside = {each for each in existing if each.startswith(f"{name}_")}
         found |= virtual.read_by(name) | beside - virtual.shadows
-    return found & set(table_names(conn))
+    return found & existing

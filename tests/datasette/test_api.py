@@ -7,8 +7,8 @@ import pytest
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.collection_writes import rename_collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 

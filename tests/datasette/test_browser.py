@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from tests.datasette import browsing
 from tests.datasette.browsing import (
     ask,

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from tests.datasette import browsing
 from tests.datasette.browsing import (
     assert_fits_and_axe_finds_nothing,

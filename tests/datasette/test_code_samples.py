@@ -15,8 +15,8 @@ from bs4 import BeautifulSoup
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from tests.datasette.conftest import execute, get_json, make_datasette, served
 
 SEARCH = "/articles/-/embeddings/articles"

@@ -10,8 +10,8 @@ import pytest
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern

@@ -16,7 +16,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import get_json, make_datasette

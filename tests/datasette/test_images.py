@@ -14,7 +14,7 @@ from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.models import registry
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.similarities.refreshing import build
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from tests.datasette.conftest import (
     actor_cookie,

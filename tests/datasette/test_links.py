@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
 

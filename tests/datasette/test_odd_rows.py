@@ -19,7 +19,7 @@ from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import columns_of
 from tests.datasette.conftest import make_datasette

@@ -16,8 +16,8 @@ import datasette_embeddings
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build, remove
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from datasette_embeddings.sources.tables import table_source
 from datasette_embeddings.store import collections
 from tests.datasette.conftest import (
     actor_cookie,

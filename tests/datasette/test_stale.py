@@ -12,7 +12,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.tables import table_source
+from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from tests.datasette.conftest import execute, get_json, make_datasette
 
