@@ -161,8 +161,8 @@ def similarities(
             click.echo(f"{collection}: similarities removed", err=True)
             return
         settings = SimilaritySettings(limit, min_score)
-        with progress(collection, silent=silent) as (start, advance):
-            done = refreshing.build(found, settings, start=start, progress=advance)
+        with progress(collection, silent) as callbacks:
+            done = refreshing.build(found, settings, **callbacks)
     click.echo(
         f"{collection}: {done.compared:,} of {done.documents:,} documents compared",
         err=True,

@@ -66,16 +66,9 @@ class Run:
             model_id = existing.model_id
             config = replace(config, models=existing.located_models(config.models))
         model = fetched_model(model_id or config.default_model, config)
-        with progress(name, silent=self.silent, output_format=self.output_format) as (
-            start,
-            advance,
-        ):
-            options = replace(
-                self.options,
-                start=start,
-                progress=advance,
-                similarities=declared.similarities,
-            )
+        options = replace(self.options, similarities=declared.similarities)
+        with progress(name, self.silent, self.output_format) as callbacks:
+            options = replace(options, **callbacks)
             return ingest(self.conn, name, source, model, options=options)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TypeAlias
@@ -16,7 +16,6 @@ import click
 from datasette_embeddings.ingest.run import Report
 
 Row: TypeAlias = Mapping[str, object]
-Step: TypeAlias = Callable[[int], None]
 
 FORMATS = ("nl", "json", "csv", "table")
 EVENT_EVERY_S = 1.0
@@ -43,16 +42,16 @@ def write(rows: Sequence[Row], output_format: str) -> None:
         click.echo(buffer.getvalue(), nl=False)
 
 
+def _cell(value: object) -> object:
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
 def _shown(value: object) -> object:
     """*value* as a cell of a table, which may have several lines."""
     cell = _cell(value)
     if not isinstance(cell, str):
         return cell
     return "\n".join(map(printable, cell.splitlines()))
-
-
-def _cell(value: object) -> object:
-    return json.dumps(value) if isinstance(value, Mapping) else value
 
 
 def printable(text: str) -> str:
@@ -62,53 +61,46 @@ def printable(text: str) -> str:
 
 @contextmanager
 def progress(
-    label: str, *, silent: bool = False, output_format: str | None = None
-) -> Iterator[tuple[Step, Step]]:
-    """Two callbacks, for the total and for each step: a bar or JSON on stderr.
+    label: str, silent: bool, output_format: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """The callbacks *start* and *progress* of a run: a bar or JSON lines on stderr.
 
     A bar shows the rate and the time left; it appears only on a terminal.
     """
-    if output_format is not None and not silent:
-        yield _events(label)
-        return
+    from tqdm import tqdm
+
     bars: list[Any] = []
+    done, last = 0, 0.0
+    as_json = output_format is not None and not silent
 
     def start(total: int) -> None:
-        from tqdm import tqdm
-
+        nonlocal done
         # Similarities come after the rows, with a total of their own
+        done = 0
         for bar in bars:
             bar.close()
         # disable=None: only on a terminal
-        disable = True if silent else None
+        disable = True if silent or as_json else None
         bars.append(
             tqdm(total=total, desc=label, unit=" rows", leave=False, disable=disable)
         )
 
-    try:
-        yield start, lambda count: bars[-1].update(count)
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-def _events(label: str) -> tuple[Step, Step]:
-    """Progress as a JSON object a line, at most one a second."""
-    total, done, last = 0, 0, 0.0
-
-    def start(count: int) -> None:
-        nonlocal total, done
-        total, done = count, 0
-
     def advance(count: int) -> None:
         nonlocal done, last
         done += count
-        if done == total or time.monotonic() - last >= EVENT_EVERY_S:
+        bars[-1].update(count)
+        is_due = done == bars[-1].total or time.monotonic() - last >= EVENT_EVERY_S
+        if as_json and is_due:
             last = time.monotonic()
             event = {"event": "progress", "collection": label}
-            click.echo(json.dumps({**event, "total": total, "done": done}), err=True)
+            counts = {"total": bars[-1].total, "done": done}
+            click.echo(json.dumps({**event, **counts}), err=True)
 
-    return start, advance
+    try:
+        yield {"start": start, "progress": advance}
+    finally:
+        for bar in bars:
+            bar.close()
 
 
 def show_report(collection: str, report: Report, output_format: str | None) -> None:

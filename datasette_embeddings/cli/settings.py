@@ -113,11 +113,10 @@ def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - any YAML
             warnings.simplefilter("ignore", ResourceWarning)
             return resolve_env_secrets(settings, _Environment(os.environ))
     except KeyError as error:
-        reason = f"{path} asks with $env for the variable {error}, which is not set"
-        raise ConfigError([reason]) from error
+        reason = f"$env for the variable {error}, which is not set"
     except (OSError, UnicodeDecodeError) as error:
-        reason = f"{path} asks with $file for one that cannot be read: {error}"
-        raise ConfigError([reason]) from error
+        reason = f"$file for one that cannot be read: {error}"
+    raise ConfigError([f"{path} asks with {reason}"])
 
 
 class _Environment(dict[str, str]):
