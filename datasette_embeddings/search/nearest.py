@@ -185,8 +185,10 @@ def checked_limit(limit: object) -> int:
 
     :raises InvalidInputError: if it is none.
     """
-    if not re.fullmatch("0*[1-9][0-9]{,17}", str(limit)):
+    # The text of a BLOB would be four times as large
+    text = str(limit) if isinstance(limit, int | str) else ""
+    if not re.fullmatch("0*[1-9][0-9]{,17}", text):
         raise InvalidInputError(
             f"Expected a limit, a whole number from 1; found {quoted(limit)}"
         )
-    return int(str(limit))
+    return int(text)
