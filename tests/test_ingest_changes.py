@@ -265,7 +265,7 @@ def test_a_model_of_images_only_that_is_down_ends_the_run(tmp_path, conn):
     class Blind(Eyes):
         supports_text = False
 
-        def embed_images(self, images, *, progress=ignore):
+        def image_outcomes(self, images, *, progress=ignore):
             asked.append(len(images))
             raise ModelError("401: no key")
 

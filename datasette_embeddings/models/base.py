@@ -135,18 +135,6 @@ class EmbeddingModel(ABC):
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         """Start and end of each token in characters, for each text without prompt."""
 
-    def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
-    ) -> Vectors:
-        """One vector for each image file, (n, d).
-
-        :raises ModelError: if the model takes no images.
-        """
-        raise ModelError(
-            f"The model {self.model_id!r} takes texts, not images; use a collection "
-            "whose model takes images"
-        )
-
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
@@ -156,7 +144,28 @@ class EmbeddingModel(ABC):
 
         :raises ModelError: if the model takes no images.
         """
-        return list(self.embed_images(images, progress=progress))
+        raise ModelError(
+            f"The model {self.model_id!r} takes texts, not images; use a collection "
+            "whose model takes images"
+        )
+
+    def embed_images(
+        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
+    ) -> Vectors:
+        """One vector for each image file, (n, d).
+
+        :raises InvalidInputError: if one of them has none.
+        :raises ModelError: if the model takes no images.
+        """
+        import numpy as np
+
+        outcomes = self.image_outcomes(images, progress=progress)
+        for outcome in outcomes:
+            if isinstance(outcome, str):
+                raise InvalidInputError(outcome)
+        if not outcomes:
+            return np.empty((0, self.dimensions or 0), dtype=np.float32)
+        return np.stack(outcomes)
 
     @property
     def settings(self) -> ModelSettings:

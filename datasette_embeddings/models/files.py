@@ -134,10 +134,15 @@ def read_model_folder(folder: Path) -> ModelFolder:
             f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
             "supported are Transformer, Pooling and Normalize"
         )
+    onnx_path = _onnx_path(folder)
+    if onnx_path is None:
+        raise ModelError(
+            f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}"
+        )
     settings = _json_object(transformer / "sentence_bert_config.json")
     query_prompt, passage_prompt = prompts_of(folder)
     return ModelFolder(
-        onnx_path=_onnx_path(folder),
+        onnx_path=onnx_path,
         tokenizer_path=_required(transformer / "tokenizer.json"),
         max_tokens=_max_tokens(transformer, settings),
         lower_case=bool(settings.get("do_lower_case")),
@@ -150,8 +155,12 @@ def read_model_folder(folder: Path) -> ModelFolder:
 
 def has_onnx(folder: Path) -> bool:
     """Whether *folder* holds a model for ONNX Runtime."""
-    has_file = any((folder / name).is_file() for name in ONNX_FILES)
-    return has_file and (folder / "modules.json").is_file()
+    return _onnx_path(folder) is not None and (folder / "modules.json").is_file()
+
+
+def _onnx_path(folder: Path) -> Path | None:
+    paths = (folder / name for name in ONNX_FILES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def prompts_of(folder: Path) -> tuple[str, str]:
@@ -182,13 +191,6 @@ def _modules(folder: Path) -> dict[str, str]:
         raise ModelError(
             f"Expected modules with a type and a path in {path}"
         ) from error
-
-
-def _onnx_path(folder: Path) -> Path:
-    for name in ONNX_FILES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ModelError(f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}")
 
 
 def _max_tokens(transformer: Path, settings: Mapping[str, Any]) -> int:

@@ -15,6 +15,7 @@ from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import (
     Candidate,
     ModelSpec,
+    Outcome,
     Unavailable,
     ignore,
     in_batches,
@@ -150,15 +151,15 @@ class LlmModel(RemoteModel):
         vectors[order] = found
         return vectors
 
-    def embed_images(
+    def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
-    ) -> Vectors:
+    ) -> Sequence[Outcome]:
         if not self.supports_images:
-            return super().embed_images(images, progress=progress)
+            return super().image_outcomes(images, progress=progress)
         # A plugin decodes any format, and some formats start other programs
         for image in images:
             check_images([image])
-        return self._embed(images, progress)
+        return list(self._embed(images, progress))
 
     def _embed(
         self, contents: Sequence[Content], progress: Callable[[int], None]

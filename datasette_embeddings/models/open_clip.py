@@ -193,19 +193,6 @@ class OpenClipModel(EmbeddingModel):
             )["offset_mapping"]
         return spans
 
-    def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
-    ) -> Vectors:
-        import numpy as np
-
-        outcomes = self.image_outcomes(images, progress=progress)
-        for outcome in outcomes:
-            if isinstance(outcome, str):
-                raise InvalidInputError(outcome)
-        if not outcomes:
-            return np.empty((0, self.dimensions), dtype=np.float32)
-        return np.stack(outcomes)
-
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
     ) -> Sequence[Outcome]:
