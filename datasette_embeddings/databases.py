@@ -45,8 +45,8 @@ def open_database(
 ) -> Iterator[sqlite3.Connection]:
     """A connection to the file at *path*, closed afterwards; *create* makes it.
 
-    :raises DatabaseError: for a file that is not there, and for whatever SQLite finds
-        wrong with it inside the block.
+    :raises DatabaseError: if there is no such file, and for errors of SQLite in
+        the block.
     """
     # os.path, unlike Path, has no exception for a folder that may not be entered
     if os.path.isdir(path) or not (create or os.path.exists(path)):
@@ -61,7 +61,7 @@ def open_database(
         try:
             # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
             conn.text_factory = partial(str, encoding="utf-8", errors="replace")
-            # SQLite opens anything; only the first read tells what it is
+            # SQLite opens any file; the first read fails if it is no database
             conn.execute("pragma schema_version").fetchone()
             yield conn
         finally:
@@ -83,7 +83,7 @@ def explained(error: sqlite3.Error, path: Path) -> DatabaseError:
 
 
 def quote(identifier: str) -> str:
-    """*identifier* as SQL takes it, whatever characters it has."""
+    """*identifier* quoted for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
 
 

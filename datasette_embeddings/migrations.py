@@ -22,7 +22,7 @@ EMBEDDINGS_ORDER = ("collection_id", "id", "embedding", "content")
 
 
 def migrate(conn: sqlite3.Connection) -> None:
-    """Bring the tables in *conn* up to date; what is there already stays.
+    """Bring the tables in *conn* up to date, and create those that are missing.
 
     All steps are one transaction, which takes the write lock before it reads: SQLite
     does not wait for another writer once a transaction has read.
@@ -201,7 +201,7 @@ LLM_STEPS: tuple[Callable[[Any], None], ...] = (
     m004_store_content_hash,
     m005_add_content_blob,
 )
-# The column of `embeddings` that tells that a step was done
+# The column of `embeddings` that shows that a step was done
 LLM_SIGNS = tuple(
     zip(
         LLM_STEPS,

@@ -17,11 +17,9 @@ from datasette_embeddings.store.collection_writes import remove_collection
 from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.store.diff import ownership_of
 from datasette_embeddings.store.integrity import (
-    count_left_behind,
-    count_lost_chunks,
     count_odd_rows,
     count_odd_vectors,
-    count_orphans,
+    count_strays,
     remove_odd_rows,
     remove_odd_vectors,
     remove_strays,
@@ -58,11 +56,7 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     """Everything that is wrong in the database of *conn*; nothing is changed."""
     if not has_collections(conn):
         return
-    for problem, count in (
-        ("embeddings without a collection", count_orphans(conn)),
-        ("facts about a collection that was deleted", count_left_behind(conn)),
-        ("chunks without an embedding", count_lost_chunks(conn)),
-    ):
+    for problem, count in count_strays(conn).items():
         if count:
             yield Problem(None, problem, count, FIX)
     for unfinished in collection_writes.unfinished(conn):

@@ -84,11 +84,11 @@ def sources_by_collection(
     return found
 
 
-def old_source(note: str | None, synced: int | None) -> tuple[CollectionSource, ...]:
+def old_source(text: str | None, synced: int | None) -> tuple[CollectionSource, ...]:
     """The source that 0.2a0 stored, until the first write moves it."""
-    if note is None:
+    if text is None:
         return ()
-    source = source_from_json(note)
+    source = source_from_json(text)
     return (
         CollectionSource(
             OLD_SOURCE_ID, source.id_prefix, source, synced, state_of(source)
@@ -206,7 +206,7 @@ def check_attached(collection: Collection, source_id: int | None) -> None:
     ).fetchone()
     if row is None:
         raise InvalidInputError(
-            f"Another run has put another source in place of this one of "
+            "Another run has put another source in place of this one of "
             f"{collection.name!r}; what was committed is kept"
         )
 

@@ -222,7 +222,7 @@ def all_collections(
     found = []
     for row in rows:
         collection_id, name, model, length, has_chunks, path = row[:6]
-        has_facts, note, synced, state, normalized, *prompts = row[6:]
+        has_facts, old_text, synced, state, normalized, *prompts = row[6:]
         each = Collection(
             conn,
             collection_id,
@@ -235,10 +235,10 @@ def all_collections(
             dimensions=None if length is None else length // BYTES_PER_NUMBER,
             # Without facts, the sources of this id are of a deleted collection
             sources=(
-                *old_source(note, synced),
+                *old_source(old_text, synced),
                 *(sources.get(collection_id, ()) if has_facts else ()),
             ),
-            is_mixed=note is not None and had_other_items(note),
+            is_mixed=old_text is not None and had_other_items(old_text),
             synced=synced,
             has_chunks=bool(has_chunks and has_facts),
             is_building=state == BUILDING,

@@ -26,7 +26,7 @@ NEW, CHANGED, METADATA, UNCHANGED = "new", "changed", "metadata", "unchanged"
 # Unchanged, but of no source or of one that this source replaces
 ADOPTED = "adopted"
 EMPTY, FAILED = "empty", "failed"
-# A row that failed, and nobody knows which item it would be
+# A row that failed, and whose item id is unknown
 UNREAD = "unread"
 
 

@@ -52,34 +52,26 @@ ODD_VECTORS = """
 """
 
 
-def count_orphans(conn: sqlite3.Connection) -> int:
-    """Embeddings of a collection that does not exist."""
-    return _count(conn, ORPHANS)
-
-
-def count_left_behind(conn: sqlite3.Connection) -> int:
-    """Our rows of no collection: llm deletes collections without deleting them."""
+def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
+    """The kinds of rows that belong to nothing, in words, and how many there are."""
     columns = read_columns(conn)
-    if not columns[OUR_COLLECTIONS]:
-        return 0
-    known = f"select collection_id from {OUR_COLLECTIONS}"
-    stale = f"select collection_id {STALE_FACTS}"
-    return _count(conn, STALE_FACTS) + sum(
-        _count(
-            conn,
-            f"""
-            from {table}
-            where collection_id in ({stale})
-            or collection_id not in ({known})
-            """,
+    left_behind = 0
+    # llm deletes collections without our rows of them
+    if columns[OUR_COLLECTIONS]:
+        known = f"(select collection_id from {OUR_COLLECTIONS})"
+        stale = f"(select collection_id {STALE_FACTS})"
+        rows = f"where collection_id in {stale} or collection_id not in {known}"
+        left_behind = _count(conn, STALE_FACTS) + sum(
+            _count(conn, f"from {table} {rows}")
+            for table in filter(columns.get, SIDE_TABLES)
         )
-        for table in filter(columns.get, SIDE_TABLES)
-    )
-
-
-def count_lost_chunks(conn: sqlite3.Connection) -> int:
-    """Chunks whose embedding was deleted."""
-    return _count(conn, LOST_CHUNKS) if read_columns(conn)[CHUNKS] else 0
+    return {
+        "embeddings without a collection": _count(conn, ORPHANS),
+        "facts about a collection that was deleted": left_behind,
+        "chunks without an embedding": (
+            _count(conn, LOST_CHUNKS) if columns[CHUNKS] else 0
+        ),
+    }
 
 
 def count_odd_vectors(collection: Collection) -> int:

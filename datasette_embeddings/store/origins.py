@@ -183,16 +183,16 @@ def sources_of(
     by_prefix = sorted(
         collection.current_sources, key=lambda each: len(each.prefix), reverse=True
     )
-    fitting = {
+    candidates = {
         document_id: [each for each in by_prefix if document_id.startswith(each.prefix)]
         for document_id in document_ids
     }
-    unclear = [each for each, some in fitting.items() if len(some) > 1]
+    unclear = [each for each, some in candidates.items() if len(some) > 1]
     owner = owners(collection, unclear) if unclear else {}
     return {
         document_id: next(
             (each for each in some if each.id == owner.get(document_id)), some[0]
         ).source
-        for document_id, some in fitting.items()
+        for document_id, some in candidates.items()
         if some
     }
