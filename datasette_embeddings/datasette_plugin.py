@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pluggy import HookimplMarker
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from datasette_embeddings.web.compat import Actor
 
+Links: TypeAlias = list[dict[str, str]]
+Row: TypeAlias = Mapping[str, Any]
 # Not datasette.hookimpl, which would import all of Datasette at once
 hookimpl = HookimplMarker("datasette")
 
@@ -63,91 +65,26 @@ def asgi_wrapper() -> Callable[[Any], Any]:
 
 
 @hookimpl
-def top_query() -> str | None:
-    """Why SQL functions failed, on 1.0's query page; 0.65 does not have this hook."""
-    from datasette_embeddings.web.server import sql_errors_html
+def menu_links(datasette: Datasette) -> Links:
+    from datasette_embeddings.web.datasette_pages import instance_links
 
-    return sql_errors_html()
-
-
-@hookimpl
-def menu_links(datasette: Datasette) -> list[dict[str, str]]:
-    from datasette_embeddings.web import datasette_pages
-
-    return datasette_pages.instance_links(datasette)
+    return instance_links(datasette)
 
 
 @hookimpl
-def homepage_actions(datasette: Datasette) -> list[dict[str, str]]:
-    """1.0's menu of the home page; 0.65 does not have this hook."""
-    from datasette_embeddings.web import datasette_pages
+async def database_actions(datasette: Datasette, actor: Actor, database: str) -> Links:
+    from datasette_embeddings.web.datasette_pages import database_links
 
-    return datasette_pages.instance_links(datasette)
-
-
-@hookimpl
-async def database_actions(
-    datasette: Datasette, actor: Actor, database: str
-) -> list[dict[str, str]]:
-    from datasette_embeddings.web import datasette_pages
-
-    return await datasette_pages.database_links(datasette, actor, database)
+    return await database_links(datasette, actor, database)
 
 
 @hookimpl
 async def table_actions(
     datasette: Datasette, actor: Actor, database: str, table: str
-) -> list[dict[str, str]]:
-    """Of tables, and of 0.65's views."""
-    from datasette_embeddings.web import datasette_pages
+) -> Links:
+    from datasette_embeddings.web.datasette_pages import table_links
 
-    return await datasette_pages.table_links(datasette, actor, database, table)
-
-
-@hookimpl
-async def view_actions(
-    datasette: Datasette, actor: Actor, database: str, view: str
-) -> list[dict[str, str]]:
-    """1.0's menu of a view; 0.65 does not have this hook."""
-    from datasette_embeddings.web import datasette_pages
-
-    return await datasette_pages.table_links(datasette, actor, database, view)
-
-
-@hookimpl
-async def row_actions(
-    datasette: Datasette,
-    actor: Actor,
-    database: str,
-    table: str,
-    row: Mapping[str, Any],
-) -> list[dict[str, str]]:
-    """1.0's menu of a row; 0.65 does not have this hook."""
-    from datasette_embeddings.web import datasette_pages
-
-    return await datasette_pages.row_links(datasette, actor, database, table, row)
-
-
-@hookimpl
-async def top_row(
-    datasette: Datasette,
-    request: Request,
-    database: str,
-    table: str,
-    row: Mapping[str, Any],
-) -> str | None:
-    """The related rows of 1.0's row page; 0.65 does not have this hook."""
-    from datasette_embeddings.web import datasette_pages
-
-    return await datasette_pages.related_html(datasette, request, database, table, row)
-
-
-@hookimpl
-def prepare_jinja2_environment(env: Environment) -> None:
-    """On 0.65, which has no hook for a row page, a template of ours shows them."""
-    from datasette_embeddings.web.compat import add_classic_templates
-
-    add_classic_templates(env)
+    return await table_links(datasette, actor, database, table)
 
 
 @hookimpl
@@ -157,16 +94,26 @@ def extra_template_vars(
     database: str | None,
     table: str | None,
 ) -> dict[str, Any]:
-    from datasette_embeddings.web import datasette_pages
+    from datasette_embeddings.web.datasette_pages import template_vars
 
-    return datasette_pages.template_vars(datasette, request, database, table)
+    return template_vars(datasette, request, database, table)
+
+
+# Hooks that only 0.65 has
+
+
+@hookimpl
+def prepare_jinja2_environment(env: Environment) -> None:
+    """1.0 has the hook, too, but shows related rows by ``top_row``."""
+    from datasette_embeddings.web.compat import add_classic_templates
+
+    add_classic_templates(env)
 
 
 @hookimpl
 async def permission_allowed(
     datasette: Datasette, actor: Actor, action: str, resource: object
 ) -> bool | None:
-    """0.65's way to ask who may do what; 1.0 does not have this hook."""
     from datasette_embeddings.web import permissions
 
     return await permissions.permission_allowed(datasette, actor, action, resource)
@@ -174,15 +121,52 @@ async def permission_allowed(
 
 @hookimpl
 def skip_csrf(scope: dict[str, Any]) -> bool:
-    """0.65's question whether a POST needs no token; 1.0 does not have this hook."""
     from datasette_embeddings.web.middleware import is_json_post
 
     return is_json_post(scope)
 
 
+# Hooks that only 1.0 has
+
+homepage_actions = menu_links
+
+
+@hookimpl
+async def view_actions(
+    datasette: Datasette, actor: Actor, database: str, view: str
+) -> Links:
+    from datasette_embeddings.web.datasette_pages import table_links
+
+    return await table_links(datasette, actor, database, view)
+
+
+@hookimpl
+async def row_actions(
+    datasette: Datasette, actor: Actor, database: str, table: str, row: Row
+) -> Links:
+    from datasette_embeddings.web.datasette_pages import row_links
+
+    return await row_links(datasette, actor, database, table, row)
+
+
+@hookimpl
+def top_query() -> str | None:
+    from datasette_embeddings.web.server import sql_errors_html
+
+    return sql_errors_html()
+
+
+@hookimpl
+async def top_row(
+    datasette: Datasette, request: Request, database: str, table: str, row: Row
+) -> str | None:
+    from datasette_embeddings.web.datasette_pages import related_html
+
+    return await related_html(datasette, request, database, table, row)
+
+
 @hookimpl
 def register_actions() -> list[Any]:
-    """1.0's list of what can be allowed; 0.65 does not have this hook."""
     from datasette_embeddings.web.compat import embed_actions
 
     return embed_actions()
@@ -192,7 +176,6 @@ def register_actions() -> list[Any]:
 def permission_resources_sql(
     datasette: Datasette, actor: Actor, action: str
 ) -> Awaitable[Any] | None:
-    """1.0's way to ask who may do what; 0.65 does not have this hook."""
-    from datasette_embeddings.web import permissions
+    from datasette_embeddings.web.permissions import permission_rule
 
-    return permissions.permission_rule(datasette, actor, action)
+    return permission_rule(datasette, actor, action)

@@ -71,14 +71,19 @@ class AllowedModel:
         database must not choose which other folders a server reads.
         """
         self.model_id = model_id
-        folder = None
-        if canonical_id(model_id) != DEFAULT_MODEL:
-            folder = folder_of_collection(model_id, home)
-        is_below_home = folder and home is not None and is_below(folder, home)
-        if folder and (is_below_home or _is_configured(folder, config)):
+        is_bundled = canonical_id(model_id) == DEFAULT_MODEL
+        folder = None if is_bundled else folder_of_collection(model_id, home)
+        if folder is not None and (
+            (home is not None and is_below(folder, home))
+            or _is_configured(folder, config)
+        ):
             config = replace(config, models=located(config.models, model_id, home))
         self.config = config
         self.spec = model_spec(model_id, config.models)
+        # The bundled model is allowed, but not to run elsewhere unless it is configured
+        self._is_named = is_allowed(model_id, config) and (
+            not is_bundled or configured_id(model_id, config.models) is not None
+        )
 
     def loaded(self) -> EmbeddingModel | None:
         """The model, if it is in memory."""
@@ -94,8 +99,9 @@ class AllowedModel:
         :raises ModelLoadingError: if another caller is still loading it.
         """
         try:
-            is_named = self._is_named()
-            return load_model(self.model_id, self.config.models, may_be_remote=is_named)
+            self._check_folder()
+            models = self.config.models
+            return load_model(self.model_id, models, may_be_remote=self._is_named)
         except ModelLoadingError:
             raise
         except EmbeddingsError as error:
@@ -107,28 +113,19 @@ class AllowedModel:
     def runtime(self) -> str | None:
         """The runtime with which :meth:`load` would load it, if any."""
         try:
-            is_named = self._is_named()
+            self._check_folder()
             found = find(self.spec)
         except EmbeddingsError:
             return None
-        return None if found.is_remote and not is_named else found.runtime
+        return None if found.is_remote and not self._is_named else found.runtime
 
-    def _is_named(self) -> bool:
-        """Whether the configuration names it.
-
-        :raises UnknownModelError: for a folder that it does not name.
-        """
-        is_named = is_allowed(self.model_id, self.config)
-        if canonical_id(self.model_id) == DEFAULT_MODEL:
-            # Allowed in any case, because it is bundled
-            is_named = configured_id(self.model_id, self.config.models) is not None
-        if not is_named and is_path(absolute(hub_name(self.model_id))):
+    def _check_folder(self) -> None:
+        if not self._is_named and is_path(absolute(hub_name(self.model_id))):
             raise UnknownModelError(
                 self.model_id,
                 "A database may only name a folder that exists below its own. To allow "
                 "another, name it as the path of a model in the configuration",
             )
-        return is_named
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of *work* in the thread in which the model runs."""
@@ -178,7 +175,8 @@ def allowed_model_ids(config: Config) -> list[str]:
 
 def is_allowed(model_id: str, config: Config) -> bool:
     """Whether *model_id* is one of :func:`allowed_model_ids`, by any of its names."""
-    if canonical_id(model_id) in map(canonical_id, allowed_model_ids(config)):
+    always = (DEFAULT_MODEL, canonical_id(config.default_model))
+    if canonical_id(model_id) in always:
         return True
     return configured_id(model_id, config.models) is not None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -115,23 +114,6 @@ def _item_id(collection: Collection, row: Mapping[str, Any]) -> str | None:
         return None
 
 
-@dataclass(frozen=True)
-class RelatedItem:
-    """What ``related_items()`` gives a template."""
-
-    id: str
-    title: str
-    score: float
-    #: The page of its row, if it has one
-    url: str | None
-    content: str | None
-    metadata: Mapping[str, object] | None
-    #: The image that it stands for, if it does
-    image_url: str | None
-    #: Its row has changed since it was embedded; None if that is not known
-    stale: bool | None
-
-
 async def related_html(
     datasette: Datasette,
     request: Request,
@@ -179,7 +161,7 @@ async def _related_items(
     id: object,
     limit: int = DEFAULT_LIMIT,
     database: str | None = None,
-) -> list[RelatedItem]:
+) -> list[dict[str, object]]:
     """The items related to the one called *id* that the visitor may see.
 
     Without *database* it is that of the page, or any that has such a collection.
@@ -190,9 +172,8 @@ async def _related_items(
         if name is not None and each.name != name:
             continue
         for target in await visible_targets(datasette, actor, each, collection):
-            return [
-                _item(target, match) for match in await _related(target, str(id), limit)
-            ]
+            matches = await _related(target, str(id), limit)
+            return [_related_item(target, match) for match in matches]
     return []
 
 
@@ -208,14 +189,15 @@ async def _related(
         return []
 
 
-def _item(target: Target, match: Match) -> RelatedItem:
-    return RelatedItem(
-        id=match.document_id,
-        title=match.title or match.document_id,
-        score=match.score,
-        url=target.row_path(match),
-        content=match.content,
-        metadata=match.metadata,
-        image_url=target.image_path(match),
-        stale=match.stale,
-    )
+def _related_item(target: Target, match: Match) -> dict[str, object]:
+    """What ``related_items()`` gives a template."""
+    return {
+        "id": match.document_id,
+        "title": match.title or match.document_id,
+        "score": match.score,
+        "url": target.row_path(match),
+        "content": match.content,
+        "metadata": match.metadata,
+        "image_url": target.image_path(match),
+        "stale": match.stale,
+    }
