@@ -41,18 +41,6 @@ def _key(value: object) -> str:
     return value.strip()
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_pairs(value: object) -> object:
-    return [*value.items()] if isinstance(value, Mapping) else None
-
-
-def _as_similarities(value: object) -> object:
-    return value if isinstance(value, Mapping) else {"limit": value}
-
-
 Runtime: TypeAlias = Annotated[
     str,
     Expected(f"one of {', '.join(RUNTIMES)}", pattern=f"^({'|'.join(RUNTIMES)})$"),
@@ -66,11 +54,18 @@ ApiKey: TypeAlias = Annotated[
     Expected("a key (one that $env names must be set where this runs)", read=_key),
 ]
 Names: TypeAlias = Annotated[
-    tuple[Text, ...], Expected("a name or a list of names", read=_as_list)
+    tuple[Text, ...],
+    Expected(
+        "a name or a list of names",
+        read=lambda given: [given] if isinstance(given, str) else given,
+    ),
 ]
 Pairs: TypeAlias = Annotated[
     tuple[tuple[Key, Text], ...],
-    Expected("names, each with a text", read=_as_pairs),
+    Expected(
+        "names, each with a text",
+        read=lambda given: [*given.items()] if isinstance(given, Mapping) else None,
+    ),
 ]
 
 
@@ -129,7 +124,7 @@ Similarities: TypeAlias = Annotated[
     SimilaritySettings,
     Expected(
         "a number of items, or 'limit: 10' and 'min_score: 0.5'",
-        read=_as_similarities,
+        read=lambda given: given if isinstance(given, Mapping) else {"limit": given},
     ),
 ]
 

@@ -43,22 +43,6 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
 
-@json_view(*READS, "POST", limited=True)
-async def embed(
-    datasette: Datasette, request: Request, body: bytes | None = None
-) -> Response:
-    """``/-/embeddings/embed.json``"""
-    return await _embed(datasette, request, body)
-
-
-@json_view("POST", limited=True)
-async def openai_embeddings(
-    datasette: Datasette, request: Request, body: bytes
-) -> Response:
-    """``/-/embeddings/v1/embeddings``"""
-    return await _embed(datasette, request, body)
-
-
 @json_view(*READS)
 async def openai_models(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/v1/models``"""
@@ -74,7 +58,7 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
 
 
 async def _embed(
-    datasette: Datasette, request: Request, body: bytes | None
+    datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
     from datasette import Response
 
@@ -115,11 +99,12 @@ async def _embed(
     )
 
 
-async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
-    """Check that *actor* may use the embedding API.
+# ``/-/embeddings/embed.json`` and ``/-/embeddings/v1/embeddings``
+embed = json_view(*READS, "POST", limited=True)(_embed)
+openai_embeddings = json_view("POST", limited=True)(_embed)
 
-    :raises ForbiddenError: otherwise.
-    """
+
+async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
     if not await is_allowed(datasette, actor, EMBED_ACTION):
         raise ForbiddenError(
             "You may not have texts embedded here: that takes the permission "
@@ -132,13 +117,16 @@ async def _vectors(
 ) -> list[Vector]:
     """The vectors of the inputs, in their order."""
     # A model on the network may not know its dimensions before it answers
-    if model.dimensions is not None:
-        _check_dimensions(asked, model.model_id, model.dimensions)
+    _check_dimensions(asked, model.model_id, model.dimensions)
     texts = [each for each in asked.input if isinstance(each, str)]
     images = [each for each in asked.input if isinstance(each, bytes)]
     # Images first, because they may be refused
     of_images = iter(await image_vectors(allowed, images) if images else ())
-    of_texts = iter(await _text_vectors(allowed, texts, asked))
+    if asked.input_type == "query":
+        found = [await query_embedder.vector(allowed, text) for text in texts]
+    else:
+        found = list(await passage_vectors(allowed, texts)) if texts else []
+    of_texts = iter(found)
     vectors = [
         next(of_texts if isinstance(each, str) else of_images) for each in asked.input
     ]
@@ -146,22 +134,12 @@ async def _vectors(
     return vectors
 
 
-def _check_dimensions(asked: EmbedRequest, model_id: str, given: int) -> None:
-    if asked.dimensions not in (None, given):
+def _check_dimensions(asked: EmbedRequest, model_id: str, known: int | None) -> None:
+    if None not in (asked.dimensions, known) and asked.dimensions != known:
         raise InvalidInputError(
-            f"Expected {given} dimensions, all that the model {model_id!r} gives, "
+            f"Expected {known} dimensions, all that the model {model_id!r} gives, "
             f"found {asked.dimensions}"
         )
-
-
-async def _text_vectors(
-    allowed: AllowedModel, texts: Sequence[str], asked: EmbedRequest
-) -> Sequence[Vector]:
-    if not texts:
-        return []
-    if asked.input_type == "query":
-        return [await query_embedder.vector(allowed, text) for text in texts]
-    return list(await passage_vectors(allowed, texts))
 
 
 def _json(
