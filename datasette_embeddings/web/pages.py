@@ -14,7 +14,7 @@ from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
-from datasette_embeddings.web import json_bodies, search_request
+from datasette_embeddings.web import api, search_request
 from datasette_embeddings.web.compat import database_color, is_allowed, sql_path
 from datasette_embeddings.web.http_errors import CollectionNotFoundError
 from datasette_embeddings.web.middleware import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datasette.utils.asgi import Request, Response
 
 COLLECTIONS_TEMPLATE = "embeddings_collections.html"
-PAIRS_PARAMETERS = ("_size", "_next", *json_bodies.NAMES)
+PAIRS_PARAMETERS = ("_size", "_next", *api.NAMES)
 # What Datasette calls this plugin where no distribution of it is installed
 PACKAGE = __name__.partition(".")[0]
 
@@ -47,7 +47,7 @@ PACKAGE = __name__.partition(".")[0]
 @page_view(*READS)
 async def all_collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings``"""
-    Address.of(request).check_names(json_bodies.NAMES)
+    Address.of(request).check_names(api.NAMES)
     databases = served_databases(datasette)
     context = {
         "collections": await listed_targets(datasette, request, databases),
@@ -62,7 +62,7 @@ async def all_collections(datasette: Datasette, request: Request) -> Response:
 async def database_collections(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings``"""
     database = await resolve_database(datasette, request)
-    Address.of(request).check_names(json_bodies.NAMES)
+    Address.of(request).check_names(api.NAMES)
     context = await _database_context(datasette, request, database)
     return await render_page(datasette, request, COLLECTIONS_TEMPLATE, context)
 
@@ -142,7 +142,7 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next": None if page.next is None else str(page.next),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
     }
-    return json_bodies.shaped(datasette, request, address.args, body, "pairs")
+    return api.shaped(datasette, request, address.args, body, "pairs")
 
 
 def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
