@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from llm.cli import cli as llm
 
 from datasette_embeddings import register, search_text
 from datasette_embeddings.cli.commands import embeddings
@@ -24,8 +22,9 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
+from tests import programs
 from tests.conftest import write_articles
-from tests.hub import link_files, llm_environment
+from tests.hub import link_files, write_hub_cache
 
 GTE = "TaylorAI/gte-tiny"
 GTE_OF_LLM = f"sentence-transformers/{GTE}"
@@ -210,31 +209,23 @@ def test_paths_of_the_settings_start_at_their_file(
 # The real programs, with the real library and weights
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llm-names")
-    (folder / "llm").mkdir()
-    registered = json.dumps([{"name": GTE}])
-    (folder / "llm" / "sentence-transformers.json").write_text(registered)
-    return llm_environment(folder, GTE)
-
-
 @pytest.fixture
-def run(environment):
-    """A finished program, which must have succeeded: what it prints."""
+def run(tmp_path, monkeypatch):
+    """What a command prints, with the model in the hub's cache, and no network."""
+    write_hub_cache(tmp_path, GTE)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "llm").mkdir()
+    registered = json.dumps([{"name": GTE}])
+    (tmp_path / "llm" / "sentence-transformers.json").write_text(registered)
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "llm"))
+    monkeypatch.setattr(registry, "_loaded", {})
 
-    def finished(*arguments, **options):
-        done = subprocess.run(
-            [sys.executable, "-m", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env={**environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            **options,
-        )
-        assert done.returncode == 0, done.stderr
+    def printed(command, *arguments):
+        done = programs.run(command, *arguments)
         return done.stdout + done.stderr
 
-    return finished
+    return printed
 
 
 def models_in(database):
@@ -249,17 +240,16 @@ def test_each_program_finds_the_model_of_the_other(run, tmp_path):
     with closing(sqlite3.connect(database)) as conn:
         write_articles(conn)
     sql = "select id, title || ' ' || body from articles"
-    run("llm", "embed-multi", "theirs", "-m", GTE_OF_LLM, "--sql", sql, "-d", database)
-    ours = ("datasette", "embeddings")
-    found = run(*ours, "search", database, "theirs", QUESTION, "-n", "1")
+    run(llm, "embed-multi", "theirs", "-m", GTE_OF_LLM, "--sql", sql, "-d", database)
+    found = run(embeddings, "search", database, "theirs", QUESTION, "-n", "1")
     assert "Night sky" in found or found.split()[1] == "2"
 
     # By the name of the hub it is the same collection, and the same vectors
     by_sql = ("--sql", "select id, title || ' ' || body as text from articles")
-    again = run(*ours, "embed", database, "theirs", *by_sql, "-m", GTE)
+    again = run(embeddings, "embed", database, "theirs", *by_sql, "-m", GTE)
     assert "0 new, 0 changed, 6 unchanged" in again
 
-    run(*ours, "embed", database, "ours", "--table", "articles", "-m", GTE)
+    run(embeddings, "embed", database, "ours", "--table", "articles", "-m", GTE)
     assert models_in(database) == [("ours", GTE_OF_LLM), ("theirs", GTE_OF_LLM)]
-    said = run("llm", "similar", "ours", "-c", QUESTION, "-n", "1", "-d", database)
+    said = run(llm, "similar", "ours", "-c", QUESTION, "-n", "1", "-d", database)
     assert '{"id": "2",' in said
