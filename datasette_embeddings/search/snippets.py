@@ -1,25 +1,27 @@
-"""The piece of a content that a result shows, with the words of the query marked."""
+"""The part of a content that a result shows, with the words of the query marked."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-# Characters of a content that are looked through for the words of a query
-LOOKED_THROUGH = 100_000
-# Places where an excerpt may begin that are compared
-MOST_PLACES = 200
+# Characters of a content that are searched for the words of a query
+SEARCHED_CHARACTERS = 100_000
+# Beginnings of an excerpt that are compared
+MOST_STARTS = 200
 SHORTEST_WORD = 3
-# Words that stand in most English sentences say nothing of where the answer is
+# Words of most English sentences, which say nothing of where the answer is
 COMMON = frozenset(
-    {
-        *("and", "are", "but", "can", "did", "does", "for", "from", "get", "had"),
-        *("has", "have", "her", "him", "his", "how", "its", "not", "our", "out"),
-        *("she", "than", "that", "the", "their", "them", "then", "there", "they"),
-        *("this", "was", "what", "when", "where", "which", "who", "why", "will"),
-        *("with", "would", "you", "your"),
-    }
+    re.findall(
+        r"\w+",
+        """
+        and are but can did does for from get had has have her him his how its not our
+        out she than that the their them then there they this was what when where which
+        who why will with would you your
+        """,
+    )
 )
 
 
@@ -36,7 +38,7 @@ def excerpt(content: str, query: str | None, length: int) -> list[Piece]:
 
     On one line, cut at words, "…" where something is left out.
     """
-    text = " ".join(content[:LOOKED_THROUGH].split())
+    text = " ".join(content[:SEARCHED_CHARACTERS].split())
     words = _pattern(query)
     start = 0 if words is None else _best_start(text, words, length)
     cut = _cut(text, start, length)
@@ -62,21 +64,17 @@ def _pattern(query: str | None) -> re.Pattern[str] | None:
 
 def _best_start(text: str, words: re.Pattern[str], length: int) -> int:
     """Where the excerpt with the most different words begins, the first of several."""
-    places = [
+    found = [
         (match.start(), match[1].lower())
-        for match, _ in zip(words.finditer(text), range(MOST_PLACES), strict=False)
+        for match in islice(words.finditer(text), MOST_STARTS)
     ]
 
     def different(start: int) -> int:
-        return len({word for at, word in places if start <= at < start + length})
+        return len({word for at, word in found if start <= at < start + length})
 
-    best, most = 0, different(0)
-    for at, _word in places:
-        # A few words in front of the first that is marked
-        start = max(0, at - length // 5)
-        if different(start) > most:
-            best, most = start, different(start)
-    return best
+    # A few words in front of the first that is marked
+    starts = (max(0, at - length // 5) for at, _word in found)
+    return max((0, *starts), key=different)
 
 
 def _cut(text: str, start: int, length: int) -> str:
