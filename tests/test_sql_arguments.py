@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
 import tracemalloc
@@ -50,7 +49,6 @@ def called(name, arguments):
 
 def peak_bytes(conn, sql, values):
     """The most memory that Python has during *sql*, and whether it fails."""
-    gc.collect()
     tracemalloc.start()
     try:
         conn.execute(sql, values).fetchone()
