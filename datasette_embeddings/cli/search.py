@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +140,12 @@ def _query(text: str | None, text_file: Path | None, image: Path | None) -> str 
     path = text_file or Path(STDIN)
     content = _content(path, MAX_TEXT_BYTES, "a text")
     kind = media_type(content)
-    try:
+    with suppress(SourceError):
         if kind is None:
-            # A guessed encoding would turn many images into text
-            return decoded(content, ["utf-8"])
-    except SourceError:
-        kind = "other bytes"
+            return decoded(content)
     raise InvalidInputError(
-        f"Expected a text in UTF-8 in {_named(path)}, found {kind}. To search by an "
-        f"image, use: --image {path}"
+        f"Expected a text in UTF-8 in {_named(path)}, found {kind or 'other bytes'}. "
+        f"To search by an image, use: --image {path}"
     )
 
 

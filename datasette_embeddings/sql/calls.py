@@ -1,4 +1,4 @@
-"""How SQL calls a function: arguments checked, time watched, errors reported.
+"""How SQL calls a function: its arguments are checked, and its errors reported.
 
 A value may have the billion bytes that SQLite allows, so its length is checked before
 anything is copied, and a message quotes only its beginning.
