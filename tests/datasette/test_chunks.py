@@ -66,7 +66,7 @@ async def test_every_passage_comes_on_request(chunked):
     status, body = await get_json(chunked, f"{PATH}.json?q=planets&_chunks=3")
     assert (status, body["error"]) == (
         400,
-        "Expected _chunks=best or _chunks=all, found '3'",
+        "_chunks: expected one of best, all, found '3'",
     )
 
 
