@@ -63,11 +63,11 @@ def split(
     :raises MissingLibraryError: for sentences, if sentencex is not installed.
     """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
-    spans = [
-        span
-        for section, cuts in _sections(text, chunking.method)
-        for span in splitter.chunks(section, cuts)
-    ]
+    sections, cuts = [(0, len(text))], CUTS[chunking.method]
+    if chunking.method == "markdown":
+        # No chunk reaches beyond the part below a heading
+        sections, cuts = cuts[0](text), cuts[1:]
+    spans = [span for section in sections for span in splitter.chunks(section, cuts)]
     chunks: list[Chunk] = []
     for start, end in splitter.without_short(spans):
         passage = text[start:end]
@@ -76,17 +76,6 @@ def split(
         if passage:
             chunks.append(Chunk(len(chunks), start, start + len(passage), passage))
     return chunks
-
-
-def _sections(text: str, method: str) -> list[tuple[Span, Sequence[Cut]]]:
-    """The parts that no chunk reaches beyond, each with the cuts to use within it.
-
-    In Markdown a part is what stands below a heading; else it is the whole text.
-    """
-    cuts = CUTS[method]
-    if method == "markdown":
-        return [(section, cuts[1:]) for section in cuts[0](text)]
-    return [((0, len(text)), cuts)]
 
 
 def _cut_after(end: re.Pattern[str], text: str) -> list[Span]:

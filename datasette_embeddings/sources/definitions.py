@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from itertools import chain
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from datasette_embeddings.databases import quote
@@ -78,6 +79,14 @@ class TableSource(Source):
         """The column that holds the images, if they are stored as they are."""
         is_one = len(self.content_columns) == 1 and self.template is None
         return self.content_columns[0] if self.images and is_one else None
+
+    @property
+    def sql(self) -> str:
+        """SQL for its rows: keys, content and metadata."""
+        columns = self.key_columns, self.content_columns, self.metadata_columns
+        names = dict.fromkeys(chain(*columns))
+        selected = [f"{self.column_sql(each)} as {quote(each)}" for each in names]
+        return f"select {', '.join(selected)} from main.{quote(self.table)}"
 
     def column_sql(self, column: str) -> str:
         """SQL for *column*, qualified, because a mere name may be taken for a text."""

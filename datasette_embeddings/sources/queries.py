@@ -161,13 +161,8 @@ def _reads(
     """
     names: set[str] = set()
 
-    def watch(
-        action: int,
-        name: str | None,
-        _column: str | None,
-        schema: str | None,
-        _by: str | None,
-    ) -> int:
+    def watch(action: int, name: str | None, *rest: str | None) -> int:
+        _column, schema, _by = rest
         if action == sqlite3.SQLITE_READ and name and schema in (None, "main", "temp"):
             names.add(name)
         allowed = (

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 
-from datasette_embeddings.databases import quote
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.content import RowError, RowReader
@@ -41,7 +40,7 @@ def documents(
     elif isinstance(source, FileSource):
         with rows_of_file(conn, source) as (names, rows):
             yield islice(_documents(source, names, rows), limit)
-    else:
+    elif isinstance(source, TableSource | QuerySource):
         with _database_rows(conn, source, limit) as (names, rows):
             yield _documents(source, names, rows)
 
@@ -64,7 +63,7 @@ def _documents(
 
 @contextmanager
 def _database_rows(
-    conn: sqlite3.Connection, source: Source, limit: int | None
+    conn: sqlite3.Connection, source: TableSource | QuerySource, limit: int | None
 ) -> Iterator[Rows]:
     """The rows of a table or query, copied to a temporary table first.
 
@@ -72,27 +71,16 @@ def _database_rows(
     rendering templates or stripping HTML can take minutes.  So it reads them at once.
     """
     attached: AbstractContextManager[None] = nullcontext()
-    if isinstance(source, QuerySource):
-        sql, attached = source.sql, attached_databases(conn, source.attached)
-    else:
-        assert isinstance(source, TableSource)
-        sql = _table_sql(source)
+    if isinstance(source, QuerySource) and source.attached:
+        attached = attached_databases(conn, source.attached)
     with attached:
         try:
-            names = _copy(conn, sql, limit)
+            names = _copy(conn, source.sql, limit)
             # One image at a time: each may have 50 MB
             yield names, enumerate(_copied(conn, 1 if source.images else PAGE), 1)
         finally:
             conn.rollback()
             conn.execute(f"drop table if exists {RAW}")
-
-
-def _table_sql(source: TableSource) -> str:
-    columns = dict.fromkeys(
-        (*source.key_columns, *source.content_columns, *source.metadata_columns)
-    )
-    selected = [f"{source.column_sql(each)} as {quote(each)}" for each in columns]
-    return f"select {', '.join(selected)} from main.{quote(source.table)}"
 
 
 def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str]:
