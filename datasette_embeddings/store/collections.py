@@ -161,10 +161,7 @@ class Collection(Items):
             raise ModelMismatchError(self.name, self.model_id, stored_id(model_id))
 
     def check_dimensions(self, dimensions: int) -> None:
-        """Check that vectors of *dimensions* numbers may be added.
-
-        :raises ModelError: if its own have another length.
-        """
+        """Raise :class:`ModelError` if vectors of *dimensions* may not be added."""
         if self.dimensions not in (None, dimensions):
             # A server may have put another model behind the same name
             raise ModelError(
@@ -184,9 +181,10 @@ def collection(conn: sqlite3.Connection, name: str) -> Collection:
 
     :raises UnknownCollectionError: if there is none.
     """
-    if found := find_collection(conn, name):
-        return found
-    raise UnknownCollectionError(name, [each.name for each in collections(conn)])
+    found = find_collection(conn, name)
+    if found is None:
+        raise UnknownCollectionError(name, [each.name for each in collections(conn)])
+    return found
 
 
 def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:

@@ -113,14 +113,9 @@ class Items:
 
         :raises UnknownItemError: if there is no such item.
         """
-        found = self._value(
-            f"""
-            case
-              when length({self._blob_sql}) <= {MAX_BYTES} then {self._blob_sql}
-            end
-            """,
-            item_id,
-        )
+        blob = typed_sql("content_blob", "blob", self.columns[EMBEDDINGS])
+        is_small = f"length({blob}) <= {MAX_BYTES}"
+        found = self._value(f"case when {is_small} then {blob} end", item_id)
         return found if isinstance(found, bytes) else None
 
     def _value(self, expression: str, item_id: str) -> object:
@@ -131,10 +126,6 @@ class Items:
         if row is None:
             raise UnknownItemError(self.name, item_id)
         return row[0]
-
-    @property
-    def _blob_sql(self) -> str:
-        return typed_sql("content_blob", "blob", self.columns[EMBEDDINGS])
 
     def has_stored_images(self) -> bool:
         """Whether the content of one of its first items is an image."""
