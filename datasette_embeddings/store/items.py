@@ -146,7 +146,7 @@ class Items:
         )
 
     def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
-        """Content and metadata of *item_ids*, of those that there are."""
+        """Those of *item_ids* that exist, with their content and metadata, by id."""
         columns = self.columns[EMBEDDINGS]
         blob = "typeof(content_blob) = 'blob'" if "content_blob" in columns else "0"
         rows = rows_in(

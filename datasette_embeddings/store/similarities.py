@@ -37,7 +37,7 @@ MarkedVector: TypeAlias = tuple[str, str, bytes | None, bytes]
 
 
 def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
-    """Every vector of *collection*, and what of it changes with it.
+    """Every vector of *collection*, with a text that changes whenever the vector does.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
     """

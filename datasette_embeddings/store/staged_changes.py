@@ -40,7 +40,7 @@ def apply_small_changes(
     *,
     store_content: bool,
 ) -> None:
-    """Store new metadata and origins, delete emptied rows, copy content if asked to."""
+    """Store new metadata and origins, delete emptied documents, copy content."""
     counts = staging.counts()
     if counts.get(EMPTY):
         delete_emptied(collection, ownership)

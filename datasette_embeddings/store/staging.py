@@ -2,8 +2,8 @@
 
 They are copied to a temporary table, once, with their hashes.  Reading the source
 itself between our own commits would keep its lock for the whole run, and in WAL mode
-the first commit of another program would fail all later ones of ours.  And SQLite
-compares a million hashes without any of them being in Python's memory.
+one commit of another program would make all later ones of ours fail.  SQLite
+compares a million hashes without holding them in memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from datasette_embeddings.store.diff import (
     state_sql,
 )
 
-# Of what a window holds at most: enough for batches of texts of one length, and all
+# The most that a window holds: enough for batches of texts of equal length, and all
 # that a crash can lose
 WINDOW_DOCUMENTS = 1_024
 WINDOW_CHARACTERS = 4_000_000
-# Of images, the files: what is decoded of them is of no account here
+# Bytes of image files, not of decoded images
 WINDOW_BYTES = 64_000_000
 OF_ANOTHER_SOURCE = (
     "Another source of the collection has an item with this id; give each source its "
@@ -44,11 +44,11 @@ STEP = 10_000
 def staged(
     conn: sqlite3.Connection, documents: Iterable[Document | Failure]
 ) -> Iterator[Staging]:
-    """*documents* in a temporary table, which goes again afterwards.
+    """*documents* in a temporary table, which is dropped after the block.
 
     A row whose id came before, or whose text UTF-8 cannot hold, becomes a failure.
     """
-    # What a source that could not be read left behind
+    # A source that could not be read may have left one
     conn.execute(f"drop table if exists {STAGED}")
     try:
         conn.execute(
@@ -154,7 +154,7 @@ class Staging:
             )
 
     def counts(self) -> dict[str, int]:
-        """How many rows are in each state that any is in, by its name."""
+        """How many rows are in each state, by the name of the state."""
         rows = self._conn.execute(
             f"select state, count(*) from {STAGED} group by state"
         )
