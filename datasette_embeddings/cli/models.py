@@ -126,9 +126,9 @@ def export(model_id: str, folder: Path, config_file: Path | None) -> None:
     )
     model = fetched_model(model_id, Config(models={model_id: settings}))
     assert isinstance(model, sentence_transformer.SentenceTransformerModel)
-    made = onnx_export.export(model, folder)
+    cosine = onnx_export.export(model, folder)
     click.echo(
-        f"{made.folder} has {made.size_bytes / 1e6:.1f} MB; its vectors have a cosine "
-        f"of at least {made.cosine:.5f} to those of {model.model_id}",
+        f"Wrote {folder}; its vectors have a cosine of at least {cosine:.5f} to those "
+        f"of {model.model_id}",
         err=True,
     )

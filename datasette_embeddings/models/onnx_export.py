@@ -6,7 +6,6 @@ import json
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +34,8 @@ SAMPLE = (
 MIN_COSINE = 0.99999
 
 
-@dataclass(frozen=True)
-class Exported:
-    """The folder of an export, and its lowest cosine to the original."""
-
-    folder: Path
-    size_bytes: int
-    cosine: float
-
-
-def export(model: SentenceTransformerModel, folder: Path) -> Exported:
-    """Write *model* to *folder*.
+def export(model: SentenceTransformerModel, folder: Path) -> float:
+    """Write *model* to *folder*; return the lowest cosine to its own vectors.
 
     :raises InvalidInputError: if the folder is not empty.
     :raises ModelError: if the model has steps that the ``onnx`` runtime has not, or its
@@ -65,8 +55,7 @@ def export(model: SentenceTransformerModel, folder: Path) -> Exported:
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Exported(folder, size, cosine)
+    return cosine
 
 
 def _save_settings(model: SentenceTransformerModel, folder: Path) -> None:

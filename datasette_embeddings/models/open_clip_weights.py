@@ -54,30 +54,13 @@ def import_open_clip() -> Any:  # noqa: ANN401 - it has no types
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights that open_clip calls *architecture* and *tag*."""
+    """Weights that open_clip has for an architecture, and how to load them."""
 
     architecture: str
-    tag: str
     #: The repository on the hub, and the names that their file there may have
     repository: str
     files: tuple[str, ...]
-    #: How they were trained
-    config: Mapping[str, Any]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """How to load and use them, which open_clip does not know of a file.
-
-        open_clip 3.3 only warns (factory.py, "QuickGELU mismatch") about weights that
-        were trained with that activation; without it their vectors are of no use.
-        """
-        return {
-            "force_quick_gelu": bool(self.config.get("quick_gelu")),
-            "image_mean": self.config.get("mean"),
-            "image_std": self.config.get("std"),
-            "image_interpolation": self.config.get("interpolation"),
-            "image_resize_mode": self.config.get("resize_mode"),
-        }
+    options: Mapping[str, Any]
 
 
 def checkpoint(architecture: str, tag: str) -> Checkpoint:
@@ -105,7 +88,16 @@ def checkpoint(architecture: str, tag: str) -> Checkpoint:
     files: tuple[str, ...] = (SAFE_WEIGHTS, WEIGHTS)
     if file:
         files = str(Path(file).with_suffix(".safetensors")), file
-    return Checkpoint(architecture, tag, repository, files, config)
+    # open_clip does not know how a file was trained.  Of another activation, QuickGELU,
+    # it only warns (3.3, factory.py), but without it the vectors are of no use
+    options = {
+        "force_quick_gelu": bool(config.get("quick_gelu")),
+        "image_mean": config.get("mean"),
+        "image_std": config.get("std"),
+        "image_interpolation": config.get("interpolation"),
+        "image_resize_mode": config.get("resize_mode"),
+    }
+    return Checkpoint(architecture, repository, files, options)
 
 
 def cached_ids() -> list[str]:
@@ -226,7 +218,7 @@ def load(
         weights = cached_weights(source, spec.config.revision)
         weights = weights or download_weights(source, spec.config.revision)
         name, folder = source.architecture, weights.parent
-        options = source.options | {"pretrained": str(weights)}
+        options = {**source.options, "pretrained": str(weights)}
     model, _training, prepare = open_clip.create_model_and_transforms(
         name, device=device, require_pretrained=True, **options
     )
