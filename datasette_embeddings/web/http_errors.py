@@ -50,10 +50,6 @@ class MethodNotAllowedError(EmbeddingsError):
         self.allowed = allowed
 
 
-class IncompleteBodyError(EmbeddingsError):
-    """The client disconnected before it had sent the whole body."""
-
-
 class PayloadTooLargeError(EmbeddingsError):
     """A body larger than the configuration allows."""
 
@@ -70,13 +66,8 @@ class SearchUnavailableError(EmbeddingsError):
     """The model of the collection cannot embed this query on this server."""
 
 
-class InternalError(EmbeddingsError):
-    """An unexpected error, described only in the log."""
-
-
 # The first class that fits
 STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
-    (IncompleteBodyError, 400),
     (InvalidInputError, 400),
     (ForbiddenError, 403),
     (NotFoundError, 404),

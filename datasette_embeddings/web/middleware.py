@@ -8,17 +8,20 @@ import re
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from datasette_embeddings.databases import explained
-from datasette_embeddings.errors import EmbeddingsError, ServerBusyError
+from datasette_embeddings.errors import (
+    EmbeddingsError,
+    InvalidInputError,
+    ServerBusyError,
+)
 from datasette_embeddings.web.http_errors import (
     ForbiddenError,
-    IncompleteBodyError,
-    InternalError,
     MethodNotAllowedError,
     NotFoundError,
     PayloadTooLargeError,
@@ -54,39 +57,26 @@ def json_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
 
     Of *limited* views, ``max_searches`` run at a time and ``max_waiting`` wait.
     """
-
-    def decorate(view: View) -> View:
-        async def handle(datasette: Datasette, request: Request) -> Response:
-            try:
-                return await _respond(view, datasette, request, methods, limited)
-            except Exception as error:
-                return _json_error(datasette, request, _expected(request, error))
-
-        handle.__doc__ = view.__doc__
-        return handle
-
-    return decorate
+    return partial(_guarded, methods, limited, _json_error)
 
 
 def page_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
     """:func:`json_view` for pages: errors are shown on Datasette's page of errors."""
+    return partial(_guarded, methods, limited, _error_page)
 
-    def decorate(view: View) -> View:
-        async def handle(datasette: Datasette, request: Request) -> Response:
-            from datasette import NotFound
 
-            try:
-                return await _respond(view, datasette, request, methods, limited)
-            except NotFoundError as error:
-                # Datasette redirects some of these to the right path
-                raise NotFound(str(error)) from error
-            except Exception as error:
-                return await _error_page(datasette, request, _expected(request, error))
+def _guarded(
+    methods: tuple[str, ...], limited: bool, error_response: View, view: View
+) -> View:
+    async def handle(datasette: Datasette, request: Request) -> Response:
+        try:
+            return await _respond(view, datasette, request, methods, limited)
+        except Exception as error:
+            expected = _expected(request, error)
+            return await error_response(datasette, request, expected)
 
-        handle.__doc__ = view.__doc__
-        return handle
-
-    return decorate
+    handle.__doc__ = view.__doc__
+    return handle
 
 
 def _expected(request: Request, error: Exception) -> EmbeddingsError:
@@ -101,7 +91,7 @@ def _expected(request: Request, error: Exception) -> EmbeddingsError:
         name = request.url_vars.get("database", "A database")
         return explained(error, Path(name))
     logger.error("A request failed", exc_info=error)
-    return InternalError("Something went wrong in the server; its log says what")
+    return EmbeddingsError("Something went wrong in the server; its log says what")
 
 
 async def _respond(
@@ -136,7 +126,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The body of *request*, of at most *limit* bytes.
 
     :raises PayloadTooLargeError: for a larger one, before all of it is read.
-    :raises IncompleteBodyError: if the client disconnects before its end.
+    :raises InvalidInputError: if the client disconnects before its end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit:
@@ -146,7 +136,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise IncompleteBodyError("The client disconnected before the body ended")
+            raise InvalidInputError("The client disconnected before the body ended")
         body += message.get("body", b"")
         if len(body) > limit:
             raise PayloadTooLargeError(limit)
@@ -214,7 +204,7 @@ def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:
     return headers
 
 
-def _json_error(
+async def _json_error(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
     """An error in the shape of Datasette 1.0, on both versions."""
@@ -230,8 +220,11 @@ async def _error_page(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
     """Datasette's own error page."""
-    from datasette import Response
+    from datasette import NotFound, Response
 
+    if isinstance(error, NotFoundError):
+        # Datasette redirects some of these to the right path
+        raise NotFound(str(error)) from error
     status = status_of(error)
     html = await datasette.render_template(
         [f"{status}.html", "error.html"],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -98,51 +97,49 @@ def listing_collections(view: View) -> View:
     return listed
 
 
-@dataclass(frozen=True)
-class PairsPage:
+async def _pairs(datasette: Datasette, request: Request) -> dict[str, Any]:
     """A page of the most similar pairs of a collection, best first."""
-
-    pairs: Sequence[Pair]
-    #: The offset of the next page, if there is one
-    next: int | None
-    #: Whether the collection has stored similarities
-    has_similarities: bool
-
-
-async def _pairs(
-    datasette: Datasette, request: Request
-) -> tuple[Target, Address, int, PairsPage]:
-    """The collection, the URL, the offset in it, and the pairs."""
     target = await resolve_target(datasette, request)
     address = Address.of(request)
     address.check_names(PAIRS_PARAMETERS)
     asked = search_request.from_args(address.args, config_of(datasette))
-    page = await target.read(partial(_read_pairs, asked.size, asked.next))
-    return target, address, asked.next, page
+    context = await target.read(partial(_read_pairs, asked.size, asked.next))
+    next_path = address.next_path(context["next"])
+    return {
+        **context,
+        "target": target,
+        "address": address,
+        "offset": asked.next,
+        "next_path": next_path,
+    }
 
 
-def _read_pairs(size: int, offset: int, collection: Collection) -> PairsPage:
-    pairs = similar_pairs(collection, limit=size, offset=offset)
+def _read_pairs(size: int, offset: int, collection: Collection) -> dict[str, Any]:
     # Pairs of deleted rows are left out, so fewer than *size* need not be all
-    after = Similarities(collection).pairs(limit=1, offset=offset + size)
-    next_offset = offset + size if after else None
-    return PairsPage(pairs, next_offset, Similarities(collection).settings is not None)
+    similarities = Similarities(collection)
+    after = similarities.pairs(limit=1, offset=offset + size)
+    return {
+        "pairs": similar_pairs(collection, limit=size, offset=offset),
+        "next": offset + size if after else None,
+        "has_similarities": similarities.settings is not None,
+    }
 
 
 @json_view(*READS, limited=True)
 async def pairs_json(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs.json``"""
-    target, address, _offset, page = await _pairs(datasette, request)
-    next_path = address.next_path(page.next)
+    page = await _pairs(datasette, request)
+    target, next_path = page["target"], page["next_path"]
     body = {
         "ok": True,
         "database": target.database.name,
         "collection": target.collection.name,
-        "pairs": [_pair_body(target, pair) for pair in page.pairs],
-        "next": None if page.next is None else str(page.next),
+        "pairs": [_pair_body(target, pair) for pair in page["pairs"]],
+        "next": None if page["next"] is None else str(page["next"]),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
     }
-    return api.shaped(datasette, request, address.args, body, "pairs")
+    args = page["address"].args
+    return api.shaped(datasette, request, args, body, "pairs")
 
 
 def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
@@ -166,24 +163,23 @@ def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
 @listing_collections
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
-    target, address, offset, page = await _pairs(datasette, request)
-    database = target.database.name
-    sql_url = None
+    page = await _pairs(datasette, request)
+    target: Target = page["target"]
+    database, sql, sql_url = target.database.name, PAIRS_SQL.strip(), None
     if await is_allowed(datasette, request.actor, "execute-sql", database):
         values = {"collection_id": target.collection.id, "limit": DEFAULT_LIMIT}
-        query = urlencode({"sql": PAIRS_SQL.strip(), **values, "offset": 0})
+        query = urlencode({"sql": sql, **values, "offset": 0})
         sql_url = f"{sql_path(datasette, database)}?{query}"
     context = {
-        "page": page,
-        "target": target,
+        **page,
         "collection": target.collection,
         "database": database,
         "db_color": database_color(target.database),
-        "offset": offset,
-        "next_path": address.next_path(page.next),
         "sql_path": sql_url,
-        "sql": PAIRS_SQL.strip(),
-        "alternate_url_json": address.with_args({}, f"{target.path}/pairs.json"),
+        "sql": sql,
+        "alternate_url_json": page["address"].with_args(
+            {}, f"{target.path}/pairs.json"
+        ),
     }
     return await render_page(datasette, request, "embeddings_pairs.html", context)
 
