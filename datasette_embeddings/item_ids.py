@@ -17,20 +17,20 @@ def item_id_of(key: Sequence[object]) -> str:
 
     :raises SourceError: for a NULL, a list or an object in the key.
     """
-    if any(value is None for value in key):
-        raise SourceError("A row has NULL for its id; every row needs one")
-    texts = [_text(value) for value in key]
+    texts = []
+    for value in key:
+        if value is None:
+            raise SourceError("A row has NULL for its id; every row needs one")
+        if isinstance(value, list | dict):
+            found = json.dumps(value)[:60]
+            raise SourceError(
+                f"A row has {found} for its id; expected a text or number"
+            )
+        if isinstance(value, bytes):
+            texts.append(value.decode("utf-8", "replace"))
+        else:
+            texts.append(json.dumps(value) if isinstance(value, bool) else str(value))
     return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list | dict):
-        raise SourceError(
-            f"A row has {json.dumps(value)[:60]} for its id; expected a text or number"
-        )
-    if isinstance(value, bool):
-        return json.dumps(value)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def row_path(item_id: str, key_columns: int, prefix: str = "") -> str | None:

@@ -106,7 +106,10 @@ class Clock:
             conn.set_trace_callback(self._statement_begins)
 
     def _statement_begins(self, sql: str) -> None:
-        if not self._inside and not is_nested(sql):
+        # Virtual tables, such as those of full-text search, run statements of their
+        # own, and SQLite writes each line of those as a comment
+        is_nested = all(line.startswith("-- ") for line in sql.split("\n"))
+        if not self._inside and not is_nested:
             self._statement += 1
             self._started = perf_counter()
             self._excused = 0.0
@@ -158,14 +161,3 @@ class Clock:
                     lambda: self.is_over and statement == self._statement,
                     PROGRESS_STEPS,
                 )
-
-
-def is_nested(sql: str) -> bool:
-    """Whether the traced *sql* is run by another statement.
-
-    Full-text search and other virtual tables run statements of their own, and SQLite
-    writes each line of those as a comment.
-    """
-    return sql.startswith("-- ") and all(
-        line.startswith("-- ") for line in sql.split("\n")
-    )
