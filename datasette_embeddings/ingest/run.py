@@ -21,7 +21,7 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.store.collection_sources import check_attached, check_source
+from datasette_embeddings.store.attaching import check_attached, check_source
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
     check_name,

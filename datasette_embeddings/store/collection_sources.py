@@ -1,32 +1,22 @@
-"""The sources of collections: reading, adding and replacing them."""
+"""The sources of collections, as ``_embedding_sources`` stores them."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import (
     QuerySource,
     Source,
     TableSource,
     source_from_json,
 )
-from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
-    FAILURES,
     OLD_SOURCE_ID,
-    ORIGINS,
     SOURCES,
     timestamp_sql,
 )
-
-if TYPE_CHECKING:
-    from datasette_embeddings.store.collections import Collection
 
 
 class SourceState(Enum):
@@ -111,185 +101,3 @@ def source_tables(source: Source | None) -> tuple[str, ...]:
     if isinstance(source, QuerySource) and source.tables:
         return (*source.tables, "embeddings") if source.attached else source.tables
     return ("embeddings",)
-
-
-def attached_source(
-    collection: Collection | None, source: Source
-) -> CollectionSource | None:
-    """The stored source of *collection* that is the same as *source*, if any."""
-    sources = () if collection is None else collection.sources
-    for each in sources:
-        is_same = each.prefix == source.id_prefix and each.source.is_same(source)
-        if is_same and each.state is state_of(source):
-            return each
-    return None
-
-
-def check_source(
-    collection: Collection, source: Source, *, replace_source: bool = False
-) -> None:
-    """Check that *source* may bring items into *collection*.
-
-    :raises InvalidInputError: if another source has brought items of that prefix,
-        unless *replace_source*.
-    """
-    if source.is_standard_input or replace_source:
-        return
-    prefix = source.id_prefix
-    for each in collection.sources_that_are(SourceState.CURRENT, prefix):
-        if each.source.is_same(source) or not _has_items(collection, each):
-            continue
-        beside = f" with the prefix {prefix!r}" if prefix else ""
-        raise InvalidInputError(
-            f"The items of {collection.name!r}{beside} come from "
-            f"{each.source.description}, not from {source.description}: add --replace "
-            "to put the new source in place of the old and delete what it does not "
-            "have, another --prefix to keep both, or choose another collection name"
-        )
-
-
-def attach_source(
-    collection: Collection, source: Source, *, replace_source: bool = False
-) -> None:
-    """Make *source* the one of its prefix in *collection*.
-
-    A replaced source stays, and its permission is required, until its last item was
-    deleted or taken over.  A query that now reads other tables is replaced too.  Of a
-    pipe the rules are stored, to compare its chunking with that of the next one.
-
-    :raises InvalidInputError: as :func:`check_source`.
-    """
-    check_source(collection, source, replace_source=replace_source)
-    attached = attached_source(collection, source)
-    if attached is not None and _tables(attached.source) == _tables(source):
-        return
-    if not source.is_standard_input:
-        collection.conn.execute(
-            f"""
-            update {SOURCES}
-            set state = ?
-            where collection_id = ? and prefix = ? and state = ?
-            """,
-            [
-                SourceState.REPLACED.value,
-                collection.id,
-                source.id_prefix,
-                SourceState.CURRENT.value,
-            ],
-        )
-    _insert(collection, source.id_prefix, source.to_json(), state_of(source))
-
-
-def drop_replaced_sources(collection: Collection, source: Source) -> None:
-    """Delete the sources that *source* replaced and that have no items left."""
-    for each in collection.sources_that_are(SourceState.REPLACED, source.id_prefix):
-        if not _has_items(collection, each):
-            conn, id_ = collection.conn, each.id
-            conn.execute(f"delete from {SOURCES} where id = ?", [id_])
-            for table in (ORIGINS, FAILURES):
-                conn.execute(
-                    f"delete from {table} where collection_id = ? and source_id = ?",
-                    [collection.id, id_],
-                )
-
-
-def check_attached(collection: Collection, source_id: int | None) -> None:
-    """Check, at the start of a transaction, that the source is still current.
-
-    :raises InvalidInputError: if another run replaced it.
-    """
-    if source_id is None:
-        return
-    row = collection.conn.execute(
-        f"select 1 from {SOURCES} where id = ? and state = ?",
-        [source_id, SourceState.CURRENT.value],
-    ).fetchone()
-    if row is None:
-        raise InvalidInputError(
-            "Another run has put another source in place of this one of "
-            f"{collection.name!r}; what was committed is kept"
-        )
-
-
-def store_synced(collection: Collection, source: Source, now: int) -> None:
-    """Store that all of *source* was read, with its present rules."""
-    attached = attached_source(collection, source)
-    if attached is not None:
-        collection.conn.execute(
-            f"update {SOURCES} set source = ?, synced = ? where id = ?",
-            [source.to_json(), now, attached.id],
-        )
-
-
-def move_old_sources(
-    conn: sqlite3.Connection, collections: Iterable[Collection]
-) -> None:
-    """Move the sources that 0.2a0 stored to their own table, and add origins."""
-    sql = """
-        select collection_id, source
-        from _embedding_collections
-        where source is not null
-    """
-    stored = dict(conn.execute(sql).fetchall())
-    for each in collections if stored else ():
-        # With others beside it, 0.2a0 wrote it later: only its permission counts
-        if each.id not in stored or [s.id for s in each.sources] != [OLD_SOURCE_ID]:
-            continue
-        (old,) = each.sources
-        source_id = _insert(each, old.prefix, stored[each.id], old.state)
-        conn.execute(
-            f"update {SOURCES} set synced = ? where id = ?", [old.synced, source_id]
-        )
-        conn.execute(
-            f"""
-            insert or replace into {ORIGINS}
-              (collection_id, id, source_id, content_hash, updated)
-            select collection_id, id, {source_id}, content_hash, updated
-            from embeddings
-            where collection_id = ?
-            and {owner_sql(each)} is not null
-            """,
-            [each.id],
-        )
-        conn.execute(
-            "update _embedding_collections set source = null where collection_id = ?",
-            [each.id],
-        )
-
-
-def _tables(source: Source) -> tuple[str, ...]:
-    """The tables that a query reads, of which a new definition of a view adds some."""
-    return source.tables if isinstance(source, QuerySource) else ()
-
-
-def _insert(
-    collection: Collection, prefix: str, source: str, state: SourceState
-) -> int:
-    """The id of a new source.
-
-    It is at least the Unix time, so that no id is reused: a run that is still active
-    would otherwise write items for another source.
-    """
-    cursor = collection.conn.execute(
-        f"""
-        insert into {SOURCES} (id, collection_id, prefix, source, state)
-        select max(?, coalesce(max(id), 0) + 1), ?, ?, ?, ?
-        from {SOURCES}
-        """,
-        [int(time.time()), collection.id, prefix, source, state.value],
-    )
-    return int(cursor.lastrowid or 0)
-
-
-def _has_items(collection: Collection, source: CollectionSource) -> bool:
-    row = collection.conn.execute(
-        f"""
-        select 1
-        from embeddings
-        where collection_id = ?
-        and {owner_sql(collection)} = ?
-        limit 1
-        """,
-        [collection.id, source.id],
-    ).fetchone()
-    return row is not None

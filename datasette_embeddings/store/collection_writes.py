@@ -19,7 +19,7 @@ from datasette_embeddings.models.names import (
     stored_name,
 )
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.collection_sources import (
+from datasette_embeddings.store.attaching import (
     attach_source,
     drop_replaced_sources,
     move_old_sources,

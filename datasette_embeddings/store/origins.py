@@ -8,9 +8,10 @@ the same content hash and ``updated``: llm, and any other program that writes to
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
     EMBEDDINGS,
@@ -20,9 +21,6 @@ from datasette_embeddings.store.schema import (
     rows_in,
     valid_sql,
 )
-
-if TYPE_CHECKING:
-    from datasette_embeddings.store.collections import Collection
 
 NO_OWNER = "null"
 
