@@ -187,16 +187,17 @@ def test_a_commit_that_does_not_touch_the_collection_keeps_its_matrix(tmp_path):
     conn.close()
 
 
-def test_a_file_that_was_replaced_by_another_is_read_anew(tmp_path):
-    old, made = filled(tmp_path / "x.db", [[1, 0.5]], ["old"])
-    assert nearest_id(old, made) == "old"
-    old.close()
-    new, _made = filled(tmp_path / "y.db", [[1, 0.5]], ["new"])
-    new.close()
-    os.replace(tmp_path / "y.db", tmp_path / "x.db")
-    conn = sqlite3.connect(tmp_path / "x.db")
-    assert nearest_id(conn, made) == "new"
+def test_a_file_that_is_replaced_by_another_is_read_again_every_time(tmp_path):
+    conn, made = filled(tmp_path / "x.db", [[1, 0.5]], ["old"])
+    assert nearest_id(conn, made) == "old"
     conn.close()
+    for name in ("second", "third", "fourth"):
+        new, _made = filled(tmp_path / "y.db", [[1, 0.5]], [name])
+        new.close()
+        os.replace(tmp_path / "y.db", tmp_path / "x.db")
+        conn = sqlite3.connect(tmp_path / "x.db")
+        assert nearest_id(conn, made) == name
+        conn.close()
 
 
 def test_a_file_that_was_copied_over_in_place_is_read_anew(tmp_path):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
 Snapshot: TypeAlias = tuple[float | None, ...]
+DATA_VERSION = "pragma data_version"
 BYTES_PER_MB = 1_000_000
 # Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
 BLOCK_ROWS = 4_096
@@ -88,9 +89,7 @@ class _DatabaseIndexes:
         self._opened = 1
         self._version: tuple[int, int] | None = None
         # With the snapshot of the collection; None while rows may still change unseen
-        self._loaded: dict[
-            int, tuple[tuple[float | None, ...] | None, VectorIndex]
-        ] = {}
+        self._loaded: dict[int, tuple[Snapshot | None, VectorIndex]] = {}
         self.lock = threading.Lock()
         self.conn = self._open()
 
@@ -118,17 +117,17 @@ class _DatabaseIndexes:
 
     def version(self) -> tuple[int, int]:
         """What changes with every commit of another connection; needs the lock."""
-        row = self.conn.execute("pragma data_version").fetchone()
-        version, file = (self._opened, int(row[0])), self._file_state()
-        if file != self._file and version == self._version:
+        (changes,) = self.conn.execute(DATA_VERSION).fetchone()
+        file = self._file_state()
+        if file != self._file and (self._opened, changes) == self._version:
             # SQLite noticed nothing: another file was put in place of this one, or
             # copied over it. A new connection has no pages of the old one
             self.conn = self._open()
             self._loaded.clear()
             self._opened += 1
-            version = self._opened, 0
+            (changes,) = self.conn.execute(DATA_VERSION).fetchone()
         self._file = file
-        return version
+        return self._opened, changes
 
     def evict(self, collection_id: int) -> None:
         """Forget an index; a search that is using it can go on."""
@@ -192,8 +191,7 @@ class Indexes:
         """A value that changes whenever the database of *conn* does."""
         path = conn.execute("pragma database_list").fetchone()[2]
         if not path:
-            version = conn.execute("pragma data_version").fetchone()[0]
-            return version, conn.total_changes
+            return *conn.execute(DATA_VERSION).fetchone(), conn.total_changes
         database = self._database(path, immutable)
         with database.lock:
             return database.version(), conn.total_changes
