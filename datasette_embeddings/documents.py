@@ -86,7 +86,7 @@ class Chunking:
             raise InvalidInputError(
                 f"Expected a chunk size of at least 1 token, found {self.size}"
             )
-        if self.overlap < 0 or (self.size is not None and self.overlap >= self.size):
+        if self.overlap < 0 or self.overlap >= (self.size or self.overlap + 1):
             raise InvalidInputError(
                 "Expected an overlap from 0 to less than the chunk size, "
                 f"found {self.overlap}"

@@ -108,7 +108,14 @@ def _write(
     rows: Iterable[tuple[object, ...]],
 ) -> tuple[Collection, int]:
     """Create the collection with *rows* of a vector and the columns of the id."""
-    vectors = [_item(row[1:], row[0]) for row in rows]
+    vectors: list[tuple[str, Vector]] = []
+    for value, *key in rows:
+        item_id = item_id_of(key)
+        if not isinstance(value, bytes):
+            raise InvalidVectorError(
+                f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
+            )
+        vectors.append((item_id, decode(value)))
     lengths = {len(vector) for _id, vector in vectors}
     if len(lengths) > 1:
         raise DimensionMismatchError(max(lengths), min(lengths))
@@ -121,12 +128,3 @@ def _write(
     is_first = attached is not None and attached.synced is None
     finish_sync(collection, source if is_first else None)
     return collection, len(vectors)
-
-
-def _item(key: tuple[object, ...], value: object) -> tuple[str, Vector]:
-    item_id = item_id_of(key)
-    if not isinstance(value, bytes):
-        raise InvalidVectorError(
-            f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
-        )
-    return item_id, decode(value)

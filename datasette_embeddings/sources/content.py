@@ -127,7 +127,10 @@ def content_of_row(
         if source.template is None:
             # What is absent leaves not even a space, as with llm
             present = (value for value in values if value is not ABSENT)
-            return " ".join([_text(item_id, value) for value in present])
+            return " ".join(
+                value if isinstance(value, str) else _text(item_id, value)
+                for value in present
+            )
         return _rendered(
             source.template, item_id, dict(zip(names, values, strict=True))
         )
@@ -137,8 +140,6 @@ def content_of_row(
 
 
 def _text(item_id: str, value: object) -> str:
-    if isinstance(value, str):
-        return value
     if value is None:
         return ""
     if isinstance(value, bytes):

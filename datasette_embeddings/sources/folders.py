@@ -6,6 +6,7 @@ import os
 import re
 import sqlite3
 import stat
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,12 +108,11 @@ def _is_behind_a_link(path: Path, root: Path) -> bool:
 def _closed_folders(root: Path, prefix: str) -> Iterator[Failure]:
     """Folders that cannot be listed; a glob skips them without an error."""
     errors: list[OSError] = []
-    for _folder in os.walk(root, onerror=errors.append):
-        pass
+    deque(os.walk(root, onerror=errors.append), maxlen=0)
     for error in errors:
-        path = Path(error.filename).relative_to(root).as_posix()
+        item_id = f"{prefix}{Path(error.filename).relative_to(root).as_posix()}/"
         reason = f"The folder cannot be read: {error.strerror}"
-        yield Failure(f"{prefix}{path}/", reason, is_item=False)
+        yield Failure(item_id, reason, is_item=False)
 
 
 def _read(

@@ -22,7 +22,6 @@ from datasette_embeddings.sources.queries import attached_databases
 from datasette_embeddings.sources.row_files import NumberedRow, Rows, rows_of_file
 
 RAW = "temp._embedding_raw"
-PAGE = 500
 # The start of SQLite's messages about the database, not about the query
 DATABASE_ERRORS = ("database", "disk", "unable to open", "attempt to write")
 
@@ -76,8 +75,9 @@ def _database_rows(
     with attached:
         try:
             names = _copy(conn, source.sql, limit)
-            # One image at a time: each may have 50 MB
-            yield names, enumerate(_copied(conn, 1 if source.images else PAGE), 1)
+            sql = f"select * from {RAW} order by rowid"
+            with closing(conn.execute(sql)) as rows:
+                yield names, enumerate(rows, 1)
         finally:
             conn.rollback()
             conn.execute(f"drop table if exists {RAW}")
@@ -102,15 +102,3 @@ def _copy(conn: sqlite3.Connection, sql: str, limit: int | None) -> Sequence[str
             raise
         raise SourceError(f"The rows cannot be read: {error}") from error
     return names
-
-
-def _copied(conn: sqlite3.Connection, size: int) -> Iterator[Sequence[object]]:
-    """The copied rows, *size* at a time: no statement stays open between them."""
-    last = 0
-    while page := conn.execute(
-        f"select rowid, * from {RAW} where rowid > ? order by rowid limit ?",
-        [last, size],
-    ).fetchall():
-        for row in page:
-            yield row[1:]
-        last = page[-1][0]
