@@ -66,7 +66,10 @@ async def visible_collections(
 
     The permission for *database* itself is the caller's to ask.
     """
-    required = await _required(datasette, database, name)
+    immutable = is_immutable(datasette, database.name)
+    required: list[Required] = await database.execute_fn(
+        partial(_read_required, name=name, immutable=immutable)
+    )
     tables = {table for _collection, tables in required for table in tables}
     allowed = await _allowed_tables(datasette, actor, database.name, tables)
     return [
@@ -146,7 +149,10 @@ async def _has_denied_rows(
     datasette: Datasette, actor: Actor, database: Database
 ) -> bool:
     """Whether the raw tables of *database* hold rows that *actor* may not see."""
-    required = await _required(datasette, database)
+    immutable = is_immutable(datasette, database.name)
+    required: list[Required] = await database.execute_fn(
+        partial(_read_required, immutable=immutable)
+    )
     tables = {table for _collection, tables in required for table in tables}
     raw = {table for table in tables if table.lower() in RAW_TABLES}
     asked = datasette, actor, database.name
@@ -181,19 +187,10 @@ async def _allowed_tables(
     return allowed
 
 
-async def _required(
-    datasette: Datasette, database: Database, name: str | None = None
-) -> list[Required]:
-    """What the collections of *database* require, or the one called *name*."""
-    immutable = is_immutable(datasette, database.name)
-    read = partial(_read_required, name=name, immutable=immutable)
-    required: list[Required] = await database.execute_fn(read)
-    return required
-
-
 def _read_required(
-    conn: sqlite3.Connection, *, name: str | None, immutable: bool
+    conn: sqlite3.Connection, *, immutable: bool, name: str | None = None
 ) -> list[Required]:
+    """What the collections of a database require, or the one called *name*."""
     state = indexes.state(conn, immutable=immutable)
     try:
         if name is None:
