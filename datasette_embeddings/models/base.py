@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The vector of a content, or the reason why it has none
 Outcome: TypeAlias = "Vector | str"
+#: Called with a number
+Callback: TypeAlias = Callable[[int], None]
 Content = TypeVar("Content")
 # torch.OutOfMemoryError and ONNX Runtime's errors have only their messages in common
 OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
@@ -104,23 +106,37 @@ class EmbeddingModel(ABC):
     #: It may send texts to another machine, and cost money
     is_remote: bool = False
 
-    @abstractmethod
     def embed_passages(
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        on_truncated: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
+        on_truncated: Callback = ignore,
     ) -> Vectors:
         """One vector for each text, (n, d).
 
         *progress* is called with the number of texts embedded since its last call, and
         *on_truncated* with the position of each text that the model did not read whole.
         """
+        prompted = [self.passage_prompt + text for text in texts]
+        vectors = self._embed_texts(prompted, progress=progress)
+        self._report_truncated(texts, on_truncated)
+        return vectors
 
-    @abstractmethod
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """One vector for each query text, (n, d)."""
+        prompted = [self.query_prompt + text for text in texts]
+        return self._embed_texts(prompted, is_query=True)
+
+    def _embed_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callback = ignore,
+        is_query: bool = False,
+    ) -> Vectors:
+        """One vector for each text, which begins with its prompt."""
+        raise NotImplementedError
 
     def embed_query(self, text: str) -> Vector:
         """The vector of a query text, (d,)."""
@@ -136,7 +152,7 @@ class EmbeddingModel(ABC):
         """Start and end of each token in characters, for each text without prompt."""
 
     def image_outcomes(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
+        self, images: Sequence[bytes], *, progress: Callback = ignore
     ) -> Sequence[Outcome]:
         """The vector of each image file, or why it has none.
 
@@ -150,7 +166,7 @@ class EmbeddingModel(ABC):
         )
 
     def embed_images(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
+        self, images: Sequence[bytes], *, progress: Callback = ignore
     ) -> Vectors:
         """One vector for each image file, (n, d).
 
@@ -186,15 +202,12 @@ class EmbeddingModel(ABC):
             return None
         return self.max_tokens - self.count_tokens([""])[0]
 
-    def _report_truncated(
-        self, texts: Sequence[str], on_truncated: Callable[[int], None]
-    ) -> None:
-        """Count the tokens of *texts*, for models that do not report truncation."""
-        if on_truncated is ignore or self.max_tokens is None:
-            return
-        for position, length in enumerate(self.count_tokens(texts)):
-            if length > self.max_tokens:
-                on_truncated(position)
+    def _report_truncated(self, texts: Sequence[str], on_truncated: Callback) -> None:
+        """Count the tokens of *texts*, where the library does not report truncation."""
+        if on_truncated is not ignore and self.max_tokens is not None:
+            for position, length in enumerate(self.count_tokens(texts)):
+                if length > self.max_tokens:
+                    on_truncated(position)
 
     def _set_prompts(
         self, config: ModelConfig, query_prompt: str = "", passage_prompt: str = ""
@@ -210,7 +223,7 @@ def in_batches(
     size: int,
     embed: Callable[[Sequence[Content]], Vectors],
     *,
-    progress: Callable[[int], None] = ignore,
+    progress: Callback = ignore,
 ) -> Vectors:
     """One vector for each of *contents*, (n, d), *size* at a time.
 

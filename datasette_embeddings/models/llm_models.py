@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib.util import find_spec
@@ -13,6 +13,7 @@ from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import (
+    Callback,
     Candidate,
     ModelSpec,
     Outcome,
@@ -137,8 +138,8 @@ class LlmModel(RemoteModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        is_urgent: bool = False,
+        progress: Callback = ignore,
+        is_query: bool = False,
     ) -> Vectors:
         import numpy as np
 
@@ -152,7 +153,7 @@ class LlmModel(RemoteModel):
         return vectors
 
     def image_outcomes(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
+        self, images: Sequence[bytes], *, progress: Callback = ignore
     ) -> Sequence[Outcome]:
         if not self.supports_images:
             return super().image_outcomes(images, progress=progress)
@@ -161,9 +162,7 @@ class LlmModel(RemoteModel):
             check_images([image])
         return list(self._embed(images, progress))
 
-    def _embed(
-        self, contents: Sequence[Content], progress: Callable[[int], None]
-    ) -> Vectors:
+    def _embed(self, contents: Sequence[Content], progress: Callback) -> Vectors:
         if not contents:
             return self._checked([], 0)
         return in_batches(contents, self._batch_size, self._run, progress=progress)

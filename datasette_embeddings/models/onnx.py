@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
+    Callback,
     Candidate,
     EmbeddingModel,
     ModelSpec,
@@ -122,8 +123,8 @@ class OnnxModel(EmbeddingModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        on_truncated: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
+        on_truncated: Callback = ignore,
     ) -> Vectors:
         encodings = self._encode([self.passage_prompt + text for text in texts])
         vectors = self._embed(encodings, progress)
@@ -157,7 +158,7 @@ class OnnxModel(EmbeddingModel):
     def _embed(
         self,
         encodings: Sequence[Encoding],
-        progress: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
     ) -> Vectors:
         import numpy as np
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.models.base import (
+    Callback,
     Candidate,
     EmbeddingModel,
     ModelSpec,
@@ -151,22 +152,14 @@ class OpenClipModel(EmbeddingModel):
                 f"of which are needed; found {config.dimensions} under 'dimensions'"
             )
 
-    def embed_passages(
+    def _embed_texts(
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        on_truncated: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
+        is_query: bool = False,
     ) -> Vectors:
-        prompted = [self.passage_prompt + text for text in texts]
-        vectors = self._embed(prompted, self._run_texts, progress)
-        self._report_truncated(texts, on_truncated)
-        return vectors
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(
-            [self.query_prompt + text for text in texts], self._run_texts
-        )
+        return self._embed(texts, self._run_texts, progress)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
@@ -194,7 +187,7 @@ class OpenClipModel(EmbeddingModel):
         return spans
 
     def image_outcomes(
-        self, images: Sequence[bytes], *, progress: Callable[[int], None] = ignore
+        self, images: Sequence[bytes], *, progress: Callback = ignore
     ) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         for decoded_images in self._decoded_batches(images):
@@ -236,7 +229,7 @@ class OpenClipModel(EmbeddingModel):
         self,
         contents: Sequence[Any],
         run: Callable[[Sequence[Any]], Vectors],
-        progress: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
     ) -> Vectors:
         import numpy as np
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
+    Callback,
     Candidate,
     ModelSpec,
     Unavailable,
@@ -113,8 +114,8 @@ class OpenAIModel(RemoteModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        is_urgent: bool = False,
+        progress: Callback = ignore,
+        is_query: bool = False,
     ) -> Vectors:
         import numpy as np
 
@@ -122,7 +123,8 @@ class OpenAIModel(RemoteModel):
             "".join(texts).encode()
         parts = [self._checked([], 0)] if not texts else []
         for batch in _batches(texts, self._batch_size):
-            answer = self._answer(batch, is_urgent=is_urgent)
+            # A single text comes from SQL or from a page, where a caller waits
+            answer = self._answer(batch, is_urgent=is_query or len(texts) == 1)
             parts.append(self._checked(self._vectors(answer), len(batch)))
             progress(len(batch))
         return np.concatenate(parts)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import EmbeddingModel, ignore
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.onnx import (
     BUNDLED_FOLDER,
     read_tokenizer,
@@ -48,34 +47,6 @@ class RemoteModel(EmbeddingModel):
         self.dimensions = config.dimensions
         self._set_prompts(config)
         self._secret = config.api_key
-
-    @abstractmethod
-    def _embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callable[[int], None] = ignore,
-        is_urgent: bool = False,
-    ) -> Vectors:
-        """One vector for each text, (n, d); *is_urgent* if a caller waits for it."""
-
-    def embed_passages(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callable[[int], None] = ignore,
-        on_truncated: Callable[[int], None] = ignore,
-    ) -> Vectors:
-        prompted = [self.passage_prompt + text for text in texts]
-        # A single text comes from SQL or from a page
-        return self._embed_texts(
-            prompted, progress=progress, is_urgent=len(prompted) == 1
-        )
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed_texts(
-            [self.query_prompt + text for text in texts], is_urgent=True
-        )
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]

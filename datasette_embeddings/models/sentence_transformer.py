@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
+    Callback,
     Candidate,
     EmbeddingModel,
     ModelSpec,
@@ -117,8 +118,8 @@ class SentenceTransformerModel(EmbeddingModel):
         self,
         texts: Sequence[str],
         *,
-        progress: Callable[[int], None] = ignore,
-        on_truncated: Callable[[int], None] = ignore,
+        progress: Callback = ignore,
+        on_truncated: Callback = ignore,
     ) -> Vectors:
         encode = partial(self.encoder.encode_document, prompt=self.passage_prompt)
         vectors = self._embed(texts, encode, progress)
@@ -159,7 +160,7 @@ class SentenceTransformerModel(EmbeddingModel):
         self,
         texts: Sequence[str],
         encode: Callable[..., Vectors],
-        progress: Callable[[int], None],
+        progress: Callback,
     ) -> Vectors:
         """One vector for each text; the longest first, so that memory runs out soon."""
         import numpy as np
