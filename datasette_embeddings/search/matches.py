@@ -255,7 +255,5 @@ def item_image(collection: Collection, item_id: str) -> bytes | None:
 
 def has_images(collection: Collection) -> bool:
     """Whether *collection* is one of images, by its sources and its first items."""
-    is_declared = any(
-        getattr(each.source, "images", False) for each in collection.current_sources
-    )
+    is_declared = any(each.source.images for each in collection.current_sources)
     return is_declared or collection.has_stored_images()

@@ -153,9 +153,8 @@ class _Run:
         self.marks = self.table.marks()
         self.changed, self.gone = changes(self.documents, self.states, self.marks)
         total = len(self.documents.ids)
-        self.is_full = (
-            is_full or not self.marks or len(self.changed) > MOST_CHANGED * total
-        )
+        has_much = not self.marks or len(self.changed) > MOST_CHANGED * total
+        self.is_full = is_full or has_much
         if self.is_full:
             self.changed = list(range(total))
         #: The lists that may change, as they are stored
@@ -191,10 +190,9 @@ class _Run:
 
         def collect_joining(block: Positions, scores: Vectors) -> None:
             rows, columns = np.nonzero(scores >= cutoffs - CLOSE)
-            near = zip(
-                block[rows].tolist(), scores[rows, columns].tolist(), strict=True
-            )
-            for column, other in zip(columns.tolist(), near, strict=True):
+            values = scores[rows, columns].tolist()
+            others = zip(block[rows].tolist(), values, strict=True)
+            for column, other in zip(columns.tolist(), others, strict=True):
                 joining.setdefault(column, []).append(other)
 
         start(len(self.changed) + len(lost))
