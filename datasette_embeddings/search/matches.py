@@ -170,7 +170,9 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     ids = {hit.document_id: hit.id for hit in hits}
     sources = sources_of(collection, ids)
     rows = _source_rows(collection, sources)
-    embedded = _embedded_hashes(collection, hits, items) if rows else {}
+    # Documents that are stored as chunks are no items
+    chunked = [hit.id for hit in hits if hit.id not in items]
+    hashes = document_hashes(collection, chunked) if chunked else {}
     missing = [ids[each] for each, row in rows.items() if row is None]
     # An item of no source never had a row
     deleted = owners(collection, missing) if missing else ()
@@ -178,12 +180,15 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     for hit in hits:
         document_id = hit.document_id
         item = items.get(hit.id, StoredItem(hit.id, None, None))
-        row, was = rows.get(document_id), embedded.get(document_id)
+        embedded = item.content_hash or hashes.get(hit.id)
+        if hit.chunk is not None:
+            embedded = hit.chunk.document_hash
+        row = rows.get(document_id)
         stale = None
         if row is None and ids[document_id] in deleted:
             stale = True
-        elif row is not None and row.content_hash is not None and was is not None:
-            stale = row.content_hash != was
+        elif row is not None and None not in (row.content_hash, embedded):
+            stale = row.content_hash != embedded
         current = SourceRow(None, None) if stale or row is None else row
         start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
         content = item.content
@@ -223,20 +228,6 @@ def _source_rows(
             found = source_rows(collection.conn, table, document_ids)
             rows |= {each: found.get(each) for each in document_ids}
     return rows
-
-
-def _embedded_hashes(
-    collection: Collection, hits: Sequence[Hit], items: Mapping[str, StoredItem]
-) -> dict[str, bytes | None]:
-    """The hash of each document as it was embedded, whole or in chunks."""
-    hashes: dict[str, bytes | None] = {}
-    for hit in hits:
-        if hit.chunk is not None:
-            hashes[hit.document_id] = hit.chunk.document_hash
-        elif hit.id in items:
-            hashes[hit.id] = items[hit.id].content_hash
-    chunked = [hit.id for hit in hits if hit.document_id not in hashes]
-    return hashes | document_hashes(collection, chunked)
 
 
 def item_image(collection: Collection, item_id: str) -> bytes | None:
