@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ARTICLES
 
-FUNCTIONS, MODULES = 213, 43
+FUNCTIONS, MODULES = 165, 33
 
 
 @pytest.fixture(scope="module")

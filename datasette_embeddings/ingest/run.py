@@ -268,12 +268,15 @@ class _Run:
         if report.unread:
             # A row that could not be read may be the one that seems deleted
             return replace(report, gone=count_unstaged(collection, ownership.own_ids))
+        # A rebuilt collection has no other items
+        report = replace(report, pruned=self.options.prune or self.options.rebuild)
+        if collection.dimensions is None:
+            # It was empty before the run
+            return report
         replaced = delete(collection, ownership.replaced)
         own = [each for each in ownership.own_ids if each not in ownership.replaced]
-        # A rebuilt collection has no other items
-        pruned = self.options.prune or self.options.rebuild
-        gone = (delete if pruned else count_unstaged)(collection, own)
-        return replace(report, gone=gone, pruned=pruned, replaced=replaced)
+        gone = (delete if report.pruned else count_unstaged)(collection, own)
+        return replace(report, gone=gone, replaced=replaced)
 
     def report_without_writing(self, existing: Collection | None) -> Report:
         """What a run would do, and about how long it would take."""

@@ -131,7 +131,7 @@ class Staging:
         A row whose item another source brought fails.
         """
         state, parameters = f"'{NEW}'", dict[str, object]()
-        if collection is not None:
+        if collection is not None and collection.dimensions is not None:
             state = state_sql(ownership, collection.columns)
             parameters["collection_id"] = collection.id
             parameters["everything_changed"] = ownership.everything_changed
