@@ -141,7 +141,8 @@ def related_items(
     stored = Similarities(collection).of(document_id)
     existing = existing_documents(collection, [other for other, _score in stored])
     hits = [Hit(other, score) for other, score in stored if other in existing]
-    return _existing(matches(collection, hits[:limit]))
+    found = matches(collection, hits[:limit])
+    return [match for match in found if not match.row_is_missing]
 
 
 def similar_pairs(
@@ -152,16 +153,12 @@ def similar_pairs(
     ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
     existing = existing_documents(collection, ids)
     found = matches(collection, [Hit(each, 1.0) for each in ids if each in existing])
-    known = {match.id: match for match in _existing(found)}
+    known = {match.id: match for match in found if not match.row_is_missing}
     return [
         Pair(known[one], known[other], score)
         for one, other, score in rows
         if one in known and other in known
     ]
-
-
-def _existing(found: list[Match]) -> list[Match]:
-    return [match for match in found if not match.row_is_missing]
 
 
 def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
