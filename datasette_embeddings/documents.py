@@ -26,12 +26,6 @@ class Document:
     #: The content hash, if it was computed before
     known_hash: bytes | None = field(default=None, compare=False, repr=False)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the content is empty, or a text of white space."""
-        content = self.content
-        return not (content.strip() if isinstance(content, str) else content)
-
     @cached_property
     def content_hash(self) -> bytes:
         """16 bytes: the MD5 of the text in UTF-8 or of the bytes, as llm computes it.

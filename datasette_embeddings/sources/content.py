@@ -62,8 +62,9 @@ class RowReader:
         # By position, because two columns of a query may have the same name
         self._keys = [names.index(key) for key in keys] or [0]
         self._metadata = {name: names.index(name) for name in source.metadata_columns}
-        self._contents = [names.index(name) for name in contents]
-        found = self._content_positions()
+        is_rendered = source.template is not None
+        self._contents = [] if is_rendered else [names.index(name) for name in contents]
+        found = self._contents or self._others()
         if not (found or source.template):
             raise SourceError(
                 "Expected at least two columns, the id and the content; "
@@ -76,13 +77,12 @@ class RowReader:
                 "--column"
             )
 
-    def _content_positions(self) -> Sequence[int]:
-        if self._source.template is not None:
-            return range(len(self._names))
-        if self._contents:
-            return self._contents
+    def _others(self) -> Sequence[int]:
+        """The content columns if none are named; the names may have grown."""
+        every = range(len(self._names))
         taken = {*self._keys, *self._metadata.values()}
-        return [each for each in range(len(self._names)) if each not in taken]
+        is_rendered = self._source.template is not None
+        return every if is_rendered else [each for each in every if each not in taken]
 
     def document(self, values: Sequence[object]) -> Document:
         """The document that a row with *values* is.
@@ -103,7 +103,7 @@ class RowReader:
                     f"{name!r}; expected text or a number",
                     item_id,
                 )
-        used = self._content_positions()
+        used = self._contents or self._others()
         names, contents = self._names, [values[each] for each in used]
         content = content_of_row(self._source, item_id, names, contents)
         return Document(item_id, content, metadata or None)

@@ -105,7 +105,8 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
     if isinstance(document, Failure):
         return row(FAILED if document.is_item else UNREAD, document.error)
     try:
-        if document.is_empty:
+        content = document.content
+        if not (content.strip() if isinstance(content, str) else content):
             return row(EMPTY)
         metadata = None
         if document.metadata is not None:
@@ -116,7 +117,7 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
         return row(FAILED, f"Expected text that UTF-8 can hold: {error}")
     except (TypeError, ValueError) as error:
         return row(FAILED, f"The metadata is no JSON: {error}")
-    return item_id, document.content, content_hash, metadata, None, None
+    return item_id, content, content_hash, metadata, None, None
 
 
 class Staging:
