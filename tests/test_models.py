@@ -30,7 +30,7 @@ from datasette_embeddings.models.registry import (
     candidates,
     find,
     load_model,
-    loaded_model,
+    loaded,
     model_spec,
 )
 from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
@@ -365,19 +365,19 @@ def test_a_model_that_somebody_asks_for_stays(folder):
     model, key = load_model("busy", settings), model_spec("busy", settings)
     registry._loaded[key].used -= 4_000
     # Whoever asks keeps it
-    assert loaded_model("busy", settings) is model
+    assert loaded(key) is model
     registry._unload_if_idle(key)
-    assert loaded_model("busy", settings) is model
+    assert loaded(key) is model
     registry._loaded[key].used -= 4_000
     registry._unload_if_idle(key)
-    assert loaded_model("busy", settings) is None
+    assert loaded(key) is None
 
 
 def test_a_model_stays_where_nothing_is_said():
     model = load_model(MODEL_ID)
     registry._loaded[model_spec(MODEL_ID, {})].used -= 100_000
     registry._unload_if_idle(model_spec(MODEL_ID, {}))
-    assert loaded_model(MODEL_ID) is model
+    assert loaded(model_spec(MODEL_ID, {})) is model
 
 
 # Export

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import is_path
 from datasette_embeddings.models.registry import (
-    find,
-    load_model,
+    load,
     model_spec,
     with_llm_keys,
 )
@@ -62,9 +62,8 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     :raises UnknownModelError: if no runtime can serve it.
     """
     spec = replace(model_spec(model_id, config.models), may_download=True)
-    if find(spec).downloads:
-        click.echo(f"Fetching {spec.hub_name} from the hub", err=True)
-    return load_model(model_id, config.models, may_download=True)
+    note = f"Fetching {spec.hub_name} from the hub"
+    return load(spec, on_download=partial(click.echo, note, err=True))
 
 
 def _content(path: Path) -> Mapping[str, Any]:

@@ -38,7 +38,8 @@ class ModelSpec:
 
     model_id: str
     config: ModelConfig = field(default_factory=ModelConfig)
-    may_download: bool = False
+    #: One model is loaded once, whether it was downloaded or not
+    may_download: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:

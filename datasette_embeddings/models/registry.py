@@ -50,7 +50,6 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
         "http": openai_api.find,
     }
 )
-NO_MODELS: Mapping[str, ModelConfig] = MappingProxyType({})
 # How long to wait while another thread loads a model
 LOAD_WAIT_S = 60.0
 
@@ -190,38 +189,24 @@ def _has_gpu(device: str | None) -> bool:
     return is_apple or Path("/dev/nvidia0").exists()
 
 
-def loaded_model(
-    model_id: str, models: Mapping[str, ModelConfig] = NO_MODELS
-) -> EmbeddingModel | None:
-    """The model called *model_id* if it is in memory."""
-    return _in_memory(model_spec(model_id, models))
-
-
 def load_model(
     model_id: str,
-    models: Mapping[str, ModelConfig] = NO_MODELS,
+    models: Mapping[str, ModelConfig] = MappingProxyType({}),
     *,
     may_download: bool = False,
-    may_be_remote: bool = True,
 ) -> EmbeddingModel:
     """The model called *model_id*, loaded once; *models* are the configured ones.
 
     A model id that is a path to a folder is that folder.
 
-    :raises UnknownModelError: if no runtime can serve it, or only one that may cost
-        money, which *may_be_remote* forbids.
+    :raises UnknownModelError: if no runtime can serve it.
     :raises ModelError: if its files are not as expected.
     """
-    spec = model_spec(model_id, models)
-    model = _in_memory(spec)
-    if model is None:
-        model = _load(spec, may_download=may_download, may_be_remote=may_be_remote)
-    if model.is_remote and not may_be_remote:
-        raise _remote_error(model_id, model.runtime)
-    return model
+    return load(replace(model_spec(model_id, models), may_download=may_download))
 
 
-def _in_memory(spec: ModelSpec) -> EmbeddingModel | None:
+def loaded(spec: ModelSpec) -> EmbeddingModel | None:
+    """The model *spec*, if it is in memory."""
     known = _loaded.get(spec)
     if known is None:
         return None
@@ -229,36 +214,56 @@ def _in_memory(spec: ModelSpec) -> EmbeddingModel | None:
     return known.model
 
 
-def _remote_error(model_id: str, runtime: str) -> UnknownModelError:
-    return UnknownModelError(
-        model_id,
-        "To let visitors use it, add it under models in the configuration",
-        [f"{runtime}: its models may send texts elsewhere and cost money"],
-    )
+def load(
+    spec: ModelSpec,
+    *,
+    may_be_remote: bool = True,
+    on_download: Callable[[], None] = lambda: None,
+) -> EmbeddingModel:
+    """The model *spec*, loaded once; *on_download* is called before a download.
+
+    :raises UnknownModelError: if no runtime can serve it, or only one that may cost
+        money, which *may_be_remote* forbids.
+    :raises ModelError: if its files are not as expected.
+    """
+    model = loaded(spec)
+    if model is None:
+        if not _loading.acquire(timeout=LOAD_WAIT_S):
+            raise ModelLoadingError(
+                f"The model {spec.model_id!r} is still being loaded after "
+                f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
+            )
+        try:
+            model = loaded(spec) or _load(spec, may_be_remote, on_download)
+        finally:
+            _loading.release()
+    _check_remote(spec, model, may_be_remote)
+    return model
 
 
 def _load(
-    spec: ModelSpec, *, may_download: bool, may_be_remote: bool
+    spec: ModelSpec, may_be_remote: bool, on_download: Callable[[], None]
 ) -> EmbeddingModel:
-    if not _loading.acquire(timeout=LOAD_WAIT_S):
-        raise ModelLoadingError(
-            f"The model {spec.model_id!r} is still being loaded after "
-            f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
+    candidate = find(spec)
+    _check_remote(spec, candidate, may_be_remote)
+    if candidate.downloads:
+        on_download()
+    model = candidate.load()
+    _loaded[spec] = _Loaded(model, time.monotonic())
+    if spec.config.unload_after is not None:
+        _schedule_unload(spec, spec.config.unload_after)
+    return model
+
+
+def _check_remote(
+    spec: ModelSpec, found: Candidate | EmbeddingModel, may_be_remote: bool
+) -> None:
+    if found.is_remote and not may_be_remote:
+        raise UnknownModelError(
+            spec.model_id,
+            "To let visitors use it, add it under models in the configuration",
+            [f"{found.runtime}: its models may send texts elsewhere and cost money"],
         )
-    try:
-        known = _in_memory(spec)
-        if known is not None:
-            return known
-        candidate = find(replace(spec, may_download=may_download))
-        if candidate.is_remote and not may_be_remote:
-            raise _remote_error(spec.model_id, candidate.runtime)
-        model = candidate.load()
-        _loaded[spec] = _Loaded(model, time.monotonic())
-        if spec.config.unload_after is not None:
-            _schedule_unload(spec, spec.config.unload_after)
-        return model
-    finally:
-        _loading.release()
 
 
 def _schedule_unload(spec: ModelSpec, after_s: float) -> None:

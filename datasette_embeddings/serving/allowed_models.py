@@ -36,8 +36,8 @@ from datasette_embeddings.models.names import (
 from datasette_embeddings.models.registry import (
     configured_id,
     find,
-    load_model,
-    loaded_model,
+    load,
+    loaded,
     model_spec,
     only_a_key,
 )
@@ -87,7 +87,7 @@ class AllowedModel:
 
     def loaded(self) -> EmbeddingModel | None:
         """The model, if it is in memory."""
-        return loaded_model(self.model_id, self.config.models)
+        return loaded(self.spec)
 
     def load(self) -> EmbeddingModel:
         """The model, loaded if necessary and never downloaded.
@@ -100,8 +100,7 @@ class AllowedModel:
         """
         try:
             self._check_folder()
-            models = self.config.models
-            return load_model(self.model_id, models, may_be_remote=self._is_named)
+            return load(self.spec, may_be_remote=self._is_named)
         except ModelLoadingError:
             raise
         except EmbeddingsError as error:
@@ -238,7 +237,7 @@ def start(config: Config) -> None:
         try:
             if find(spec).downloads:
                 logger.warning("Fetching the model %s from the hub", model_id)
-                load_model(model_id, config.models, may_download=True)
+                load(spec)
         except EmbeddingsError as error:
             missing.append(f"{model_id!r}: {error}")
             for reason in error.reasons:
