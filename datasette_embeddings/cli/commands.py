@@ -40,6 +40,11 @@ COMMANDS = dict(chain.from_iterable(each.items() for each in SECTIONS.values()))
 _IS_VERBOSE = f"{__name__}.is_verbose"
 
 
+def _set_verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    # Nested contexts share this dictionary
+    ctx.meta[_IS_VERBOSE] = value
+
+
 def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
     """The message of *error*, with its reasons below it after ``--verbose``."""
     reasons = error.reasons if ctx.meta.get(_IS_VERBOSE) else ()
@@ -63,7 +68,11 @@ class Command(click.Command):
         super().__init__(*arguments, **settings)
         self.sections = sections
         verbose = click.Option(
-            ["-v", "--verbose"], is_flag=True, help="Print the details of an error."
+            ["-v", "--verbose"],
+            is_flag=True,
+            help="Print the details of an error.",
+            expose_value=False,
+            callback=_set_verbose,
         )
         self.params += [*chain.from_iterable(sections.values()), *options, verbose]
 
@@ -94,10 +103,7 @@ class Command(click.Command):
                     f"{min(found)}",
                     ctx,
                 )
-        rest = super().parse_args(ctx, args)
-        # Nested contexts share this dictionary
-        ctx.meta[_IS_VERBOSE] = ctx.params.pop("verbose")
-        return rest
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
