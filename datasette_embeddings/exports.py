@@ -20,7 +20,6 @@ from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 FORMATS = ("nl", "csv", "npy", "parquet")
@@ -82,7 +81,7 @@ def _ids_path(path: Path) -> Path:
 def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
     """Every item of *collection*, by id."""
     ids = sorted(collection.item_ids())
-    length, _count = usual_vector_length(collection.conn, collection.id)
+    length, _count = collection.usual_vector_length()
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
         chunks = stored_chunks(collection, some)

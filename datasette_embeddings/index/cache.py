@@ -28,18 +28,12 @@ from datasette_embeddings.index.matrix import (
     read_index,
 )
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import (
-    is_recent,
-    snapshot,
-    usual_vector_length,
-    vector_rows,
-)
+from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector
 
-Snapshot: TypeAlias = tuple[float | None, ...]
 DATA_VERSION = "pragma data_version"
 BYTES_PER_MB = 1_000_000
 # Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
@@ -50,9 +44,8 @@ BLOCK_ROWS = 4_096
 class ScannedIndex:
     """A collection too large for memory: every search reads it, exactly, in blocks."""
 
-    conn: sqlite3.Connection
+    collection: Collection
     lock: threading.Lock
-    collection_id: int
     #: The items of the collection
     count: int
 
@@ -65,9 +58,9 @@ class ScannedIndex:
     ) -> list[Hit]:
         """As :meth:`VectorIndex.nearest`."""
         best: list[Hit] = []
-        with self.lock, one_moment(self.conn):
-            length, _count = usual_vector_length(self.conn, self.collection_id)
-            rows = iter(vector_rows(self.conn, self.collection_id))
+        with self.lock, one_moment(self.collection.conn):
+            length, _count = self.collection.usual_vector_length()
+            rows = self.collection.vector_rows()
             while block := list(islice(rows, BLOCK_ROWS)):
                 index = read_index(iter(block), length, len(block))
                 hits = index.nearest(vector, limit, keep=keep)
@@ -89,7 +82,7 @@ class _DatabaseIndexes:
         self._opened = 1
         self._version: tuple[int, int] | None = None
         # With the snapshot of the collection; None while rows may still change unseen
-        self._loaded: dict[int, tuple[Snapshot | None, VectorIndex]] = {}
+        self._loaded: dict[int, tuple[Collection, object, VectorIndex]] = {}
         self.lock = threading.Lock()
         self.conn = self._open()
 
@@ -98,22 +91,24 @@ class _DatabaseIndexes:
         with self.lock:
             version = self.version()
             if version != self._version:
-                for each, (known, _index) in list(self._loaded.items()):
-                    if snapshot(self.conn, each) != known:
-                        self.evict(each)
+                for each, state, _index in list(self._loaded.values()):
+                    if each.snapshot() != state:
+                        self.evict(each.id)
                 self._version = version
-            if collection.id not in self._loaded:
+            # Another thread may evict it at any time
+            loaded = self._loaded.get(collection.id)
+            if loaded is None:
+                own = collection.bound_to(self.conn)
                 with one_moment(self.conn):
-                    length, count = usual_vector_length(self.conn, collection.id)
+                    length, count = own.usual_vector_length()
                     coarse = length // 4 if count >= LARGE_ROWS else 0
                     if count * (length + coarse + BYTES_PER_ID) > memory_limit:
-                        count = collection.bound_to(self.conn).count_items()
-                        return ScannedIndex(self.conn, self.lock, collection.id, count)
-                    state = snapshot(self.conn, collection.id)
-                    rows = vector_rows(self.conn, collection.id)
-                    index = read_index(rows, length, int(state[0] or 0))
-                self._loaded[collection.id] = None if is_recent(state) else state, index
-            return self._loaded[collection.id][1]
+                        return ScannedIndex(own, self.lock, own.count_items())
+                    state = own.snapshot()
+                    index = read_index(own.vector_rows(), length, int(state[0] or 0))
+                loaded = own, None if is_recent(state) else state, index
+                self._loaded[own.id] = loaded
+            return loaded[2]
 
     def version(self) -> tuple[int, int]:
         """What changes with every commit of another connection; needs the lock."""
@@ -169,9 +164,9 @@ class Indexes:
         """
         if not collection.path:
             # No other connection can open a database in memory
-            length, _count = usual_vector_length(collection.conn, collection.id)
-            rows = vector_rows(collection.conn, collection.id)
-            return read_index(rows, length, collection.count_items())
+            length, _count = collection.usual_vector_length()
+            rows, count = collection.vector_rows(), collection.count_items()
+            return read_index(rows, length, count)
         limit = self.memory_limit_mb * BYTES_PER_MB
         database = self._database(collection.path, immutable)
         index = database.index(collection, limit)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings.index.matrix import read_vectors
 from datasette_embeddings.similarities.knn import Documents
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.store.similarities import Marks, marked_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -27,13 +26,12 @@ def read_documents(collection: Collection) -> tuple[Documents, Mapping[str, str]
     another length than most, zero, not finite) are left out, and so are those of chunks
     whose text other documents have too. A document without any other is not compared.
     """
-    conn, count = collection.conn, collection.count_items()
+    count = collection.count_items()
     length = (collection.dimensions or 0) * BYTES_PER_NUMBER
     columns: list[list[Any]] = [[], [], []]
-    rows = marked_vectors(collection)
-    vectors, usable = read_vectors(rows, columns, length, count)
+    vectors, usable = read_vectors(marked_vectors(collection), columns, length, count)
     if not usable.all():
-        usual, _count = usual_vector_length(conn, collection.id)
+        usual, _count = collection.usual_vector_length()
         if usual != length:
             # The vector that the dimensions were taken from is of an old run
             columns = [[], [], []]

@@ -28,7 +28,7 @@ from datasette_embeddings.similarities.knn import (
     reranked,
 )
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import is_recent, snapshot
+from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import Similarities, SimilarityRow
 
@@ -132,7 +132,7 @@ def _begin(collection: Collection, settings: SimilaritySettings) -> _Run | None:
 
 def _state(collection: Collection) -> list[float | None]:
     """The state of the vectors, as it is stored with their similarities."""
-    return [RULES, *snapshot(collection.conn, collection.id)]
+    return [RULES, *collection.snapshot()]
 
 
 class _Run:

@@ -34,7 +34,7 @@ from datasette_embeddings.store.collection_sources import (
     old_source,
     sources_by_collection,
 )
-from datasette_embeddings.store.items import Items, usual_vector_length
+from datasette_embeddings.store.items import Items
 from datasette_embeddings.store.schema import (
     CHUNKS,
     COLLECTIONS,
@@ -150,7 +150,7 @@ class Collection(Items):
             return
         self.check_settings(settings)
         # Most of the vectors, because an old run may have left others
-        usual = usual_vector_length(self.conn, self.id)[0] // BYTES_PER_NUMBER
+        usual = self.usual_vector_length()[0] // BYTES_PER_NUMBER
         if settings.dimensions is not None and usual not in (0, settings.dimensions):
             raise ModelSettingsMismatchError(
                 self.name, "dimensions", usual, settings.dimensions

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 from datasette_embeddings.store.collection_writes import STALE_FACTS, drop_stale_facts
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.items import usual_vector_length
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
@@ -76,7 +75,7 @@ def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
 
 def count_odd_vectors(collection: Collection) -> int:
     """Items without a vector, or with one of another length than most."""
-    length, _number = usual_vector_length(collection.conn, collection.id)
+    length, _number = collection.usual_vector_length()
     return _count(collection.conn, ODD_VECTORS, collection.id, length)
 
 
@@ -201,7 +200,7 @@ def remove_strays(conn: sqlite3.Connection) -> None:
 
 def remove_odd_vectors(collection: Collection) -> None:
     """Delete items without a vector, or with one of another length than most."""
-    length, _number = usual_vector_length(collection.conn, collection.id)
+    length, _number = collection.usual_vector_length()
     with transaction(collection.conn):
         collection.conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])
 

@@ -194,6 +194,57 @@ class Items:
         )
         return [StoredFailure(*row) for row in rows]
 
+    def snapshot(self) -> tuple[float | None, ...]:
+        """Numbers that change when the vectors do; the last `updated` ends them.
+
+        llm replaces rows, which gives them new rowids; an update in place sets
+        `updated`.
+        """
+        # Databases of the first llm releases have no such column
+        updated = "updated" if "updated" in columns_of(self.conn, "embeddings") else "0"
+        row = self.conn.execute(
+            f"""
+            select count(*), total(rowid), max(rowid), total({updated}), max(
+              case when typeof({updated}) in ('integer', 'real') then {updated} end
+            )
+            from embeddings
+            where collection_id = ?
+            """,
+            [self.id],
+        ).fetchone()
+        return tuple(row)
+
+    def usual_vector_length(self) -> tuple[int, int]:
+        """The length in bytes that most vectors have, and how many do."""
+        row = self.conn.execute(
+            """
+            select length(embedding), count(*)
+            from embeddings
+            where collection_id = ?
+            and typeof(embedding) = 'blob'
+            and length(embedding) > 0
+            and length(embedding) % 4 = 0
+            group by 1
+            order by 2 desc, 1
+            limit 1
+            """,
+            [self.id],
+        ).fetchone()
+        return (0, 0) if row is None else (row[0], row[1])
+
+    def vector_rows(self) -> Iterator[tuple[str, bytes]]:
+        """Every id and vector that are TEXT and BLOB, as they must be."""
+        return self.conn.execute(
+            """
+            select id, embedding
+            from embeddings
+            where collection_id = ?
+            and typeof(id) = 'text'
+            and typeof(embedding) = 'blob'
+            """,
+            [self.id],
+        )
+
     def _count(self, rows: str) -> int:
         row = self.conn.execute(f"select count(*) {rows}", [self.id]).fetchone()
         return int(row[0])
@@ -208,66 +259,9 @@ def _read_metadata(text: str | None) -> Mapping[str, object] | None:
     return metadata if isinstance(metadata, dict | None) else {"metadata": metadata}
 
 
-def snapshot(conn: sqlite3.Connection, collection_id: int) -> tuple[float | None, ...]:
-    """Numbers that change when the vectors of a collection do; the last `updated` ends.
-
-    llm replaces rows, which gives them new rowids; an update in place sets `updated`.
-    """
-    # Databases of the first llm releases have no such column
-    updated = "updated" if "updated" in columns_of(conn, "embeddings") else "0"
-    row = conn.execute(
-        f"""
-        select count(*), total(rowid), max(rowid), total({updated}), max(
-          case when typeof({updated}) in ('integer', 'real') then {updated} end
-        )
-        from embeddings
-        where collection_id = ?
-        """,
-        [collection_id],
-    ).fetchone()
-    return tuple(row)
-
-
 def is_recent(state: Sequence[float | None]) -> bool:
     """Whether a row may still change without a trace in *state*, a snapshot.
 
     A row that is deleted and inserted again within one second leaves none.
     """
     return (state[-1] or 0) >= time.time() - RECENT_S
-
-
-def usual_vector_length(
-    conn: sqlite3.Connection, collection_id: int
-) -> tuple[int, int]:
-    """The length in bytes that most vectors of a collection have, and how many do."""
-    row = conn.execute(
-        """
-        select length(embedding), count(*)
-        from embeddings
-        where collection_id = ?
-        and typeof(embedding) = 'blob'
-        and length(embedding) > 0
-        and length(embedding) % 4 = 0
-        group by 1
-        order by 2 desc, 1
-        limit 1
-        """,
-        [collection_id],
-    ).fetchone()
-    return (0, 0) if row is None else (row[0], row[1])
-
-
-def vector_rows(
-    conn: sqlite3.Connection, collection_id: int
-) -> Iterator[tuple[str, bytes]]:
-    """Every id and vector of a collection that are TEXT and BLOB, as they must be."""
-    return conn.execute(
-        """
-        select id, embedding
-        from embeddings
-        where collection_id = ?
-        and typeof(id) = 'text'
-        and typeof(embedding) = 'blob'
-        """,
-        [collection_id],
-    )
