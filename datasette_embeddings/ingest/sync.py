@@ -76,7 +76,8 @@ def _outcomes(
     work: Work,
 ) -> Iterator[SyncOutcome]:
     """The outcome of the declared source, then of those with other prefixes."""
-    stored = {} if existing is None else _sources_by_prefix(existing)
+    current = () if existing is None else existing.current_sources
+    stored = {each.prefix: each.source for each in current}
     prefixes = dict.fromkeys([*([config.prefix] if config else []), *stored])
     if not prefixes and existing is not None:
         yield SyncOutcome(name, skipped=_why_unavailable(existing))
@@ -101,19 +102,15 @@ def _outcomes(
             yield SyncOutcome(name, error=error, prefix=shown)
 
 
-def _sources_by_prefix(collection: Collection) -> dict[str, Source]:
-    return {each.prefix: each.source for each in collection.current_sources}
-
-
 def stored_sources(collection: Collection) -> list[Source]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises SourceUnavailableError: if there is none, with the reason.
     """
     sources, reasons = list[Source](), list[str]()
-    for source in _sources_by_prefix(collection).values():
+    for each in collection.current_sources:
         try:
-            sources.append(current_source(collection.conn, source))
+            sources.append(current_source(collection.conn, each.source))
         except SourceUnavailableError as reason:
             reasons.append(str(reason))
     if not sources:
