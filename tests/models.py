@@ -8,13 +8,8 @@ import numpy as np
 
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models import registry
-from datasette_embeddings.models.base import (
-    Candidate,
-    EmbeddingModel,
-    ModelSpec,
-    Unavailable,
-    ignore,
-)
+from datasette_embeddings.models.base import EmbeddingModel, ignore
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 
 
 def runtimes_with(model: EmbeddingModel) -> dict[str, registry.Finder]:

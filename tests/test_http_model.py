@@ -30,7 +30,7 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.ingest.embed import SIMPLEST_TEXT
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.models import openai_api
-from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.openai_api import OpenAIModel
 from datasette_embeddings.models.registry import find
 from datasette_embeddings.sources.definitions import Source

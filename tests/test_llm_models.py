@@ -20,7 +20,7 @@ from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry
-from datasette_embeddings.models.base import ModelSpec, Unavailable
+from datasette_embeddings.models.names import ModelSpec, Unavailable
 from datasette_embeddings.models.registry import find, load_model, model_spec
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.vectors import decode

@@ -16,8 +16,7 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import names, registry
-from datasette_embeddings.models.base import ModelSpec
-from datasette_embeddings.models.names import stored_name
+from datasette_embeddings.models.names import ModelSpec, stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.from_config import table_source

@@ -23,8 +23,9 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
-from datasette_embeddings.models import names, onnx_export, registry, vector_cache
-from datasette_embeddings.models.base import Candidate, ModelSpec, in_batches
+from datasette_embeddings.models import names, onnx_export, registry
+from datasette_embeddings.models.base import in_batches
+from datasette_embeddings.models.names import Candidate, ModelSpec
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel
 from datasette_embeddings.models.registry import (
     candidates,
@@ -349,7 +350,7 @@ def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
 def test_an_idle_model_gives_its_memory_back(folder):
     settings = {"idle": ModelConfig(path=str(folder), unload_after=0.2)}
     model = load_model("idle", settings)
-    vector_cache.query_vector(model, "a question")
+    model.query_vector("a question")
     while registry._loaded.get(model_spec("idle", settings)) is not None:
         time.sleep(0.05)
     expected, gone = model.embed_query("x"), weakref.ref(model)

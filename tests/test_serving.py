@@ -10,9 +10,8 @@ import pytest
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
-from datasette_embeddings.models import vector_cache
+from datasette_embeddings.models.base import VectorCache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
-from datasette_embeddings.serving import query_embedder
 from datasette_embeddings.serving.allowed_models import AllowedModel, model_thread
 from datasette_embeddings.serving.query_embedder import QueryEmbedder
 from datasette_embeddings.web.middleware import Limiter
@@ -128,7 +127,7 @@ async def test_a_model_that_is_not_here_is_heard_too():
 
 
 async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monkeypatch):
-    monkeypatch.setattr(query_embedder, "queries", vector_cache.VectorCache())
+    monkeypatch.setattr(model, "queries", VectorCache())
     texts = ["pets", "how do I mend a flat tyre on the road?", "x " * 300]
     with Held():
         asked = asyncio.ensure_future(ask(QueryEmbedder(), *texts))
@@ -138,19 +137,19 @@ async def test_a_batch_gives_the_vectors_that_single_questions_have(model, monke
 
 
 async def test_the_cache_forgets_what_was_asked_longest_ago(model):
-    remembered = vector_cache.VectorCache(2)
+    remembered = VectorCache(2)
     vector = np.ones(3, dtype=np.float32)
     for text in ("a", "b"):
-        remembered.put(model, text, vector)
-    remembered.get(model, "a")
-    remembered.put(model, "c", vector)
-    known = [text for text in "abc" if remembered.get(model, text) is not None]
+        remembered.put(text, vector)
+    remembered.get("a")
+    remembered.put("c", vector)
+    known = [text for text in "abc" if remembered.get(text) is not None]
     assert (known, len(remembered)) == (["a", "c"], 2)
 
 
 async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change(model):
-    remembered = vector_cache.VectorCache()
-    kept = remembered.put(model, "x" * 5_000, np.ones(3, dtype=np.float32))
+    remembered = VectorCache()
+    kept = remembered.put("x" * 5_000, np.ones(3, dtype=np.float32))
     assert (len(remembered), kept.flags.writeable) == (0, False)
 
 

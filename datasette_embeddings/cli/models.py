@@ -19,8 +19,8 @@ from datasette_embeddings.models import (
     onnx_export,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import Candidate
 from datasette_embeddings.models.files import cached_names
+from datasette_embeddings.models.names import Candidate
 from datasette_embeddings.models.open_clip_weights import cached_ids
 from datasette_embeddings.models.registry import candidates, find, model_spec
 from datasette_embeddings.store.collections import collections

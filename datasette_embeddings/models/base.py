@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
-from datasette_embeddings.models.names import ModelSettings, hub_name
+from datasette_embeddings.models.names import ModelSettings
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
@@ -24,53 +25,14 @@ Outcome: TypeAlias = "Vector | str"
 #: Called with a number
 Callback: TypeAlias = Callable[[int], None]
 Content = TypeVar("Content")
+# Longer texts are not kept in a cache
+LONGEST_CACHED = 4_096
 # torch.OutOfMemoryError and ONNX Runtime's errors have only their messages in common
 OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
 
 
 def ignore(_count: int) -> None:
     """Default callback; does nothing."""
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A requested model: id, configuration, and whether it may be downloaded."""
-
-    model_id: str
-    config: ModelConfig = field(default_factory=ModelConfig)
-    #: One model is loaded once, whether it was downloaded or not
-    may_download: bool = field(default=False, compare=False)
-
-    @property
-    def name(self) -> str:
-        """The name of the model in its runtime."""
-        return self.config.model or self.model_id
-
-    @property
-    def hub_name(self) -> str:
-        """The name of the model on the hub."""
-        return hub_name(self.name)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A runtime that can serve a requested model."""
-
-    runtime: str
-    load: Callable[[], EmbeddingModel]
-    #: Loading downloads its files
-    downloads: bool = False
-    #: It may send texts to another machine, and cost money
-    is_remote: bool = False
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """The reason why a runtime cannot serve a requested model."""
-
-    reason: str
-    #: What to do about it, if the model looks like one of this runtime
-    way_out: str | None = None
 
 
 @contextmanager
@@ -83,6 +45,39 @@ def utf8_only() -> Iterator[None]:
         raise InvalidInputError(
             f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
         ) from error
+
+
+class VectorCache:
+    """The vectors of the last *size* texts, safe to use from several threads.
+
+    Of 384 dimensions, 1,024 are 1.6 MB, and their texts 4 MB at most.
+    """
+
+    def __init__(self, size: int = 1_024) -> None:
+        self._size = size
+        self._vectors: OrderedDict[str, Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def get(self, text: str) -> Vector | None:
+        """The vector of *text*, read-only because it is shared, or None."""
+        with self._lock:
+            vector = self._vectors.get(text)
+            if vector is not None:
+                self._vectors.move_to_end(text)
+            return vector
+
+    def put(self, text: str, vector: Vector) -> Vector:
+        """Keep *vector*, unless *text* is too long, and return it read-only."""
+        vector.setflags(write=False)
+        if len(text) <= LONGEST_CACHED:
+            with self._lock:
+                self._vectors[text] = vector
+                if len(self._vectors) > self._size:
+                    self._vectors.popitem(last=False)
+        return vector
 
 
 class EmbeddingModel(ABC):
@@ -143,6 +138,30 @@ class EmbeddingModel(ABC):
         """The vector of a query text, (d,)."""
         vector: Vector = self.embed_queries([text])[0]
         return vector
+
+    @cached_property
+    def queries(self) -> VectorCache:
+        """The vectors of recent query texts."""
+        return VectorCache()
+
+    @cached_property
+    def passages(self) -> VectorCache:
+        """The vectors of recent passages that were embedded one by one."""
+        return VectorCache()
+
+    def query_vector(self, text: str) -> Vector:
+        """The vector of a query text, read-only because it is remembered."""
+        known = self.queries.get(text)
+        return (
+            self.queries.put(text, self.embed_query(text)) if known is None else known
+        )
+
+    def passage_vector(self, text: str) -> Vector:
+        """The vector of a passage, read-only because it is remembered."""
+        known = self.passages.get(text)
+        if known is not None:
+            return known
+        return self.passages.put(text, self.embed_passages([text])[0])
 
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

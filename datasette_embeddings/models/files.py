@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.base import ModelSpec
-from datasette_embeddings.models.names import is_repository
+from datasette_embeddings.models.names import ModelSpec, is_repository
 
 # A repository in the cache: …/models--NAME/snapshots/COMMIT
 SNAPSHOTS = "snapshots"

@@ -14,16 +14,18 @@ from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import (
     Callback,
-    Candidate,
-    ModelSpec,
     Outcome,
-    Unavailable,
     ignore,
     in_batches,
     is_out_of_memory,
 )
 from datasette_embeddings.models.image_decoding import check_images
-from datasette_embeddings.models.names import LLM_PREFIX
+from datasette_embeddings.models.names import (
+    LLM_PREFIX,
+    Candidate,
+    ModelSpec,
+    Unavailable,
+)
 from datasette_embeddings.models.remote import RemoteModel, quoted
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Model ids: their aliases, the folders that they name, and how collections store them.
+"""Models before they are loaded: ids, aliases, folders, specs and settings.
 
 Nothing here loads a model or imports a runtime.
 """
@@ -6,9 +6,10 @@ Nothing here loads a model or imports a runtime.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 
@@ -49,6 +50,48 @@ def hub_name(model_id: str) -> str:
     """
     name = model_id.removeprefix(LLM_PREFIX)
     return name if "/" in name else model_id
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A requested model: id, configuration, and whether it may be downloaded."""
+
+    model_id: str
+    config: ModelConfig = field(default_factory=ModelConfig)
+    #: One model is loaded once, whether it was downloaded or not
+    may_download: bool = field(default=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the model in its runtime."""
+        return self.config.model or self.model_id
+
+    @property
+    def hub_name(self) -> str:
+        """The name of the model on the hub."""
+        return hub_name(self.name)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A runtime that can serve a requested model."""
+
+    runtime: str
+    #: Returns the loaded model, an EmbeddingModel
+    load: Callable[[], Any]
+    #: Loading downloads its files
+    downloads: bool = False
+    #: It may send texts to another machine, and cost money
+    is_remote: bool = False
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """The reason why a runtime cannot serve a requested model."""
+
+    reason: str
+    #: What to do about it, if the model looks like one of this runtime
+    way_out: str | None = None
 
 
 def is_repository(name: str) -> bool:

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import (
-    Callback,
-    Candidate,
-    EmbeddingModel,
-    ModelSpec,
-    Unavailable,
-    ignore,
-    utf8_only,
-)
+from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore, utf8_only
 from datasette_embeddings.models.files import (
     commit_of,
     download,
@@ -26,7 +18,13 @@ from datasette_embeddings.models.files import (
     has_onnx,
     read_model_folder,
 )
-from datasette_embeddings.models.names import is_repository, llm_id
+from datasette_embeddings.models.names import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    is_repository,
+    llm_id,
+)
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:

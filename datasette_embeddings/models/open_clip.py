@@ -19,18 +19,21 @@ from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.models.base import (
     Callback,
-    Candidate,
     EmbeddingModel,
-    ModelSpec,
     Outcome,
-    Unavailable,
     ignore,
     in_batches,
     utf8_only,
 )
 from datasette_embeddings.models.files import commit_of, folder_of
 from datasette_embeddings.models.image_decoding import decoded
-from datasette_embeddings.models.names import OPEN_CLIP_ALIASES, is_repository
+from datasette_embeddings.models.names import (
+    OPEN_CLIP_ALIASES,
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    is_repository,
+)
 from datasette_embeddings.models.open_clip_weights import (
     CONFIG_FILE,
     PATTERNS,

@@ -18,8 +18,8 @@ from datasette_embeddings.errors import (
     MissingLibraryError,
     ModelError,
 )
-from datasette_embeddings.models.base import ModelSpec
 from datasette_embeddings.models.files import download
+from datasette_embeddings.models.names import ModelSpec
 
 #: From an image of Pillow to a smaller one, or from that to a tensor of torch
 Preparation: TypeAlias = Callable[[Any], Any]

@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import (
-    Callback,
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    ignore,
-    utf8_only,
-)
+from datasette_embeddings.models.base import Callback, ignore, utf8_only
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.models.request_limits import RequestLimits
 

@@ -25,14 +25,11 @@ from datasette_embeddings.models import (
     openai_api,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import (
+from datasette_embeddings.models.base import EmbeddingModel, free_memory
+from datasette_embeddings.models.names import (
     Candidate,
-    EmbeddingModel,
     ModelSpec,
     Unavailable,
-    free_memory,
-)
-from datasette_embeddings.models.names import (
     absolute,
     canonical_id,
     is_path,
@@ -248,7 +245,7 @@ def _load(
     _check_remote(spec, candidate, may_be_remote)
     if candidate.downloads:
         on_download()
-    model = candidate.load()
+    model: EmbeddingModel = candidate.load()
     _loaded[spec] = _Loaded(model, time.monotonic())
     if spec.config.unload_after is not None:
         _schedule_unload(spec, spec.config.unload_after)

@@ -17,10 +17,7 @@ from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     Callback,
-    Candidate,
     EmbeddingModel,
-    ModelSpec,
-    Unavailable,
     ignore,
     in_batches,
     utf8_only,
@@ -31,7 +28,13 @@ from datasette_embeddings.models.files import (
     folder_of,
     prompts_of,
 )
-from datasette_embeddings.models.names import is_repository, llm_id
+from datasette_embeddings.models.names import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    is_repository,
+    llm_id,
+)
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans

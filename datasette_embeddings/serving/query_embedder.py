@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.image_decoding import check_images
-from datasette_embeddings.models.vector_cache import queries
 from datasette_embeddings.serving.allowed_models import AllowedModel
 
 if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel, ModelSpec
+    from datasette_embeddings.models.base import EmbeddingModel
+    from datasette_embeddings.models.names import ModelSpec
     from datasette_embeddings.vectors import Vector, Vectors
 
 #: A query, and the vector for which its request waits
@@ -38,7 +38,7 @@ class QueryEmbedder:
         A query whose request is cancelled before a run is not embedded.
         """
         loaded = model.loaded()
-        known = None if loaded is None else queries.get(loaded, text)
+        known = None if loaded is None else loaded.queries.get(text)
         if known is not None:
             return known
         vector: Future[Vector] = Future()
@@ -69,13 +69,13 @@ class QueryEmbedder:
 
 def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
     """The vector of each text, cached from now on."""
-    known = {text: queries.get(model, text) for text in texts}
+    known = {text: model.queries.get(text) for text in texts}
     vectors = {text: vector for text, vector in known.items() if vector is not None}
     new = [text for text in texts if text not in vectors]
     if new:
         for text, vector in zip(new, model.embed_queries(new), strict=True):
             # A copy: a row alone would keep the whole batch in memory
-            vectors[text] = queries.put(model, text, vector.copy())
+            vectors[text] = model.queries.put(text, vector.copy())
     return vectors
 
 

@@ -12,7 +12,6 @@ from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.image_decoding import check_images
-from datasette_embeddings.models.vector_cache import passage_vector, query_vector
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,
@@ -36,7 +35,7 @@ def embed(context: Context, *arguments: str | bytes) -> bytes:
     *model_ids, content = arguments
     model = context.model(*map(str, model_ids))
     if not isinstance(content, bytes):
-        return vectors.encode(passage_vector(model, content))
+        return vectors.encode(model.passage_vector(content))
     if not model.supports_images:
         raise InvalidInputError(
             f"Expected TEXT to embed, found {quoted(content)}, and the model "
@@ -49,7 +48,7 @@ def embed(context: Context, *arguments: str | bytes) -> bytes:
 
 def embed_query(context: Context, *arguments: str) -> bytes:
     *model_ids, text = arguments
-    return vectors.encode(query_vector(context.model(*model_ids), text))
+    return vectors.encode(context.model(*model_ids).query_vector(text))
 
 
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
@@ -57,7 +56,7 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
         query = checked_query(text)
         model = context.model(found.model_id)
         found.check_settings(model.settings)
-        vector = query_vector(model, query)
+        vector = model.query_vector(query)
         return nearest_to_vector(found, vector, options=options, index=index)
 
     return _answer(context, ("text", collection, _digest(text), limit), nearest)

@@ -19,7 +19,7 @@ import pytest
 from datasette_embeddings.config import DEFAULT_MODEL, PLUGIN_NAME, ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
-from datasette_embeddings.models.base import Candidate
+from datasette_embeddings.models.names import Candidate
 from datasette_embeddings.models.openai_api import OpenAIModel
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, get_json, make_datasette, served

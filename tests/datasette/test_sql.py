@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from datasette.utils import StartupError
 
-from datasette_embeddings.models import vector_cache
+from datasette_embeddings.models.base import VectorCache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
@@ -102,7 +102,7 @@ SLOW = """
 async def test_a_query_ends_within_datasettes_time_limit(
     articles_db, model, monkeypatch
 ):
-    monkeypatch.setattr(vector_cache, "passages", vector_cache.VectorCache(5000))
+    monkeypatch.setattr(model, "passages", VectorCache(5000))
     datasette = make_datasette(articles_db, sql_time_limit_ms=200)
     status, body = await rows(datasette, SLOW)
     assert (status, "time limit" in body["error"] or "too long" in body["error"]) == (
@@ -110,7 +110,7 @@ async def test_a_query_ends_within_datasettes_time_limit(
         True,
     )
     # A slow machine may not get to the first one
-    assert len(vector_cache.passages) < 5000
+    assert len(model.passages) < 5000
 
 
 async def test_content_longer_than_the_configuration_allows_is_refused(articles_db):

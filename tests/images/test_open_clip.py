@@ -15,7 +15,7 @@ import pytest
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownModelError
 from datasette_embeddings.models import open_clip_weights, registry
-from datasette_embeddings.models.base import Candidate, ModelSpec, Unavailable
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.open_clip import OpenClipModel, find
 from tests.hub import FOREIGN, REVISION
 from tests.images.conftest import HELD_OUT, TINY_CLIP
@@ -309,7 +309,7 @@ def test_what_is_not_here_is_told(tmp_path):
     code = """
 import sys
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.models.base import ModelSpec
+from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.models.open_clip import find
 for model_id in ("clip", "open_clip/ViT-B-32/openai", "open_clip/ViT-B-33/openai",
                  "open_clip/ViT-B-32/nobody", "open_clip/ViT-B-32", "some/model", "x"):
