@@ -14,7 +14,6 @@ from datasette_embeddings.sources.definitions import source_from_json
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.reading import documents
 from datasette_embeddings.sources.table_rows import SourceRow, source_rows
-from datasette_embeddings.store.collection_sources import source_tables
 
 
 @pytest.fixture
@@ -403,7 +402,7 @@ def test_a_query_with_an_attached_database_needs_embeddings_too(
 ):
     source = chosen(shelves, **attached(tmp_path, "other shelf.db", sql))
     assert source.tables == tables
-    assert source_tables(source) == (*tables, "embeddings")
+    assert source.permission_tables == (*tables, "embeddings")
     assert source_from_json(source.to_json()) == source
     with documents(shelves, source) as found:
         assert [each.content for each in found] == expected

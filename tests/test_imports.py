@@ -19,7 +19,6 @@ from datasette_embeddings.imports import import_table
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.collection_sources import source_tables
 
 ADA, SMALL = "emb_text_embedding_ada_002", "emb_text_embedding_3_small"
 
@@ -135,7 +134,7 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     assert (made.name, count) == ("intros", 1)
     # Whoever may not see that table may not see the collection
     collection = collections.collection(conn, "intros")
-    assert source_tables(collection.source) == ("intros",)
+    assert collection.source.permission_tables == ("intros",)
 
 
 def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):

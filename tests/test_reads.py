@@ -10,7 +10,6 @@ import pytest
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import QuerySource
 from datasette_embeddings.sources.queries import query_source, tables_of_query
-from datasette_embeddings.store.collection_sources import source_tables
 
 USER_TABLES = {
     "priv": "create table priv (id integer primary key, body text)",
@@ -222,7 +221,7 @@ def test_another_database_is_not_taken_for_this_one(tmp_path):
     ):
         source = query_source(conn, sql, attached=attached)
         assert source.tables == tables
-        assert "embeddings" in source_tables(source)
+        assert "embeddings" in source.permission_tables
     conn.close()
 
 

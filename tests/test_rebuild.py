@@ -10,7 +10,6 @@ from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections, staging
-from datasette_embeddings.store.collection_sources import source_tables
 from datasette_embeddings.store.collection_writes import begin_rebuild, unfinished
 from tests.models import StandIn
 
@@ -134,5 +133,5 @@ def test_a_rebuild_may_be_over_another_table(built):
     options = IngestOptions(rebuild=True, replace_source=True)
     ingest(built, "articles", table_source(built, "notes"), StandIn(), options=options)
     collection = collections.collection(built, "articles")
-    assert source_tables(collection.source) == ("notes",)
+    assert collection.source.permission_tables == ("notes",)
     assert collection.count_items() == 1

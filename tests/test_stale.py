@@ -27,7 +27,8 @@ from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.collection_writes import create_collection, finish_sync
+from datasette_embeddings.store.attaching import finish_sync
+from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.store.origins import sources_of
 from datasette_embeddings.store.schema import transaction

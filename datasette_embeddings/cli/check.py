@@ -24,8 +24,8 @@ from datasette_embeddings.ingest.check import (
 from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.ingest.sync import sync
 from datasette_embeddings.similarities.refreshing import refresh
+from datasette_embeddings.sources.definitions import SourceState
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.collection_sources import SourceState
 from datasette_embeddings.store.origins import count_items_of_sources
 
 FIX = flag("--fix", "Delete orphaned rows, and sync what is not current.")

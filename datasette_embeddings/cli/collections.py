@@ -22,9 +22,9 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.similarities import refreshing
+from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
-from datasette_embeddings.store.collection_sources import CollectionSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarities import Similarities

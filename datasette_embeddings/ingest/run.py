@@ -21,13 +21,16 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.store.attaching import check_attached, check_source
+from datasette_embeddings.store.attaching import (
+    check_attached,
+    check_source,
+    finish_sync,
+)
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
     check_name,
     create_collection,
     finish_rebuild,
-    finish_sync,
 )
 from datasette_embeddings.store.collections import Collection, current, find_collection
 from datasette_embeddings.store.diff import Ownership, ownership_of

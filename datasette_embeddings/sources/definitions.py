@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from enum import Enum
 from functools import lru_cache
 from itertools import chain
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
@@ -47,6 +48,14 @@ class Source:
     def is_standard_input(self) -> bool:
         """Whether it is a pipe, which cannot be read a second time."""
         return isinstance(self, FileSource) and self.path == STDIN
+
+    @property
+    def permission_tables(self) -> tuple[str, ...]:
+        """The tables of this database that decide who may see its rows.
+
+        For rows from outside of the database it is the table ``embeddings``.
+        """
+        return ("embeddings",)
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""
@@ -96,6 +105,10 @@ class TableSource(Source):
     def description(self) -> str:
         return f"the table {self.table!r}"
 
+    @property
+    def permission_tables(self) -> tuple[str, ...]:
+        return (self.table,)
+
 
 @dataclass(frozen=True)
 class QuerySource(Source):
@@ -116,6 +129,11 @@ class QuerySource(Source):
     @property
     def description(self) -> str:
         return f"the query {_shortened(' '.join(self.sql.split()))!r}"
+
+    @property
+    def permission_tables(self) -> tuple[str, ...]:
+        reads_others = self.attached or not self.tables
+        return (*self.tables, "embeddings") if reads_others else self.tables
 
 
 @dataclass(frozen=True)
@@ -207,3 +225,26 @@ def had_other_items(text: str) -> bool:
     except ValueError:
         return True
     return not isinstance(values, dict) or bool(values.get("is_mixed"))
+
+
+class SourceState(Enum):
+    """Whether a sync reads a source."""
+
+    #: It is read; a collection has one such source for each prefix
+    CURRENT = "current"
+    #: Another source has replaced it, but some of its items are left
+    REPLACED = "replaced"
+    #: A pipe, which cannot be read again: only its rules are kept
+    PIPED = "piped"
+
+
+@dataclass(frozen=True)
+class CollectionSource:
+    """Where items of a collection whose ids begin with *prefix* come from."""
+
+    id: int
+    prefix: str
+    source: Source
+    #: When a run last read all of it, in Unix seconds
+    synced: int | None = None
+    state: SourceState = SourceState.CURRENT

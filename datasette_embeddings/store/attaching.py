@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
 
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.sources.definitions import QuerySource, Source
-from datasette_embeddings.store.collection_sources import (
+from datasette_embeddings.sources.definitions import (
     CollectionSource,
+    QuerySource,
+    Source,
     SourceState,
-    state_of,
 )
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import Collection, all_collections
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     FAILURES,
     OLD_SOURCE_ID,
     ORIGINS,
     SOURCES,
+    transaction,
 )
 
 
@@ -30,7 +30,7 @@ def attached_source(
     sources = () if collection is None else collection.sources
     for each in sources:
         is_same = each.prefix == source.id_prefix and each.source.is_same(source)
-        if is_same and each.state is state_of(source):
+        if is_same and each.state is not SourceState.REPLACED:
             return each
     return None
 
@@ -73,7 +73,9 @@ def attach_source(
     attached = attached_source(collection, source)
     if attached is not None and _tables(attached.source) == _tables(source):
         return
+    state = SourceState.PIPED
     if not source.is_standard_input:
+        state = SourceState.CURRENT
         collection.conn.execute(
             f"""
             update {SOURCES}
@@ -87,19 +89,49 @@ def attach_source(
                 SourceState.CURRENT.value,
             ],
         )
-    _insert(collection, source.id_prefix, source.to_json(), state_of(source))
+    _insert(collection, source.id_prefix, source.to_json(), state)
 
 
-def drop_replaced_sources(collection: Collection, source: Source) -> None:
-    """Delete the sources that *source* replaced and that have no items left."""
-    for each in collection.sources_that_are(SourceState.REPLACED, source.id_prefix):
-        if not _has_items(collection, each):
-            conn, id_ = collection.conn, each.id
-            conn.execute(f"delete from {SOURCES} where id = ?", [id_])
+def finish_sync(collection: Collection, source: Source | None) -> None:
+    """Store that a run has read all of *source*, whose rules apply from now on.
+
+    The sources that it replaced go if they have no items left.
+
+    :raises UnknownCollectionError: if another program deleted the collection meanwhile.
+    """
+    now, conn = int(time.time()), collection.conn
+    with transaction(conn):
+        collection.check_exists()
+        conn.execute(
+            """
+            update _embedding_collections
+            set synced = ?,
+                dimensions = (
+                  select length(embedding) / 4
+                  from embeddings
+                  where collection_id = ?
+                  limit 1
+                )
+            where collection_id = ?
+            """,
+            [now, collection.id, collection.id],
+        )
+        if source is None:
+            return
+        attached = attached_source(collection, source)
+        if attached is not None:
+            conn.execute(
+                f"update {SOURCES} set source = ?, synced = ? where id = ?",
+                [source.to_json(), now, attached.id],
+            )
+        for each in collection.sources_that_are(SourceState.REPLACED, source.id_prefix):
+            if _has_items(collection, each):
+                continue
+            conn.execute(f"delete from {SOURCES} where id = ?", [each.id])
             for table in (ORIGINS, FAILURES):
                 conn.execute(
                     f"delete from {table} where collection_id = ? and source_id = ?",
-                    [collection.id, id_],
+                    [collection.id, each.id],
                 )
 
 
@@ -121,32 +153,18 @@ def check_attached(collection: Collection, source_id: int | None) -> None:
         )
 
 
-def store_synced(collection: Collection, source: Source, now: int) -> None:
-    """Store that all of *source* was read, with its present rules."""
-    attached = attached_source(collection, source)
-    if attached is not None:
-        collection.conn.execute(
-            f"update {SOURCES} set source = ?, synced = ? where id = ?",
-            [source.to_json(), now, attached.id],
-        )
-
-
-def move_old_sources(
-    conn: sqlite3.Connection, collections: Iterable[Collection]
-) -> None:
+def move_old_sources(conn: sqlite3.Connection) -> None:
     """Move the sources that 0.2a0 stored to their own table, and add origins."""
-    sql = """
-        select collection_id, source
-        from _embedding_collections
-        where source is not null
-    """
-    stored = dict(conn.execute(sql).fetchall())
-    for each in collections if stored else ():
+    for each in all_collections(conn):
         # With others beside it, 0.2a0 wrote it later: only its permission counts
-        if each.id not in stored or [s.id for s in each.sources] != [OLD_SOURCE_ID]:
+        if [source.id for source in each.sources] != [OLD_SOURCE_ID]:
             continue
         (old,) = each.sources
-        source_id = _insert(each, old.prefix, stored[each.id], old.state)
+        [(stored,)] = conn.execute(
+            "select source from _embedding_collections where collection_id = ?",
+            [each.id],
+        )
+        source_id = _insert(each, old.prefix, stored, old.state)
         conn.execute(
             f"update {SOURCES} set synced = ? where id = ?", [old.synced, source_id]
         )

@@ -21,9 +21,7 @@ from datasette_embeddings.models.names import (
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import (
     attach_source,
-    drop_replaced_sources,
     move_old_sources,
-    store_synced,
 )
 from datasette_embeddings.store.collections import (
     BUILDING,
@@ -91,7 +89,7 @@ def create_collection(
         settings = ModelSettings(absolute(settings))
     with transaction(conn):
         drop_stale_facts(conn)
-        move_old_sources(conn, all_collections(conn))
+        move_old_sources(conn)
         existing = find_collection(conn, name)
         if existing is not None:
             existing.check_can_add(settings)
@@ -160,33 +158,6 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         conn.execute(f"delete from {table} where collection_id not in {existing}")
 
 
-def finish_sync(collection: Collection, source: Source | None) -> None:
-    """Store that a run has read all of *source*, whose rules apply from now on.
-
-    :raises UnknownCollectionError: if another program deleted the collection meanwhile.
-    """
-    now = int(time.time())
-    with transaction(collection.conn):
-        collection.check_exists()
-        collection.conn.execute(
-            """
-            update _embedding_collections
-            set synced = ?,
-                dimensions = (
-                  select length(embedding) / 4
-                  from embeddings
-                  where collection_id = ?
-                  limit 1
-                )
-            where collection_id = ?
-            """,
-            [now, collection.id, collection.id],
-        )
-        if source is not None:
-            store_synced(collection, source, now)
-            drop_replaced_sources(collection, source)
-
-
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
     """The collection called *name*, now called *new_name*.
 
@@ -253,7 +224,7 @@ def begin_rebuild(
         remove_collection(begun)
     with transaction(conn):
         drop_stale_facts(conn)
-        move_old_sources(conn, all_collections(conn))
+        move_old_sources(conn)
         _insert(conn, new_name, settings.model_id)
         _store_facts(conn, new_name, settings, BUILDING)
         attach_source(all_collections(conn, new_name)[0], source)

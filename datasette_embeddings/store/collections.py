@@ -7,9 +7,10 @@ model agree, because llm deletes collections without updating it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import (
@@ -27,24 +28,26 @@ from datasette_embeddings.models.names import (
     located,
     stored_id,
 )
-from datasette_embeddings.sources.definitions import Source, had_other_items
-from datasette_embeddings.store.collection_sources import (
+from datasette_embeddings.sources.definitions import (
     CollectionSource,
+    Source,
     SourceState,
-    old_source,
-    sources_by_collection,
+    had_other_items,
+    source_from_json,
 )
 from datasette_embeddings.store.items import Items
 from datasette_embeddings.store.schema import (
     CHUNKS,
     COLLECTIONS,
     EMBEDDINGS,
+    OLD_SOURCE_ID,
     OUR_COLLECTIONS,
     SOURCES,
     Columns,
     read_columns,
-    timestamp_sql,
-    typed_sql,
+    read_sources,
+    read_timestamp,
+    table_or_empty,
 )
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -181,8 +184,7 @@ def collection(conn: sqlite3.Connection, name: str) -> Collection:
 
     :raises UnknownCollectionError: if there is none.
     """
-    found = find_collection(conn, name)
-    if found is None:
+    if (found := find_collection(conn, name)) is None:
         raise UnknownCollectionError(name, [each.name for each in collections(conn)])
     return found
 
@@ -212,85 +214,82 @@ def all_collections(
     columns = read_columns(conn)
     if not columns[COLLECTIONS] or not columns[EMBEDDINGS]:
         return []
-    condition, names = (
-        ("", []) if name is None else ("and collections.name = ?", [name])
-    )
-    rows = conn.execute(_collections_sql(columns, condition), names).fetchall()
-    sources = sources_by_collection(conn) if columns[SOURCES] else {}
-    found = []
-    for row in rows:
-        collection_id, name, model, length, has_chunks, path = row[:6]
-        has_facts, old_text, synced, state, normalized, *prompts = row[6:]
-        each = Collection(
-            conn,
-            collection_id,
-            name,
-            ModelSettings(
-                stored_id(model),
-                **dict(zip(_SETTINGS, prompts, strict=True)),
-                normalized=None if normalized is None else bool(normalized),
-            ),
-            dimensions=None if length is None else length // BYTES_PER_NUMBER,
-            # Without facts, the sources of this id are of a deleted collection
-            sources=(
-                *old_source(old_text, synced),
-                *(sources.get(collection_id, ()) if has_facts else ()),
-            ),
-            is_mixed=old_text is not None and had_other_items(old_text),
-            synced=synced,
-            has_chunks=bool(has_chunks and has_facts),
-            is_building=state == BUILDING,
-            path=path or "",
-            columns=columns,
-        )
-        found.append(each)
-    return found
-
-
-_SETTINGS = ("revision", "query_prompt", "passage_prompt")
-
-
-def _collections_sql(columns: Columns, condition: str) -> str:
-    """SQL for the collections; a table or column of ours that is missing gives nulls.
-
-    The length of any one vector gives the dimensions.  llm writes names as TEXT; a name
-    of another type cannot be asked for.
-    """
-    ours = columns[OUR_COLLECTIONS]
-    no_facts = "(select null as collection_id, null as name, null as model)"
-    chunks = f"select 1 from {CHUNKS} where collection_id = collections.id"
-    return f"""
+    # llm writes names as TEXT.  The length of any one vector gives the dimensions
+    cursor = conn.execute(
+        f"""
         select
-          collections.id,
-          collections.name,
-          collections.model,
+          facts.*,
+          collections.*,
           (
             select length(embedding)
             from embeddings
             where collection_id = collections.id
             and typeof(embedding) = 'blob'
             limit 1
-          ),
-          {f"exists ({chunks})" if columns[CHUNKS] else "0"},
-          (select file from pragma_database_list where name = 'main'),
-          facts.collection_id is not null,
-          {"source" if ours else "null"},
-          {timestamp_sql("synced") if ours else "null"},
-          {typed_sql("state", "text", ours)},
-          {typed_sql("normalized", "integer", ours)},
-          {typed_sql("model_revision", "text", ours)},
-          {typed_sql("query_prompt", "text", ours)},
-          {typed_sql("passage_prompt", "text", ours)}
+          ) as length,
+          exists (
+            select 1
+            from {table_or_empty(CHUNKS, columns)} as chunks
+            where collection_id = collections.id
+          ) as has_chunks,
+          (select file from pragma_database_list where name = 'main') as path
         from collections
-        left join {OUR_COLLECTIONS if ours else no_facts} as facts
+        left join {table_or_empty(OUR_COLLECTIONS, columns)} as facts
           on facts.collection_id = collections.id
           and facts.name = collections.name
           and facts.model = collections.model
         where typeof(collections.name) = 'text'
         and typeof(collections.model) = 'text'
-        {condition}
+        and coalesce(collections.name = ?, true)
         order by collections.name
-    """
+        """,
+        [name],
+    )
+    names = [column[0] for column in cursor.description]
+    rows = [dict(zip(names, row, strict=True)) for row in cursor]
+    sources = read_sources(conn) if columns[SOURCES] else {}
+    return [_collection(conn, columns, row, sources) for row in rows]
+
+
+def _collection(
+    conn: sqlite3.Connection,
+    columns: Columns,
+    row: dict[str, Any],
+    sources: Mapping[int, Sequence[CollectionSource]],
+) -> Collection:
+    """The collection of *row*, in which a column of a newer release may be missing."""
+    # Without facts, the sources of this id are of a deleted collection
+    has_facts, old = row["collection_id"] is not None, row.get("source")
+    own = list(sources.get(row["id"], ()) if has_facts else ())
+    synced = read_timestamp(row.get("synced"))
+    if old is not None:
+        # What 0.2a0 stored, until the first write moves it
+        source = source_from_json(old)
+        state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
+        prefix = source.id_prefix
+        own.insert(0, CollectionSource(OLD_SOURCE_ID, prefix, source, synced, state))
+    texts = {name: value for name, value in row.items() if isinstance(value, str)}
+    normalized = row.get("normalized")
+    return Collection(
+        conn,
+        row["id"],
+        row["name"],
+        ModelSettings(
+            stored_id(row["model"]),
+            revision=texts.get("model_revision"),
+            query_prompt=texts.get("query_prompt"),
+            passage_prompt=texts.get("passage_prompt"),
+            normalized=bool(normalized) if isinstance(normalized, int) else None,
+        ),
+        dimensions=row["length"] and row["length"] // BYTES_PER_NUMBER,
+        sources=tuple(own),
+        is_mixed=old is not None and had_other_items(old),
+        synced=synced,
+        has_chunks=bool(row["has_chunks"]) and has_facts,
+        is_building=row.get("state") == BUILDING,
+        path=row["path"] or "",
+        columns=columns,
+    )
 
 
 def model_ids(conn: sqlite3.Connection) -> set[str]:

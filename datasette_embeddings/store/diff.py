@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasette_embeddings.sources.definitions import Source, UnreadableSource
+from datasette_embeddings.sources.definitions import (
+    CollectionSource,
+    Source,
+    SourceState,
+    UnreadableSource,
+)
 from datasette_embeddings.store.attaching import attached_source
-from datasette_embeddings.store.collection_sources import CollectionSource, SourceState
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (

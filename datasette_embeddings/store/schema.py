@@ -10,6 +10,11 @@ from typing import Any, TypeAlias
 from datasette_embeddings.databases import quote
 from datasette_embeddings.errors import DatabaseError, SchemaError
 from datasette_embeddings.migrations import migrate
+from datasette_embeddings.sources.definitions import (
+    CollectionSource,
+    SourceState,
+    source_from_json,
+)
 
 COLLECTIONS, EMBEDDINGS = "collections", "embeddings"
 OUR_COLLECTIONS = "_embedding_collections"
@@ -124,6 +129,42 @@ _COLUMNS_SQL = f"""
 """
 
 
+def read_sources(conn: sqlite3.Connection) -> dict[int, list[CollectionSource]]:
+    """The sources of each collection, by its id.
+
+    An unknown state, of a newer release, counts as REPLACED: its permission is
+    required, and it is not read.
+    """
+    found: dict[int, list[CollectionSource]] = {}
+    rows = conn.execute(
+        f"""
+        select id, collection_id, prefix, source, state, synced
+        from {SOURCES}
+        order by prefix, id
+        """
+    )
+    states = {state.value: state for state in SourceState}
+    for source_id, collection_id, prefix, text, state, synced in rows:
+        if not isinstance(prefix, str):
+            # Written by another program: it is not read, and its items are not shown
+            prefix, text, state = "", None, None
+        each = CollectionSource(
+            source_id,
+            prefix,
+            source_from_json(text),
+            read_timestamp(synced),
+            states.get(state, SourceState.REPLACED),
+        )
+        found.setdefault(collection_id, []).append(each)
+    return found
+
+
+def read_timestamp(value: object) -> int | None:
+    """*value* if it is Unix seconds up to the year 9999."""
+    is_valid = isinstance(value, int) and 0 <= value <= LAST_SECOND
+    return value if is_valid else None  # type: ignore[return-value]
+
+
 def has_collections(conn: sqlite3.Connection) -> bool:
     """Whether *conn* holds the tables of collections.
 
@@ -186,14 +227,6 @@ def typed_sql(column: str, kind: str, columns: Iterable[str]) -> str:
     if column not in columns:
         return "null"
     return f"case when typeof({column}) = '{kind}' then {column} end"
-
-
-def timestamp_sql(column: str) -> str:
-    """SQL for *column* if it holds Unix seconds up to the year 9999, or null."""
-    return (
-        f"case when typeof({column}) = 'integer' "
-        f"and {column} between 0 and {LAST_SECOND} then {column} end"
-    )
 
 
 def listed(ids: Iterable[int]) -> str:

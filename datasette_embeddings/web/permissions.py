@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.sources.definitions import QuerySource, UnreadableSource
+from datasette_embeddings.sources.definitions import (
+    QuerySource,
+    SourceState,
+    UnreadableSource,
+)
 from datasette_embeddings.sources.queries import tables_of_query
-from datasette_embeddings.store.collection_sources import SourceState, source_tables
 from datasette_embeddings.store.collections import (
     Collection,
     all_collections,
@@ -94,7 +97,7 @@ def required_tables(collection: Collection, state: State | None = None) -> set[s
             # Every table that it reads now, not only the stored ones
             tables.update(tables_of_query(collection.conn, each.source))
         if each.state is not SourceState.PIPED:
-            tables.update(source_tables(each.source))
+            tables.update(each.source.permission_tables)
     if not tables or has_unsourced_items(collection, state):
         tables.add("embeddings")
     return tables

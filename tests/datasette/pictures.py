@@ -10,7 +10,8 @@ import numpy as np
 from datasette_embeddings.documents import Document
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.collection_writes import create_collection, finish_sync
+from datasette_embeddings.store.attaching import finish_sync
+from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
 from tests.models import Eyes
