@@ -234,7 +234,8 @@ def load(
             model = loaded(spec) or _load(spec, may_be_remote, on_download)
         finally:
             _loading.release()
-    _check_remote(spec, model, may_be_remote)
+    if model.is_remote and not may_be_remote:
+        raise _remote_error(spec, model.runtime)
     return model
 
 
@@ -242,7 +243,8 @@ def _load(
     spec: ModelSpec, may_be_remote: bool, on_download: Callable[[], None]
 ) -> EmbeddingModel:
     candidate = find(spec)
-    _check_remote(spec, candidate, may_be_remote)
+    if candidate.is_remote and not may_be_remote:
+        raise _remote_error(spec, candidate.runtime)
     if candidate.downloads:
         on_download()
     model: EmbeddingModel = candidate.load()
@@ -252,15 +254,12 @@ def _load(
     return model
 
 
-def _check_remote(
-    spec: ModelSpec, found: Candidate | EmbeddingModel, may_be_remote: bool
-) -> None:
-    if found.is_remote and not may_be_remote:
-        raise UnknownModelError(
-            spec.model_id,
-            "To let visitors use it, add it under models in the configuration",
-            [f"{found.runtime}: its models may send texts elsewhere and cost money"],
-        )
+def _remote_error(spec: ModelSpec, runtime: str) -> UnknownModelError:
+    return UnknownModelError(
+        spec.model_id,
+        "To let visitors use it, add it under models in the configuration",
+        [f"{runtime}: its models may send texts elsewhere and cost money"],
+    )
 
 
 def _schedule_unload(spec: ModelSpec, after_s: float) -> None:
