@@ -609,8 +609,9 @@ def test_models_are_listed_with_the_reason_why_not(tmp_path, articles_db, monkey
     assert rows["mine"]["runtime"] == "sentence-transformers"
     assert not rows["elsewhere/model"]["ready"]
     assert "its files are not here" in rows["elsewhere/model"]["reason"]
-    people = run("models").output
-    assert "ready" in people
+    people = run("models")
+    assert people.exit_code == 0, people.exception
+    assert "ready" in people.output
 
 
 # The configuration
