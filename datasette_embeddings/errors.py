@@ -109,9 +109,6 @@ class SchemaError(EmbeddingsError):
             f"The table {table!r} has the columns {', '.join(found)}; expected those "
             f"that llm and this plugin write: {', '.join(expected)}. {way_out}"
         )
-        self.table = table
-        self.expected = expected
-        self.found = found
 
 
 class UnknownCollectionError(EmbeddingsError):
@@ -164,8 +161,6 @@ class ModelMismatchError(EmbeddingsError):
             f"not of {quoted(found)}; vectors of two models cannot be compared. Leave "
             "out the model, choose another collection name, or run embed --rebuild"
         )
-        self.expected = expected
-        self.found = found
 
 
 class ModelSettingsMismatchError(EmbeddingsError):
@@ -180,9 +175,6 @@ class ModelSettingsMismatchError(EmbeddingsError):
             "vectors cannot be compared. Rebuild the collection with embed --rebuild, "
             "or restore the old settings of the model"
         )
-        self.fact = fact
-        self.expected = expected
-        self.found = found
 
 
 class InvalidVectorError(EmbeddingsError):
@@ -194,8 +186,6 @@ class DimensionMismatchError(InvalidVectorError):
 
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(f"Expected a vector of {expected} dimensions, found {found}")
-        self.expected = expected
-        self.found = found
 
 
 class InvalidInputError(EmbeddingsError):
