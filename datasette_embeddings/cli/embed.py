@@ -18,7 +18,7 @@ from datasette_embeddings.cli.options import (
     flag,
 )
 from datasette_embeddings.cli.output import printable, progress, show_report
-from datasette_embeddings.cli.settings import config_in, fetched_model, settings_for
+from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import CollectionConfig, Config, SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
@@ -195,7 +195,8 @@ def sync(
     """
     options = IngestOptions(prune=True, **given)
     check_options(options)
-    config, declared = settings_for(config_file, database)
+    config = config_in(config_file, database)
+    declared = config.collections
     writable = not options.dry_run
     create = writable and any(each.input or each.files for each in declared.values())
     outcomes: list[SyncOutcome] = []

@@ -14,11 +14,7 @@ from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
-from datasette_embeddings.models import (
-    llm_models,
-    onnx_export,
-    sentence_transformer,
-)
+from datasette_embeddings.models import llm_models, onnx_export, sentence_transformer
 from datasette_embeddings.models.files import cached_names
 from datasette_embeddings.models.names import Candidate
 from datasette_embeddings.models.open_clip_weights import cached_ids
@@ -61,7 +57,10 @@ def list_models(
     rows = [_row(name, config) for name in dict.fromkeys(names)]
     write(rows, output_format or "table")
     if output_format is None:
-        _show_extras()
+        # The libraries that would bring further runtimes
+        for name, answer in candidates(model_spec("USER/MODEL", {})):
+            if not isinstance(answer, Candidate) and "pip install" in answer.reason:
+                click.echo(f"{name}: {answer.reason}", err=True)
 
 
 def _row(model_id: str, config: Config) -> Row:
@@ -72,13 +71,6 @@ def _row(model_id: str, config: Config) -> Row:
         return {"model": model_id, "runtime": None, "ready": False, "reason": reason}
     note = "another machine may do the work" if found.is_remote else None
     return {"model": model_id, "runtime": found.runtime, "ready": True, "reason": note}
-
-
-def _show_extras() -> None:
-    """Print which libraries would bring further runtimes."""
-    for name, answer in candidates(model_spec("USER/MODEL", {})):
-        if not isinstance(answer, Candidate) and "pip install" in answer.reason:
-            click.echo(f"{name}: {answer.reason}", err=True)
 
 
 @models.command("fetch", options=(CONFIG,))

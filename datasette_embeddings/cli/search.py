@@ -15,6 +15,7 @@ from datasette_embeddings.cli.options import (
     MATCH_OPTIONS,
     collection_argument,
     database_argument,
+    option,
 )
 from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in
@@ -42,15 +43,15 @@ LINE_LENGTH = 100
 MAX_TEXT_BYTES = 1_000_000
 
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-_INPUT = click.Option(
-    ["-i", "--input", "text_file"],
+_INPUT = option(
+    "text_file -i --input",
+    "Search for the text in this file, or - for standard input, instead of TEXT.",
     type=_FILE,
-    help="Search for the text in this file, or - for standard input, instead of TEXT.",
 )
-_IMAGE = click.Option(
-    ["--image"],
+_IMAGE = option(
+    "--image",
+    "Search by this image, or - for standard input, instead of TEXT.",
     type=_FILE,
-    help="Search by this image, or - for standard input, instead of TEXT.",
 )
 
 
@@ -65,6 +66,7 @@ def search(
     *,
     text_file: Path | None,
     image: Path | None,
+    limit: int,
     full: bool,
     output_format: str | None,
     config_file: Path | None,
@@ -83,7 +85,7 @@ def search(
         datasette embeddings search shop.db photos --image chair.jpg
     """
     config = config_in(config_file)
-    options = _options(**given)
+    options = Options(checked_limit(limit), **given)
     query = _query(text, text_file, image)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
@@ -106,6 +108,7 @@ def similar(
     collection: str,
     item_id: str,
     *,
+    limit: int,
     full: bool,
     output_format: str | None,
     **given: Any,  # noqa: ANN401 - fields of Options
@@ -115,15 +118,11 @@ def similar(
     \b
         datasette embeddings similar docs.db articles 17
     """
-    options = _options(**given)
+    options = Options(checked_limit(limit), **given)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
         matches = similar_items(found, item_id, options=options)
     _show_matches(matches, output_format, full=full)
-
-
-def _options(*, limit: int, min_score: float | None, all_chunks: bool) -> Options:
-    return Options(checked_limit(limit), min_score=min_score, all_chunks=all_chunks)
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:
@@ -181,22 +180,28 @@ def _show_matches(
         for match in matches:
             _show_match(match, full=full)
         return
-    rows = []
-    for match in matches:
-        content = match.content
-        # Tables are for people; JSON is for programs, and always whole
-        if content is not None and output_format in ("table", "csv") and not full:
-            content = printable(shortened(content, LINE_LENGTH))
-        row = {"id": match.id, "score": match.score, "content": content}
-        rows.append({**row, "metadata": match.metadata, "stale": match.stale})
+    # Tables are for people; JSON is for programs, and always whole
+    cut = output_format in ("table", "csv") and not full
+    rows = [
+        {
+            "id": match.id,
+            "score": match.score,
+            "content": printable(shortened(match.content, LINE_LENGTH))
+            if cut and match.content is not None
+            else match.content,
+            "metadata": match.metadata,
+            "stale": match.stale,
+        }
+        for match in matches
+    ]
     write(rows, output_format)
 
 
 def _show_match(match: Match, *, full: bool) -> None:
-    span = "" if match.start is None else f"{match.start:,} to {match.end:,}"
-    where = f"  (characters {span})" if span else ""
-    title = printable(match.title or match.document_id)
-    click.echo(f"{match.score:.3f}  {title}{where}")
+    line = f"{match.score:.3f}  {printable(match.title or match.document_id)}"
+    if match.start is not None:
+        line += f"  (characters {match.start:,} to {match.end:,})"
+    click.echo(line)
     content = (match.content or "") if full else match.snippet(SNIPPET_LENGTH)
     for line in content.splitlines():
         click.echo(f"       {printable(line)}")

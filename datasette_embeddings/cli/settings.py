@@ -16,44 +16,48 @@ from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import is_path
-from datasette_embeddings.models.registry import (
-    load,
-    model_spec,
-    with_llm_keys,
-)
+from datasette_embeddings.models.registry import load, model_spec, with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
 
 
-def config_in(path: Path | None) -> Config:
-    """The settings in the file at *path*, without those of single databases.
+def config_in(path: Path | None, database: Path | None = None) -> Config:
+    """The settings in the file at *path*, with its paths as they are from here.
+
+    Collections at its top level are declared for every database; those under
+    ``databases: NAME: plugins:`` for a *database* of that name.
 
     :raises ConfigError: for a file that is neither YAML nor JSON, or wrong settings.
     """
-    return Config() if path is None else _config(_content(path), path)
-
-
-def settings_for(
-    path: Path | None, database: Path
-) -> tuple[Config, Mapping[str, CollectionConfig]]:
-    """The settings in the file at *path*, and the collections declared for *database*.
-
-    Those at the top level are declared for every database; those under
-    ``databases: NAME: plugins:`` for the one of that name.
-
-    :raises ConfigError: as :func:`config_in`.
-    """
     if path is None:
-        return Config(), {}
+        return Config()
     content = _content(path)
-    config = _config(content, path)
-    databases = content.get("databases") or {}
-    own = databases.get(database.stem) if isinstance(databases, Mapping) else None
-    declared = _plugin(own if isinstance(own, Mapping) else {}) or {}
-    if not isinstance(declared, Mapping):
-        raise ConfigError([f"Expected a mapping under databases, found {declared!r}"])
-    inner = Config.from_plugin_config({"collections": declared.get("collections", {})})
-    found = {**config.collections, **inner.collections}
-    return config, {name: _located(each, path) for name, each in found.items()}
+    config = with_llm_keys(
+        Config.from_plugin_config(
+            _plugin_settings(content, path),
+            llm_embed=_plugin_settings(content, path, LLM_EMBED),
+        )
+    )
+    collections = dict(config.collections)
+    if database is not None:
+        of_database = _mapping(_mapping(content, "databases"), database.stem)
+        declared = _plugin_settings(of_database, path) or {}
+        if not isinstance(declared, Mapping):
+            found = f"found {declared!r}"
+            raise ConfigError([f"Expected a mapping under databases, {found}"])
+        own = {"collections": declared.get("collections", {})}
+        collections |= Config.from_plugin_config(own).collections
+    models = {
+        _model_path(name, path): replace(
+            each, path=each.path and _model_path(each.path, path, is_folder=True)
+        )
+        for name, each in config.models.items()
+    }
+    return replace(
+        config,
+        models=models,
+        default_model=_model_path(config.default_model, path),
+        collections={name: _located(each, path) for name, each in collections.items()},
+    )
 
 
 def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
@@ -80,32 +84,18 @@ def _content(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _plugin(content: Mapping[str, Any], name: str = PLUGIN_NAME) -> Any:  # noqa: ANN401 - any YAML
-    plugins = content.get("plugins") or {}
-    return plugins.get(name) if isinstance(plugins, Mapping) else None
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = content.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
-def _config(content: Mapping[str, Any], path: Path) -> Config:
-    config = with_llm_keys(
-        Config.from_plugin_config(
-            _resolved(_plugin(content), path),
-            llm_embed=_resolved(_plugin(content, LLM_EMBED), path),
-        )
-    )
-    models = {
-        _model_path(name, path): replace(
-            each, path=each.path and _model_path(each.path, path, is_folder=True)
-        )
-        for name, each in config.models.items()
-    }
-    default = _model_path(config.default_model, path)
-    return replace(config, models=models, default_model=default)
-
-
-def _resolved(settings: Any, path: Path) -> Any:  # noqa: ANN401 - any YAML
-    """*settings* with the values of ``$env`` and ``$file``, as Datasette reads them."""
+def _plugin_settings(
+    content: Mapping[str, Any], path: Path, plugin: str = PLUGIN_NAME
+) -> Any:  # noqa: ANN401 - any YAML
+    """The settings of *plugin*, with ``$env`` and ``$file`` read as Datasette does."""
     from datasette.utils import resolve_env_secrets
 
+    settings = _mapping(content, "plugins").get(plugin)
     try:
         with warnings.catch_warnings():
             # Datasette does not close the file that it reads
