@@ -31,9 +31,9 @@ from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.attaching import attached_source
+from datasette_embeddings.store.attaching import attached_source, finish_sync
 from datasette_embeddings.store.chunks import stored_chunks
-from datasette_embeddings.store.collection_writes import create_collection, finish_sync
+from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.store.schema import transaction

@@ -30,7 +30,7 @@ ORDER = [
     {"store"},
     {"index"},
     {"search", "similarities"},
-    {"exports", "imports", "ingest", "transfer"},
+    {"ingest", "transfer"},
     {"serving"},
     {"sql"},
     {"cli", "web"},

@@ -15,10 +15,10 @@ from datasette_embeddings.errors import (
     InvalidVectorError,
     SourceError,
 )
-from datasette_embeddings.imports import import_table
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import collections
+from datasette_embeddings.transfer import import_table
 
 ADA, SMALL = "emb_text_embedding_ada_002", "emb_text_embedding_3_small"
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.documents import Document
-from datasette_embeddings.imports import import_table
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
 from datasette_embeddings.sources.from_config import table_source
@@ -16,6 +15,7 @@ from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.transfer import import_table
 from datasette_embeddings.web.permissions import required_tables
 from tests.models import StandIn
 

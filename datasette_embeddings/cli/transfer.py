@@ -8,15 +8,16 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings import imports
+from datasette_embeddings import transfer
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import collection_argument, database_argument
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.exports import BINARY, FORMATS, export, write_text
 from datasette_embeddings.store import collections
 
-SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {f".{name}": name for name in FORMATS}
+SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {
+    f".{name}": name for name in transfer.FORMATS
+}
 
 
 @click.command("import", cls=Command)
@@ -52,7 +53,7 @@ def import_table(
         # Without --from it is the same file, and the same connection
         source = nullcontext(None) if other is None else open_database(other)
         with source as origin:
-            collection, count = imports.import_table(
+            collection, count = transfer.import_table(
                 conn, table, other=origin, name=name, model_id=model_id
             )
     click.echo(
@@ -68,7 +69,7 @@ def import_table(
 @click.option(
     "output_format",
     "--format",
-    type=click.Choice(FORMATS),
+    type=click.Choice(transfer.FORMATS),
     help="Default: inferred from the name of OUTPUT, or nl.",
 )
 def export_collection(
@@ -90,13 +91,13 @@ def export_collection(
         conn.execute("begin")
         found = collections.collection(conn, collection)
         if output is not None:
-            count = export(found, output, chosen)
-        elif chosen in BINARY:
+            count = transfer.export(found, output, chosen)
+        elif chosen in transfer.BINARY:
             raise InvalidInputError(
                 f"Expected a file to write {chosen} to, such as: datasette embeddings "
                 f"export {database} {collection} {collection}.{chosen}"
             )
         else:
-            count = write_text(found, sys.stdout, chosen)
+            count = transfer.write_text(found, sys.stdout, chosen)
     where = "" if output is None else f" to {output}"
     click.echo(f"{collection}: {count:,} items written{where}", err=True)
