@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
@@ -106,34 +105,24 @@ def json_object(body: bytes) -> dict[str, Any]:
 
     :raises InvalidInputError: if there is none.
     """
+    # JSON holds no cycles. While it is read, the collector would look at hundreds of
+    # thousands of lists again and again, ten times as long, and stop all threads
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        with _no_garbage_collection():
-            found = json.loads(body, parse_constant=_no_number)
+        found = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"Expected a JSON object for a body: {error}"
         ) from error
+    finally:
+        if was_on:
+            gc.enable()
     if not isinstance(found, dict):
         raise InvalidInputError(
             f"Expected a JSON object for a body, found {quoted(found)}"
         )
     return found
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Within, the garbage collector is off: JSON holds no cycles.
-
-    It would look at hundreds of thousands of lists again and again while they are read,
-    which takes ten times as long as to read them, and stops all threads.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _no_number(name: str) -> None:

@@ -41,23 +41,16 @@ NAMES = ("_shape", "_nl")
 
 
 @json_view(*READS)
-async def all_collections(datasette: Datasette, request: Request) -> Response:
-    """``/-/embeddings.json``"""
+async def collections(datasette: Datasette, request: Request) -> Response:
+    """``/-/embeddings.json`` and ``/{database}/-/embeddings.json``"""
+    is_one = "database" in request.url_vars
+    database = await resolve_database(datasette, request) if is_one else None
     address = Address.of(request)
     address.check_names(NAMES)
-    databases = served_databases(datasette)
-    found = await listed_targets(datasette, request, databases)
-    return shaped(datasette, request, address.args, list_body(found), "collections")
-
-
-@json_view(*READS)
-async def database_collections(datasette: Datasette, request: Request) -> Response:
-    """``/{database}/-/embeddings.json``"""
-    database = await resolve_database(datasette, request)
-    address = Address.of(request)
-    address.check_names(NAMES)
-    found = await listed_targets(datasette, request, [database])
-    body = {**list_body(found), "database": database.name}
+    databases = served_databases(datasette) if database is None else [database]
+    body = list_body(await listed_targets(datasette, request, databases))
+    if database is not None:
+        body["database"] = database.name
     return shaped(datasette, request, address.args, body, "collections")
 
 

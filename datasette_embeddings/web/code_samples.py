@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -20,37 +19,43 @@ if TYPE_CHECKING:
     from datasette.utils.asgi import Request
 
 
-@dataclass(frozen=True)
-class CodeSample:
-    """The search on screen as code; *path* is where it is answered."""
-
-    title: str
-    text: str
-    path: str
+async def run_sql_path(
+    datasette: Datasette,
+    request: Request,
+    database: str,
+    sql: str,
+    values: Mapping[str, object],
+) -> str | None:
+    """The page that runs *sql*; None if the visitor may not run SQL."""
+    if not await is_allowed(datasette, request.actor, "execute-sql", database):
+        return None
+    query = urlencode({"sql": sql, **values})
+    return f"{sql_path(datasette, database)}?{query}"
 
 
 async def code_samples(
     datasette: Datasette, request: Request, address: Address, response: SearchResponse
-) -> list[CodeSample]:
-    """The search of *response* in SQL, for those who may run it, and with curl.
+) -> list[dict[str, str]]:
+    """The search of *response* in SQL, if the visitor may run SQL, and with curl.
+
+    Each sample has a title, a text and the path that answers it.
 
     A search by an image has none: neither an address nor SQL can hold the image.
     """
     if response.request.image is not None or not response.request.is_asked:
         return []
     samples = []
-    database = response.target.database.name
-    if await is_allowed(datasette, request.actor, "execute-sql", database):
-        sql, values = search_sql(response)
-        query = urlencode({"sql": sql, **values})
-        path = f"{sql_path(datasette, database)}?{query}"
-        samples.append(CodeSample("SQL", sql, path))
+    database, (sql, values) = response.target.database.name, _sql(response)
+    page = await run_sql_path(datasette, request, database, sql, values)
+    if page is not None:
+        samples.append({"title": "SQL", "text": sql, "path": page})
     path = address.with_args({}, f"{response.target.path}.json")
     url = datasette.absolute_url(request, path)
-    return [*samples, CodeSample("curl", f"curl {shlex.quote(url)}", path)]
+    curl = f"curl {shlex.quote(url)}"
+    return [*samples, {"title": "curl", "text": curl, "path": path}]
 
 
-def search_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
+def _sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """A query that finds the matches of *response*, best first, and its parameters."""
     request, collection = response.request, response.target.collection
     is_narrowed = request.filters or request.prefix or request.min_score is not None
@@ -58,12 +63,10 @@ def search_sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
         return _narrowed_sql(response)
     name = _literal(collection.name)
     limit = request.next + request.size
+    call, values = f"embed_search({name}, :q, {limit})", {"q": request.text or ""}
     if request.like is not None:
         call = f"embed_similar({name}, :like, {limit})"
         values = {"like": request.like}
-    else:
-        call = f"embed_search({name}, :q, {limit})"
-        values = {"q": request.text or ""}
     id_key = "document_id" if collection.has_chunks else "id"
     columns, join = _source_join(response, f"json_extract(found.value, '$.{id_key}')")
     sql = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,9 @@ async def database_links(
     datasette: Datasette, actor: Actor, database: str
 ) -> list[dict[str, str]]:
     """The entry of a database with collections that *actor* may see."""
-    if not await _targets(datasette, actor, database):
-        return []
     path = f"{datasette.urls.database(database)}/-/embeddings"
-    return [link(path, LABEL, "The collections of this database")]
+    entry = link(path, LABEL, "The collections of this database")
+    return [entry] if await _targets(datasette, actor, database) else []
 
 
 async def table_links(
@@ -64,13 +64,11 @@ async def row_links(
     table: str,
     row: Mapping[str, Any],
 ) -> list[dict[str, str]]:
-    """An entry for each collection that has an item for *row*: the nearest items."""
-    targets = await _targets(datasette, actor, database, table)
-    links = []
+    """An entry for each collection made from the table: the items nearest to *row*."""
+    links, targets = [], await _targets(datasette, actor, database, table)
     for each in targets:
         item_id = _item_id(each.collection, row)
-        path = None if item_id is None else each.like_path(item_id)
-        if path is not None:
+        if item_id is not None and (path := each.like_path(item_id)):
             label = _label("More like this", each, targets)
             links.append(link(path, label, "Rows with a similar meaning"))
     return links
@@ -81,20 +79,27 @@ def _label(label: str, target: Target, targets: Sequence[Target]) -> str:
 
 
 async def _targets(
-    datasette: Datasette, actor: Actor, database: str, table: str | None = None
+    datasette: Datasette,
+    actor: Actor,
+    database: str | None,
+    table: str | None = None,
+    name: str | None = None,
 ) -> list[Target]:
-    """The collections that *actor* may see in a database, or made from its *table*."""
-    try:
-        return [
-            target
-            for each in served_databases(datasette)
-            if each.name == database
-            for target in await visible_targets(datasette, actor, each)
-            if table is None or _is_made_from(target.collection, table)
-        ]
-    except sqlite3.DatabaseError:
-        # The page itself says what is wrong with its database
-        return []
+    """The collections that *actor* may see in a database, or in all databases.
+
+    Of them, those made from *table*, or the one called *name*.
+    """
+    targets = []
+    for each in served_databases(datasette):
+        if database is None or each.name == database:
+            # The page itself says what is wrong with its database
+            with suppress(sqlite3.DatabaseError):
+                targets += await visible_targets(datasette, actor, each, name)
+    return [
+        each
+        for each in targets
+        if table is None or _is_made_from(each.collection, table)
+    ]
 
 
 def _is_made_from(collection: Collection, table: str) -> bool:
@@ -105,13 +110,11 @@ def _is_made_from(collection: Collection, table: str) -> bool:
 def _item_id(collection: Collection, row: Mapping[str, Any]) -> str | None:
     """The item of a row; None if the page does not have the columns of its key."""
     source = collection.source
-    if not isinstance(source, TableSource):
-        return None
-    try:
-        key = [row[name] for name in source.key_columns]
-        return source.id_prefix + item_id_of(key)
-    except (EmbeddingsError, KeyError, IndexError):
-        return None
+    with suppress(EmbeddingsError, KeyError, IndexError):
+        if isinstance(source, TableSource):
+            key = [row[name] for name in source.key_columns]
+            return source.id_prefix + item_id_of(key)
+    return None
 
 
 async def related_html(
@@ -121,12 +124,11 @@ async def related_html(
     table: str,
     row: Mapping[str, Any],
 ) -> str | None:
-    """The related rows of *row* as a part of its page; None if there are none."""
+    """The rows related to *row*, as a part of its page; None if there are none."""
     related = []
     for target in await _targets(datasette, request.actor, database, table):
         item_id = _item_id(target.collection, row)
-        matches = [] if item_id is None else await _related(target, item_id)
-        if item_id is not None and matches:
+        if item_id is not None and (matches := await _related(target, item_id)):
             related.append((target, target.like_path(item_id), matches))
     if not related:
         return None
@@ -143,9 +145,23 @@ def template_vars(
     table: str | None,
 ) -> dict[str, Callable[..., Awaitable[object]]]:
     """What templates may call: ``related_items()``, and what 0.65's row page calls."""
-    functions: dict[str, Callable[..., Awaitable[object]]] = {
-        "related_items": partial(_related_items, datasette, request, database)
-    }
+    page_database = database
+
+    async def items(
+        collection: str,
+        id: object,
+        limit: int = DEFAULT_LIMIT,
+        database: str | None = None,
+    ) -> list[dict[str, object]]:
+        """The items related to one, in the page's database or in any if it has none."""
+        actor = None if request is None else request.actor
+        name = database or page_database
+        for target in await _targets(datasette, actor, name, name=collection):
+            matches = await _related(target, str(id), limit)
+            return [_related_item(target, match) for match in matches]
+        return []
+
+    functions: dict[str, Callable[..., Awaitable[object]]] = {"related_items": items}
     if request is not None and database is not None and table is not None:
         functions["embeddings_related_html"] = partial(
             related_html, datasette, request, database, table
@@ -153,44 +169,17 @@ def template_vars(
     return functions
 
 
-async def _related_items(
-    datasette: Datasette,
-    request: Request | None,
-    page_database: str | None,
-    collection: str,
-    id: object,
-    limit: int = DEFAULT_LIMIT,
-    database: str | None = None,
-) -> list[dict[str, object]]:
-    """The items related to the one called *id* that the visitor may see.
-
-    Without *database* it is that of the page, or any that has such a collection.
-    """
-    actor = None if request is None else request.actor
-    name = database or page_database
-    for each in served_databases(datasette):
-        if name is not None and each.name != name:
-            continue
-        for target in await visible_targets(datasette, actor, each, collection):
-            matches = await _related(target, str(id), limit)
-            return [_related_item(target, match) for match in matches]
-    return []
-
-
 async def _related(
     target: Target, item_id: str, limit: int = DEFAULT_LIMIT
 ) -> list[Match]:
-    try:
+    with suppress(sqlite3.DatabaseError):
         return await target.read(
-            lambda collection: related_items(collection, item_id, limit=limit)
+            partial(related_items, document_id=item_id, limit=limit)
         )
-    except sqlite3.DatabaseError:
-        # The page itself says what is wrong with its database
-        return []
+    return []
 
 
 def _related_item(target: Target, match: Match) -> dict[str, object]:
-    """What ``related_items()`` gives a template."""
     return {
         "id": match.document_id,
         "title": match.title or match.document_id,

@@ -76,10 +76,13 @@ async def _embed(
     allowed = AllowedModel(model_id, config)
     model = await allowed.run(allowed.load)
     vectors = await _vectors(allowed, model, asked)
-    texts = [each for each in asked.input if isinstance(each, str)]
-    tokens = await allowed.run(partial(model.count_tokens, texts))
-    counts = iter(tokens)
-    most = model.max_tokens
+    texts = {
+        position: each
+        for position, each in enumerate(asked.input)
+        if isinstance(each, str)
+    }
+    tokens = await allowed.run(partial(model.count_tokens, list(texts.values())))
+    most = model.max_tokens or float("inf")
     answer = {
         "ok": True,
         "object": "list",
@@ -87,8 +90,8 @@ async def _embed(
         "dimensions": len(vectors[0]),
         "truncated": [
             position
-            for position, each in enumerate(asked.input)
-            if isinstance(each, str) and next(counts) > (most or float("inf"))
+            for position, count in zip(texts, tokens, strict=True)
+            if count > most
         ],
         "usage": {"prompt_tokens": sum(tokens), "total_tokens": sum(tokens)},
     }

@@ -59,7 +59,8 @@ async def image(datasette: Datasette, request: Request) -> Response:
         "Cache-Control": _caching(datasette, request, target),
         "ETag": etag,
     }
-    if _is_cached(request, etag):
+    known = request.headers.get("if-none-match", "").replace("W/", "")
+    if not {etag, "*"}.isdisjoint(each.strip() for each in known.split(",")):
         return Response(b"", status=304, headers=headers, content_type=media_type)
     headers["Content-Length"] = str(len(content))
     headers["Content-Disposition"] = _disposition(item_id, media_type)
@@ -78,12 +79,6 @@ def _caching(datasette: Datasette, request: Request, target: Target) -> str:
         return "private, max-age=0, must-revalidate"
     immutable = is_immutable(datasette, target.database.name)
     return f"public, max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"
-
-
-def _is_cached(request: Request, etag: str) -> bool:
-    asked = request.headers.get("if-none-match", "")
-    known = {each.strip().removeprefix("W/") for each in asked.split(",")}
-    return not known.isdisjoint({etag, "*"})
 
 
 def _disposition(item_id: str, media_type: str) -> str:

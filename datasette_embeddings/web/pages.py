@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.distribution import version
@@ -14,7 +13,8 @@ from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import api, search_request
-from datasette_embeddings.web.compat import database_color, is_allowed, sql_path
+from datasette_embeddings.web.code_samples import run_sql_path
+from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import CollectionNotFoundError
 from datasette_embeddings.web.middleware import (
     READS,
@@ -37,45 +37,40 @@ if TYPE_CHECKING:
     from datasette.database import Database
     from datasette.utils.asgi import Request, Response
 
-COLLECTIONS_TEMPLATE = "embeddings_collections.html"
 PAIRS_PARAMETERS = ("_size", "_next", *api.NAMES)
 # What Datasette calls this plugin where no distribution of it is installed
 PACKAGE = __name__.partition(".")[0]
 
 
 @page_view(*READS)
-async def all_collections(datasette: Datasette, request: Request) -> Response:
-    """``/-/embeddings``"""
+async def collections(datasette: Datasette, request: Request) -> Response:
+    """``/-/embeddings`` and ``/{database}/-/embeddings``"""
+    is_one = "database" in request.url_vars
+    database = await resolve_database(datasette, request) if is_one else None
     Address.of(request).check_names(api.NAMES)
-    databases = served_databases(datasette)
+    return await _collections_page(datasette, request, database)
+
+
+async def _collections_page(
+    datasette: Datasette,
+    request: Request,
+    database: Database | None,
+    missing: str | None = None,
+) -> Response:
+    """The collections of *database*, or all; not found if one is *missing*."""
+    url, databases = datasette.urls.path("/"), served_databases(datasette)
+    if database is not None:
+        url, databases = f"{datasette.urls.database(database.name)}/", [database]
     context = {
         "collections": await listed_targets(datasette, request, databases),
-        "database": None,
-        "db_color": None,
-        "alternate_url_json": datasette.urls.path("/-/embeddings.json"),
+        "database": database and database.name,
+        "db_color": database and database_color(database),
+        "alternate_url_json": f"{url}-/embeddings.json",
+        "missing": missing,
     }
-    return await render_page(datasette, request, COLLECTIONS_TEMPLATE, context)
-
-
-@page_view(*READS)
-async def database_collections(datasette: Datasette, request: Request) -> Response:
-    """``/{database}/-/embeddings``"""
-    database = await resolve_database(datasette, request)
-    Address.of(request).check_names(api.NAMES)
-    context = await _database_context(datasette, request, database)
-    return await render_page(datasette, request, COLLECTIONS_TEMPLATE, context)
-
-
-async def _database_context(
-    datasette: Datasette, request: Request, database: Database
-) -> dict[str, Any]:
-    path = datasette.urls.database(database.name)
-    return {
-        "collections": await listed_targets(datasette, request, [database]),
-        "database": database.name,
-        "db_color": database_color(database),
-        "alternate_url_json": f"{path}/-/embeddings.json",
-    }
+    status = 200 if missing is None else 404
+    template = "embeddings_collections.html"
+    return await render_page(datasette, request, template, context, status=status)
 
 
 def listing_collections(view: View) -> View:
@@ -88,10 +83,8 @@ def listing_collections(view: View) -> View:
             if "%" in request.path:
                 # Datasette redirects to the same path with "~"
                 raise
-            context = await _database_context(datasette, request, error.database)
-            context["missing"] = error.name
-            return await render_page(
-                datasette, request, COLLECTIONS_TEMPLATE, context, status=404
+            return await _collections_page(
+                datasette, request, error.database, missing=error.name
             )
 
     return listed
@@ -103,15 +96,9 @@ async def _pairs(datasette: Datasette, request: Request) -> dict[str, Any]:
     address = Address.of(request)
     address.check_names(PAIRS_PARAMETERS)
     asked = search_request.from_args(address.args, config_of(datasette))
-    context = await target.read(partial(_read_pairs, asked.size, asked.next))
-    next_path = address.next_path(context["next"])
-    return {
-        **context,
-        "target": target,
-        "address": address,
-        "offset": asked.next,
-        "next_path": next_path,
-    }
+    page = await target.read(partial(_read_pairs, asked.size, asked.next))
+    page |= {"target": target, "address": address, "offset": asked.next}
+    return {**page, "next_path": address.next_path(page["next"])}
 
 
 def _read_pairs(size: int, offset: int, collection: Collection) -> dict[str, Any]:
@@ -165,17 +152,18 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
     page = await _pairs(datasette, request)
     target: Target = page["target"]
-    database, sql, sql_url = target.database.name, PAIRS_SQL.strip(), None
-    if await is_allowed(datasette, request.actor, "execute-sql", database):
-        values = {"collection_id": target.collection.id, "limit": DEFAULT_LIMIT}
-        query = urlencode({"sql": sql, **values, "offset": 0})
-        sql_url = f"{sql_path(datasette, database)}?{query}"
+    database, sql = target.database.name, PAIRS_SQL.strip()
+    values = {
+        "collection_id": target.collection.id,
+        "limit": DEFAULT_LIMIT,
+        "offset": 0,
+    }
     context = {
         **page,
         "collection": target.collection,
         "database": database,
         "db_color": database_color(target.database),
-        "sql_path": sql_url,
+        "sql_path": await run_sql_path(datasette, request, database, sql, values),
         "sql": sql,
         "alternate_url_json": page["address"].with_args(
             {}, f"{target.path}/pairs.json"
@@ -213,10 +201,9 @@ async def render_page(
 
 @cache
 def _registered_name() -> str:
-    """What Datasette calls this plugin in the URLs of its static files.
+    """The name of this plugin in the URLs of its static files.
 
-    Usually the name of the distribution.  Datasette is asked because it takes the
-    older one's where an environment holds both.
+    It is the distribution's; with two installed, Datasette decides which.
     """
     from datasette.plugins import pm
 

@@ -19,14 +19,14 @@ DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
 COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
-    (r"^/-/embeddings$", pages.all_collections),
-    (r"^/-/embeddings" + JSON_SUFFIX, api.all_collections),
+    (r"^/-/embeddings$", pages.collections),
+    (r"^/-/embeddings" + JSON_SUFFIX, api.collections),
     (r"^/-/embeddings/embed" + JSON_SUFFIX, embed_api.embed),
     (r"^/-/embeddings/v1/embeddings$", embed_api.openai_embeddings),
     (r"^/-/embeddings/v1/models$", embed_api.openai_models),
     (r"^/-/embeddings/openapi" + JSON_SUFFIX, openapi.document),
-    (DATABASE + "$", pages.database_collections),
-    (DATABASE + JSON_SUFFIX, api.database_collections),
+    (DATABASE + "$", pages.collections),
+    (DATABASE + JSON_SUFFIX, api.collections),
     (COLLECTION + "$", search_page.search),
     (COLLECTION + JSON_SUFFIX, api.search),
     (COLLECTION + r"/image/(?P<item>[^/\.]*)$", images.image),

@@ -232,7 +232,7 @@ def _filter_links(address: Address) -> list[Link]:
         label = "=".join(pair)
         with suppress(ValueError, RecursionError):
             label = filters.in_words(pair) or label
-        links.append(Link(label, address.without_filter(pair)))
+        links.append(Link(label, address.toggle_filter(pair)))
     return links
 
 
@@ -249,8 +249,8 @@ def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:
     for each in response.facet.values:
         pair = (column, str(each.value))
         is_selected = pair in response.request.filters
-        change = address.without_filter if is_selected else address.with_filter
-        links.append(Link(str(each.value), change(pair), each.count, is_selected))
+        path = address.toggle_filter(pair)
+        links.append(Link(str(each.value), path, each.count, is_selected))
     return links
 
 

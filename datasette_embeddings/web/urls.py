@@ -35,7 +35,7 @@ SYNONYMS = {
     "_q": "q",
     "_text": "q",
 }
-LONGEST_GUESSED_NAME = 40
+LONGEST_SHOWN_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,16 @@ class Address:
         """The page that begins at *offset*; None without one."""
         return None if offset is None else self.with_args({"_next": str(offset)})
 
-    def with_filter(self, pair: tuple[str, str]) -> str:
-        """The first page with one more filter."""
-        kept = [each for each in self._encoded if not each.startswith("_next=")]
-        return f"{self.path}?{'&'.join([*kept, urlencode([pair])])}"
-
-    def without_filter(self, pair: tuple[str, str]) -> str:
-        """The first page without one of the filters."""
-        filter_ = urlencode([pair])
+    def toggle_filter(self, pair: tuple[str, str]) -> str:
+        """The first page without the filter *pair*, or with it if it is not set."""
+        changed = urlencode([pair])
         kept = [
             each
             for each in self._encoded
-            if each != filter_ and not each.startswith("_next=")
+            if each != changed and not each.startswith("_next=")
         ]
+        if pair not in self.pairs:
+            kept.append(changed)
         return f"{self.path}?{'&'.join(kept)}" if kept else self.path
 
     @cached_property
@@ -123,20 +120,17 @@ def is_special(name: str) -> bool:
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    found = f"Unknown parameter {name[:LONGEST_GUESSED_NAME]!r}"
+    shown = name[:LONGEST_SHOWN_NAME]
+    message = f"Unknown parameter {shown!r}"
     if not known:
-        return f"{found}; this address has none that begins with _"
-    message = f"{found}{_guess(name, known)} Known: {', '.join(sorted(known))}"
-    if "_facet" in known:
-        column = name[:LONGEST_GUESSED_NAME]
-        message += f". To filter by a column of this name, use {column}__exact"
-    return message
-
-
-def _guess(name: str, known: Collection[str]) -> str:
-    """Suggest one of *known*, in words."""
-    if len(name) > LONGEST_GUESSED_NAME:
-        return "."
+        return f"{message}; this address has none that begins with _"
     meant = SYNONYMS.get(name)
-    close = [meant] if meant in known else get_close_matches(name, known, n=1)
-    return f", did you mean {close[0]}?" if close else "."
+    close = [meant] if meant in known else get_close_matches(shown, known, n=1)
+    if close:
+        message += f", did you mean {close[0]}?"
+    else:
+        message += "."
+    message += f" Known: {', '.join(sorted(known))}"
+    if "_facet" in known:
+        message += f". To filter by a column of this name, use {shown}__exact"
+    return message
