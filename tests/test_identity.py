@@ -89,7 +89,7 @@ def test_a_database_of_an_earlier_release_gets_the_columns(conn):
     built(conn, StandIn())
     for column in ("model_revision", "query_prompt", "normalized"):
         conn.execute(f"alter table _embedding_collections drop column {column}")
-    conn.execute("delete from _sqlite_migrations where name = 'm004_identity'")
+    conn.execute("delete from _sqlite_migrations where name = 'm006_our_tables'")
     conn.commit()
     assert collections.collection(conn, "articles").settings.revision is None
     assert built(conn, model_with(revision="abc")).settings.revision == "abc"
