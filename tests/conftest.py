@@ -96,6 +96,14 @@ def _one_thread():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_llm(tmp_path_factory):
+    """llm without the settings of the person who tests, and without writing there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLM_USER_PATH", str(tmp_path_factory.mktemp("llm-user")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def model():
     return load_model("sentence-transformers/all-MiniLM-L6-v2")
