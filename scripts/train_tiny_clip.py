@@ -19,7 +19,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, normalize
 
-from tests.pictures import COMBINATIONS, Combination, draw
+from tests.drawings import COMBINATIONS, Combination, draw
 
 SEED = 20_240_607
 # The same sums in the same order on every machine with two cores

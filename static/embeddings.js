@@ -1,47 +1,47 @@
-// Answers while somebody types: the page of each search is fetched, and what is new in it
-// is put in place of ours. Without this script the form does the same, but for a picture:
-// that is no part of an address, so it is posted to the page that has all the rest in its.
+// Shows results while the user types: it fetches the page of each search and takes its
+// contents. Without this script the form does the same. An image cannot be part of a URL,
+// so the script posts it to the page whose URL has the rest of the search.
 (() => {
   "use strict";
 
   const PAUSE_MS = 250; // after the last key
-  // An input method composes: a Japanese word is unfinished, but most phones compose every
-  // word there is, and whoever rests wants to see something
+  // A word that an input method composes may be unfinished, but most phones compose every
+  // word: after a longer pause the page searches for what is there
   const COMPOSING_PAUSE_MS = 1000;
-  const PATIENCE_MS = 400; // before we say that it takes a while
-  const READING_MS = 3000; // who types again after that has read an answer to go back to
-  // The fields that the URL does without when they are empty; an empty filter is one
+  const PATIENCE_MS = 400; // before the page says that it is searching
+  const READING_MS = 3000; // typing after such a pause makes a new entry of the history
+  // Fields that are left out of the URL when they are empty
   const OPTIONAL = ["_min_score", "_prefix", "_facet"];
-  const SMALL_BYTES = 200_000; // a picture of more is made smaller before it is sent
-  const SMALL_SIDE = 512; // pixels; no model of today looks at more
+  const SMALL_BYTES = 200_000; // a larger image is reduced before it is sent
+  const SMALL_SIDE = 512; // pixels; models read fewer
 
   const part = (name) => document.getElementById(`embeddings-${name}`);
   const form = part("form");
   const box = part("q");
   const status = part("status");
   const answer = part("answer");
-  const asking = part("picture"); // where there are pictures to find
+  const imageField = part("image"); // null if the collection has no images
 
-  let shown = location.href.split("#")[0]; // or on its way
+  let shown = location.href.split("#")[0]; // the URL of the results, or of those to come
   let request = new AbortController();
-  let pause, again; // timers
+  let pause, reload; // timers
   let lastKey = -Infinity;
-  let isNewEntry = true; // of the history; a burst of typing makes one
-  let picture = null; // what is asked: { body, preview }
-  const pictures = new Map(); // those of the history, by the address of their preview
+  let isNewEntry = true; // of the history
+  let image = null; // that the page searches for: { body, preview }
+  const images = new Map(); // of the history, by the URL of their preview
   let chosen = null; // the file that is being read
 
-  function address() {
-    // form.action may be a filter by a column of that name
+  function searchUrl() {
+    // form.action may be the field of a filter on a column called action
     const url = new URL(form.getAttribute("action"), location.href);
-    const isAsked = picture || box.value.trim();
+    const hasQuery = image || box.value.trim();
     for (const [name, value] of new FormData(form)) {
       const isEmpty =
         (name === "q" && !value.trim()) || (OPTIONAL.includes(name) && !value);
       if (name === "_like") {
-        if (!isAsked) url.searchParams.append("like", value);
+        if (!hasQuery) url.searchParams.append("like", value);
       } else if (!isEmpty && !name.startsWith("_filter_")) {
-        // An unfinished filter is for the button
+        // A new filter is sent by the button
         url.searchParams.append(name, value);
       }
     }
@@ -49,9 +49,9 @@
   }
 
   function type() {
-    const url = address();
+    const url = searchUrl();
     if (url === shown) return;
-    if (box.value.trim()) ask(null);
+    if (box.value.trim()) searchBy(null);
     if (isNewEntry) push(url);
     else history.replaceState(null, "", url);
     isNewEntry = false;
@@ -59,61 +59,61 @@
   }
 
   function push(url) {
-    history.pushState(picture && { picture: picture.preview }, "", url);
+    history.pushState(image && { image: image.preview }, "", url);
   }
 
   async function show(url, { withConditions = false } = {}) {
     request.abort();
-    clearTimeout(again);
-    const mine = (request = new AbortController());
+    clearTimeout(reload);
+    const current = (request = new AbortController());
     shown = url;
     answer.setAttribute("aria-busy", "true");
     const late = setTimeout(() => {
       if (!isLoading(document)) say("Searching …");
     }, PATIENCE_MS);
     try {
-      const page = await fetched(url, mine.signal);
-      if (mine.signal.aborted) return;
+      const page = await fetchPage(url, current.signal);
+      if (current.signal.aborted) return;
       document.title = page.title;
       if (withConditions) replace("conditions", page);
-      // The same sentence again would be read out again
+      // A screen reader would read the same sentence again
       if (!isLoading(page) || !isLoading(document)) replace("status", page);
       replace("answer", page);
-      comeAgain();
+      reloadLater();
     } catch (error) {
-      if (mine.signal.aborted) return;
+      if (current.signal.aborted) return;
       answer.replaceChildren();
       say(`No answer: ${error.message}. Press Enter to try again.`, "message-error");
     } finally {
       clearTimeout(late);
-      if (!mine.signal.aborted) answer.removeAttribute("aria-busy");
+      if (!current.signal.aborted) answer.removeAttribute("aria-busy");
     }
   }
 
-  async function fetched(url, signal) {
-    const response = await fetch(url, { signal, ...posted() });
+  async function fetchPage(url, signal) {
+    const response = await fetch(url, { signal, ...postOptions() });
     const text = await response.text();
     const page = new DOMParser().parseFromString(text, "text/html");
     if (page.getElementById("embeddings-answer")) return page;
-    throw new Error(`the server said ${response.status} ${response.statusText}`);
+    throw new Error(`the server answered ${response.status} ${response.statusText}`);
   }
 
-  function posted() {
-    if (!picture) return {};
+  function postOptions() {
+    if (!image) return {};
     const headers = { "Content-Type": "application/json" };
-    return { method: "POST", headers, body: picture.body };
+    return { method: "POST", headers, body: image.body };
   }
 
   function replace(name, page) {
-    const ours = part(name);
-    const focused = ours.contains(document.activeElement) && document.activeElement;
-    const wereOpen = [...ours.querySelectorAll("details[open]")].map((each) => each.className);
-    ours.replaceChildren(...page.getElementById(ours.id).childNodes);
-    for (const each of ours.querySelectorAll("details")) {
+    const target = part(name);
+    const focused = target.contains(document.activeElement) && document.activeElement;
+    const wereOpen = [...target.querySelectorAll("details[open]")].map((each) => each.className);
+    target.replaceChildren(...page.getElementById(target.id).childNodes);
+    for (const each of target.querySelectorAll("details")) {
       if (wereOpen.includes(each.className)) each.open = true;
     }
-    if (focused) (document.getElementById(focused.id) || ours).focus();
-    ours.querySelectorAll(".embeddings-thumbnail img").forEach(check);
+    if (focused) (document.getElementById(focused.id) || target).focus();
+    target.querySelectorAll(".embeddings-thumbnail img").forEach(check);
   }
 
   function say(text, className = "") {
@@ -127,9 +127,9 @@
     return page.querySelector("#embeddings-status [data-reload-after]");
   }
 
-  function comeAgain() {
+  function reloadLater() {
     const loading = isLoading(document);
-    if (loading) again = setTimeout(() => show(shown), loading.dataset.reloadAfter * 1000);
+    if (loading) reload = setTimeout(() => show(shown), loading.dataset.reloadAfter * 1000);
   }
 
   function typed(event) {
@@ -146,13 +146,13 @@
   form.addEventListener("submit", (event) => {
     clearTimeout(pause);
     isNewEntry = true;
-    // A new filter needs the fields of its page
+    // The page of a new filter has other fields
     const isNewFilter = new FormData(form).get("_filter_column");
-    if (isNewFilter && !picture) return;
+    if (isNewFilter && !image) return;
     event.preventDefault();
-    if (box.value.trim()) ask(null);
+    if (box.value.trim()) searchBy(null);
     if (isNewFilter) narrow();
-    else go(address());
+    else go(searchUrl());
   });
 
   function go(url, options) {
@@ -160,7 +160,7 @@
     show(url, options);
   }
 
-  // The server knows the address of a filter; a picture would be lost on the way there
+  // The server makes the URL of a filter; a redirect would lose the image
   async function narrow() {
     const url = new URL(form.getAttribute("action"), location.href);
     const fields = new URLSearchParams(new FormData(form));
@@ -175,31 +175,31 @@
 
   window.addEventListener("popstate", (event) => {
     const url = location.href.split("#")[0];
-    const before = picture;
-    ask(pictures.get(event.state?.picture) || null);
-    if (url === shown && picture === before) return; // only what is behind # has changed
+    const before = image;
+    searchBy(images.get(event.state?.image) || null);
+    if (url === shown && image === before) return; // only the part after # has changed
     clearTimeout(pause);
     isNewEntry = true;
     box.value = new URL(url).searchParams.get("q") || "";
     show(url, { withConditions: true });
   });
 
-  // A page that is left in the middle of a search, and kept by the browser, goes on with it
+  // A page left during a search, and kept by the browser, searches again
   window.addEventListener("pagehide", () => request.abort());
   window.addEventListener("pageshow", (event) => {
     if (event.persisted && answer.hasAttribute("aria-busy")) show(shown);
   });
 
-  // A picture: chosen, dropped or pasted
+  // Search by image: chosen, dropped or pasted
 
   async function choose(file) {
     chosen = file;
     request.abort();
     clearTimeout(pause);
-    const url = await addressOfData(file.size > SMALL_BYTES ? await smaller(file) : file);
-    if (chosen !== file) return; // another one since
+    const url = await dataUrl(file.size > SMALL_BYTES ? await smaller(file) : file);
+    if (chosen !== file) return; // the user chose another one
     const body = JSON.stringify({ image: url });
-    const limit = Number(asking.dataset.maxBytes);
+    const limit = Number(imageField.dataset.maxBytes);
     if (body.length > limit) {
       const megabytes = ((limit * 3) / 4e6).toFixed(1); // base64 is a third longer
       throw new Error(
@@ -208,25 +208,25 @@
       );
     }
     box.value = "";
-    ask({ body, preview: URL.createObjectURL(file) });
-    pictures.set(picture.preview, picture);
+    searchBy({ body, preview: URL.createObjectURL(file) });
+    images.set(image.preview, image);
     isNewEntry = true;
-    push(address());
-    show(address());
+    push(searchUrl());
+    show(searchUrl());
   }
 
-  // What the browser cannot draw goes as it is: the server says what is wrong with it
+  // A file that the browser cannot draw is sent as it is; the server reports the fault
   async function smaller(file) {
     try {
-      const image = await createImageBitmap(file);
-      const scale = Math.min(1, SMALL_SIDE / Math.max(image.width, image.height));
+      const bitmap = await createImageBitmap(file);
+      const scale = Math.min(1, SMALL_SIDE / Math.max(bitmap.width, bitmap.height));
       const canvas = document.createElement("canvas");
-      canvas.width = Math.max(1, Math.round(image.width * scale));
-      canvas.height = Math.max(1, Math.round(image.height * scale));
+      canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+      canvas.height = Math.max(1, Math.round(bitmap.height * scale));
       const context = canvas.getContext("2d");
-      context.fillStyle = "#fff"; // behind what is transparent
+      context.fillStyle = "#fff"; // behind transparent parts
       context.fillRect(0, 0, canvas.width, canvas.height);
-      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
       const made = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
       return made || file;
     } catch {
@@ -234,7 +234,7 @@
     }
   }
 
-  function addressOfData(file) {
+  function dataUrl(file) {
     return new Promise((done, failed) => {
       const reader = new FileReader();
       reader.onload = () => done(reader.result);
@@ -243,65 +243,65 @@
     });
   }
 
-  function ask(asked) {
-    picture = asked;
-    if (!asking) return;
+  function searchBy(next) {
+    image = next;
+    if (!imageField) return;
     const preview = part("asked");
-    preview.hidden = !picture;
-    if (picture) preview.querySelector("img").src = picture.preview;
+    preview.hidden = !image;
+    if (image) preview.querySelector("img").src = image.preview;
     else part("file").value = "";
   }
 
-  // What cannot be shown, as a TIFF in most browsers, has a link beside it all the same
-  function check(image) {
-    const isBroken = () => image.complete && !image.naturalWidth;
-    const tell = () => image.parentElement.classList.toggle("embeddings-broken", isBroken());
-    image.addEventListener("error", tell);
-    image.addEventListener("load", tell);
-    if (isBroken()) tell();
+  // An image that the browser cannot show, such as a TIFF, still has its link
+  function check(img) {
+    const isBroken = () => img.complete && !img.naturalWidth;
+    const mark = () => img.parentElement.classList.toggle("embeddings-broken", isBroken());
+    img.addEventListener("error", mark);
+    img.addEventListener("load", mark);
+    if (isBroken()) mark();
   }
 
-  function takePicture(files, event) {
+  function takeImage(files, event) {
     if (!files?.length) return;
     event.preventDefault();
     choose(files[0]).catch((error) => {
-      ask(null);
+      searchBy(null);
       answer.replaceChildren();
       answer.removeAttribute("aria-busy");
       say(`The image cannot be sent: ${error.message}.`, "message-error");
     });
   }
 
-  if (asking) {
-    asking.hidden = false;
-    part("file").addEventListener("change", (event) => takePicture(event.target.files, event));
+  if (imageField) {
+    imageField.hidden = false;
+    part("file").addEventListener("change", (event) => takeImage(event.target.files, event));
     part("forget").addEventListener("click", () => {
-      ask(null);
-      push(address());
-      show(address());
+      searchBy(null);
+      push(searchUrl());
+      show(searchUrl());
       part("file").focus();
     });
-    // The whole page: a picture that misses the box would take its place
+    // On the whole page: a browser opens an image that is dropped elsewhere
     document.addEventListener("dragover", (event) => {
       if (!event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
-      asking.classList.add("embeddings-dragging");
+      imageField.classList.add("embeddings-dragging");
     });
     document.addEventListener("dragleave", (event) => {
-      if (!event.relatedTarget) asking.classList.remove("embeddings-dragging");
+      if (!event.relatedTarget) imageField.classList.remove("embeddings-dragging");
     });
     document.addEventListener("drop", (event) => {
-      asking.classList.remove("embeddings-dragging");
-      takePicture(event.dataTransfer?.files, event);
+      imageField.classList.remove("embeddings-dragging");
+      takeImage(event.dataTransfer?.files, event);
     });
     document.addEventListener("paste", (event) => {
-      takePicture(event.clipboardData?.files, event);
+      takeImage(event.clipboardData?.files, event);
     });
-    // Links to the same question with other conditions, or to its other pages
+    // Links to other conditions and pages of the same search keep the image
     answer.addEventListener("click", (event) => {
       const link = event.target.closest("a[href]");
       const isPlain = !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);
-      if (!picture || !link || !isPlain || event.button) return;
+      if (!image || !link || !isPlain || event.button) return;
       const url = new URL(link.href);
       const here = new URL(form.getAttribute("action"), location.href);
       if (url.origin + url.pathname !== here.origin + here.pathname) return;
@@ -313,7 +313,7 @@
   }
   document.querySelectorAll(".embeddings-thumbnail img").forEach(check);
 
-  // Datasette 0.65 takes every <details> for a menu, and closes it at a click elsewhere
+  // Datasette 0.65 closes every <details> at a click elsewhere, as if it were a menu
   let open = [];
   const remember = () => {
     open = [...document.querySelectorAll("details[class^=embeddings][open]")];
@@ -322,5 +322,5 @@
   window.addEventListener("click", remember, { capture: true });
   window.addEventListener("click", restore);
 
-  comeAgain();
+  reloadLater();
 })();

@@ -38,8 +38,8 @@ class Locked(Letters):
     key_env_var = "LOCKED_KEY"
 
 
-class Pictures(Letters):
-    model_id = "pictures-of-the-test"
+class Images(Letters):
+    model_id = "images-of-the-test"
     supports_text = False
     supports_binary = True
 
@@ -76,6 +76,6 @@ class Crowded(Letters):
 def register_embedding_models(register):
     register(Letters(), aliases=("abc",))
     register(Locked())
-    register(Pictures(), aliases=("eyes-of-the-test",))
+    register(Images(), aliases=("eyes-of-the-test",))
     register(Wrong())
     register(Crowded())

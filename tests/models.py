@@ -72,6 +72,6 @@ class Eyes(StandIn):
 
     def image_outcomes(self, images, *, progress=ignore):
         if any(not image.startswith(b"\x89PNG") for image in images):
-            raise InvalidInputError("Expected a picture")
+            raise InvalidInputError("Expected an image")
         progress(len(images))
         return [self._vector(image.hex()) for image in images]

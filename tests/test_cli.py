@@ -219,7 +219,7 @@ def test_a_question_comes_from_standard_input_or_a_file(
         (bytes(range(128, 256)) * 9, r"found other bytes\. .*use: --image -"),
         (b"a" * 1_000_001, r"of at most 1,000,000 bytes, found more in standard input"),
     ],
-    ids=["empty", "blank", "picture", "binary", "long"],
+    ids=["empty", "blank", "image", "binary", "long"],
 )
 def test_a_question_that_is_no_text_is_refused(run, articles_db, content, message):
     result = run("search", articles_db, "articles", "-", input=content)

@@ -22,15 +22,15 @@ from datasette_embeddings.sources.table_rows import (
     source_rows,
 )
 from datasette_embeddings.store.collections import collection
-from tests.datasette.pictures import (
+from tests.datasette.image_tables import (
     HTML,
     SVG,
     TIFF,
     collect,
-    collect_pictures,
-    picture_source,
+    collect_images,
+    image_source,
     png,
-    write_pictures,
+    write_images,
 )
 
 
@@ -79,19 +79,19 @@ def test_an_image_is_told_by_its_first_bytes(content, expected):
 
 
 @pytest.fixture
-def pictures():
+def images():
     conn = sqlite3.connect(":memory:")
-    write_pictures(conn)
+    write_images(conn)
     yield conn
     conn.close()
 
 
-def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
-    pictures.execute("update pictures set image = null where id = 2")
-    pictures.execute("update pictures set image = 'a text' where id = 3")
-    red = pictures.execute("select image from pictures where id = 1").fetchone()[0]
-    source = picture_source(pictures)
-    assert source_rows(pictures, source, ["1", "2", "3"]) == {
+def test_a_row_tells_of_its_image_and_does_not_show_it(images):
+    images.execute("update images set image = null where id = 2")
+    images.execute("update images set image = 'a text' where id = 3")
+    red = images.execute("select image from images where id = 1").fetchone()[0]
+    source = image_source(images)
+    assert source_rows(images, source, ["1", "2", "3"]) == {
         "1": SourceRow("Red", None, has_image=True, content_hash=md5(red)),
         "2": SourceRow("Green", None, has_image=False, content_hash=md5(b"")),
         # What could not be embedded is no content
@@ -99,46 +99,46 @@ def test_a_row_tells_of_its_image_and_does_not_show_it(pictures):
     }
 
 
-def test_an_image_is_read_from_the_store_before_the_row(pictures):
-    made = collect_pictures(pictures)
+def test_an_image_is_read_from_the_store_before_the_row(images):
+    made = collect_images(images)
     in_row = png((200, 30, 40))
     assert item_image(made, "1") == in_row
-    pictures.execute("update embeddings set content_blob = x'00' where id = '1'")
+    images.execute("update embeddings set content_blob = x'00' where id = '1'")
     assert item_image(made, "1") == b"\0"
     assert item_image(made, "2") != in_row
 
 
-def test_an_item_without_an_image_has_none(pictures):
-    made = collect_pictures(pictures)
-    pictures.execute("update pictures set image = 'a text' where id = 1")
-    pictures.execute("delete from pictures where id = 2")
+def test_an_item_without_an_image_has_none(images):
+    made = collect_images(images)
+    images.execute("update images set image = 'a text' where id = 1")
+    images.execute("delete from images where id = 2")
     assert item_image(made, "1") is None
     assert item_image(made, "2") is None
-    pictures.execute("drop table pictures")
+    images.execute("drop table images")
     assert item_image(made, "3") is None
     with pytest.raises(UnknownItemError):
         item_image(made, "99")
 
 
-def test_an_id_of_a_row_that_is_no_item_has_no_image(pictures):
-    made = collect_pictures(pictures)
-    pictures.execute("delete from embeddings where id = '1'")
+def test_an_id_of_a_row_that_is_no_item_has_no_image(images):
+    made = collect_images(images)
+    images.execute("delete from embeddings where id = '1'")
     with pytest.raises(UnknownItemError):
         item_image(made, "1")
 
 
-def test_a_prefix_is_no_part_of_the_key(pictures):
-    source = picture_source(pictures, id_prefix="p/")
-    made = collect(pictures, "prefixed", source, {"p/1": png((200, 30, 40))})
+def test_a_prefix_is_no_part_of_the_key(images):
+    source = image_source(images, id_prefix="p/")
+    made = collect(images, "prefixed", source, {"p/1": png((200, 30, 40))})
     assert item_image(made, "p/1") == png((200, 30, 40))
     assert has_image(made, "p/1")
 
 
-def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
-    made = collect_pictures(pictures)
+def test_an_image_that_has_changed_is_not_shown_beside_the_score(images):
+    made = collect_images(images)
     assert has_image(made, "1")
-    pictures.execute("update pictures set image = ? where id = 1", [png((1, 1, 1))])
-    pictures.execute("update pictures set image = null where id = 2")
+    images.execute("update images set image = ? where id = 1", [png((1, 1, 1))])
+    images.execute("update images set image = null where id = 2")
     found = matches(made, [Hit(each, 1.0) for each in ("1", "2", "3")])
     assert [(each.stale, each.has_image) for each in found] == [
         (True, False),
@@ -147,27 +147,27 @@ def test_an_image_that_has_changed_is_not_shown_beside_the_score(pictures):
     ]
 
 
-def test_a_large_image_is_not_read_to_be_compared(pictures):
-    made = collect_pictures(pictures)
+def test_a_large_image_is_not_read_to_be_compared(images):
+    made = collect_images(images)
     large = png((1, 1, 1), noise=bytes(LARGEST_COMPARED_IMAGE))
-    pictures.execute("update pictures set image = ? where id = 1", [large])
+    images.execute("update images set image = ? where id = 1", [large])
     (found,) = matches(made, [Hit("1", 1.0)])
     assert (found.stale, found.has_image, found.title) == (None, True, "Red")
 
 
-def test_several_columns_are_no_image(pictures):
-    source = picture_source(pictures)
+def test_several_columns_are_no_image(images):
+    source = image_source(images)
     two = type(source)(**{**vars(source), "content_columns": ("image", "title")})
-    made = collect(pictures, "two", two, {"1": b"x"})
+    made = collect(images, "two", two, {"1": b"x"})
     assert item_image(made, "1") is None
     assert not has_image(made, "1")
 
 
-def test_matches_tell_who_stands_for_an_image(pictures):
-    made = collect_pictures(pictures)
-    pictures.execute("delete from pictures where id = 2")
-    pictures.execute("delete from pictures where id = 3")
-    pictures.execute("update embeddings set content_blob = x'00' where id = '3'")
+def test_matches_tell_who_stands_for_an_image(images):
+    made = collect_images(images)
+    images.execute("delete from images where id = 2")
+    images.execute("delete from images where id = 3")
+    images.execute("update embeddings set content_blob = x'00' where id = '3'")
     found = similar_items(made, "1")
     assert {each.id: each.has_image for each in found} == {
         "2": False,
@@ -175,23 +175,23 @@ def test_matches_tell_who_stands_for_an_image(pictures):
     }
 
 
-def test_one_query_tells_of_all_and_reads_no_image(pictures):
+def test_one_query_tells_of_all_and_reads_no_image(images):
     """SQLite reads a column's type from the head of the row, whatever follows it."""
-    made = collect_pictures(pictures, is_stored=True)
+    made = collect_images(images, is_stored=True)
     asked: list[str] = []
-    pictures.set_trace_callback(asked.append)
+    images.set_trace_callback(asked.append)
     made.items(["1", "2", "3"])
-    pictures.set_trace_callback(None)
+    images.set_trace_callback(None)
     about_blobs = [sql for sql in asked if "from embeddings" in sql]
     assert len(about_blobs) == 1
     assert about_blobs[0].count("content_blob") == 1
     assert "typeof(content_blob)" in about_blobs[0]
 
 
-def test_a_collection_of_images_is_told_from_one_of_texts(pictures):
-    assert has_images(collect_pictures(pictures))
-    stored = collect(pictures, "stored", None, {"a": b"x"}, is_stored=True)
-    texts = collect(pictures, "texts", None, {"a": "x"}, is_stored=True)
+def test_a_collection_of_images_is_told_from_one_of_texts(images):
+    assert has_images(collect_images(images))
+    stored = collect(images, "stored", None, {"a": b"x"}, is_stored=True)
+    texts = collect(images, "texts", None, {"a": "x"}, is_stored=True)
     assert has_images(stored)
     assert not has_images(texts)
 

@@ -234,18 +234,18 @@ def test_a_source_without_rows_makes_an_empty_collection(conn, stand_in):
 
 
 def test_images_are_embedded_and_kept_as_bytes(tmp_path, conn):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
-    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG image")
+    (tmp_path / "b.png").write_bytes(b"no image")
     source = FolderSource(((str(tmp_path), "*.png"),), images=True)
     report = ingest(conn, "articles", source, Eyes())
     assert (report.new, report.failed) == (1, 1)
     row = conn.execute("select id, content, content_blob from embeddings").fetchone()
-    assert row == ("a.png", None, b"\x89PNG picture")
+    assert row == ("a.png", None, b"\x89PNG image")
     assert ingest(conn, "articles", source, Eyes()).unchanged == 1
 
 
 def test_a_file_that_is_too_large_for_an_image_is_not_read(tmp_path, conn):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG picture")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG image")
     with (tmp_path / "b.png").open("wb") as file:
         # A hole: it takes no room on the disk
         file.truncate(2_000_000_000)

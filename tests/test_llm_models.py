@@ -163,12 +163,12 @@ def test_another_length_than_before_is_told():
     assert "of 3 dimensions where 2 were expected" in problem_of(model)
 
 
-def test_a_model_of_pictures_takes_pictures():
+def test_a_model_of_images_takes_images():
     model = load_model("eyes-of-the-test")
     assert (model.supports_text, model.supports_images) == (False, True)
-    picture = b"\x89PNG\r\n\x1a\n..."
-    expected = np.array([llm_plugin.Pictures.vector(picture)], dtype=np.float32)
-    assert np.array_equal(model.embed_images([picture]), expected)
+    image = b"\x89PNG\r\n\x1a\n..."
+    expected = np.array([llm_plugin.Images.vector(image)], dtype=np.float32)
+    assert np.array_equal(model.embed_images([image]), expected)
     assert "takes images, not texts" in problem_of(model)
 
 
@@ -176,7 +176,7 @@ def test_a_model_of_pictures_takes_pictures():
     "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", b"", b"II+\0"], ids=str
 )
 def test_a_plugin_is_given_nothing_but_the_formats_that_are_named(content, monkeypatch):
-    model = load_model("pictures-of-the-test")
+    model = load_model("images-of-the-test")
     monkeypatch.setattr(type(plugged(model)), "embed_batch", pytest.fail)
     with pytest.raises(
         InvalidInputError, match="Expected an image, JPEG, PNG, GIF, WebP"
@@ -184,7 +184,7 @@ def test_a_plugin_is_given_nothing_but_the_formats_that_are_named(content, monke
         model.embed_images([content])
 
 
-def test_a_model_of_texts_takes_no_pictures():
+def test_a_model_of_texts_takes_no_images():
     with pytest.raises(ModelError, match="takes texts, not images"):
         load_model(LETTERS).embed_images([b"\x89PNG"])
 

@@ -436,7 +436,7 @@ def test_an_answer_of_somebody_else_is_told(page):
     page.goto(SEARCH)
     page.route("**/*?q=cats", lambda route: route.fulfill(status=403, body="<p>No"))
     ask(page, "cats")
-    expect(status(page)).to_contain_text("No answer: the server said 403")
+    expect(status(page)).to_contain_text("No answer: the server answered 403")
 
 
 def test_a_fault_is_told_where_the_answer_would_be(page):

@@ -29,8 +29,8 @@ MODELS = "/-/embeddings/v1/models"
 TEXTS = ["hello", "Ünïcode, 日本語 🥕", "a much longer text than all the others " * 5]
 # Small, so that what is too much is little
 LIMITS = {"max_inputs": 5, "max_text_length": 2_000}
-# The first bytes are all that the stand-in for a model of pictures looks at
-PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n one").decode()
+# The first bytes are all that the stand-in for a model of images looks at
+IMAGE = base64.b64encode(b"\x89PNG\r\n\x1a\n one").decode()
 ROOT_ONLY = {"id": "root"}
 
 
@@ -250,8 +250,8 @@ REFUSED = {
     "a type": ({"input_type": "document"}, 400, "one of passage, query"),
     "a user": ({"user": 7}, 400, "user: expected a text"),
     "a key": ({"inputs": "x"}, 400, "inputs: unknown"),
-    "a picture": ({"input": {"image": PICTURE}}, 422, "takes texts, not images"),
-    "no picture": ({"input": {"image": ""}}, 400, "an image in base64"),
+    "an image": ({"input": {"image": IMAGE}}, 422, "takes texts, not images"),
+    "no image": ({"input": {"image": ""}}, 400, "an image in base64"),
     "no base64": ({"input": {"image": "%"}}, 400, "in base64"),
 }
 
@@ -300,7 +300,7 @@ def test_a_query_string_that_cannot_be_embedded_says_why(url, params, status, me
 class Prompted(Eyes):
     """A stand-in that tells questions from passages, which the bundled model does not.
 
-    It sees, too: no model of the package takes pictures yet.
+    It sees, too: no model of the package takes images yet.
     """
 
     def embed_queries(self, texts):
@@ -323,10 +323,10 @@ async def embed(datasette, **body):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"], ids=["", "data URL"])
-async def test_pictures_and_texts_keep_their_places(eyes, prefix):
+async def test_images_and_texts_keep_their_places(eyes, prefix):
     datasette, model = eyes
-    picture = {"image": prefix + PICTURE}
-    status, answer = await embed(datasette, input=["one", picture, "two"])
+    image = {"image": prefix + IMAGE}
+    status, answer = await embed(datasette, input=["one", image, "two"])
     expected = [
         model._vector("one"),
         model._vector(b"\x89PNG\r\n\x1a\n one".hex()),
@@ -338,17 +338,17 @@ async def test_pictures_and_texts_keep_their_places(eyes, prefix):
 
 
 @pytest.mark.asyncio
-async def test_a_picture_needs_no_list(eyes):
+async def test_an_image_needs_no_list(eyes):
     datasette, _model = eyes
-    _status, answer = await embed(datasette, input={"image": PICTURE})
+    _status, answer = await embed(datasette, input={"image": IMAGE})
     assert (len(answer["data"]), answer["usage"]["total_tokens"]) == (1, 0)
 
 
 @pytest.mark.asyncio
-async def test_what_is_no_picture_is_refused_by_the_model(eyes):
+async def test_what_is_no_image_is_refused_by_the_model(eyes):
     datasette, _model = eyes
-    no_picture = base64.b64encode(b"GIF89a").decode()
-    status, answer = await embed(datasette, input={"image": no_picture})
+    no_image = base64.b64encode(b"GIF89a").decode()
+    status, answer = await embed(datasette, input={"image": no_image})
     assert (status, has_four_keys(answer, 400)) == (400, True)
 
 

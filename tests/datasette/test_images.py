@@ -24,23 +24,23 @@ from tests.datasette.conftest import (
     make_datasette,
     served,
 )
-from tests.datasette.pictures import (
+from tests.datasette.image_tables import (
     COLOURS,
     EYES,
     HTML,
     SVG,
     TIFF,
     collect,
-    collect_pictures,
-    picture_source,
+    collect_images,
+    image_source,
     png,
-    write_pictures,
+    write_images,
 )
 from tests.models import Eyes, runtimes_with
 
 pytestmark = pytest.mark.asyncio
 
-SEARCH = "/shop/-/embeddings/pictures"
+SEARCH = "/shop/-/embeddings/images"
 RED = png(COLOURS["Red"])
 RED_BODY = json.dumps({"image": base64.b64encode(RED).decode()}).encode()
 ROOT_ONLY = {"id": "root"}
@@ -50,8 +50,8 @@ ROOT_ONLY = {"id": "root"}
 def shop_db(tmp_path):
     path = tmp_path / "shop.db"
     conn = sqlite3.connect(path)
-    write_pictures(conn)
-    collect_pictures(conn)
+    write_images(conn)
+    collect_images(conn)
     conn.close()
     return path
 
@@ -63,7 +63,7 @@ def shop(shop_db):
 
 @pytest.fixture
 def seeing(shop_db, monkeypatch):
-    """The same with a model that takes pictures."""
+    """The same with a model that takes images."""
     monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(Eyes()))
     monkeypatch.setattr(registry, "_loaded", {})
     return make_datasette(shop_db, settings=EYES)
@@ -130,7 +130,7 @@ async def test_a_changed_image_has_another_tag(shop, shop_db):
     etag = (await shop.client.get(path)).headers["etag"]
     execute(
         shop_db,
-        "update pictures set image = (select image from pictures where id = 2)"
+        "update images set image = (select image from images where id = 2)"
         " where id = 1",
     )
     response = await shop.client.get(path, headers={"If-None-Match": etag})
@@ -173,7 +173,7 @@ async def test_what_is_no_image_is_never_served(shop, shop_db, content):
     path = write_stored(shop_db, b"x")
     conn = sqlite3.connect(shop_db)
     conn.execute("update embeddings set content_blob = ? where id = 'a'", [content])
-    conn.execute("update pictures set image = ? where id = 2", [content])
+    conn.execute("update images set image = ? where id = 2", [content])
     conn.commit()
     conn.close()
     for each in (path, f"{SEARCH}/image/2"):
@@ -191,14 +191,14 @@ async def test_what_is_no_image_is_never_served(shop, shop_db, content):
         (f"{SEARCH}/image/~ZZ", "Not a tilde-encoded name: ~ZZ"),
         (f"{SEARCH}/image/3", "The item &#39;3&#39; has no image here"),
         ("/shop/-/embeddings/nothing/image/1", "Collection not found: nothing"),
-        ("/nothing/-/embeddings/pictures/image/1", "Database not found: nothing"),
+        ("/nothing/-/embeddings/images/image/1", "Database not found: nothing"),
         ("/shop/-/embeddings/titles/image/1", "The item &#39;1&#39; has no image here"),
     ],
 )
 async def test_what_is_not_there_is_not_found(shop, shop_db, path, message):
-    execute(shop_db, "update pictures set image = 'a text' where id = 3")
+    execute(shop_db, "update images set image = 'a text' where id = 3")
     conn = sqlite3.connect(shop_db)
-    titles = table_source(conn, "pictures", content_columns=["title"])
+    titles = table_source(conn, "images", content_columns=["title"])
     collect(conn, "titles", titles, {"1": "Red"})
     conn.close()
     response = await shop.client.get(path)
@@ -209,7 +209,7 @@ async def test_an_image_that_is_too_large_is_not_read(shop, shop_db):
     path = write_stored(shop_db, b"x")
     large = "cast(x'ffd8ff' || zeroblob(50000000) as blob)"
     execute(shop_db, f"update embeddings set content_blob = {large} where id = 'a'")
-    execute(shop_db, f"update pictures set image = {large} where id = 2")
+    execute(shop_db, f"update images set image = {large} where id = 2")
     for each in (path, f"{SEARCH}/image/2"):
         response = await shop.client.get(each)
         assert response.status_code == 404
@@ -217,7 +217,7 @@ async def test_an_image_that_is_too_large_is_not_read(shop, shop_db):
 
 
 async def test_a_column_that_is_gone_is_no_image(shop, shop_db):
-    execute(shop_db, "alter table pictures rename column image to photograph")
+    execute(shop_db, "alter table images rename column image to photograph")
     assert (await shop.client.get(f"{SEARCH}/image/1")).status_code == 404
 
 
@@ -260,7 +260,7 @@ async def test_a_compound_key_has_its_image(shop, shop_db):
     conn = sqlite3.connect(shop_db)
     conn.execute("create table parts (a text, b text, image, primary key (a, b))")
     conn.execute("insert into parts values ('x/y', 'z.1', ?)", [RED])
-    source = picture_source(conn, "parts", id_prefix="p:")
+    source = image_source(conn, "parts", id_prefix="p:")
     ids = ("p:x~2Fy,z~2E1", "p:gone,gone")
     collect(conn, "parts", source, dict.fromkeys(ids, RED))
     conn.close()
@@ -284,7 +284,7 @@ async def test_base_url_is_part_of_the_address(shop_db):
 
 
 DENIED = {
-    "table": {"shop": {"tables": {"pictures": {"allow": ROOT_ONLY}}}},
+    "table": {"shop": {"tables": {"images": {"allow": ROOT_ONLY}}}},
     "database": {"shop": {"allow": ROOT_ONLY}},
 }
 
@@ -318,7 +318,7 @@ async def test_a_closed_instance_serves_whom_it_knows(shop_db):
 
 async def test_a_stored_image_of_a_denied_row_is_denied_too(shop_db):
     conn = sqlite3.connect(shop_db)
-    collect(conn, "copies", picture_source(conn), {"1": RED}, is_stored=True)
+    collect(conn, "copies", image_source(conn), {"1": RED}, is_stored=True)
     conn.close()
     datasette = make_datasette(shop_db, allow=DENIED["table"])
     path = "/shop/-/embeddings/copies/image/1"
@@ -335,8 +335,8 @@ async def test_matches_have_the_address_of_their_image_where_there_is_one(
 ):
     execute(
         shop_db,
-        "update pictures set image = null where id = 2",
-        "delete from pictures where id = 3",
+        "update images set image = null where id = 2",
+        "delete from images where id = 3",
     )
     _status, body = await get_json(shop, f"{SEARCH}.json?like=1")
     assert {each["id"]: each["image_url"] for each in body["matches"]} == {
@@ -346,7 +346,7 @@ async def test_matches_have_the_address_of_their_image_where_there_is_one(
     }
 
 
-async def test_the_page_shows_a_grid_of_pictures(shop):
+async def test_the_page_shows_a_grid_of_images(shop):
     response = await shop.client.get(f"{SEARCH}?like=1")
     page = BeautifulSoup(response.text, "html.parser")
     cards = page.select("ol.embeddings-grid > li")
@@ -354,7 +354,7 @@ async def test_the_page_shows_a_grid_of_pictures(shop):
     for card in cards:
         link, image = card.h2.a, card.h2.a.img
         item_id = link["href"].rpartition("/")[2]
-        assert link["href"] == f"/shop/pictures/{item_id}"
+        assert link["href"] == f"/shop/images/{item_id}"
         assert image["src"] == f"{SEARCH}/image/{item_id}"
         assert (image["loading"], image["alt"]) == ("lazy", "Image:")
     assert "is not stored" not in response.text
@@ -363,16 +363,16 @@ async def test_the_page_shows_a_grid_of_pictures(shop):
     assert "This data as" in response.text
 
 
-async def test_a_collection_of_texts_is_no_grid_and_asks_for_no_picture(
+async def test_a_collection_of_texts_is_no_grid_and_asks_for_no_image(
     articles_db,
 ):
     datasette = make_datasette(articles_db)
     response = await datasette.client.get("/articles/-/embeddings/articles?like=1")
     page = BeautifulSoup(response.text, "html.parser")
-    assert page.select(".embeddings-grid, .embeddings-picture, img") == []
+    assert page.select(".embeddings-grid, .embeddings-image, img") == []
 
 
-async def test_a_picture_of_no_row_leads_to_itself(shop, shop_db):
+async def test_an_image_of_no_row_leads_to_itself(shop, shop_db):
     conn = sqlite3.connect(shop_db)
     images = {"a": RED, "b": TIFF}
     collect(conn, "stored", None, images, is_stored=True)
@@ -382,7 +382,7 @@ async def test_a_picture_of_no_row_leads_to_itself(shop, shop_db):
     assert links(response.text, ".embeddings-grid h2 a") == [path]
 
 
-async def test_texts_stand_beside_pictures(shop, shop_db):
+async def test_texts_stand_beside_images(shop, shop_db):
     conn = sqlite3.connect(shop_db)
     images = {"a": RED, "b": "What a red disc is"}
     collect(conn, "mixed", None, {**images, "c": TIFF}, is_stored=True)
@@ -395,19 +395,18 @@ async def test_texts_stand_beside_pictures(shop, shop_db):
     assert cards["c"].img["src"] == "/shop/-/embeddings/mixed/image/c"
 
 
-async def test_row_pages_templates_and_pairs_show_pictures(shop_db, tmp_path):
+async def test_row_pages_templates_and_pairs_show_images(shop_db, tmp_path):
     conn = sqlite3.connect(shop_db)
-    build(collection(conn, "pictures"), SimilaritySettings(2))
+    build(collection(conn, "images"), SimilaritySettings(2))
     conn.close()
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "mine.html").write_text(
-        '{% for each in related_items("pictures", 1) %}'
-        "[{{ each.image_url }}]{% endfor %}"
+        '{% for each in related_items("images", 1) %}[{{ each.image_url }}]{% endfor %}'
     )
     datasette = make_datasette(shop_db, template_dir=str(tmp_path))
     _status, body = await get_json(datasette, f"{SEARCH}.json?like=1&_size=2")
     expected = [match["image_url"] for match in body["matches"]]
-    row = (await datasette.client.get("/shop/pictures/1")).text
+    row = (await datasette.client.get("/shop/images/1")).text
     assert links(row, ".embeddings-related img") == expected
     mine = (await datasette.client.get("/mine")).text
     assert mine == "".join(f"[{url}]" for url in expected)
@@ -419,7 +418,7 @@ async def test_row_pages_templates_and_pairs_show_pictures(shop_db, tmp_path):
     assert links(pairs, "td img")[:2] == [pair["image_url"], pair["other_image_url"]]
 
 
-# A picture as a question
+# An image as a question
 
 
 def posted(datasette, path, image=RED, **options):
@@ -427,7 +426,7 @@ def posted(datasette, path, image=RED, **options):
     return datasette.client.post(path, json=body, **options)
 
 
-async def test_the_page_answers_a_picture_with_the_same_first(seeing):
+async def test_the_page_answers_an_image_with_the_same_first(seeing):
     response = await posted(seeing, SEARCH)
     page = BeautifulSoup(response.text, "html.parser")
     assert response.status_code == 200
@@ -435,14 +434,14 @@ async def test_the_page_answers_a_picture_with_the_same_first(seeing):
         "6 items closest to your image, best first."
     )
     first = page.select_one("ol.embeddings-grid > li")
-    assert first.h2.a["href"] == "/shop/pictures/1"
+    assert first.h2.a["href"] == "/shop/images/1"
     assert "score 1.000" in first.text
-    assert page.title.text == "An image: pictures"
-    # No address leads to the JSON of a picture
+    assert page.title.text == "An image: images"
+    # No address leads to the JSON of an image
     assert "This data as" not in response.text
 
 
-async def test_conditions_of_the_address_narrow_a_picture(seeing):
+async def test_conditions_of_the_address_narrow_an_image(seeing):
     path = f"{SEARCH}?price__lt=40&_size=2&_facet=title&_next=1"
     response = await posted(seeing, path)
     page = BeautifulSoup(response.text, "html.parser")
@@ -481,7 +480,7 @@ async def test_conditions_of_the_address_narrow_a_picture(seeing):
         ("", b'{"image": ""}', 400, "image: expected an image in base64"),
     ],
 )
-async def test_what_is_no_picture_is_told_on_the_page(
+async def test_what_is_no_image_is_told_on_the_page(
     seeing, query, body, status, message
 ):
     headers = {"Content-Type": "application/json"}
@@ -493,7 +492,7 @@ async def test_what_is_no_picture_is_told_on_the_page(
 
 
 @pytest.mark.usefixtures("seeing")
-async def test_a_picture_that_is_too_large_is_refused(shop_db):
+async def test_an_image_that_is_too_large_is_refused(shop_db):
     datasette = make_datasette(shop_db, settings={"max_body_bytes": 100})
     page = (await datasette.client.get(SEARCH)).text
     assert 'data-max-bytes="100"' in page
@@ -512,13 +511,13 @@ async def test_a_model_that_is_not_here_or_takes_texts_is_told(shop, shop_db):
     assert (response.status_code, "texts, not images" in response.text) == (422, True)
 
 
-async def test_with_cookies_a_picture_must_be_json(seeing):
+async def test_with_cookies_an_image_must_be_json(seeing):
     cookies = actor_cookie(seeing, "root")
     assert (await posted(seeing, SEARCH, cookies=cookies)).status_code == 200
     assert (await posted(seeing, f"{SEARCH}?price__lt=40", cookies=cookies)).is_success
 
 
-async def test_the_cookie_tells_who_asks_with_a_picture(shop_db):
+async def test_the_cookie_tells_who_asks_with_an_image(shop_db):
     datasette = make_datasette(shop_db, allow=DENIED["table"])
     root, other = (actor_cookie(datasette, each) for each in ("root", "other"))
     # Its model is not here, which is more than others are told
@@ -548,7 +547,7 @@ async def test_other_pages_take_no_post(shop):
         assert (path, response.status_code) == (path, 405)
 
 
-async def test_a_search_by_a_picture_has_no_samples_of_code(seeing):
+async def test_a_search_by_an_image_has_no_samples_of_code(seeing):
     response = await posted(seeing, SEARCH)
     assert response.status_code == 200
     assert "embeddings-samples" not in response.text

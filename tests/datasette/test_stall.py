@@ -106,7 +106,7 @@ BODIES = {
     "no inputs": lambda size: {"input": [1] * (size // 3)},
     "one item": lambda size: {"like": "x" * size},
     "a vector": lambda size: {"vector": [1.5] * (size // 5)},
-    "a picture": lambda size: {"image": "A" * size},
+    "an image": lambda size: {"image": "A" * size},
     "filters": lambda size: {"text": "pets", "filters": filters(size)},
     "one filter": lambda size: {"text": "pets", "filters": {"id": [1] * (size // 3)}},
     "one list": lambda size: {"text": "x", "filters": {"id__in": [1] * (size // 3)}},

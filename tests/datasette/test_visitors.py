@@ -61,16 +61,16 @@ async def test_json_says_the_same_with_the_same_status(without_model):
 @pytest.mark.parametrize(
     ("model_id", "is_allowed"), [("far/away", 0), (None, 0), ("eyes", 1)], ids=str
 )
-async def test_a_picture_is_asked_for_where_the_model_takes_one(
+async def test_an_image_is_asked_for_where_the_model_takes_one(
     articles_db, monkeypatch, model_id, is_allowed
 ):
     monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(Eyes()))
-    picture = "update embeddings set content_blob = x'89504e470d0a1a0a' where id = '1'"
-    execute(articles_db, picture)
+    image = "update embeddings set content_blob = x'89504e470d0a1a0a' where id = '1'"
+    execute(articles_db, image)
     if model_id is not None:
         execute(articles_db, f"update collections set model = '{model_id}'")
     response = await make_datasette(articles_db).client.get(COLLECTION)
-    assert len(parsed(response).select("#embeddings-picture")) == is_allowed
+    assert len(parsed(response).select("#embeddings-image")) == is_allowed
 
 
 async def test_an_unknown_item_is_told_in_words_of_visitors(datasette):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datasette_embeddings.models.registry import load_model
-from tests.pictures import COMBINATIONS, draw, file_of
+from tests.drawings import COMBINATIONS, draw, file_of
 
 TINY_CLIP = Path(__file__).parent.parent / "tiny_clip"
 BY_CAPTION = {each.caption: each for each in COMBINATIONS}
@@ -20,7 +20,7 @@ HELD_OUT = [
     for caption in json.loads((TINY_CLIP / "held_out.json").read_text("utf-8"))
 ]
 RED_CIRCLES = BY_CAPTION["three red circles"]
-PICTURES_OF_EACH = 12
+IMAGES_OF_EACH = 12
 # For an environment whose torchvision was compiled for another torch
 WITHOUT_OPERATORS = Path(__file__).parent / "without_operators"
 try:
@@ -52,18 +52,18 @@ def by_hand():
 
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory) -> Path:
-    """A folder with pictures of every combination, each in a folder of its caption."""
+    """A folder with images of every combination, each in a folder of its caption."""
     folder = tmp_path_factory.mktemp("gallery")
     chance = random.Random(7)
     for what in COMBINATIONS:
         (folder / what.caption).mkdir()
-        for number in range(PICTURES_OF_EACH):
+        for number in range(IMAGES_OF_EACH):
             path = folder / what.caption / f"{number}.png"
             path.write_bytes(file_of(draw(what, chance)))
     return folder
 
 
 @pytest.fixture
-def picture():
-    """One drawn picture."""
+def image():
+    """One drawn image."""
     return draw(RED_CIRCLES, random.Random(3))

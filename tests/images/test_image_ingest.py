@@ -30,9 +30,9 @@ from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import collections, staging
 from datasette_embeddings.store.collection_writes import create_collection
+from tests.drawings import COMBINATIONS, draw, file_of
 from tests.images.conftest import HELD_OUT, RED_CIRCLES, TINY_CLIP
-from tests.images.test_pictures import png_header
-from tests.pictures import COMBINATIONS, draw, file_of
+from tests.images.test_image_decoding import png_header
 
 NEAREST = Options(limit=10)
 DEFAULTS = IngestOptions()
@@ -41,8 +41,8 @@ DEFAULTS = IngestOptions()
 @pytest.fixture(scope="module")
 def found_db(tmp_path_factory, gallery):
     """A database made of the gallery by the real command; the model by its path."""
-    path = tmp_path_factory.mktemp("found") / "pictures.db"
-    arguments = ["embed", path, "pictures", "--files", gallery, "**/*.png", "--images"]
+    path = tmp_path_factory.mktemp("found") / "images.db"
+    arguments = ["embed", path, "images", "--files", gallery, "**/*.png", "--images"]
     done = command(*arguments, "--model", TINY_CLIP)
     assert (done.exit_code, done.stdout) == (0, "")
     assert f"{len(COMBINATIONS) * 12:,} new" in done.stderr
@@ -121,8 +121,8 @@ def items(conn, columns):
     return conn.execute(f"select {columns} from embeddings order by id").fetchall()
 
 
-def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
-    collection = collections.collection(found, "pictures")
+def test_a_text_finds_images_that_the_model_never_saw(found, clip):
+    collection = collections.collection(found, "images")
     answers = [
         (
             what,
@@ -136,8 +136,8 @@ def test_a_text_finds_pictures_that_the_model_never_saw(found, clip):
     }
 
 
-def test_a_picture_finds_pictures_of_the_same(found, clip):
-    collection = collections.collection(found, "pictures")
+def test_an_image_finds_images_of_the_same(found, clip):
+    collection = collections.collection(found, "images")
     chance = random.Random(99)
     vectors = clip.embed_images([file_of(draw(what, chance)) for what in HELD_OUT])
     answers = [
@@ -147,8 +147,8 @@ def test_a_picture_finds_pictures_of_the_same(found, clip):
     assert precision(answers) >= 0.95
 
 
-def test_a_picture_of_the_collection_finds_its_like(found):
-    collection = collections.collection(found, "pictures")
+def test_an_image_of_the_collection_finds_its_like(found):
+    collection = collections.collection(found, "images")
     answers = [
         (
             what,
@@ -160,27 +160,27 @@ def test_a_picture_of_the_collection_finds_its_like(found):
 
 
 def test_three_red_circles_are_found_from_the_shell(found_db, gallery):
-    question = ["search", found_db, "pictures", "--limit", "10", "--format", "nl"]
-    picture = gallery / "three red circles" / "5.png"
-    for asked in (["three red circles"], ["--image", picture]):
+    question = ["search", found_db, "images", "--limit", "10", "--format", "nl"]
+    image = gallery / "three red circles" / "5.png"
+    for asked in (["three red circles"], ["--image", image]):
         done = command(*question, *asked)
         assert (done.exit_code, done.stderr) == (0, "")
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         assert {caption_of(row["id"]) for row in rows} == {"three red circles"}
         assert {row["content"] for row in rows} == {None}
-    done = command("search", found_db, "pictures", "three red circles")
+    done = command("search", found_db, "images", "three red circles")
     assert "three red circles/" in done.stdout.splitlines()[0]
 
 
 @pytest.mark.parametrize("asked", [[], ["text", "--image", __file__]])
-def test_the_shell_wants_a_text_or_a_picture(found_db, asked):
-    done = CliRunner().invoke(embeddings, ["search", str(found_db), "pictures", *asked])
+def test_the_shell_wants_a_text_or_an_image(found_db, asked):
+    done = CliRunner().invoke(embeddings, ["search", str(found_db), "images", *asked])
     assert done.exit_code == 1
     assert "Expected one of TEXT, --input FILE and --image FILE" in done.stderr
 
 
-def test_a_question_that_is_no_picture_is_refused(found_db):
-    arguments = ["search", str(found_db), "pictures", "--image", __file__]
+def test_a_question_that_is_no_image_is_refused(found_db):
+    arguments = ["search", str(found_db), "images", "--image", __file__]
     done = CliRunner().invoke(embeddings, arguments)
     assert done.exit_code == 1
     assert "Expected an image" in done.stderr
@@ -190,7 +190,7 @@ def test_a_question_is_read_only_as_far_as_an_image_may_be_long(found_db, tmp_pa
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(10 * 2**30)
     for path in (tmp_path / "huge.png", "/dev/zero"):
-        arguments = ["search", str(found_db), "pictures", "--image", str(path)]
+        arguments = ["search", str(found_db), "images", "--image", str(path)]
         # In a process that has not the memory to read it all
         done = subprocess.run(
             [sys.executable, "-m", "datasette", "embeddings", *arguments],
@@ -215,7 +215,7 @@ def test_a_pipe_may_be_the_question(found_db, gallery, tmp_path):
     content = (gallery / "three red circles" / "5.png").read_bytes()
     writer = threading.Thread(target=pipe.write_bytes, args=(content,))
     writer.start()
-    done = command("search", found_db, "pictures", "--image", pipe, "--format", "nl")
+    done = command("search", found_db, "images", "--image", pipe, "--format", "nl")
     writer.join()
     assert json.loads(done.stdout.splitlines()[0])["id"] == "three red circles/5.png"
 
@@ -228,8 +228,8 @@ def test_files_are_stored_and_a_second_run_changes_nothing(found, gallery, clip)
     assert np.frombuffer(vector, "<f4") == pytest.approx(
         clip.embed_images([content])[0], abs=1e-5
     )
-    known = collections.collection(found, "pictures").source
-    assert ingest(found, "pictures", known, clip) == Report(unchanged=len(before))
+    known = collections.collection(found, "images").source
+    assert ingest(found, "images", known, clip) == Report(unchanged=len(before))
     after = items(found, "id, embedding, updated, content_hash, content_blob, rowid")
     assert after == before
     assert list(problems(found)) == []
@@ -292,7 +292,7 @@ def test_what_is_done_to_texts_is_refused(photos, settings, message):
         source(photos, **settings)
 
 
-def test_rows_without_a_picture_are_empty_and_texts_fail(photos, clip):
+def test_rows_without_an_image_are_empty_and_texts_fail(photos, clip):
     embedded(photos, clip)
     photos.execute("update photos set photo = null where id = 1")
     photos.execute("update photos set photo = x'' where id = 2")
@@ -307,7 +307,7 @@ def test_rows_without_a_picture_are_empty_and_texts_fail(photos, clip):
     assert [row[0] for row in items(photos, "id")] == ["3", "4", "5", "6", "7", "8"]
 
 
-def test_a_changed_picture_is_embedded_again(photos, clip):
+def test_a_changed_image_is_embedded_again(photos, clip):
     embedded(photos, clip)
     before = dict(items(photos, "id, embedding"))
     other = file_of(draw(COMBINATIONS[0], random.Random(4)))
@@ -324,7 +324,7 @@ def test_a_changed_picture_is_embedded_again(photos, clip):
     assert list(problems(photos)) == []
 
 
-def test_the_pictures_of_a_table_are_copied_only_on_request(photos, clip):
+def test_the_images_of_a_table_are_copied_only_on_request(photos, clip):
     embedded(photos, clip)
     assert items(photos, "content_blob") == [(None,)] * 8
     assert embedded(photos, clip, store=True) == Report(unchanged=8)
@@ -333,7 +333,7 @@ def test_the_pictures_of_a_table_are_copied_only_on_request(photos, clip):
     assert items(photos, "content") == [(None,)] * 8
 
 
-def test_pictures_of_a_query_are_embedded_and_stored(photos, clip):
+def test_images_of_a_query_are_embedded_and_stored(photos, clip):
     sql = "select 'no-' || id as key, photo, price from photos where id > 2"
     given = {"table": None, "sql": sql, "metadata": ("price",)}
     assert embedded(photos, clip, **given) == Report(new=6)
@@ -352,7 +352,7 @@ def test_a_model_of_texts_is_refused(photos, model):
         embedded(photos, model)
 
 
-def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch):
+def test_files_that_are_no_images_fail_alone(tmp_path, conn, clip, monkeypatch):
     chance = random.Random(1)
     good = [file_of(draw(what, chance)) for what in HELD_OUT]
     for number, content in enumerate(good):
@@ -361,7 +361,7 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
         "bomb.png": png_header(100_000, 100_000),
         "cut.png": good[0][: len(good[0]) // 2],
         "none.png": png_header(0, 0),
-        "text.png": b"no picture at all",
+        "text.png": b"no image at all",
     }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -378,7 +378,7 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
     report = ingest(conn, "files", folder, clip)
     assert (report.new, report.failed, report.empty) == (len(good), len(bad), 1)
     assert {failure.id for failure in report.failures} == set(bad)
-    # No half of the pictures was tried again because one of them is broken
+    # No half of the images was tried again because one of them is broken
     assert runs == [len(good)]
     collection = collections.collection(conn, "files")
     assert [each.id for each in collection.failures()] == sorted(bad)
@@ -392,17 +392,17 @@ def test_files_that_are_no_pictures_fail_alone(tmp_path, conn, clip, monkeypatch
 
 
 @pytest.mark.parametrize("stores", [True, False], ids=["stored", "in a table"])
-def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
+def test_texts_and_images_of_the_same_bytes_are_embedded_in_turn(
     tmp_path, conn, clip, monkeypatch, stores
 ):
-    picture = file_of(draw(RED_CIRCLES, random.Random(1)))
+    image = file_of(draw(RED_CIRCLES, random.Random(1)))
     text = "three red circles"
-    # A picture that is a text as well: as if its bytes were those of the text
+    # An image that is a text as well: as if its bytes were those of the text
     real = clip.image_outcomes
     monkeypatch.setattr(
         clip,
         "image_outcomes",
-        lambda images, **options: real([picture for _ in images], **options),
+        lambda images, **options: real([image for _ in images], **options),
     )
     conn.execute("create table things (id text primary key, words text, bytes blob)")
     conn.execute("insert into things values ('a', ?, ?)", [text, text.encode()])
@@ -420,9 +420,7 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
     sync("words", images=False)
     for column, images in (("bytes", True), ("words", False)):
         changed, vector = sync(column, images)
-        expected = (
-            clip.embed_images([picture]) if images else clip.embed_passages([text])
-        )
+        expected = clip.embed_images([image]) if images else clip.embed_passages([text])
         assert (changed, vector.tolist()) == (1, pytest.approx(expected[0].tolist()))
         assert sync(column, images)[0] == 0
         # Nor under another id
@@ -435,10 +433,10 @@ def test_texts_and_pictures_of_the_same_bytes_are_embedded_in_turn(
         conn.commit()
 
 
-def test_a_text_that_was_embedded_is_no_picture(tmp_path):
+def test_a_text_that_was_embedded_is_no_image(tmp_path):
     folder = tmp_path / "b"
     folder.mkdir()
-    (folder / "broken.jpg").write_text("not a picture")
+    (folder / "broken.jpg").write_text("not an image")
     arguments = ["embed", tmp_path / "b.db", "p", "--files", folder, "*", "--silent"]
     command(*arguments, "--model", TINY_CLIP)
     done = command(*arguments, "--images", "--model", TINY_CLIP)
@@ -446,7 +444,7 @@ def test_a_text_that_was_embedded_is_no_picture(tmp_path):
     assert "broken.jpg" in command("check", tmp_path / "b.db").stdout
 
 
-def test_equal_pictures_are_embedded_once(photos, clip, monkeypatch):
+def test_equal_images_are_embedded_once(photos, clip, monkeypatch):
     photos.execute("update photos set photo = (select photo from photos where id = 1)")
     sizes = []
     encode = clip._model.encode_image
@@ -485,7 +483,7 @@ def test_progress_hears_of_each_row_once(photos, clip):
     assert (report.new, report.failed, sum(done)) == (6, 2, 8)
 
 
-def test_similarities_and_a_rebuild_work_for_pictures(photos, clip):
+def test_similarities_and_a_rebuild_work_for_images(photos, clip):
     embedded(photos, clip, options=IngestOptions(similarities=SimilaritySettings(3)))
     count = photos.execute("select count(*) from similarities").fetchone()[0]
     assert count == 8 * 3
@@ -495,7 +493,7 @@ def test_similarities_and_a_rebuild_work_for_pictures(photos, clip):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_sql_embeds_a_picture_and_a_text_into_one_space(photos, clip):
+def test_sql_embeds_an_image_and_a_text_into_one_space(photos, clip):
     register(photos)
     rows = photos.execute(
         """

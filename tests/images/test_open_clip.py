@@ -17,9 +17,9 @@ from datasette_embeddings.errors import InvalidInputError, ModelError, UnknownMo
 from datasette_embeddings.models import open_clip_weights, registry
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.open_clip import OpenClipModel, find
+from tests.drawings import COMBINATIONS, draw, file_of
 from tests.hub import FOREIGN, REVISION
 from tests.images.conftest import HELD_OUT, TINY_CLIP
-from tests.pictures import COMBINATIONS, draw, file_of
 
 TEXTS = [
     "three red circles",
@@ -87,30 +87,28 @@ def test_texts_are_embedded_as_by_hand(clip, by_hand):
 def test_images_are_embedded_as_by_hand(clip, by_hand):
     import torch
 
-    pictures = drawn(70)
+    images = drawn(70)
     model, prepare, _tokenizer = by_hand
     with torch.inference_mode():
-        batch = torch.stack([prepare(each) for each in pictures])
+        batch = torch.stack([prepare(each) for each in images])
         expected = model.encode_image(batch).numpy()
     done = []
-    found = clip.embed_images(
-        [file_of(each) for each in pictures], progress=done.append
-    )
+    found = clip.embed_images([file_of(each) for each in images], progress=done.append)
     assert cosines(found, expected).min() >= 0.99999
     assert np.linalg.norm(found, axis=1) == pytest.approx(1)
     assert (found.shape, found.dtype, sum(done)) == ((70, 64), np.float32, 70)
     assert len(done) > 1
 
 
-def test_a_picture_has_the_vector_of_its_upright_self(clip):
+def test_an_image_has_the_vector_of_its_upright_self(clip):
     from PIL import Image
 
-    picture = drawn(1)[0]
+    image = drawn(1)[0]
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = file_of(picture.transpose(Image.Transpose.ROTATE_90), exif=exif)
-    asleep = file_of(picture.transpose(Image.Transpose.ROTATE_90))
-    found = clip.embed_images([file_of(picture), turned, asleep])
+    turned = file_of(image.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    asleep = file_of(image.transpose(Image.Transpose.ROTATE_90))
+    found = clip.embed_images([file_of(image), turned, asleep])
     assert cosines(found[:1], found[1:2])[0] >= 0.99999
     assert cosines(found[:1], found[2:])[0] < 0.9999
 
@@ -128,12 +126,12 @@ def test_a_picture_has_the_vector_of_its_upright_self(clip):
         ("PNG", "P", 0.95),
     ],
 )
-def test_a_picture_in_another_format_has_nearly_its_vector(clip, kind, mode, least):
-    pictures = drawn(8)
+def test_an_image_in_another_format_has_nearly_its_vector(clip, kind, mode, least):
+    images = drawn(8)
     options = {"quality": 95} if kind in ("JPEG", "WEBP") else {}
-    others = [file_of(each.convert(mode), kind, **options) for each in pictures]
+    others = [file_of(each.convert(mode), kind, **options) for each in images]
     found = clip.embed_images(others)
-    assert cosines(found, clip.embed_images(list(map(file_of, pictures)))).min() > least
+    assert cosines(found, clip.embed_images(list(map(file_of, images)))).min() > least
 
 
 def test_nothing_gives_no_vectors(clip):
@@ -166,10 +164,10 @@ def test_a_batch_of_nothing_but_broken_images_needs_no_run(clip, monkeypatch):
 
 
 def test_prompts_come_from_the_settings(clip):
-    prompted = loaded(query_prompt="a photo of ", passage_prompt="a picture of ")
+    prompted = loaded(query_prompt="a photo of ", passage_prompt="an image of ")
     expected = clip.embed_query("a photo of two pink stars")
     assert prompted.embed_query("two pink stars") == pytest.approx(expected, abs=1e-6)
-    expected = clip.embed_passages(["a picture of two pink stars"])
+    expected = clip.embed_passages(["an image of two pink stars"])
     assert prompted.embed_passages(["two pink stars"]) == pytest.approx(
         expected, abs=1e-6
     )
@@ -230,15 +228,15 @@ def test_a_text_that_utf_8_cannot_hold_is_refused(clip):
 
 
 def test_many_threads_get_the_same_vectors(clip):
-    pictures = [file_of(each) for each in drawn(24)]
+    images = [file_of(each) for each in drawn(24)]
     texts = [each.caption for each in HELD_OUT]
-    images_alone, texts_alone = clip.embed_images(pictures), clip.embed_passages(texts)
+    images_alone, texts_alone = clip.embed_images(images), clip.embed_passages(texts)
     barrier = threading.Barrier(8)
 
     def work(number):
         barrier.wait()
         if number % 2:
-            return cosines(clip.embed_images(pictures), images_alone).min()
+            return cosines(clip.embed_images(images), images_alone).min()
         return cosines(clip.embed_passages(texts), texts_alone).min()
 
     with ThreadPoolExecutor(8) as pool:
@@ -247,8 +245,8 @@ def test_many_threads_get_the_same_vectors(clip):
 
 def test_the_batch_is_halved_where_memory_runs_out(clip, monkeypatch):
     """Simulated: the model is made to raise what torch raises for more than five."""
-    pictures = [file_of(each) for each in drawn(40)]
-    expected = clip.embed_images(pictures)
+    images = [file_of(each) for each in drawn(40)]
+    expected = clip.embed_images(images)
     encode, sizes = clip._model.encode_image, []
 
     def encode_few(batch, **options):
@@ -258,7 +256,7 @@ def test_the_batch_is_halved_where_memory_runs_out(clip, monkeypatch):
         return encode(batch, **options)
 
     monkeypatch.setattr(clip._model, "encode_image", encode_few)
-    assert cosines(clip.embed_images(pictures), expected).min() >= 0.99999
+    assert cosines(clip.embed_images(images), expected).min() >= 0.99999
     assert sizes[:4] == [32, 16, 8, 4]
     assert set(sizes[4:]) == {4, 8}
 
@@ -287,21 +285,21 @@ def test_settings_of_the_machine(clip):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    pictures = [file_of(each) for each in drawn(7)]
+    images = [file_of(each) for each in drawn(7)]
     done = []
-    found = model.embed_images(pictures, progress=done.append)
+    found = model.embed_images(images, progress=done.append)
     assert done == [3, 3, 1]
-    assert cosines(found, clip.embed_images(pictures)).min() >= 0.99999
+    assert cosines(found, clip.embed_images(images)).min() >= 0.99999
     with pytest.raises(ModelError, match=r"cannot be loaded.*warp"):
         loaded(device="warp")
 
 
 def test_a_folder_is_found_by_its_name_and_by_its_path():
     assert isinstance(find(wanted()), Candidate)
-    found = find(wanted("pictures", path=str(TINY_CLIP)))
+    found = find(wanted("images", path=str(TINY_CLIP)))
     assert isinstance(found, Candidate)
     assert not found.downloads
-    assert found.load().model_id == "pictures"
+    assert found.load().model_id == "images"
     assert registry.find(wanted()).runtime == "open_clip"
 
 
@@ -411,14 +409,14 @@ def test_broken_files_are_told(tmp_path, name, content, message):
 def test_a_folder_without_weights_is_none(tmp_path):
     shutil.copy(TINY_CLIP / "open_clip_config.json", tmp_path)
     assert isinstance(find(wanted(str(tmp_path))), Unavailable)
-    found = find(wanted("pictures", path=str(tmp_path)))
+    found = find(wanted("images", path=str(tmp_path)))
     assert found.reason == (
         f"expected open_clip_config.json and weights in the folder {tmp_path}"
     )
     with pytest.raises(UnknownModelError, match="open_clip: expected open_clip_config"):
         registry.load_model(
-            "pictures",
-            {"pictures": ModelConfig(path=str(tmp_path), runtime="open_clip")},
+            "images",
+            {"images": ModelConfig(path=str(tmp_path), runtime="open_clip")},
         )
 
 

@@ -14,9 +14,9 @@ from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import image_decoding
 from datasette_embeddings.sources.from_config import source_from_config
+from tests.drawings import draw, file_of
 from tests.images.conftest import HELD_OUT, TINY_CLIP
-from tests.images.test_pictures import one_bit_png, tiff
-from tests.pictures import draw, file_of
+from tests.images.test_image_decoding import one_bit_png, tiff
 
 SIDE = 5_001
 TOO_MANY = "Expected images of at most 25,000,000 pixels together, found 25,010,001"

@@ -19,9 +19,9 @@ from PIL import Image, features
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.models import image_decoding
 from datasette_embeddings.models.image_decoding import decoded
-from tests.pictures import COMBINATIONS, draw, file_of
+from tests.drawings import COMBINATIONS, draw, file_of
 
-# How to keep an upright picture so that each EXIF orientation makes it upright again
+# How to keep an upright image so that each EXIF orientation makes it upright again
 KEPT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,7 +35,7 @@ ORIENTATION = 0x0112
 
 
 def difference(found, expected):
-    """By how much, of 255, two pictures differ in the mean."""
+    """By how much, of 255, two images differ in the mean."""
     assert found.mode == "RGB"
     assert found.size == expected.size
     one, other = (np.asarray(each.convert("RGB"), float) for each in (found, expected))
@@ -61,25 +61,25 @@ def grey(values, dtype):
     ],
     ids=str,
 )
-def test_each_format_is_the_picture_that_was_saved(picture, kind, options, most):
-    found = decoded(file_of(picture, kind, **options))
-    assert difference(found, picture) <= most
+def test_each_format_is_the_image_that_was_saved(image, kind, options, most):
+    found = decoded(file_of(image, kind, **options))
+    assert difference(found, image) <= most
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif_is_the_picture_that_was_saved(picture):
-    assert difference(decoded(file_of(picture, "AVIF", quality=90)), picture) <= 4
+def test_avif_is_the_image_that_was_saved(image):
+    assert difference(decoded(file_of(image, "AVIF", quality=90)), image) <= 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_four_inks_become_three_colours(picture, kind):
-    saved = file_of(picture.convert("CMYK"), kind)
-    assert difference(decoded(saved), picture) <= 6
+def test_four_inks_become_three_colours(image, kind):
+    saved = file_of(image.convert("CMYK"), kind)
+    assert difference(decoded(saved), image) <= 6
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_what_is_transparent_is_white(picture, kind):
-    clear = picture.convert("RGBA")
+def test_what_is_transparent_is_white(image, kind):
+    clear = image.convert("RGBA")
     clear.putalpha(0)
     options = {"lossless": True} if kind == "WEBP" else {}
     found = decoded(file_of(clear, kind, **options))
@@ -112,9 +112,9 @@ def test_red_green_blue_may_have_a_transparent_colour():
 
 def test_black_and_white_and_grey():
     for mode, value in (("1", 1), ("L", 255)):
-        picture = Image.new(mode, (3, 1))
-        picture.putpixel((1, 0), value)
-        found = np.asarray(decoded(file_of(picture)))[0, :, 0]
+        image = Image.new(mode, (3, 1))
+        image.putpixel((1, 0), value)
+        found = np.asarray(decoded(file_of(image)))[0, :, 0]
         assert found.tolist() == [0, 255, 0]
 
 
@@ -125,7 +125,7 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(kind):
     assert np.asarray(found)[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_a_dark_picture_of_sixteen_bits_stays_dark():
+def test_a_dark_image_of_sixteen_bits_stays_dark():
     found = decoded(file_of(grey([[0, 2_570]], np.uint16)))
     assert np.asarray(found)[0, :, 0].tolist() == [0, 10]
 
@@ -151,8 +151,8 @@ def test_wide_numbers_are_greys_too(values, dtype, expected):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_turned_as_its_camera_was_held(picture, kind, orientation):
-    upright = picture.crop((0, 0, 96, 60))
+def test_an_image_is_turned_as_its_camera_was_held(image, kind, orientation):
+    upright = image.crop((0, 0, 96, 60))
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     kept = upright.transpose(KEPT[orientation]) if orientation > 1 else upright
@@ -161,13 +161,13 @@ def test_a_picture_is_turned_as_its_camera_was_held(picture, kind, orientation):
     assert difference(found, upright) <= 3
 
 
-def test_notes_of_a_camera_that_cannot_be_read_change_nothing(picture):
-    saved = file_of(picture, "JPEG", exif=b"Exif\0\0nonsense that is no TIFF at all")
-    assert difference(decoded(saved), picture) <= 7
+def test_notes_of_a_camera_that_cannot_be_read_change_nothing(image):
+    saved = file_of(image, "JPEG", exif=b"Exif\0\0nonsense that is no TIFF at all")
+    assert difference(decoded(saved), image) <= 7
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_what_moves_the_first_picture_counts(kind):
+def test_of_what_moves_the_first_image_counts(kind):
     chance = random.Random(5)
     frames = [draw(each, chance) for each in COMBINATIONS[:3]]
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -223,16 +223,16 @@ def png_header(width, height, bits=8):
         *("tall", "wide", "none", "start"),
     ],
 )
-def test_what_is_no_picture_is_refused(content, message):
+def test_what_is_no_image_is_refused(content, message):
     with pytest.raises(InvalidInputError, match=message):
         decoded(content)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, picture):
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, image):
     monkeypatch.setattr(image_decoding, "MAX_PIXELS", 96 * 96 - 1)
     monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
     with pytest.raises(InvalidInputError, match="of 1 to 9,215 pixels, found 96 x 96"):
-        decoded(file_of(picture))
+        decoded(file_of(image))
 
 
 def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
@@ -292,14 +292,14 @@ def in_memory_of(megabytes, content):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
-def test_a_transparent_picture_is_put_on_white_without_copies_of_it():
-    # 1 byte a pixel that is read, 4 of the picture on white
+def test_a_transparent_image_is_put_on_white_without_copies_of_it():
+    # 1 byte a pixel that is read, 4 of the image on white
     done = in_memory_of(520, one_bit_png(9_400))
     assert (done.stdout, done.stderr) == ("(9400, 9400)\n", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
-def test_a_tile_may_not_be_larger_than_the_picture():
+def test_a_tile_may_not_be_larger_than_the_image():
     side = 30_000
     tile = zlib.compress(bytes(side * side))
     tags = {256: 10, 257: 10, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side}
@@ -343,9 +343,9 @@ def scans_of(content):
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
-    picture, progressive, monkeypatch
+    image, progressive, monkeypatch
 ):
-    saved = file_of(picture, "JPEG", progressive=progressive)
+    saved = file_of(image, "JPEG", progressive=progressive)
     last = saved[scans_of(saved)[-1] : -2]
     found = len(scans_of(saved))
     allowed = saved[:-2] + last * (100 - found) + saved[-2:]
@@ -357,22 +357,22 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
         decoded(saved[:-2] + last * (101 - found) + saved[-2:])
 
 
-def test_what_only_looks_like_scans_is_none(picture):
-    saved = file_of(picture, "JPEG", quality=95)
+def test_what_only_looks_like_scans_is_none(image):
+    saved = file_of(image, "JPEG", quality=95)
     looks = b"\xff\xda" * 200
     comment = b"\xff\xfe" + struct.pack(">H", len(looks) + 2) + looks
-    # As in a comment, or in the film that a telephone writes behind a picture
+    # As in a comment, or in the film that a telephone writes behind an image
     for content in (saved[:2] + comment + saved[2:], saved + looks):
-        assert difference(decoded(content), picture) <= 5
+        assert difference(decoded(content), image) <= 5
 
 
-def test_a_picture_that_pillow_warns_of_is_read_in_silence(picture):
+def test_an_image_that_pillow_warns_of_is_read_in_silence(image):
     exif = struct.pack("<HHII", 7, 7, 4_000_000, 0)
     notes = b"II*\0" + struct.pack("<IH", 8, 300)
     notes += b"".join(
         struct.pack("<H", each) + exif[2:] for each in range(300)
     ) + bytes(4)
-    saved = file_of(picture, "PNG", exif=b"Exif\0\0" + notes)
+    saved = file_of(image, "PNG", exif=b"Exif\0\0" + notes)
     done = in_memory_of(500, saved)
     assert (done.stdout, done.stderr) == ("(96, 96)\n", "")
 
@@ -419,7 +419,7 @@ OTHER_FORMATS = {
 }
 
 
-def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
+def test_thirty_other_formats_never_reach_their_decoders(image, monkeypatch):
     Image.init()
     files = {kind: start + bytes(2_000) for kind, start in OTHER_FORMATS.items()}
     for kind in Image.SAVE:
@@ -428,7 +428,7 @@ def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
                 break
             # Some take only certain colours
             with suppress(Exception):
-                files[kind] = file_of(picture.convert(mode), kind)
+                files[kind] = file_of(image.convert(mode), kind)
     assert len(files) >= 30
     assert {"EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "JPEG2000"} <= set(files)
     for kind in Image.OPEN:
@@ -442,7 +442,7 @@ def test_thirty_other_formats_never_reach_their_decoders(picture, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF"])
-def test_each_cut_and_each_lie_is_a_picture_or_one_sentence(kind):
+def test_each_cut_and_each_lie_is_an_image_or_one_sentence(kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     noise = np.random.default_rng(1).integers(0, 255, (16, 16, 3), dtype=np.uint8)

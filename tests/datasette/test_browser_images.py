@@ -1,4 +1,4 @@
-"""A person who looks for pictures: by the eye, by another picture, at a lower price."""
+"""A person who looks for images: by the eye, by another image, at a lower price."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from tests.datasette.browsing import (
     without_script,
 )
 from tests.datasette.conftest import served
-from tests.datasette.pictures import (
+from tests.datasette.image_tables import (
     COLOURS,
     EYES,
     HTML,
     TIFF,
     collect,
-    collect_pictures,
+    collect_images,
     png,
-    write_pictures,
+    write_images,
     write_plugin,
 )
 
 pytestmark = browsing.MARKS
 
-SEARCH = "/shop/-/embeddings/pictures"
-PICTURES = {name: png(colour, side=200) for name, colour in COLOURS.items()} | {
+SEARCH = "/shop/-/embeddings/images"
+IMAGES = {name: png(colour, side=200) for name, colour in COLOURS.items()} | {
     f"Shade {shade}": png((shade, shade, shade), side=200)
     for shade in range(10, 240, 20)
 }
-GREEN = {"name": "photo.png", "mimeType": "image/png", "buffer": PICTURES["Green"]}
+GREEN = {"name": "photo.png", "mimeType": "image/png", "buffer": IMAGES["Green"]}
 MOST_BYTES = 60_000
 
 
@@ -55,11 +55,11 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     path = folder / "shop.db"
     conn = sqlite3.connect(path)
-    write_pictures(conn, PICTURES)
-    build(collect_pictures(conn), SimilaritySettings(4))
-    titles = table_source(conn, "pictures", content_columns=["title"])
+    write_images(conn, IMAGES)
+    build(collect_images(conn), SimilaritySettings(4))
+    titles = table_source(conn, "images", content_columns=["title"])
     collect(conn, "titles", titles, {str(n): f"text {n}" for n in range(1, 7)})
-    stored = {"red": PICTURES["Red"], "page": HTML, "scan.tiff": TIFF}
+    stored = {"red": IMAGES["Red"], "page": HTML, "scan.tiff": TIFF}
     collect(conn, "mixed", None, {**stored, "text": "A red disc"}, is_stored=True)
     conn.close()
     settings = {**EYES, "max_body_bytes": MOST_BYTES}
@@ -79,7 +79,7 @@ def first_title(page):
 
 
 def are_loaded(page, selector=".embeddings-grid img"):
-    """Whether each picture of the page is one by now, after scrolling to it."""
+    """Whether each image of the page is one by now, after scrolling to it."""
     for image in page.locator(selector).all():
         image.scroll_into_view_if_needed()
     page.wait_for_function(
@@ -99,7 +99,7 @@ def are_loaded(page, selector=".embeddings-grid img"):
 
 @browsing.on_both_datasettes
 @browsing.everybody
-def test_a_grid_of_pictures_is_shown_and_leads_on(page):
+def test_a_grid_of_images_is_shown_and_leads_on(page):
     page.goto(f"{SEARCH}?like=1")
     expect(page.locator("ol.embeddings-grid > li")).to_have_count(10)
     assert are_loaded(page) == [200] * 10
@@ -112,7 +112,7 @@ def test_a_grid_of_pictures_is_shown_and_leads_on(page):
     page.get_by_role("link", name=f"more like this: {title}").click()
     expect(page).to_have_url(re.compile(r"\?like=\d+$"))
     first_title(page).get_by_role("link").click()
-    expect(page).to_have_url(re.compile(r"/shop/pictures/\d+$"))
+    expect(page).to_have_url(re.compile(r"/shop/images/\d+$"))
 
 
 @crosswise
@@ -150,29 +150,29 @@ def test_without_script_the_page_says_what_it_takes(page):
     expect(chooser(page)).to_be_hidden()
 
 
-def test_texts_ask_for_no_picture(page):
+def test_texts_ask_for_no_image(page):
     page.goto("/shop/-/embeddings/titles")
     expect(chooser(page)).to_have_count(0)
 
 
-def test_a_row_shows_pictures_like_it(page):
-    page.goto("/shop/pictures/1")
+def test_a_row_shows_images_like_it(page):
+    page.goto("/shop/images/1")
     assert are_loaded(page, ".embeddings-related img") == [200] * 4
 
 
-# Asking with a picture
+# Asking with an image
 
 
 @browsing.on_both_datasettes
 @in_both_windows
-def test_a_chosen_picture_finds_itself_first(page):
+def test_a_chosen_image_finds_itself_first(page):
     page.goto(SEARCH)
     page.evaluate("window.marker = 1")
     chooser(page).set_input_files(GREEN)
     expect(first_title(page)).to_have_text("Green")
     expect(status(page)).to_have_text("10 items closest to your image, best first.")
     expect(page).to_have_url(SEARCH)
-    expect(page).to_have_title("An image: pictures")
+    expect(page).to_have_title("An image: images")
     expect(page.get_by_alt_text("Your image")).to_be_visible()
     assert are_loaded(page, "#embeddings-asked img") == [200]
     assert 200 in are_loaded(page)
@@ -200,11 +200,11 @@ GIVEN = """
 
 @pytest.mark.parametrize(
     ("type", "target"),
-    [("drop", "#embeddings-picture"), ("drop", "h1"), ("paste", "#embeddings-q")],
+    [("drop", "#embeddings-image"), ("drop", "h1"), ("paste", "#embeddings-q")],
 )
-def test_a_picture_can_be_dropped_and_pasted(page, type, target):
+def test_an_image_can_be_dropped_and_pasted(page, type, target):
     page.goto(SEARCH)
-    encoded = base64.b64encode(PICTURES["Blue"]).decode()
+    encoded = base64.b64encode(IMAGES["Blue"]).decode()
     page.evaluate(GIVEN, {"type": type, "target": target, "bytes": encoded})
     expect(first_title(page)).to_have_text("Blue")
     expect(page.locator(".embeddings-dragging")).to_have_count(0)
@@ -229,7 +229,7 @@ def test_a_text_that_is_pasted_is_a_text(page):
 
 
 @in_both_windows
-def test_conditions_narrow_a_picture_and_are_taken_away(page):
+def test_conditions_narrow_an_image_and_are_taken_away(page):
     page.goto(SEARCH)
     chooser(page).set_input_files(GREEN)
     expect(titles(page)).to_have_count(10)
@@ -250,7 +250,7 @@ def test_conditions_narrow_a_picture_and_are_taken_away(page):
     expect(status(page)).to_contain_text("closest to your image")
 
 
-def test_pages_and_facets_of_a_picture_follow(page):
+def test_pages_and_facets_of_an_image_follow(page):
     page.goto(f"{SEARCH}?_facet=shape")
     chooser(page).set_input_files(GREEN)
     expect(page.get_by_role("region", name="shape")).to_contain_text("disc 18")
@@ -266,7 +266,7 @@ def test_pages_and_facets_of_a_picture_follow(page):
     expect(status(page)).to_contain_text("closest to your image")
 
 
-def test_the_way_back_leads_to_a_picture_again(page):
+def test_the_way_back_leads_to_an_image_again(page):
     page.goto(f"{SEARCH}?like=1")
     before = title_texts(page)
     chooser(page).set_input_files(GREEN)
@@ -283,7 +283,7 @@ def test_the_way_back_leads_to_a_picture_again(page):
     expect(page.get_by_alt_text("Your image")).to_be_hidden()
 
 
-def test_a_picture_is_forgotten(page):
+def test_an_image_is_forgotten(page):
     page.goto(SEARCH)
     chooser(page).set_input_files(GREEN)
     expect(first_title(page)).to_have_text("Green")
@@ -304,7 +304,7 @@ def test_a_picture_is_forgotten(page):
     ],
     ids=["text", "empty", "large"],
 )
-def test_what_is_no_picture_is_told(page, content, message):
+def test_what_is_no_image_is_told(page, content, message):
     page.goto(SEARCH)
     chooser(page).set_input_files(
         {"name": "letter.txt", "mimeType": "text/plain", "buffer": content}
@@ -322,7 +322,7 @@ def test_a_photograph_is_made_smaller_before_it_is_sent(page):
     sent = []
     page.on("request", lambda request: sent.append(request.post_data))
     chooser(page).set_input_files({**GREEN, "buffer": large})
-    expect(status(page)).to_contain_text("Expected a picture")  # a JPEG is none to Eyes
+    expect(status(page)).to_contain_text("Expected an image")  # a JPEG is none to Eyes
     (body,) = [each for each in sent if each]
     kind, _, encoded = json.loads(body)["image"].partition(",")
     assert kind == "data:image/jpeg;base64"
@@ -353,7 +353,7 @@ def test_a_server_out_of_reach_is_told_and_tried_again(page, problems):
 # Keyboard and screen reader
 
 
-def test_the_keyboard_reaches_the_picture_and_what_it_found(page):
+def test_the_keyboard_reaches_the_image_and_what_it_found(page):
     # From now on the browser reports that it would open a file chooser.  Asked for only
     # before the key is pressed, it sometimes opens one first
     page.on("filechooser", lambda _chooser: None)
@@ -378,7 +378,7 @@ PLACES = {
     "facet": f"{SEARCH}?like=1&_facet=title&price__gt=20",
     "mixed": "/shop/-/embeddings/mixed?like=red",
     "pairs": f"{SEARCH}/pairs",
-    "row": "/shop/pictures/1",
+    "row": "/shop/images/1",
 }
 
 
@@ -390,7 +390,7 @@ def test_a_page_fits_its_window_and_axe_finds_nothing(page, path):
 
 
 @in_both_windows
-def test_a_page_with_a_picture_fits_and_axe_finds_nothing(page):
+def test_a_page_with_an_image_fits_and_axe_finds_nothing(page):
     page.goto(SEARCH)
     chooser(page).set_input_files(GREEN)
     expect(first_title(page)).to_have_text("Green")

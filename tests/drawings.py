@@ -1,4 +1,4 @@
-"""Pictures that are drawn: so many shapes of one colour, and how people call them."""
+"""Images that are drawn: so many shapes of one colour, and how people call them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SHAPES = {
     "star": "stars",
     "cross": "crosses",
 }
-# A picture has four places, and a shape lies in one of them
+# An image has four places, and a shape lies in one of them
 SIDE = 96
 PLACES = ((24, 24), (72, 24), (24, 72), (72, 72))
 
 
 class Combination(NamedTuple):
-    """What a picture shows."""
+    """What an image shows."""
 
     count: str
     colour: str
@@ -53,16 +53,16 @@ COMBINATIONS = tuple(
 
 
 def draw(what: Combination, chance: random.Random) -> Image.Image:
-    """A picture of *what*; place, size, shade and ground are left to *chance*."""
+    """An image of *what*; place, size, shade and ground are left to *chance*."""
     ground = tuple(chance.randint(200, 255) for _ in range(3))
-    picture = Image.new("RGB", (SIDE, SIDE), ground)
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (SIDE, SIDE), ground)
+    pen = ImageDraw.Draw(image)
     for x, y in chance.sample(PLACES, COUNTS[what.count]):
         centre = x + chance.randint(-4, 4), y + chance.randint(-4, 4)
         shade = [value + chance.randint(-15, 15) for value in COLOURS[what.colour]]
         fill = tuple(min(255, max(0, value)) for value in shade)
         _draw_shape(pen, what.shape, centre, chance.randint(14, 20), fill)
-    return picture
+    return image
 
 
 def _draw_shape(
@@ -98,8 +98,8 @@ def _star(x: int, y: int, size: int) -> list[tuple[float, float]]:
     return corners
 
 
-def file_of(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The bytes of *picture* as a file of that *kind*."""
+def file_of(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The bytes of *image* as a file of that *kind*."""
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A table of small pictures, a collection of it, and a server whose model sees them."""
+"""A table of small images, a collection of it, and a server whose model sees them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLOURS = {
     "Grey": (128, 128, 128),
     "Pink": (240, 150, 180),
 }
-# What another program may have put where pictures are
+# What another program may have put where images are
 HTML = b"<html><script>alert(1)</script></html>"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 TIFF = b"II*\x00\x08\x00\x00\x00" + bytes(40)
@@ -49,15 +49,15 @@ def png(colour, *, side=40, noise=b"") -> bytes:
     )
 
 
-def write_pictures(conn, pictures=None) -> None:
-    """The table `pictures`, one row for each of COLOURS unless told."""
+def write_images(conn, images=None) -> None:
+    """The table `images`, one row for each of COLOURS unless told."""
     conn.execute(
-        "create table pictures (id integer primary key, title text, price integer,"
+        "create table images (id integer primary key, title text, price integer,"
         " shape text, image blob)"
     )
-    found = pictures or {name: png(colour) for name, colour in COLOURS.items()}
+    found = images or {name: png(colour) for name, colour in COLOURS.items()}
     conn.executemany(
-        "insert into pictures (title, price, shape, image) values (?, ?, 'disc', ?)",
+        "insert into images (title, price, shape, image) values (?, ?, 'disc', ?)",
         [
             (title, 10 * place, image)
             for place, (title, image) in enumerate(found.items(), 1)
@@ -66,7 +66,7 @@ def write_pictures(conn, pictures=None) -> None:
     conn.commit()
 
 
-def picture_source(conn, table="pictures", **rules):
+def image_source(conn, table="images", **rules):
     return table_source(
         conn,
         table,
@@ -90,11 +90,11 @@ def _as_seen(content):
     return content.hex() if isinstance(content, bytes) else content
 
 
-def collect_pictures(conn, **options):
-    """The collection `pictures` of the table of that name."""
-    source = picture_source(conn)
-    images = dict(conn.execute("select cast(id as text), image from pictures"))
-    return collect(conn, "pictures", source, images, **options)
+def collect_images(conn, **options):
+    """The collection `images` of the table of that name."""
+    source = image_source(conn)
+    images = dict(conn.execute("select cast(id as text), image from images"))
+    return collect(conn, "images", source, images, **options)
 
 
 # A server of its own has a registry of its own, where the stand-in must be put
