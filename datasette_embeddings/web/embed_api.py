@@ -66,11 +66,9 @@ async def _embed(
     config = config_of(datasette)
     # The inputs themselves are counted where they are read
     address = Address.of(request, most=config.max_inputs + MOST_PARAMETERS)
-    if body is None:
-        asked = embed_request.from_args(address.args, config)
-    else:
+    if body is not None:
         address.check_names(())
-        asked = embed_request.from_body(body, config)
+    asked = embed_request.parsed(address.args, body, config)
     model_id = config.default_model if asked.model is None else asked.model
     check_allowed(model_id, config)
     allowed = AllowedModel(model_id, config)
@@ -110,8 +108,7 @@ openai_embeddings = json_view("POST", limited=True)(_embed)
 async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
     if not await is_allowed(datasette, actor, EMBED_ACTION):
         raise ForbiddenError(
-            "You may not have texts embedded here: that takes the permission "
-            f"{EMBED_ACTION!r}"
+            f"You need the permission {EMBED_ACTION!r} to embed texts and images here"
         )
 
 

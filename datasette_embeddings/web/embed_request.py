@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -83,30 +82,12 @@ class EmbedRequest:
     """Not used."""
 
 
-def from_args(args: MultiParams, config: Config) -> EmbedRequest:
-    """The request of a query string.
+def parsed(args: MultiParams, body: bytes | None, config: Config) -> EmbedRequest:
+    """The request of the JSON in *body*, or of the query string if there is no body.
 
     :raises InvalidInputError: for one that cannot be answered.
     """
-    given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
-    if "input" in given:
-        given["input"] = args.getlist("input")
-    dimensions = args.get("dimensions") or ""
-    # Python reads at most 4,300 digits
-    if dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 10:
-        given["dimensions"] = int(dimensions)
-    return _checked(given, config)
-
-
-def from_body(body: bytes, config: Config) -> EmbedRequest:
-    """The request of a JSON body.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
-    return _checked(json_object(body), config)
-
-
-def _checked(given: Mapping[str, Any], config: Config) -> EmbedRequest:
+    given = _from_args(args) if body is None else json_object(body)
     inputs = given.get("input")
     if isinstance(inputs, list) and len(inputs) > config.max_inputs:
         raise InvalidInputError(
@@ -121,3 +102,14 @@ def _checked(given: Mapping[str, Any], config: Config) -> EmbedRequest:
             f"found {longest:,}"
         )
     return request
+
+
+def _from_args(args: MultiParams) -> dict[str, Any]:
+    given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
+    if "input" in given:
+        given["input"] = args.getlist("input")
+    dimensions = args.get("dimensions") or ""
+    # Python reads at most 4,300 digits
+    if dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 10:
+        given["dimensions"] = int(dimensions)
+    return given

@@ -406,12 +406,12 @@ def test_a_click_elsewhere_closes_none_of_ours(page):
     """On a page of 0.65 it closes every <details>, as if it were a menu."""
     page.goto(f"{SEARCH}?q=cats")
     summary(page, "Filters and options").click()
-    summary(page, "Ask the same").click()
+    summary(page, "The same search").click()
     box(page).click()
     page.get_by_role("heading", name="Search notes").click()
     expect(page.get_by_label("Lowest score")).to_be_visible()
     expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
-    summary(page, "Ask the same").click()
+    summary(page, "The same search").click()
     expect(page.get_by_role("heading", name="curl", exact=True)).to_be_hidden()
     expect(page.get_by_label("Lowest score")).to_be_visible()
 
@@ -499,7 +499,7 @@ def test_the_keyboard_reaches_everything_in_its_order(page):
     assert order == [
         *("Search", "Filters and options", "json", title, "more like this", "Next page")
     ]
-    assert tab(page).startswith("Ask the same")
+    assert tab(page).startswith("The same search")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
 
@@ -529,7 +529,7 @@ def test_who_reads_on_while_an_answer_comes_stays_at_that_place(page):
     page.clock.install()
     page.goto(f"{SEARCH}?q=cats")
     page.clock.pause_at("2100-01-01")
-    summary(page, "Ask the same").click()
+    summary(page, "The same search").click()
     ask(page, " need")
     titles(page).first.get_by_role("link").focus()
     page.clock.run_for(300)
