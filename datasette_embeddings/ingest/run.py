@@ -40,7 +40,6 @@ from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
     apply_small_changes,
     count_unstaged,
-    count_unstaged_of_others,
     delete_unstaged,
     forget_other_kind,
     record_failures,
@@ -170,7 +169,7 @@ def _check_deletions(
     if options.rebuild:
         prefix = source.id_prefix
         own = [each.id for each in existing.sources if each.prefix == prefix]
-        left_out = count_unstaged_of_others(existing, own)
+        left_out = count_unstaged(existing, own, of_others=True)
         if left_out:
             raise InvalidInputError(
                 f"--rebuild would delete {left_out:,} items of {existing.name!r} that "

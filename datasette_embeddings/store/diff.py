@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasette_embeddings.sources.definitions import (
-    CollectionSource,
     Source,
     SourceState,
     UnreadableSource,
@@ -83,21 +82,7 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
     is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
     if collection is None:
         return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
-
-    def is_rechunked(known: CollectionSource) -> bool:
-        is_known = not isinstance(known.source, UnreadableSource)
-        return is_known and known.source.chunking != source.chunking
-
-    owner, attached = owner_sql(collection), attached_source(collection, source)
-    images = tuple(each.id for each in collection.sources if each.source.images)
-    if is_pipe:
-        return Ownership(
-            owner,
-            of_images=images,
-            is_pipe=True,
-            is_chunked=is_chunked,
-            everything_changed=attached is not None and is_rechunked(attached),
-        )
+    attached = attached_source(collection, source)
     # In a dry run the sources that it would replace are not marked as replaced
     others = [
         each
@@ -105,17 +90,26 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
         if each.prefix == source.id_prefix
         and each != attached
         and each.state is not SourceState.PIPED
+        and not is_pipe
     ]
     known = others if attached is None else [attached, *others]
+    rechunked = tuple(
+        each.id
+        for each in known
+        if not isinstance(each.source, UnreadableSource)
+        and each.source.chunking != source.chunking
+    )
     had_metadata = attached is not None and bool(attached.source.metadata_columns)
     return Ownership(
-        owner,
-        source_id=None if attached is None else attached.id,
+        owner_sql(collection),
+        source_id=None if attached is None or is_pipe else attached.id,
         replaced=tuple(each.id for each in others),
-        rechunked=tuple(each.id for each in known if is_rechunked(each)),
-        of_images=images,
-        clears_metadata=had_metadata and not source.metadata_columns,
+        rechunked=rechunked,
+        clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
+        of_images=tuple(each.id for each in collection.sources if each.source.images),
+        is_pipe=is_pipe,
         is_chunked=is_chunked,
+        everything_changed=is_pipe and bool(rechunked),
     )
 
 
@@ -144,16 +138,13 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
         # Of an old llm: the first write adds the column
         return f"'{CHANGED}'"
     chunks = table_or_empty(CHUNKS, columns)
-    of_images = f"coalesce({ownership.owner} in ({listed(ownership.of_images)}), 0)"
-    was_image = is_image_sql(of_images, columns)
-    item = _stored_item(ownership, was_image)
+    stored = item = _stored_item(ownership, columns)
     if ownership.is_chunked:
         stored = _stored_chunks(ownership, chunks)
         # A stored item may be a chunk of another document, and have the id of this one
-        other_form = f"exists ({item} and not exists ({_chunk(chunks, 'id')}))"
+        other_form = f"exists ({item}) and not {_is_chunk(chunks, 'id')}"
     else:
-        stored = item
-        other_form = f"exists ({_chunk(chunks, 'document_id')})"
+        other_form = _is_chunk(chunks, "document_id")
     own = f"owner in ({listed(ownership.own_ids)})"
     # A pipe replaces items of any source
     is_taken = "0" if ownership.is_pipe else f"owner is not null and not {own}"
@@ -188,22 +179,25 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
     """
 
 
-def _chunk(chunks: str, column: str) -> str:
+def _is_chunk(chunks: str, column: str) -> str:
     return f"""
-        select 1
-        from {chunks} as other
-        where other.collection_id = :collection_id
-        and other.{column} = _embedding_staged.id
+        exists (
+          select 1
+          from {chunks} as other
+          where other.collection_id = :collection_id
+          and other.{column} = _embedding_staged.id
+        )
     """
 
 
-def _stored_item(ownership: Ownership, was_image: str) -> str:
+def _stored_item(ownership: Ownership, columns: Columns) -> str:
+    of_images = f"coalesce({ownership.owner} in ({listed(ownership.of_images)}), 0)"
     return f"""
         select
           embeddings.content_hash as hash,
           embeddings.metadata as old_metadata,
           {ownership.owner} as owner,
-          {was_image} as was_image
+          {is_image_sql(of_images, columns)} as was_image
         from embeddings
         where embeddings.collection_id = :collection_id
         and embeddings.id = _embedding_staged.id

@@ -95,8 +95,13 @@ def write_documents(
     if not embedded:
         return
     conn = collection.conn
-    whole = _keys(collection, [each for each in embedded if each.chunks is None])
-    split = _keys(collection, [each for each in embedded if each.chunks is not None])
+    whole, split = list[dict[str, object]](), list[dict[str, object]]()
+    for each in embedded:
+        kept, documents = (
+            (0, whole) if each.chunks is None else (len(each.chunks), split)
+        )
+        key = {"collection_id": collection.id, "id": each.document.id, "kept": kept}
+        documents.append(key)
     for sql in _DELETE_CHUNKS:
         conn.executemany(sql, [*whole, *split])
     # The id of a document may look like, and be, that of another one's chunk
@@ -139,19 +144,6 @@ def delete_documents(collection: Collection, document_ids: Iterable[str]) -> Non
     ]
     for sql in (*_DELETE_CHUNKS, *_DELETE_WHOLE):
         collection.conn.executemany(sql, keys)
-
-
-def _keys(
-    collection: Collection, embedded: Iterable[EmbeddedDocument]
-) -> list[dict[str, object]]:
-    return [
-        {
-            "collection_id": collection.id,
-            "id": each.document.id,
-            "kept": len(each.chunks or ()),
-        }
-        for each in embedded
-    ]
 
 
 # The items of a document's chunks from the position :kept on, and all positions

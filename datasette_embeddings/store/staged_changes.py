@@ -43,7 +43,7 @@ def apply_small_changes(
     """Store new metadata and origins, delete emptied documents, copy content."""
     counts = staging.counts()
     if counts.get(EMPTY):
-        delete_emptied(collection, ownership)
+        _delete(collection, ownership.is_own_sql, _EMPTIED)
     if not (store_content or any(map(counts.get, (METADATA, ADOPTED)))):
         return
     # SQLite's own substr() ends a text at a NUL character
@@ -195,16 +195,16 @@ def record_failures(
             )
 
 
-def count_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
-    """How many documents that *source_ids* brought are not staged."""
-    is_own = f"{owner_sql(collection)} in ({listed(source_ids)})"
-    return _count(collection, f"({_items_sql(collection, is_own, _UNSTAGED)})")
-
-
-def count_unstaged_of_others(collection: Collection, source_ids: Iterable[int]) -> int:
-    """How many documents that others than *source_ids* brought are not staged."""
+def count_unstaged(
+    collection: Collection, source_ids: Iterable[int], *, of_others: bool = False
+) -> int:
+    """How many documents that *source_ids* brought, or all others, are not staged."""
     is_own = f"coalesce({owner_sql(collection)} in ({listed(source_ids)}), 0)"
-    return _count(collection, f"({_items_sql(collection, f'not {is_own}', _UNSTAGED)})")
+    items = _items_sql(collection, f"not {is_own}" if of_others else is_own, _UNSTAGED)
+    row = collection.conn.execute(
+        f"select count(distinct document_id) from ({items})"
+    ).fetchone()
+    return int(row[0])
 
 
 def delete_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
@@ -214,11 +214,6 @@ def delete_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
     """
     is_own = f"{owner_sql(collection)} in ({listed(source_ids)})"
     return _delete(collection, is_own, _UNSTAGED)
-
-
-def delete_emptied(collection: Collection, ownership: Ownership) -> int:
-    """Delete the documents of the staged source whose content is empty now."""
-    return _delete(collection, ownership.is_own_sql, _EMPTIED)
 
 
 _STAGED = f"select 1 from {STAGED} as staged where staged.id = {{document}} and state"
@@ -255,7 +250,9 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
     conn.execute(f"create table {DELETED} as {items}")
     conn.commit()
     try:
-        (last,) = conn.execute(f"select max(rowid) from {DELETED}").fetchone()
+        last, documents = conn.execute(
+            f"select max(rowid), count(distinct document_id) from {DELETED}"
+        ).fetchone()
         for low in range(1, (last or 0) + 1, DELETED_AT_ONCE):
             rows = collection.id, low, low + DELETED_AT_ONCE - 1
             with transaction(conn):
@@ -278,7 +275,7 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
                         """,
                         rows,
                     )
-        return _count(collection, DELETED)
+        return int(documents)
     finally:
         conn.rollback()
         conn.execute(f"drop table if exists {DELETED}")
@@ -292,8 +289,3 @@ _IS_DELETED = f"""
       and embeddings.id = {ORIGINS}.id
     )
 """
-
-
-def _count(collection: Collection, items: str) -> int:
-    sql = f"select count(distinct document_id) from {items}"
-    return int(collection.conn.execute(sql).fetchone()[0])
