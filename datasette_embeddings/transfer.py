@@ -78,8 +78,8 @@ def import_table(
         )
     if model_id is None:
         raise InvalidInputError(
-            f"Expected the model that made the vectors of {table!r}, which the table "
-            "does not say; name it with --model"
+            f"Expected the model that made the vectors of {table!r}, because the table "
+            "does not name it; use --model"
         )
     # Who may not see the table may not see its ids in the collection either
     source = TableSource(table, ("id",), ()) if other is None else None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from itertools import chain
+from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 from datasette_embeddings import distribution
 from datasette_embeddings.errors import EmbeddingsError
 
-# Each command's attribute in the module of its command, and its line in the help
+# The module and function of each command, and its line in the help
 SECTIONS = {
     "Build and update": {
         "embed": ("embed:embed", "Embed a table, query or files."),
@@ -88,15 +88,18 @@ class Command(click.Command):
                 formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        params = [
-            each for each in self.get_params(ctx) if isinstance(each, click.Option)
-        ]
-        options = {name: option for option in params for name in option.opts}
-        for place, name in enumerate(args[: [*args, "--"].index("--")]):
+        options = {
+            name: option
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+            for name in option.opts
+        }
+        for number, name in enumerate(args[: [*args, "--"].index("--")], 1):
             option = options.get(name)
-            count = 0 if option is None or option.is_flag else option.nargs
-            found = options.keys() & set(args[place + 1 : place + 1 + count])
-            if option is not None and found:
+            if option is None or option.is_flag:
+                continue
+            found = options.keys() & set(args[number : number + option.nargs])
+            if found:
                 expected = option.metavar or "a value"
                 raise click.UsageError(
                     f"Expected {expected} after {option.opts[-1]}, found the option "
@@ -121,10 +124,8 @@ class LazyGroup(Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        command: click.Command = getattr(
-            import_module(f"datasette_embeddings.cli.{module}"), attribute
-        )
+        path, _line = COMMANDS[name]
+        command: click.Command = resolve_name(f"datasette_embeddings.cli.{path}")
         return command
 
     def format_commands(

@@ -46,6 +46,15 @@ class Run:
     silent: bool = True
     output_format: str | None = None
 
+    def __post_init__(self) -> None:
+        options = self.options
+        if options.limit is not None and (options.rebuild or options.replace_source):
+            other = "--rebuild" if options.rebuild else "--replace"
+            raise InvalidInputError(
+                f"Expected --limit or {other}, found both: a part would replace the "
+                "whole. Try a few rows under another collection name"
+            )
+
     def embed(
         self, name: str, source: Source, declared: CollectionConfig | None = None
     ) -> Report:
@@ -115,7 +124,6 @@ def embed(
     names = {field.name for field in fields(CollectionConfig)} & given.keys()
     declared = CollectionConfig(**{name: given.pop(name) for name in names})
     options = IngestOptions(**given)
-    check_options(options)
     writable = not options.dry_run
     # Rows of a file need no database that exists already
     create = writable and bool(declared.input or declared.files)
@@ -128,19 +136,6 @@ def embed(
             has_failed = has_failed or report.failed > 0
     if has_failed:
         ctx.exit(SOME_FAILED)
-
-
-def check_options(options: IngestOptions) -> None:
-    """Nothing, if these go together.
-
-    :raises InvalidInputError: for a part of a collection that would replace the whole.
-    """
-    if options.limit is not None and (options.rebuild or options.replace_source):
-        other = "--rebuild" if options.rebuild else "--replace"
-        raise InvalidInputError(
-            f"Expected --limit or {other}, found both: a part would replace the whole. "
-            "Try a few rows under another collection name"
-        )
 
 
 def _sources(
@@ -194,7 +189,6 @@ def sync(
     could not be embedded.
     """
     options = IngestOptions(prune=True, **given)
-    check_options(options)
     config = config_in(config_file, database)
     declared = config.collections
     writable = not options.dry_run

@@ -37,8 +37,7 @@ def write(rows: Sequence[Row], output_format: str) -> None:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        for row in rows:
-            writer.writerow({key: _cell(value) for key, value in row.items()})
+        writer.writerows({key: _cell(row[key]) for key in row} for row in rows)
         click.echo(buffer.getvalue(), nl=False)
 
 

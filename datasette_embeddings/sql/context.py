@@ -98,7 +98,7 @@ class Clock:
         self._limit_s = limit_s
         self._started = perf_counter()
         self._excused = 0.0
-        # A call of ours runs, whose statements are part of the one that called it
+        # One of the functions runs; its statements are part of the one that called it
         self._inside = False
         self._statement = 0
         if limit_s is not None:

@@ -172,7 +172,9 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
     stay as they are, so that no call lifts the limits of a server's connection.
     """
     if policy is None:
-        if is_registered(conn):
+        # A call finds out, because a connection accepts no attribute and no weak
+        # reference, and the id of a closed one is reused
+        if _exists(conn, "embed_dimensions(null)"):
             return
         policy = Policy(load=partial(load_local, conn))
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
@@ -184,15 +186,6 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
     # Python cannot remove a function that was registered before
     if policy.expose_errors or _exists(conn, "embed_error()"):
         conn.create_function("embed_error", 0, lambda: context.last_error)
-
-
-def is_registered(conn: sqlite3.Connection) -> bool:
-    """Whether SQL on *conn* has these functions, under any policy.
-
-    A function is called in SQL to find out, because a connection accepts no attribute
-    and no weak reference, and the id of a closed one is reused.
-    """
-    return _exists(conn, "embed_dimensions(null)")
 
 
 def _exists(conn: sqlite3.Connection, call: str) -> bool:
