@@ -99,15 +99,15 @@ class SchemaError(EmbeddingsError):
     def __init__(
         self, table: str, expected: Sequence[str], found: Sequence[str]
     ) -> None:
-        way_out = "Rename that table, or use another database file"
+        advice = "Rename that table, or use another database file"
         if {"id", "embedding"} <= set(found):
-            way_out = (
+            advice = (
                 "Copy its vectors into another database file with: datasette "
                 f"embeddings import NEW.db {table} --from THIS.db"
             )
         super().__init__(
             f"The table {table!r} has the columns {', '.join(found)}; expected those "
-            f"that llm and this plugin write: {', '.join(expected)}. {way_out}"
+            f"that llm and this plugin write: {', '.join(expected)}. {advice}"
         )
 
 
@@ -167,13 +167,13 @@ class ModelSettingsMismatchError(EmbeddingsError):
     """A collection's vectors were made with other settings of its model."""
 
     def __init__(
-        self, collection: str, fact: str, expected: object, found: object
+        self, collection: str, setting: str, expected: object, found: object
     ) -> None:
         super().__init__(
             f"The vectors of the collection {quoted(collection)} were made with the "
-            f"{fact} {quoted(expected)}, and the model now has {quoted(found)}; such "
-            "vectors cannot be compared. Rebuild the collection with embed --rebuild, "
-            "or restore the old settings of the model"
+            f"{setting} {quoted(expected)}, and the model now has {quoted(found)}; "
+            "such vectors cannot be compared. Rebuild the collection with embed "
+            "--rebuild, or restore the old settings of the model"
         )
 
 

@@ -55,8 +55,9 @@ def from_json(text: str) -> Vector:
     try:
         numbers = json.loads(text)
     except (ValueError, RecursionError) as error:
-        message = f"Expected a JSON array of numbers: {error}"
-        raise InvalidVectorError(message) from error
+        raise InvalidVectorError(
+            f"Expected a JSON array of numbers: {error}"
+        ) from error
     return vector_of_numbers(numbers)
 
 
@@ -73,11 +74,9 @@ def vector_of_numbers(numbers: object) -> Vector:
         raise InvalidVectorError("Expected numbers only in the JSON array")
     try:
         with np.errstate(over="ignore"):
-            vector = np.array(numbers, dtype=np.float64).astype(FLOAT32)
+            return finite(np.array(numbers, dtype=np.float64).astype(FLOAT32))
     except OverflowError as error:
-        message = f"Expected numbers that float32 holds: {error}"
-        raise InvalidVectorError(message) from error
-    return finite(vector)
+        raise InvalidVectorError(f"Expected numbers in float32: {error}") from error
 
 
 def to_json(vector: Vector) -> str:

@@ -134,16 +134,13 @@ def library_entries() -> Iterator[Entry]:
 def _entry(path: str, module: str, kind: str, value: object) -> Entry:
     doc = inspect.cleandoc(str(value.__doc__))
     summary = " ".join(doc.partition("\n\n")[0].split())
-    return Entry(path, module, kind, _signature(value), summary, doc)
-
-
-def _signature(value: object) -> str:
     try:
-        return str(inspect.signature(value))  # type: ignore[arg-type]  # it may be any callable
+        signature = str(inspect.signature(value))  # type: ignore[arg-type]  # it may be any callable
     except Exception:
         # Some built-in functions have none, and a default or an annotation that cannot
         # be evaluated here may raise anything
-        return ""
+        signature = ""
+    return Entry(path, module, kind, signature, summary, doc)
 
 
 def _public(module: ModuleType) -> Iterator[tuple[str, object]]:

@@ -147,17 +147,14 @@ def _sources(
         return [source]
     expected = "Expected --table, --sql, --files or an input file"
     existing = find_collection(conn, name)
-    if (
-        existing is None
-        or replace(declared, model=None, similarities=None) != CollectionConfig()
-    ):
+    names_more = replace(declared, model=None, similarities=None) != CollectionConfig()
+    if existing is None or names_more:
         raise InvalidInputError(f"{expected}, to say what to embed")
     try:
         return stored_sources(existing)
     except SourceUnavailableError as reason:
-        raise InvalidInputError(
-            f"{expected} to embed into {name!r}: {reason}"
-        ) from reason
+        message = f"{expected} to embed into {name!r}: {reason}"
+        raise InvalidInputError(message) from reason
 
 
 @click.command(cls=Command, sections={"This run": RUN_OPTIONS})

@@ -203,9 +203,10 @@ def _show_match(match: Match, *, full: bool) -> None:
         line += f"  (characters {match.start:,} to {match.end:,})"
     click.echo(line)
     content = (match.content or "") if full else match.snippet(SNIPPET_LENGTH)
-    for line in content.splitlines():
-        click.echo(f"       {printable(line)}")
-    if match.stale and not match.has_row:
-        click.echo("       (the source row was deleted; sync deletes this item)")
+    lines = [printable(line) for line in content.splitlines()]
+    if match.stale and match.has_row:
+        lines.append("(the source row has changed since; sync embeds it again)")
     elif match.stale:
-        click.echo("       (the source row has changed since; sync embeds it again)")
+        lines.append("(the source row was deleted; sync deletes this item)")
+    for line in lines:
+        click.echo(f"       {line}")
