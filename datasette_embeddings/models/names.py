@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ class ModelSpec:
     """A requested model: id, configuration, and whether it may be downloaded."""
 
     model_id: str
-    config: ModelConfig = field(default_factory=ModelConfig)
+    config: ModelConfig = ModelConfig()
+    #: The configuration names it
+    is_configured: bool = field(default=False, compare=False)
     #: One model is loaded once, whether it was downloaded or not
     may_download: bool = field(default=False, compare=False)
 
@@ -100,6 +103,7 @@ def is_repository(name: str) -> bool:
     return bool(user and model and "/" not in model and not name.startswith((".", "~")))
 
 
+@lru_cache(maxsize=128)
 def canonical_id(model_id: str) -> str:
     """The name on the hub of *model_id*; all aliases of a model share it."""
     name = hub_name(model_id)

@@ -71,8 +71,8 @@ def model_spec(model_id: str, models: Mapping[str, ModelConfig]) -> ModelSpec:
     config = models[name]
     is_named_elsewhere = any((config.path, config.model, config.url))
     if is_named_elsewhere or config.runtime == "llm":
-        return ModelSpec(stored_id(name), config)
-    return ModelSpec(absolute(name), config)
+        return ModelSpec(stored_id(name), config, is_configured=True)
+    return ModelSpec(absolute(name), config, is_configured=True)
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:

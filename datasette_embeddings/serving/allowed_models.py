@@ -24,10 +24,8 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models.names import (
-    absolute,
     canonical_id,
     folder_of_collection,
-    hub_name,
     is_below,
     is_path,
     is_same_folder,
@@ -55,6 +53,10 @@ network_threads = ThreadPoolExecutor(4, thread_name_prefix="embeddings-network")
 TEXT_RUNTIMES = frozenset({"onnx", "sentence-transformers", "http"})
 # All that a visitor learns about a model that is not available
 VISITORS_WAY_OUT = "The log of this server says why"
+OTHER_FOLDER = (
+    "A database may only name a folder that exists below its own. To allow another, "
+    "name it as the path of a model in the configuration"
+)
 # Characters of all reasons together; a model's name may have any length
 LONGEST_LOGGED = 2_000
 logger = logging.getLogger("datasette_embeddings")
@@ -71,7 +73,8 @@ class AllowedModel:
         database must not choose which other folders a server reads.
         """
         self.model_id = model_id
-        is_bundled = canonical_id(model_id) == DEFAULT_MODEL
+        name = canonical_id(model_id)
+        is_bundled = name == DEFAULT_MODEL
         folder = None if is_bundled else folder_of_collection(model_id, home)
         if folder is not None and (
             (home is not None and is_below(folder, home))
@@ -81,8 +84,11 @@ class AllowedModel:
         self.config = config
         self.spec = model_spec(model_id, config.models)
         # The bundled model is allowed, but not to run elsewhere unless it is configured
-        self._is_named = is_allowed(model_id, config) and (
-            not is_bundled or configured_id(model_id, config.models) is not None
+        self._is_named = self.spec.is_configured or (
+            not is_bundled and name == canonical_id(config.default_model)
+        )
+        self._is_other_folder = not (
+            self._is_named or is_bundled or not is_path(self.spec.model_id)
         )
 
     def loaded(self) -> EmbeddingModel | None:
@@ -99,7 +105,8 @@ class AllowedModel:
         :raises ModelLoadingError: if another caller is still loading it.
         """
         try:
-            self._check_folder()
+            if self._is_other_folder:
+                raise UnknownModelError(self.model_id, OTHER_FOLDER)
             return load(self.spec, may_be_remote=self._is_named)
         except ModelLoadingError:
             raise
@@ -111,20 +118,13 @@ class AllowedModel:
 
     def runtime(self) -> str | None:
         """The runtime with which :meth:`load` would load it, if any."""
+        if self._is_other_folder:
+            return None
         try:
-            self._check_folder()
             found = find(self.spec)
         except EmbeddingsError:
             return None
         return None if found.is_remote and not self._is_named else found.runtime
-
-    def _check_folder(self) -> None:
-        if not self._is_named and is_path(absolute(hub_name(self.model_id))):
-            raise UnknownModelError(
-                self.model_id,
-                "A database may only name a folder that exists below its own. To allow "
-                "another, name it as the path of a model in the configuration",
-            )
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of *work* in the thread in which the model runs."""

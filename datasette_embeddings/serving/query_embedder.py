@@ -15,7 +15,6 @@ from datasette_embeddings.models.image_decoding import check_images
 from datasette_embeddings.serving.allowed_models import AllowedModel
 
 if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.models.names import ModelSpec
     from datasette_embeddings.vectors import Vector, Vectors
 
@@ -57,26 +56,20 @@ class QueryEmbedder:
         if not batch:
             return
         try:
-            texts = list(dict.fromkeys(text for text, _vector in batch))
-            vectors = _vectors(model.load(), texts)
+            loaded = model.load()
+            known = {text: loaded.queries.get(text) for text, _vector in batch}
+            vectors = {text: each for text, each in known.items() if each is not None}
+            new = [text for text in known if text not in vectors]
+            rows = loaded.embed_queries(new) if new else ()
+            for text, row in zip(new, rows, strict=True):
+                # A copy: a row alone would keep the whole batch in memory
+                vectors[text] = loaded.queries.put(text, row.copy())
         except Exception as error:  # every request that waits must get it
             for _text, vector in batch:
                 vector.set_exception(error)
             return
-        for text, vector in batch:
-            vector.set_result(vectors[text])
-
-
-def _vectors(model: EmbeddingModel, texts: Sequence[str]) -> dict[str, Vector]:
-    """The vector of each text, cached from now on."""
-    known = {text: model.queries.get(text) for text in texts}
-    vectors = {text: vector for text, vector in known.items() if vector is not None}
-    new = [text for text in texts if text not in vectors]
-    if new:
-        for text, vector in zip(new, model.embed_queries(new), strict=True):
-            # A copy: a row alone would keep the whole batch in memory
-            vectors[text] = model.queries.put(text, vector.copy())
-    return vectors
+        for text, future in batch:
+            future.set_result(vectors[text])
 
 
 query_embedder = QueryEmbedder()

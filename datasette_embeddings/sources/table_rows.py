@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 
 from datasette_embeddings.databases import declared_columns, quote
@@ -49,15 +50,30 @@ def source_rows(
     conn: sqlite3.Connection, source: TableSource, item_ids: Sequence[str]
 ) -> dict[str, SourceRow]:
     """The rows of *item_ids*; an id whose row was deleted is left out."""
-    title, column, names = "null", "0", source.content_columns
+    rows = _rows_of(conn, source, _row_sql(source), item_ids)
+    return {item_id: _source_row(source, item_id, row) for item_id, row in rows.items()}
+
+
+# Every search of a collection selects the same
+@lru_cache(maxsize=128)
+def _row_sql(source: TableSource) -> tuple[str, str]:
+    title, has_image = "null", "0"
     if source.title_column is not None:
         title = source.column_sql(source.title_column)
     if source.image_column is not None:
-        column = f"typeof({source.column_sql(source.image_column)}) = 'blob'"
+        has_image = f"typeof({source.column_sql(source.image_column)}) = 'blob'"
     largest = LARGEST_COMPARED_IMAGE if source.images else None
-    values = [_value_sql(source, name, largest) for name in names]
-    rows = _rows_of(conn, source, [title, column, *values], item_ids)
-    return {item_id: _source_row(source, item_id, row) for item_id, row in rows.items()}
+    values = [_value_sql(source, name, largest) for name in source.content_columns]
+    return _select_sql(source, [title, has_image, *values])
+
+
+def _select_sql(source: TableSource, selected: Sequence[str]) -> tuple[str, str]:
+    """SQL for the key of rows and what is *selected* of them, and for one key."""
+    names = [source.column_sql(column) for column in source.key_columns]
+    columns = ", ".join([*names, *selected])
+    # A column without a type keeps 7, '7' and x'37' apart, and the id is text
+    condition = " and ".join(f"{name} in (?, ?, ?)" for name in names)
+    return f"select {columns} from main.{quote(source.table)}", f"({condition})"
 
 
 def _source_row(source: TableSource, item_id: str, row: Sequence[object]) -> SourceRow:
@@ -85,7 +101,8 @@ def image_of_row(
     if source.image_column is None:
         return None
     value = _value_sql(source, source.image_column, MAX_BYTES)
-    [image] = _rows_of(conn, source, [value], [item_id]).get(item_id, [None])
+    sql = _select_sql(source, [value])
+    [image] = _rows_of(conn, source, sql, [item_id]).get(item_id, [None])
     return image if isinstance(image, bytes) else None
 
 
@@ -99,10 +116,11 @@ def _value_sql(source: TableSource, column: str, largest: int | None) -> str:
 def _rows_of(
     conn: sqlite3.Connection,
     source: TableSource,
-    selected: Sequence[str],
+    sql: tuple[str, str],
     item_ids: Sequence[str],
 ) -> dict[str, Sequence[object]]:
-    """What SQL has *selected* of the rows of *item_ids*, as far as they exist."""
+    """What *sql* of :func:`_select_sql` gives of *item_ids*, as far as they exist."""
+    select, condition = sql
     prefix, count = source.id_prefix, len(source.key_columns)
     keys = {
         each: key
@@ -110,21 +128,14 @@ def _rows_of(
         if each.startswith(prefix)
         and (key := key_values(each.removeprefix(prefix), count)) is not None
     }
-    names = [source.column_sql(column) for column in source.key_columns]
-    # A column without a type keeps 7, '7' and x'37' apart, and the id is text
-    condition = f"({' and '.join(f'{name} in (?, ?, ?)' for name in names)})"
     found: dict[str, Sequence[object]] = {}
     portion = max(1, MOST_PARAMETERS // (3 * count))
     for start in range(0, len(keys), portion):
         some = list(keys.values())[start : start + portion]
-        sql = f"""
-            select {", ".join([*names, *selected])}
-            from main.{quote(source.table)}
-            where {" or ".join([condition] * len(some))}
-        """
+        where = " or ".join([condition] * len(some))
         parts = [part for key in some for part in key]
         values = [v for part in parts for v in (part, number_or(part), part.encode())]
-        for row in conn.execute(sql, values):
+        for row in conn.execute(f"{select} where {where}", values):
             item_id = prefix + item_id_of(row[:count])
             if item_id in keys:
                 found.setdefault(item_id, row[count:])

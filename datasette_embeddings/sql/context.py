@@ -101,9 +101,7 @@ class Clock:
         # One of the functions runs; its statements are part of the one that called it
         self._inside = False
         self._statement = 0
-        if limit_s is not None:
-            # Only this callback reports where a statement begins
-            conn.set_trace_callback(self._statement_begins)
+        self._is_watching = limit_s is None
 
     def _statement_begins(self, sql: str) -> None:
         # Virtual tables, such as those of full-text search, run statements of their
@@ -124,6 +122,10 @@ class Clock:
         """*call*, run only while the statement that calls it has time left."""
 
         def timed(*arguments: Any) -> SqlValue:  # noqa: ANN401 - what *call* takes
+            if not self._is_watching:
+                # Only this callback reports where a statement begins
+                self._conn.set_trace_callback(self._statement_begins)
+                self._started, self._is_watching = perf_counter(), True
             if self._interrupted():
                 return None
             self._inside = True

@@ -178,9 +178,8 @@ def sources_of(
     Where several prefixes fit, it is the source that brought the document, or the one
     with the longest prefix if none of them did.
     """
-    by_prefix = sorted(
-        collection.current_sources, key=lambda each: len(each.prefix), reverse=True
-    )
+    # In the order of their prefixes, a longer one comes after its own beginning
+    by_prefix = collection.current_sources[::-1]
     candidates = {
         document_id: [each for each in by_prefix if document_id.startswith(each.prefix)]
         for document_id in document_ids

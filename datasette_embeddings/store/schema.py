@@ -191,7 +191,8 @@ def prepare(conn: sqlite3.Connection) -> None:
 
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:
     """The columns of *table* in the main database; none if it does not exist."""
-    return [row[1] for row in conn.execute(f"pragma main.table_info({quote(table)})")]
+    sql = "select name from pragma_table_info(?, 'main') order by cid"
+    return [name for (name,) in conn.execute(sql, [table])]
 
 
 def rows_in(

@@ -70,8 +70,10 @@ async def search(
         address.check_names(NAMES)
         asked = search_request.from_body(body, config)
     response = await run_search(target, asked)
-    next_path = address.next_path(response.next) if body is None else None
-    next_url = next_path and str(datasette.absolute_url(request, next_path))
+    next_url = None
+    if body is None and response.next is not None:
+        next_path = address.next_path(response.next)
+        next_url = str(datasette.absolute_url(request, next_path))
     answer = search_body(response, next_url)
     return shaped(datasette, request, address.args, answer, "matches")
 

@@ -70,8 +70,9 @@ async def _embed(
         address.check_names(())
     asked = embed_request.parsed(address.args, body, config)
     model_id = config.default_model if asked.model is None else asked.model
-    check_allowed(model_id, config)
-    allowed = AllowedModel(model_id, config)
+    # Not on the event loop: the look-up may import llm
+    await asyncio.to_thread(check_allowed, model_id, config)
+    allowed = await asyncio.to_thread(AllowedModel, model_id, config)
     model = await allowed.run(allowed.load)
     vectors = await _vectors(allowed, model, asked)
     texts = {

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
@@ -15,7 +16,7 @@ from datasette_embeddings.web.embed_request import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_response, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
-from datasette_embeddings.web.search_request import QUERIES, SearchRequest, default_size
+from datasette_embeddings.web.search_request import QUERIES, SearchRequest
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
@@ -38,7 +39,10 @@ async def document(datasette: Datasette, request: Request) -> Response:
     Address.of(request).check_names(())
     config = config_of(datasette)
     limits: dict[str, dict[str, Any]] = {
-        "Size": {"maximum": config.max_size, "default": default_size(config)},
+        "Size": {
+            "maximum": config.max_size,
+            "default": min(DEFAULT_LIMIT, config.max_size),
+        },
         "QueryText": {"maxLength": config.max_query_length},
         "Text": {"maxLength": config.max_text_length},
         "Texts": {"maxItems": config.max_inputs},

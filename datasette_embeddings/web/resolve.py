@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -47,11 +48,13 @@ class Target:
         prefix = self.datasette.urls.database(self.database.name)
         return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
 
-    @cached_property
-    def model(self) -> AllowedModel:
+    async def model(self) -> AllowedModel:
         """The model of the collection, as visitors may use it."""
-        config = config_of(self.datasette)
-        return AllowedModel(self.collection.model_id, config, self.collection.home)
+        config, collection = config_of(self.datasette), self.collection
+        # Not on the event loop: the look-up reads folders, and may import llm
+        return await asyncio.to_thread(
+            AllowedModel, collection.model_id, config, collection.home
+        )
 
     def like_path(self, document_id: str) -> str | None:
         """The search for items like one; None if its id is too long for a URL."""

@@ -83,10 +83,12 @@ async def search(
         if error is not None:
             raise error
         asked = _search_request(address, body, config)
-        if asked.needs_model and not await target.model.is_ready(within_s=PATIENCE_S):
-            context["is_loading"] = True
-            headers = {"Retry-After": str(RELOAD_S)}
-            return await _render(datasette, request, context, 503, headers)
+        if asked.needs_model:
+            model = await target.model()
+            if not await model.is_ready(within_s=PATIENCE_S):
+                context["is_loading"] = True
+                headers = {"Retry-After": str(RELOAD_S)}
+                return await _render(datasette, request, context, 503, headers)
         response = await run_search(target, asked)
         context.update(await _response_context(request, address, response))
     except EmbeddingsError as found:
@@ -144,7 +146,7 @@ async def _form_context(target: Target) -> dict[str, Any]:
     with suppress(EmbeddingsError, sqlite3.DatabaseError):
         context.update(await target.read(_read_form))
         if context["has_images"]:
-            context["has_images"] = await target.model.may_embed_images()
+            context["has_images"] = await (await target.model()).may_embed_images()
     return {**context, "synced": _moment(target.collection.synced)}
 
 

@@ -214,11 +214,6 @@ def from_body(body: bytes, config: Config) -> SearchRequest:
     return _checked(given, config, {})
 
 
-def default_size(config: Config) -> int:
-    """How many matches a request without a size gets."""
-    return min(DEFAULT_LIMIT, config.max_size)
-
-
 def filters_of(args: MultiParams) -> tuple[Filter, ...]:
     """The filters of a query string, as Datasette tells them from other names."""
     return tuple(
@@ -232,9 +227,9 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
 def _checked(
     given: Mapping[str, object], config: Config, names: Mapping[str, str]
 ) -> SearchRequest:
-    if given.get("size") is None:
-        given = {**given, "size": default_size(config)}
     request = validated(SearchRequest, given, names=names)
+    if given.get("size") is None:
+        request = replace(request, size=min(DEFAULT_LIMIT, config.max_size))
     if request.text is not None:
         checked_query(request.text, max_length=config.max_query_length)
     if request.size > config.max_size:

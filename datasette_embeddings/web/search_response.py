@@ -82,7 +82,7 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
     """
     if not request.needs_model:
         return request.vector
-    model = target.model
+    model = await target.model()
     try:
         if request.text is not None:
             vector = await query_embedder.vector(model, request.text)
