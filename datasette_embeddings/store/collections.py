@@ -107,7 +107,7 @@ class Collection(Items):
     @property
     def current_sources(self) -> tuple[CollectionSource, ...]:
         """The sources that a sync reads, by prefix."""
-        return self.sources_that_are(SourceState.CURRENT)
+        return tuple(each for each in self.sources if each.state is SourceState.CURRENT)
 
     def sources_that_are(
         self, state: SourceState, prefix: str | None = None
@@ -160,7 +160,7 @@ class Collection(Items):
             )
 
     def _check_model(self, model_id: str) -> None:
-        if not self.is_of_model(model_id):
+        if model_id != self.model_id and not self.is_of_model(model_id):
             raise ModelMismatchError(self.name, self.model_id, stored_id(model_id))
 
     def check_dimensions(self, dimensions: int) -> None:
