@@ -1,0 +1,39 @@
+"""How many functions of the package one search, and one `embed`, enter.
+
+Lower these numbers when a path becomes shorter; never raise them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SEARCH_FUNCTIONS, SEARCH_MODULES = 123, 31
+EMBED_FUNCTIONS, EMBED_MODULES = 126, 29
+
+
+def path_of(name):
+    command = [sys.executable, "-m", "tests.datasette.paths", name]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_search_by_meaning_goes_a_short_way():
+    found = path_of("search")
+    assert len(found["functions"]) <= SEARCH_FUNCTIONS, found["functions"]
+    assert len(found["modules"]) <= SEARCH_MODULES, found["modules"]
+    assert len(found["statements"]) <= 10, found["statements"]
+
+
+def test_an_embed_goes_a_short_way_and_does_nothing_twice():
+    found = path_of("embed")
+    assert len(found["functions"]) <= EMBED_FUNCTIONS, found["functions"]
+    assert len(found["modules"]) <= EMBED_MODULES, found["modules"]
+    assert found["hashed"] == [1] * 6
+    assert found["tokenized"] == [1] * 6
