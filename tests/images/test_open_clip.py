@@ -314,7 +314,8 @@ for model_id in ("clip", "open_clip/ViT-B-32/openai", "open_clip/ViT-B-33/openai
     found = find(ModelSpec(model_id))
     print(model_id, "|", found.reason, found.way_out)
 print(find(ModelSpec("clip", may_download=True)).downloads)
-print(find(ModelSpec("x/y", ModelConfig(runtime="open_clip"), True)).downloads)
+config = ModelConfig(runtime="open_clip")
+print(find(ModelSpec("x/y", config, may_download=True)).downloads)
 """
     lines = said(code, HF_HUB_CACHE=str(tmp_path)).splitlines()
     told = dict(line.split(" | ") for line in lines[:-2])
