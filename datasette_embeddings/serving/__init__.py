@@ -1,1 +1,1 @@
-"""What a server adds: its models and their thread, its limits, the reasons of SQL."""
+"""Models in a server: which of them a visitor may use, and the thread that runs them."""

@@ -1,8 +1,8 @@
 """The table of similarities, made and kept up to date as vectors are added and change.
 
-After any history the table is what a full run would write, but the work grows with what
-changed times all, not with all times all: a list is made again where its document
-changed or lost a neighbour; the others are joined by the new documents near enough.
+After any history the table is what a full run would write.  A list is computed again if
+its document changed or lost a neighbour; new documents that are near enough join the
+other lists.  If more than a part of the documents changed, all lists are computed.
 """
 
 from __future__ import annotations

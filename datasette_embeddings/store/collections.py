@@ -58,7 +58,7 @@ BUILDING = "building"
 class Collection(Items):
     """A named set of embeddings of one model, as it was when it was read.
 
-    It reads and writes through *conn*; to use it on another connection, for example in
+    It is used through *conn*; to use it on another connection, for example in
     another thread, call :meth:`bound_to`.  One that *is_building* will replace another
     collection and is hidden until then.
     """

@@ -1,4 +1,4 @@
-"""Datasette 0.65 and 1.0: everything in which they differ is in this file."""
+"""Differences between Datasette 0.65 and 1.0; hooks of only one are no-ops on the other."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def _guarded(
 def _expected(request: Request, error: Exception) -> EmbeddingsError:
     """*error* for the visitor; one that is not expected is described only in the log.
 
-    Errors do not reach Datasette, which prints them with all variables where rich is
-    installed: that takes time in proportion to what a visitor sent.
+    Unexpected errors do not reach Datasette, which prints them with all variables if
+    rich is installed: that takes time in proportion to what a visitor sent.
     """
     if isinstance(error, EmbeddingsError):
         return error
