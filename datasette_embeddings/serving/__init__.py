@@ -1,1 +1,1 @@
-"""Models in a server: which of them a visitor may use, and the thread that runs them."""
+"""Models in a server: which of them visitors may use, and their thread."""

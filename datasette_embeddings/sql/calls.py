@@ -115,7 +115,8 @@ def guarded(
     """*call* with its arguments read by *reads*, and its errors reported.
 
     Functions and aggregates are called through this, so that no argument reaches one
-    unchecked; ``embed_cosine`` of two BLOBs checks their length itself. The result is None if an argument is None.
+    unchecked; ``embed_cosine`` of two BLOBs checks their length itself.  The result is
+    None if an argument is None.
     """
 
     def guarded(*values: SqlValue) -> Any:  # noqa: ANN401 - what *call* returns

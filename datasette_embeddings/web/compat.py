@@ -1,4 +1,4 @@
-"""Differences between Datasette 0.65 and 1.0; hooks of only one are no-ops on the other."""
+"""What differs between Datasette 0.65 and 1.0; other modules ask here."""
 
 from __future__ import annotations
 
