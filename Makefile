@@ -12,11 +12,12 @@ DEMO_ENV = .venv
 TEST_ENV = .venv-test
 NEXT_ENV = .venv-datasette-1
 IMAGES_ENV = .venv-images
-# What makes them: a few times as fast as pip, which brings it
+# What makes them: a few times as fast as pip, which brings it. As pip does, it trusts
+# the certificates that the system trusts
 UV_ENV = .venv-uv
 UV = $(UV_ENV)/bin/uv
-VENV = $(UV) venv --quiet --seed --allow-existing --no-python-downloads --python $(PYTHON)
-INSTALL = $(UV) pip install --quiet
+VENV = $(UV) venv --quiet --system-certs --seed --allow-existing --no-python-downloads --python $(PYTHON)
+INSTALL = $(UV) pip install --quiet --system-certs
 
 CLASSIC = datasette==0.65.5
 NEXT = datasette==1.0a41
