@@ -46,6 +46,8 @@ SKIPPED = frozenset(
 )
 # A module that its package does not list
 UNLISTED = ("os.path",)
+# Some libraries put a function of their own in its place
+REPLACED = "sys.excepthook"
 
 
 class Entry(NamedTuple):
@@ -123,6 +125,8 @@ def library_entries() -> Iterator[Entry]:
     for module, namespace in _modules():
         for name, value in filter(lambda each: is_new(each[1]), _public(namespace)):
             path, is_class = f"{module}.{name}", inspect.isclass(value)
+            if path == REPLACED:
+                continue
             yield _entry(path, module, "class" if is_class else "function", value)
             for inner, raw in vars(value).items() if is_class else ():
                 method = getattr(raw, "__func__", raw)
