@@ -11,11 +11,11 @@ beside the MD5 of its text, and a test uses those whose text it has.
 
 from __future__ import annotations
 
-from tests.reference import PATH, library_texts, reference_model, sample_texts, write
+from tests.reference import PATH, reference_model, sample_texts, stdlib_texts, write
 
 
 def main() -> None:
-    texts = sample_texts(library_texts())
+    texts = sample_texts(stdlib_texts())
     write(texts, reference_model().encode(texts))
     print(f"{PATH}: {len(texts)} vectors")
 

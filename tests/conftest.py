@@ -188,20 +188,20 @@ def demo(request, tmp_path_factory):
         command = [sys.executable, "-m", "datasette", "embeddings", "demo", str(path)]
         outputs = [subprocess.check_output(command, text=True) for _ in range(2)]
         return Demo(path, *outputs, is_sample=False)
-    entries = library_sample()
+    entries = stdlib_sample()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demonstration, "library_entries", lambda: iter(entries))
+        patch.setattr(demonstration, "stdlib_entries", lambda: iter(entries))
         runs = [CliRunner().invoke(embeddings, ["demo", str(path)]) for _ in range(2)]
     assert [run.exit_code for run in runs] == [0, 0], runs[-1].output
     return Demo(path, *(run.stdout for run in runs), is_sample=True)
 
 
-def library_sample():
+def stdlib_sample():
     """What of the library the documents and the tests name, and every 40th entry."""
     texts = [path.read_text("utf-8") for path in DOCUMENTS]
     named = set(re.findall(r"[\w.]+\w", "\n".join(texts)))
     return [
         entry
-        for number, entry in enumerate(demonstration.library_entries())
+        for number, entry in enumerate(demonstration.stdlib_entries())
         if entry.path in named or entry.module in SAMPLE_MODULES or number % 40 == 0
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasette_embeddings.cli.demo import library_entries
+from datasette_embeddings.cli.demo import stdlib_entries
 from tests.hub import reference_folder
 
 #: Written by scripts/write_reference_vectors.py
@@ -61,9 +61,9 @@ def sentence_transformer(folder: Path):
     return SentenceTransformer(str(folder), device="cpu")
 
 
-def library_texts() -> list[str]:
+def stdlib_texts() -> list[str]:
     """The entries of the demo, as it embeds them."""
-    return [f"{entry.path} {entry.doc}" for entry in library_entries()]
+    return [f"{entry.path} {entry.doc}" for entry in stdlib_entries()]
 
 
 def sample_texts(texts: list[str]) -> list[str]:

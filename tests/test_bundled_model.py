@@ -45,8 +45,8 @@ MIXED_TEXTS = [
 
 
 @pytest.fixture(scope="session")
-def library_texts():
-    return reference.library_texts()
+def stdlib_texts():
+    return reference.stdlib_texts()
 
 
 @pytest.fixture(scope="session")
@@ -57,11 +57,11 @@ def torch_model():
 @pytest.fixture(
     scope="session", params=["sample", pytest.param("library", marks=pytest.mark.long)]
 )
-def compared(request, library_texts):
+def compared(request, stdlib_texts):
     """Texts, and the vectors that the fp32 weights give, (n, d)."""
     if request.param == "sample":
-        return reference.known(reference.sample_texts(library_texts))
-    texts = [*reference.ODD_TEXTS, *library_texts[::SAMPLE_STEP]]
+        return reference.known(reference.sample_texts(stdlib_texts))
+    texts = [*reference.ODD_TEXTS, *stdlib_texts[::SAMPLE_STEP]]
     return texts, request.getfixturevalue("torch_model").encode(texts)
 
 
@@ -106,9 +106,9 @@ def test_the_reference_is_the_published_model():
 
 @pytest.mark.long
 def test_the_vectors_in_the_repository_are_those_of_the_fp32_weights(
-    torch_model, library_texts
+    torch_model, stdlib_texts
 ):
-    texts, vectors = reference.known(reference.sample_texts(library_texts))
+    texts, vectors = reference.known(reference.sample_texts(stdlib_texts))
     assert cosines(vectors, torch_model.encode(texts)).min() >= 0.99999
 
 
@@ -155,8 +155,8 @@ def test_a_text_is_cut_at_256_tokens(embed):
     assert np.abs(full - shorter).max() > 1e-4
 
 
-def test_5000_words_are_as_good_as_more_of_them(model, library_texts):
-    words = " ".join(library_texts).split()[:10_000]
+def test_5000_words_are_as_good_as_more_of_them(model, stdlib_texts):
+    words = " ".join(stdlib_texts).split()[:10_000]
     [text, longer] = model.embed_passages([" ".join(words[:5_000]), " ".join(words)])
     assert text == pytest.approx(longer, abs=1e-5)
 

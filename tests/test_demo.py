@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from datasette_embeddings.cli.demo import SEARCHES, library_entries
+from datasette_embeddings.cli.demo import SEARCHES, stdlib_entries
 
 FIRST = ["difflib.get_close_matches", "filecmp.cmp", "mimetypes."]
 COMMAND = [sys.executable, "-m", "datasette", "embeddings"]
@@ -35,7 +35,7 @@ def test_it_finds_by_meaning(demo, text, first):
 
 
 def test_every_entry_has_a_docstring_and_one_name():
-    entries = list(library_entries())
+    entries = list(stdlib_entries())
     assert all(entry.doc.strip() and entry.summary for entry in entries)
     paths = [entry.path for entry in entries]
     assert len(set(paths)) == len(paths) > 4_000

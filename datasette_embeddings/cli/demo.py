@@ -99,7 +99,7 @@ def write_functions(conn: sqlite3.Connection) -> int:
             f"This database has a table {TABLE!r} of its own, with the columns "
             f"{', '.join(columns)}; choose another path for the demo"
         )
-    entries = list(library_entries())
+    entries = list(stdlib_entries())
     with conn:
         conn.execute(
             "create table if not exists functions (path text primary key, module text, "
@@ -110,7 +110,7 @@ def write_functions(conn: sqlite3.Connection) -> int:
     return len(entries)
 
 
-def library_entries() -> Iterator[Entry]:
+def stdlib_entries() -> Iterator[Entry]:
     """Every entry of the interpreter that runs, each under its shortest name."""
     seen: set[int] = set()
 

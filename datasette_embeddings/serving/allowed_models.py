@@ -83,7 +83,7 @@ class AllowedModel:
             config = replace(config, models=located(config.models, model_id, home))
         self.config = config
         self.spec = model_spec(model_id, config.models)
-        # The bundled model is allowed, but not to run elsewhere unless it is configured
+        # The bundled model is allowed; a remote model of that name only if configured
         self._is_named = self.spec.is_configured or (
             not is_bundled and name == canonical_id(config.default_model)
         )

@@ -2,7 +2,7 @@
 
 They are copied to a temporary table, once, with their hashes.  Reading the source
 itself between our own commits would keep its lock for the whole run, and in WAL mode
-one commit of another program would make all later ones of ours fail.  SQLite
+one commit of another program would make all later commits of the run fail.  SQLite
 compares a million hashes without holding them in memory.
 """
 

@@ -133,7 +133,7 @@ def sql_path(datasette: Datasette, database: str) -> str:
 
 
 def add_classic_templates(env: Any) -> None:  # noqa: ANN401 - Jinja's
-    """On 0.65, let a template of ours show related rows on row pages.
+    """On 0.65, show related rows on row pages with the plugin's own template.
 
     Templates of the owner and of other plugins come before it.
     """

@@ -1,4 +1,4 @@
-"""What of ours one search and one `embed` go through, as JSON on standard output.
+"""The functions that one search and one `embed` enter, as JSON on standard output.
 
     python -m tests.datasette.paths search
     python -m tests.datasette.paths embed

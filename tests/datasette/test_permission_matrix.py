@@ -131,7 +131,7 @@ CONFIGURATIONS = {
     "open embeddings in a closed database": allowing(database=ROOT, embeddings=True),
     "our own facts for other": allowing(_embedding_collections=OTHER),
     "SQL for nobody": Configuration({}, {"allow_sql": False}),
-    "SQL for root, table for nobody": Configuration(
+    "SQL for root, table for no one": Configuration(
         {"allow_sql": ROOT}, {"tables": {"articles": {"allow": NOBODY}}}
     ),
 }
@@ -193,7 +193,7 @@ OF_EACH_KIND = {
     "table for editors",
     "view for other",
     "open embeddings beside a closed table",
-    "SQL for root, table for nobody",
+    "SQL for root, table for no one",
     "permission for the table",
     "deny, database for other",
     "root, deny",

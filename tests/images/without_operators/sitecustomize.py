@@ -15,10 +15,10 @@ class DeclareOperators(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
             sys.meta_path.remove(self)
-            from torch.library import define
+            from torch import library
 
             for operator in ("nms", "qnms"):
-                define(f"torchvision::{operator}", SCHEMA)
+                library.define(f"torchvision::{operator}", SCHEMA)
 
 
 sys.meta_path.insert(0, DeclareOperators())
