@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from datasette_embeddings.databases import declared_columns, quote
+from datasette_embeddings.documents import item_id_of
 from datasette_embeddings.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -27,7 +28,6 @@ from datasette_embeddings.errors import (
     SourceError,
 )
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.from_config import table_source

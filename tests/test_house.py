@@ -22,7 +22,7 @@ ORDER = [
     {"distribution"},
     {"errors"},
     {"validation"},
-    {"config", "databases", "documents", "images", "item_ids"},
+    {"config", "databases", "documents", "images"},
     {"migrations", "vectors"},
     {"sources"},
     {"chunking"},

@@ -4,9 +4,8 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure, row_path
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.item_ids import row_path
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import QuerySource, TableSource
 from datasette_embeddings.sources.from_config import table_source

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from datasette_embeddings.documents import Content, Document
+from datasette_embeddings.documents import Content, Document, item_id_of
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.text_files import binary_kind
 

@@ -10,10 +10,9 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from datasette_embeddings.databases import declared_columns, quote
-from datasette_embeddings.documents import content_hash
+from datasette_embeddings.documents import content_hash, item_id_of, key_values
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.item_ids import item_id_of, key_values
 from datasette_embeddings.sources.content import content_of_row
 from datasette_embeddings.sources.definitions import ROWID, TableSource
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.documents import item_id_of
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.item_ids import item_id_of
 from datasette_embeddings.search.matches import Match, related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource

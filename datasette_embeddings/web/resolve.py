@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from datasette_embeddings.item_ids import row_path, tilde_decode, tilde_encode
+from datasette_embeddings.documents import row_path, tilde_decode, tilde_encode
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection

@@ -5,8 +5,8 @@ import sqlite3
 
 import pytest
 
+from datasette_embeddings.documents import tilde_encode
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.store.collection_writes import rename_collection

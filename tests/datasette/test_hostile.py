@@ -12,8 +12,8 @@ import pytest_asyncio
 from bs4 import BeautifulSoup
 
 from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.documents import tilde_encode
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.item_ids import tilde_encode
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.item_ids import tilde_encode
+from datasette_embeddings.documents import tilde_encode
 from datasette_embeddings.models import registry
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.similarities.refreshing import build
