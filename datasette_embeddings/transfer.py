@@ -31,12 +31,11 @@ from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.attaching import attached_source, finish_sync
+from datasette_embeddings.store.attaching import finish_sync, writing
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.documents import write_vectors
-from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode
 
 if TYPE_CHECKING:
@@ -134,10 +133,9 @@ def _create(
     if len(lengths) > 1:
         raise DimensionMismatchError(max(lengths), min(lengths))
     collection = create_collection(conn, name, model_id, source)
-    attached = None if source is None else attached_source(collection, source)
+    attached = None if source is None else collection.attached(source)
     source_id = None if attached is None else attached.id
-    with transaction(conn):
-        collection.check_exists()
+    with writing(collection):
         write_vectors(collection, vectors, source_id=source_id)
     is_first = attached is not None and attached.synced is None
     finish_sync(collection, source if is_first else None)

@@ -87,9 +87,11 @@ def _show_sources(conn: sqlite3.Connection) -> None:
                 f"synced {iso_time(each.synced)}" if each.synced else "not synced yet"
             )
             parts.append(f"{_items(counts, each.id)} of {source_line(each)} ({synced})")
-        replaced = collection.sources_that_are(SourceState.REPLACED)
-        if any(counts.get(each.id) for each in replaced):
-            items = _items(counts, *(each.id for each in replaced))
+        replaced = [
+            each.id for each in collection.sources if each.state is SourceState.REPLACED
+        ]
+        if any(map(counts.get, replaced)):
+            items = _items(counts, *replaced)
             parts.append(f"{items} of a source that was replaced")
         if counts.get(None):
             parts.append(f"{_items(counts, None)} of no source")

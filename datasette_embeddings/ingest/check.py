@@ -15,7 +15,6 @@ from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store.collection_writes import remove_collection
 from datasette_embeddings.store.collections import Collection, collections
-from datasette_embeddings.store.diff import ownership_of
 from datasette_embeddings.store.integrity import (
     count_odd_rows,
     count_odd_vectors,
@@ -24,6 +23,7 @@ from datasette_embeddings.store.integrity import (
     remove_odd_vectors,
     remove_strays,
 )
+from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.schema import has_collections
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged

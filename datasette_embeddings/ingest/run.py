@@ -21,21 +21,20 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source, TableSource
-from datasette_embeddings.store.attaching import (
-    check_attached,
-    check_source,
-    finish_sync,
-)
+from datasette_embeddings.store.attaching import check_source, finish_sync, writing
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
     check_name,
     create_collection,
     finish_rebuild,
 )
-from datasette_embeddings.store.collections import Collection, current, find_collection
-from datasette_embeddings.store.diff import Ownership, ownership_of
+from datasette_embeddings.store.collections import (
+    Collection,
+    current,
+    find_collection,
+)
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
-from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.origins import Ownership, ownership_of
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
     apply_small_changes,
@@ -203,10 +202,8 @@ class _Run:
         )
         chunks, truncated = 0, 0
         for window in self.staging.windows():
-            embedded = self._embed(window, collection)
-            with transaction(collection.conn):
-                collection.check_exists()
-                check_attached(collection, ownership.source_id)
+            embedded = self._embed(window, collection, ownership)
+            with writing(collection, ownership.source_id):
                 write_documents(
                     collection,
                     embedded.documents,
@@ -228,10 +225,13 @@ class _Run:
             finish_sync(collection, self.source)
         return report
 
-    def _embed(self, window: Sequence[Document], collection: Collection) -> Embedded:
+    def _embed(
+        self, window: Sequence[Document], collection: Collection, ownership: Ownership
+    ) -> Embedded:
         known = partial(
             vectors_of_hashes,
             collection,
+            ownership,
             dimensions=self.model.dimensions or collection.dimensions,
             images=self.source.images,
         )

@@ -27,7 +27,7 @@ from datasette_embeddings.similarities.knn import (
     nearest,
     reranked,
 )
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import Similarities, SimilarityRow
@@ -223,7 +223,7 @@ class _Run:
 
     def write(self, lists: Sequence[Nearest]) -> Refreshed:
         """Put *lists* into the table; part of a transaction."""
-        self.collection.check_exists()
+        current(self.collection)
         ids = self.documents.ids
         lists = sorted(lists, key=lambda each: ids[each.position])
         rows: Iterable[SimilarityRow] = _rows(ids, lists)

@@ -1,9 +1,11 @@
-"""Adding a source to a collection, replacing it, and removing it with its last item."""
+"""The sources of a collection: adding and replacing them, and writing items of one."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import (
@@ -12,7 +14,11 @@ from datasette_embeddings.sources.definitions import (
     Source,
     SourceState,
 )
-from datasette_embeddings.store.collections import Collection, all_collections
+from datasette_embeddings.store.collections import (
+    Collection,
+    all_collections,
+    current,
+)
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     FAILURES,
@@ -21,18 +27,6 @@ from datasette_embeddings.store.schema import (
     SOURCES,
     transaction,
 )
-
-
-def attached_source(
-    collection: Collection | None, source: Source
-) -> CollectionSource | None:
-    """The stored source of *collection* that is the same as *source*, if any."""
-    sources = () if collection is None else collection.sources
-    for each in sources:
-        is_same = each.prefix == source.id_prefix and each.source.is_same(source)
-        if is_same and each.state is not SourceState.REPLACED:
-            return each
-    return None
 
 
 def check_source(
@@ -46,8 +40,9 @@ def check_source(
     if source.is_standard_input or replace_source:
         return
     prefix = source.id_prefix
-    for each in collection.sources_that_are(SourceState.CURRENT, prefix):
-        if each.source.is_same(source) or not _has_items(collection, each):
+    for each in collection.current_sources:
+        is_other = each.prefix == prefix and not each.source.is_same(source)
+        if not is_other or not _has_items(collection, each):
             continue
         beside = f" with the prefix {prefix!r}" if prefix else ""
         raise InvalidInputError(
@@ -70,7 +65,7 @@ def attach_source(
     :raises InvalidInputError: as :func:`check_source`.
     """
     check_source(collection, source, replace_source=replace_source)
-    attached = attached_source(collection, source)
+    attached = collection.attached(source)
     if attached is not None and _tables(attached.source) == _tables(source):
         return
     state = SourceState.PIPED
@@ -92,6 +87,25 @@ def attach_source(
     _insert(collection, source.id_prefix, source.to_json(), state)
 
 
+@contextmanager
+def writing(known: Collection, source_id: int | None = None) -> Iterator[Collection]:
+    """A transaction that writes to *known*, and the collection as it is by now.
+
+    Nothing is written if it, or the source of *source_id*, has gone meanwhile.
+
+    :raises UnknownCollectionError: if another program deleted it.
+    :raises InvalidInputError: if another run put another source in place of that one.
+    """
+    with transaction(known.conn):
+        found = current(known)
+        if source_id not in (None, *(each.id for each in found.current_sources)):
+            raise InvalidInputError(
+                "Another run has put another source in place of this one of "
+                f"{known.name!r}; what was committed is kept"
+            )
+        yield found
+
+
 def finish_sync(collection: Collection, source: Source | None) -> None:
     """Store that a run has read all of *source*, whose rules apply from now on.
 
@@ -100,31 +114,23 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
     :raises UnknownCollectionError: if another program deleted the collection meanwhile.
     """
     now, conn = int(time.time()), collection.conn
-    with transaction(conn):
-        collection.check_exists()
+    with writing(collection):
         conn.execute(
-            """
-            update _embedding_collections
-            set synced = ?,
-                dimensions = (
-                  select length(embedding) / 4
-                  from embeddings
-                  where collection_id = ?
-                  limit 1
-                )
-            where collection_id = ?
-            """,
-            [now, collection.id, collection.id],
+            "update _embedding_collections set synced = ? where collection_id = ?",
+            [now, collection.id],
         )
         if source is None:
             return
-        attached = attached_source(collection, source)
+        attached = collection.attached(source)
         if attached is not None:
             conn.execute(
                 f"update {SOURCES} set source = ?, synced = ? where id = ?",
                 [source.to_json(), now, attached.id],
             )
-        for each in collection.sources_that_are(SourceState.REPLACED, source.id_prefix):
+        for each in collection.sources:
+            is_replaced = each.state is SourceState.REPLACED
+            if each.prefix != source.id_prefix or not is_replaced:
+                continue
             if _has_items(collection, each):
                 continue
             conn.execute(f"delete from {SOURCES} where id = ?", [each.id])
@@ -133,24 +139,6 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
                     f"delete from {table} where collection_id = ? and source_id = ?",
                     [collection.id, each.id],
                 )
-
-
-def check_attached(collection: Collection, source_id: int | None) -> None:
-    """Check, at the start of a transaction, that the source is still current.
-
-    :raises InvalidInputError: if another run replaced it.
-    """
-    if source_id is None:
-        return
-    row = collection.conn.execute(
-        f"select 1 from {SOURCES} where id = ? and state = ?",
-        [source_id, SourceState.CURRENT.value],
-    ).fetchone()
-    if row is None:
-        raise InvalidInputError(
-            "Another run has put another source in place of this one of "
-            f"{collection.name!r}; what was committed is kept"
-        )
 
 
 def move_old_sources(conn: sqlite3.Connection) -> None:

@@ -68,8 +68,6 @@ class Collection(Items):
     #: Numbers in a vector; None while it is empty
     dimensions: int | None = None
     sources: tuple[CollectionSource, ...] = ()
-    #: 0.2a0 stored that items came from other sources too
-    is_mixed: bool = False
     #: When a run last read all of a source, in Unix seconds
     synced: int | None = None
     #: Some of its items are chunks of documents
@@ -109,12 +107,11 @@ class Collection(Items):
         """The sources that a sync reads, by prefix."""
         return tuple(each for each in self.sources if each.state is SourceState.CURRENT)
 
-    def sources_that_are(
-        self, state: SourceState, prefix: str | None = None
-    ) -> tuple[CollectionSource, ...]:
-        """The sources in *state*, of all prefixes or of one."""
-        every = (each for each in self.sources if each.state is state)
-        return tuple(each for each in every if prefix in (None, each.prefix))
+    def attached(self, source: Source) -> CollectionSource | None:
+        """Its source that is the same as *source*, if there is one."""
+        of_prefix = (each for each in self.sources if each.prefix == source.id_prefix)
+        kept = (each for each in of_prefix if each.state is not SourceState.REPLACED)
+        return next((each for each in kept if each.source.is_same(source)), None)
 
     def is_of_model(self, model_id: str) -> bool:
         """Whether its vectors are of that model, under any of its names."""
@@ -143,29 +140,19 @@ class Collection(Items):
             raise ModelSettingsMismatchError(self.name, words, *values)
 
     def check_can_add(self, settings: ModelSettings) -> None:
-        """Check that vectors of *settings* may be added.
-
-        :raises ModelMismatchError: if it is of another model.
-        :raises ModelSettingsMismatchError: if a setting of the model has changed.
-        """
+        """Check that vectors of *settings* may be added, as :meth:`check_settings`."""
         self._check_model(settings.model_id)
-        if not self.count_items():
-            return
-        self.check_settings(settings)
-        # Most of the vectors, because an old run may have left others
-        usual = self.usual_vector_length()[0] // BYTES_PER_NUMBER
-        if settings.dimensions is not None and usual not in (0, settings.dimensions):
-            raise ModelSettingsMismatchError(
-                self.name, "dimensions", usual, settings.dimensions
-            )
+        if self.dimensions is not None:
+            self.check_settings(settings)
+            self.check_dimensions(settings.dimensions)
 
     def _check_model(self, model_id: str) -> None:
         if model_id != self.model_id and not self.is_of_model(model_id):
             raise ModelMismatchError(self.name, self.model_id, stored_id(model_id))
 
-    def check_dimensions(self, dimensions: int) -> None:
+    def check_dimensions(self, dimensions: int | None) -> None:
         """Raise :class:`ModelError` if vectors of *dimensions* may not be added."""
-        if self.dimensions not in (None, dimensions):
+        if None not in (self.dimensions, dimensions) and self.dimensions != dimensions:
             # A server may have put another model behind the same name
             raise ModelError(
                 f"The collection {self.name!r} holds vectors of {self.dimensions} "
@@ -185,14 +172,18 @@ def collection(conn: sqlite3.Connection, name: str) -> Collection:
     :raises UnknownCollectionError: if there is none.
     """
     if (found := find_collection(conn, name)) is None:
-        raise UnknownCollectionError(name, [each.name for each in collections(conn)])
+        raise _unknown(conn, name)
     return found
+
+
+def _unknown(conn: sqlite3.Connection, name: str) -> UnknownCollectionError:
+    return UnknownCollectionError(name, [each.name for each in collections(conn)])
 
 
 def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
     """The collection called *name*, or None."""
-    found = next(iter(all_collections(conn, name)), None)
-    return None if found is None or found.is_building else found
+    found = all_collections(conn, name)
+    return next((each for each in found if not each.is_building), None)
 
 
 def current(known: Collection) -> Collection:
@@ -200,8 +191,10 @@ def current(known: Collection) -> Collection:
 
     :raises UnknownCollectionError: if another program deleted it meanwhile.
     """
-    known.check_exists()
-    return all_collections(known.conn, known.name)[0]
+    for each in all_collections(known.conn, known.name):
+        if each.id == known.id:
+            return each
+    raise _unknown(known.conn, known.name)
 
 
 def all_collections(
@@ -265,9 +258,11 @@ def _collection(
     if old is not None:
         # What 0.2a0 stored, until the first write moves it
         source = source_from_json(old)
-        state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
         prefix = source.id_prefix
-        own.insert(0, CollectionSource(OLD_SOURCE_ID, prefix, source, synced, state))
+        # If others brought items too, it is unknown which ones its last run brought
+        known = None if had_other_items(old) else synced
+        state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
+        own.insert(0, CollectionSource(OLD_SOURCE_ID, prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     normalized = row.get("normalized")
     return Collection(
@@ -283,7 +278,6 @@ def _collection(
         ),
         dimensions=row["length"] and row["length"] // BYTES_PER_NUMBER,
         sources=tuple(own),
-        is_mixed=old is not None and had_other_items(old),
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
         is_building=row.get("state") == BUILDING,

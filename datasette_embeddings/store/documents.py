@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.chunking import Chunk, chunk_id
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.diff import Ownership, is_image_sql
-from datasette_embeddings.store.origins import write_origins
+from datasette_embeddings.store.origins import Ownership, write_origins
 from datasette_embeddings.store.schema import PARAMETERS
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
@@ -45,6 +44,7 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 def vectors_of_hashes(
     collection: Collection,
+    ownership: Ownership,
     hashes: Sequence[bytes],
     *,
     dimensions: int | None,
@@ -56,7 +56,6 @@ def vectors_of_hashes(
     Without *dimensions*, which a remote model has after its first vectors, none are.
     """
     length = None if dimensions is None else dimensions * BYTES_PER_NUMBER
-    is_image = is_image_sql(str(int(collection.has_images)), collection.columns)
     found: dict[bytes, Vector] = {}
     for start in range(0, len(hashes), PARAMETERS):
         some = hashes[start : start + PARAMETERS]
@@ -71,7 +70,7 @@ def vectors_of_hashes(
               and +collection_id = ?
               and typeof(embedding) = 'blob'
               and length(embedding) = ?
-              and {is_image} = ?
+              and {ownership.is_image_sql} = ?
               limit 1
             )
             from requested

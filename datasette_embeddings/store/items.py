@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.errors import UnknownCollectionError, UnknownItemError
+from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.store.schema import (
     EMBEDDINGS,
@@ -65,18 +65,6 @@ class Items:
     columns: Columns = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
-
-    def check_exists(self) -> None:
-        """Check that it was not deleted; a transaction asks before it writes.
-
-        :raises UnknownCollectionError: if another program deleted it meanwhile.
-        """
-        row = self.conn.execute(
-            "select 1 from collections where id = ? and name = ?", [self.id, self.name]
-        ).fetchone()
-        if row is None:
-            names = self.conn.execute("select name from collections order by name")
-            raise UnknownCollectionError(self.name, [str(name) for (name,) in names])
 
     def count_items(self) -> int:
         """How many items it has."""

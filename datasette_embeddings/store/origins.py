@@ -8,9 +8,14 @@ the same content hash and ``updated``: llm, and any other program that writes to
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.definitions import (
+    Source,
+    SourceState,
+    UnreadableSource,
+)
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
@@ -43,7 +48,7 @@ def owner_sql(collection: Collection) -> str:
     if not ids or not {"content_hash", "updated"} <= set(columns[EMBEDDINGS]):
         return NO_OWNER
     if ids == [OLD_SOURCE_ID]:
-        return NO_OWNER if collection.is_mixed else _old_owner(collection)
+        return _old_owner(collection)
     if not columns[ORIGINS]:
         return NO_OWNER
     return f"""
@@ -60,16 +65,110 @@ def owner_sql(collection: Collection) -> str:
 
 
 def _old_owner(collection: Collection) -> str:
-    if not collection.current_sources:
+    (source,) = collection.sources
+    if source.state is not SourceState.CURRENT or not source.synced:
         return NO_OWNER
-    (source,) = collection.current_sources
     # As a BLOB, because SQL cannot write every character of a text
     prefix = f"cast(x'{source.prefix.encode().hex()}' as text)"
     return f"""
         case
           when substr(embeddings.id, 1, length({prefix})) = {prefix}
-          and embeddings.updated <= {int(source.synced or 0)}
+          and embeddings.updated <= {int(source.synced)}
             then {OLD_SOURCE_ID}
+        end
+    """
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """How the staged source relates to the sources of a collection."""
+
+    #: SQL for the id of the source that brought a row of ``embeddings``, or null
+    owner: str = NO_OWNER
+    #: Its own id; None for a pipe, and for a source that has not brought anything yet
+    source_id: int | None = None
+    #: The ids of those that it replaces
+    replaced: tuple[int, ...] = ()
+    #: The ids of all these whose documents were split differently
+    rechunked: tuple[int, ...] = ()
+    #: It supplied metadata before, and no longer does
+    clears_metadata: bool = False
+    #: SQL for whether a row of ``embeddings`` is the vector of an image
+    is_image_sql: str = "0"
+    is_pipe: bool = False
+    is_chunked: bool = False
+
+    @property
+    def own_ids(self) -> tuple[int, ...]:
+        """Its own id and those that it replaces."""
+        return (*(() if self.source_id is None else (self.source_id,)), *self.replaced)
+
+    @property
+    def keeping_sql(self) -> str:
+        """SQL for whether metadata stay that the source does not supply.
+
+        Those of another source do not: that source decides who may see them.
+        """
+        if self.source_id is None or self.clears_metadata:
+            return f"{self.owner} is null"
+        return f"coalesce({self.owner}, {self.source_id}) = {self.source_id}"
+
+    @property
+    def is_own_sql(self) -> str:
+        """SQL for whether a row of ``embeddings`` is one that it may delete."""
+        if self.is_pipe:
+            return f"{self.owner} is null"
+        return f"{self.owner} in ({listed(self.own_ids)})"
+
+
+def ownership_of(collection: Collection | None, source: Source) -> Ownership:
+    """How *source* relates to the sources of *collection*, None for one not yet made.
+
+    Where documents are now split differently, all of them have changed.
+    """
+    is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
+    if collection is None:
+        return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
+    attached = collection.attached(source)
+    # In a dry run the sources that it would replace are not marked as replaced
+    others = [
+        each
+        for each in collection.sources
+        if each.prefix == source.id_prefix
+        and each != attached
+        and each.state is not SourceState.PIPED
+        and not is_pipe
+    ]
+    known = others if attached is None else [attached, *others]
+    rechunked = tuple(
+        each.id
+        for each in known
+        if not isinstance(each.source, UnreadableSource)
+        and each.source.chunking != source.chunking
+    )
+    had_metadata = attached is not None and bool(attached.source.metadata_columns)
+    return Ownership(
+        owner_sql(collection),
+        source_id=None if attached is None or is_pipe else attached.id,
+        replaced=tuple(each.id for each in others),
+        rechunked=rechunked,
+        clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
+        is_image_sql=_is_image_sql(collection),
+        is_pipe=is_pipe,
+        is_chunked=is_chunked,
+    )
+
+
+def _is_image_sql(collection: Collection) -> str:
+    """If the content of a row is not stored, the source that brought it decides."""
+    if "content_blob" not in collection.columns[EMBEDDINGS]:
+        return "0"
+    of_images = listed(each.id for each in collection.sources if each.source.images)
+    return f"""
+        case
+          when typeof(embeddings.content_blob) = 'blob' then 1
+          when typeof(embeddings.content) = 'text' then 0
+          else coalesce({owner_sql(collection)} in ({of_images}), 0)
         end
     """
 

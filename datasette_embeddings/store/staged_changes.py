@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from datasette_embeddings.sources.definitions import Source, UnreadableSource
+from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import (
     ADOPTED,
@@ -15,9 +16,8 @@ from datasette_embeddings.store.diff import (
     STAGED,
     UNCHANGED,
     UNREAD,
-    Ownership,
 )
-from datasette_embeddings.store.origins import owner_sql
+from datasette_embeddings.store.origins import Ownership, owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,
     FAILURES,
@@ -61,8 +61,7 @@ def apply_small_changes(
             "now": int(time.time()),
             "source_id": ownership.source_id,
         }
-        with transaction(collection.conn):
-            collection.check_exists()
+        with writing(collection):
             for sql in statements:
                 collection.conn.execute(sql.format(items=items), parameters)
 
@@ -166,8 +165,7 @@ def record_failures(
 ) -> None:
     """Store the staged rows of a source that failed; if *is_complete*, only these."""
     failed = f"from {STAGED} where state in ('{FAILED}', '{UNREAD}')"
-    with transaction(collection.conn):
-        collection.check_exists()
+    with writing(collection):
         collection.conn.execute(
             f"""
             insert into {FAILURES}

@@ -22,9 +22,9 @@ from datasette_embeddings.store.diff import (
     NEW,
     STAGED,
     UNREAD,
-    Ownership,
     state_sql,
 )
+from datasette_embeddings.store.origins import Ownership
 
 # The most that a window holds: enough for batches of texts of equal length, and all
 # that a crash can lose
@@ -135,7 +135,6 @@ class Staging:
         if collection is not None and collection.dimensions is not None:
             state = state_sql(ownership, collection.columns)
             parameters["collection_id"] = collection.id
-            parameters["everything_changed"] = ownership.everything_changed
         for low, high in self.steps():
             with self._conn:
                 self._conn.execute(
