@@ -1,4 +1,4 @@
-"""Vectors in BLOB and JSON, converted to float32 arrays and back; unit length.
+"""Vectors in BLOB and JSON, converted to float32 arrays and back; unit length; a cache.
 
 Inside the package a vector is a float32 array and nothing else.
 """
@@ -6,6 +6,8 @@ Inside the package a vector is a float32 array and nothing else.
 from __future__ import annotations
 
 import json
+import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.errors import InvalidVectorError
@@ -23,6 +25,8 @@ BYTES_PER_NUMBER = 4
 BLOCK_ROWS = 1_024
 # The square of a length differs from 1 by less than this only by float32's rounding
 UNIT = 5e-7
+# Longer texts are not kept in a cache
+LONGEST_CACHED = 4_096
 
 
 def encode(vector: Vector) -> bytes:
@@ -128,3 +132,36 @@ def normalize_in_place(vectors: Vectors) -> NDArray[np.bool_]:
         block[other] = wide
         usable[start + other] = has_direction
     return usable
+
+
+class VectorCache:
+    """The vectors of the last *size* texts, safe to use from several threads.
+
+    Of 384 dimensions, 1,024 are 1.6 MB, and their texts 4 MB at most.
+    """
+
+    def __init__(self, size: int = 1_024) -> None:
+        self._size = size
+        self._vectors: OrderedDict[str, Vector] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def get(self, text: str) -> Vector | None:
+        """The vector of *text*, read-only because it is shared, or None."""
+        with self._lock:
+            vector = self._vectors.get(text)
+            if vector is not None:
+                self._vectors.move_to_end(text)
+            return vector
+
+    def put(self, text: str, vector: Vector) -> Vector:
+        """Keep *vector*, unless *text* is too long, and return it read-only."""
+        vector.setflags(write=False)
+        if len(text) <= LONGEST_CACHED:
+            with self._lock:
+                self._vectors[text] = vector
+                if len(self._vectors) > self._size:
+                    self._vectors.popitem(last=False)
+        return vector

@@ -10,10 +10,10 @@ import pytest
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
-from datasette_embeddings.models.base import VectorCache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving.allowed_models import AllowedModel, model_thread
 from datasette_embeddings.serving.query_embedder import QueryEmbedder
+from datasette_embeddings.vectors import VectorCache
 from datasette_embeddings.web.middleware import Limiter
 from tests.models import StandIn
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models.names import ModelSettings
+from datasette_embeddings.vectors import VectorCache
 
 if TYPE_CHECKING:
     from datasette_embeddings.chunking import TokenSpans
@@ -25,8 +23,6 @@ Outcome: TypeAlias = "Vector | str"
 #: Called with a number
 Callback: TypeAlias = Callable[[int], None]
 Content = TypeVar("Content")
-# Longer texts are not kept in a cache
-LONGEST_CACHED = 4_096
 # torch.OutOfMemoryError and ONNX Runtime's errors have only their messages in common
 OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
 
@@ -35,49 +31,14 @@ def ignore(_count: int) -> None:
     """Default callback; does nothing."""
 
 
-@contextmanager
-def utf8_only() -> Iterator[None]:
-    """Raise :class:`InvalidInputError` for text in the block that UTF-8 cannot hold."""
+def check_utf8(texts: Sequence[str]) -> None:
+    """Raise :class:`InvalidInputError` for a text that UTF-8 cannot hold."""
     try:
-        yield
-    except (TypeError, UnicodeEncodeError) as error:
-        # Tokenizers raise a TypeError
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
         raise InvalidInputError(
             f"Expected text that UTF-8 can hold, without lone surrogates: {error}"
         ) from error
-
-
-class VectorCache:
-    """The vectors of the last *size* texts, safe to use from several threads.
-
-    Of 384 dimensions, 1,024 are 1.6 MB, and their texts 4 MB at most.
-    """
-
-    def __init__(self, size: int = 1_024) -> None:
-        self._size = size
-        self._vectors: OrderedDict[str, Vector] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def get(self, text: str) -> Vector | None:
-        """The vector of *text*, read-only because it is shared, or None."""
-        with self._lock:
-            vector = self._vectors.get(text)
-            if vector is not None:
-                self._vectors.move_to_end(text)
-            return vector
-
-    def put(self, text: str, vector: Vector) -> Vector:
-        """Keep *vector*, unless *text* is too long, and return it read-only."""
-        vector.setflags(write=False)
-        if len(text) <= LONGEST_CACHED:
-            with self._lock:
-                self._vectors[text] = vector
-                if len(self._vectors) > self._size:
-                    self._vectors.popitem(last=False)
-        return vector
 
 
 class EmbeddingModel(ABC):
@@ -101,6 +62,8 @@ class EmbeddingModel(ABC):
     supports_images: bool = False
     #: It may send texts to another machine, and cost money
     is_remote: bool = False
+    #: When it was last requested, on the monotonic clock
+    used: float = 0.0
 
     def embed_passages(
         self,
@@ -203,7 +166,7 @@ class EmbeddingModel(ABC):
             return np.empty((0, self.dimensions or 0), dtype=np.float32)
         return np.stack(outcomes)
 
-    @property
+    @cached_property
     def settings(self) -> ModelSettings:
         """What a collection of its vectors remembers."""
         return ModelSettings(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,6 @@ class ModelSettings:
     passage_prompt: str | None = None
     #: Whether each vector has length 1
     normalized: bool | None = None
-
-    def difference(self, other: ModelSettings) -> tuple[str, object, object] | None:
-        """The first setting with two known, different values, and these values."""
-        for name in (each.name for each in fields(self) if each.name != "model_id"):
-            mine, others = getattr(self, name), getattr(other, name)
-            if None not in (mine, others) and mine != others:
-                return name, mine, others
-        return None
 
 
 def hub_name(model_id: str) -> str:
@@ -110,6 +102,7 @@ def canonical_id(model_id: str) -> str:
     return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
 
 
+@lru_cache(maxsize=128)
 def stored_id(model_id: str) -> str:
     """The id that a collection stores: aliases of the bundled model are resolved."""
     return DEFAULT_MODEL if canonical_id(model_id) == DEFAULT_MODEL else model_id

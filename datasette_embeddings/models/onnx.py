@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore, utf8_only
+from datasette_embeddings.models.base import (
+    Callback,
+    EmbeddingModel,
+    check_utf8,
+    ignore,
+)
 from datasette_embeddings.models.files import (
     commit_of,
     download,
@@ -149,14 +154,17 @@ class OnnxModel(EmbeddingModel):
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
         if self._files.lower_case:
             texts = [text.lower() for text in texts]
-        with utf8_only():
+        try:
             # Fast, because it leaves out the character offsets
             return self._tokenizer.encode_batch_fast(list(texts))
+        except TypeError:
+            check_utf8(texts)
+            raise
 
     def _embed(
         self,
         encodings: Sequence[Encoding],
-        progress: Callback = ignore,
+        progress: Callback | None = None,
     ) -> Vectors:
         import numpy as np
 
@@ -166,7 +174,8 @@ class OnnxModel(EmbeddingModel):
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
             vectors[positions] = batch
-            progress(len(positions))
+            if progress is not None:
+                progress(len(positions))
         if vectors is None:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return normalize(vectors) if self._files.normalize else vectors
@@ -241,8 +250,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
     """Start and end in characters of each token of each text, truncated or not."""
-    with utf8_only():
-        encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    check_utf8(texts)
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return [
         [span for part in (each, *each.overflowing) for span in part.offsets]
         for each in encodings

@@ -21,9 +21,9 @@ from datasette_embeddings.models.base import (
     Callback,
     EmbeddingModel,
     Outcome,
+    check_utf8,
     ignore,
     in_batches,
-    utf8_only,
 )
 from datasette_embeddings.models.files import commit_of, folder_of
 from datasette_embeddings.models.image_decoding import decoded
@@ -244,8 +244,7 @@ class OpenClipModel(EmbeddingModel):
             raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
     def _run_texts(self, texts: Sequence[str]) -> Vectors:
-        with utf8_only():
-            "".join(texts).encode()
+        check_utf8(texts)
         with self._tokenizing:
             tokens = self._tokenizer(list(texts))
         return self._run(self._model.encode_text, tokens)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import Callback, ignore, utf8_only
+from datasette_embeddings.models.base import Callback, check_utf8, ignore
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.models.request_limits import RequestLimits
@@ -113,8 +113,7 @@ class OpenAIModel(RemoteModel):
     ) -> Vectors:
         import numpy as np
 
-        with utf8_only():
-            "".join(texts).encode()
+        check_utf8(texts)
         parts = [self._checked([], 0)] if not texts else []
         for batch in _batches(texts, self._batch_size):
             # A single text comes from SQL or from a page, where a caller waits

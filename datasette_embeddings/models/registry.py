@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
@@ -51,15 +51,8 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
 LOAD_WAIT_S = 60.0
 
 
-@dataclass
-class _Loaded:
-    model: EmbeddingModel
-    #: When it was last requested, on the monotonic clock
-    used: float
-
-
 # One copy of each model in a process
-_loaded: dict[ModelSpec, _Loaded] = {}
+_loaded: dict[ModelSpec, EmbeddingModel] = {}
 _loading = threading.Lock()
 
 
@@ -202,15 +195,6 @@ def load_model(
     return load(replace(model_spec(model_id, models), may_download=may_download))
 
 
-def loaded(spec: ModelSpec) -> EmbeddingModel | None:
-    """The model *spec*, if it is in memory."""
-    known = _loaded.get(spec)
-    if known is None:
-        return None
-    known.used = time.monotonic()
-    return known.model
-
-
 def load(
     spec: ModelSpec,
     *,
@@ -223,7 +207,7 @@ def load(
         money, which *may_be_remote* forbids.
     :raises ModelError: if its files are not as expected.
     """
-    model = loaded(spec)
+    model = _loaded.get(spec)
     if model is None:
         if not _loading.acquire(timeout=LOAD_WAIT_S):
             raise ModelLoadingError(
@@ -231,11 +215,12 @@ def load(
                 f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
             )
         try:
-            model = loaded(spec) or _load(spec, may_be_remote, on_download)
+            model = _loaded.get(spec) or _load(spec, may_be_remote, on_download)
         finally:
             _loading.release()
     if model.is_remote and not may_be_remote:
         raise _remote_error(spec, model.runtime)
+    model.used = time.monotonic()
     return model
 
 
@@ -248,7 +233,7 @@ def _load(
     if candidate.downloads:
         on_download()
     model: EmbeddingModel = candidate.load()
-    _loaded[spec] = _Loaded(model, time.monotonic())
+    _loaded[spec] = model
     if spec.config.unload_after is not None:
         _schedule_unload(spec, spec.config.unload_after)
     return model
@@ -270,12 +255,12 @@ def _schedule_unload(spec: ModelSpec, after_s: float) -> None:
 
 def _unload_if_idle(spec: ModelSpec) -> None:
     """Free the memory of a model that has not been used, or check again later."""
-    known, idle_s = _loaded.get(spec), spec.config.unload_after
-    if known is None or idle_s is None:
+    model, idle_s = _loaded.get(spec), spec.config.unload_after
+    if model is None or idle_s is None:
         return
-    left = known.used + idle_s - time.monotonic()
+    left = model.used + idle_s - time.monotonic()
     if left > 0:
         _schedule_unload(spec, left)
         return
-    del _loaded[spec], known
+    del _loaded[spec], model
     free_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,9 @@ class RemoteModel(EmbeddingModel):
         found = np.stack(vectors)
         if not np.isfinite(found).all():
             raise self._error("gave a vector with numbers that are not finite")
-        self.dimensions = known
+        if self.dimensions is None:
+            self.dimensions = known
+            self.settings = replace(self.settings, dimensions=known)
         return found
 
     def _error(self, what: str) -> ModelError:

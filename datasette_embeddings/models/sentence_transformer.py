@@ -18,9 +18,9 @@ from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     Callback,
     EmbeddingModel,
+    check_utf8,
     ignore,
     in_batches,
-    utf8_only,
 )
 from datasette_embeddings.models.files import (
     NO_LIMIT,
@@ -153,7 +153,8 @@ class SentenceTransformerModel(EmbeddingModel):
         if not texts:
             return {"input_ids": [], "offset_mapping": []}
         given = {"add_special_tokens": False, "truncation": False, "verbose": False}
-        with self._lock, utf8_only():
+        check_utf8(texts)
+        with self._lock:
             encoded: Mapping[str, Any] = self.encoder.tokenizer(
                 list(texts), **{**given, **options}
             )
@@ -170,8 +171,7 @@ class SentenceTransformerModel(EmbeddingModel):
 
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32)
-        with utf8_only():
-            "".join(texts).encode()
+        check_utf8(texts)
         order = sorted(
             range(len(texts)), key=lambda each: len(texts[each]), reverse=True
         )

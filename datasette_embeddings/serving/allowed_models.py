@@ -6,6 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -35,7 +37,6 @@ from datasette_embeddings.models.registry import (
     configured_id,
     find,
     load,
-    loaded,
     model_spec,
     only_a_key,
 )
@@ -82,6 +83,7 @@ class AllowedModel:
         ):
             config = replace(config, models=located(config.models, model_id, home))
         self.config = config
+        self._model: Callable[[], EmbeddingModel | None] = lambda: None
         self.spec = model_spec(model_id, config.models)
         # The bundled model is allowed; a remote model of that name only if configured
         self._is_named = self.spec.is_configured or (
@@ -92,8 +94,11 @@ class AllowedModel:
         )
 
     def loaded(self) -> EmbeddingModel | None:
-        """The model, if it is in memory."""
-        return loaded(self.spec)
+        """The model, if :meth:`load` returned it and it is still in memory."""
+        model = self._model()
+        if model is not None:
+            model.used = time.monotonic()
+        return model
 
     def load(self) -> EmbeddingModel:
         """The model, loaded if necessary and never downloaded.
@@ -104,10 +109,13 @@ class AllowedModel:
             what is installed and which folders exist.
         :raises ModelLoadingError: if another caller is still loading it.
         """
+        model = self.loaded()
+        if model is not None:
+            return model
         try:
             if self._is_other_folder:
                 raise UnknownModelError(self.model_id, OTHER_FOLDER)
-            return load(self.spec, may_be_remote=self._is_named)
+            model = load(self.spec, may_be_remote=self._is_named)
         except ModelLoadingError:
             raise
         except EmbeddingsError as error:
@@ -115,6 +123,9 @@ class AllowedModel:
             raise UnknownModelError(
                 self.model_id, VISITORS_WAY_OUT, [str(error)]
             ) from error
+        # Weak, so that an idle model is unloaded
+        self._model = weakref.ref(model)
+        return model
 
     def runtime(self) -> str | None:
         """The runtime with which :meth:`load` would load it, if any."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, count
 
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
     InvalidInputError,
+    ModelMismatchError,
+    ModelSettingsMismatchError,
     UnknownCollectionError,
 )
 from datasette_embeddings.models.names import (
@@ -216,11 +219,11 @@ def begin_rebuild(
     for begun in all_collections(conn, new_name):
         if not begun.is_building:
             continue
-        is_same = begun.is_of_model(settings.model_id)
-        is_same = is_same and begun.settings.difference(settings) is None
-        # The rows of a pipe may be of another pipe
-        if is_same and begun.source == source:
-            return begun
+        with suppress(ModelMismatchError, ModelSettingsMismatchError):
+            begun.check_settings(settings)
+            # The rows of a pipe may be of another pipe
+            if begun.source == source:
+                return begun
         remove_collection(begun)
     with transaction(conn):
         drop_stale_facts(conn)

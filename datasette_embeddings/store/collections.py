@@ -133,11 +133,11 @@ class Collection(Items):
         :raises ModelSettingsMismatchError: if a setting of the model has changed.
         """
         self._check_model(settings.model_id)
-        different = self.settings.difference(settings)
-        if different is not None:
-            setting, *values = different
-            words = setting.replace("_", " ")
-            raise ModelSettingsMismatchError(self.name, words, *values)
+        for name, mine in vars(self.settings).items():
+            other = getattr(settings, name)
+            if name != "model_id" and None not in (mine, other) and mine != other:
+                words = name.replace("_", " ")
+                raise ModelSettingsMismatchError(self.name, words, mine, other)
 
     def check_can_add(self, settings: ModelSettings) -> None:
         """Check that vectors of *settings* may be added, as :meth:`check_settings`."""

@@ -32,7 +32,7 @@ from datasette_embeddings.web.middleware import (
     json_response,
     json_view,
 )
-from datasette_embeddings.web.server import config_of
+from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import MOST_PARAMETERS, Address
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def _embed(
     model_id = config.default_model if asked.model is None else asked.model
     # Not on the event loop: the look-up may import llm
     await asyncio.to_thread(check_allowed, model_id, config)
-    allowed = await asyncio.to_thread(AllowedModel, model_id, config)
+    allowed = await allowed_model(datasette, model_id)
     model = await allowed.run(allowed.load)
     vectors = await _vectors(allowed, model, asked)
     texts = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from datasette_embeddings.web.http_errors import (
     NotFoundError,
 )
 from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
-from datasette_embeddings.web.server import config_of
+from datasette_embeddings.web.server import allowed_model
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -50,11 +49,8 @@ class Target:
 
     async def model(self) -> AllowedModel:
         """The model of the collection, as visitors may use it."""
-        config, collection = config_of(self.datasette), self.collection
-        # Not on the event loop: the look-up reads folders, and may import llm
-        return await asyncio.to_thread(
-            AllowedModel, collection.model_id, config, collection.home
-        )
+        collection = self.collection
+        return await allowed_model(self.datasette, collection.model_id, collection.home)
 
     def like_path(self, document_id: str) -> str | None:
         """The search for items like one; None if its id is too long for a URL."""

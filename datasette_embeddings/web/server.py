@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +17,7 @@ from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import allowed_models
-from datasette_embeddings.serving.allowed_models import load_for_sql
+from datasette_embeddings.serving.allowed_models import AllowedModel, load_for_sql
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
 
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
 
 _configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
+# By model id and folder of the database
+MOST_KEPT = 100
+_models: WeakKeyDictionary[Datasette, dict[tuple[str, Path | None], AllowedModel]]
+_models = WeakKeyDictionary()
 # Why SQL functions failed in the request that is being answered
 _sql_errors: ContextVar[list[str] | None] = ContextVar(
     "embeddings_sql_errors", default=None
@@ -44,6 +50,26 @@ def config_of(datasette: Datasette) -> Config:
                 )
             )
     return config
+
+
+async def allowed_model(
+    datasette: Datasette, model_id: str, home: Path | None = None
+) -> AllowedModel:
+    """The model as visitors may use it; *home* as in :class:`AllowedModel`."""
+    models = _models.setdefault(datasette, {})
+    key = model_id, home
+    # Only a loaded one is kept: the folders of another may change
+    if key not in models or models[key].loaded() is None:
+        # Not on the event loop: the look-up reads folders, and may import llm
+        found = await asyncio.to_thread(
+            AllowedModel, model_id, config_of(datasette), home
+        )
+        # A model may have any number of names
+        if len(models) >= MOST_KEPT:
+            models.clear()
+        models[key] = found
+        return found
+    return models[key]
 
 
 def start(datasette: Datasette) -> None:

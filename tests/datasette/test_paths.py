@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SEARCH_FUNCTIONS, SEARCH_MODULES = 123, 31
-EMBED_FUNCTIONS, EMBED_MODULES = 126, 29
+SEARCH_FUNCTIONS, SEARCH_MODULES = 113, 27
+EMBED_FUNCTIONS, EMBED_MODULES = 122, 28
 
 
 def path_of(name):

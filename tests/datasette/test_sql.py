@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from datasette.utils import StartupError
 
-from datasette_embeddings.models.base import VectorCache
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.vectors import VectorCache
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import execute, make_datasette
 
