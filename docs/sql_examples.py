@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from operator import attrgetter
 from textwrap import dedent
 
 from tabulate import tabulate
@@ -15,7 +16,8 @@ from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.sql.functions import FUNCTIONS, register
+from datasette_embeddings.sql.functions import FUNCTIONS as REGISTERED
+from datasette_embeddings.sql.functions import register
 
 ARTICLES = [
     (1, "food", "Sourdough", "Flour, water and salt become bread with wild yeast."),
@@ -25,6 +27,32 @@ ARTICLES = [
     (5, "pets", "Kittens", "Young cats need food four times a day."),
     (6, "home", "Cat flaps", "How to cut a small door for a cat into a big one."),
 ]
+FUNCTIONS = sorted(REGISTERED, key=attrgetter("signature"))
+# What to select, for each function by its signature
+EXAMPLES = {
+    "embed(content)": "embed_cosine(embed('a cat'), embed('a kitten'))",
+    "embed(model, content)": "length(embed('all-MiniLM-L6-v2', 'a cat'))",
+    "embed_add(a, b)": "embed_decode(embed_add('[1, 2]', '[3, 4]'))",
+    "embed_average(vector)": (
+        "embed_decode(embed_average(value)) from json_each('[[1,0],[0,1]]')"
+    ),
+    "embed_cosine(a, b)": "embed_cosine('[1, 0]', '[1, 1]')",
+    "embed_decode(vector)": "embed_decode(x'0000803f000000c0')",
+    "embed_dimensions(vector)": "embed_dimensions('[1, 2, 3]')",
+    "embed_dot(a, b)": "embed_dot('[1, 2]', '[3, 4]')",
+    "embed_encode(json)": "hex(embed_encode('[1, -2]'))",
+    "embed_l2(a, b)": "embed_l2('[0, 0]', '[3, 4]')",
+    "embed_nearest(collection, vector, limit)": (
+        "embed_nearest('articles', embed('a cat'), 2)"
+    ),
+    "embed_normalize(vector)": "embed_decode(embed_normalize('[0, 5]'))",
+    "embed_query(model, text)": "length(embed_query('all-MiniLM-L6-v2', 'pets'))",
+    "embed_query(text)": "length(embed_query('pets'))",
+    "embed_scale(vector, number)": "embed_decode(embed_scale('[1, 2]', 0.5))",
+    "embed_search(collection, text, limit)": "embed_search('articles', 'pets', 2)",
+    "embed_similar(collection, id, limit)": "embed_similar('articles', 5, 2)",
+    "embed_subtract(a, b)": "embed_decode(embed_subtract('[1, 2]', '[3, 5]'))",
+}
 FLOAT = re.compile(r"-?\d+\.\d{4,}")
 
 
@@ -54,12 +82,12 @@ def show_functions() -> None:
     print(tabulate(rows, headers=["function", "result"], tablefmt="github"))
     conn = database()
     for each in FUNCTIONS:
-        call = f"{each.name}({', '.join(each.arguments)})"
-        found = conn.execute(each.example).fetchone()[0]
-        print(f"\n### {call}\n\n{each.doc}")
+        example = f"select {EXAMPLES[each.signature]}"
+        found = conn.execute(example).fetchone()[0]
+        print(f"\n### {each.signature}\n\n{each.doc}")
         if each.aliases:
             print(f"Also called {', '.join(f'`{name}`' for name in each.aliases)}.")
-        print(f"\n```sql\n{each.example};\n```\n\n```text\n{rounded(str(found))}\n```")
+        print(f"\n```sql\n{example};\n```\n\n```text\n{rounded(str(found))}\n```")
     conn.close()
 
 
@@ -68,11 +96,7 @@ def _first_of_each():  # noqa: ANN202 - a list of functions
 
 
 def signatures(name: str) -> str:
-    return "<br>".join(
-        f"`{name}({', '.join(each.arguments)})`"
-        for each in FUNCTIONS
-        if each.name == name
-    )
+    return "<br>".join(f"`{each.signature}`" for each in FUNCTIONS if each.name == name)
 
 
 def docs(name: str) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.sql.functions import FUNCTIONS, register
 from datasette_embeddings.vectors import decode, encode
 
+DOCS = Path(__file__).parent.parent / "docs"
+EXAMPLES = run_path(str(DOCS / "sql_examples.py"))["EXAMPLES"]
 # Once Datasette is imported, sqlite3 prints the traceback of a function that raises
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
@@ -116,8 +120,7 @@ def test_null_in_gives_null_out(sql, call):
 )
 def test_every_function_has_a_doc_and_an_example_that_runs(sql, function):
     assert function.doc.endswith(".")
-    example = function.example.replace("'stdlib'", "'articles'")
-    assert sql(example)[0] is not None
+    assert sql(f"select {EXAMPLES[function.signature]}")[0] is not None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Functions of vectors alone: the metrics, the arithmetic, the mean."""
+"""Functions of vectors alone: the metrics, the arithmetic, the mean.
+
+Docstrings are those of the documentation.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import DimensionMismatchError
+from datasette_embeddings.sql.calls import sql_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +24,27 @@ if TYPE_CHECKING:
 Cosine: TypeAlias = Callable[[Any, Any], "float | None"]
 
 
+@sql_function("embed_decode(vector)", "llm_embed_decode")
+def embed_decode(vector: Vector) -> str:
+    """A vector as a JSON array, written as llm writes it."""
+    return vectors.to_json(vector)
+
+
+@sql_function("embed_encode(json)")
+def embed_encode(vector: Vector) -> bytes:
+    """A JSON array as a vector: a BLOB of little-endian float32."""
+    return vectors.encode(vector)
+
+
+@sql_function("embed_dimensions(vector)")
+def embed_dimensions(vector: Vector) -> int:
+    """How many numbers a vector has."""
+    return len(vector)
+
+
+@sql_function("embed_cosine(a, b)", "llm_embed_cosine", "embeddings_cosine")
 def embed_cosine(a: Vector, b: Vector) -> float | None:
-    """Cosine similarity, -1 to 1; None where a zero or non-finite vector has none."""
+    """Cosine similarity, -1 to 1, higher is closer; NULL for a zero vector."""
     wide_a, wide_b = _wide(a, b)
     norms = math.sqrt(wide_a @ wide_a) * math.sqrt(wide_b @ wide_b)
     if not norms or not math.isfinite(norms):
@@ -58,38 +81,51 @@ def fast_cosine(exact: Cosine, *, longest: int) -> Cosine:
     return score
 
 
+@sql_function("embed_dot(a, b)")
 def embed_dot(a: Vector, b: Vector) -> float:
+    """The dot product: higher is closer, for vectors of length 1 the cosine."""
     wide_a, wide_b = _wide(a, b)
     return float(wide_a @ wide_b)
 
 
+@sql_function("embed_l2(a, b)")
 def embed_l2(a: Vector, b: Vector) -> float:
+    """The Euclidean distance: lower is closer, 0 for the same vector."""
     import numpy as np
 
     wide_a, wide_b = _wide(a, b)
     return float(np.linalg.norm(wide_a - wide_b))
 
 
+@sql_function("embed_add(a, b)")
 def embed_add(a: Vector, b: Vector) -> bytes:
+    """The sum of two vectors."""
     wide_a, wide_b = _wide(a, b)
     return _blob(wide_a + wide_b)
 
 
+@sql_function("embed_subtract(a, b)")
 def embed_subtract(a: Vector, b: Vector) -> bytes:
+    """The first vector less the second."""
     wide_a, wide_b = _wide(a, b)
     return _blob(wide_a - wide_b)
 
 
+@sql_function("embed_scale(vector, number)")
 def embed_scale(vector: Vector, number: float) -> bytes:
+    """The vector with each number multiplied."""
     return _blob(vector.astype("f8") * number)
 
 
+@sql_function("embed_normalize(vector)")
 def embed_normalize(vector: Vector) -> bytes:
+    """The vector of length 1 in the same direction; a zero vector stays zero."""
     return vectors.encode(vectors.normalize(vectors.finite(vector)))
 
 
+@sql_function("embed_average(vector)", "llm_embed_average")
 class Average:
-    """The aggregate embed_average(): the mean of the vectors that are not NULL."""
+    """Aggregate: the mean of the vectors that are not NULL, as a BLOB."""
 
     def __init__(self) -> None:
         self._total: Float64s | None = None

@@ -6,9 +6,11 @@ anything is copied, and a message quotes only its beginning.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import (
@@ -21,6 +23,7 @@ from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.search.nearest import checked_limit
 from datasette_embeddings.sql.context import Context, Policy, SqlValue
 
+C = TypeVar("C", bound=Callable[..., Any])
 Reader: TypeAlias = Callable[[SqlValue], Any]
 
 # 65,536 dimensions as a BLOB, 10,000 and more as JSON: models have a few thousand
@@ -31,6 +34,49 @@ LONGEST_NAME = 4_096
 LONGEST_ID = 262_144
 # A JSON vector of a query is the same for every row: 16 of them are parsed once
 from_json = lru_cache(maxsize=16)(vectors.from_json)
+
+
+@dataclass(frozen=True)
+class SqlFunction:
+    """A function in SQL, or an aggregate where *call* is a class."""
+
+    #: Its name and arguments; the name of an argument says how its value is read
+    signature: str
+    aliases: tuple[str, ...]
+    deterministic: bool
+    call: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        return self.signature.partition("(")[0]
+
+    @property
+    def arguments(self) -> list[str]:
+        return self.signature.partition("(")[2].rstrip(")").split(", ")
+
+    @property
+    def doc(self) -> str:
+        return inspect.getdoc(self.call) or ""
+
+    @property
+    def needs_context(self) -> bool:
+        """Whether it takes the :class:`Context` of the connection as first argument."""
+        return "context" in inspect.signature(self.call).parameters
+
+
+FUNCTIONS: list[SqlFunction] = []
+
+
+def sql_function(
+    signature: str, *aliases: str, deterministic: bool = True
+) -> Callable[[C], C]:
+    """Add what is decorated to :data:`FUNCTIONS`."""
+
+    def add(call: C) -> C:
+        FUNCTIONS.append(SqlFunction(signature, aliases, deterministic, call))
+        return call
+
+    return add
 
 
 def readers(policy: Policy) -> Mapping[str, Reader]:

@@ -67,10 +67,10 @@ class Context:
     #: Answers of searches, with the state of the database when they were found
     remembered: dict[SearchKey, tuple[object, str]] = field(default_factory=dict)
 
-    def model(self, model_id: str | None = None) -> EmbeddingModel:
-        """The model of that id, or the default one; loading takes none of the time."""
+    def model(self, model_id: str) -> EmbeddingModel:
+        """The model of that id; loading takes none of the time."""
         with self.clock.loading():
-            return self.policy.load(model_id or self.policy.default_model)
+            return self.policy.load(model_id)
 
     def report(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
         """Report *error*, and return a short one to raise instead.

@@ -18,6 +18,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.sql.calls import sql_function
 from datasette_embeddings.sql.context import Context, SearchKey
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collections import Collection
@@ -31,9 +32,16 @@ REMEMBERED = 16
 LONGEST_REMEMBERED = 1_000_000
 
 
-def embed(context: Context, *arguments: str | bytes) -> bytes:
-    *model_ids, content = arguments
-    model = context.model(*map(str, model_ids))
+@sql_function("embed(content)")
+def embed(context: Context, content: str | bytes) -> bytes:
+    """The passage vector of a text or an image, by the default model, as a BLOB."""
+    return embed_with(context, context.policy.default_model, content)
+
+
+@sql_function("embed(model, content)", "llm_embed")
+def embed_with(context: Context, model_id: str, content: str | bytes) -> bytes:
+    """The passage vector of a text or an image, by the model that is named."""
+    model = context.model(model_id)
     if not isinstance(content, bytes):
         return vectors.encode(model.passage_vector(content))
     if not model.supports_images:
@@ -46,12 +54,22 @@ def embed(context: Context, *arguments: str | bytes) -> bytes:
     return vectors.encode(model.embed_images([content])[0])
 
 
-def embed_query(context: Context, *arguments: str) -> bytes:
-    *model_ids, text = arguments
-    return vectors.encode(context.model(*model_ids).query_vector(text))
+@sql_function("embed_query(text)")
+def embed_query(context: Context, text: str) -> bytes:
+    """The query vector of a text: with the prompt that the model wants for one."""
+    return embed_query_with(context, context.policy.default_model, text)
 
 
+@sql_function("embed_query(model, text)")
+def embed_query_with(context: Context, model_id: str, text: str) -> bytes:
+    """The query vector of a text, by the model that is named."""
+    return vectors.encode(context.model(model_id).query_vector(text))
+
+
+@sql_function("embed_search(collection, text, limit)", deterministic=False)
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
+    """The items of a collection closest to a text: JSON for json_each()."""
+
     def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         query = checked_query(text)
         model = context.model(found.model_id)
@@ -62,14 +80,20 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
     return _answer(context, ("text", collection, _digest(text), limit), nearest)
 
 
+@sql_function("embed_similar(collection, id, limit)", deterministic=False)
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
+    """The items closest to one of the collection, itself left out: JSON, no model."""
+
     def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         return nearest_to_item(found, item_id, options=options, index=index)
 
     return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
+@sql_function("embed_nearest(collection, vector, limit)", deterministic=False)
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
+    """The items of a collection closest to a vector: JSON for json_each()."""
+
     def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
         return nearest_to_vector(found, vector, options=options, index=index)
 
