@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sqlite3
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -41,21 +38,6 @@ def test_ndjson_has_a_line_an_item(run, articles_db, stored):
     assert result.stderr == "articles: 6 items written\n"
 
 
-def test_csv_has_vectors_as_json(run, articles_db, stored):
-    result = run("export", articles_db, "articles", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert {row["id"]: json.loads(row["embedding"]) for row in rows} == stored
-
-
-def test_npy_has_the_matrix_and_its_ids_beside_it(run, articles_db, stored, tmp_path):
-    path = tmp_path / "articles.npy"
-    run("export", articles_db, "articles", path)
-    vectors = np.load(path)
-    ids = json.loads((tmp_path / "articles.npy.ids.json").read_text())
-    assert (vectors.dtype, vectors.shape) == (np.float32, (6, 384))
-    assert dict(zip(ids, vectors.tolist(), strict=True)) == stored
-
-
 def test_parquet_has_a_row_an_item(run, articles_db, stored, tmp_path):
     path = tmp_path / "articles.parquet"
     run("export", articles_db, "articles", path)
@@ -79,14 +61,14 @@ def test_chunks_come_with_their_place_in_the_document(run, articles_db):
     assert mine[0]["metadata"] == {"title": "Night sky"}
 
 
-@pytest.mark.parametrize("name", ["x.nl", "x.csv", "x.npy", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.nl", "x.parquet"])
 def test_an_empty_collection_is_an_empty_file(run, articles_db, tmp_path, name):
     run("embed", articles_db, "none", "--sql", "select id, title from articles where 0")
     result = run("export", articles_db, "none", tmp_path / name)
     assert (result.exit_code, (tmp_path / name).exists()) == (0, True)
 
 
-@pytest.mark.parametrize("name", ["x.nl", "x.csv", "x.npy", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.nl", "x.parquet"])
 def test_a_fault_leaves_no_file_and_the_old_one_as_it_was(
     run, articles_db, tmp_path, name
 ):
@@ -103,13 +85,8 @@ def test_a_fault_leaves_no_file_and_the_old_one_as_it_was(
     assert (tmp_path / name).read_text() == "old"
 
 
-def test_a_matrix_needs_a_file(run, articles_db):
-    result = run("export", articles_db, "articles", "--format", "npy")
-    assert (result.exit_code, "Expected a file" in result.stderr) == (1, True)
-
-
 def test_a_folder_that_is_not_there_is_named(run, articles_db, tmp_path):
-    result = run("export", articles_db, "articles", tmp_path / "no" / "x.csv")
+    result = run("export", articles_db, "articles", tmp_path / "no" / "x.nl")
     assert (result.exit_code, "cannot be written: No such file" in result.stderr) == (
         1,
         True,

@@ -11,79 +11,11 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.errors import (
     DimensionMismatchError,
-    InvalidInputError,
     InvalidVectorError,
     SourceError,
 )
-from datasette_embeddings.search.matches import similar_items
-from datasette_embeddings.sql.functions import register
 from datasette_embeddings.store import collections
 from datasette_embeddings.transfer import import_table
-
-ADA, SMALL = "emb_text_embedding_ada_002", "emb_text_embedding_3_small"
-
-
-@pytest.fixture
-def alpha(conn):
-    """`articles` with the shadow table that the alphas wrote for two models."""
-    conn.execute(
-        f"create table _embeddings_articles (id integer primary key, {ADA} blob, "
-        f"{SMALL} blob)"
-    )
-    conn.executemany(
-        f"insert into _embeddings_articles (id, {ADA}) values (?, ?)",
-        [(number, struct.pack("<3f", 1, number, 0)) for number in range(1, 6)],
-    )
-    conn.execute(f"insert into _embeddings_articles (id, {ADA}) values (6, null)")
-    return conn
-
-
-def test_a_shadow_table_becomes_a_collection_and_stays(alpha):
-    before = alpha.execute("select * from _embeddings_articles").fetchall()
-    made, count = import_table(alpha, "articles", model_id="text-embedding-ada-002")
-    assert (made.name, made.model_id, count) == (
-        "articles",
-        "text-embedding-ada-002",
-        5,
-    )
-    found = similar_items(collections.collection(alpha, "articles"), "5")
-    assert (found[0].id, found[0].title) == ("4", "Tax return")
-    assert alpha.execute("select * from _embeddings_articles").fetchall() == before
-
-
-def test_several_models_need_a_choice(alpha):
-    with pytest.raises(
-        InvalidInputError, match="text-embedding-ada-002, text-embedding-3-s"
-    ):
-        import_table(alpha, "articles")
-
-
-def test_a_table_without_shadow_is_named(conn):
-    with pytest.raises(SourceError, match="'_embeddings_articles' beside it; found id"):
-        import_table(conn, "articles")
-
-
-def test_a_blob_that_is_no_vector_imports_nothing(alpha):
-    alpha.execute(f"update _embeddings_articles set {ADA} = x'00' where id = 3")
-    with pytest.raises(InvalidVectorError):
-        import_table(alpha, "articles", model_id="text-embedding-ada-002")
-    assert collections.collections(alpha) == []
-
-
-def test_the_queries_of_the_alphas_still_run(alpha):
-    register(alpha)
-    rows = alpha.execute(
-        f"""
-        select articles.title
-        from articles
-        join _embeddings_articles on articles.id = _embeddings_articles.id
-        where _embeddings_articles.{ADA} is not null
-        order by embeddings_cosine(_embeddings_articles.{ADA}, :vector) desc
-        limit 1
-        """,
-        {"vector": struct.pack("<3f", 1, 5, 0)},
-    ).fetchall()
-    assert rows == [("Kittens",)]
 
 
 @pytest.fixture
@@ -154,36 +86,41 @@ def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("statement", "arguments", "error", "message"),
+    ("statement", "error", "message"),
     [
-        ("select 1", {}, InvalidInputError, "Expected the model that made the vectors"),
         (
             "update vectors set embedding = 'text' where id = 2",
-            {"model_id": "m"},
             InvalidVectorError,
             "Expected a BLOB for the vector of '2', found 'text'",
         ),
         (
             "update vectors set embedding = x'0000803f0000803f' where id = 2",
-            {"model_id": "m"},
             DimensionMismatchError,
             "2 dimensions, found 1",
         ),
         (
             "alter table vectors rename column embedding to vector",
-            {"model_id": "m"},
             SourceError,
             "columns id and embedding.*found id, vector",
         ),
     ],
-    ids=["no model", "text", "two lengths", "another shape"],
+    ids=["text", "two lengths", "another shape"],
 )
-def test_what_cannot_be_imported_is_refused_whole(
-    conn, statement, arguments, error, message
-):
+def test_what_cannot_be_imported_is_refused_whole(conn, statement, error, message):
     conn.execute("create table vectors (id, embedding)")
     conn.executemany("insert into vectors values (?, x'0000803f')", [(1,), (2,), (3,)])
     conn.execute(statement)
     with pytest.raises(error, match=message):
-        import_table(conn, "vectors", **arguments)
+        import_table(conn, "vectors", model_id="m")
     assert collections.collections(conn) == []
+
+
+def test_a_view_can_rename_the_columns_of_another_tool(conn):
+    conn.execute("create table _embeddings_articles (id integer, emb_ada blob)")
+    conn.execute("insert into _embeddings_articles values (5, x'0000803f')")
+    conn.execute(
+        "create view vectors as select id, emb_ada as embedding "
+        "from _embeddings_articles"
+    )
+    made, count = import_table(conn, "vectors", name="articles", model_id="ada")
+    assert (made.name, made.item_ids(), count) == ("articles", {"5"}, 1)

@@ -12,12 +12,7 @@ from datasette_embeddings import transfer
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import collection_argument, database_argument
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.store import collections
-
-SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {
-    f".{name}": name for name in transfer.FORMATS
-}
 
 
 @click.command("import", cls=Command)
@@ -30,22 +25,23 @@ SUFFIXES = {".ndjson": "nl", ".jsonl": "nl"} | {
     help="The database with TABLE, if it is not DB.",
 )
 @click.option("--name", help="The name of the collection. Default: that of TABLE.")
-@click.option("-m", "--model", "model_id", help="The model that made the vectors.")
+@click.option(
+    "-m", "--model", "model_id", required=True, help="The model that made the vectors."
+)
 def import_table(
     database: Path,
     table: str,
     other: Path | None,
     name: str | None,
-    model_id: str | None,
+    model_id: str,
 ) -> None:
     """Make a collection of the vectors that another tool wrote; TABLE stays.
 
-    TABLE may have the columns id and embedding, as openai-to-sqlite writes it and
-    datasette-faiss reads it; such a table does not name the model. Or an older
-    datasette-embeddings stored the vectors beside it, in _embeddings_TABLE.
+    TABLE has the columns id and embedding, as openai-to-sqlite writes it and
+    datasette-faiss reads it.
 
     \b
-        datasette embeddings import docs.db articles
+        datasette embeddings import docs.db intros --model text-embedding-ada-002
         datasette embeddings import new.db embeddings --from old.db \\
           --name articles --model text-embedding-ada-002
     """
@@ -66,38 +62,23 @@ def import_table(
 @database_argument
 @collection_argument
 @click.argument("output", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "output_format",
-    "--format",
-    type=click.Choice(transfer.FORMATS),
-    help="Default: inferred from the name of OUTPUT, or nl.",
-)
-def export_collection(
-    database: Path, collection: str, output: Path | None, output_format: str | None
-) -> None:
+def export_collection(database: Path, collection: str, output: Path | None) -> None:
     """Write COLLECTION with its vectors to OUTPUT or standard output.
 
-    nl is a JSON object a line; npy holds the vectors, and a file called
-    OUTPUT.ids.json their ids; parquet needs pyarrow.
+    It is Parquet if OUTPUT ends in .parquet, which needs pyarrow; else a JSON object a
+    line.
 
     \b
         datasette embeddings export docs.db articles | head -n 1
         datasette embeddings export docs.db articles articles.parquet
     """
-    suffix = "" if output is None else output.suffix.lower()
-    chosen = output_format or SUFFIXES.get(suffix, "nl")
     with open_database(database) as conn:
         # One read transaction, so that all of it is of one moment
         conn.execute("begin")
         found = collections.collection(conn, collection)
-        if output is not None:
-            count = transfer.export(found, output, chosen)
-        elif chosen in transfer.BINARY:
-            raise InvalidInputError(
-                f"Expected a file to write {chosen} to, such as: datasette embeddings "
-                f"export {database} {collection} {collection}.{chosen}"
-            )
+        if output is None:
+            count = transfer.write_lines(found, sys.stdout)
         else:
-            count = transfer.write_text(found, sys.stdout, chosen)
+            count = transfer.export(found, output)
     where = "" if output is None else f" to {output}"
     click.echo(f"{collection}: {count:,} items written{where}", err=True)
