@@ -161,7 +161,7 @@ def similarities(
             click.echo(f"{collection}: similarities removed", err=True)
             return
         settings = SimilaritySettings(limit, min_score)
-        with progress(collection, silent) as callbacks:
+        with progress(collection, silent=silent) as callbacks:
             done = refreshing.build(found, settings, **callbacks)
     click.echo(
         f"{collection}: {done.compared:,} of {done.documents:,} documents compared",

@@ -52,11 +52,7 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
 
 
 class Command(click.Command):
-    """A command that refuses the name of an option as the value of another one.
-
-    Besides *options*, *sections* has some below headings of the help. Every command
-    has ``--verbose``.
-    """
+    """A command with *options* and ``--verbose``; its help has *sections* of others."""
 
     def __init__(
         self,
@@ -86,27 +82,6 @@ class Command(click.Command):
             records = [option.get_help_record(ctx) for option in options]
             with formatter.section(heading):
                 formatter.write_dl([each for each in records if each is not None])
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        options = {
-            name: option
-            for option in self.get_params(ctx)
-            if isinstance(option, click.Option)
-            for name in option.opts
-        }
-        for number, name in enumerate(args[: [*args, "--"].index("--")], 1):
-            option = options.get(name)
-            if option is None or option.is_flag:
-                continue
-            found = options.keys() & set(args[number : number + option.nargs])
-            if found:
-                expected = option.metavar or "a value"
-                raise click.UsageError(
-                    f"Expected {expected} after {option.opts[-1]}, found the option "
-                    f"{min(found)}",
-                    ctx,
-                )
-        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import click
 
 from datasette_embeddings.cli.commands import Command
-from datasette_embeddings.cli.embed import Run
+from datasette_embeddings.cli.embed import embed_source
 from datasette_embeddings.cli.output import report_line
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
@@ -75,8 +75,8 @@ def demo(path: Path) -> None:
         source = table_source(
             conn, TABLE, content_columns=("path", "doc"), title_column="path"
         )
-        run = Run(conn, Config(), IngestOptions(prune=True), silent=False)
-        report = run.embed(COLLECTION, source)
+        options = IngestOptions(prune=True)
+        report = embed_source(conn, Config(), options, COLLECTION, source, silent=False)
         click.echo(f"{path}: {count:,} functions, classes and methods of Python")
         click.echo(report_line(COLLECTION, report))
         collection = collections.collection(conn, COLLECTION)

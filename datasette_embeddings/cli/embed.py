@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,49 +37,43 @@ SOME_FAILED = 2
 PRUNE = flag("--prune", "Delete items whose source row was deleted.")
 
 
-@dataclass(frozen=True)
-class Run:
-    """How ``embed``, ``sync`` or ``check --fix`` embeds rows of a database."""
+def embed_source(
+    conn: sqlite3.Connection,
+    config: Config,
+    options: IngestOptions,
+    name: str,
+    source: Source,
+    declared: CollectionConfig | None = None,
+    *,
+    silent: bool = True,
+) -> Report:
+    """Embed *source* into the collection *name*, with a progress bar unless *silent*.
 
-    conn: sqlite3.Connection
-    config: Config
-    options: IngestOptions
-    silent: bool = True
-    output_format: str | None = None
+    Its model and similarities are those *declared*, or else those that it has.
 
-    def __post_init__(self) -> None:
-        options = self.options
-        if options.limit is not None and (options.rebuild or options.replace_source):
-            other = "--rebuild" if options.rebuild else "--replace"
-            raise InvalidInputError(
-                f"Expected --limit or {other}, found both: a part would replace the "
-                "whole. Try a few rows under another collection name"
-            )
-
-    def embed(
-        self, name: str, source: Source, declared: CollectionConfig | None = None
-    ) -> Report:
-        """Embed *source* into the collection *name*, with model and similarities.
-
-        Those are *declared*, or else what the collection has.
-        """
-        config, declared = self.config, declared or CollectionConfig()
-        is_rowid = isinstance(source, TableSource) and source.key_columns == (ROWID,)
-        if is_rowid and self.output_format is None:
-            click.echo(
-                f"Note: {source.description} has no primary key, so its rowid is the "
-                "item id; VACUUM can renumber it. embed --id names another column",
-                err=True,
-            )
-        existing, model_id = find_collection(self.conn, name), declared.model
-        if model_id is None and existing is not None:
-            model_id = existing.model_id
-            config = replace(config, models=existing.located_models(config.models))
-        model = fetched_model(model_id or config.default_model, config)
-        options = replace(self.options, similarities=declared.similarities)
-        with progress(name, self.silent, self.output_format) as callbacks:
-            options = replace(options, **callbacks)
-            return ingest(self.conn, name, source, model, options=options)
+    :raises InvalidInputError: if *options* would replace the whole by a part.
+    """
+    if options.limit is not None and (options.rebuild or options.replace_source):
+        other = "--rebuild" if options.rebuild else "--replace"
+        raise InvalidInputError(
+            f"Expected --limit or {other}, found both: a part would replace the "
+            "whole. Try a few rows under another collection name"
+        )
+    if isinstance(source, TableSource) and source.key_columns == (ROWID,):
+        click.echo(
+            f"Note: {source.description} has no primary key, so its rowid is the "
+            "item id; VACUUM can renumber it. embed --id names another column",
+            err=True,
+        )
+    declared = declared or CollectionConfig()
+    existing, model_id = find_collection(conn, name), declared.model
+    if model_id is None and existing is not None:
+        model_id = existing.model_id
+        config = replace(config, models=existing.located_models(config.models))
+    model = fetched_model(model_id or config.default_model, config)
+    with progress(name, silent=silent) as callbacks:
+        options = replace(options, similarities=declared.similarities, **callbacks)
+        return ingest(conn, name, source, model, options=options)
 
 
 @click.command(
@@ -127,11 +122,13 @@ def embed(
     writable = not options.dry_run
     # Rows of a file need no database that exists already
     create = writable and bool(declared.input or declared.files)
+    config = config_in(config_file)
     has_failed = False
     with open_database(database, writable=writable, create=create) as conn:
-        run = Run(conn, config_in(config_file), options, silent, output_format)
         for source in _sources(conn, collection, declared):
-            report = run.embed(collection, source, declared)
+            report = embed_source(
+                conn, config, options, collection, source, declared, silent=silent
+            )
             show_report(collection, report, output_format)
             has_failed = has_failed or report.failed > 0
     if has_failed:
@@ -192,8 +189,8 @@ def sync(
     create = writable and any(each.input or each.files for each in declared.values())
     outcomes: list[SyncOutcome] = []
     with open_database(database, writable=writable, create=create) as conn:
-        run = Run(conn, config, options, silent, output_format)
-        for outcome in sync_all(conn, declared, run.embed, only=collections):
+        run = partial(embed_source, conn, config, options, silent=silent)
+        for outcome in sync_all(conn, declared, run, only=collections):
             if outcome.skipped and writable:
                 # llm or a pipe may have written rows
                 refresh(collection_named(conn, outcome.collection))

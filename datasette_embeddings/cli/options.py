@@ -138,8 +138,7 @@ RUN_OPTIONS = (
     ),
     option(
         "output_format --format",
-        "Summary on stdout and progress on stderr as JSON, an object a line; for that "
-        "of INPUT use --input-format.",
+        "Summary as JSON; for the format of INPUT use --input-format.",
         type=Choice(["json"]),
     ),
     SILENT,

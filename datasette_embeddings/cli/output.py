@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from datasette_embeddings.ingest.run import Report
 Row: TypeAlias = Mapping[str, object]
 
 FORMATS = ("nl", "json", "csv", "table")
-EVENT_EVERY_S = 1.0
 
 
 def write(rows: Sequence[Row], output_format: str) -> None:
@@ -59,47 +57,13 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress(
-    label: str, silent: bool, output_format: str | None = None
-) -> Iterator[dict[str, Any]]:
-    """The callbacks *start* and *progress* of a run: a bar or JSON lines on stderr.
-
-    A bar shows the rate and the time left; it appears only on a terminal.
-    """
+def progress(label: str, *, silent: bool) -> Iterator[dict[str, Any]]:
+    """The callbacks *start* and *progress* of a run: a bar on stderr, if a terminal."""
     from tqdm import tqdm
 
-    bars: list[Any] = []
-    done, last = 0, 0.0
-    as_json = output_format is not None and not silent
-
-    def start(total: int) -> None:
-        nonlocal done
-        # Similarities come after the rows, with a total of their own
-        done = 0
-        for bar in bars:
-            bar.close()
-        # disable=None: only on a terminal
-        disable = True if silent or as_json else None
-        bars.append(
-            tqdm(total=total, desc=label, unit=" rows", leave=False, disable=disable)
-        )
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
-        bars[-1].update(count)
-        is_due = done == bars[-1].total or time.monotonic() - last >= EVENT_EVERY_S
-        if as_json and is_due:
-            last = time.monotonic()
-            event = {"event": "progress", "collection": label}
-            counts = {"total": bars[-1].total, "done": done}
-            click.echo(json.dumps({**event, **counts}), err=True)
-
-    try:
-        yield {"start": start, "progress": advance}
-    finally:
-        for bar in bars:
-            bar.close()
+    # disable=None: only on a terminal.  The rows have a total, then their similarities
+    with tqdm(desc=label, unit=" rows", leave=False, disable=silent or None) as bar:
+        yield {"start": bar.reset, "progress": bar.update}
 
 
 def show_report(collection: str, report: Report, output_format: str | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from datasette_embeddings.cli.options import (
 from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInputError, SourceError
-from datasette_embeddings.images import MAX_BYTES, media_type
+from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.matches import (
     Match,
@@ -32,7 +31,6 @@ from datasette_embeddings.search.matches import (
 from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import STDIN
-from datasette_embeddings.sources.text_files import decoded
 from datasette_embeddings.store import collections
 
 # Characters of a match's content that a terminal shows
@@ -128,49 +126,36 @@ def similar(
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:
     """The text to search for, or the bytes of the image.
 
-    :raises InvalidInputError: unless exactly one of the three is given and can be read.
+    :raises InvalidInputError: unless exactly one of the three is given, and can be read
+        in the bytes that it may have.
     """
     if [text, text_file, image].count(None) != 2:
         raise InvalidInputError("Expected one of TEXT, --input FILE and --image FILE")
-    if image is not None:
-        return _content(image, MAX_BYTES, "an image")
     if text is not None and text != STDIN:
         return text
-    path = text_file or Path(STDIN)
-    content = _content(path, MAX_TEXT_BYTES, "a text")
-    kind = media_type(content)
-    with suppress(SourceError):
-        if kind is None:
-            return decoded(content)
-    raise InvalidInputError(
-        f"Expected a text in UTF-8 in {_named(path)}, found {kind or 'other bytes'}. "
-        f"To search by an image, use: --image {path}"
-    )
-
-
-def _content(path: Path, most_bytes: int, expected: str) -> bytes:
-    """The bytes of the file at *path*, a pipe or standard input.
-
-    :raises InvalidInputError: if it cannot be read, or has more than *most_bytes*; no
-        more of them are read.
-    """
+    path = image or text_file or Path(STDIN)
+    name = "standard input" if str(path) == STDIN else str(path)
+    most_bytes = MAX_TEXT_BYTES if image is None else MAX_BYTES
     try:
         with click.open_file(str(path), "rb") as file:
             content: bytes = file.read(most_bytes + 1)
     except (OSError, RuntimeError) as error:
         # click raises RuntimeError where standard input is closed
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInputError(f"{_named(path)} cannot be read: {reason}") from error
+        raise InvalidInputError(f"{name} cannot be read: {reason}") from error
     if len(content) > most_bytes:
         raise InvalidInputError(
-            f"Expected {expected} of at most {most_bytes:,} bytes, found more in "
-            f"{_named(path)}"
+            f"Expected at most {most_bytes:,} bytes, found more in {name}"
         )
-    return content
-
-
-def _named(path: Path) -> str:
-    return "standard input" if str(path) == STDIN else str(path)
+    if image is not None:
+        return content
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"Expected a text in UTF-8 in {name}, found other bytes. "
+            f"To search by an image, use: --image {path}"
+        ) from error
 
 
 def _show_matches(

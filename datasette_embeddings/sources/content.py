@@ -11,7 +11,6 @@ from typing import TypeAlias
 from datasette_embeddings.documents import Content, Document, item_id_of
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.text_files import binary_kind
 
 #: The value of a column that a row does not have, as a JSON object may lack a key
 ABSENT = object()
@@ -142,9 +141,8 @@ def _text(item_id: str, value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        kind, _colon, _advice = (binary_kind(value) or "a BLOB").partition(":")
         raise RowError(
-            f"The row {item_id!r} has {kind} among its content; expected text. "
+            f"The row {item_id!r} has a BLOB among its content; expected text. "
             "Name the columns to embed with --column, and --images if they hold images"
         )
     if isinstance(value, bool | list | dict):

@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.images import EXTENSIONS, media_type
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -23,30 +22,8 @@ BYTE_ORDER_MARKS = (
 BLOCK_BYTES = 1 << 20
 # What is not text is recognised from so many bytes
 HEAD_BYTES = 4_096
-# The beginning of files that are often tried, their kind, and what to do instead
-TO_TEXT = "convert it to text first"
-KINDS = (
-    (b"%PDF-", f"a PDF: {TO_TEXT}"),
-    (b"\xd0\xcf\x11\xe0", f"an office document: {TO_TEXT}"),
-    (b"PK\3\4", f"a ZIP archive or an office document: unpack it or {TO_TEXT}"),
-    (b"\x1f\x8b", "a gzip archive: unpack it first"),
-    (
-        b"SQLite format 3\0",
-        "a SQLite database: embed its rows with --table, naming it as the database",
-    ),
-)
-
-
-def binary_kind(content: bytes) -> str | None:
-    """The kind of file that begins with *content*, and advice; None if it may be text.
-
-    Text may begin as an image does ("BMW", "GIF89a"), but it has no NUL.
-    """
-    image = media_type(content[:HEAD_BYTES])
-    if image is not None and b"\0" in content[:HEAD_BYTES]:
-        name = EXTENSIONS[image].removeprefix(".").upper().replace("JPG", "JPEG")
-        return f"a {name} image: embed it with --files and --images"
-    return next((kind for start, kind in KINDS if content.startswith(start)), None)
+# It may have no NUL, and be text in an encoding that was named
+PDF = b"%PDF-"
 
 
 def decoded(content: bytes, encodings: Sequence[str] = ()) -> str:
@@ -97,16 +74,14 @@ def _encoding_of(file: IO[bytes], encodings: Sequence[str]) -> str:
             ) from error
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    kind = binary_kind(head)
-    if kind is not None:
-        raise SourceError(f"Expected text, found {kind}")
     marked = [name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)]
     for encoding in (*marked[:1], "utf-8", *encodings):
-        if _is_text(file, encoding):
+        if _is_text(file, encoding) and not head.startswith(PDF):
             return encoding
-    if b"\0" in head:
+    if b"\0" in head or head.startswith(PDF):
         raise SourceError(
-            f"Expected text, found binary data: {TO_TEXT}, or leave it out"
+            "Expected text, found binary data. Embed images with --files and --images; "
+            "convert PDFs, office documents and archives to text first"
         )
     raise SourceError(
         f"Expected text in {' or '.join(['UTF-8', *encodings])}, found another "
