@@ -138,19 +138,6 @@ def item_id_of(key: Sequence[object]) -> str:
     return texts[0] if len(texts) == 1 else ",".join(map(tilde_encode, texts))
 
 
-def row_path(item_id: str, key_columns: int, prefix: str = "") -> str | None:
-    """The end of the URL of the row of *item_id* in Datasette; None if it has none.
-
-    *prefix* is the text that the source puts in front of its ids.
-    """
-    if not item_id.startswith(prefix):
-        return None
-    key = item_id.removeprefix(prefix)
-    if key_columns == 1:
-        return tilde_encode(key)
-    return None if key_values(key, key_columns) is None else key
-
-
 def key_values(item_id: str, count: int) -> list[str] | None:
     """The values of the *count* key columns that :func:`item_id_of` joined.
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.documents import Document, Failure, row_path
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import QuerySource, TableSource
@@ -226,7 +226,6 @@ def test_an_id_that_is_no_row_path_has_no_row(conn, item_id):
     conn.execute("create table t (a text, b text, name text, primary key (a, b))")
     source = table_source(conn, "t")
     assert source_rows(conn, source, [item_id]) == {}
-    assert row_path(item_id, 2) is None
 
 
 @pytest.mark.parametrize("key", [7, "7", 1.5, b"x/y", "ü", 2**62, ""], ids=repr)

@@ -19,6 +19,7 @@ from datasette_embeddings.search.matches import (
     search_text,
     similar_items,
     similar_pairs,
+    sources_of,
 )
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.similarities.refreshing import build
@@ -30,7 +31,6 @@ from datasette_embeddings.store import collections
 from datasette_embeddings.store.attaching import finish_sync
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_vectors
-from datasette_embeddings.store.origins import sources_of
 from datasette_embeddings.store.schema import transaction
 
 NEW = "How to fill in the forms of the tax office."

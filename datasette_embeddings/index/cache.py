@@ -78,8 +78,8 @@ class _DatabaseIndexes:
         self._path = path
         flag = "immutable=1" if immutable else "mode=ro"
         self._uri = f"{Path(path).as_uri()}?{flag}"
+        self._opened, self._changes = 1, 0
         self._file = self._file_state()
-        self._opened = 1
         self._version: tuple[int, int] | None = None
         # With the snapshot of the collection; None while rows may still change unseen
         self._loaded: dict[int, tuple[Collection, object, VectorIndex]] = {}
@@ -114,14 +114,14 @@ class _DatabaseIndexes:
         """What changes with every commit of another connection; needs the lock."""
         (changes,) = self.conn.execute(DATA_VERSION).fetchone()
         file = self._file_state()
-        if file != self._file and (self._opened, changes) == self._version:
+        if file != self._file and changes == self._changes:
             # SQLite noticed nothing: another file was put in place of this one, or
             # copied over it. A new connection has no pages of the old one
             self.conn = self._open()
             self._loaded.clear()
             self._opened += 1
             (changes,) = self.conn.execute(DATA_VERSION).fetchone()
-        self._file = file
+        self._file, self._changes = file, changes
         return self._opened, changes
 
     def evict(self, collection_id: int) -> None:

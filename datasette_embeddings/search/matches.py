@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,11 +22,10 @@ from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, sou
 from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
-from datasette_embeddings.store.origins import owners, sources_of
+from datasette_embeddings.store.origins import owners
 from datasette_embeddings.store.similarities import Similarities, existing_documents
 
 if TYPE_CHECKING:
-    from datasette_embeddings.index.cache import Index
     from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
@@ -105,33 +104,23 @@ def search_text(
 
 
 def search_vector(
-    collection: Collection,
-    vector: Vector,
-    *,
-    options: Options = Options(),
-    index: Index | None = None,
+    collection: Collection, vector: Vector, *, options: Options = Options()
 ) -> list[Match]:
     """The items of *collection* closest to *vector*, best first.
 
     :raises DimensionMismatchError: if *vector* is not as long as those of the items.
     """
-    hits = nearest_to_vector(collection, vector, options=options, index=index)
-    return matches(collection, hits)
+    return matches(collection, nearest_to_vector(collection, vector, options=options))
 
 
 def similar_items(
-    collection: Collection,
-    item_id: str,
-    *,
-    options: Options = Options(),
-    index: Index | None = None,
+    collection: Collection, item_id: str, *, options: Options = Options()
 ) -> list[Match]:
     """The items of *collection* closest to one of its own, which is left out.
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    hits = nearest_to_item(collection, item_id, options=options, index=index)
-    return matches(collection, hits)
+    return matches(collection, nearest_to_item(collection, item_id, options=options))
 
 
 def related_items(
@@ -208,6 +197,31 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
             )
         )
     return found
+
+
+def sources_of(
+    collection: Collection, document_ids: Iterable[str]
+) -> dict[str, Source]:
+    """The current source of each of *document_ids* that has the prefix of one.
+
+    Where several prefixes fit, it is the source that brought the document, or the one
+    with the longest prefix if none of them did.
+    """
+    # In the order of their prefixes, a longer one comes after its own beginning
+    by_prefix = collection.current_sources[::-1]
+    candidates = {
+        document_id: [each for each in by_prefix if document_id.startswith(each.prefix)]
+        for document_id in document_ids
+    }
+    unclear = [each for each, some in candidates.items() if len(some) > 1]
+    owner = owners(collection, unclear) if unclear else {}
+    return {
+        document_id: next(
+            (each for each in some if each.id == owner.get(document_id)), some[0]
+        ).source
+        for document_id, some in candidates.items()
+        if some
+    }
 
 
 def _source_rows(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from datasette_embeddings.sources.definitions import (
     Source,
@@ -28,12 +27,6 @@ from datasette_embeddings.store.schema import (
 )
 
 NO_OWNER = "null"
-
-#: What changes with every commit to a database
-State: TypeAlias = tuple[object, ...]
-
-# By file and collection id: what the answer of has_unsourced_items depends on, and it
-_unsourced: dict[tuple[str, int], tuple[State, bool]] = {}
 
 
 def owner_sql(collection: Collection) -> str:
@@ -216,22 +209,11 @@ def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
     return dict(rows.fetchall())
 
 
-def has_unsourced_items(collection: Collection, state: State | None = None) -> bool:
-    """Whether any item of *collection* was brought by none of its sources.
-
-    Who may see a collection depends on that, so a server asks with each request.
-    Reading all items takes 0.14 s for 100,000, so an answer is kept until *state*, that
-    of the database before this call, changes; without *state*, all items are read.
-    """
+def has_unsourced_items(collection: Collection) -> bool:
+    """Whether any item of *collection* was brought by none of its sources."""
     owner = owner_sql(collection)
     if owner == NO_OWNER:
         return True
-    key = collection.path, collection.id
-    depends_on = (collection.name, owner, *(state or ()))
-    # Databases in memory have no path to know them by
-    has_key = state is not None and bool(collection.path)
-    if has_key and key in _unsourced and _unsourced[key][0] == depends_on:
-        return _unsourced[key][1]
     row = collection.conn.execute(
         f"""
         select 1
@@ -242,8 +224,6 @@ def has_unsourced_items(collection: Collection, state: State | None = None) -> b
         """,
         [collection.id],
     ).fetchone()
-    if has_key:
-        _unsourced[key] = depends_on, row is not None
     return row is not None
 
 
@@ -266,29 +246,4 @@ def owners(collection: Collection, ids: Sequence[str]) -> dict[str, int]:
         for query in queries
         for each, source_id in rows_in(collection.conn, query, [collection.id], ids)
         if source_id is not None
-    }
-
-
-def sources_of(
-    collection: Collection, document_ids: Iterable[str]
-) -> dict[str, Source]:
-    """The current source of each of *document_ids* that has the prefix of one.
-
-    Where several prefixes fit, it is the source that brought the document, or the one
-    with the longest prefix if none of them did.
-    """
-    # In the order of their prefixes, a longer one comes after its own beginning
-    by_prefix = collection.current_sources[::-1]
-    candidates = {
-        document_id: [each for each in by_prefix if document_id.startswith(each.prefix)]
-        for document_id in document_ids
-    }
-    unclear = [each for each, some in candidates.items() if len(some) > 1]
-    owner = owners(collection, unclear) if unclear else {}
-    return {
-        document_id: next(
-            (each for each in some if each.id == owner.get(document_id)), some[0]
-        ).source
-        for document_id, some in candidates.items()
-        if some
     }

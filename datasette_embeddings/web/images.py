@@ -14,7 +14,7 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
 from datasette_embeddings.web.middleware import READS, cors_headers, page_view
-from datasette_embeddings.web.resolve import Target, decoded, resolve_target
+from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ LONGEST_FILE_NAME = 100
 async def image(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/image/{item}``"""
     from datasette import Response
+    from datasette.utils import tilde_decode
 
     target = await resolve_target(datasette, request)
     Address.of(request).check_names(())
-    item_id = decoded(request.url_vars["item"])
+    item_id = tilde_decode(request.url_vars["item"])
     content, etag = await target.read(partial(_content_and_etag, item_id))
     if content is None:
         raise NotFoundError(

@@ -6,8 +6,8 @@ import asyncio
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextvars import Context, ContextVar
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
@@ -17,12 +17,8 @@ from datasette_embeddings.sources.definitions import (
     UnreadableSource,
 )
 from datasette_embeddings.sources.queries import tables_of_query
-from datasette_embeddings.store.collections import (
-    Collection,
-    all_collections,
-    find_collection,
-)
-from datasette_embeddings.store.origins import State, has_unsourced_items
+from datasette_embeddings.store.collections import Collection, all_collections
+from datasette_embeddings.store.origins import has_unsourced_items
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
     RAW_TABLES,
@@ -52,6 +48,10 @@ NOT_SERVED = frozenset({"_internal", "_memory"})
 UNKNOWN = ""
 #: A collection, None for those of an unknown schema, and the tables that it requires
 Required: TypeAlias = tuple[Collection | None, frozenset[str]]
+# What was read in a state of each database, by the name that was asked for
+_required: WeakKeyDictionary[
+    Database, tuple[object, dict[str | None, Sequence[Required]]]
+] = WeakKeyDictionary()
 # True while permissions are asked for that our own rules must not decide
 _only_datasette: ContextVar[bool] = ContextVar("only_datasette", default=False)
 
@@ -69,10 +69,7 @@ async def visible_collections(
 
     The permission for *database* itself is the caller's to ask.
     """
-    immutable = is_immutable(datasette, database.name)
-    required: list[Required] = await database.execute_fn(
-        partial(_read_required, name=name, immutable=immutable)
-    )
+    required = await _required_by(datasette, database, name)
     tables = {table for _collection, tables in required for table in tables}
     allowed = await _allowed_tables(datasette, actor, database.name, tables)
     return [
@@ -82,11 +79,10 @@ async def visible_collections(
     ]
 
 
-def required_tables(collection: Collection, state: State | None = None) -> set[str]:
+def required_tables(collection: Collection) -> set[str]:
     """The tables that a visitor must be allowed to see, to see *collection*.
 
-    Items of no source require the table ``embeddings``.  With the *state* of the
-    database, what was read in that state is not read again.
+    Items of no source require the table ``embeddings``.
     """
     tables = set[str]()
     for each in collection.sources:
@@ -98,7 +94,7 @@ def required_tables(collection: Collection, state: State | None = None) -> set[s
             tables.update(tables_of_query(collection.conn, each.source))
         if each.state is not SourceState.PIPED:
             tables.update(each.source.permission_tables)
-    if not tables or has_unsourced_items(collection, state):
+    if not tables or has_unsourced_items(collection):
         tables.add("embeddings")
     return tables
 
@@ -152,10 +148,7 @@ async def _has_denied_rows(
     datasette: Datasette, actor: Actor, database: Database
 ) -> bool:
     """Whether the raw tables of *database* hold rows that *actor* may not see."""
-    immutable = is_immutable(datasette, database.name)
-    required: list[Required] = await database.execute_fn(
-        partial(_read_required, immutable=immutable)
-    )
+    required = await _required_by(datasette, database)
     tables = {table for _collection, tables in required for table in tables}
     raw = {table for table in tables if table.lower() in RAW_TABLES}
     asked = datasette, actor, database.name
@@ -190,17 +183,38 @@ async def _allowed_tables(
     return allowed
 
 
-def _read_required(
-    conn: sqlite3.Connection, *, immutable: bool, name: str | None = None
-) -> list[Required]:
-    """What the collections of a database require, or the one called *name*."""
-    state = indexes.state(conn, immutable=immutable)
+async def _required_by(
+    datasette: Datasette, database: Database, name: str | None = None
+) -> Sequence[Required]:
+    """What the collections of *database* require, or the one called *name*.
+
+    It is read again when the database has changed: to see whether a collection has
+    items of no source takes 0.14 s for 100,000.
+    """
+    immutable = is_immutable(datasette, database.name)
+
+    def read(conn: sqlite3.Connection) -> Sequence[Required]:
+        # Before the collections: a change meanwhile then counts as a later one
+        state = indexes.state(conn, immutable=immutable)
+        known_state, known = _required.get(database, (None, {}))
+        if state != known_state:
+            known = {}
+        if name not in known:
+            required = _read_required(conn, name)
+            # The state of a database in memory is that of one connection only
+            if not required or not database.path:
+                return required
+            known[name] = required
+            _required[database] = state, known
+        return known[name]
+
+    required: Sequence[Required] = await database.execute_fn(read)
+    return required
+
+
+def _read_required(conn: sqlite3.Connection, name: str | None) -> Sequence[Required]:
     try:
-        if name is None:
-            found = all_collections(conn)
-        else:
-            named = find_collection(conn, name)
-            found = [] if named is None else [named]
+        found = all_collections(conn, name)
     except SchemaError:
         # Another program's tables have nothing to show.  Beside tables of this package
         # they may hide that a source is private
@@ -211,7 +225,7 @@ def _read_required(
             each,
             frozenset(
                 table if columns_of(conn, table) else UNKNOWN
-                for table in required_tables(each, state)
+                for table in required_tables(each)
             ),
         )
         for each in found

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from datasette_embeddings.documents import row_path, tilde_decode, tilde_encode
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
@@ -44,6 +43,8 @@ class Target:
     @cached_property
     def path(self) -> str:
         """The path of its search page."""
+        from datasette.utils import tilde_encode
+
         prefix = self.datasette.urls.database(self.database.name)
         return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
 
@@ -60,20 +61,25 @@ class Target:
 
     def image_path(self, match: Match) -> str | None:
         """Where the image of *match* is served, if it has one."""
+        from datasette.utils import tilde_encode
+
         if not match.has_image or len(match.id) > LONGEST_LINKED_ID:
             return None
         return f"{self.path}/image/{tilde_encode(match.id)}"
 
     def row_path(self, match: Match) -> str | None:
         """The page of the source row of *match*, if there is one."""
+        from datasette.utils import tilde_encode
+
         source = match.source
         if not isinstance(source, TableSource) or not match.has_row:
             return None
         if len(match.document_id) > LONGEST_LINKED_ID:
             return None
         table = self.datasette.urls.table(self.database.name, source.table)
-        row = row_path(match.document_id, len(source.key_columns), source.id_prefix)
-        return None if row is None else f"{table}/{row}"
+        # The row was found by its key; an id of several columns is Datasette's path
+        key = match.document_id.removeprefix(source.id_prefix)
+        return f"{table}/{tilde_encode(key) if len(source.key_columns) == 1 else key}"
 
     async def read(self, function: Callable[[Collection], Result]) -> Result:
         """What *function* returns for the collection, in a thread of the database."""
@@ -88,7 +94,9 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    route = decoded(request.url_vars["database"])
+    from datasette.utils import tilde_decode
+
+    route = tilde_decode(request.url_vars["database"])
     with suppress(KeyError):
         database = datasette.get_database(route=route)
         if database.name not in NOT_SERVED and await is_allowed(
@@ -103,8 +111,10 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
+    from datasette.utils import tilde_decode
+
     database = await resolve_database(datasette, request)
-    name = decoded(request.url_vars["collection"])
+    name = tilde_decode(request.url_vars["collection"])
     visible = await visible_collections(datasette, request.actor, database, name)
     if not visible:
         raise CollectionNotFoundError(name, database)
@@ -130,14 +140,3 @@ async def listed_targets(
         for database in databases
         for target in await visible_targets(datasette, request.actor, database)
     ]
-
-
-def decoded(part: str) -> str:
-    """What *part* of a path stands for.
-
-    :raises NotFoundError: if it is not tilde-encoded.
-    """
-    try:
-        return tilde_decode(part)
-    except ValueError as error:
-        raise NotFoundError(f"Not a tilde-encoded name: {part:.200}") from error

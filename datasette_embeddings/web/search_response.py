@@ -18,8 +18,14 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.search.matches import Match, search_vector, similar_items
-from datasette_embeddings.search.nearest import Options, selected_items, source_table
+from datasette_embeddings.search.matches import Match, matches
+from datasette_embeddings.search.nearest import (
+    Options,
+    nearest_to_item,
+    nearest_to_vector,
+    selected_items,
+    source_table,
+)
 from datasette_embeddings.serving.allowed_models import AllowedModel, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
@@ -146,7 +152,7 @@ def _search(
         among=selected,
     )
     if request.like is not None:
-        matches = similar_items(collection, request.like, options=options, index=index)
+        hits = nearest_to_item(collection, request.like, options=options, index=index)
     else:
         assert vector is not None
         expected = collection.dimensions
@@ -154,15 +160,15 @@ def _search(
             raise InvalidInputError(
                 f"Expected a vector of {expected} dimensions, found {len(vector)}"
             )
-        matches = search_vector(collection, vector, options=options, index=index)
-    has_next = len(matches) > request.size
+        hits = nearest_to_vector(collection, vector, options=options, index=index)
+    has_next = len(hits) > request.size
     return replace(
         response,
         count=index.count,
-        matches=matches[: request.size],
+        matches=matches(collection, hits[: request.size]),
         next=request.next + request.size if has_next else None,
         is_scanned=index.is_scanned,
-        left_out=index.skipped if matches else 0,
+        left_out=index.skipped if hits else 0,
     )
 
 

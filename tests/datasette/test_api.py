@@ -119,7 +119,7 @@ async def test_no_question_is_no_match(datasette):
             "Expected a text of at most 2,000 characters, found 2,001",
             400,
         ),
-        ("/articles/-/embeddings/~ZZ.json", "Not a tilde-encoded name: ~ZZ", 404),
+        ("/articles/-/embeddings/~ZZ.json", "Collection not found: %ZZ", 404),
     ],
 )
 async def test_an_error_has_datasettes_four_keys(datasette, path, message, status):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SEARCH_FUNCTIONS, SEARCH_MODULES = 113, 27
+SEARCH_FUNCTIONS, SEARCH_MODULES = 92, 25
 EMBED_FUNCTIONS, EMBED_MODULES = 122, 28
 
 
@@ -28,7 +28,7 @@ def test_a_search_by_meaning_goes_a_short_way():
     found = path_of("search")
     assert len(found["functions"]) <= SEARCH_FUNCTIONS, found["functions"]
     assert len(found["modules"]) <= SEARCH_MODULES, found["modules"]
-    assert len(found["statements"]) <= 10, found["statements"]
+    assert len(found["statements"]) <= 6, found["statements"]
 
 
 def test_an_embed_goes_a_short_way_and_does_nothing_twice():
