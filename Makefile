@@ -40,6 +40,9 @@ wheel: $(DEMO_ENV)/.installed
 
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
 # images in their own environment, because pytest leaves that folder out by itself
+# Programs that the tests start find compiled what another has imported, whatever the
+# environment says: the tests start some two hundred
+test test-all: export PYTHONDONTWRITEBYTECODE =
 test test-all: PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10
 test-all: PYTEST += --all
 test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed lint

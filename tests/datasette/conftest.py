@@ -7,10 +7,12 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
 from datasette.app import Datasette
+from jinja2 import BytecodeCache, Environment
 from playwright.sync_api import expect, sync_playwright
 
 from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
@@ -27,6 +29,43 @@ expect.set_options(timeout=BROWSER_TIMEOUT_MS)
 def _loaded_model():
     """A page waits a second for its model, then says that it is being loaded."""
     load_model(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_application():
+    """Datasette 1.0's own client makes the application again for each request."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Datasette, "app", cached_application)
+        yield
+
+
+def cached_application(datasette, make=Datasette.app):
+    if not hasattr(datasette, "application_of_tests"):
+        datasette.application_of_tests = make(datasette)
+    return datasette.application_of_tests
+
+
+class CompiledTemplates(BytecodeCache):
+    """The compiled templates of every Datasette of this process."""
+
+    def __init__(self):
+        self.codes: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self.codes:
+            bucket.bytecode_from_string(self.codes[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self.codes[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_compiled_once():
+    """Each Datasette would compile its templates itself, which takes longest of all."""
+    shared = partial(Environment, bytecode_cache=CompiledTemplates())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasette.app.Environment", shared)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -96,6 +96,20 @@ async def hostile(hostile_db):
         datasette.close()
 
 
+@pytest.fixture(scope="module")
+def shown(hostile):
+    """The page of a path: its response and its elements, asked for once."""
+    pages = {}
+
+    async def page(path):
+        if path not in pages:
+            response = await hostile.client.get(path)
+            pages[path] = response, parsed(response)
+        return pages[path]
+
+    return page
+
+
 PREFIX = f"/{tilde_encode(DATABASE)}/-/embeddings"
 every_text = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 
@@ -164,12 +178,11 @@ def on_one_line(text):
 
 @every_text
 @every_question
-async def test_a_page_has_the_elements_of_a_harmless_one(hostile, text, kind):
-    response = await hostile.client.get(path_of(text, kind))
-    harmless = await hostile.client.get(path_of(HARMLESS, kind))
+async def test_a_page_has_the_elements_of_a_harmless_one(shown, text, kind):
+    response, found = await shown(path_of(text, kind))
+    harmless, expected = await shown(path_of(HARMLESS, kind))
     status = questions(text)[kind][0]
     assert (response.status_code, harmless.status_code) == (status, status)
-    found, expected = parsed(response), parsed(harmless)
     assert structure(found) == structure(expected)
     assert scripts(found) == scripts(expected)
     assert [name for name, _value in attributes(found) if name.startswith("on")] == []
@@ -177,11 +190,11 @@ async def test_a_page_has_the_elements_of_a_harmless_one(hostile, text, kind):
 
 @every_text
 @every_question
-async def test_a_page_leads_only_to_this_server(hostile, text, kind):
-    response = await hostile.client.get(path_of(text, kind))
+async def test_a_page_leads_only_to_this_server(shown, text, kind):
+    response, soup = await shown(path_of(text, kind))
     leading = [
         value
-        for name, value in attributes(parsed(response))
+        for name, value in attributes(soup)
         if name in ("href", "src", "action", "formaction")
     ]
     own = re.compile(r"/([^/\\].*)?|https://datasette\.io/")
@@ -192,19 +205,19 @@ async def test_a_page_leads_only_to_this_server(hostile, text, kind):
 
 
 @every_text
-async def test_a_page_shows_the_text_itself(hostile, text):
+async def test_a_page_shows_the_text_itself(shown, text):
     column = identifier(text)
-    soup = parsed(await hostile.client.get(path_of(text, "text")))
-    shown = on_one_line(text)
+    _response, soup = await shown(path_of(text, "text"))
+    line = on_one_line(text)
     assert [on_one_line(each.text) for each in soup.select("h1 bdi, h2 bdi")] == [
-        shown,
+        line,
         on_one_line(column),
-        shown,
+        line,
     ]
-    assert on_one_line(soup.select_one(".embeddings-snippet").text) == f"cats {shown}"
+    assert on_one_line(soup.select_one(".embeddings-snippet").text) == f"cats {line}"
     assert [
         on_one_line(each.text) for each in soup.select(".embeddings-metadata bdi")
-    ] == [on_one_line(column), shown]
+    ] == [on_one_line(column), line]
     assert soup.select_one("#embeddings-q")["value"] == text
     assert [
         (each["name"], each["value"])
@@ -217,10 +230,10 @@ async def test_a_page_shows_the_text_itself(hostile, text):
 
 
 @every_text
-async def test_links_carry_the_text_itself(hostile, text):
+async def test_links_carry_the_text_itself(shown, text):
     column = identifier(text)
     pairs = questions(text)["text"][2]
-    soup = parsed(await hostile.client.get(path_of(text, "text")))
+    _response, soup = await shown(path_of(text, "text"))
 
     def asked(selector):
         href = urlsplit(soup.select_one(selector)["href"])
@@ -317,10 +330,10 @@ async def test_a_missing_collection_is_named_as_text(hostile, text):
 
 
 @every_text
-async def test_pairs_are_named_by_the_text_itself(hostile, text):
-    soup = parsed(await hostile.client.get(path_of(text, "pairs")))
-    shown = [on_one_line(each.text) for each in soup.select("td bdi")]
-    assert sorted(shown) == sorted([on_one_line(text), "other"])
+async def test_pairs_are_named_by_the_text_itself(hostile, shown, text):
+    _response, soup = await shown(path_of(text, "pairs"))
+    named = [on_one_line(each.text) for each in soup.select("td bdi")]
+    assert sorted(named) == sorted([on_one_line(text), "other"])
     _status, body = await get_json(hostile, path_of(text, "pairs", ".json"))
     [pair] = body["pairs"]
     assert {pair["id"], pair["other_id"]} == {text, "other"}
@@ -364,12 +377,11 @@ async def test_the_lists_name_every_collection(hostile):
 
 
 @every_question
-async def test_a_text_that_turns_the_direction_turns_only_itself(hostile, kind):
+async def test_a_text_that_turns_the_direction_turns_only_itself(shown, kind):
     text = HOSTILE["right to left"]
     for path in (path_of(text, kind), "/-/embeddings", PREFIX):
-        turned = parsed(await hostile.client.get(path)).find_all(
-            string=lambda found: text in found
-        )
+        _response, soup = await shown(path)
+        turned = soup.find_all(string=lambda found: text in found)
         assert [str(found) for found in turned if turns_others(found, text)] == []
 
 
