@@ -1,4 +1,4 @@
-"""Whole processes, ours and the peers', in one environment that holds them all."""
+"""Run whole processes: this package and its peers, in one environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def datasette_environment(folder: Path) -> dict[str, str]:
-    """Variables with which ``datasette`` starts as where datasette-llm-embed is not.
+    """Variables with which ``datasette`` starts without datasette-llm-embed.
 
     That peer of sql_cosine.py is a plugin, so every ``datasette`` would import it and,
     with it, all of llm.  An empty module in *folder* takes its target.
@@ -22,7 +22,7 @@ def datasette_environment(folder: Path) -> dict[str, str]:
 
 
 def run(command: str, *arguments: str | Path, environment: Mapping[str, str]) -> str:
-    """What a console script of this environment prints; its complaint ends all."""
+    """What a console script of this environment prints; an error ends the benchmark."""
     done = subprocess.run(
         [SCRIPTS / command, *arguments], env=environment, capture_output=True, text=True
     )

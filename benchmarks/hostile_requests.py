@@ -1,9 +1,9 @@
-"""How long others wait while one visitor sends as much as a server takes.
+"""How long other visitors wait while one sends the largest possible requests.
 
     python benchmarks/hostile_requests.py
 
 Against one real ``datasette`` process on 127.0.0.1, in the environment that runs the
-script: addresses just below the 64 KB that a server takes, and bodies just below
+script: addresses just below the limit of 64 KB, and bodies just below
 ``max_body_bytes``, one after the other.  Meanwhile another client asks for
 ``/-/versions.json`` without a pause, which needs the event loop and nothing else.
 

@@ -1,4 +1,4 @@
-"""What every benchmark here does alike: run both sides in turn, print one line."""
+"""Shared by all benchmarks: run both sides in turn, and print one line."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-#: The name of our side wherever times stand by name
+#: The name of this package where times are kept by name
 OURS = "ours"
 
 
 def median_seconds(
     turns: int, works: Mapping[str, Callable[[], object]], *, runs: int = 1
 ) -> dict[str, float]:
-    """The median time of each of *works*, which take turns, so that noise hits all.
+    """The median time of each of *works*, which take turns, so that noise affects all.
 
-    A turn is *runs* times the same: the first of them finds the caches of the processor
-    full of what the others left there.
+    In each turn a work runs *runs* times: before the first, the caches of the processor
+    hold what the others left.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(turns):
@@ -35,7 +35,7 @@ def seconds(work: Callable[[], object]) -> float:
 def print_speedup(
     work: str, times: Mapping[str, float], peer: str, *, at_least: float | None = None
 ) -> None:
-    """The line of a peer that we want to leave behind by a factor of *at_least*."""
+    """Print how many times as fast as *peer* this package is."""
     ratio = times[peer] / times[OURS]
     figures = [f"ours {duration(times[OURS])}", f"{peer} {duration(times[peer])}"]
     print_line(work, [*figures, f"{ratio:.1f}x as fast"], ratio, "x", at_least=at_least)
@@ -44,7 +44,7 @@ def print_speedup(
 def print_share(
     work: str, times: Mapping[str, float], peer: str, *, at_most: float | None = None
 ) -> None:
-    """The line of a peer of whose time we may take *at_most* so many times."""
+    """Print how many times the time of *peer* this package takes."""
     ratio = times[OURS] / times[peer]
     figures = [f"ours {duration(times[OURS])}", f"{peer} {duration(times[peer])}"]
     print_line(work, [*figures, f"{ratio:.2f}x its time"], ratio, "x", at_most=at_most)
@@ -59,7 +59,7 @@ def print_line(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> None:
-    """*work*, its *figures*, and whether the one that was *found* is what must hold."""
+    """Print *work*, its *figures*, and whether the one *found* is within its bound."""
     parts = [work, *figures]
     if at_least is not None:
         parts.append(f"hold >= {at_least:g}{unit}: {_verdict(found >= at_least)}")
@@ -69,7 +69,7 @@ def print_line(
 
 
 def duration(time_s: float) -> str:
-    """*time_s* in the unit that suits it."""
+    """*time_s* in a suitable unit."""
     return f"{time_s:.2f} s" if time_s >= 1 else f"{time_s * 1000:.2f} ms"
 
 

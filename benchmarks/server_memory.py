@@ -3,7 +3,7 @@
     python benchmarks/server_memory.py
 
 Measured: the resident memory of a real ``datasette`` process on 127.0.0.1 with its
-default settings, after one search.  Against: the same server where nobody has searched
+default settings, after one search.  Against: the same server before any search
 and no model is loaded beforehand (``preload: false``).
 
 Must hold: at most 256 MB.
@@ -55,7 +55,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """A ``datasette`` that is started anew for each question."""
+    """A ``datasette`` that is started again for each question."""
 
     arguments: Sequence[str | Path]
     environment: Mapping[str, str]

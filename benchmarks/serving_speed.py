@@ -3,14 +3,14 @@
     python benchmarks/serving_speed.py
 
 Measured with ``wrk``, 32 clients, against one real ``datasette`` process on 127.0.0.1
-that serves 20,000 rows: the same text again and again, whose vector is remembered, and
-a new text each time.  Against: ``/db/table.json?_search=`` of the same server, ten rows
-a page as ours.  In turns, five seconds each.  While new texts are embedded, somebody
-else asks for ``/-/versions.json``: that must not wait for a model.
+that serves 20,000 rows: the same text again and again, whose vector is cached, and a
+new text each time.  Against: ``/db/table.json?_search=`` of the same server; both give
+ten rows a page.  In turns, five seconds each.  While new texts are embedded, another
+client asks for ``/-/versions.json``, which must not wait for a model.
 
 Must hold: the same text at least 1.0 times as often as full-text search, new texts at
-least 0.35 times; no error; 99 of 100 answers within a second; 95 of 100 of the others'
-within 50 ms; at most 256 MB of memory.
+least 0.35 times; no error; 99 of 100 answers within a second; 95 of 100 of the other
+client's within 50 ms; at most 256 MB of memory.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Texts a second of models that run elsewhere: through our door, and by hand.
+"""Texts a second of the runtimes ``http`` and ``llm``, and of their clients themselves.
 
-    python benchmarks/outside_models.py
+    python benchmarks/remote_models.py
 
-Measured: the http runtime with the settings that it has by itself, against a real
-``datasette`` process on 127.0.0.1 that embeds with the bundled model.  Against: the
-``openai`` client and the same endpoint, with the number of texts a request that is best
-for it.  And the llm runtime, with llm-sentence-transformers and the fp32 weights,
-against ``model.embed_multi()`` of the same model.  In turns, over docstrings of Python.
+Measured: the runtime ``http`` with its default settings, against a real ``datasette``
+process on 127.0.0.1 that embeds with the bundled model.  Against: the ``openai`` client
+and the same endpoint, with the best number of texts a request.  Then the runtime
+``llm``, with llm-sentence-transformers and the fp32 weights.  Against:
+``model.embed_multi()`` of the same model.  In turns, over docstrings of Python.
 
 Must hold: at least 0.95 times as many texts a second.
 """

@@ -1,13 +1,13 @@
-"""Texts a second through our door to sentence-transformers, and calling it by hand.
+"""Texts a second of the runtime ``sentence-transformers``, and of the library itself.
 
-    python benchmarks/library_door.py CORPUS.json [--limit N] [--device cuda]
+    python benchmarks/library_speed.py CORPUS.json [--limit N] [--device cuda]
 
 CORPUS.json is a list of objects with ``path``, ``title`` and ``body``; both titles and
-bodies are embedded, so short texts and long ones come in no order.
+bodies are embedded, so short and long texts are mixed.
 
-Measured: ``embed_passages`` of a model that is loaded.  Against: ``encode_document`` of
-the library's own object with the same weights, at the best of a few batch sizes, which
-are tried first.
+Measured: ``embed_passages`` of a loaded model.  Against: ``encode_document`` of
+the library's own object with the same weights, with the fastest of a few
+batch sizes, which are tried first.
 
 Must hold: at least 0.95 times as fast.
 """
