@@ -83,13 +83,21 @@ def paragraphs(words):
     )
 
 
+def documents(chunking, *short):
+    """*chunking* with each place; in every run the *short* ones."""
+    is_cut = "chunk_size" in chunking
+    for place in OWN_PARAGRAPH if is_cut else PLACES:
+        marks = () if place in short else pytest.mark.long
+        yield pytest.param(place, chunking, marks=marks)
+
+
 @pytest.mark.parametrize(
     ("place", "chunking"),
     [
-        *((place, {"chunk": "markdown"}) for place in PLACES),
-        *((place, {"chunk": "markdown", "chunk_size": 60}) for place in OWN_PARAGRAPH),
-        *((place, {"chunk": "paragraphs"}) for place in PLACES),
-        ("a paragraph", {"chunk": "paragraphs", "chunk_size": 60}),
+        *documents({"chunk": "markdown"}, "a paragraph", "in the last paragraph"),
+        *documents({"chunk": "markdown", "chunk_size": 60}, "after a rule"),
+        *documents({"chunk": "paragraphs"}, "under a heading"),
+        *documents({"chunk": "paragraphs", "chunk_size": 60}, "a paragraph"),
     ],
     ids=str,
 )

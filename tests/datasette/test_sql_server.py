@@ -35,7 +35,11 @@ def sql_errors(url, sql, turns=TURNS):
     return {(status, json.loads(text).get("error")) for status, text in answers}
 
 
-@pytest.fixture(scope="module", params=["1", "3"], ids=["one thread", "three threads"])
+# With one thread it is certain that SQL runs where the pages did
+THREADS = ["1", pytest.param("3", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="module", params=THREADS, ids=["one thread", "three threads"])
 def visited(request, built_articles, tmp_path_factory):
     """The URL of a server of which every kind of page was visited, and its folder."""
     folder = tmp_path_factory.mktemp("served")

@@ -204,8 +204,21 @@ async def assert_linear(app, small, large):
     assert many.total() <= MOST_TIMES * few.total(), grown[:5]
 
 
-@pytest.mark.parametrize("shape", QUERIES)
-@pytest.mark.parametrize("path", GETS)
+def in_turn(paths, shapes, *, always):
+    """Each shape on each path; in every run on *always* and on one more, in turn.
+
+    So each path has several shapes in every run.
+    """
+    for number, shape in enumerate(shapes):
+        short = {always, paths[number % len(paths)]}
+        for path in paths:
+            marks = () if path in short else pytest.mark.long
+            yield pytest.param(path, shape, marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"), list(in_turn(GETS, QUERIES, always=f"{COLLECTION}.json"))
+)
 async def test_a_query_string_costs_what_its_length_is_worth(app, path, shape):
     query = QUERIES[shape]
     small, large = query(SMALL), query(LARGE)
@@ -215,8 +228,9 @@ async def test_a_query_string_costs_what_its_length_is_worth(app, path, shape):
     )
 
 
-@pytest.mark.parametrize("shape", BODIES)
-@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    ("path", "shape"), list(in_turn(POSTS, BODIES, always=f"{COLLECTION}.json"))
+)
 async def test_a_body_costs_what_its_length_is_worth(app, path, shape):
     small, large = (json.dumps(BODIES[shape](size)).encode() for size in (SMALL, LARGE))
     await assert_linear(
