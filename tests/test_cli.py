@@ -112,7 +112,6 @@ def test_embed_tells_a_script_what_it_did(run, source_db):
         "pruned": False,
         "replaced": 0,
         "is_dry_run": False,
-        "estimated_s": None,
         "failures": [{"id": "row 2", "error": "Line 2 is no JSON: Expecting value"}],
     }
 

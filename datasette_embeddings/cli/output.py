@@ -107,13 +107,5 @@ def report_line(collection: str, report: Report) -> str:
         )
         if count
     ]
-    if report.estimated_s is not None:
-        parts.append(f"about {_duration(report.estimated_s)} of embedding")
     would = "would be: " if report.is_dry_run else ""
     return f"{collection}: {would}{', '.join(parts)}"
-
-
-def _duration(time_s: float) -> str:
-    if time_s < 90:
-        return f"{time_s:.0f} s"
-    return f"{time_s / 60:.0f} min" if time_s < 5_400 else f"{time_s / 3_600:.1f} h"

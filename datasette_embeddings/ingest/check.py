@@ -112,10 +112,10 @@ def _stale_rows(
         staging.compare(collection, ownership)
         counts = staging.counts()
         # A row that could not be read may be the one that seems deleted
-        if not counts.get("unread"):
+        if not counts["unread"]:
             counts["gone"] = count_unstaged(collection, ownership.own_ids)
     for state, problem in STALE_STATES.items():
-        yield problem, counts.get(state, 0), FIX_BY_SYNC
+        yield problem, counts[state], FIX_BY_SYNC
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:

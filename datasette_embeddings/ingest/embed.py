@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasette_embeddings.chunking import Chunk, split
@@ -72,37 +71,28 @@ def embed_documents(
     items = [*map(items_of, documents, chunks)]
     by_content = {each.content: each for some in items for each in some}
     stored = known([each.content_hash for each in by_content.values()])
-    found = _Results()
-    for content, item in by_content.items():
-        if item.content_hash in stored:
-            found.vectors[content] = stored[item.content_hash]
+    outcomes: dict[Content, Outcome] = {
+        content: stored[item.content_hash]
+        for content, item in by_content.items()
+        if item.content_hash in stored
+    }
     report = _scaled(progress, max(1, len(by_content)), len(documents))
-    report(len(found.vectors))
-    new = [content for content in by_content if content not in found.vectors]
-    for kind in (str, bytes):
-        _embed([each for each in new if isinstance(each, kind)], model, found, report)
+    report(len(outcomes))
+    new = [content for content in by_content if content not in outcomes]
+    cut = _embed(new, model, outcomes, report)
     # What had to be tried again was reported again
     report(len(by_content))
-    embedded, failures, truncated = list[EmbeddedDocument](), list[Failure](), 0
+    embedded, failures = list[EmbeddedDocument](), list[Failure]()
     for document, own_chunks, own in zip(documents, chunks, items, strict=True):
-        contents = [item.content for item in own]
-        error = next((found.errors[c] for c in contents if c in found.errors), None)
-        if error is not None:
+        found = [outcomes[item.content] for item in own]
+        error = next((each for each in found if isinstance(each, str)), None)
+        if error is None:
+            vectors = np.stack(found)
+            embedded.append(EmbeddedDocument(document, own_chunks, own, vectors))
+        else:
             failures.append(Failure(document.id, error))
-            continue
-        vectors = np.stack([found.vectors[content] for content in contents])
-        embedded.append(EmbeddedDocument(document, own_chunks, own, vectors))
-        truncated += sum(content in found.truncated for content in contents)
+    truncated = sum(item.content in cut for each in embedded for item in each.items)
     return Embedded(embedded, failures, truncated)
-
-
-def seconds_per_document(
-    sample: Sequence[Document], model: EmbeddingModel, chunking: Chunking | None
-) -> float:
-    """How long *model* takes for one of *sample*, on average."""
-    start = time.perf_counter()
-    embed_documents(sample, model, chunking=chunking, known=lambda _hashes: {})
-    return (time.perf_counter() - start) / max(1, len(sample))
 
 
 def _chunks(
@@ -132,20 +122,13 @@ def _scaled(
     return report
 
 
-@dataclass
-class _Results:
-    vectors: dict[Content, Vector] = field(default_factory=dict)
-    errors: dict[Content, str] = field(default_factory=dict)
-    truncated: set[Content] = field(default_factory=set)
-
-
 def _embed(
     contents: Sequence[Content],
     model: EmbeddingModel,
-    results: _Results,
+    outcomes: dict[Content, Outcome],
     progress: Callable[[int], None],
-) -> None:
-    """Add the results of *contents*, which are all texts or all images.
+) -> set[Content]:
+    """Add the outcomes of *contents*, all texts or all images; return those cut short.
 
     Where all of them fail together, each half is tried.
 
@@ -154,14 +137,14 @@ def _embed(
     import numpy as np
 
     if not contents:
-        return
-    outcomes: Vectors | Sequence[Outcome]
+        return set()
+    found: Vectors | Sequence[Outcome]
     cut = set[int]()
     try:
         if isinstance(contents[0], bytes):
-            outcomes = model.image_outcomes(contents, progress=progress)  # type: ignore[arg-type]
+            found = model.image_outcomes(contents, progress=progress)  # type: ignore[arg-type]
         else:
-            outcomes = model.embed_passages(
+            found = model.embed_passages(
                 contents,  # type: ignore[arg-type]
                 progress=progress,
                 on_truncated=cut.add,
@@ -170,22 +153,17 @@ def _embed(
         # Before the halves, so that a model that is down is asked only twice
         _check_works(model, error)
         if len(contents) == 1:
-            results.errors[contents[0]] = str(error)
-            return
+            outcomes[contents[0]] = str(error)
+            return set()
         middle = len(contents) // 2
-        for half in (contents[:middle], contents[middle:]):
-            _embed(half, model, results, progress)
-        return
-    results.truncated |= {contents[position] for position in cut}
-    for content, outcome in zip(contents, outcomes, strict=True):
-        if isinstance(outcome, str):
-            results.errors[content] = outcome
-        elif np.isfinite(outcome).all():
-            results.vectors[content] = outcome
-        else:
-            results.errors[content] = (
-                "The model gave a vector with numbers that are not finite"
-            )
+        halves = contents[:middle], contents[middle:]
+        return set().union(*(_embed(h, model, outcomes, progress) for h in halves))
+    for content, outcome in zip(contents, found, strict=True):
+        is_vector = not isinstance(outcome, str)
+        if is_vector and not np.isfinite(outcome).all():
+            outcome = "The model gave a vector with numbers that are not finite"
+        outcomes[content] = outcome
+    return {contents[position] for position in cut}
 
 
 def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
@@ -15,7 +15,6 @@ from datasette_embeddings.ingest.embed import (
     Embedded,
     check_model,
     embed_documents,
-    seconds_per_document,
 )
 from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
@@ -48,8 +47,6 @@ from datasette_embeddings.store.staging import Staging, staged
 if TYPE_CHECKING:
     from datasette_embeddings.documents import Document
 
-# Documents that a dry run embeds to estimate the time for all of them
-SAMPLE = 24
 FAILURES_SHOWN = 10
 
 
@@ -101,8 +98,6 @@ class Report:
     #: Deleted documents of a source that this one replaced
     replaced: int = 0
     is_dry_run: bool = False
-    #: Seconds that the work would take, estimated by a dry run
-    estimated_s: float | None = None
     #: The first of the rows that failed
     failures: tuple[Failure, ...] = ()
 
@@ -191,9 +186,10 @@ class _Run:
         forget_other_kind(collection, self.source)
         ownership = ownership_of(collection, self.source)
         self.staging.compare(collection, ownership)
-        total = sum(self.staging.counts().values())
+        counts = self.staging.counts()
+        total = sum(counts.values())
         self.options.start(total)
-        self.options.progress(total - self.staging.count_to_embed())
+        self.options.progress(total - counts["new"] - counts["changed"])
         # The content of a table's rows stays there; other rows cannot be found again
         is_table = isinstance(self.source, TableSource)
         store_content = self.source.store_content or not is_table
@@ -215,15 +211,11 @@ class _Run:
             truncated += embedded.truncated
         is_whole = self.options.limit is None
         record_failures(collection, ownership.source_id, is_complete=is_whole)
-        report = replace(self._counted(), truncated=truncated)
-        if ownership.is_chunked:
-            report = replace(report, chunks=chunks)
+        report = self._report(collection, ownership, delete_unstaged)
         if is_whole:
-            report = self._with_deletions(
-                report, collection, ownership, delete_unstaged
-            )
             finish_sync(collection, self.source)
-        return report
+        shown_chunks = chunks if ownership.is_chunked else None
+        return replace(report, truncated=truncated, chunks=shown_chunks)
 
     def _embed(
         self, window: Sequence[Document], collection: Collection, ownership: Ownership
@@ -251,22 +243,24 @@ class _Run:
             collection.check_dimensions(dimensions)
         return embedded
 
-    def _counted(self) -> Report:
-        """How many rows are in each state by now."""
-        counts: dict[str, Any] = self.staging.counts()
-        # Items taken over from another source, or from none, are unchanged too
-        counts["unchanged"] = counts.get("unchanged", 0) + counts.pop("adopted", 0)
-        counts["failed"] = counts.get("failed", 0) + counts.get("unread", 0)
-        return Report(**counts, failures=tuple(self.staging.failures(FAILURES_SHOWN)))
-
-    def _with_deletions(
+    def _report(
         self,
-        report: Report,
-        collection: Collection,
+        collection: Collection | None,
         ownership: Ownership,
         delete: Callable[[Collection, Sequence[int]], int],
     ) -> Report:
-        """*report* with documents whose row was deleted; *delete* may only count."""
+        """How many rows are in each state by now, and how many were deleted.
+
+        *delete* deletes the documents of sources that have no row, or only counts them.
+        """
+        counts = self.staging.counts()
+        # Items taken over from another source, or from none, are unchanged too
+        counts["unchanged"] += counts.pop("adopted", 0)
+        counts["failed"] += counts["unread"]
+        failures = tuple(self.staging.failures(FAILURES_SHOWN))
+        report = Report(**counts, failures=failures)
+        if collection is None or self.options.limit is not None:
+            return report
         if report.unread:
             # A row that could not be read may be the one that seems deleted
             return replace(report, gone=count_unstaged(collection, ownership.own_ids))
@@ -281,17 +275,12 @@ class _Run:
         return replace(report, gone=gone, replaced=replaced)
 
     def report_without_writing(self, existing: Collection | None) -> Report:
-        """What a run would do, and about how long it would take."""
+        """What a run would do."""
         if self.options.rebuild:
             existing = None
         if existing is not None:
             existing.check_can_add(self.model.settings)
         ownership = ownership_of(existing, self.source)
         self.staging.compare(existing, ownership)
-        sample, chunking = self.staging.sample(SAMPLE), self.source.chunking
-        seconds = seconds_per_document(sample, self.model, chunking)
-        seconds *= self.staging.count_to_embed()
-        report = replace(self._counted(), is_dry_run=True, estimated_s=seconds)
-        if existing is None or self.options.limit is not None:
-            return report
-        return self._with_deletions(report, existing, ownership, count_unstaged)
+        report = self._report(existing, ownership, count_unstaged)
+        return replace(report, is_dry_run=True)

@@ -42,9 +42,9 @@ def apply_small_changes(
 ) -> None:
     """Store new metadata and origins, delete emptied documents, copy content."""
     counts = staging.counts()
-    if counts.get(EMPTY):
+    if counts[EMPTY]:
         _delete(collection, ownership.is_own_sql, _EMPTIED)
-    if not (store_content or any(map(counts.get, (METADATA, ADOPTED)))):
+    if not (store_content or counts[METADATA] or counts[ADOPTED]):
         return
     # SQLite's own substr() ends a text at a NUL character
     collection.conn.create_function(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.store.collections import Collection
@@ -120,11 +122,11 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
     return item_id, content, content_hash, metadata, None, None
 
 
+@dataclass(frozen=True)
 class Staging:
-    """The staged rows, each in one state."""
+    """The staged rows of *conn*, each in one state."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
-        self._conn = conn
+    conn: sqlite3.Connection
 
     def compare(self, collection: Collection | None, ownership: Ownership) -> None:
         """Set the state of each row: new, changed or as it is in *collection*.
@@ -136,8 +138,8 @@ class Staging:
             state = state_sql(ownership, collection.columns)
             parameters["collection_id"] = collection.id
         for low, high in self.steps():
-            with self._conn:
-                self._conn.execute(
+            with self.conn:
+                self.conn.execute(
                     f"""
                     update {STAGED}
                     set state = {state}
@@ -146,19 +148,17 @@ class Staging:
                     """,
                     {**parameters, "low": low, "high": high},
                 )
-        with self._conn:
-            self._conn.execute(
+        with self.conn:
+            self.conn.execute(
                 f"update {STAGED} set error = ? "
                 f"where state = '{FAILED}' and error is null",
                 [OF_ANOTHER_SOURCE],
             )
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counter[str]:
         """How many rows are in each state, by the name of the state."""
-        rows = self._conn.execute(
-            f"select state, count(*) from {STAGED} group by state"
-        )
-        return dict(rows.fetchall())
+        sql = f"select state, count(*) from {STAGED} group by state"
+        return Counter(dict(self.conn.execute(sql).fetchall()))
 
     def windows(self) -> Iterator[list[Document]]:
         """The documents to embed, some at a time."""
@@ -166,7 +166,7 @@ class Staging:
         while True:
             window, filled = list[Document](), 0.0
             # Closed before the window is yielded, because its user commits
-            with closing(self._conn.cursor()) as rows:
+            with closing(self.conn.cursor()) as rows:
                 rows.execute(
                     f"""
                     select number, id, content, metadata, content_hash
@@ -192,32 +192,10 @@ class Staging:
                 return
             yield window
 
-    def sample(self, count: int) -> list[Document]:
-        """About *count* of the documents to embed, from all parts of the source."""
-        rows = self._conn.execute(
-            f"""
-            select id, content
-            from (
-              select id, content, row_number() over (order by number) as position
-              from {STAGED}
-              where state in ('{NEW}', '{CHANGED}')
-            )
-            where position % max(1, :all / :count) = 0
-            limit :count
-            """,
-            {"count": count, "all": self.count_to_embed()},
-        )
-        return [Document(*row) for row in rows]
-
-    def count_to_embed(self) -> int:
-        """How many documents are to be embedded."""
-        counts = self.counts()
-        return counts.get(NEW, 0) + counts.get(CHANGED, 0)
-
     def fail(self, failures: Sequence[Failure]) -> None:
         """Store that rows could not be embedded."""
-        with self._conn:
-            self._conn.executemany(
+        with self.conn:
+            self.conn.executemany(
                 f"""
                 update {STAGED}
                 set state = '{FAILED}', error = ?
@@ -229,7 +207,7 @@ class Staging:
 
     def failures(self, limit: int) -> list[Failure]:
         """The first *limit* rows that failed."""
-        rows = self._conn.execute(
+        rows = self.conn.execute(
             f"""
             select id, error
             from {STAGED}
@@ -243,6 +221,6 @@ class Staging:
 
     def steps(self) -> Iterator[tuple[int, int]]:
         """First and last number of the rows, some at a time."""
-        row = self._conn.execute(f"select max(number) from {STAGED}").fetchone()
+        row = self.conn.execute(f"select max(number) from {STAGED}").fetchone()
         for low in range(1, (row[0] or 0) + 1, STEP):
             yield low, low + STEP - 1
