@@ -38,13 +38,11 @@ class Document:
 
         :raises UnicodeEncodeError: for a text with lone surrogates.
         """
-        return self.known_hash or content_hash(self.content)
-
-
-def content_hash(content: Content) -> bytes:
-    """The MD5 of *content*, a text in UTF-8."""
-    encoded = content.encode() if isinstance(content, str) else content
-    return hashlib.md5(encoded, usedforsecurity=False).digest()
+        if self.known_hash is not None:
+            return self.known_hash
+        is_text = isinstance(self.content, str)
+        encoded = self.content.encode() if is_text else self.content
+        return hashlib.md5(encoded, usedforsecurity=False).digest()
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from datasette_embeddings.store.collection_writes import (
 )
 from datasette_embeddings.store.documents import (
     EmbeddedDocument,
-    delete_documents,
     items_of,
     write_documents,
 )
@@ -78,8 +77,21 @@ def write(conn, collection, vectors):
 
 def delete(conn, collection, documents):
     """Delete *documents* with their chunks, as a sync does."""
-    with transaction(conn):
-        delete_documents(collection.bound_to(conn), documents)
+    keys = [(collection.id, each) for each in documents]
+    with conn:
+        conn.executemany(
+            "delete from embeddings where (collection_id, id) in "
+            "(select collection_id, id from _embedding_chunks "
+            "where collection_id = ? and document_id = ?)",
+            keys,
+        )
+        conn.executemany(
+            "delete from _embedding_chunks where collection_id = ? and document_id = ?",
+            keys,
+        )
+        conn.executemany(
+            "delete from embeddings where collection_id = ? and id = ?", keys
+        )
 
 
 def table(conn):

@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from datasette_embeddings.databases import declared_columns, quote
-from datasette_embeddings.documents import content_hash, item_id_of, key_values
+from datasette_embeddings.documents import Document, item_id_of, key_values
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import content_of_row
@@ -87,7 +87,8 @@ def _source_row(source: TableSource, item_id: str, row: Sequence[object]) -> Sou
         # It may have become a BLOB since it was embedded
         return SourceRow(title, None, bool(has_image), b"")
     text = content if isinstance(content, str) else None
-    return SourceRow(title, text, bool(has_image), content_hash(content))
+    digest = Document(item_id, content).content_hash
+    return SourceRow(title, text, bool(has_image), digest)
 
 
 def image_of_row(

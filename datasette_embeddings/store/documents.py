@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,6 @@ from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
 
 if TYPE_CHECKING:
     from datasette_embeddings.vectors import Vector, Vectors
-
-WAS_STORED = "(embeddings.content is not null or content_blob is not null)"
 
 
 @dataclass(frozen=True)
@@ -94,19 +92,17 @@ def write_documents(
     if not embedded:
         return
     conn = collection.conn
-    whole, split = list[dict[str, object]](), list[dict[str, object]]()
-    for each in embedded:
-        kept, documents = (
-            (0, whole) if each.chunks is None else (len(each.chunks), split)
-        )
-        key = {"collection_id": collection.id, "id": each.document.id, "kept": kept}
-        documents.append(key)
-    for sql in _DELETE_CHUNKS:
-        conn.executemany(sql, [*whole, *split])
-    # The id of a document may look like, and be, that of another one's chunk
-    conn.executemany(_FORGET_CHUNK, whole)
-    for sql in _DELETE_WHOLE:
-        conn.executemany(sql, split)
+    keys = [
+        {
+            "collection_id": collection.id,
+            "id": each.document.id,
+            "kept": len(each.chunks or ()),
+            "is_whole": each.chunks is None,
+        }
+        for each in embedded
+    ]
+    for sql in (*_DELETE_CHUNKS, *_DELETE_OTHER_FORM):
+        conn.executemany(sql, keys)
     write_embeddings(
         collection,
         [item for each in embedded for item in each.items],
@@ -136,15 +132,6 @@ def write_documents(
     )
 
 
-def delete_documents(collection: Collection, document_ids: Iterable[str]) -> None:
-    """Delete documents with all that is stored of them; part of a transaction."""
-    keys = [
-        {"collection_id": collection.id, "id": each, "kept": 0} for each in document_ids
-    ]
-    for sql in (*_DELETE_CHUNKS, *_DELETE_WHOLE):
-        collection.conn.executemany(sql, keys)
-
-
 # The items of a document's chunks from the position :kept on, and all positions
 _CHUNKS_FROM = """
     collection_id = :collection_id
@@ -165,25 +152,30 @@ _DELETE_CHUNKS = (
     and document_id = :id
     """,
 )
-_FORGET_CHUNK = """
-    delete from _embedding_chunks
-    where collection_id = :collection_id
-    and id = :id
-"""
-# A document's own item, which is not a chunk of another that has the same id
-_DELETE_WHOLE = tuple(
-    f"""
-    delete from {table}
-    where collection_id = :collection_id
-    and id = :id
-    and not exists (
-      select 1
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and id = :id
-    )
+# The id of a document may be that of another one's chunk.  A whole document takes its
+# place; of one in chunks the item is deleted that it has from when it was whole
+_DELETE_OTHER_FORM = (
     """
-    for table in ("embeddings", "_embedding_origins")
+    delete from _embedding_chunks
+    where :is_whole
+    and collection_id = :collection_id
+    and id = :id
+    """,
+    *(
+        f"""
+        delete from {table}
+        where not :is_whole
+        and collection_id = :collection_id
+        and id = :id
+        and not exists (
+          select 1
+          from _embedding_chunks
+          where collection_id = :collection_id
+          and id = :id
+        )
+        """
+        for table in ("embeddings", "_embedding_origins")
+    ),
 )
 
 
@@ -201,6 +193,7 @@ def write_embeddings(
     supply stay where *ownership* says so.
     """
     now = int(time.time())
+    is_stored = "(:store or embeddings.content is not null or content_blob is not null)"
     metadata = [
         json.dumps(each.metadata) if each.metadata else None for each in documents
     ]
@@ -214,10 +207,8 @@ def write_embeddings(
           :collection_id,
           :id,
           :embedding,
-          case when (:store or {WAS_STORED}) and typeof(:content) = 'text' then
-            :content end,
-          case when (:store or {WAS_STORED}) and typeof(:content) = 'blob' then
-            :content end,
+          case when typeof(:content) = 'text' and {is_stored} then :content end,
+          case when typeof(:content) = 'blob' and {is_stored} then :content end,
           :content_hash,
           coalesce(
             :metadata,
