@@ -6,14 +6,12 @@ import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain, count
 
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
     InvalidInputError,
     ModelMismatchError,
     ModelSettingsMismatchError,
-    UnknownCollectionError,
 )
 from datasette_embeddings.models.names import (
     ModelSettings,
@@ -22,15 +20,13 @@ from datasette_embeddings.models.names import (
     stored_name,
 )
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.attaching import (
-    attach_source,
-    move_old_sources,
-)
+from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.collections import (
     BUILDING,
     Collection,
     all_collections,
     collection,
+    current,
     find_collection,
 )
 from datasette_embeddings.store.schema import (
@@ -42,17 +38,18 @@ from datasette_embeddings.store.schema import (
 )
 
 READY = "ready"
-# Names of a collection that is being rebuilt, and of the one that it replaced
-NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced)"
-#: Facts about a deleted collection, or one whose id another collection has now
-STALE_FACTS = """
-    from _embedding_collections
-    where not exists (
-      select 1
+# The name of a collection that is being rebuilt, and how that of the old one begins
+NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced"
+# Rows of a deleted collection, or of one whose id another collection has now
+OF_NO_COLLECTION = """
+    from {table}
+    where collection_id not in (
+      select collections.id
       from collections
-      where collections.id = _embedding_collections.collection_id
-      and collections.name = _embedding_collections.name
-      and collections.model = _embedding_collections.model
+      join _embedding_collections as facts
+        on facts.collection_id = collections.id
+        and facts.name = collections.name
+        and facts.model = collections.model
     )
 """
 
@@ -73,6 +70,7 @@ def create_collection(
     source: Source | None,
     *,
     replace_source: bool = False,
+    state: str = READY,
 ) -> Collection:
     """The collection called *name*, created if it does not exist, with *source*.
 
@@ -83,7 +81,7 @@ def create_collection(
     :raises ModelMismatchError: if it exists and holds vectors of another model.
     :raises ModelSettingsMismatchError: if a setting of the model has changed.
     :raises InvalidInputError: if another source has that prefix, unless
-        *replace_source*.
+        *replace_source*; if the name is that of a collection in the other *state*.
     """
     check_name(name)
     prepare(conn)
@@ -93,29 +91,24 @@ def create_collection(
     with transaction(conn):
         drop_stale_facts(conn)
         move_old_sources(conn)
-        existing = find_collection(conn, name)
-        if existing is not None:
-            existing.check_can_add(settings)
+        existing = next(iter(all_collections(conn, name)), None)
+        if existing is None:
+            model = stored_name(stored_id(settings.model_id), folder_of(conn))
+            conn.execute(
+                "insert into collections (name, model) values (?, ?)", [name, model]
+            )
+        elif existing.is_building or state == BUILDING:
+            raise InvalidInputError(
+                f"The name {name!r} is taken by a collection that is being rebuilt, or "
+                "needed to rebuild one; choose another"
+            )
         else:
-            _insert(conn, name, settings.model_id)
-        _store_facts(conn, name, settings, READY)
+            existing.check_can_add(settings)
+        _store_facts(conn, name, settings, state)
+        [found] = all_collections(conn, name)
         if source is not None:
-            found = collection(conn, name)
             attach_source(found, source, replace_source=replace_source)
-    return collection(conn, name)
-
-
-def _insert(conn: sqlite3.Connection, name: str, model_id: str) -> None:
-    try:
-        conn.execute(
-            "insert into collections (name, model) values (?, ?)",
-            [name, stored_name(stored_id(model_id), folder_of(conn))],
-        )
-    except sqlite3.IntegrityError as error:
-        raise InvalidInputError(
-            f"The name {name!r} is taken by a collection that is being rebuilt; "
-            "choose another"
-        ) from error
+        return current(found)
 
 
 def _store_facts(
@@ -150,15 +143,17 @@ def _store_facts(
     )
 
 
+def stale_facts(conn: sqlite3.Connection) -> list[str]:
+    """SQL for the rows of each of our tables that belong to no collection."""
+    columns = read_columns(conn)
+    tables = (*SIDE_TABLES, OUR_COLLECTIONS) if columns[OUR_COLLECTIONS] else ()
+    return [OF_NO_COLLECTION.format(table=each) for each in tables if columns[each]]
+
+
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Delete what is stored of collections that no longer exist."""
-    columns = read_columns(conn)
-    if not columns[OUR_COLLECTIONS]:
-        return
-    conn.execute(f"delete {STALE_FACTS}")
-    existing = f"(select collection_id from {OUR_COLLECTIONS})"
-    for table in filter(columns.get, SIDE_TABLES):
-        conn.execute(f"delete from {table} where collection_id not in {existing}")
+    for rows in stale_facts(conn):
+        conn.execute(f"delete {rows}")
 
 
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
@@ -189,9 +184,7 @@ def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     """Delete the collection called *name* with all that belongs to it; return it."""
     found = collection(conn, name)
     for twin in (NEW_NAME, OLD_NAME):
-        for each in all_collections(conn, twin.format(name=name)):
-            if each.is_building:
-                remove_collection(each)
+        _remove_unfinished(conn, twin.format(name=name))
     remove_collection(found)
     return found
 
@@ -213,25 +206,16 @@ def begin_rebuild(
     One that an earlier run left unfinished is continued, if it is of the same model,
     settings and source.
     """
-    check_name(name)
     prepare(conn)
     new_name = NEW_NAME.format(name=name)
-    for begun in all_collections(conn, new_name):
-        if not begun.is_building:
-            continue
+    for begun in unfinished(conn, new_name):
         with suppress(ModelMismatchError, ModelSettingsMismatchError):
             begun.check_settings(settings)
             # The rows of a pipe may be of another pipe
             if begun.source == source:
                 return begun
         remove_collection(begun)
-    with transaction(conn):
-        drop_stale_facts(conn)
-        move_old_sources(conn)
-        _insert(conn, new_name, settings.model_id)
-        _store_facts(conn, new_name, settings, BUILDING)
-        attach_source(all_collections(conn, new_name)[0], source)
-    return all_collections(conn, new_name)[0]
+    return create_collection(conn, new_name, settings, source, state=BUILDING)
 
 
 def finish_rebuild(building: Collection, name: str) -> Collection:
@@ -242,27 +226,25 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
     :raises UnknownCollectionError: if another run has swapped or removed it meanwhile.
     """
     conn, unknown = building.conn, ModelSettings("")
-    old_name = OLD_NAME.format(name=name)
     with transaction(conn):
-        known = {(each.id, each.name) for each in unfinished(conn)}
-        if (building.id, building.name) not in known:
-            raise UnknownCollectionError(building.name, [])
+        building = current(building)
         old = find_collection(conn, name)
         if old is not None:
             # Hidden from now on, also if llm made it
             _store_facts(conn, name, unknown, BUILDING)
-            taken = {row[0] for row in conn.execute("select name from collections")}
-            numbered = (f"{old_name} {number}" for number in count(2))
-            free = (each for each in chain([old_name], numbered) if each not in taken)
-            _rename(old, next(free))
+            _rename(old, f"{OLD_NAME.format(name=name)} {old.id})")
         _rename(building, name)
         _store_facts(conn, name, unknown, READY)
-    for each in unfinished(conn):
-        if each.name.startswith(old_name):
-            remove_collection(each)
+    _remove_unfinished(conn, OLD_NAME.format(name=name))
     return collection(conn, name)
 
 
-def unfinished(conn: sqlite3.Connection) -> list[Collection]:
+def _remove_unfinished(conn: sqlite3.Connection, start_of_name: str) -> None:
+    for each in unfinished(conn):
+        if each.name.startswith(start_of_name):
+            remove_collection(each)
+
+
+def unfinished(conn: sqlite3.Connection, name: str | None = None) -> list[Collection]:
     """Collections that an interrupted rebuild left: built in part, or replaced."""
-    return [each for each in all_collections(conn) if each.is_building]
+    return [each for each in all_collections(conn, name) if each.is_building]

@@ -182,7 +182,8 @@ def prepare(conn: sqlite3.Connection) -> None:
     """
     read_columns(conn)
     migrate(conn)
-    if not has_collections(conn):
+    columns = read_columns(conn)
+    if not (columns[COLLECTIONS] and columns[EMBEDDINGS]):
         raise DatabaseError(
             "One of the tables 'collections' and 'embeddings' is there without the "
             "other; restore it from a copy, or use another database file"
