@@ -1,25 +1,6 @@
-"""The exceptions of this package, as one tree.
+"""The exceptions of this package.
 
-Every message says what was expected, what was found and what to do about it::
-
-    EmbeddingsError
-    ├── DatabaseError               the file is missing, locked, read-only, not SQLite
-    ├── SchemaError                 a table has a name of this package, other columns
-    ├── UnknownCollectionError
-    ├── UnknownItemError
-    ├── UnknownModelError           no installed runtime serves that model id
-    ├── ModelError                  a model's files are missing or invalid
-    │   └── ModelLoadingError       a model is still being loaded
-    ├── ModelMismatchError          a collection holds vectors of another model
-    ├── ModelSettingsMismatchError  … or of the model with another prompt or revision
-    ├── InvalidVectorError          a value is not a vector
-    │   └── DimensionMismatchError
-    ├── InvalidInputError           an argument of the user is invalid
-    ├── SourceError                 a table, column, file or query cannot be read
-    ├── SourceUnavailableError      the rows of a stored source cannot be read again
-    ├── MissingLibraryError         an optional dependency is not installed
-    ├── ServerBusyError             too many requests at a time
-    └── ConfigError                 settings of the plugin are invalid
+Every message says what was expected, what was found and what to do about it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""``collections``: what is in a database; and ``similarities``."""
+"""``collections`` and ``check``: what is in a database; and ``similarities``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
 from datasette_embeddings.cli.commands import Command, Group
+from datasette_embeddings.cli.embed import SOME_FAILED, sync_collections
 from datasette_embeddings.cli.options import (
+    CONFIG,
     FORMAT,
     MIN_SCORE,
     SILENT,
@@ -19,8 +21,15 @@ from datasette_embeddings.cli.options import (
     limit,
 )
 from datasette_embeddings.cli.output import Row, progress, write
+from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.ingest.check import (
+    delete_inconsistent_rows,
+    delete_replaced_rows,
+    problems,
+)
+from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
@@ -167,3 +176,42 @@ def similarities(
         f"{collection}: {done.compared:,} of {done.documents:,} documents compared",
         err=True,
     )
+
+
+FIX = flag("--fix", "Delete orphaned rows, and sync what is not current.")
+
+
+@click.command(cls=Command, options=(FIX, CONFIG, FORMAT))
+@database_argument
+@click.pass_context
+def check(
+    ctx: click.Context,
+    database: Path,
+    output_format: str | None,
+    *,
+    fix: bool,
+    config_file: Path | None,
+) -> None:
+    """Find problems: orphans, mixed dimensions, stale and failed items.
+
+    \b
+        datasette embeddings check docs.db
+        datasette embeddings check docs.db --fix
+
+    The exit code is 2 if there are problems; with --fix, if some remain.
+    """
+    with open_database(database, writable=fix) as conn:
+        found = list(problems(conn))
+        if fix and found:
+            delete_inconsistent_rows(conn)
+            # Those that exist, not those that the file declares
+            config = replace(config_in(config_file), collections={})
+            sync_collections(ctx, conn, config, IngestOptions(prune=True))
+            delete_replaced_rows(conn)
+            found = list(problems(conn))
+    if not found and output_format is None:
+        click.echo(f"{database}: nothing is wrong", err=True)
+    else:
+        write([asdict(problem) for problem in found], output_format or "table")
+    if found:
+        ctx.exit(SOME_FAILED)

@@ -31,7 +31,7 @@ SECTIONS = {
             "List, show, rename and delete collections.",
         ),
         "models": ("models:models", "List, download and export models."),
-        "check": ("check:check", "Find and fix problems."),
+        "check": ("collections:check", "Find and fix problems."),
         "export": ("transfer:export_collection", "Write vectors to a file."),
     },
     "Try it": {"demo": ("demo:demo", "Build a database to try.")},

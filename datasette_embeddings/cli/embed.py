@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -184,24 +185,47 @@ def sync(
     """
     options = IngestOptions(prune=True, **given)
     config = config_in(config_file, database)
-    declared = config.collections
     writable = not options.dry_run
-    create = writable and any(each.input or each.files for each in declared.values())
-    outcomes: list[SyncOutcome] = []
+    reads_files = any(each.input or each.files for each in config.collections.values())
+    create = writable and reads_files
     with open_database(database, writable=writable, create=create) as conn:
-        run = partial(embed_source, conn, config, options, silent=silent)
-        for outcome in sync_all(conn, declared, run, only=collections):
-            if outcome.skipped and writable:
-                # llm or a pipe may have written rows
-                refresh(collection_named(conn, outcome.collection))
-            _show_outcome(ctx, outcome, output_format)
-            outcomes.append(outcome)
+        outcomes = sync_collections(
+            ctx,
+            conn,
+            config,
+            options,
+            only=collections,
+            silent=silent,
+            output_format=output_format,
+        )
     if not outcomes:
         click.echo(f"{database} has no collections, and none is declared", err=True)
     if any(each.error for each in outcomes):
         ctx.exit(1)
     if any(each.report and each.report.failed for each in outcomes):
         ctx.exit(SOME_FAILED)
+
+
+def sync_collections(
+    ctx: click.Context,
+    conn: sqlite3.Connection,
+    config: Config,
+    options: IngestOptions,
+    *,
+    only: Sequence[str] = (),
+    silent: bool = True,
+    output_format: str | None = None,
+) -> list[SyncOutcome]:
+    """Bring collections up to date, *only* these if given, and print each outcome."""
+    run = partial(embed_source, conn, config, options, silent=silent)
+    outcomes = []
+    for outcome in sync_all(conn, config.collections, run, only=only):
+        if outcome.skipped and not options.dry_run:
+            # llm or a pipe may have written rows
+            refresh(collection_named(conn, outcome.collection))
+        _show_outcome(ctx, outcome, output_format)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _show_outcome(
