@@ -57,6 +57,19 @@ def test_what_is_not_there_is_told(settings, monkeypatch, key, said):
     assert f"{path} {said}" in str(raised.value)
 
 
+def test_sync_reads_env_below_a_database_too(articles_db, tmp_path, monkeypatch):
+    path = tmp_path / "metadata.yml"
+    path.write_text(
+        "databases: {articles: {plugins: {datasette-embeddings: {collections: "
+        "{mine: {table: articles, model: {$env: THE_MODEL}}}}}}}"
+    )
+    monkeypatch.delenv("THE_MODEL", raising=False)
+    with pytest.raises(ConfigError, match="'THE_MODEL', which is not set"):
+        config_in(path, articles_db)
+    monkeypatch.setenv("THE_MODEL", "mini-l6")
+    assert config_in(path, articles_db).collections["mine"].model == "mini-l6"
+
+
 @pytest.mark.parametrize(
     "arguments", [("sync",), ("search", "articles", "pets"), ("check", "--fix")]
 )

@@ -30,7 +30,7 @@ ORDER = [
     {"store"},
     {"index"},
     {"search", "similarities"},
-    {"ingest", "transfer"},
+    {"ingest"},
     {"serving"},
     {"sql"},
     {"cli", "web"},

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.cli.transfer import imported
 from datasette_embeddings.errors import (
     DimensionMismatchError,
     InvalidVectorError,
     SourceError,
 )
 from datasette_embeddings.store import collections
-from datasette_embeddings.transfer import import_table
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     conn.execute("create table intros (id integer primary key, embedding blob, t)")
     conn.execute("insert into intros values (7, ?, 'x')", [struct.pack("<2f", 1, 0)])
     conn.execute("insert into intros values (8, null, 'y')")
-    made, count = import_table(conn, "intros", model_id="mini-l6")
+    made, count = imported(conn, "intros", model_id="mini-l6")
     assert (made.name, count) == ("intros", 1)
     # Whoever may not see that table may not see the collection
     collection = collections.collection(conn, "intros")
@@ -111,7 +111,7 @@ def test_what_cannot_be_imported_is_refused_whole(conn, statement, error, messag
     conn.executemany("insert into vectors values (?, x'0000803f')", [(1,), (2,), (3,)])
     conn.execute(statement)
     with pytest.raises(error, match=message):
-        import_table(conn, "vectors", model_id="m")
+        imported(conn, "vectors", model_id="m")
     assert collections.collections(conn) == []
 
 
@@ -122,5 +122,5 @@ def test_a_view_can_rename_the_columns_of_another_tool(conn):
         "create view vectors as select id, emb_ada as embedding "
         "from _embeddings_articles"
     )
-    made, count = import_table(conn, "vectors", name="articles", model_id="ada")
+    made, count = imported(conn, "vectors", name="articles", model_id="ada")
     assert (made.name, made.item_ids(), count) == ("articles", {"5"}, 1)

@@ -7,6 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
+from datasette_embeddings.cli.transfer import imported
 from datasette_embeddings.documents import Document
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
@@ -15,7 +16,6 @@ from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
-from datasette_embeddings.transfer import import_table
 from datasette_embeddings.web.permissions import required_tables
 from tests.models import StandIn
 
@@ -87,7 +87,7 @@ def test_a_row_that_fails_does_not_hide_the_items_of_a_known_source(conn):
 def test_vectors_that_are_imported_open_nothing(stranger):
     stranger.execute("create table public (id, embedding)")
     stranger.execute("insert into public values (7, zeroblob(16))")
-    import_table(stranger, "public", name="articles", model_id="stand-in")
+    imported(stranger, "public", name="articles", model_id="stand-in")
     assert "embeddings" in tables(stranger)
 
 
@@ -97,7 +97,7 @@ def test_other_vectors_in_an_empty_collection_ask_about_both(conn, tmp_path):
     origin = sqlite3.connect(tmp_path / "other.db")
     origin.execute("create table vectors (id, embedding)")
     origin.execute("insert into vectors values ('secret', zeroblob(16))")
-    import_table(conn, "vectors", other=origin, name="articles", model_id="stand-in")
+    imported(conn, "vectors", other=origin, name="articles", model_id="stand-in")
     origin.close()
     assert tables(conn) == MIXED
 

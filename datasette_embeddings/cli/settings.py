@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -40,12 +39,8 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
     collections = dict(config.collections)
     if database is not None:
         of_database = _mapping(_mapping(content, "databases"), database.stem)
-        declared = _plugin_settings(of_database, path) or {}
-        if not isinstance(declared, Mapping):
-            found = f"found {declared!r}"
-            raise ConfigError([f"Expected a mapping under databases, {found}"])
-        own = {"collections": declared.get("collections", {})}
-        collections |= Config.from_plugin_config(own).collections
+        declared = _plugin_settings(of_database, path)
+        collections |= Config.from_plugin_config(declared).collections
     models = {
         _model_path(name, path): replace(
             each, path=each.path and _model_path(each.path, path, is_folder=True)
@@ -97,10 +92,7 @@ def _plugin_settings(
 
     settings = _mapping(content, "plugins").get(plugin)
     try:
-        with warnings.catch_warnings():
-            # Datasette does not close the file that it reads
-            warnings.simplefilter("ignore", ResourceWarning)
-            return resolve_env_secrets(settings, _Environment(os.environ))
+        return resolve_env_secrets(settings, _Environment(os.environ))
     except KeyError as error:
         reason = f"$env for the variable {error}, which is not set"
     except (OSError, UnicodeDecodeError) as error:

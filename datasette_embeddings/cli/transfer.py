@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sqlite3
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from datasette_embeddings import transfer
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import collection_argument, database_argument
-from datasette_embeddings.databases import open_database
+from datasette_embeddings.databases import declared_columns, open_database, quote
+from datasette_embeddings.documents import item_id_of
+from datasette_embeddings.errors import (
+    DimensionMismatchError,
+    InvalidInputError,
+    InvalidVectorError,
+    MissingLibraryError,
+    SourceError,
+)
+from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.search.matches import matches
+from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store import collections
+from datasette_embeddings.store.attaching import finish_sync, writing
+from datasette_embeddings.store.chunks import stored_chunks
+from datasette_embeddings.store.collection_writes import create_collection
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.documents import write_vectors
+from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode
+
+if TYPE_CHECKING:
+    from datasette_embeddings.vectors import Vector
+
+BATCH = 500
 
 
 @click.command("import", cls=Command)
@@ -49,13 +76,59 @@ def import_table(
         # Without --from it is the same file, and the same connection
         source = nullcontext(None) if other is None else open_database(other)
         with source as origin:
-            collection, count = transfer.import_table(
+            collection, count = imported(
                 conn, table, other=origin, name=name, model_id=model_id
             )
     click.echo(
         f"{collection.name}: {count:,} vectors of {collection.model_id} imported",
         err=True,
     )
+
+
+def imported(
+    conn: sqlite3.Connection,
+    table: str,
+    *,
+    other: sqlite3.Connection | None = None,
+    name: str | None = None,
+    model_id: str,
+) -> tuple[Collection, int]:
+    """The collection of the vectors of *table*, and how many there are.
+
+    They are here, or in the database *other*.  The collection is called *name*, or as
+    the table.
+
+    :raises SourceError: if *table* has no columns id and embedding.
+    :raises InvalidVectorError: for an invalid vector; nothing is imported then.
+    """
+    columns = [column.name for column in declared_columns(other or conn, table)]
+    if not {"id", "embedding"} <= set(columns):
+        raise SourceError(
+            f"Expected a table {table!r} with the columns id and embedding, found "
+            f"{', '.join(columns) or 'none'}"
+        )
+    # Who may not see the table may not see its ids in the collection either
+    source = TableSource(table, ("id",), ()) if other is None else None
+    sql = f"select id, embedding from {quote(table)} where embedding is not null"
+    vectors: list[tuple[str, Vector]] = []
+    for key, value in (other or conn).execute(sql):
+        item_id = item_id_of([key])
+        if not isinstance(value, bytes):
+            raise InvalidVectorError(
+                f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
+            )
+        vectors.append((item_id, decode(value)))
+    lengths = {len(vector) for _id, vector in vectors}
+    if len(lengths) > 1:
+        raise DimensionMismatchError(max(lengths), min(lengths))
+    collection = create_collection(conn, name or table, model_id, source)
+    attached = None if source is None else collection.attached(source)
+    source_id = None if attached is None else attached.id
+    with writing(collection):
+        write_vectors(collection, vectors, source_id=source_id)
+    is_first = attached is not None and attached.synced is None
+    finish_sync(collection, source if is_first else None)
+    return collection, len(vectors)
 
 
 @click.command("export", cls=Command)
@@ -77,8 +150,105 @@ def export_collection(database: Path, collection: str, output: Path | None) -> N
         conn.execute("begin")
         found = collections.collection(conn, collection)
         if output is None:
-            count = transfer.write_lines(found, sys.stdout)
+            count = write_lines(found, sys.stdout)
         else:
-            count = transfer.export(found, output)
+            count = export(found, output)
     where = "" if output is None else f" to {output}"
     click.echo(f"{collection}: {count:,} items written{where}", err=True)
+
+
+def export(collection: Collection, path: Path) -> int:
+    """How many items of *collection* were written to *path*, whole or not at all.
+
+    It is Parquet if its name says so, else NDJSON.
+
+    :raises InvalidInputError: if the file cannot be written.
+    :raises InvalidVectorError: for a vector of another length than most.
+    """
+    if path.is_dir() or not path.name:
+        raise InvalidInputError(f"Expected a file to write to, found the folder {path}")
+    # The file that a link leads to is replaced, and not the link
+    path = path.resolve()
+    # A pipe or device cannot be replaced
+    is_replaced = path.is_file() or not path.exists()
+    written = path.with_name(f".{path.name}.{os.getpid()}") if is_replaced else path
+    try:
+        if path.suffix.lower() == ".parquet":
+            count = _write_parquet(collection, written)
+        else:
+            with written.open("w", encoding="utf-8") as output:
+                count = write_lines(collection, output)
+        if is_replaced:
+            written.replace(path)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be written: {error.strerror}"
+        ) from error
+    finally:
+        if is_replaced:
+            written.unlink(missing_ok=True)
+    return count
+
+
+def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
+    """Every item of *collection*, by id."""
+    ids = sorted(collection.item_ids())
+    length, _count = collection.usual_vector_length()
+    has_chunks = collection.has_chunks
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+        chunks = stored_chunks(collection, some)
+        hits = [Hit(each, 0.0, chunks.get(each)) for each in some]
+        for match in matches(collection, hits):
+            vector = collection.vector(match.id)
+            if vector.nbytes != length:
+                raise InvalidVectorError(
+                    f"Expected {length // BYTES_PER_NUMBER} dimensions as most items "
+                    f"have; {match.id!r} has {len(vector)}. See: datasette embeddings "
+                    "check"
+                )
+            row = {
+                "id": match.id,
+                "embedding": vector.tolist(),
+                "content": match.content,
+                "metadata": match.metadata,
+            }
+            if has_chunks:
+                row |= {"document_id": match.document_id}
+                row |= {"start": match.start, "end": match.end}
+            yield row | {"stale": match.stale}
+
+
+def write_lines(collection: Collection, output: IO[str]) -> int:
+    """How many items were written to *output*, each a line of JSON."""
+    count = 0
+    for row in _rows(collection):
+        count += 1
+        output.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return count
+
+
+def _write_parquet(collection: Collection, path: Path) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingLibraryError("pyarrow", "writing parquet") from error
+    types = {
+        "id": pa.string(),
+        "embedding": pa.list_(pa.float32(), collection.dimensions or -1),
+        "content": pa.string(),
+        "metadata": pa.string(),
+    }
+    if collection.has_chunks:
+        types |= {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64()}
+    schema = pa.schema(types | {"stale": pa.bool_()})
+    count, rows = 0, _rows(collection)
+    with pq.ParquetWriter(path, schema) as writer:
+        while some := list(islice(rows, BATCH)):
+            for row in some:
+                metadata = row["metadata"]
+                row["metadata"] = None if metadata is None else json.dumps(metadata)
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+            count += len(some)
+    return count
