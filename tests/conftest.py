@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -27,8 +28,8 @@ with suppress(ImportError):
     from hypothesis import settings
 
     # A slow machine is no fault, and the first example loads the libraries
-    settings.register_profile("patient", deadline=None)
-    settings.load_profile("patient")
+    settings.register_profile("short", deadline=None, max_examples=25)
+    settings.register_profile("long", deadline=None, max_examples=100)
 
 # Two workers share the machine: each has one thread, and so have the programs that it
 # starts.  The libraries read this when they are imported
@@ -58,6 +59,18 @@ ARTICLES = [
 def pytest_addoption(parser):
     help_text = "also run the tests that are marked long"
     parser.addoption("--all", action="store_true", help=help_text)
+
+
+def pytest_configure(config):
+    """How many examples hypothesis tries; what a test says itself goes before."""
+    with suppress(NameError):
+        settings.load_profile("long" if config.getoption("--all") else "short")
+
+
+def pytest_collection_finish():
+    """Let the garbage collector leave out what stays: the libraries and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

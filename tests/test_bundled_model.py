@@ -112,9 +112,16 @@ def test_the_vectors_in_the_repository_are_those_of_the_fp32_weights(
     assert cosines(vectors, torch_model.encode(texts)).min() >= 0.99999
 
 
-def test_every_kind_of_text_has_nearly_the_fp32_vector(model, compared):
+@pytest.fixture(scope="session")
+def embedded(model, compared):
+    """The vectors that the bundled model gives to the texts of *compared*, (n, d)."""
+    texts, _vectors = compared
+    return model.embed_passages(texts)
+
+
+def test_every_kind_of_text_has_nearly_the_fp32_vector(embedded, compared):
     texts, expected = compared
-    found = cosines(model.embed_passages(texts), expected)
+    found = cosines(embedded, expected)
     far = {
         text[:40]: float(cosine)
         for text, cosine in zip(texts, found, strict=True)
@@ -126,9 +133,9 @@ def test_every_kind_of_text_has_nearly_the_fp32_vector(model, compared):
     assert len(texts) >= 150
 
 
-def test_neighbours_are_those_of_the_fp32_vectors(model, compared):
-    texts, vectors = compared
-    found = nearest(model.embed_passages(texts), NEIGHBOURS)
+def test_neighbours_are_those_of_the_fp32_vectors(embedded, compared):
+    _texts, vectors = compared
+    found = nearest(embedded, NEIGHBOURS)
     expected = nearest(vectors, NEIGHBOURS)
     shared = [
         len(set(ours) & set(theirs))
@@ -200,7 +207,7 @@ def test_16_threads_share_one_model_and_each_gets_its_own_answer(folder, model):
 
     def embed_in_a_thread(text):
         start.wait()
-        # Nobody has loaded this folder before
+        # No thread has loaded this folder before
         loaded = load_model(str(folder))
         return loaded, loaded.embed_passages([text])[0]
 

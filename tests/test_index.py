@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings.documents import Document
@@ -44,7 +44,6 @@ def write(conn, collection, vectors, ids=None):
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**32 - 1))
-@settings(max_examples=60)
 def test_the_nearest_are_those_of_a_full_sort(count, limit, seed):
     random = np.random.default_rng(seed)
     # Few different numbers, so that many scores tie
@@ -346,7 +345,6 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None)
 def test_whatever_happens_in_between_a_search_is_right(tmp_path_factory, steps):
     conn, made = filled(tmp_path_factory.mktemp("x") / "x.db", np.empty((0, 2)))
     other = sqlite3.connect(conn.execute("pragma database_list").fetchone()[2])

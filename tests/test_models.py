@@ -296,11 +296,11 @@ def test_onnx_comes_before_torch_where_a_folder_has_both(tmp_path, folder):
 
 def test_an_error_tells_what_each_runtime_lacks():
     with pytest.raises(UnknownModelError) as caught:
-        find(model_spec("nobody/nothing", {}))
+        find(model_spec("example/nothing", {}))
     said = "\n".join(caught.value.reasons)
     assert "onnx: expected a folder of that name" in said
     assert "sentence-transformers: its files are not here" in said
-    way_out = "Download it with: datasette embeddings models fetch nobody/nothing"
+    way_out = "Download it with: datasette embeddings models fetch example/nothing"
     assert str(caught.value).endswith(f"is not available. {way_out}")
 
 
@@ -309,7 +309,7 @@ def test_dimensions_are_never_passed_over():
         load_model("mini-l6", {MODEL_ID: ModelConfig(runtime="onnx", dimensions=64)})
 
 
-def test_a_folder_of_nobody_is_no_traceback():
+def test_a_folder_of_an_unknown_user_is_no_traceback():
     with pytest.raises(
         UnknownModelError, match="Copy its files to the folder ~no-such-user/x"
     ):
@@ -361,11 +361,11 @@ def test_an_idle_model_gives_its_memory_back(folder):
     assert again.embed_query("x") == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_model_that_somebody_asks_for_stays(folder):
+def test_a_model_that_is_asked_for_stays(folder):
     settings = {"busy": ModelConfig(path=str(folder), unload_after=3_600)}
     model, key = load_model("busy", settings), model_spec("busy", settings)
     registry._loaded[key].used -= 4_000
-    # Whoever asks keeps it
+    # Each request keeps it
     assert load(key) is model
     registry._unload_if_idle(key)
     assert load(key) is model
@@ -588,11 +588,19 @@ def test_a_server_fetches_what_its_owner_names_when_it_starts(
     assert hub.asked
 
 
-def test_what_the_hub_does_not_have_is_said(online):
+@pytest.mark.parametrize(
+    "runtime",
+    ["onnx", pytest.param("any", marks=pytest.mark.long)],
+)
+def test_what_the_hub_does_not_have_is_said(online, tmp_path, runtime):
     environment, _hub = online
-    done = command(environment, "models", "fetch", "nobody/nothing")
+    settings = {"runtime": runtime} if runtime == "onnx" else {}
+    metadata = named(tmp_path / "m.yml", {"example/nothing": settings})
+    fetch = ("models", "fetch", "example/nothing", "--config", metadata)
+    done = command(environment, *fetch)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Error: The model 'nobody/nothing'")
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("Error: The model 'example/nothing'")
     assert "Traceback" not in done.stderr
 
 
@@ -671,7 +679,7 @@ def test_a_wrong_setting_is_named_and_no_key_is_shown(settings, message):
 
 def test_a_server_that_cannot_fetch_a_model_does_not_start(online, tmp_path):
     environment, _hub = online
-    settings = ONNX | {"model": "nobody/nothing"}
+    settings = ONNX | {"model": "example/nothing"}
     metadata = named(tmp_path / "m.yml", {"x": settings})
     done = subprocess.run(
         [sys.executable, "-m", "datasette", "-m", str(metadata), "--get", "/"],

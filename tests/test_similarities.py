@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunking import Chunk
@@ -165,7 +165,6 @@ def histories(value):
     "most_changed", [refreshing.MOST_CHANGED, 1], ids=["some", "all"]
 )
 @given(data=st.data(), limit=st.integers(1, 5))
-@settings(max_examples=60)
 def test_after_any_history_the_table_is_that_of_a_full_run(
     data, limit, most_changed, min_score, value
 ):
@@ -193,7 +192,6 @@ def follow_history(data, wanted, value):
 
 
 @given(vectors=st.dictionaries(names, chunked, min_size=1, max_size=8))
-@settings(max_examples=60)
 def test_the_nearest_documents_are_those_of_the_table(vectors):
     conn, made = empty()
     made = write(conn, made, vectors)
@@ -207,7 +205,6 @@ def test_the_nearest_documents_are_those_of_the_table(vectors):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.integers(1, 200))
-@settings(max_examples=40)
 def test_the_best_of_many_are_those_of_a_full_sort(seed, limit, count):
     random = np.random.default_rng(seed)
     vectors = normalize(random.standard_normal((count + 2, 5)).astype(np.float32))
