@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
+from datasette_embeddings.images import check_images
 from datasette_embeddings.models.base import (
     Callback,
     Outcome,
@@ -19,7 +20,6 @@ from datasette_embeddings.models.base import (
     in_batches,
     is_out_of_memory,
 )
-from datasette_embeddings.models.image_decoding import check_images
 from datasette_embeddings.models.names import (
     LLM_PREFIX,
     Candidate,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
+from datasette_embeddings.images import decoded
 from datasette_embeddings.models.base import (
     Callback,
     EmbeddingModel,
@@ -26,7 +27,6 @@ from datasette_embeddings.models.base import (
     in_batches,
 )
 from datasette_embeddings.models.files import commit_of, folder_of
-from datasette_embeddings.models.image_decoding import decoded
 from datasette_embeddings.models.names import (
     OPEN_CLIP_ALIASES,
     Candidate,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.image_decoding import check_images
+from datasette_embeddings.images import check_images
 from datasette_embeddings.serving.allowed_models import AllowedModel
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.images import check_images
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.models.image_decoding import check_images
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from datasette_embeddings import images
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.models import image_decoding
-from datasette_embeddings.models.image_decoding import decoded
+from datasette_embeddings.images import decoded
 from tests.drawings import COMBINATIONS, draw, file_of
 
 # How to keep an upright image so that each EXIF orientation makes it upright again
@@ -130,23 +130,14 @@ def test_a_dark_image_of_sixteen_bits_stays_dark():
     assert np.asarray(found)[0, :, 0].tolist() == [0, 10]
 
 
-@pytest.mark.parametrize(
-    ("values", "dtype", "expected"),
-    [
-        ([[0, 65_535]], np.int32, [0, 255]),
-        ([[-100, 100]], np.int32, [0, 255]),
-        ([[0, 1_000_000]], np.int32, [0, 255]),
-        ([[0.0, 0.2, 1.0]], np.float32, [0, 51, 255]),
-        ([[0.0, 51.0, 255.0]], np.float32, [0, 51, 255]),
-        ([[0.0, np.nan, 65_535.0]], np.float32, [0, 0, 255]),
-        ([[7.0, 7.0]], np.float32, [7, 7]),
-        ([[0, 0]], np.int32, [0, 0]),
-    ],
-    ids=str,
-)
-def test_wide_numbers_are_greys_too(values, dtype, expected):
-    found = decoded(file_of(grey(values, dtype), "TIFF"))
-    assert np.asarray(found)[0, :, 0].tolist() == expected
+def test_whole_numbers_of_32_bits_are_read_as_16():
+    found = decoded(file_of(grey([[-100, 0, 65_535, 1_000_000]], np.int32), "TIFF"))
+    assert np.asarray(found)[0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_fractions_are_refused():
+    with pytest.raises(InvalidInputError, match="whole numbers, found fractions"):
+        decoded(file_of(grey([[0.0, 0.2, 1.0]], np.float32), "TIFF"))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -186,10 +177,8 @@ def test_what_is_cut_short_is_said_to_be(kind, share):
         decoded(saved[: int(len(saved) * share)])
 
 
-def png_header(width, height, bits=8):
-    fields = struct.pack(
-        ">IIBBBBB", width, height, bits, 2 if bits == 8 else 0, 0, 0, 0
-    )
+def png_header(width, height):
+    fields = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = b"IHDR" + fields
     chunk = struct.pack(">I", len(fields)) + body + struct.pack(">I", zlib.crc32(body))
     data = b"IDAT" + zlib.compress(b"\0" * 100)
@@ -212,14 +201,13 @@ def png_header(width, height, bits=8):
         (png_header(9_500, 9_500), "pixels, found"),
         (png_header(100_000, 100_000), "pixels, found"),
         (png_header(2**31 - 1, 2**31 - 1), "pixels, found"),
-        (png_header(5_000, 5_000, bits=16), "of 1 to 22,000,000 pixels, found 5,000"),
         (png_header(1, 5_000), "at most 50 times as long as it is wide"),
         (png_header(200_000, 1), "at most 50 times as long as it is wide"),
         (png_header(0, 0), "Expected an image"),
         (b"\x89PNG\r\n\x1a\n", "Expected an image"),
     ],
     ids=[
-        *("empty", "blank", "text", "eps", "large", "bomb", "huge", "deep"),
+        *("empty", "blank", "text", "eps", "large", "bomb", "huge"),
         *("tall", "wide", "none", "start"),
     ],
 )
@@ -229,8 +217,8 @@ def test_what_is_no_image_is_refused(content, message):
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch, image):
-    monkeypatch.setattr(image_decoding, "MAX_PIXELS", 96 * 96 - 1)
-    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
+    monkeypatch.setattr(images, "MAX_PIXELS", 96 * 96 - 1)
+    monkeypatch.setattr(images, "_upright", pytest.fail)
     with pytest.raises(InvalidInputError, match="of 1 to 9,215 pixels, found 96 x 96"):
         decoded(file_of(image))
 
@@ -240,7 +228,7 @@ def test_a_file_that_is_too_large_is_not_even_opened(monkeypatch):
     with pytest.raises(
         InvalidInputError, match="at most 50,000,000 bytes, found 50,000,00"
     ):
-        decoded(bytes(image_decoding.MAX_BYTES + 1))
+        decoded(bytes(images.MAX_BYTES + 1))
 
 
 def chunk(kind, body):
@@ -271,12 +259,12 @@ def in_memory_of(megabytes, content):
         "import resource, sys\n"
         "from PIL import Image; Image.init()\n"
         "from datasette_embeddings.errors import InvalidInputError\n"
-        "from datasette_embeddings.models import image_decoding\n"
+        "from datasette_embeddings import images\n"
         "from pathlib import Path\n"
         "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
         f"most = pages * resource.getpagesize() + {megabytes} * 2**20\n"
         "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
-        "try: print(image_decoding.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
+        "try: print(images.decoded(Path(sys.argv[1]).read_bytes()).size)\n"
         "except InvalidInputError as error: print(error)\n"
         "except MemoryError: print('not enough memory')\n"
     )
@@ -350,7 +338,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(
     found = len(scans_of(saved))
     allowed = saved[:-2] + last * (100 - found) + saved[-2:]
     assert "scans" not in said_of(allowed)
-    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
+    monkeypatch.setattr(images, "_upright", pytest.fail)
     with pytest.raises(
         InvalidInputError, match="a JPEG of at most 100 scans, found more"
     ):
@@ -378,7 +366,7 @@ def test_an_image_that_pillow_warns_of_is_read_in_silence(image):
 
 
 def test_no_more_is_decoded_at_once_than_memory_shall_hold():
-    room, inside, most = image_decoding.PixelLimit(100), [], []
+    room, inside, most = images.PixelLimit(100), [], []
     lock = threading.Lock()
 
     def decode(pixels):
@@ -424,7 +412,7 @@ def test_thirty_other_formats_never_reach_their_decoders(image, monkeypatch):
     files = {kind: start + bytes(2_000) for kind, start in OTHER_FORMATS.items()}
     for kind in Image.SAVE:
         for mode in ("RGB", "L", "P", "1"):
-            if kind in image_decoding.FORMATS or kind in files:
+            if kind in images.FORMATS or kind in files:
                 break
             # Some take only certain colours
             with suppress(Exception):
@@ -432,7 +420,7 @@ def test_thirty_other_formats_never_reach_their_decoders(image, monkeypatch):
     assert len(files) >= 30
     assert {"EPS", "PDF", "ICO", "ICNS", "TGA", "PCX", "JPEG2000"} <= set(files)
     for kind in Image.OPEN:
-        if kind not in image_decoding.FORMATS:
+        if kind not in images.FORMATS:
             monkeypatch.setitem(Image.OPEN, kind, (pytest.fail, lambda _start: True))
     for content in files.values():
         with pytest.raises(

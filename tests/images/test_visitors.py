@@ -12,7 +12,6 @@ from PIL import Image
 
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.models import image_decoding
 from datasette_embeddings.sources.from_config import source_from_config
 from tests.drawings import draw, file_of
 from tests.images.conftest import HELD_OUT, TINY_CLIP
@@ -68,14 +67,14 @@ async def test_a_small_body_of_many_pixels_is_refused_before_it_is_decoded(
         )
 
     assert (await answer(datasette, path, asked(GOOD)))[0] == 200
-    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
+    monkeypatch.setattr("datasette_embeddings.images._upright", pytest.fail)
     status, error = await answer(datasette, path, asked(one_bit_png(SIDE)))
     assert (status, error.partition(";")[0]) == (400, TOO_MANY)
 
 
 @pytest.mark.asyncio
 async def test_the_pixels_of_a_request_count_together(datasette, monkeypatch):
-    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
+    monkeypatch.setattr("datasette_embeddings.images._upright", pytest.fail)
     images = [{"image": in_base64(one_bit_png(2_000))}] * 7
     body = {"model": str(TINY_CLIP), "input": ["a text", *images]}
     status, error = await answer(datasette, EMBED, body)
@@ -93,7 +92,7 @@ async def test_sql_embeds_no_larger_images_than_visitors_send(datasette, monkeyp
     path = "/shop/-/query.json?_shape=arrayfirst&sql="
     found = await datasette.client.get(f"{path}{sql}1")
     assert found.json() == [256]
-    monkeypatch.setattr(image_decoding, "_upright", pytest.fail)
+    monkeypatch.setattr("datasette_embeddings.images._upright", pytest.fail)
     found = await datasette.client.get(f"{path}{sql}3")
     assert found.status_code == 400
 
