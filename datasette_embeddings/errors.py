@@ -81,7 +81,12 @@ class SchemaError(EmbeddingsError):
         self, table: str, expected: Sequence[str], found: Sequence[str]
     ) -> None:
         advice = "Rename that table, or use another database file"
-        if {"id", "embedding"} <= set(found):
+        if {"collection_id", "embedding"} <= set(found):
+            advice = (
+                "A version of llm from before November 2023 made it. A newer one "
+                "updates it, for example with: llm similar COLLECTION ID -d THIS.db"
+            )
+        elif {"id", "embedding"} <= set(found):
             advice = (
                 "Copy its vectors into another database file with: datasette "
                 f"embeddings import NEW.db {table} --from THIS.db"

@@ -25,6 +25,7 @@ from datasette_embeddings.errors import (
     InvalidInputError,
     MissingLibraryError,
     ModelError,
+    ModelSettingsMismatchError,
     UnknownModelError,
 )
 from datasette_embeddings.ingest.embed import SIMPLEST_TEXT
@@ -462,7 +463,8 @@ def test_an_endpoint_that_became_another_model_is_refused(server, model_of, rows
             )
         )
     )
-    with pytest.raises(ModelError, match="holds vectors of 4 dimensions, and the") as e:
+    expected = "the dimensions 4, and the model now has 2"
+    with pytest.raises(ModelSettingsMismatchError, match=expected) as e:
         notes_into(rows, model_of())
     assert "--rebuild" in str(e.value)
     report = notes_into(rows, model_of(), rebuild=True)

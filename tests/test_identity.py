@@ -83,13 +83,3 @@ def test_another_model_is_refused_in_a_search_too(conn):
         ModelMismatchError, match="holds vectors of 'stand-in', not of 'x'"
     ):
         search_text(collection, "anything", model=model_with(model_id="x"))
-
-
-def test_a_database_of_an_earlier_release_gets_the_columns(conn):
-    built(conn, StandIn())
-    for column in ("model_revision", "query_prompt", "normalized"):
-        conn.execute(f"alter table _embedding_collections drop column {column}")
-    conn.execute("delete from _sqlite_migrations where name = 'm006_our_tables'")
-    conn.commit()
-    assert collections.collection(conn, "articles").settings.revision is None
-    assert built(conn, model_with(revision="abc")).settings.revision == "abc"

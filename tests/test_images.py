@@ -21,7 +21,6 @@ from datasette_embeddings.sources.table_rows import (
     SourceRow,
     source_rows,
 )
-from datasette_embeddings.store.collections import collection
 from tests.datasette.image_tables import (
     HTML,
     SVG,
@@ -194,19 +193,3 @@ def test_a_collection_of_images_is_told_from_one_of_texts(images):
     texts = collect(images, "texts", None, {"a": "x"}, is_stored=True)
     assert has_images(stored)
     assert not has_images(texts)
-
-
-def test_a_database_of_an_old_llm_has_no_images():
-    conn = sqlite3.connect(":memory:")
-    conn.execute("create table collections (id integer primary key, name, model)")
-    conn.execute(
-        "create table embeddings (collection_id integer, id text, embedding blob,"
-        " content text, metadata text)"
-    )
-    conn.execute("insert into collections values (1, 'old', 'eyes')")
-    conn.execute("insert into embeddings values (1, 'a', x'0000803f', 'text', null)")
-    made = collection(conn, "old")
-    assert not made.items(["a"])["a"].has_image
-    assert made.image("a") is None
-    assert not has_images(made)
-    conn.close()

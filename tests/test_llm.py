@@ -19,7 +19,8 @@ from llm.embeddings_migrations import embeddings_migrations
 from sqlite_utils import Database
 
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest.run import Report, ingest
+from datasette_embeddings.errors import SchemaError
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.search.matches import search_vector
 from datasette_embeddings.sources.from_config import table_source
@@ -368,53 +369,23 @@ def older_rows(model, columns):
         yield {name: value for name, value in row.items() if name in columns}
 
 
-def test_a_database_of_an_older_llm_is_read_as_it_is(older_database, model):
+def test_a_database_of_an_older_llm_is_left_to_a_newer_one(older_database, model):
     before = older_database.read_bytes()
-    with open_database(older_database) as conn:
+    with (
+        open_database(older_database, writable=True) as conn,
+        pytest.raises(SchemaError, match="from before November 2023 made it"),
+    ):
+        ingest(conn, "new", table_source(conn, "notes"), model)
+    assert older_database.read_bytes() == before
+    with open_database(older_database, writable=True) as conn:
+        embeddings_migrations.apply(Database(conn))
         [old] = collections(conn)
+        assert old == Collection(conn, 1, "old", ModelSettings(MODEL_ID), 384)
         matches = search_vector(old, model.embed_query(QUESTION))
-    assert old == Collection(conn, 1, "old", ModelSettings(MODEL_ID), 384)
     assert [(match.id, match.metadata) for match in matches] == [
         ("2", {"page": 2}),
         ("1", {"page": 1}),
     ]
-    assert older_database.read_bytes() == before
-
-
-def test_the_first_embed_keeps_all_that_an_older_llm_wrote(older_database):
-    sql = """
-        select collections.name, model, embeddings.id, embedding, content, metadata
-        from collections
-        join embeddings on collection_id = collections.id
-        where collections.name = 'old'
-        order by embeddings.id
-    """
-    before = query(older_database, sql)
-    ours("embed", older_database, "new", "--table", "notes")
-    assert query(older_database, sql) == before
-    assert len(before) == 2
-
-
-def test_the_first_embed_does_what_the_newest_llm_would_do(older_database, tmp_path):
-    brought_up_by_llm = tmp_path / "by-llm.db"
-    brought_up_by_llm.write_bytes(older_database.read_bytes())
-    with closing(sqlite3.connect(brought_up_by_llm)) as conn:
-        embeddings_migrations.apply(Database(conn))
-    ours("embed", older_database, "new", "--table", "notes")
-    with closing(sqlite3.connect(older_database)) as conn:
-        assert embeddings_migrations.pending(Database(conn)) == []
-    assert schema(older_database, SHARED_TABLES) == schema(
-        brought_up_by_llm, SHARED_TABLES
-    )
-
-
-def test_content_that_an_older_llm_stored_is_not_embedded_again(older_database, model):
-    """Without content or hash nobody knows whether a text is the same: once more."""
-    columns = {row[1] for row in query(older_database, "pragma table_info(embeddings)")}
-    with open_database(older_database, writable=True) as conn:
-        done = ingest(conn, "old", table_source(conn, "notes"), model)
-    unchanged = 2 if "content_hash" in columns else 1
-    assert done == Report(new=10, changed=2 - unchanged, unchanged=unchanged)
 
 
 def write_rows(path, rows):

@@ -39,7 +39,6 @@ from datasette_embeddings.store.staged_changes import (
     apply_small_changes,
     count_unstaged,
     delete_unstaged,
-    forget_other_kind,
     record_failures,
 )
 from datasette_embeddings.store.staging import Staging, staged
@@ -183,7 +182,6 @@ class _Run:
 
     def write(self, collection: Collection) -> Report:
         """Bring *collection* up to date."""
-        forget_other_kind(collection, self.source)
         ownership = ownership_of(collection, self.source)
         self.staging.compare(collection, ownership)
         counts = self.staging.counts()
@@ -220,13 +218,11 @@ class _Run:
     def _embed(
         self, window: Sequence[Document], collection: Collection, ownership: Ownership
     ) -> Embedded:
-        known = partial(
-            vectors_of_hashes,
-            collection,
-            ownership,
-            dimensions=self.model.dimensions or collection.dimensions,
-            images=self.source.images,
-        )
+        dimensions = self.model.dimensions or collection.dimensions
+        if ownership.is_other_kind:
+            # The same bytes have another vector as text than as an image
+            dimensions = None
+        known = partial(vectors_of_hashes, collection, dimensions=dimensions)
         try:
             embedded = embed_documents(
                 window,

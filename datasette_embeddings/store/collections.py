@@ -14,7 +14,6 @@ from typing import Any
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.errors import (
-    ModelError,
     ModelMismatchError,
     ModelSettingsMismatchError,
     UnknownCollectionError,
@@ -151,14 +150,14 @@ class Collection(Items):
             raise ModelMismatchError(self.name, self.model_id, stored_id(model_id))
 
     def check_dimensions(self, dimensions: int | None) -> None:
-        """Raise :class:`ModelError` if vectors of *dimensions* may not be added."""
-        if None not in (self.dimensions, dimensions) and self.dimensions != dimensions:
-            # A server may have put another model behind the same name
-            raise ModelError(
-                f"The collection {self.name!r} holds vectors of {self.dimensions} "
-                f"dimensions, and the model {self.model_id!r} now gives {dimensions}: "
-                "such vectors cannot be compared. Rebuild it with embed --rebuild"
-            )
+        """Check that vectors of *dimensions* may be added.
+
+        :raises ModelSettingsMismatchError: if the others have another number of them.
+            A server may have put another model behind the same name.
+        """
+        own = self.dimensions
+        if None not in (own, dimensions) and own != dimensions:
+            raise ModelSettingsMismatchError(self.name, "dimensions", own, dimensions)
 
 
 def collections(conn: sqlite3.Connection) -> list[Collection]:
@@ -250,11 +249,11 @@ def _collection(
     row: dict[str, Any],
     sources: Mapping[int, Sequence[CollectionSource]],
 ) -> Collection:
-    """The collection of *row*, in which a column of a newer release may be missing."""
+    """The collection of *row*."""
     # Without facts, the sources of this id are of a deleted collection
-    has_facts, old = row["collection_id"] is not None, row.get("source")
+    has_facts, old = row["collection_id"] is not None, row["source"]
     own = list(sources.get(row["id"], ()) if has_facts else ())
-    synced = read_timestamp(row.get("synced"))
+    synced = read_timestamp(row["synced"])
     if old is not None:
         # What 0.2a0 stored, until the first write moves it
         source = source_from_json(old)
@@ -264,7 +263,7 @@ def _collection(
         state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
         own.insert(0, CollectionSource(OLD_SOURCE_ID, prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
-    normalized = row.get("normalized")
+    normalized = row["normalized"]
     return Collection(
         conn,
         row["id"],
@@ -280,7 +279,7 @@ def _collection(
         sources=tuple(own),
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
-        is_building=row.get("state") == BUILDING,
+        is_building=row["state"] == BUILDING,
         path=row["path"] or "",
         columns=columns,
     )

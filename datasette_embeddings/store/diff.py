@@ -5,7 +5,6 @@ from __future__ import annotations
 from datasette_embeddings.store.origins import Ownership
 from datasette_embeddings.store.schema import (
     CHUNKS,
-    EMBEDDINGS,
     Columns,
     listed,
     table_or_empty,
@@ -22,13 +21,7 @@ UNREAD = "unread"
 
 
 def state_sql(ownership: Ownership, columns: Columns) -> str:
-    """SQL for the state of a staged row, by the kind and hash of its content.
-
-    The same bytes as text and as an image are different content.
-    """
-    if "content_hash" not in columns[EMBEDDINGS]:
-        # Of an old llm: the first write adds the column
-        return f"'{CHANGED}'"
+    """SQL for the state of a staged row, by the hash of its content."""
     chunks = table_or_empty(CHUNKS, columns)
     stored = item = _stored_item(ownership)
     if ownership.is_chunked:
@@ -38,7 +31,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
     else:
         other_form = _is_chunk(chunks, "document_id")
     # All rows of a pipe are embedded again if they are split differently
-    all_changed = ownership.is_pipe and bool(ownership.rechunked)
+    all_changed = ownership.is_pipe and bool(ownership.changed)
     own = f"owner in ({listed(ownership.own_ids)})"
     # A pipe replaces items of any source
     is_taken = "0" if ownership.is_pipe else f"owner is not null and not {own}"
@@ -51,8 +44,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {is_taken} then '{FAILED}'
               when {int(all_changed)}
               or hash is not _embedding_staged.content_hash
-              or owner in ({listed(ownership.rechunked)})
-              or was_image <> (typeof(_embedding_staged.content) = 'blob')
+              or owner in ({listed(ownership.changed)})
                 then '{CHANGED}'
               when (
                 _embedding_staged.metadata is not null
@@ -89,8 +81,7 @@ def _stored_item(ownership: Ownership) -> str:
         select
           embeddings.content_hash as hash,
           embeddings.metadata as old_metadata,
-          {ownership.owner} as owner,
-          {ownership.is_image_sql} as was_image
+          {ownership.owner} as owner
         from embeddings
         where embeddings.collection_id = :collection_id
         and embeddings.id = _embedding_staged.id
@@ -102,7 +93,7 @@ def _stored_chunks(ownership: Ownership, chunks: str) -> str:
     is_same = "1" if ownership.is_pipe else f"{ownership.owner} is first.owner"
     is_brought = "1" if ownership.is_pipe else "first.owner is not null"
     return f"""
-        select hash, old_metadata, owner, 0 as was_image
+        select hash, old_metadata, owner
         from (
           select
             document_hash as hash,

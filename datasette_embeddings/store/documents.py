@@ -42,15 +42,12 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 def vectors_of_hashes(
     collection: Collection,
-    ownership: Ownership,
     hashes: Sequence[bytes],
     *,
     dimensions: int | None,
-    images: bool,
 ) -> dict[bytes, Vector]:
     """The vectors in *collection* of contents with these *hashes*, if there are any.
 
-    The contents are *images*, or texts: the same bytes have another vector then.
     Without *dimensions*, which a remote model has after its first vectors, none are.
     """
     length = None if dimensions is None else dimensions * BYTES_PER_NUMBER
@@ -68,12 +65,11 @@ def vectors_of_hashes(
               and +collection_id = ?
               and typeof(embedding) = 'blob'
               and length(embedding) = ?
-              and {ownership.is_image_sql} = ?
               limit 1
             )
             from requested
             """,
-            [*some, collection.id, length, images],
+            [*some, collection.id, length],
         )
         found.update((digest, decode(vector)) for digest, vector in rows if vector)
     return found

@@ -136,7 +136,7 @@ def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
     return {
         table: f"""
             from {table}
-            where not ({valid_sql(table, columns[table])})
+            where not ({valid_sql(table)})
             and collection_id = ?
         """
         for table in filter(columns.get, COLUMN_TYPES)
@@ -144,25 +144,23 @@ def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
 
 
 def _repair_items(collection: Collection, odd: str) -> None:
-    conn, columns = collection.conn, collection.columns[EMBEDDINGS]
+    conn = collection.conn
     conn.execute(
         f"delete {odd} and {owner_sql(collection)} is not null", [collection.id]
     )
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
-        if column in columns:
-            types = ", ".join(map(repr, COLUMN_TYPES[EMBEDDINGS][column]))
-            conn.execute(
-                f"""
-                update embeddings
-                set {column} = ?
-                where collection_id = ?
-                and typeof({column}) not in ({types})
-                """,
-                [value, collection.id],
-            )
-    if "content_hash" in columns:
-        conn.execute(f"delete {COPIES}", [collection.id])
+        types = ", ".join(map(repr, COLUMN_TYPES[EMBEDDINGS][column]))
+        conn.execute(
+            f"""
+            update embeddings
+            set {column} = ?
+            where collection_id = ?
+            and typeof({column}) not in ({types})
+            """,
+            [value, collection.id],
+        )
+    conn.execute(f"delete {COPIES}", [collection.id])
 
 
 def _count(conn: sqlite3.Connection, rows: str, *parameters: object) -> int:

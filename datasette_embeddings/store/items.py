@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.store.schema import (
-    EMBEDDINGS,
     FAILURES,
     Columns,
-    columns_of,
     rows_in,
     typed_sql,
     valid_sql,
@@ -101,7 +99,7 @@ class Items:
 
         :raises UnknownItemError: if there is no such item.
         """
-        blob = typed_sql("content_blob", "blob", self.columns[EMBEDDINGS])
+        blob = typed_sql("content_blob", "blob")
         is_small = f"length({blob}) <= {MAX_BYTES}"
         found = self._value(f"case when {is_small} then {blob} end", item_id)
         return found if isinstance(found, bytes) else None
@@ -119,8 +117,7 @@ class Items:
         """Whether the content of one of its first items is an image."""
         # The type alone: SQLite need not read an image for that
         return bool(
-            "content_blob" in self.columns[EMBEDDINGS]
-            and self._count(
+            self._count(
                 f"""
                 from (
                   select typeof(content_blob) as kind
@@ -135,17 +132,15 @@ class Items:
 
     def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of *item_ids* that exist, with their content and metadata, by id."""
-        columns = self.columns[EMBEDDINGS]
-        blob = "typeof(content_blob) = 'blob'" if "content_blob" in columns else "0"
         rows = rows_in(
             self.conn,
             f"""
             select
               id,
-              {typed_sql("content", "text", columns)},
-              {typed_sql("metadata", "text", columns)},
-              {blob},
-              {typed_sql("content_hash", "blob", columns)}
+              {typed_sql("content", "text")},
+              {typed_sql("metadata", "text")},
+              typeof(content_blob) = 'blob',
+              {typed_sql("content_hash", "blob")}
             from embeddings
             where collection_id = ?
             and id in
@@ -188,12 +183,10 @@ class Items:
         llm replaces rows, which gives them new rowids; an update in place sets
         `updated`.
         """
-        # Databases of the first llm releases have no such column
-        updated = "updated" if "updated" in columns_of(self.conn, "embeddings") else "0"
         row = self.conn.execute(
-            f"""
-            select count(*), total(rowid), max(rowid), total({updated}), max(
-              case when typeof({updated}) in ('integer', 'real') then {updated} end
+            """
+            select count(*), total(rowid), max(rowid), total(updated), max(
+              case when typeof(updated) in ('integer', 'real') then updated end
             )
             from embeddings
             where collection_id = ?

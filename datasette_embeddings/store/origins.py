@@ -18,7 +18,6 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     CHUNKS,
-    EMBEDDINGS,
     OLD_SOURCE_ID,
     ORIGINS,
     listed,
@@ -37,12 +36,9 @@ def owner_sql(collection: Collection) -> str:
     stored that others brought items too.
     """
     ids = [each.id for each in collection.sources]
-    columns = collection.columns
-    if not ids or not {"content_hash", "updated"} <= set(columns[EMBEDDINGS]):
-        return NO_OWNER
     if ids == [OLD_SOURCE_ID]:
         return _old_owner(collection)
-    if not columns[ORIGINS]:
+    if not ids or not collection.columns[ORIGINS]:
         return NO_OWNER
     return f"""
         (
@@ -82,12 +78,13 @@ class Ownership:
     source_id: int | None = None
     #: The ids of those that it replaces
     replaced: tuple[int, ...] = ()
-    #: The ids of all these whose documents were split differently
-    rechunked: tuple[int, ...] = ()
+    #: The ids of all these whose documents were split differently, or are images now
+    #: and were texts: all are embedded again
+    changed: tuple[int, ...] = ()
+    #: Texts are images now, or images texts: no stored vector is of the same content
+    is_other_kind: bool = False
     #: It supplied metadata before, and no longer does
     clears_metadata: bool = False
-    #: SQL for whether a row of ``embeddings`` is the vector of an image
-    is_image_sql: str = "0"
     is_pipe: bool = False
     is_chunked: bool = False
 
@@ -115,10 +112,7 @@ class Ownership:
 
 
 def ownership_of(collection: Collection | None, source: Source) -> Ownership:
-    """How *source* relates to the sources of *collection*, None for one not yet made.
-
-    Where documents are now split differently, all of them have changed.
-    """
+    """How *source* relates to the sources of *collection*; None is one not yet made."""
     is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
     if collection is None:
         return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
@@ -132,38 +126,21 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
         and each.state is not SourceState.PIPED
         and not is_pipe
     ]
-    known = others if attached is None else [attached, *others]
-    rechunked = tuple(
-        each.id
-        for each in known
-        if not isinstance(each.source, UnreadableSource)
-        and each.source.chunking != source.chunking
-    )
+    every = others if attached is None else [attached, *others]
+    known = [e for e in every if not isinstance(e.source, UnreadableSource)]
+    of_other_kind = [e for e in known if e.source.images != source.images]
+    rechunked = [e for e in known if e.source.chunking != source.chunking]
     had_metadata = attached is not None and bool(attached.source.metadata_columns)
     return Ownership(
         owner_sql(collection),
         source_id=None if attached is None or is_pipe else attached.id,
         replaced=tuple(each.id for each in others),
-        rechunked=rechunked,
+        changed=tuple(each.id for each in [*of_other_kind, *rechunked]),
+        is_other_kind=bool(of_other_kind),
         clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
-        is_image_sql=_is_image_sql(collection),
         is_pipe=is_pipe,
         is_chunked=is_chunked,
     )
-
-
-def _is_image_sql(collection: Collection) -> str:
-    """If the content of a row is not stored, the source that brought it decides."""
-    if "content_blob" not in collection.columns[EMBEDDINGS]:
-        return "0"
-    of_images = listed(each.id for each in collection.sources if each.source.images)
-    return f"""
-        case
-          when typeof(embeddings.content_blob) = 'blob' then 1
-          when typeof(embeddings.content) = 'text' then 0
-          else coalesce({owner_sql(collection)} in ({of_images}), 0)
-        end
-    """
 
 
 def write_origins(

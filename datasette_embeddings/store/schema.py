@@ -30,11 +30,21 @@ SIMILARITY_MARKS = "_embedding_similarity_marks"
 #: The columns that each table must have
 REQUIRED_COLUMNS = {
     COLLECTIONS: ("id", "name", "model"),
-    EMBEDDINGS: ("collection_id", "id", "embedding", "content", "metadata"),
-    OUR_COLLECTIONS: ("collection_id", "name", "model", "source", "synced"),
+    EMBEDDINGS: (
+        *("collection_id", "id", "embedding", "content", "content_blob"),
+        *("content_hash", "metadata", "updated"),
+    ),
+    OUR_COLLECTIONS: (
+        *("collection_id", "name", "model", "source", "synced", "state"),
+        *("similarities", "model_revision", "query_prompt", "passage_prompt"),
+        "normalized",
+    ),
     SOURCES: ("id", "collection_id", "prefix", "source", "state", "synced"),
     ORIGINS: ("collection_id", "id", "source_id", "content_hash", "updated"),
-    CHUNKS: ("collection_id", "id", "document_id", "document_hash", "position"),
+    CHUNKS: (
+        *("collection_id", "id", "document_id", "document_hash", "position"),
+        *("start", "end"),
+    ),
     FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
     SIMILARITIES: ("collection_id", "id", "other_id", "score"),
     SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
@@ -212,22 +222,16 @@ def rows_in(
         yield from conn.execute(f"{sql} ({marks})", [*parameters, *some])
 
 
-def valid_sql(table: str, columns: Iterable[str] | None = None) -> str:
-    """SQL for whether all values of a row of *table* have the types of their columns.
-
-    *columns* are those that exist: tables of older releases may have fewer.
-    """
+def valid_sql(table: str) -> str:
+    """SQL for whether all values in a row of *table* have the types of columns."""
     return " and ".join(
         f"typeof({quote(table)}.{quote(column)}) in ({', '.join(map(repr, types))})"
         for column, types in COLUMN_TYPES[table].items()
-        if columns is None or column in columns
     )
 
 
-def typed_sql(column: str, kind: str, columns: Iterable[str]) -> str:
-    """SQL for *column*; null if it is not one of *columns* or not of type *kind*."""
-    if column not in columns:
-        return "null"
+def typed_sql(column: str, kind: str) -> str:
+    """SQL for *column*; null if it is not of type *kind*."""
     return f"case when typeof({column}) = '{kind}' then {column} end"
 
 
@@ -240,5 +244,5 @@ def table_or_empty(table: str, columns: Columns) -> str:
     """SQL for *table*, or for one without rows if it does not exist."""
     if columns[table]:
         return table
-    nulls = ", ".join(f"null as {each}" for each in REQUIRED_COLUMNS[table])
+    nulls = ", ".join(f"null as {quote(each)}" for each in REQUIRED_COLUMNS[table])
     return f"(select {nulls} where 0)"

@@ -127,7 +127,7 @@ class Similarities:
 
     def _stored(self) -> dict[str, Any]:
         """Settings and state as JSON keeps them; empty if another program wrote it."""
-        if "similarities" not in columns_of(self.conn, OUR_COLLECTIONS):
+        if not self.collection.columns[OUR_COLLECTIONS]:
             return {}
         row = self.conn.execute(
             """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from datasette_embeddings.sources.definitions import Source, UnreadableSource
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import (
@@ -129,35 +128,6 @@ _FORGET_ORIGINS = f"""
     where collection_id = :collection_id
     and id in (select item_id from ({{items}}) where state = '{METADATA}')
 """
-
-
-def forget_other_kind(collection: Collection, source: Source) -> None:
-    """Clear the content hashes of items, if *source* now brings the other kind.
-
-    Only if their content is not stored: then it is unknown whether the vector is of a
-    text or of an image, and the same bytes have the same hash as both.
-    """
-    conn = collection.conn
-    same_prefix = (s for s in collection.sources if s.prefix == source.id_prefix)
-    known = (s for s in same_prefix if not isinstance(s.source, UnreadableSource))
-    ids = [each.id for each in known if each.source.images != source.images]
-    if not ids:
-        return
-    with transaction(conn):
-        found = conn.execute(
-            f"""
-            select collection_id, id
-            from embeddings
-            where collection_id = ?
-            and content is null
-            and content_blob is null
-            and {owner_sql(collection)} in ({listed(ids)})
-            """,
-            [collection.id],
-        ).fetchall()
-        for table in ("embeddings", ORIGINS):
-            sql = f"update {table} set content_hash = null"
-            conn.executemany(f"{sql} where collection_id = ? and id = ?", found)
 
 
 def record_failures(

@@ -412,7 +412,9 @@ def test_texts_and_images_of_the_same_bytes_are_embedded_in_turn(
         config = CollectionConfig(
             table="things", columns=(column,), images=images, store=stores
         )
-        report = ingest(conn, "x", source_from_config(conn, config), clip)
+        source = source_from_config(conn, config)
+        options = IngestOptions(prune=True)
+        report = ingest(conn, "x", source, clip, options=options)
         item = collections.collection(conn, "x").items(["a"])["a"]
         assert item.has_image == (images and stores)
         return report.changed, collections.collection(conn, "x").vector("a")
