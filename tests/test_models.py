@@ -23,7 +23,12 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
-from datasette_embeddings.models import names, onnx_export, registry
+from datasette_embeddings.models import (
+    names,
+    onnx_export,
+    registry,
+    sentence_transformer,
+)
 from datasette_embeddings.models.base import in_batches
 from datasette_embeddings.models.names import Candidate, ModelSpec
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel
@@ -522,8 +527,7 @@ def test_fetch_brings_a_model_that_then_needs_no_network(
     listing = ("models", "list", "--config", metadata, "--format", "nl")
     before = listed(command(environment, *listing))["mine"]
     assert before["ready"] is False
-    if runtime == "sentence-transformers":
-        assert "models fetch" in before["reason"]
+    assert "models fetch" in before["reason"]
     assert hub.asked == []
     done = command(environment, "models", "fetch", "mine", "--config", metadata)
     assert done.returncode == 0, done.stderr
@@ -538,6 +542,23 @@ def test_fetch_brings_a_model_that_then_needs_no_network(
     assert done.returncode == 0, done.stderr
     assert "Fetching" not in done.stderr
     assert hub.asked == []
+
+
+def test_fetch_completes_a_download_that_was_interrupted(online, tmp_path):
+    environment, _hub = online
+    metadata = named(tmp_path / "m.yml", {"mine": ONNX})
+    fetch = ("models", "fetch", "mine", "--config", metadata)
+    assert command(environment, *fetch).returncode == 0
+    [missing] = tmp_path.glob("home/hub/*/snapshots/*/tokenizer.json")
+    missing.unlink()
+    done = command(environment, *fetch)
+    assert (done.returncode, missing.exists()) == (0, True), done.stderr
+
+
+def test_a_model_of_the_hub_is_fetched_also_without_torch(monkeypatch):
+    monkeypatch.setattr(sentence_transformer, "find_spec", lambda _name: None)
+    with pytest.raises(UnknownModelError, match="models fetch nobody/nothing"):
+        find(model_spec("nobody/nothing", {}))
 
 
 def test_a_commit_is_what_a_collection_remembers(online, tmp_path, articles_db):

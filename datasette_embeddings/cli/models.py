@@ -10,15 +10,14 @@ import click
 from datasette_embeddings.cli.commands import Group
 from datasette_embeddings.cli.options import CONFIG, FORMAT
 from datasette_embeddings.cli.output import Row, write
-from datasette_embeddings.cli.settings import config_in, fetched_model
+from datasette_embeddings.cli.settings import config_in, fetched_model, say_fetching
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.models import llm_models, onnx_export, sentence_transformer
 from datasette_embeddings.models.files import cached_names
 from datasette_embeddings.models.names import Candidate
-from datasette_embeddings.models.open_clip_weights import cached_ids
-from datasette_embeddings.models.registry import candidates, find, model_spec
+from datasette_embeddings.models.registry import candidates, find, load, model_spec
 from datasette_embeddings.store.collections import collections
 
 
@@ -47,7 +46,7 @@ def list_models(
     """
     config = config_in(config_file)
     names = [DEFAULT_MODEL, config.default_model, *config.models, *cached_names()]
-    names += [*cached_ids(), *llm_models.registered_ids()]
+    names += llm_models.registered_ids()
     if database is not None:
         with open_database(database) as conn:
             stored = sorted(collections(conn), key=lambda each: each.model_id)
@@ -85,7 +84,12 @@ def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
     """
     config = config_in(config_file)
     for model_id in model_ids:
-        model = fetched_model(model_id, config)
+        spec = replace(model_spec(model_id, config.models), may_download=True)
+        found = find(spec)
+        if found.downloads:
+            say_fetching(spec)
+        settings = replace(spec.config, runtime=found.runtime)
+        model = load(replace(spec, config=settings, fetches_again=True))
         runtime = f"{model.runtime}, " if model.runtime else ""
         dimensions = len(model.embed_passages(["a"])[0])
         click.echo(

@@ -14,7 +14,7 @@ import click
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.names import is_path
+from datasette_embeddings.models.names import ModelSpec, is_path
 from datasette_embeddings.models.registry import load, model_spec, with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
 
@@ -61,8 +61,12 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     :raises UnknownModelError: if no runtime can serve it.
     """
     spec = replace(model_spec(model_id, config.models), may_download=True)
-    note = f"Fetching {spec.hub_name} from the hub"
-    return load(spec, on_download=partial(click.echo, note, err=True))
+    return load(spec, on_download=partial(say_fetching, spec))
+
+
+def say_fetching(spec: ModelSpec) -> None:
+    """Say that the files of *spec* are downloaded."""
+    click.echo(f"Fetching {spec.hub_name} from the hub", err=True)
 
 
 def _content(path: Path) -> Mapping[str, Any]:

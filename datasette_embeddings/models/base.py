@@ -130,9 +130,15 @@ class EmbeddingModel(ABC):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text before truncation, its passage prompt included."""
 
-    @abstractmethod
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        """Start and end of each token in characters, for each text without prompt."""
+        """Start and end of each token in characters, for each text without prompt.
+
+        :raises ModelError: if the model's tokenizer does not report them.
+        """
+        raise ModelError(
+            f"The tokenizer of {self.model_id!r} does not report the positions of "
+            "tokens, so its texts cannot be split; leave out --chunk"
+        )
 
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callback = ignore
@@ -206,20 +212,26 @@ def in_batches(
     size: int,
     embed: Callable[[Sequence[Content]], Vectors],
     *,
+    length: Callable[[Content], int] | None = None,
     progress: Callback = ignore,
 ) -> Vectors:
     """One vector for each of *contents*, (n, d), *size* at a time.
 
-    When memory runs out, the batch is halved, and stays so.
+    With a *length*, the longest come first, together with others of about their length,
+    because a model pads the shorter ones.  When memory runs out, the batch is halved,
+    and stays so.
 
     :raises ModelError: if there is not enough memory for a single one.
     """
     import numpy as np
 
+    order = list(range(len(contents)))
+    if length is not None:
+        order.sort(key=lambda position: -length(contents[position]))
     parts: list[Vectors] = []
     start = 0
     while start < len(contents):
-        batch = contents[start : start + size]
+        batch = [contents[position] for position in order[start : start + size]]
         try:
             parts.append(embed(batch))
             start += len(batch)
@@ -235,7 +247,12 @@ def in_batches(
         # Outside of the except block, where the error keeps the failed run's arrays
         size = len(batch) // 2
         free_memory()
-    return np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32)
+    if not parts:
+        return np.empty((0, 0), dtype=np.float32)
+    sorted_vectors = np.concatenate(parts)
+    vectors = np.empty_like(sorted_vectors)
+    vectors[order] = sorted_vectors
+    return vectors
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,13 @@ def folder_of(spec: ModelSpec, patterns: Sequence[str] | None = None) -> Path | 
     """The local folder with the files of *spec*, if there is one.
 
     That is the folder that its configuration or its id names, or else its place in the
-    hub's cache, if all files of the repository that match *patterns* are there.
+    hub's cache, if all files of the repository that match *patterns* are there, and
+    *spec* is not to be fetched again.
     """
     if spec.config.path is not None:
         return existing_folder(spec.config.path)
     folder = existing_folder(spec.hub_name)
-    if folder is not None or not is_repository(spec.hub_name):
+    if folder is not None or spec.fetches_again or not is_repository(spec.hub_name):
         return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -122,34 +124,36 @@ def read_model_folder(folder: Path) -> ModelFolder:
 
     :raises ModelError: for a missing file or an unsupported step.
     """
-    modules = _modules(folder)
-    transformer = folder / modules.pop("Transformer", "")
-    pooling = modules.pop("Pooling", None)
-    if pooling is None:
-        raise ModelError(f"Expected a Pooling module in {folder / 'modules.json'}")
-    normalize = modules.pop("Normalize", None) is not None
-    if modules:
-        raise ModelError(
-            f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
-            "supported are Transformer, Pooling and Normalize"
+    with _reading(folder):
+        modules = {
+            module["type"].rpartition(".")[2]: module["path"]
+            for module in _json(folder / "modules.json")
+        }
+        transformer = folder / modules.pop("Transformer", "")
+        pooling = folder / modules.pop("Pooling") / "config.json"
+        normalize = modules.pop("Normalize", None) is not None
+        if modules:
+            raise ModelError(
+                f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
+                "supported are Transformer, Pooling and Normalize"
+            )
+        onnx_path = _onnx_path(folder)
+        if onnx_path is None:
+            raise ModelError(
+                f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}"
+            )
+        settings = _json_if_there(transformer / "sentence_bert_config.json")
+        query_prompt, passage_prompt = prompts_of(folder)
+        return ModelFolder(
+            onnx_path=onnx_path,
+            tokenizer_path=transformer / "tokenizer.json",
+            max_tokens=_max_tokens(transformer, settings),
+            lower_case=bool(settings.get("do_lower_case")),
+            pooling=_pooling(pooling),
+            normalize=normalize,
+            query_prompt=query_prompt,
+            passage_prompt=passage_prompt,
         )
-    onnx_path = _onnx_path(folder)
-    if onnx_path is None:
-        raise ModelError(
-            f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}"
-        )
-    settings = _json_object(transformer / "sentence_bert_config.json")
-    query_prompt, passage_prompt = prompts_of(folder)
-    return ModelFolder(
-        onnx_path=onnx_path,
-        tokenizer_path=_required(transformer / "tokenizer.json"),
-        max_tokens=_max_tokens(transformer, settings),
-        lower_case=bool(settings.get("do_lower_case")),
-        pooling=_pooling(folder / pooling / "config.json"),
-        normalize=normalize,
-        query_prompt=query_prompt,
-        passage_prompt=passage_prompt,
-    )
 
 
 def has_onnx(folder: Path) -> bool:
@@ -164,11 +168,10 @@ def _onnx_path(folder: Path) -> Path | None:
 
 def prompts_of(folder: Path) -> tuple[str, str]:
     """The query prompt and the passage prompt of the model in *folder*."""
-    config = _json_object(folder / "config_sentence_transformers.json")
-    prompts = config.get("prompts") or {}
-    if not isinstance(prompts, dict):
-        raise ModelError(f"Expected prompts by name in {folder}, found {prompts!r}")
-    default = str(prompts.get(config.get("default_prompt_name")) or "")
+    with _reading(folder):
+        config = _json_if_there(folder / "config_sentence_transformers.json")
+        prompts = dict(config.get("prompts") or {})
+        default = str(prompts.get(config.get("default_prompt_name")) or "")
 
     def first(*names: str) -> str:
         known = [str(prompts[name] or "") for name in names if name in prompts]
@@ -178,25 +181,11 @@ def prompts_of(folder: Path) -> tuple[str, str]:
     return first("query"), first(*PASSAGE_PROMPTS)
 
 
-def _modules(folder: Path) -> dict[str, str]:
-    """The kind of each module and the subfolder that describes it."""
-    path = _required(folder / "modules.json")
-    modules = _json(path)
-    if not isinstance(modules, list):
-        raise ModelError(f"Expected a list in {path}")
-    try:
-        return {module["type"].rpartition(".")[2]: module["path"] for module in modules}
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"Expected modules with a type and a path in {path}"
-        ) from error
-
-
 def _max_tokens(transformer: Path, settings: Mapping[str, Any]) -> int:
     stated = [
         settings.get("max_seq_length"),
-        _json_object(transformer / "tokenizer_config.json").get("model_max_length"),
-        _json_object(transformer / "config.json").get("max_position_embeddings"),
+        _json_if_there(transformer / "tokenizer_config.json").get("model_max_length"),
+        _json_if_there(transformer / "config.json").get("max_position_embeddings"),
     ]
     known = [each for each in stated if isinstance(each, int) and each > 0]
     # The first one is of the whole model, and decides
@@ -209,7 +198,7 @@ def _max_tokens(transformer: Path, settings: Mapping[str, Any]) -> int:
 
 
 def _pooling(path: Path) -> str:
-    config = _json_object(_required(path))
+    config = _json(path)
     if config.get("include_prompt") is False:
         raise ModelError(f"{path} leaves the prompt out of the pooling: unsupported")
     chosen = [config["pooling_mode"]] if "pooling_mode" in config else []
@@ -222,21 +211,22 @@ def _pooling(path: Path) -> str:
     return str(chosen[0])
 
 
-def _required(path: Path) -> Path:
-    if not path.is_file():
-        raise ModelError(f"Expected the file {path}, which is not there")
-    return path
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn what missing or malformed files in *folder* cause into a ModelError."""
+    try:
+        yield
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"The model in {folder} is not as expected: {type(error).__name__}: {error}"
+        ) from error
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in *path*, empty if there is no such file."""
-    content = _json(path) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise ModelError(f"Expected a JSON object in {path}")
-    return content
+def _json_if_there(path: Path) -> Any:  # noqa: ANN401 - any JSON
+    return _json(path) if path.is_file() else {}
 
 
-def _json(path: Path) -> object:
+def _json(path: Path) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:

@@ -143,16 +143,9 @@ class LlmModel(RemoteModel):
         progress: Callback = ignore,
         is_query: bool = False,
     ) -> Vectors:
-        import numpy as np
-
         if not self.supports_text:
             raise self._error("takes images, not texts")
-        # Texts of similar length together: a local model pads the others
-        order = sorted(range(len(texts)), key=lambda position: -len(texts[position]))
-        found = self._embed([texts[position] for position in order], progress)
-        vectors = np.empty_like(found)
-        vectors[order] = found
-        return vectors
+        return self._embed(texts, progress)
 
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callback = ignore
@@ -167,7 +160,13 @@ class LlmModel(RemoteModel):
     def _embed(self, contents: Sequence[Content], progress: Callback) -> Vectors:
         if not contents:
             return self._checked([], 0)
-        return in_batches(contents, self._batch_size, self._run, progress=progress)
+        return in_batches(
+            contents,
+            self._batch_size,
+            self._run,
+            length=len,
+            progress=progress,
+        )
 
     def _run(self, contents: Sequence[Content]) -> Vectors:
         import numpy as np

@@ -36,15 +36,6 @@ class ModelSettings:
     normalized: bool | None = None
 
 
-def hub_name(model_id: str) -> str:
-    """The name on the hub of *model_id*, where that is an id of llm's plugin.
-
-    A name of one part is a repository of the organisation sentence-transformers.
-    """
-    name = model_id.removeprefix(LLM_PREFIX)
-    return name if "/" in name else model_id
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """A requested model: id, configuration, and whether it may be downloaded."""
@@ -55,6 +46,8 @@ class ModelSpec:
     is_configured: bool = field(default=False, compare=False)
     #: One model is loaded once, whether it was downloaded or not
     may_download: bool = field(default=False, compare=False)
+    #: Files in the hub's cache do not count: a download may have been interrupted
+    fetches_again: bool = field(default=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -64,7 +57,12 @@ class ModelSpec:
     @property
     def hub_name(self) -> str:
         """The name of the model on the hub."""
-        return hub_name(self.name)
+        return canonical_id(self.name)
+
+    @property
+    def advice(self) -> str:
+        """How to download it."""
+        return f"Download it with: datasette embeddings models fetch {self.model_id}"
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,12 @@ def is_repository(name: str) -> bool:
 
 @lru_cache(maxsize=128)
 def canonical_id(model_id: str) -> str:
-    """The name on the hub of *model_id*; all aliases of a model share it."""
-    name = hub_name(model_id)
+    """The name on the hub of *model_id*; all aliases of a model share it.
+
+    A name of one part is a repository of the organisation sentence-transformers.
+    """
+    name = model_id.removeprefix(LLM_PREFIX)
+    name = name if "/" in name else model_id
     return DEFAULT_MODEL if name in BUNDLED_ALIASES else name
 
 
@@ -176,7 +178,7 @@ def folder_of_collection(model_id: str, home: Path | None) -> Path | None:
 
     Release 0.2a0 stored a path as typed, relative to the working directory.
     """
-    name = hub_name(model_id)
+    name = canonical_id(model_id)
     found = absolute(name)
     if home is not None and is_path(name):
         in_home = absolute(str(home / Path(name).expanduser()))

@@ -78,9 +78,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     return Unavailable(
         "expected a folder of that name, or under 'path', or in the hub's cache, with "
         "modules.json, tokenizer.json and onnx/model.onnx: there is none",
-        f"Download it with: datasette embeddings models fetch {spec.model_id}"
-        if is_on_hub and spec.config.runtime == "onnx"
-        else None,
+        spec.advice if is_on_hub and folder is None else None,
     )
 
 

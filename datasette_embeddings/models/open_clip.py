@@ -6,7 +6,6 @@ Vectors are those of its own ``encode_text`` and ``encode_image``.
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-    from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "open_clip"
@@ -62,7 +60,6 @@ BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 # Threads that decode: more hold more images in memory and wait for the same cores
 MAX_DECODERS = 4
 LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
-WORD = re.compile(r"\S+")
 
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
@@ -111,8 +108,7 @@ def _find_checkpoint(
     if spec.may_download:
         return Candidate(RUNTIME, load, downloads=True)
     return Unavailable(
-        f"the files of {part or weights.repository} are not here",
-        f"Download it with: datasette embeddings models fetch {spec.model_id}",
+        f"the files of {part or weights.repository} are not here", spec.advice
     )
 
 
@@ -173,21 +169,6 @@ class OpenClipModel(EmbeddingModel):
             return [
                 len(ids) for ids in self._tokenizer.tokenizer(list(texts)).input_ids
             ]
-
-    def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        """The tokens of a word share it evenly: that of CLIP reports no positions."""
-        if self._is_clip_tokenizer:
-            return [list(_word_spans(self._tokenizer, text)) for text in texts]
-        if not getattr(self._tokenizer.tokenizer, "is_fast", False):
-            raise ModelError(
-                "The tokenizer of this model does not report the positions of tokens, "
-                "so its texts cannot be split; leave out --chunk"
-            )
-        with self._tokenizing:
-            spans: list[TokenSpans] = self._tokenizer.tokenizer(
-                list(texts), add_special_tokens=False, return_offsets_mapping=True
-            )["offset_mapping"]
-        return spans
 
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callback = ignore
@@ -262,13 +243,3 @@ class OpenClipModel(EmbeddingModel):
             found = encode(batch.to(self.device), normalize=True)
             vectors: Vectors = found.float().cpu().numpy()
         return vectors
-
-
-def _word_spans(tokenizer: Any, text: str) -> Iterator[tuple[int, int]]:  # noqa: ANN401
-    """CLIP's tokenizer never looks beyond white space."""
-    for word in WORD.finditer(text):
-        count, length = len(tokenizer.encode(word[0])), len(word[0])
-        for number in range(count):
-            start = number * length // count
-            end = max(start + 1, (number + 1) * length // count)
-            yield word.start() + start, word.start() + end

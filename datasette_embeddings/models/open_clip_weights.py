@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,17 +97,6 @@ def checkpoint(architecture: str, tag: str) -> Checkpoint:
         "image_resize_mode": config.get("resize_mode"),
     }
     return Checkpoint(architecture, repository, files, options)
-
-
-def cached_ids() -> list[str]:
-    """The ids of the weights that open_clip has and that are in the hub's cache."""
-    if find_spec("open_clip") is None:
-        return []
-    return [
-        f"open_clip/{architecture}/{tag}"
-        for architecture, tag in import_open_clip().list_pretrained()
-        if cached_weights(checkpoint(architecture, tag), None) is not None
-    ]
 
 
 def cached_weights(weights: Checkpoint, revision: str | None) -> Path | None:

@@ -61,10 +61,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     if not is_repository(spec.hub_name):
         return Unavailable("no folder of that name, and none of the hub's, USER/MODEL")
     if not spec.may_download:
-        return Unavailable(
-            "its files are not here",
-            f"Download it with: datasette embeddings models fetch {spec.model_id}",
-        )
+        return Unavailable("its files are not here", spec.advice)
     return Candidate(
         RUNTIME, partial(SentenceTransformerModel, spec, None), downloads=True
     )
@@ -141,10 +138,7 @@ class SentenceTransformerModel(EmbeddingModel):
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         if not getattr(self.encoder.tokenizer, "is_fast", False):
-            raise ModelError(
-                f"The tokenizer of {self.model_id!r} does not report the positions of "
-                "tokens, so its texts cannot be split; leave out --chunk"
-            )
+            return super().token_spans(texts)
         encoded = self._tokenized(texts, return_offsets_mapping=True)
         spans: list[TokenSpans] = encoded["offset_mapping"]
         return spans
@@ -172,31 +166,27 @@ class SentenceTransformerModel(EmbeddingModel):
         if not texts:
             return np.empty((0, self.dimensions), dtype=np.float32)
         check_utf8(texts)
-        order = sorted(
-            range(len(texts)), key=lambda each: len(texts[each]), reverse=True
-        )
 
-        def embed(positions: Sequence[int]) -> Vectors:
+        def embed(batch: Sequence[str]) -> Vectors:
             return encode(
-                [texts[position] for position in positions],
-                batch_size=len(positions),
+                list(batch),
+                batch_size=len(batch),
                 show_progress_bar=False,
                 truncate_dim=self.dimensions,
                 normalize_embeddings=self.normalized,
             )
 
-        with self._lock:
-            try:
-                by_length = in_batches(
-                    order, self._batch_size, embed, progress=progress
+        try:
+            with self._lock:
+                return in_batches(
+                    texts,
+                    self._batch_size,
+                    embed,
+                    length=len,
+                    progress=progress,
                 )
-            except (RuntimeError, ValueError, IndexError) as error:
-                raise ModelError(
-                    f"The model {self.model_id!r} fails: {error}"
-                ) from error
-        vectors = np.empty_like(by_length)
-        vectors[order] = by_length
-        return vectors
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
 
 def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - imported late

@@ -187,32 +187,9 @@ def test_tokens_are_counted_uncut(clip, by_hand):
     assert counts[4] > 100
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *TEXTS,
-        "Unbelievably antidisestablishmentarian snowboarding",
-        "東京都に住んでいます。猫が好きです",
-        "I'd've said: <html>&lt;&amp;lt; Straße İstanbul ﬁne",
-        "👨‍👩‍👧 e\u0301 \u00a0 x",
-    ],
-)
-def test_each_token_stands_where_it_is_said_to(clip, text):
-    (spans,) = clip.token_spans([text])
-    counted = clip.count_tokens([text])[0] - 2
-    assert len(spans) == counted
-    starts = [start for start, _end in spans]
-    assert starts == sorted(starts)
-    assert all(0 <= start < end <= len(text) for start, end in spans)
-    covered = {place for start, end in spans for place in range(start, end)}
-    assert covered == {place for place, char in enumerate(text) if not char.isspace()}
-
-
-def test_the_tokens_of_a_word_are_its_parts(clip):
-    text = "two snowboarding cats"
-    (spans,) = clip.token_spans([text])
-    assert [text[start:end] for start, end in spans][-1] == "cats"
-    assert "".join(text[start:end] for start, end in spans) == "twosnowboardingcats"
+def test_a_text_cannot_be_split(clip):
+    with pytest.raises(ModelError, match="leave out --chunk"):
+        clip.token_spans(["two pink stars"])
 
 
 def test_a_long_text_is_cut_and_not_refused(clip):
