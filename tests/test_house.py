@@ -61,7 +61,6 @@ HEAVY = {
     "PIL",
     "pydantic",
     "pydantic_core",
-    "pyarrow",
     "sentence_transformers",
     "sentencex",
     "simsimd",

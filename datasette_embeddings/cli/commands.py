@@ -32,7 +32,7 @@ SECTIONS = {
         ),
         "models": ("models:models", "List, download and export models."),
         "check": ("collections:check", "Find and fix problems."),
-        "export": ("transfer:export_collection", "Write vectors to a file."),
+        "export": ("transfer:export", "Write vectors as JSON."),
     },
     "Try it": {"demo": ("demo:demo", "Build a database to try.")},
 }

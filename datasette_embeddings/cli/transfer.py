@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +17,7 @@ from datasette_embeddings.databases import declared_columns, open_database, quot
 from datasette_embeddings.documents import item_id_of
 from datasette_embeddings.errors import (
     DimensionMismatchError,
-    InvalidInputError,
     InvalidVectorError,
-    MissingLibraryError,
     SourceError,
 )
 from datasette_embeddings.index.matrix import Hit
@@ -134,60 +129,21 @@ def imported(
 @click.command("export", cls=Command)
 @database_argument
 @collection_argument
-@click.argument("output", required=False, type=click.Path(path_type=Path))
-def export_collection(database: Path, collection: str, output: Path | None) -> None:
-    """Write COLLECTION with its vectors to OUTPUT or standard output.
-
-    It is Parquet if OUTPUT ends in .parquet, which needs pyarrow; else a JSON object a
-    line.
+def export(database: Path, collection: str) -> None:
+    """Write COLLECTION with its vectors to standard output, a JSON object a line.
 
     \b
         datasette embeddings export docs.db articles | head -n 1
-        datasette embeddings export docs.db articles articles.parquet
+        datasette embeddings export docs.db articles > articles.ndjson
     """
+    count = 0
     with open_database(database) as conn:
         # One read transaction, so that all of it is of one moment
         conn.execute("begin")
-        found = collections.collection(conn, collection)
-        if output is None:
-            count = write_lines(found, sys.stdout)
-        else:
-            count = export(found, output)
-    where = "" if output is None else f" to {output}"
-    click.echo(f"{collection}: {count:,} items written{where}", err=True)
-
-
-def export(collection: Collection, path: Path) -> int:
-    """How many items of *collection* were written to *path*, whole or not at all.
-
-    It is Parquet if its name says so, else NDJSON.
-
-    :raises InvalidInputError: if the file cannot be written.
-    :raises InvalidVectorError: for a vector of another length than most.
-    """
-    if path.is_dir() or not path.name:
-        raise InvalidInputError(f"Expected a file to write to, found the folder {path}")
-    # The file that a link leads to is replaced, and not the link
-    path = path.resolve()
-    # A pipe or device cannot be replaced
-    is_replaced = path.is_file() or not path.exists()
-    written = path.with_name(f".{path.name}.{os.getpid()}") if is_replaced else path
-    try:
-        if path.suffix.lower() == ".parquet":
-            count = _write_parquet(collection, written)
-        else:
-            with written.open("w", encoding="utf-8") as output:
-                count = write_lines(collection, output)
-        if is_replaced:
-            written.replace(path)
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path} cannot be written: {error.strerror}"
-        ) from error
-    finally:
-        if is_replaced:
-            written.unlink(missing_ok=True)
-    return count
+        for row in _rows(collections.collection(conn, collection)):
+            click.echo(json.dumps(row, ensure_ascii=False))
+            count += 1
+    click.echo(f"{collection}: {count:,} items written", err=True)
 
 
 def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
@@ -217,38 +173,3 @@ def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
                 row |= {"document_id": match.document_id}
                 row |= {"start": match.start, "end": match.end}
             yield row | {"stale": match.stale}
-
-
-def write_lines(collection: Collection, output: IO[str]) -> int:
-    """How many items were written to *output*, each a line of JSON."""
-    count = 0
-    for row in _rows(collection):
-        count += 1
-        output.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return count
-
-
-def _write_parquet(collection: Collection, path: Path) -> int:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingLibraryError("pyarrow", "writing parquet") from error
-    types = {
-        "id": pa.string(),
-        "embedding": pa.list_(pa.float32(), collection.dimensions or -1),
-        "content": pa.string(),
-        "metadata": pa.string(),
-    }
-    if collection.has_chunks:
-        types |= {"document_id": pa.string(), "start": pa.int64(), "end": pa.int64()}
-    schema = pa.schema(types | {"stale": pa.bool_()})
-    count, rows = 0, _rows(collection)
-    with pq.ParquetWriter(path, schema) as writer:
-        while some := list(islice(rows, BATCH)):
-            for row in some:
-                metadata = row["metadata"]
-                row["metadata"] = None if metadata is None else json.dumps(metadata)
-            writer.write_table(pa.Table.from_pylist(some, schema=schema))
-            count += len(some)
-    return count

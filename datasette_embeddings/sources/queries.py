@@ -3,13 +3,12 @@
 SQLite asks an authorizer about every table that a statement reads.  A virtual table
 reads others when it returns rows: its shadow tables, and the table whose text a
 full-text table indexes.  So one row of each is read, and SQLite reports which tables
-that reads; no table is guessed from the name of another.
+that reads.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -34,9 +33,6 @@ VIRTUAL_TABLE_ACTIONS = {
     (sqlite3.SQLITE_UPDATE, "sqlite_master"),
     (sqlite3.SQLITE_PRAGMA, "data_version"),
 }
-# The option of a full-text table that names the indexed table.  FTS5 takes any
-# beginning of the word
-CONTENT = re.compile(r"\bc\w*\s*=", re.IGNORECASE)
 # A step of SQLite's program, as "explain" lists it: address, opcode, p1 to p5
 Step: TypeAlias = tuple[Any, ...]
 # p2 is the first page of a table or an index, p3 the number of its database
@@ -44,7 +40,6 @@ OPEN = "OpenRead"
 # p4 is the address of the table
 OPEN_VIRTUAL = "VOpen"
 MAIN = 0
-CACHED_QUERIES = 1_000
 
 
 def query_source(
@@ -113,24 +108,22 @@ def attached_databases(
 def tables_read(conn: sqlite3.Connection, sql: str) -> set[str]:
     """The tables of the main database that *sql* reads, also by views.
 
-    Shadow tables that a virtual table reads are left out, because that table stands for
-    them.  A shadow table that the query itself names is included.
+    Those include the shadow tables of a virtual table.
 
     :raises SourceError: if it is not one query that returns rows.
     """
-    virtual = _VirtualTables(conn)
     # The first use of a virtual table on a connection prepares statements of its own
     with _reads(conn, may_prepare_writes=True):
         _explain(conn, sql)
     with _reads(conn) as names:
         program = _explain(conn, f"{sql}\n")
     # For "a join b using (id)" SQLite calls the authorizer only for a
-    names |= _opened(conn, program) | virtual.opened(program, names)
-    asked: set[str] = set()
-    while unasked := (names & virtual.created.keys()) - asked:
-        asked |= unasked
-        for name in unasked:
-            names |= virtual.read_by(name)
+    names |= _opened(conn, program) | _opened_virtual(conn, program, names)
+    unasked = names & _virtual_tables(conn)
+    while unasked:
+        found = _read_by(conn, unasked.pop()) - names
+        names |= found
+        unasked |= found & _virtual_tables(conn)
     return names & tables_and_views(conn).keys()
 
 
@@ -181,90 +174,53 @@ def _reads(
         conn.set_authorizer(allow if sys.version_info < (3, 11) else None)
 
 
-class _VirtualTables:
-    """The virtual tables of *conn*, and the shadow tables that hold their data."""
-
-    def __init__(self, conn: sqlite3.Connection) -> None:
-        self._conn = conn
-        #: The SQL of each, by name
-        self.created: dict[str, str] = dict(
-            conn.execute(
-                """
-                select name, sql
-                from sqlite_master
-                where type = 'table'
-                and rootpage = 0
-                and sql is not null
-                """
-            )
-        )
-        # SQLite before 3.37 has no such pragma: each shadow table counts by itself
-        rows = conn.execute("pragma table_list")
-        self.shadows = {
-            row[1] for row in rows if (row[0], row[2]) == ("main", "shadow")
-        }
-
-    def read_by(self, name: str) -> set[str]:
-        """The tables that the virtual table *name* reads for its first row.
-
-        A shadow table is another name for the virtual table that it belongs to.
-        """
-        # Even if that fails, SQLite has reported the tables
-        with _reads(self._conn) as names, suppress(sqlite3.Error):
-            self._conn.execute(f"select * from main.{quote(name)} limit 1").fetchone()
-        return {self._owner(each) for each in names}
-
-    def opened(self, program: Sequence[Step], known: Container[str]) -> set[str]:
-        """The virtual tables that *program* opens, besides those that are *known*."""
-        tables = {step[5] for step in program if step[1] == OPEN_VIRTUAL}
-        found = {name for name in self.created if name in known}
-        if len(tables) <= len(found):
-            return set()
-        for name in self.created.keys() - found:
-            # A program identifies a virtual table only by its address
-            with (
-                _reads(self._conn, may_prepare_writes=True),
-                suppress(SourceError),
-            ):
-                steps = _explain(self._conn, f"select 1 from main.{quote(name)}")
-                if tables & {each[5] for each in steps if each[1] == OPEN_VIRTUAL}:
-                    found.add(name)
-        return found
-
-    def _owner(self, table: str) -> str:
-        lower = table.lower()
-        owners = [name for name in self.created if lower.startswith(f"{name}_".lower())]
-        if table not in self.shadows or not owners:
-            return table
-        owner = max(owners, key=len)
-        # SQLite goes by the name, which the indexed table may have too
-        is_content = lower == f"{owner}_content".lower()
-        return table if is_content and CONTENT.search(self.created[owner]) else owner
+def _virtual_tables(conn: sqlite3.Connection) -> set[str]:
+    sql = "select name from sqlite_master where type = 'table' and rootpage = 0"
+    return {name for (name,) in conn.execute(sql)}
 
 
-_cache: dict[tuple[object, ...], tuple[str, ...]] = {}
+def _read_by(conn: sqlite3.Connection, name: str) -> set[str]:
+    """The tables that the virtual table *name* reads for its first row.
+
+    With a shadow table, which may be that of another one, comes the virtual table whose
+    name it begins with.
+    """
+    # Even if that fails, SQLite has reported the tables
+    with _reads(conn) as names, suppress(sqlite3.Error):
+        conn.execute(f"select * from main.{quote(name)} limit 1").fetchone()
+    owners = {
+        each
+        for each in _virtual_tables(conn)
+        for table in names
+        if table.lower().startswith(f"{each}_".lower())
+    }
+    return names | owners
 
 
-def tables_of_query(conn: sqlite3.Connection, source: QuerySource) -> tuple[str, ...]:
+def _opened_virtual(
+    conn: sqlite3.Connection, program: Sequence[Step], known: Container[str]
+) -> set[str]:
+    """The virtual tables that *program* opens, besides those that are *known*."""
+    addresses = {step[5] for step in program if step[1] == OPEN_VIRTUAL}
+    found = {name for name in _virtual_tables(conn) if name in known}
+    if len(addresses) <= len(found):
+        return set()
+    for name in _virtual_tables(conn) - found:
+        # A program identifies a virtual table only by its address
+        with _reads(conn, may_prepare_writes=True), suppress(SourceError):
+            steps = _explain(conn, f"select 1 from main.{quote(name)}")
+            if addresses & {each[5] for each in steps if each[1] == OPEN_VIRTUAL}:
+                found.add(name)
+    return found
+
+
+def tables_of_query(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
     """The tables that a visitor must be allowed to see, to see the rows of *source*.
 
     They are the stored ones, which it read when it was embedded, and those that it
     reads now: releases up to 0.2a0 did not store all of them.
     """
-    key = (*_schema(conn), source.sql, source.tables)
-    if key not in _cache:
-        if len(_cache) >= CACHED_QUERIES:
-            _cache.clear()
-        _cache[key] = tuple(sorted({*source.tables, *_current_tables(conn, source)}))
-    return _cache[key]
-
-
-def _schema(conn: sqlite3.Connection) -> tuple[object, ...]:
-    """A key that changes whenever the schema of *conn* does."""
-    path = conn.execute("pragma database_list").fetchone()[2]
-    version = conn.execute("pragma schema_version").fetchone()[0]
-    rows = conn.execute("select count(*), total(length(sql)) from sqlite_master")
-    return path or id(conn), version, *rows.fetchone()
+    return {*source.tables, *_current_tables(conn, source)}
 
 
 def _current_tables(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
@@ -272,9 +228,8 @@ def _current_tables(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
         return tables_read(conn, source.sql)
     # It cannot be compiled here, for lack of an attached database, a function or a
     # table.  The stored list may lack tables named like a virtual one, and its content
-    virtual, existing = _VirtualTables(conn), tables_and_views(conn).keys()
-    found: set[str] = set()
-    for name in virtual.created.keys() & set(source.tables):
-        beside = {each for each in existing if each.startswith(f"{name}_")}
-        found |= virtual.read_by(name) | beside - virtual.shadows
+    existing, found = tables_and_views(conn).keys(), set[str]()
+    for name in _virtual_tables(conn) & set(source.tables):
+        found |= _read_by(conn, name)
+        found |= {each for each in existing if each.startswith(f"{name}_")}
     return found & existing
