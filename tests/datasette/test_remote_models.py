@@ -1,9 +1,8 @@
-"""Models of the network: two servers of ours, and what visitors may not spend."""
+"""Models of the network: two of our servers, and what visitors may not spend."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, PLUGIN_NAME, ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models import registry
@@ -40,10 +41,11 @@ def endpoint(tmp_path_factory):
         yield f"{url}/-/embeddings/v1"
 
 
-@pytest.fixture
-def settings(endpoint, tmp_path):
+@pytest.fixture(scope="module")
+def settings(endpoint, tmp_path_factory):
     """A configuration file that names the endpoint."""
-    return write_settings(tmp_path, {"far": {"url": endpoint, "model": DEFAULT_MODEL}})
+    far = {"url": endpoint, "model": DEFAULT_MODEL}
+    return write_settings(tmp_path_factory.mktemp("settings"), {"far": far})
 
 
 def write_settings(folder, models):
@@ -52,9 +54,17 @@ def write_settings(folder, models):
     return path
 
 
-def cli(*arguments, environment=None):
-    command = [sys.executable, "-m", "datasette", "embeddings", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+def cli(*arguments, **environment):
+    """What a command does that finds no model in memory."""
+    with pytest.MonkeyPatch.context() as patch:
+        loaded = {}
+        patch.setattr(registry, "_loaded", loaded)
+        given = list(map(str, arguments))
+        done = CliRunner().invoke(embeddings, given, env=environment)
+        for each in loaded.values():
+            if each.is_remote:
+                each.close()
+        return done
 
 
 def get(url):
@@ -75,18 +85,20 @@ def sql_path(sql):
     return f"/articles{'/-/query' if is_modern() else ''}.json?{query}"
 
 
-@pytest.fixture
-def remote_db(articles_db, settings):
+@pytest.fixture(scope="module")
+def remote_db(built_articles, settings, tmp_path_factory):
     """A database with a collection that was made through the endpoint."""
+    path = tmp_path_factory.mktemp("remote") / "articles.db"
+    path.write_bytes(built_articles)
     done = cli(
-        *("embed", articles_db, "remote", "--table", "articles"),
+        *("embed", path, "remote", "--table", "articles"),
         *("-m", "far", "--config", settings),
     )
-    assert (done.returncode, done.stderr) == (
+    assert (done.exit_code, done.stderr) == (
         0,
         "remote: 6 new, 0 changed, 0 unchanged\n",
     )
-    return articles_db
+    return path
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -117,10 +129,10 @@ def test_a_collection_made_through_the_network_is_searched_through_it(
     done = cli(*search, "--config", settings)
     assert json.loads(done.stdout)["id"] == "5", done.stderr
     refused = cli(*search)
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "(a command reads the file that --config names)" in refused.stderr
     similar = cli("similar", remote_db, "remote", "5", "-n", "1")
-    assert similar.returncode == 0
+    assert similar.exit_code == 0
 
 
 def test_a_server_that_names_it_answers_with_it(remote_db, settings):
@@ -145,14 +157,13 @@ def test_a_key_of_the_environment_is_read_and_missed(endpoint, articles_db, tmp_
     settings = write_settings(tmp_path, {"far": far})
     arguments = ("embed", articles_db, "remote", "--table", "articles", "-m", "far")
     without = cli(*arguments, "--config", settings)
-    assert without.returncode == 1
+    assert without.exit_code == 1
     assert (
         f"{settings} asks with $env for the variable 'KEY_OF_THE_TEST', which is not "
         "set"
     ) in without.stderr
-    environment = {**os.environ, "KEY_OF_THE_TEST": "sk-1"}
-    done = cli(*arguments, "--config", settings, environment=environment)
-    assert done.returncode == 0, done.stderr
+    done = cli(*arguments, "--config", settings, KEY_OF_THE_TEST="sk-1")
+    assert done.exit_code == 0, done.stderr
 
 
 def test_a_server_does_not_start_without_a_key_that_it_was_told_of(
@@ -173,7 +184,7 @@ def test_a_server_does_not_start_without_a_key_that_it_was_told_of(
     assert "api_key: expected a key" in done.stderr
 
 
-# What nobody may spend who is not named
+# What a visitor may not spend
 
 
 class Paid(StandIn):
@@ -221,7 +232,7 @@ SQL = ["select embed('paid', 'x')", "select embed_search('articles', 'pets', 3)"
 @pytest.mark.asyncio
 @pytest.mark.parametrize("path", PATHS, ids=["search", "embedding API"])
 @pytest.mark.parametrize("is_loaded", [False, True], ids=["not loaded", "loaded"])
-async def test_a_paid_model_that_is_not_named_answers_nobody(
+async def test_a_paid_model_that_is_not_named_answers_no_visitor(
     paid, paid_db, path, is_loaded
 ):
     if is_loaded:
