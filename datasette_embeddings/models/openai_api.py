@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -18,7 +19,6 @@ from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import Callback, check_utf8, ignore
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
-from datasette_embeddings.models.request_limits import RequestLimits
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,6 +32,10 @@ MAX_CHARACTERS = 250_000
 # Of an answer: no model has 16,000 dimensions, which take 350 KB written as digits
 MAX_BYTES_PER_TEXT = 400_000
 MAX_BYTES_BESIDE = 100_000
+# The client adds other headers, some of them from environment variables for OpenAI
+SENT_HEADERS = frozenset(
+    {"accept", "authorization", "connection", "content-length", "content-type", "host"}
+)
 # What reading a malformed answer may raise
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
@@ -67,6 +71,7 @@ class OpenAIModel(RemoteModel):
         self.endpoint = str(url.copy_with(username="", password="", query=None))
         self._client = self._new_client(url)
         self._batch_size = config.batch_size or DEFAULT_BATCH_SIZE
+        self._max_bytes = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * self._batch_size
         self._question: dict[str, Any] = {
             "model": config.model or model_id,
             # A quarter of the size of digits
@@ -85,7 +90,7 @@ class OpenAIModel(RemoteModel):
                 f"The 'api_key' for {self.endpoint} has characters that no key has; "
                 "copy it again"
             )
-        self._limits = RequestLimits(key)
+        self._key = key
         path = url.path.removesuffix("/embeddings")
         return openai.OpenAI(
             # Without any, the client takes that of the environment
@@ -97,12 +102,39 @@ class OpenAIModel(RemoteModel):
             http_client=httpx2.Client(
                 # The key is for this address
                 follow_redirects=False,
-                event_hooks={
-                    "request": [self._limits.begin],
-                    "response": [self._limits.read],
-                },
+                event_hooks={"request": [self._begin], "response": [self._read]},
             ),
         )
+
+    def _begin(self, request: httpx2.Request) -> None:
+        """Set the headers of a request; its answer must end within the timeout."""
+        headers = request.headers
+        for name in set(headers) - SENT_HEADERS:
+            del headers[name]
+        headers["User-Agent"] = f"{distribution.NAME}/{distribution.version()}"
+        # Vectors do not become smaller, and a small answer may become huge
+        headers["Accept-Encoding"] = "identity"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        elif not request.url.username:
+            headers.pop("Authorization", None)
+        request.extensions["ends_at"] = time.monotonic() + self._config.timeout
+
+    def _read(self, response: httpx2.Response) -> None:
+        """Read an answer in time, and at most one byte more than it may have."""
+        import httpx2
+
+        body = bytearray()
+        for part in response.stream:  # type: ignore[union-attr]  # it is synchronous
+            body += part
+            if len(body) > self._max_bytes:
+                break
+            if time.monotonic() > response.request.extensions["ends_at"]:
+                raise httpx2.ReadTimeout("The whole answer took too long")
+        response.stream.close()  # type: ignore[union-attr]
+        response.stream = httpx2.ByteStream(bytes(body[: self._max_bytes + 1]))
+        # A compressed answer was not asked for, and is not decompressed
+        response.headers.pop("Content-Encoding", None)
 
     def _embed_texts(
         self,
@@ -127,11 +159,8 @@ class OpenAIModel(RemoteModel):
         import httpx2
         import openai
 
-        limit = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * len(texts)
-        self._limits.expect(limit, self._config.timeout, is_urgent=is_urgent)
-        client = self._client
-        if is_urgent:
-            client = client.with_options(max_retries=min(1, self._config.retries))
+        # Where a caller waits, the client must not wait for as long as an endpoint asks
+        client = self._client.with_options(max_retries=0) if is_urgent else self._client
         # Without their causes: those quote headers and answers, which may hold a key
         try:
             answer = client.post(
@@ -145,25 +174,23 @@ class OpenAIModel(RemoteModel):
             raise ModelError(
                 f"{self.endpoint} did not answer within {self._config.timeout:g} "
                 "seconds; 'timeout' under models in the configuration says how long to "
-                f"wait{self._limits.tried()}"
+                "wait"
             ) from None
         except openai.APIConnectionError as error:
             reason = str(error.__cause__ or "") or type(error.__cause__).__name__
             raise ModelError(
                 f"{self.endpoint} cannot be reached: {quoted(reason, self._secret)}"
-                f"{self._limits.tried()}"
             ) from None
-        if len(answer.content) > limit:
+        if len(answer.content) > self._max_bytes:
             raise ModelError(
-                f"{self.endpoint} gave an answer of more than {limit:,} bytes, too "
-                "large for the vectors requested"
+                f"{self.endpoint} gave an answer of more than {self._max_bytes:,} "
+                "bytes, too large for the vectors requested"
             )
         return answer.content
 
     def _status_message(self, error: openai.APIStatusError) -> str:
         """The message for an answer with the status of an error."""
-        response, status = error.response, error.status_code
-        advice = self._limits.tried()
+        response, status, advice = error.response, error.status_code, ""
         if 300 <= status < 400:
             where = response.headers.get("Location", "nowhere").partition("?")[0]
             return (
