@@ -12,7 +12,7 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
-from datasette_embeddings.web.embed_request import EmbedRequest
+from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import READS, json_response, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES

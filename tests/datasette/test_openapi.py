@@ -25,7 +25,7 @@ from datasette_embeddings.web import (
     pages,
     search_request,
 )
-from datasette_embeddings.web.embed_request import EmbedRequest
+from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import get_json, http, make_datasette, served
