@@ -38,6 +38,8 @@ from datasette_embeddings.web.resolve import Target
 from datasette_embeddings.web.search_request import SearchRequest
 
 if TYPE_CHECKING:
+    from datasette.app import Datasette
+
     from datasette_embeddings.vectors import Vector, Vectors
 
 NOT_AN_IMAGE = (
@@ -63,8 +65,6 @@ class SearchResponse:
     #: The offset of the next page, if there is one
     next: int | None = None
     facet: Facet | None = None
-    #: The columns of the source table, where the request has filters or a facet
-    columns: Sequence[str] = ()
     #: The collection is too large for memory: each search reads it from SQLite
     is_scanned: bool = False
     #: Items whose vectors cannot be compared with the others
@@ -134,12 +134,11 @@ def _search(
     collection: Collection,
 ) -> SearchResponse:
     """The response in one state of the database."""
-    response = SearchResponse(target, request, count=0)
-    selected = None
+    facet, selected = None, None
     if request.filters or request.facet is not None:
-        response, selected = _select(response, collection)
+        facet, selected = _select(target.datasette, request, collection)
     if vector is None and request.like is None:
-        return replace(response, count=collection.count_items())
+        return SearchResponse(target, request, collection.count_items(), facet=facet)
     immutable = is_immutable(target.datasette, target.database.name)
     index = indexes.index(collection, immutable=immutable)
     options = Options(
@@ -162,23 +161,24 @@ def _search(
             )
         hits = nearest_to_vector(collection, vector, options=options, index=index)
     has_next = len(hits) > request.size
-    return replace(
-        response,
-        count=index.count,
+    return SearchResponse(
+        target,
+        request,
+        index.count,
         matches=matches(collection, hits[: request.size]),
         next=request.next + request.size if has_next else None,
+        facet=facet,
         is_scanned=index.is_scanned,
         left_out=index.skipped if hits else 0,
     )
 
 
 def _select(
-    response: SearchResponse, collection: Collection
-) -> tuple[SearchResponse, frozenset[str] | None]:
-    """*response* with its facet, and the items that the filters select."""
+    datasette: Datasette, request: SearchRequest, collection: Collection
+) -> tuple[Facet | None, frozenset[str] | None]:
+    """The facet of *request*, and the items that its filters select."""
     from datasette.utils import sqlite_timelimit
 
-    datasette, request = response.target.datasette, response.request
     source, conn = source_table(collection), collection.conn
     columns = selectable_columns(conn, source)
     if request.facet is not None:
@@ -194,4 +194,4 @@ def _select(
             facet = Facet(request.facet, values[:limit], len(values) > limit)
         if request.filters:
             selected = selected_items(collection, selection)
-    return replace(response, columns=columns, facet=facet), selected
+    return facet, selected

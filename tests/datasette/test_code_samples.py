@@ -25,6 +25,8 @@ QUERIES = [
     "q=it's+%22quoted%22",
     "q=pets&_size=3",
     "like=5",
+]
+NARROWED = [
     "q=pets&title__contains=k&_size=2",
     "q=pets&id__in=1,2,3",
     "q=pets&_prefix=5",
@@ -74,6 +76,13 @@ async def test_the_sql_of_a_page_finds_what_the_page_does(articles_db, query):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("query", NARROWED)
+async def test_a_search_with_conditions_has_no_sql(datasette, query):
+    page = (await datasette.client.get(f"{SEARCH}?{query}")).text
+    assert set(samples(page)) == {"curl"}
+
+
+@pytest.mark.asyncio
 async def test_the_sql_of_a_chunked_collection_gives_its_documents(articles_db, model):
     conn = sqlite3.connect(articles_db)
     rules = Source(chunking=Chunking("fixed", size=8))
@@ -110,7 +119,9 @@ async def test_whoever_may_not_run_sql_is_shown_none(articles_db):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
-@pytest.mark.parametrize("query", [*QUERIES, "q=pets&_facet=title&_next=2&_size=2"])
+@pytest.mark.parametrize(
+    "query", [*QUERIES, *NARROWED, "q=pets&_facet=title&_next=2&_size=2"]
+)
 def test_the_curl_of_a_page_finds_what_the_page_does(served_articles, query):
     def fetched(*arguments):
         command = ["curl", "--silent", "--show-error", "--fail", *arguments]
