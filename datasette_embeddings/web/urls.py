@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
@@ -25,16 +24,6 @@ HARMLESS = (
     *("_json", "_json_infinity", "_labels", "_label", "_col", "_nocol"),
     *("_nocount", "_nofacet", "_nosuggest", "_header", "_stream", "_dl"),
 )
-# What users of other APIs, and of Datasette's table pages, try first
-SYNONYMS = {
-    "_limit": "_size",
-    "_per_page": "_size",
-    "_offset": "_next",
-    "_page": "_next",
-    "_search": "q",
-    "_q": "q",
-    "_text": "q",
-}
 LONGEST_SHOWN_NAME = 40
 
 
@@ -124,13 +113,7 @@ def _unknown(name: str, known: Collection[str]) -> str:
     message = f"Unknown parameter {shown!r}"
     if not known:
         return f"{message}; this address has none that begins with _"
-    meant = SYNONYMS.get(name)
-    close = [meant] if meant in known else get_close_matches(shown, known, n=1)
-    if close:
-        message += f", did you mean {close[0]}?"
-    else:
-        message += "."
-    message += f" Known: {', '.join(sorted(known))}"
+    message += f". Known: {', '.join(sorted(known))}"
     if "_facet" in known:
         message += f". To filter by a column of this name, use {shown}__exact"
     return message
