@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,6 @@ SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-LONGEST_FILE_NAME = 100
 
 
 @page_view(*READS)
@@ -64,7 +62,6 @@ async def image(datasette: Datasette, request: Request) -> Response:
     if not {etag, "*"}.isdisjoint(each.strip() for each in known.split(",")):
         return Response(b"", status=304, headers=headers, content_type=media_type)
     headers["Content-Length"] = str(len(content))
-    headers["Content-Disposition"] = _disposition(item_id, media_type)
     body = b"" if request.method == "HEAD" else content
     return Response(body, headers=headers, content_type=media_type)
 
@@ -80,11 +77,3 @@ def _caching(datasette: Datasette, request: Request, target: Target) -> str:
         return "private, max-age=0, must-revalidate"
     immutable = is_immutable(datasette, target.database.name)
     return f"public, max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"
-
-
-def _disposition(item_id: str, media_type: str) -> str:
-    """A file name of letters that every file system accepts."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", item_id)[:LONGEST_FILE_NAME].strip("-")
-    extension = images.EXTENSIONS[media_type]
-    name = name.removesuffix(f"-{extension[1:]}")
-    return f'inline; filename="{name or "image"}{extension}"'

@@ -97,7 +97,6 @@ async def test_the_image_of_a_row_is_served_and_can_do_nothing(shop):
         >= {
             "content-type": "image/png",
             "content-length": str(len(RED)),
-            "content-disposition": 'inline; filename="1.png"',
             "x-content-type-options": "nosniff",
             "content-security-policy": "default-src 'none'; sandbox",
             "cache-control": "public, max-age=3600",
@@ -249,10 +248,6 @@ async def test_an_id_of_any_characters_has_its_image(shop, shop_db, item_id):
     url = body["matches"][0]["image_url"]
     response = await shop.client.get(url)
     assert (response.status_code, response.content) == (200, RED)
-    disposition = response.headers["content-disposition"]
-    name = disposition.removeprefix('inline; filename="').removesuffix('.png"')
-    assert name.replace("-", "").replace("_", "").isalnum()
-    assert len(name) <= 100
     assert "set-cookie" not in response.headers
 
 
