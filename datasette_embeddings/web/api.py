@@ -23,7 +23,7 @@ from datasette_embeddings.web.resolve import (
     resolve_database,
     resolve_target,
 )
-from datasette_embeddings.web.search_response import SearchResponse, run_search
+from datasette_embeddings.web.search_response import run_search
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
@@ -70,11 +70,23 @@ async def search(
         address.check_names(NAMES)
         asked = search_request.from_body(body, config)
     response = await run_search(target, asked)
-    next_url = None
+    answer: dict[str, Any] = {
+        "ok": True,
+        "database": target.database.name,
+        "collection": _collection_body(target.collection, response.count),
+        "query": asked.to_json(),
+        "matches": [_match_body(target, match) for match in response.matches],
+        "next": None if response.next is None else str(response.next),
+        "next_url": None,
+        "scanned": response.is_scanned,
+        "left_out": response.left_out,
+        "took_ms": round(response.took_ms, 1),
+    }
     if body is None and response.next is not None:
         next_path = address.next_path(response.next)
-        next_url = str(datasette.absolute_url(request, next_path))
-    answer = search_body(response, next_url)
+        answer["next_url"] = str(datasette.absolute_url(request, next_path))
+    if response.facet is not None:
+        answer["facet_results"] = _facet_body(response.facet)
     return shaped(datasette, request, address.args, answer, "matches")
 
 
@@ -116,25 +128,6 @@ def shaped(
         headers=cors_headers(datasette, request),
         content_type="application/x-ndjson; charset=utf-8",
     )
-
-
-def search_body(response: SearchResponse, next_url: str | None) -> dict[str, Any]:
-    """The body of a search."""
-    body: dict[str, Any] = {
-        "ok": True,
-        "database": response.target.database.name,
-        "collection": _collection_body(response.target.collection, response.count),
-        "query": response.request.to_json(),
-        "matches": [_match_body(response.target, match) for match in response.matches],
-        "next": None if response.next is None else str(response.next),
-        "next_url": next_url,
-        "scanned": response.is_scanned,
-        "left_out": response.left_out,
-        "took_ms": round(response.took_ms, 1),
-    }
-    if response.facet is not None:
-        body["facet_results"] = _facet_body(response.facet)
-    return body
 
 
 def _match_body(target: Target, match: Match) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from datasette_embeddings.errors import (
     DatabaseError,
     EmbeddingsError,
@@ -18,24 +16,12 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 
-if TYPE_CHECKING:
-    from datasette.database import Database
-
 # Seconds after which a busy server may be asked again
 RETRY_AFTER_S = 1
 
 
 class NotFoundError(EmbeddingsError):
     """What does not exist, or the actor may not see."""
-
-
-class CollectionNotFoundError(NotFoundError):
-    """No such collection in a database that the actor may see."""
-
-    def __init__(self, name: str, database: Database) -> None:
-        super().__init__(f"Collection not found: {name:.200}")
-        self.name = name
-        self.database = database
 
 
 class ForbiddenError(EmbeddingsError):

@@ -15,13 +15,7 @@ from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import api, search_request
 from datasette_embeddings.web.code_samples import run_sql_path
 from datasette_embeddings.web.compat import database_color
-from datasette_embeddings.web.http_errors import CollectionNotFoundError
-from datasette_embeddings.web.middleware import (
-    READS,
-    View,
-    json_view,
-    page_view,
-)
+from datasette_embeddings.web.middleware import READS, json_view, page_view
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import (
     Target,
@@ -34,7 +28,6 @@ from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
-    from datasette.database import Database
     from datasette.utils.asgi import Request, Response
 
 PAIRS_PARAMETERS = ("_size", "_next", *api.NAMES)
@@ -48,16 +41,6 @@ async def collections(datasette: Datasette, request: Request) -> Response:
     is_one = "database" in request.url_vars
     database = await resolve_database(datasette, request) if is_one else None
     Address.of(request).check_names(api.NAMES)
-    return await _collections_page(datasette, request, database)
-
-
-async def _collections_page(
-    datasette: Datasette,
-    request: Request,
-    database: Database | None,
-    missing: str | None = None,
-) -> Response:
-    """The collections of *database*, or all; not found if one is *missing*."""
     url, databases = datasette.urls.path("/"), served_databases(datasette)
     if database is not None:
         url, databases = f"{datasette.urls.database(database.name)}/", [database]
@@ -66,28 +49,8 @@ async def _collections_page(
         "database": database and database.name,
         "db_color": database and database_color(database),
         "alternate_url_json": f"{url}-/embeddings.json",
-        "missing": missing,
     }
-    status = 200 if missing is None else 404
-    template = "embeddings_collections.html"
-    return await render_page(datasette, request, template, context, status=status)
-
-
-def listing_collections(view: View) -> View:
-    """*view*, with a 404 page that lists the collections, for an unknown one."""
-
-    async def listed(datasette: Datasette, request: Request, *body: bytes) -> Response:
-        try:
-            return await view(datasette, request, *body)
-        except CollectionNotFoundError as error:
-            if "%" in request.path:
-                # Datasette redirects to the same path with "~"
-                raise
-            return await _collections_page(
-                datasette, request, error.database, missing=error.name
-            )
-
-    return listed
+    return await render_page(datasette, request, "embeddings_collections.html", context)
 
 
 async def _pairs(datasette: Datasette, request: Request) -> dict[str, Any]:
@@ -147,7 +110,6 @@ def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
 
 
 @page_view(*READS, limited=True)
-@listing_collections
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
     page = await _pairs(datasette, request)

@@ -13,10 +13,7 @@ from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor, is_allowed
-from datasette_embeddings.web.http_errors import (
-    CollectionNotFoundError,
-    NotFoundError,
-)
+from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
 from datasette_embeddings.web.server import allowed_model
 
@@ -117,7 +114,7 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
     name = tilde_decode(request.url_vars["collection"])
     visible = await visible_collections(datasette, request.actor, database, name)
     if not visible:
-        raise CollectionNotFoundError(name, database)
+        raise NotFoundError(f"Collection not found: {name:.200}")
     return Target(datasette, database, visible[0])
 
 

@@ -11,11 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config import Config
-from datasette_embeddings.errors import (
-    EmbeddingsError,
-    InvalidInputError,
-    UnknownItemError,
-)
+from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import has_images, matches
 from datasette_embeddings.sources.definitions import TableSource
@@ -26,7 +22,7 @@ from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
 from datasette_embeddings.web.middleware import READS, page_view
-from datasette_embeddings.web.pages import listing_collections, render_page
+from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse, run_search
@@ -54,7 +50,6 @@ FORM_NAMES = (KEPT_LIKE, "_filter_column", "_filter_op", "_filter_value")
 
 
 @page_view(*READS, "POST", limited=True)
-@listing_collections
 async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
@@ -64,12 +59,7 @@ async def search(
     """
     target = await resolve_target(datasette, request)
     config = config_of(datasette)
-    error: EmbeddingsError | None = None
-    try:
-        address = Address.of(request)
-    except InvalidInputError as too_long:
-        # The page repeats nothing of such a URL, not even in the form
-        address, error = Address(request.path), too_long
+    address = Address.of(request)
     tidy = _tidy_path(address)
     if tidy is not None and body is None:
         from datasette import Response
@@ -80,8 +70,6 @@ async def search(
         **await _form_context(target),
     }
     try:
-        if error is not None:
-            raise error
         asked = _search_request(address, body, config)
         if asked.needs_model:
             model = await target.model()

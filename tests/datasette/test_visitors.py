@@ -8,7 +8,6 @@ from bs4 import BeautifulSoup
 from datasette_embeddings.models import registry
 from datasette_embeddings.serving import allowed_models
 from tests.datasette.conftest import (
-    actor_cookie,
     execute,
     get_json,
     make_datasette,
@@ -85,31 +84,3 @@ async def test_the_box_takes_no_more_than_may_be_asked(articles_db):
     datasette = make_datasette(articles_db, settings={"max_query_length": 77})
     box = parsed(await datasette.client.get(COLLECTION)).select_one("#embeddings-q")
     assert box["maxlength"] == "77"
-
-
-@pytest.mark.parametrize("path", ["nowhere", "nowhere/pairs"])
-async def test_an_unknown_collection_lists_those_there_are(articles_db, path):
-    datasette = make_datasette(articles_db)
-    response = await datasette.client.get(f"/articles/-/embeddings/{path}?q=x")
-    soup = parsed(response)
-    links = [each["href"] for each in soup.select("td.col-collection a")]
-    crumbs = [each["href"] for each in soup.select(".crumbs a")]
-    assert (response.status_code, links) == (404, [COLLECTION])
-    assert crumbs == ["/", "/articles"]
-    assert "no collection called nowhere" in soup.select_one(".message-error").text
-
-
-async def test_those_that_one_may_not_see_are_not_listed(articles_db):
-    closed = {"articles": {"tables": {"articles": {"allow": {"id": "root"}}}}}
-    datasette = make_datasette(articles_db, allow=closed)
-    for name in ("nowhere", "articles"):
-        response = await datasette.client.get(f"/articles/-/embeddings/{name}")
-        assert response.status_code == 404
-        assert parsed(response).select("td.col-collection a") == []
-        assert f"no collection called {name}" in response.text.replace("<bdi>", "")
-    cookies = actor_cookie(datasette, "root")
-    response = await datasette.client.get(
-        "/articles/-/embeddings/nowhere", cookies=cookies
-    )
-    links = parsed(response).select("td.col-collection a")
-    assert [each["href"] for each in links] == [COLLECTION]
