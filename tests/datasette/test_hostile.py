@@ -288,8 +288,7 @@ async def test_a_match_leads_to_its_row(hostile, text):
 
 @every_text
 async def test_the_sql_on_the_page_finds_the_same(hostile, text):
-    pairs = {"q": text, "_size": 1, f"{identifier(text)}__exact": text}
-    for asked in ({"q": text}, {"like": "other"}, pairs):
+    for asked in ({"q": text}, {"like": "other"}):
         response = await hostile.client.get(f"{place(text)}?{urlencode(asked)}")
         path = parsed(response).select_one(".embeddings-samples a")["href"]
         path = path.replace("?", ".json?", 1)
@@ -548,7 +547,9 @@ async def test_a_long_query_string_is_refused_in_short(articles_db, pairs):
     asked = urlencode(pairs)
     assert_refused(await datasette.client.get(f"{path}.json?{asked}"))
     response = await datasette.client.get(f"{path}?{asked}")
-    shown = parsed(response).select_one("#embeddings-answer").text
+    page = parsed(response)
+    # Of too many parameters there is no form
+    shown = (page.select_one("#embeddings-answer") or page).text
     assert (response.status_code, len(shown) < 2000) == (400, True)
 
 
