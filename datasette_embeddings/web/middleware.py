@@ -19,6 +19,7 @@ from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,
     ServerBusyError,
+    quoted,
 )
 from datasette_embeddings.web.http_errors import (
     ForbiddenError,
@@ -32,13 +33,18 @@ from datasette_embeddings.web.server import config_of
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
+    from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
 Result = TypeVar("Result")
 #: What answers a request, given the body of a POST
 View: TypeAlias = Callable[..., Awaitable["Response"]]
+#: Of an answer in JSON
+Body: TypeAlias = dict[str, Any]
 
 READS = ("GET", "HEAD")
+# The parameter of Datasette's shapes: the answer itself, and the list in it
+SHAPE, SHAPES = "_shape", ("objects", "array")
 # Methods whose responses other sites may read, where Datasette allows it
 SHARED_METHODS = (*READS, "OPTIONS")
 # What takes a POST: the embedding API and the search page
@@ -192,6 +198,22 @@ def json_response(
 
     sent = {**cors_headers(datasette, request), **(headers or {})}
     return Response.json(body, status=status, headers=sent)
+
+
+def shaped(
+    datasette: Datasette, request: Request, args: MultiParams, body: Body, rows: str
+) -> Response:
+    """*body*, or with ``_shape=array`` the list ``body[rows]``.
+
+    :raises InvalidInputError: for another shape.
+    """
+    shape = args.get(SHAPE) or SHAPES[0]
+    if shape not in SHAPES:
+        raise InvalidInputError(
+            f"{SHAPE}: expected one of {', '.join(SHAPES)}, found {quoted(shape)}"
+        )
+    found = body if shape == SHAPES[0] else body[rows]
+    return json_response(datasette, request, found)
 
 
 def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:

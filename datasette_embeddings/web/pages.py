@@ -1,4 +1,4 @@
-"""Pages of lists: the collections, and a collection's most similar pairs."""
+"""Lists as pages and JSON: the collections, and a collection's most similar pairs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
-from datasette_embeddings.web import api, search_request
+from datasette_embeddings.web import search_request
 from datasette_embeddings.web.code_samples import run_sql_path
 from datasette_embeddings.web.compat import database_color
-from datasette_embeddings.web.middleware import READS, json_view, page_view
-from datasette_embeddings.web.permissions import served_databases
+from datasette_embeddings.web.http_errors import NotFoundError
+from datasette_embeddings.web.middleware import (
+    READS,
+    SHAPE,
+    json_view,
+    page_view,
+    shaped,
+)
 from datasette_embeddings.web.resolve import (
     Target,
     listed_targets,
-    resolve_database,
     resolve_target,
 )
 from datasette_embeddings.web.server import config_of
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
-PAIRS_PARAMETERS = ("_size", "_next", *api.NAMES)
+PAIRS_PARAMETERS = ("_size", "_next", SHAPE)
 # What Datasette calls this plugin where no distribution of it is installed
 PACKAGE = __name__.partition(".")[0]
 
@@ -38,19 +43,48 @@ PACKAGE = __name__.partition(".")[0]
 @page_view(*READS)
 async def collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings`` and ``/{database}/-/embeddings``"""
-    is_one = "database" in request.url_vars
-    database = await resolve_database(datasette, request) if is_one else None
-    Address.of(request).check_names(api.NAMES)
-    url, databases = datasette.urls.path("/"), served_databases(datasette)
+    database, targets = await listed_targets(datasette, request)
+    Address.of(request).check_names((SHAPE,))
+    url = datasette.urls.path("/")
     if database is not None:
-        url, databases = f"{datasette.urls.database(database.name)}/", [database]
+        url = f"{datasette.urls.database(database.name)}/"
     context = {
-        "collections": await listed_targets(datasette, request, databases),
+        "collections": targets,
         "database": database and database.name,
         "db_color": database and database_color(database),
         "alternate_url_json": f"{url}-/embeddings.json",
     }
     return await render_page(datasette, request, "embeddings_collections.html", context)
+
+
+@json_view(*READS)
+async def collections_json(datasette: Datasette, request: Request) -> Response:
+    """``/-/embeddings.json`` and ``/{database}/-/embeddings.json``"""
+    database, targets = await listed_targets(datasette, request)
+    address = Address.of(request)
+    address.check_names((SHAPE,))
+    body: dict[str, Any] = {
+        "ok": True,
+        "collections": [
+            {
+                "database": target.database.name,
+                **target.to_json(count),
+                "url": target.path,
+            }
+            for target, count in targets
+        ],
+    }
+    if database is not None:
+        body["database"] = database.name
+    return shaped(datasette, request, address.args, body, "collections")
+
+
+@json_view(*READS, "POST", "PUT", "PATCH", "DELETE")
+async def unknown_path(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """Any path below those of the API, for which Datasette might answer in HTML."""
+    raise NotFoundError(f"No such path: {request.path:.200}")
 
 
 async def _pairs(datasette: Datasette, request: Request) -> dict[str, Any]:
@@ -89,7 +123,7 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
     }
     args = page["address"].args
-    return api.shaped(datasette, request, args, body, "pairs")
+    return shaped(datasette, request, args, body, "pairs")
 
 
 def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:

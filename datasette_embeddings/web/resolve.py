@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,11 @@ from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor, is_allowed
 from datasette_embeddings.web.http_errors import NotFoundError
-from datasette_embeddings.web.permissions import NOT_SERVED, visible_collections
+from datasette_embeddings.web.permissions import (
+    NOT_SERVED,
+    served_databases,
+    visible_collections,
+)
 from datasette_embeddings.web.server import allowed_model
 
 if TYPE_CHECKING:
@@ -44,6 +48,15 @@ class Target:
 
         prefix = self.datasette.urls.database(self.database.name)
         return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
+
+    def to_json(self, count: int) -> dict[str, object]:
+        """What the JSON API says of the collection, which has *count* items."""
+        return {
+            "name": self.collection.name,
+            "model": self.collection.model_id,
+            "count": count,
+            "dimensions": self.collection.dimensions,
+        }
 
     async def model(self) -> AllowedModel:
         """The model of the collection, as visitors may use it."""
@@ -129,10 +142,19 @@ async def visible_targets(
 
 
 async def listed_targets(
-    datasette: Datasette, request: Request, databases: Sequence[Database]
-) -> list[tuple[Target, int]]:
-    """Every collection in *databases* that the actor may see, with its item count."""
-    return [
+    datasette: Datasette, request: Request
+) -> tuple[Database | None, list[tuple[Target, int]]]:
+    """The database that the URL of *request* names, and its collections with counts.
+
+    Without a database in the URL, those of all. Only what the actor may see is there.
+
+    :raises NotFoundError: as :func:`resolve_database`.
+    """
+    database, databases = None, served_databases(datasette)
+    if "database" in request.url_vars:
+        database = await resolve_database(datasette, request)
+        databases = [database]
+    return database, [
         (target, await target.read(Collection.count_items))
         for database in databases
         for target in await visible_targets(datasette, request.actor, database)

@@ -17,11 +17,11 @@ from datasette_embeddings.search.matches import has_images, matches
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import selectable_columns
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.web import api, filters, search_request
+from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
-from datasette_embeddings.web.middleware import READS, page_view
+from datasette_embeddings.web.middleware import READS, SHAPE, page_view
 from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
@@ -152,7 +152,7 @@ def _read_form(collection: Collection) -> dict[str, Any]:
 def _search_request(
     address: Address, body: bytes | None, config: Config
 ) -> SearchRequest:
-    known = (*search_request.NAMES, *api.NAMES)
+    known = (*search_request.NAMES, SHAPE)
     if body is None:
         address.check_names(known)
         return search_request.from_args(address.args, config)

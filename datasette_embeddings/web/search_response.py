@@ -1,4 +1,4 @@
-"""From a search request to its response, which the page and the JSON API show."""
+"""From a search request to its response: the JSON API; the page shows the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings import images
 from datasette_embeddings.errors import (
@@ -30,15 +30,19 @@ from datasette_embeddings.serving.allowed_models import AllowedModel, log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.web import filters
+from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
-from datasette_embeddings.web.resolve import Target
+from datasette_embeddings.web.middleware import READS, SHAPE, json_view, shaped
+from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
+from datasette_embeddings.web.server import config_of
+from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
+    from datasette.utils.asgi import Request, Response
 
     from datasette_embeddings.vectors import Vector, Vectors
 
@@ -70,6 +74,70 @@ class SearchResponse:
     #: Items whose vectors cannot be compared with the others
     left_out: int = 0
     took_ms: float = 0.0
+
+
+@json_view(*READS, "POST", limited=True)
+async def search_json(
+    datasette: Datasette, request: Request, body: bytes | None = None
+) -> Response:
+    """``/{database}/-/embeddings/{collection}.json``"""
+    # First: visitors who may not see the collection learn nothing from other errors
+    target = await resolve_target(datasette, request)
+    config = config_of(datasette)
+    address = Address.of(request)
+    if body is None:
+        address.check_names((*search_request.NAMES, SHAPE))
+        asked = search_request.from_args(address.args, config)
+    else:
+        address.check_names((SHAPE,))
+        asked = search_request.from_body(body, config)
+    response = await run_search(target, asked)
+    answer: dict[str, Any] = {
+        "ok": True,
+        "database": target.database.name,
+        "collection": target.to_json(response.count),
+        "query": asked.to_json(),
+        "matches": [_match_body(target, match) for match in response.matches],
+        "next": None if response.next is None else str(response.next),
+        "next_url": None,
+        "scanned": response.is_scanned,
+        "left_out": response.left_out,
+        "took_ms": round(response.took_ms, 1),
+    }
+    if body is None and response.next is not None:
+        next_path = address.next_path(response.next)
+        answer["next_url"] = str(datasette.absolute_url(request, next_path))
+    if response.facet is not None:
+        answer["facet_results"] = _facet_body(response.facet)
+    return shaped(datasette, request, address.args, answer, "matches")
+
+
+def _match_body(target: Target, match: Match) -> dict[str, Any]:
+    return {
+        "id": match.id,
+        "score": match.score,
+        "title": match.title,
+        "content": match.content,
+        "url": target.row_path(match),
+        "image_url": target.image_path(match),
+        "metadata": match.metadata,
+        "document_id": match.document_id,
+        "start": match.start,
+        "end": match.end,
+        "stale": match.stale,
+    }
+
+
+def _facet_body(facet: Facet) -> dict[str, Any]:
+    """As in Datasette's JSON of a table, without the links of its page."""
+    results = [{"value": each.value, "count": each.count} for each in facet.values]
+    body = {
+        "name": facet.column,
+        "type": "column",
+        "results": results,
+        "truncated": facet.is_truncated,
+    }
+    return {"results": {facet.column: body}}
 
 
 async def run_search(target: Target, request: SearchRequest) -> SearchResponse:

@@ -26,8 +26,6 @@ def before_call(context, case, kwargs):
 
 def _fit_query(case):
     query = case.query or {}
-    if "_nl" in query and query.get("_shape") != "array":
-        del query["_nl"]
     if "q" in query and "like" in query:
         del query["like"]
     if query.get("_facet"):

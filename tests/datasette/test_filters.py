@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from urllib.parse import urlencode
 
@@ -213,14 +212,13 @@ async def test_a_facet_needs_no_question(datasette):
         ("_next=1e3", "_next: expected what an answer gave as next"),
         ("_chunks=some", "_chunks: expected one of best, all, found 'some'"),
         ("_shape=round", "_shape: expected one of objects, array, found 'round'"),
-        ("_nl=on", "_nl: expected _shape=array with it"),
     ],
 )
 async def test_what_cannot_be_answered_is_said(datasette, query, message):
     status, body = await get_json(datasette, f"{SEARCH}?q=note&{query}")
     assert (status, message in body["error"]) == (400, True), body["error"]
     page = await datasette.client.get(f"{SEARCH.removesuffix('.json')}?q=note&{query}")
-    assert page.status_code == (200 if query[:3] in ("_sh", "_nl") else 400)
+    assert page.status_code == (200 if query[:3] == "_sh" else 400)
 
 
 async def test_a_collection_of_a_query_has_no_columns_to_filter(datasette):
@@ -372,8 +370,6 @@ async def test_the_list_alone_is_given_as_datasette_does(datasette):
     _status, objects = await get_json(datasette, path)
     matches = objects["matches"]
     assert (await get_json(datasette, f"{path}&_shape=array"))[1] == matches
-    lines = await datasette.client.get(f"{path}&_shape=array&_nl=on")
-    assert [json.loads(line) for line in lines.text.splitlines()] == matches
     _status, collections = await get_json(datasette, "/-/embeddings.json?_shape=array")
     names = ["notes", "q", "recent", "titles"]
     assert [each["name"] for each in collections] == names

@@ -187,7 +187,7 @@ async def test_what_is_no_image_is_never_served(shop, shop_db, content):
     [
         (f"{SEARCH}/image/99", "No item &#39;99&#39;"),
         (f"{SEARCH}/image/", "No item &#39;&#39;"),
-        (f"{SEARCH}/image/~ZZ", "Not a tilde-encoded name: ~ZZ"),
+        (f"{SEARCH}/image/~ZZ", "No item &#39;%ZZ&#39;"),
         (f"{SEARCH}/image/3", "The item &#39;3&#39; has no image here"),
         ("/shop/-/embeddings/nothing/image/1", "Collection not found: nothing"),
         ("/nothing/-/embeddings/images/image/1", "Database not found: nothing"),

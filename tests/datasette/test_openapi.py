@@ -20,8 +20,8 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.web import (
-    api,
     filters,
+    middleware,
     pages,
     search_request,
 )
@@ -159,12 +159,12 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
     for path in (SEARCH, "/{database}/-/embeddings.json"):
         assert shape.items() <= parameters(document, path, "get").items()
     assert parameters(document, SEARCH, "post") == shape
-    assert set(shape) == set(api.NAMES)
+    assert set(shape) == {middleware.SHAPE}
     pairs_names = parameters(
         document, f"{SEARCH.removesuffix('.json')}/pairs.json", "get"
     )
     assert set(pairs_names) == set(pages.PAIRS_PARAMETERS)
-    assert shape["_shape"]["enum"] == list(api.SHAPES)
+    assert shape["_shape"]["enum"] == list(middleware.SHAPES)
 
 
 @pytest.mark.asyncio

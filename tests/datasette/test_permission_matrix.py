@@ -603,7 +603,7 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}.json?q=x&secretcolumn__contains=marmalade",
         f"{HIDDEN}.json?q=x&title__nonsense=1",
         f"{HIDDEN}.json?q=x&_shape=nonsense",
-        f"{HIDDEN}.json?q=x&_shape=array&_nl=on",
+        f"{HIDDEN}.json?q=x&_shape=array",
         f"{HIDDEN}.json?q=%FF",
         f"{HIDDEN}/pairs",
         f"{HIDDEN}/pairs?_size=none",

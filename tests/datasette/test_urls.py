@@ -10,9 +10,9 @@ from tests.datasette.conftest import execute, get_json, make_datasette
 pytestmark = pytest.mark.asyncio
 
 COLLECTION = "/articles/-/embeddings/articles"
-SEARCH = "_chunks, _facet, _min_score, _next, _nl, _prefix, _shape, _size, like, q"
-LIST = "_nl, _shape"
-PAIRS = "_next, _nl, _shape, _size"
+SEARCH = "_chunks, _facet, _min_score, _next, _prefix, _shape, _size, like, q"
+LIST = "_shape"
+PAIRS = "_next, _shape, _size"
 NONE = "this address has none that begins with _"
 # What each path takes, and what the answer says of _limit there
 GETS = {
@@ -103,9 +103,9 @@ async def test_the_largest_size_is_called_max_as_in_datasette(articles_db):
     assert pairs == await get_json(datasette, f"{COLLECTION}/pairs.json?_size=2")
 
 
-@pytest.mark.parametrize("path", [path for path in GETS if "_nl" in GETS[path]])
+@pytest.mark.parametrize("path", [path for path in GETS if "_shape" in GETS[path]])
 async def test_a_page_takes_what_its_json_does(datasette, path):
-    response = await datasette.client.get(f"{path}?_shape=array&_nl=on")
+    response = await datasette.client.get(f"{path}?_shape=array")
     assert response.status_code == 200
 
 
