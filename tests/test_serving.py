@@ -189,6 +189,6 @@ async def test_a_request_that_is_cancelled_in_the_queue_leaves_room():
 async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):
     config = Config.from_plugin_config({"models": {"x": {"path": str(BUNDLED_FOLDER)}}})
     with Held():
-        assert await AllowedModel("x", config).is_ready(within_s=0.01) is False
-    assert await AllowedModel("x", config).is_ready(within_s=60) is True
-    assert await AllowedModel("far/away", config).is_ready(within_s=60) is True
+        assert await AllowedModel("x", config).is_ready(0.01) is False
+    assert await AllowedModel("x", config).is_ready(60) is True
+    assert await AllowedModel("far/away", config).is_ready(60) is True

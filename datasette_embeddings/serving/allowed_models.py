@@ -147,7 +147,7 @@ class AllowedModel:
         model = self.loaded()
         return network_threads if model and model.is_remote else model_thread
 
-    async def is_ready(self, *, within_s: float) -> bool:
+    async def is_ready(self, within_s: float) -> bool:
         """Whether it is in memory, or is loaded within a time.
 
         True too if it cannot be loaded: a search then reports why.

@@ -86,9 +86,11 @@ def build(
             with transaction(conn) if is_last else nullcontext():
                 version = read_version().fetchone()
                 with one_moment(conn):
-                    run = _begin(collection, settings)
-                if run is None:
-                    break
+                    state, table = _state(collection), Similarities(collection)
+                    is_same = table.settings == settings
+                    if is_same and table.state == state:
+                        break
+                    run = _Run(collection, settings, state, is_full=not is_same)
                 lists = run.lists(start, progress)
                 with transaction(conn):
                     if version == read_version().fetchone() or run.is_current():
@@ -118,16 +120,6 @@ def remove(collection: Collection) -> None:
     with transaction(collection.conn):
         table.clear()
         table.store_settings(None)
-
-
-def _begin(collection: Collection, settings: SimilaritySettings) -> _Run | None:
-    """A run from the vectors as they are now; None if the table is of these already."""
-    state = _state(collection)
-    table = Similarities(collection)
-    is_same = table.settings == settings
-    if is_same and table.state == state:
-        return None
-    return _Run(collection, settings, state, is_full=not is_same)
 
 
 def _state(collection: Collection) -> list[float | None]:

@@ -150,7 +150,11 @@ class Items:
         )
         return {
             item_id: StoredItem(
-                item_id, content, _read_metadata(metadata), bool(has_image), digest
+                item_id,
+                content,
+                None if metadata is None else _read_metadata(metadata),
+                bool(has_image),
+                digest,
             )
             for item_id, content, metadata, has_image, digest in rows
         }
@@ -231,7 +235,7 @@ class Items:
         return int(row[0])
 
 
-def _read_metadata(text: str | None) -> Mapping[str, object] | None:
+def _read_metadata(text: str) -> Mapping[str, object] | None:
     try:
         metadata = json.loads(text) if text else None
     except ValueError:

@@ -60,11 +60,10 @@ async def code_samples(
 def _sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """A query that finds the matches of *response*, best first, and its parameters."""
     request, collection = response.request, response.target.collection
-    name = _literal(collection.name)
     limit = request.next + request.size
-    call, values = f"embed_search({name}, :q, {limit})", {"q": request.text or ""}
+    call, values = f"embed_search(:collection, :q, {limit})", {"q": request.text or ""}
     if request.like is not None:
-        call = f"embed_similar({name}, :like, {limit})"
+        call = f"embed_similar(:collection, :like, {limit})"
         values = {"like": request.like}
     id_key = "document_id" if collection.has_chunks else "id"
     item_id = f"json_extract(found.value, '$.{id_key}')"
@@ -85,9 +84,4 @@ def _sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
         f"from json_each({call}) as found\n{join}"
         "order by score desc"
     )
-    return sql, values
-
-
-def _literal(text: str) -> str:
-    """*text* as an SQL literal, in which a NUL cannot be written."""
-    return "'" + text.replace("'", "''").replace("\0", "' || char(0) || '") + "'"
+    return sql, {"collection": collection.name, **values}

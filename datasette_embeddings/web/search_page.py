@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -69,37 +69,21 @@ async def search(
         **_request_context(target, address, config, is_image=body is not None),
         **await _form_context(target),
     }
+    status, headers = 200, dict[str, str]()
     try:
         asked = _search_request(address, body, config)
-        if asked.needs_model:
-            model = await target.model()
-            if not await model.is_ready(within_s=PATIENCE_S):
-                context["is_loading"] = True
-                headers = {"Retry-After": str(RELOAD_S)}
-                return await _render(datasette, request, context, 503, headers)
-        response = await run_search(target, asked)
-        context.update(await _response_context(request, address, response))
-    except EmbeddingsError as found:
-        context["error"] = _for_visitors(found)
-        status, headers = status_of(found), headers_of(found)
-        return await _render(datasette, request, context, status, headers)
-    return await _render(datasette, request, context)
-
-
-async def _render(
-    datasette: Datasette,
-    request: Request,
-    context: dict[str, Any],
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+        if asked.needs_model and not await (await target.model()).is_ready(PATIENCE_S):
+            context["is_loading"] = True
+            status, headers = 503, {"Retry-After": str(RELOAD_S)}
+        else:
+            response = await run_search(target, asked)
+            context.update(await _response_context(request, address, response))
+    except EmbeddingsError as error:
+        context["error"] = _for_visitors(error)
+        status, headers = status_of(error), headers_of(error)
+    template = "embeddings_search.html"
     return await render_page(
-        datasette,
-        request,
-        "embeddings_search.html",
-        {"response": None, "error": None, "is_loading": False, **context},
-        status=status,
-        headers=headers,
+        datasette, request, template, context, status=status, headers=headers
     )
 
 
@@ -108,6 +92,9 @@ def _request_context(
 ) -> dict[str, Any]:
     """What the page shows of the request, with or without a response."""
     return {
+        "response": None,
+        "error": None,
+        "is_loading": False,
         "target": target,
         "collection": target.collection,
         "database": target.database.name,
@@ -230,18 +217,16 @@ def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:
     """The values of the facet, each a filter to add or to remove."""
     if response.facet is None:
         return []
-    column = response.facet.column
+    given, column = response.request.filters, response.facet.column
     is_reserved = column in (search_request.QUERY, search_request.LIKE)
     if is_reserved or "__" in column or is_special(column):
         # A column with a name that the page uses itself needs its comparison
         column = f"{column}__exact"
-    links = []
-    for each in response.facet.values:
-        pair = (column, str(each.value))
-        is_selected = pair in response.request.filters
-        path = address.toggle_filter(pair)
-        links.append(Link(str(each.value), path, each.count, is_selected))
-    return links
+    pairs = [((column, str(each.value)), each.count) for each in response.facet.values]
+    return [
+        Link(pair[1], address.toggle_filter(pair), count, pair in given)
+        for pair, count in pairs
+    ]
 
 
 def _previous_path(address: Address, asked: SearchRequest) -> str | None:

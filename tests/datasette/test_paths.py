@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
-SEARCH_FUNCTIONS, SEARCH_MODULES = 92, 25
+SEARCH_FUNCTIONS, SEARCH_MODULES = 90, 24
 EMBED_FUNCTIONS, EMBED_MODULES = 122, 28
 
 
