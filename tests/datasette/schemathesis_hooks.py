@@ -56,8 +56,3 @@ def _fit_body(body):
     if body.get("filters"):
         values = body["filters"].values()
         body["filters"] = dict(zip(FILTERS, values, strict=False))
-
-
-@schemathesis.deserializer("application/x-ndjson")
-def lines(context, response):
-    return response.text
