@@ -464,6 +464,32 @@ async def test_a_view_that_is_defined_otherwise_hides_what_it_has_shown(
     assert await status(datasette, "root", path) == 200
 
 
+async def test_what_a_collection_requires_is_read_again_while_it_is_served(
+    articles_db, model
+):
+    view = "create view shown as select id, body from"
+    execute(
+        articles_db,
+        "create table secret as select * from articles",
+        f"{view} articles",
+    )
+    conn = sqlite3.connect(articles_db)
+    ingest(conn, "shown", query_source(conn, "select id, body from shown"), model)
+    conn.close()
+    closed = {"articles": {"tables": {"secret": {"allow": ROOT_ONLY}}}}
+    datasette = make_datasette(articles_db, allow=closed)
+    path = "/articles/-/embeddings/shown.json"
+    for table, expected in (("articles", 200), ("secret", 404), ("articles", 200)):
+        execute(articles_db, "drop view shown", f"{view} {table}")
+        for _ in range(2):
+            assert await status(datasette, None, path) == expected
+            assert await status(datasette, "root", path) == 200
+    execute(articles_db, "drop table articles")
+    assert await status(datasette, "root", f"{SEARCH}.json") == 404
+    execute(articles_db, "delete from collections where name = 'shown'")
+    assert await status(datasette, "root", path) == 404
+
+
 if is_modern():
 
     async def test_default_deny_closes_collections_too(articles_db):
