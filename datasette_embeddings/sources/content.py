@@ -197,14 +197,15 @@ def template_of(template: str) -> Render:
 
 
 def columns_of_template(template: str, names: Sequence[str]) -> list[str]:
-    """The columns of *names* that the template uses, then its unknown variables."""
-    from jinja2 import TemplateError, meta
+    """The columns of *names* that the template uses, then its unknown variables.
+
+    :raises SourceError: as :func:`template_of`.
+    """
+    from jinja2 import meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    try:
-        tree = ImmutableSandboxedEnvironment().parse(template)
-    except TemplateError as error:
-        raise SourceError(f"The template cannot be read: {error}") from error
+    template_of(template)
+    tree = ImmutableSandboxedEnvironment().parse(template)
     used = meta.find_undeclared_variables(tree)
     if ROW in used and ROW not in names:
         return list(names)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SEARCH_FUNCTIONS, SEARCH_MODULES = 90, 24
-EMBED_FUNCTIONS, EMBED_MODULES = 122, 28
+EMBED_FUNCTIONS, EMBED_MODULES = 104, 25
 
 
 def path_of(name):
