@@ -138,7 +138,7 @@ RUN_OPTIONS = (
     ),
     option(
         "output_format --format",
-        "Summary as JSON; for that of INPUT use --input-format.",
+        "The summary as JSON; for INPUT use --input-format.",
         type=Choice(["json"]),
     ),
     SILENT,
