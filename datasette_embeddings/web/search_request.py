@@ -138,16 +138,6 @@ class SearchRequest:
     facet: Text | None = None
     """A column of the source table whose values to count."""
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether there is anything to search for."""
-        return any(getattr(self, name) is not None for name in QUERIES)
-
-    @property
-    def needs_model(self) -> bool:
-        """Whether the model has to make the vector to compare with."""
-        return self.text is not None or self.image is not None
-
     def to_json(self) -> Mapping[str, object]:
         """The request as an answer repeats it; without vectors and images."""
         given = {

@@ -154,7 +154,7 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
 
     :raises SearchUnavailableError: if the model is not available; the log says why.
     """
-    if not request.needs_model:
+    if request.text is None and request.image is None:
         return request.vector
     model = await target.model()
     try:

@@ -542,12 +542,6 @@ async def test_other_pages_take_no_post(shop):
         assert (path, response.status_code) == (path, 405)
 
 
-async def test_a_search_by_an_image_has_no_samples_of_code(seeing):
-    response = await posted(seeing, SEARCH)
-    assert response.status_code == 200
-    assert "embeddings-samples" not in response.text
-
-
 async def test_the_page_of_a_model_that_is_loading_comes_again(seeing, monkeypatch):
     async def never(*_arguments, **_options):
         return False
