@@ -71,7 +71,7 @@ async def test_its_functions_give_what_they_gave():
 
 def asked_with():
     """The keys with which the locked model was asked."""
-    models = [each.model for each in registry._loaded.values()]
+    models = registry._loaded.values()
     return next(each._model.keys for each in models if each.model_id == LOCKED)
 
 

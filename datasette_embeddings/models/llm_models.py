@@ -92,22 +92,17 @@ def _registered() -> ByName:
     """
     # While llm loads its plugins, other threads would see only some of them
     with _registering:
-        found = _by_name()
-    if isinstance(found, ModelError):
-        raise found
-    return found
+        return _by_name()
 
 
 @cache
-def _by_name() -> ByName | ModelError:
-    """All models by name, or the error of a plugin, which is not tried again."""
+def _by_name() -> ByName:
     import llm
 
     try:
-        found: ByName = llm.get_embedding_model_aliases()
+        return llm.get_embedding_model_aliases()
     except Exception as error:  # a plugin can raise any
-        return ModelError(f"a plugin cannot be loaded: {error!r:.300}")
-    return found
+        raise ModelError(f"a plugin cannot be loaded: {error!r:.300}") from error
 
 
 def registered_ids() -> list[str]:

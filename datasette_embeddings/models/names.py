@@ -60,6 +60,11 @@ class ModelSpec:
         return canonical_id(self.name)
 
     @property
+    def is_on_hub(self) -> bool:
+        """Whether its name is that of a repository, and no folder is configured."""
+        return self.config.path is None and is_repository(self.hub_name)
+
+    @property
     def advice(self) -> str:
         """How to download it."""
         return f"Download it with: datasette embeddings models fetch {self.model_id}"
@@ -210,12 +215,8 @@ def located(
 
 
 def is_same_folder(name: str, folder: Path) -> bool:
-    """Whether *name*, relative to the working directory, names *folder*."""
-    path = os.path.expanduser(name)
-    try:
-        return os.path.samefile(path, folder)
-    except (OSError, ValueError):
-        return is_path(name) and os.path.realpath(path) == str(folder)
+    """Whether *name*, relative to the working directory, names *folder*, resolved."""
+    return os.path.realpath(os.path.expanduser(name)) == str(folder)
 
 
 def is_below(folder: Path, home: Path) -> bool:

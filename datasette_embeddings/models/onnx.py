@@ -27,7 +27,6 @@ from datasette_embeddings.models.names import (
     Candidate,
     ModelSpec,
     Unavailable,
-    is_repository,
     llm_id,
 )
 from datasette_embeddings.vectors import normalize
@@ -72,13 +71,12 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
         folder = folder_of(spec, PATTERNS)
     if folder is not None and has_onnx(folder):
         return Candidate("onnx", partial(OnnxModel, spec.model_id, folder, spec.config))
-    is_on_hub = spec.config.path is None and is_repository(spec.hub_name)
-    if spec.may_download and is_on_hub:
+    if spec.may_download and spec.is_on_hub:
         return Candidate("onnx", partial(_downloaded, spec), downloads=True)
     return Unavailable(
         "expected a folder of that name, or under 'path', or in the hub's cache, with "
         "modules.json, tokenizer.json and onnx/model.onnx: there is none",
-        spec.advice if is_on_hub and folder is None else None,
+        spec.advice if spec.is_on_hub and folder is None else None,
     )
 
 

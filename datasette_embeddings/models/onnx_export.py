@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     )
 
 OPSET = 21
-# Protocol buffers hold no more
-MAX_BYTES = 2_000_000_000
 # Texts by which the two are compared, and the lowest cosine that may result
 SAMPLE = (
     "a",
@@ -119,7 +117,7 @@ def _write_onnx(model: SentenceTransformerModel, path: Path) -> None:
 def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torch's
     """The first step of *model*.
 
-    :raises ModelError: if it is no transformer, or too large.
+    :raises ModelError: if it is no transformer.
     """
     first = model.encoder[0]
     inner: Any = getattr(first, "auto_model", None)
@@ -127,12 +125,6 @@ def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torc
         raise ModelError(
             f"The model {model.model_id!r} begins with a {type(first).__name__}; what "
             "can be exported begins with a transformer"
-        )
-    size = sum(each.numel() * each.element_size() for each in inner.parameters())
-    if size > MAX_BYTES:
-        raise ModelError(
-            f"The model {model.model_id!r} has {size / 1e9:.1f} GB of weights; an ONNX "
-            "file of ours holds at most 2 GB"
         )
     return inner.eval()
 

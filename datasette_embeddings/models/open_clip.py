@@ -59,7 +59,6 @@ PREFIX = "open_clip/"
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 # Threads that decode: more hold more images in memory and wait for the same cores
 MAX_DECODERS = 4
-LIBRARIES = {"open_clip": "open-clip-torch", "PIL": "pillow"}
 
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
@@ -67,12 +66,12 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     folder = folder_of(spec, PATTERNS)
     is_folder = folder is not None and has_weights(folder)
     name = OPEN_CLIP_ALIASES.get(spec.name, spec.name)
-    missing = [LIBRARIES[each] for each in LIBRARIES if find_spec(each) is None]
-    if missing:
+    # It brings Pillow
+    if find_spec("open_clip") is None:
         is_clip = is_folder or name.startswith(PREFIX)
-        install = install_command(*missing)
+        install = install_command("open-clip-torch")
         return Unavailable(
-            f"not installed: {', '.join(missing)}; {install}",
+            f"the library is not installed; {install}",
             f"Install its library with: {install}" if is_clip else None,
         )
     if folder is not None and is_folder:

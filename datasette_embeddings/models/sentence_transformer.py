@@ -32,7 +32,6 @@ from datasette_embeddings.models.names import (
     Candidate,
     ModelSpec,
     Unavailable,
-    is_repository,
     llm_id,
 )
 
@@ -56,10 +55,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
         return Unavailable(f"the library is not installed; {install}", way_out)
     if has_weights:
         return Candidate(RUNTIME, partial(SentenceTransformerModel, spec, folder))
-    if spec.config.path is not None:
-        return Unavailable(f"no weights in the folder {spec.config.path}")
-    if not is_repository(spec.hub_name):
-        return Unavailable("no folder of that name, and none of the hub's, USER/MODEL")
+    if not spec.is_on_hub:
+        return Unavailable("expected a folder with weights, or a name on the hub")
     if not spec.may_download:
         return Unavailable("its files are not here", spec.advice)
     return Candidate(

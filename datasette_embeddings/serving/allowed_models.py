@@ -152,10 +152,8 @@ class AllowedModel:
 
         True too if it cannot be loaded: a search then reports why.
         """
-        if self.loaded() is not None:
-            return True
         # The model thread may be busy: waiting makes sense only if a runtime exists
-        if await asyncio.to_thread(self.runtime) is None:
+        if self.loaded() is not None or await asyncio.to_thread(self.runtime) is None:
             return True
         loading = asyncio.wrap_future(model_thread.submit(self.load))
         done, _late = await asyncio.wait({loading}, timeout=within_s)
@@ -257,7 +255,10 @@ def start(config: Config) -> None:
         raise ConfigError(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
-        loading = model_thread.submit(AllowedModel(config.default_model, config).load)
+        # Not on the event loop: the look-up reads folders, and may import llm
+        loading = model_thread.submit(
+            lambda: AllowedModel(config.default_model, config).load()
+        )
         loading.add_done_callback(_log_failure)
 
 
