@@ -11,12 +11,10 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.documents import Chunking
-from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.errors import EmbeddingsError, quoted
 
 ROWID = "rowid"
 STDIN = "-"
-# Characters of a query or path in a message
-SHOWN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +126,7 @@ class QuerySource(Source):
 
     @property
     def description(self) -> str:
-        return f"the query {_shortened(' '.join(self.sql.split()))!r}"
+        return f"the query {quoted(' '.join(self.sql.split()))}"
 
     @property
     def permission_tables(self) -> tuple[str, ...]:
@@ -155,7 +153,7 @@ class FileSource(Source):
     def description(self) -> str:
         if self.is_standard_input:
             return "standard input"
-        return f"the file {_shortened(self.path)!r}"
+        return f"the file {quoted(self.path)}"
 
 
 @dataclass(frozen=True)
@@ -170,16 +168,12 @@ class FolderSource(Source):
     @property
     def description(self) -> str:
         files = ", ".join(f"{folder} {glob}" for folder, glob in self.folders)
-        return f"the files {_shortened(files)!r}"
+        return f"the files {quoted(files)}"
 
 
 @dataclass(frozen=True)
 class UnreadableSource(Source):
     """A source that a newer release, or another program, stored."""
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 KINDS = (TableSource, QuerySource, FileSource, FolderSource)
