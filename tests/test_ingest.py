@@ -246,9 +246,11 @@ def test_a_collection_that_is_deleted_meanwhile_ends_the_run(
     other.close()
 
 
-def test_content_is_copied_later_without_embedding_again(conn, model):
+def test_content_is_copied_later_without_embedding_again(conn, model, monkeypatch):
     sync(conn, model)
-    before = rows(conn)
-    assert sync(conn, model, rules=STORED) == Report(unchanged=6)
+    before, texts = rows(conn), []
+    monkeypatch.setattr(model, "embed_passages", texts.append)
+    assert sync(conn, model, rules=STORED) == Report(changed=6)
+    assert texts == []
     assert rows(conn) == before
     assert all(content for (content,) in rows(conn, "content"))

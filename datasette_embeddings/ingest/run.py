@@ -19,7 +19,7 @@ from datasette_embeddings.ingest.embed import (
 from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
-from datasette_embeddings.sources.definitions import Source, TableSource
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.attaching import check_source, finish_sync, writing
 from datasette_embeddings.store.collection_writes import (
     begin_rebuild,
@@ -188,12 +188,7 @@ class _Run:
         total = sum(counts.values())
         self.options.start(total)
         self.options.progress(total - counts["new"] - counts["changed"])
-        # The content of a table's rows stays there; other rows cannot be found again
-        is_table = isinstance(self.source, TableSource)
-        store_content = self.source.store_content or not is_table
-        apply_small_changes(
-            collection, self.staging, ownership, store_content=store_content
-        )
+        apply_small_changes(collection, self.staging, ownership)
         chunks, truncated = 0, 0
         for window in self.staging.windows():
             embedded = self._embed(window, collection, ownership)
@@ -201,7 +196,7 @@ class _Run:
                 write_documents(
                     collection,
                     embedded.documents,
-                    store_content=store_content,
+                    store_content=ownership.stores_content,
                     ownership=ownership,
                 )
             self.staging.fail(embedded.failures)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import (
     CollectionSource,
-    QuerySource,
     Source,
     SourceState,
 )
@@ -66,7 +65,8 @@ def attach_source(
     """
     check_source(collection, source, replace_source=replace_source)
     attached = collection.attached(source)
-    if attached is not None and _tables(attached.source) == _tables(source):
+    tables = source.permission_tables
+    if attached is not None and attached.source.permission_tables == tables:
         return
     state = SourceState.PIPED
     if not source.is_standard_input:
@@ -171,11 +171,6 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
             "update _embedding_collections set source = null where collection_id = ?",
             [each.id],
         )
-
-
-def _tables(source: Source) -> tuple[str, ...]:
-    """The tables that a query reads, of which a new definition of a view adds some."""
-    return source.tables if isinstance(source, QuerySource) else ()
 
 
 def _insert(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import CHUNKS, rows_in, valid_sql
@@ -30,11 +31,8 @@ def stored_chunks(
     collection: Collection, item_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
     """Those of *item_ids* that are chunks, by id."""
-    if not collection.has_chunks:
-        return {}
     columns = 'id, document_id, document_hash, position, start, "end"'
-    sql = f"select {columns} {_VALID_CHUNKS} and id in"
-    rows = rows_in(collection.conn, sql, [collection.id], item_ids)
+    rows = _rows(collection, columns, "id in", item_ids)
     return {row[0]: StoredChunk(*row[1:]) for row in rows}
 
 
@@ -42,16 +40,25 @@ def document_hashes(
     collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, bytes]:
     """The hash of the content of each of *document_ids* that is stored as chunks."""
+    condition = "position = 0 and document_id in"
+    columns = "document_id, document_hash"
+    return dict(_rows(collection, columns, condition, document_ids))
+
+
+def chunk_ids(collection: Collection, document_id: str) -> list[str]:
+    """The items that are chunks of a document, in their order."""
+    rows = _rows(collection, "position, id", "document_id in", [document_id])
+    return [item_id for _position, item_id in sorted(rows)]
+
+
+def _rows(
+    collection: Collection, columns: str, condition: str, values: Sequence[str]
+) -> Iterable[tuple[Any, ...]]:
+    """*columns* of the chunks for which *condition* holds, which ends with ``in``."""
     if not collection.has_chunks:
-        return {}
-    sql = f"""
-        select document_id, document_hash
-        {_VALID_CHUNKS}
-        and position = 0
-        and document_id in
-    """
-    rows = rows_in(collection.conn, sql, [collection.id], document_ids)
-    return {row[0]: row[1] for row in rows}
+        return ()
+    sql = f"select {columns} {_VALID_CHUNKS} and {condition}"
+    return rows_in(collection.conn, sql, [collection.id], values)
 
 
 def chunks_of_documents(
@@ -60,21 +67,9 @@ def chunks_of_documents(
     """The items of *collection* that are chunks of one of *document_ids*."""
     if not collection.has_chunks:
         return set()
-    rows = collection.conn.execute(
-        f"select id, document_id {_VALID_CHUNKS}", [collection.id]
-    )
+    sql = f"select id, document_id {_VALID_CHUNKS}"
+    rows = collection.conn.execute(sql, [collection.id])
     return {item_id for item_id, document in rows if document in document_ids}
-
-
-def chunk_ids(collection: Collection, document_id: str) -> list[str]:
-    """The items that are chunks of a document, in their order."""
-    if not collection.has_chunks:
-        return []
-    rows = collection.conn.execute(
-        f"select id {_VALID_CHUNKS} and document_id = ? order by position",
-        [collection.id, document_id],
-    )
-    return [row[0] for row in rows]
 
 
 def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:

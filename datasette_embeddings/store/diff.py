@@ -45,6 +45,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {int(all_changed)}
               or hash is not _embedding_staged.content_hash
               or owner in ({listed(ownership.changed)})
+              or ({int(ownership.stores_content)} and not has_content)
                 then '{CHANGED}'
               when (
                 _embedding_staged.metadata is not null
@@ -65,6 +66,9 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
     """
 
 
+_HAS_CONTENT = "coalesce(embeddings.content, embeddings.content_blob) is not null"
+
+
 def _is_chunk(chunks: str, column: str) -> str:
     return f"""
         exists (
@@ -81,7 +85,8 @@ def _stored_item(ownership: Ownership) -> str:
         select
           embeddings.content_hash as hash,
           embeddings.metadata as old_metadata,
-          {ownership.owner} as owner
+          {ownership.owner} as owner,
+          {_HAS_CONTENT} as has_content
         from embeddings
         where embeddings.collection_id = :collection_id
         and embeddings.id = _embedding_staged.id
@@ -93,12 +98,13 @@ def _stored_chunks(ownership: Ownership, chunks: str) -> str:
     is_same = "1" if ownership.is_pipe else f"{ownership.owner} is first.owner"
     is_brought = "1" if ownership.is_pipe else "first.owner is not null"
     return f"""
-        select hash, old_metadata, owner
+        select hash, old_metadata, owner, has_content
         from (
           select
             document_hash as hash,
             embeddings.metadata as old_metadata,
-            {ownership.owner} as owner
+            {ownership.owner} as owner,
+            {_HAS_CONTENT} as has_content
           from {chunks} as chunk
           join embeddings
             on embeddings.collection_id = chunk.collection_id

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
@@ -70,17 +70,7 @@ class Items:
 
     def item_ids(self) -> set[str]:
         """The id of every item that has a vector."""
-        rows = self.conn.execute(
-            """
-            select id
-            from embeddings
-            where collection_id = ?
-            and typeof(id) = 'text'
-            and typeof(embedding) = 'blob'
-            """,
-            [self.id],
-        )
-        return {row[0] for row in rows}
+        return {row[0] for row in self._with_vector("id")}
 
     def vector(self, item_id: str) -> Vector:
         """The vector of one item, float32 of shape (dimensions,).
@@ -99,9 +89,8 @@ class Items:
 
         :raises UnknownItemError: if there is no such item.
         """
-        blob = typed_sql("content_blob", "blob")
-        is_small = f"length({blob}) <= {MAX_BYTES}"
-        found = self._value(f"case when {is_small} then {blob} end", item_id)
+        is_small = f"length(content_blob) <= {MAX_BYTES}"
+        found = self._value(f"case when {is_small} then content_blob end", item_id)
         return found if isinstance(found, bytes) else None
 
     def _value(self, expression: str, item_id: str) -> object:
@@ -116,19 +105,18 @@ class Items:
     def has_stored_images(self) -> bool:
         """Whether the content of one of its first items is an image."""
         # The type alone: SQLite need not read an image for that
-        return bool(
-            self._count(
-                f"""
-                from (
-                  select typeof(content_blob) as kind
-                  from embeddings
-                  where collection_id = ?
-                  limit {SAMPLED_ITEMS}
-                )
-                where kind = 'blob'
-                """
+        count = self._count(
+            f"""
+            from (
+              select typeof(content_blob) as kind
+              from embeddings
+              where collection_id = ?
+              limit {SAMPLED_ITEMS}
             )
+            where kind = 'blob'
+            """
         )
+        return count > 0
 
     def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of *item_ids* that exist, with their content and metadata, by id."""
@@ -219,9 +207,12 @@ class Items:
 
     def vector_rows(self) -> Iterator[tuple[str, bytes]]:
         """Every id and vector that are TEXT and BLOB, as they must be."""
+        return self._with_vector("id, embedding")
+
+    def _with_vector(self, columns: str) -> Iterator[Any]:
         return self.conn.execute(
-            """
-            select id, embedding
+            f"""
+            select {columns}
             from embeddings
             where collection_id = ?
             and typeof(id) = 'text'

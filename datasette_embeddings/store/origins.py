@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datasette_embeddings.sources.definitions import (
     Source,
     SourceState,
+    TableSource,
     UnreadableSource,
 )
 from datasette_embeddings.store.collections import Collection
@@ -87,6 +88,8 @@ class Ownership:
     clears_metadata: bool = False
     is_pipe: bool = False
     is_chunked: bool = False
+    #: The content of a table's rows stays there; other rows cannot be found again
+    stores_content: bool = False
 
     @property
     def own_ids(self) -> tuple[int, ...]:
@@ -114,6 +117,7 @@ class Ownership:
 def ownership_of(collection: Collection | None, source: Source) -> Ownership:
     """How *source* relates to the sources of *collection*; None is one not yet made."""
     is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
+    stores_content = source.store_content or not isinstance(source, TableSource)
     if collection is None:
         return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
     attached = collection.attached(source)
@@ -140,6 +144,7 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
         clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
         is_pipe=is_pipe,
         is_chunked=is_chunked,
+        stores_content=stores_content,
     )
 
 

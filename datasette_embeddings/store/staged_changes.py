@@ -13,7 +13,6 @@ from datasette_embeddings.store.diff import (
     FAILED,
     METADATA,
     STAGED,
-    UNCHANGED,
     UNREAD,
 )
 from datasette_embeddings.store.origins import Ownership, owner_sql
@@ -33,24 +32,15 @@ DELETED_AT_ONCE = 1_000
 
 
 def apply_small_changes(
-    collection: Collection,
-    staging: Staging,
-    ownership: Ownership,
-    *,
-    store_content: bool,
+    collection: Collection, staging: Staging, ownership: Ownership
 ) -> None:
-    """Store new metadata and origins, delete emptied documents, copy content."""
+    """Store new metadata and origins, and delete documents without content."""
     counts = staging.counts()
     if counts[EMPTY]:
         _delete(collection, ownership.is_own_sql, _EMPTIED)
-    if not (store_content or counts[METADATA] or counts[ADOPTED]):
+    if not (counts[METADATA] or counts[ADOPTED]):
         return
-    # SQLite's own substr() ends a text at a NUL character
-    collection.conn.create_function(
-        "embedding_passage", 3, lambda content, start, end: content[start:end]
-    )
     origins = _FORGET_ORIGINS if ownership.source_id is None else _ORIGINS_SQL
-    statements = [_METADATA_SQL, origins, *([_CONTENT_SQL] if store_content else [])]
     items = _STAGED_CHUNKS if ownership.is_chunked else _STAGED_ITEMS
     for low, high in staging.steps():
         parameters = {
@@ -61,18 +51,18 @@ def apply_small_changes(
             "source_id": ownership.source_id,
         }
         with writing(collection):
-            for sql in statements:
+            for sql in (_METADATA_SQL, origins):
                 collection.conn.execute(sql.format(items=items), parameters)
 
 
 # Item and staged row side by side
 _STAGED_ITEMS = f"""
-    select id as item_id, state, metadata, content, null as start, null as "end"
+    select id as item_id, state, metadata
     from {STAGED}
     where number between :low and :high
 """
 _STAGED_CHUNKS = f"""
-    select {CHUNKS}.id as item_id, state, metadata, content, start, "end"
+    select {CHUNKS}.id as item_id, state, metadata
     from {STAGED} as staged
     cross join {CHUNKS}
       on collection_id = :collection_id
@@ -90,28 +80,6 @@ _METADATA_SQL = f"""
         updated = :now
     where collection_id = :collection_id
     and id in (select item_id from ({{items}}) where state = '{METADATA}')
-"""
-# The states of rows whose vectors stay
-COPIED = f"'{METADATA}', '{ADOPTED}', '{UNCHANGED}'"
-_CONTENT_SQL = f"""
-    update embeddings
-    set (content, content_blob) = (
-      select
-        case when typeof(content) = 'text' then
-          embedding_passage(content, start, "end") end,
-        case when typeof(content) = 'blob' then content end
-      from ({{items}})
-      where item_id = embeddings.id
-      and state in ({COPIED})
-    )
-    where collection_id = :collection_id
-    and content is null
-    and content_blob is null
-    and id in (
-      select item_id
-      from ({{items}})
-      where state in ({COPIED})
-    )
 """
 _ORIGINS_SQL = f"""
     insert or replace into {ORIGINS}
