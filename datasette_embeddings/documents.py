@@ -40,8 +40,8 @@ class Document:
         """
         if self.known_hash is not None:
             return self.known_hash
-        is_text = isinstance(self.content, str)
-        encoded = self.content.encode() if is_text else self.content
+        content = self.content
+        encoded = content.encode() if isinstance(content, str) else content
         return hashlib.md5(encoded, usedforsecurity=False).digest()
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
@@ -248,8 +248,9 @@ class _Run:
         # Items taken over from another source, or from none, are unchanged too
         counts["unchanged"] += counts.pop("adopted", 0)
         counts["failed"] += counts["unread"]
+        states: dict[str, Any] = counts
         failures = tuple(self.staging.failures(FAILURES_SHOWN))
-        report = Report(**counts, failures=failures)
+        report = Report(**states, failures=failures)
         if collection is None or self.options.limit is not None:
             return report
         if report.unread:

@@ -19,11 +19,11 @@ from datasette_embeddings.search.nearest import (
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import document_hashes
+from datasette_embeddings.store.chunks import document_hashes, existing_documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
-from datasette_embeddings.store.similarities import Similarities, existing_documents
+from datasette_embeddings.store.similarities import Similarities
 
 if TYPE_CHECKING:
     from datasette_embeddings.models.base import EmbeddingModel

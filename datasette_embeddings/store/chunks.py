@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,31 @@ def chunks_of_documents(
     sql = f"select id, document_id {_VALID_CHUNKS}"
     rows = collection.conn.execute(sql, [collection.id])
     return {item_id for item_id, document in rows if document in document_ids}
+
+
+def of_documents(
+    collection: Collection, expression: str, ids: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
+    """Each of *ids* that is an item or a document in chunks, and SQL about an item."""
+    items = f"select id, {expression} from embeddings where collection_id = ?"
+    queries = [f"{items} and id in"]
+    if collection.has_chunks:
+        queries.append(
+            f"""
+            select document_id, {expression}
+            from {CHUNKS} join embeddings using (collection_id, id)
+            where {valid_sql(CHUNKS)}
+            and collection_id = ?
+            and document_id in
+            """
+        )
+    for query in queries:
+        yield from rows_in(collection.conn, query, [collection.id], ids)
+
+
+def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
+    """Which of *document_ids* have an embedding, or chunks that have."""
+    return {each for each, _one in of_documents(collection, "1", document_ids)}
 
 
 def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:

@@ -16,14 +16,12 @@ from datasette_embeddings.sources.definitions import (
     TableSource,
     UnreadableSource,
 )
+from datasette_embeddings.store.chunks import of_documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
-    CHUNKS,
     OLD_SOURCE_ID,
     ORIGINS,
     listed,
-    rows_in,
-    valid_sql,
 )
 
 NO_OWNER = "null"
@@ -211,21 +209,5 @@ def has_unsourced_items(collection: Collection) -> bool:
 
 def owners(collection: Collection, ids: Sequence[str]) -> dict[str, int]:
     """The id of the source that brought each of *ids*, items or documents in chunks."""
-    owner = owner_sql(collection)
-    queries = [f"select id, {owner} from embeddings where collection_id = ? and id in"]
-    if collection.has_chunks:
-        queries.append(
-            f"""
-            select document_id, {owner}
-            from {CHUNKS} join embeddings using (collection_id, id)
-            where {valid_sql(CHUNKS)}
-            and collection_id = ?
-            and document_id in
-            """
-        )
-    return {
-        each: source_id
-        for query in queries
-        for each, source_id in rows_in(collection.conn, query, [collection.id], ids)
-        if source_id is not None
-    }
+    found = of_documents(collection, owner_sql(collection), ids)
+    return {each: source_id for each, source_id in found if source_id is not None}

@@ -20,6 +20,7 @@ from datasette_embeddings.store.schema import (
     prepare,
     read_columns,
     rows_in,
+    table_or_empty,
     transaction,
     valid_sql,
 )
@@ -31,8 +32,7 @@ SimilarityRow: TypeAlias = tuple[str, str, float]
 #: By the id of a document the state of the vectors that its list is of, and what a new
 #: document must score to join the list
 Marks: TypeAlias = dict[str, tuple[str, float]]
-#: The id of a document, what changes with a vector of it, the hash of its text (None in
-#: a collection without chunks), and the vector
+#: The id of a document, what changes with a vector of it, the hash of its text, and it
 MarkedVector: TypeAlias = tuple[str, str, bytes | None, bytes]
 
 
@@ -41,48 +41,24 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
     """
-    if collection.has_chunks:
-        sql = f"""
-            select
-              coalesce(document_id, embeddings.id),
-              embeddings.rowid || ':' || coalesce(updated, ''),
-              content_hash,
-              embedding
-            from embeddings
-            left join {CHUNKS} as chunks
-              on chunks.collection_id = embeddings.collection_id
-              and chunks.id = embeddings.id
-              and typeof(chunks.document_id) = 'text'
-        """
-    else:
-        sql = """
-            select id, rowid || ':' || coalesce(updated, ''), null, embedding
-            from embeddings
-        """
     return collection.conn.execute(
         f"""
-        {sql}
+        select
+          coalesce(document_id, embeddings.id),
+          embeddings.rowid || ':' || coalesce(updated, ''),
+          content_hash,
+          embedding
+        from embeddings
+        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
+          on chunks.collection_id = embeddings.collection_id
+          and chunks.id = embeddings.id
+          and typeof(chunks.document_id) = 'text'
         where embeddings.collection_id = ?
         and typeof(embeddings.id) = 'text'
         and typeof(embedding) = 'blob'
         """,
         [collection.id],
     )
-
-
-def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
-    """Which of *document_ids* have an embedding, or chunks that have."""
-    queries = ["select id from embeddings where collection_id = ? and id in"]
-    if collection.has_chunks:
-        queries.append(
-            f"select document_id from {CHUNKS} "
-            "where collection_id = ? and document_id in"
-        )
-    return {
-        row[0]
-        for sql in queries
-        for row in rows_in(collection.conn, sql, [collection.id], document_ids)
-    }
 
 
 #: A pair may be in the list of one of the two only
@@ -201,8 +177,7 @@ class Similarities:
     def rows(self, document_ids: Sequence[str]) -> list[SimilarityRow]:
         """The stored similarities of *document_ids*."""
         sql = f"select id, other_id, score {_VALID_ROWS} and id in"
-        rows = rows_in(self.conn, sql, [self.collection.id], document_ids)
-        return [(one, other, score) for one, other, score in rows]
+        return list(rows_in(self.conn, sql, [self.collection.id], document_ids))
 
     def lists_with(self, others: Sequence[str]) -> set[str]:
         """The documents that have one of *others* among their similarities."""
