@@ -65,8 +65,7 @@ def attach_source(
     """
     check_source(collection, source, replace_source=replace_source)
     attached = collection.attached(source)
-    tables = source.permission_tables
-    if attached is not None and attached.source.permission_tables == tables:
+    if attached and attached.source.permission_tables == source.permission_tables:
         return
     state = SourceState.PIPED
     if not source.is_standard_input:
