@@ -24,7 +24,7 @@
 
   let shown = location.href.split("#")[0]; // the URL of the results, or of those to come
   let request = new AbortController();
-  let pause, reload; // timers
+  let pause; // a timer
   let lastKey = -Infinity;
   let isNewEntry = true; // of the history
   let image = null; // that the page searches for: { body, preview }
@@ -64,22 +64,17 @@
 
   async function show(url, { withConditions = false } = {}) {
     request.abort();
-    clearTimeout(reload);
     const current = (request = new AbortController());
     shown = url;
     answer.setAttribute("aria-busy", "true");
-    const late = setTimeout(() => {
-      if (!isLoading(document)) say("Searching …");
-    }, PATIENCE_MS);
+    const late = setTimeout(() => say("Searching …"), PATIENCE_MS);
     try {
       const page = await fetchPage(url, current.signal);
       if (current.signal.aborted) return;
       document.title = page.title;
       if (withConditions) replace("conditions", page);
-      // A screen reader would read the same sentence again
-      if (!isLoading(page) || !isLoading(document)) replace("status", page);
+      replace("status", page);
       replace("answer", page);
-      reloadLater();
     } catch (error) {
       if (current.signal.aborted) return;
       answer.replaceChildren();
@@ -121,15 +116,6 @@
     line.className = className;
     line.textContent = text;
     status.replaceChildren(line);
-  }
-
-  function isLoading(page) {
-    return page.querySelector("#embeddings-status [data-reload-after]");
-  }
-
-  function reloadLater() {
-    const loading = isLoading(document);
-    if (loading) reload = setTimeout(() => show(shown), loading.dataset.reloadAfter * 1000);
   }
 
   function typed(event) {
@@ -321,6 +307,4 @@
   const restore = () => open.forEach((each) => (each.open = true));
   window.addEventListener("click", remember, { capture: true });
   window.addEventListener("click", restore);
-
-  reloadLater();
 })();

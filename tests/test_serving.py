@@ -10,7 +10,6 @@ import pytest
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownModelError
-from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.serving.allowed_models import AllowedModel, model_thread
 from datasette_embeddings.serving.query_embedder import QueryEmbedder
 from datasette_embeddings.vectors import VectorCache
@@ -184,11 +183,3 @@ async def test_a_request_that_is_cancelled_in_the_queue_leaves_room():
         await begun(waiting)
     leave.set()
     assert await running is await limiter.run(leave.wait) is True
-
-
-async def test_a_model_that_is_loading_is_not_waited_for_long(monkeypatch):
-    config = Config.from_plugin_config({"models": {"x": {"path": str(BUNDLED_FOLDER)}}})
-    with Held():
-        assert await AllowedModel("x", config).is_ready(0.01) is False
-    assert await AllowedModel("x", config).is_ready(60) is True
-    assert await AllowedModel("far/away", config).is_ready(60) is True

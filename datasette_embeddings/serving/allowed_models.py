@@ -147,18 +147,6 @@ class AllowedModel:
         model = self.loaded()
         return network_threads if model and model.is_remote else model_thread
 
-    async def is_ready(self, within_s: float) -> bool:
-        """Whether it is in memory, or is loaded within a time.
-
-        True too if it cannot be loaded: a search then reports why.
-        """
-        # The model thread may be busy: waiting makes sense only if a runtime exists
-        if self.loaded() is not None or await asyncio.to_thread(self.runtime) is None:
-            return True
-        loading = asyncio.wrap_future(model_thread.submit(self.load))
-        done, _late = await asyncio.wait({loading}, timeout=within_s)
-        return bool([task.exception() for task in done])
-
     async def may_embed_images(self) -> bool:
         """Whether it embeds images, as far as is known without loading it."""
         model = self.loaded()

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 # Characters of a match's content, title and metadata that its result shows
 SNIPPET_LENGTH, TITLE_LENGTH, METADATA_LENGTH = 280, 200, 100
-# How long a page waits for a model; then it says so, and loads itself again
-PATIENCE_S = 1.0
-RELOAD_S = 2
 # Filters that a page names, each with a link that removes it
 SHOWN_FILTERS = 20
 # Fields of the form that are left out of the URL when they are empty
@@ -71,13 +68,8 @@ async def search(
     status, headers = 200, dict[str, str]()
     try:
         asked = _search_request(address, body, config)
-        needs_no_model = asked.text is None and asked.image is None
-        if not (needs_no_model or await (await target.model()).is_ready(PATIENCE_S)):
-            context["is_loading"] = True
-            status, headers = 503, {"Retry-After": str(RELOAD_S)}
-        else:
-            response = await run_search(target, asked)
-            context.update(await _response_context(request, address, response))
+        response = await run_search(target, asked)
+        context.update(await _response_context(request, address, response))
     except EmbeddingsError as error:
         context["error"] = _for_visitors(error)
         status, headers = status_of(error), headers_of(error)
@@ -94,7 +86,6 @@ def _request_context(
     return {
         "response": None,
         "error": None,
-        "is_loading": False,
         "target": target,
         "collection": target.collection,
         "database": target.database.name,
@@ -111,7 +102,6 @@ def _request_context(
         "snippet_length": SNIPPET_LENGTH,
         "title_length": TITLE_LENGTH,
         "metadata_length": METADATA_LENGTH,
-        "reload_s": RELOAD_S,
     }
 
 

@@ -16,7 +16,6 @@ from jinja2 import BytecodeCache, Environment
 from playwright.sync_api import expect, sync_playwright
 
 from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
-from datasette_embeddings.web import search_page
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
 
@@ -27,12 +26,9 @@ expect.set_options(timeout=BROWSER_TIMEOUT_MS)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _patience():
-    """A page waits for its model on the slowest machine, and not only a second."""
+def _loaded_model():
+    """No test waits for the model on the slowest machine."""
     load_model(DEFAULT_MODEL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search_page, "PATIENCE_S", 600)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -449,44 +449,6 @@ def test_a_fault_is_told_where_the_answer_would_be(page):
     expect(titles(page)).to_have_count(0)
 
 
-HOLD = """
-import time
-from pathlib import Path
-from datasette_embeddings.serving.allowed_models import model_thread
-
-
-def hold():
-    while not Path({free!r}).exists():
-        time.sleep(0.05)
-
-
-model_thread.submit(hold)
-"""
-
-
-@pytest.mark.parametrize(
-    "page", [("wide", "script"), ("phone", "plain")], ids="-".join, indirect=True
-)
-def test_a_model_that_is_being_loaded_is_told_and_its_answer_comes_by_itself(
-    page, notes_db, tmp_path, problems
-):
-    """The thread of the models is busy until the person has read that it is."""
-    free = tmp_path / "free"
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "hold.py").write_text(HOLD.format(free=str(free)))
-    plugins = ("--plugins-dir", tmp_path / "plugins")
-    with served(notes_db, *plugins, with_model=False) as url:
-        page.goto(f"{url}{SEARCH}?q=cats&_facet=topic")
-        expect(status(page)).to_contain_text("all-MiniLM-L6-v2 is loading")
-        expect(page.get_by_label("Count the values of")).to_have_value("topic")
-        free.touch()
-        expect(titles(page).first).to_contain_text("Kittens")
-        expect(status(page)).to_have_text("10 of 26 items, best first.")
-    # Nothing of it came from the other server, whose page this was
-    assert all(each.startswith(url) for each in problems)
-    problems.clear()
-
-
 # Keyboard and screen reader
 
 

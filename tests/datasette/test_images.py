@@ -12,7 +12,6 @@ from bs4 import BeautifulSoup
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import tilde_encode
 from datasette_embeddings.models import registry
-from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
@@ -540,14 +539,3 @@ async def test_other_pages_take_no_post(shop):
     for path in (f"{SEARCH}/pairs", f"{SEARCH}/image/1", "/-/embeddings"):
         response = await shop.client.post(path, json={"image": "aGk="})
         assert (path, response.status_code) == (path, 405)
-
-
-async def test_the_page_of_a_model_that_is_loading_comes_again(seeing, monkeypatch):
-    async def never(*_arguments, **_options):
-        return False
-
-    monkeypatch.setattr(AllowedModel, "is_ready", never)
-    response = await posted(seeing, SEARCH)
-    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
-    assert "data-reload-after" in response.text
-    assert "embeddings-file" in response.text
