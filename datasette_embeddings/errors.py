@@ -42,15 +42,9 @@ def quoted(value: object) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of *names* for a message, and how many more there are."""
-    first: list[str] = []
-    length = 0
-    for name in names:
-        length += min(len(name), LONGEST_MESSAGE) + len("'', ")
-        if first and length > LONGEST_MESSAGE / 3:
-            return f"{', '.join(first)} and {len(names) - len(first):,} more"
-        first.append(quoted(name))
-    return ", ".join(first)
+    """The first ten of *names* for a message, and how many more there are."""
+    first = ", ".join(map(quoted, names[:10]))
+    return first if len(names) <= 10 else f"{first} and {len(names) - 10:,} more"
 
 
 def shortened(message: str) -> str:
