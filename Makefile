@@ -56,7 +56,7 @@ lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/mypy
 	$(TEST_ENV)/bin/codespell
 
-# Writes the outputs in docs/sql-functions.md anew
+# Writes the outputs in docs/sql-functions.md again
 docs: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/cog -rP docs/sql-functions.md
 

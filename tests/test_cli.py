@@ -434,7 +434,7 @@ def test_a_locked_database_can_be_searched_before_the_writer_commits(run, articl
 
 
 def test_a_read_only_database_is_named_and_kept(source_db):
-    # The superuser may write everywhere, so what opens the file runs as somebody else,
+    # The superuser may write everywhere, so what opens the file runs as another user,
     # who must be able to reach it: hence a folder of its own
     script = (
         "import os, sys\n"
@@ -738,7 +738,7 @@ def test_the_demo_does_not_touch_a_table_that_is_not_its_own(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model_id", ["~nobody-at-all/x", "x" * 5000, "a\0b"], ids=["user", "long", "nul"]
+    "model_id", ["~no-such-user/x", "x" * 5000, "a\0b"], ids=["user", "long", "nul"]
 )
 def test_a_model_that_cannot_be_a_path_is_unknown(run, source_db, model_id):
     result = run("embed", source_db, "x", "-t", "articles", "-m", model_id)
@@ -746,7 +746,10 @@ def test_a_model_that_cannot_be_a_path_is_unknown(run, source_db, model_id):
 
 
 MISSING = {
-    "a repository": ("nobody/no-model", "datasette embeddings models fetch nobody/no"),
+    "a repository": (
+        "example/no-model",
+        "datasette embeddings models fetch example/no",
+    ),
     "a name of the configuration": (
         "e5",
         "Describe it in the settings (a command reads the file that --config",

@@ -338,7 +338,7 @@ def test_a_pipe_is_embedded(articles_db, articles):
     assert ids.fetchall() == ROWS
 
 
-def test_what_nobody_may_read_is_named(folder):
+def test_what_may_not_be_read_is_named(folder):
     # As another user, for root may read everything: hence a folder outside tmp_path
     script = (
         "import os, sys\n"
@@ -685,7 +685,7 @@ def test_a_byte_in_another_encoding_is_found_anywhere_in_a_file(rows):
     assert rows(content, encodings=("cp1252",))[-1] == ("x", "Müller")
 
 
-def test_a_pipe_in_a_folder_is_a_failure_and_nobody_waits_for_it(tmp_path):
+def test_a_pipe_in_a_folder_is_a_failure_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.md")
     assert read(files=((str(tmp_path), "*"),)) == [
         Failure("a.md", "Expected a file; it is a pipe, socket or device")

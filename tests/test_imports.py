@@ -64,12 +64,12 @@ def test_a_table_of_datasette_faiss_is_read_where_it_is(conn):
     conn.execute("insert into intros values (8, null, 'y')")
     made, count = imported(conn, "intros", model_id="mini-l6")
     assert (made.name, count) == ("intros", 1)
-    # Whoever may not see that table may not see the collection
+    # An actor that may not see that table may not see the collection
     collection = collections.collection(conn, "intros")
     assert collection.source.permission_tables == ("intros",)
 
 
-def test_imported_vectors_are_not_embedded_anew(openai, tmp_path):
+def test_imported_vectors_are_not_embedded_again(openai, tmp_path):
     path = tmp_path / "new.db"
     run("import", path, "embeddings", "--from", openai, "-m", "mini-l6")
     conn = sqlite3.connect(path)

@@ -199,7 +199,7 @@ def test_a_file_that_is_replaced_by_another_is_read_again_every_time(tmp_path):
         conn.close()
 
 
-def test_a_file_that_was_copied_over_in_place_is_read_anew(tmp_path):
+def test_a_file_that_was_copied_over_in_place_is_read_again(tmp_path):
     old, made = filled(tmp_path / "x.db", [[1, 0.5]], ["old"])
     new, _made = filled(tmp_path / "y.db", [[1, 0.5]], ["new"])
     new.close()

@@ -195,7 +195,7 @@ def test_a_collection_over_its_own_database_tables_can_be_searched(conn, model):
 def test_a_collection_does_not_take_rows_of_another_table(conn, model):
     sync(conn, model)
     conn.execute("create table public (id integer primary key, body text)")
-    conn.execute("insert into public values (9, 'for everybody')")
+    conn.execute("insert into public values (9, 'for all')")
     with pytest.raises(
         InvalidInputError, match="not from the table 'public': add --repl"
     ):

@@ -405,7 +405,7 @@ def test_both_programs_take_turns_in_one_collection(llm, tmp_path, model, first)
     """Each finds the other's rows unchanged, and no row twice, lost or stale."""
     database, path = tmp_path / "shared.db", tmp_path / "rows.nl"
     texts = {f"note {number}": " ".join(note[1:3]) for number, *note in NOTES[:6]}
-    texts = {key: f"{text} for everybody" for key, text in texts.items()}
+    texts = {key: f"{text} for all" for key, text in texts.items()}
 
     def by_llm():
         llm(

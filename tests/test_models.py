@@ -461,8 +461,8 @@ def test_fetch_completes_a_download_that_was_interrupted(online, tmp_path):
 
 def test_a_model_of_the_hub_is_fetched_also_without_torch(monkeypatch):
     monkeypatch.setattr(sentence_transformer, "find_spec", lambda _name: None)
-    with pytest.raises(UnknownModelError, match="models fetch nobody/nothing"):
-        find(model_spec("nobody/nothing", {}))
+    with pytest.raises(UnknownModelError, match="models fetch example/nothing"):
+        find(model_spec("example/nothing", {}))
 
 
 def test_a_commit_is_what_a_collection_remembers(online, tmp_path, articles_db):

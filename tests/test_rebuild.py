@@ -1,4 +1,4 @@
-"""A collection made anew: unseen until it is whole, then in the place of the old."""
+"""A collection made again: unseen until it is whole, then in the place of the old."""
 
 from __future__ import annotations
 

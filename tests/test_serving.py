@@ -98,7 +98,7 @@ async def test_a_text_that_was_asked_before_needs_no_run(counting):
     assert counting.runs == [1]
 
 
-async def test_whoever_leaves_before_the_run_costs_nothing(counting):
+async def test_a_caller_that_leaves_before_the_run_costs_nothing(counting):
     embedder = QueryEmbedder()
     with Held():
         leaving = asyncio.ensure_future(ask(embedder, "leaving"))

@@ -319,7 +319,7 @@ def test_a_score_that_there_is_not_is_refused():
         build(made, SimilaritySettings(3, 7))
 
 
-def test_other_settings_make_all_lists_anew():
+def test_other_settings_make_all_lists_again():
     conn, made = empty()
     vectors = {f"{n}": [n + 1, 1] for n in range(6)}
     made = write(conn, made, vectors)
@@ -542,7 +542,7 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(
     conn.close()
 
 
-def test_what_somebody_writes_meanwhile_is_not_lost(tmp_path, monkeypatch):
+def test_what_is_written_meanwhile_is_not_lost(tmp_path, monkeypatch):
     path = tmp_path / "x.db"
     conn = sqlite3.connect(path)
     made = create_collection(conn, "x", "some-model", None)

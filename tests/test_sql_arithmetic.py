@@ -121,7 +121,7 @@ def test_anything_gives_a_value_of_sqlite_or_an_error(plain, data):
     try:
         found = value(plain, call, *arguments)
     except sqlite3.OperationalError:
-        # The next call says why, and to nobody but this connection
+        # The next call says why, and to this connection only
         assert value(plain, "embed_error()").startswith(f"{function.name}(): Expected")
     else:
         assert found is None or type(found) in (float, int, str, bytes)

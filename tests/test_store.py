@@ -124,7 +124,7 @@ def test_a_collection_cannot_take_the_name_of_another(empty):
             "Rename that table",
         ),
     ],
-    ids=["openai-to-sqlite", "somebody's collections"],
+    ids=["openai-to-sqlite", "another collections table"],
 )
 def test_tables_of_another_shape_are_refused_and_left_alone(empty, sql, way_out):
     empty.execute(sql)
@@ -217,7 +217,7 @@ def test_the_journal_mode_of_a_file_stays(tmp_path):
 @pytest.mark.parametrize(
     "source", ["{", "[]", '"text"', "7", '{"query": 1}', '{"table": "t"}'], ids=repr
 )
-def test_a_source_that_nobody_can_read_is_no_source_that_is_known(empty, source):
+def test_a_source_that_cannot_be_read_is_no_source_that_is_known(empty, source):
     create_collection(empty, "x", MODEL, None)
     empty.execute("update _embedding_collections set source = ?", [source])
     assert collections.collection(empty, "x").source == UnreadableSource()

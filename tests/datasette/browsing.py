@@ -44,7 +44,7 @@ def _name(page):
 # Each window and each kind once, where what is tested depends on one of the two
 crosswise = _in(("wide", "plain"), ("phone", "script"))
 # Without script and with it, on a desk and on a small phone
-everybody = _in(
+with_and_without_script = _in(
     ("wide", "plain"),
     ("phone", "script"),
     long=[("wide", "script"), ("phone", "plain")],
@@ -58,7 +58,7 @@ def watch(page, site, problems):
     """Errors, requests that fail and those to any host but ours are *problems*."""
 
     def failed(request):
-        # The script takes back what nobody waits for any more
+        # The script takes back what no page waits for any more
         if request.failure != "net::ERR_ABORTED":
             problems.append(f"{request.url}: {request.failure}")
 
@@ -66,7 +66,7 @@ def watch(page, site, problems):
     page.on("requestfailed", failed)
 
     def asked(request):
-        # What the page has made itself is asked of nobody
+        # What the page has made itself is asked of no server
         if not request.url.startswith((site, f"blob:{site}", "data:")):
             problems.append(request.url)
 

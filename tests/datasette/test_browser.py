@@ -18,7 +18,6 @@ from tests.datasette.browsing import (
     assert_fits_and_axe_finds_nothing,
     box,
     crosswise,
-    everybody,
     focused,
     in_both_windows,
     status,
@@ -26,6 +25,7 @@ from tests.datasette.browsing import (
     tab,
     title_texts,
     titles,
+    with_and_without_script,
     without_script,
 )
 from tests.datasette.conftest import served
@@ -93,11 +93,11 @@ def site(notes_db):
         yield url
 
 
-# Everybody
+# With and without script
 
 
 @browsing.on_both_datasettes
-@everybody
+@with_and_without_script
 def test_a_person_searches_follows_a_match_and_goes_back(page):
     page.goto("/-/embeddings")
     page.locator("td.col-collection").get_by_role("link", name="notes").click()
@@ -147,7 +147,7 @@ def test_pages_follow_each_other(page):
     expect(status(page)).to_have_text("10 of 26 items, best first.")
 
 
-@everybody
+@with_and_without_script
 def test_a_filter_is_set_kept_and_removed(page):
     page.goto(f"{SEARCH}?q=cats")
     summary(page, "Filters and options").click()
@@ -432,7 +432,7 @@ def test_a_server_out_of_reach_is_told_and_tried_again(page, problems):
     expect(titles(page).first).to_contain_text("Kittens")
 
 
-def test_an_answer_of_somebody_else_is_told(page):
+def test_an_answer_of_another_server_is_told(page):
     page.goto(SEARCH)
     page.route("**/*?q=cats", lambda route: route.fulfill(status=403, body="<p>No"))
     ask(page, "cats")

@@ -98,7 +98,7 @@ def are_loaded(page, selector=".embeddings-grid img"):
 
 
 @browsing.on_both_datasettes
-@browsing.everybody
+@browsing.with_and_without_script
 def test_a_grid_of_images_is_shown_and_leads_on(page):
     page.goto(f"{SEARCH}?like=1")
     expect(page.locator("ol.embeddings-grid > li")).to_have_count(10)

@@ -105,7 +105,7 @@ def test_openais_client_may_ask_for_base64_itself(client, model):
 
 def test_openais_client_may_say_how_many_dimensions_it_expects(client):
     answer = client.embeddings.create(
-        model=MODEL, input="hello", dimensions=384, user="somebody"
+        model=MODEL, input="hello", dimensions=384, user="visitor"
     )
     assert len(answer.data[0].embedding) == 384
 

@@ -284,7 +284,7 @@ DENIED = {
 
 
 @pytest.mark.parametrize("allow", DENIED.values(), ids=DENIED)
-async def test_whoever_may_not_see_the_row_is_not_served(shop_db, allow):
+async def test_an_actor_that_may_not_see_the_row_is_not_served(shop_db, allow):
     datasette = make_datasette(shop_db, allow=allow)
     path = f"{SEARCH}/image/1"
     etag = (await make_datasette(shop_db).client.get(path)).headers["etag"]

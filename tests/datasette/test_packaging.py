@@ -81,11 +81,31 @@ def site(built, tmp_path_factory):
     return folder
 
 
-def got(path, database, *folders):
-    """What Datasette answers for *path*, with *folders* before the editable install."""
+# Prints what a Datasette of its first argument answers for the others, which are paths
+ASK = """
+import asyncio, json, sys
+from datasette.app import Datasette
+
+async def ask(database, *paths):
+    client = Datasette([database]).client
+    return [(await client.get(path)).text for path in paths]
+
+print(json.dumps(asyncio.run(ask(*sys.argv[1:]))))
+"""
+
+
+def answers(database, paths, folders):
+    """What Datasette answers, with *folders* before the editable install."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
-    arguments = ("datasette", database, "--get", path)
-    return run(*arguments, env=environment, cwd=folders[0])
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, database, *paths],
+        env=environment,
+        cwd=folders[0],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_an_installed_wheel_serves_its_pages_and_style(site, articles_db):
@@ -100,15 +120,16 @@ def test_an_installed_wheel_serves_its_pages_and_style(site, articles_db):
 
 
 def assert_served(database, *folders, named):
-    plugins = json.loads(got("/-/plugins.json", database, *folders))
+    style = f"/-/static-plugins/{named}/embeddings.css"
+    paths = ["/-/plugins.json", "/articles/-/embeddings/articles?q=pets", style]
+    plugins, page, css = answers(database, paths, folders)
+    plugins = json.loads(plugins)
     [ours] = [each for each in plugins if re.fullmatch(NAMES, each["name"])]
     assert ours["name"] == named
     assert (ours["static"], ours["templates"]) == (True, True)
-    page = got("/articles/-/embeddings/articles?q=pets", database, *folders)
     assert "Kittens" in page
-    [style] = re.findall(r'href="([^"]*embeddings\.css)', page)
-    assert style == f"/-/static-plugins/{named}/embeddings.css"
-    assert "embeddings-box" in got(style, database, *folders)
+    assert re.findall(r'href="([^"]*embeddings\.css)', page) == [style]
+    assert "embeddings-box" in css
 
 
 def test_a_wheel_from_the_tree_is_the_one_from_the_sdist(built, tmp_path):

@@ -335,7 +335,7 @@ class Visitor:
 async def visitor(request, datasettes):
     configuration, actor = request.param
     configured = datasettes(configuration)
-    # Not Datasette's client, which in 1.0 makes the application anew for each request
+    # One client for all requests, with what the actor brings
     transport = httpx.ASGITransport(configured.app())
     known = identity(configured, actor)
     async with httpx.AsyncClient(

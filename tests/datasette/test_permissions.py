@@ -31,11 +31,11 @@ ROOT_ONLY = {"id": "root"}
 CONFIGURATIONS = {
     "open": {},
     "database for root": {"allow": ROOT_ONLY},
-    "database for nobody": {"allow": False},
+    "closed database": {"allow": False},
     "source for root": {"tables": {"articles": {"allow": ROOT_ONLY}}},
-    "source for nobody": {"tables": {"articles": {"allow": False}}},
-    "embeddings for nobody": {"tables": {"embeddings": {"allow": False}}},
-    "another table for nobody": {"tables": {"other": {"allow": False}}},
+    "closed source": {"tables": {"articles": {"allow": False}}},
+    "closed embeddings": {"tables": {"embeddings": {"allow": False}}},
+    "another table closed": {"tables": {"other": {"allow": False}}},
     "source open in a closed database": {
         "allow": ROOT_ONLY,
         "tables": {"articles": {"allow": True}},
@@ -89,7 +89,7 @@ async def test_raw_tables_are_seen_exactly_when_every_source_is(
     source_allowed = (await core_allows(datasette, actor))[1]
     for table in ("embeddings", "collections", "_embedding_collections"):
         closed = configuration.get("tables", {}).get(table) == {"allow": False}
-        # Whoever may see the source sees them where the owner has not closed them
+        # An actor that may see the source sees them where the owner has not closed them
         database_closed = configuration.get("allow") == ROOT_ONLY and actor != "root"
         expected = source_allowed and not closed and not database_closed
         found = await status(datasette, actor, f"/articles/{table}.json")
@@ -319,7 +319,7 @@ async def test_a_source_that_is_gone_shows_nothing(articles_db, change):
 
 
 @pytest.mark.parametrize("source", ["{", "[]", "7"], ids=repr)
-async def test_a_source_that_nobody_can_read_shows_nothing(articles_db, source):
+async def test_a_source_that_cannot_be_read_shows_nothing(articles_db, source):
     execute(articles_db, f"update _embedding_collections set source = '{source}'")
     datasette = make_datasette(articles_db)
     assert await status(datasette, None, f"{SEARCH}.json") == 404

@@ -174,7 +174,7 @@ async def test_pairs_are_a_page_and_json(articles_db):
     assert len(seen) == len(set(seen)) > 6
 
 
-async def test_pairs_that_nobody_has_worked_out_say_so(articles_db):
+async def test_pairs_that_were_never_worked_out_say_so(articles_db):
     conn = sqlite3.connect(articles_db)
     remove(collections.collection(conn, "articles"))
     conn.close()

@@ -48,7 +48,7 @@ async def test_a_search_in_an_immutable_database(articles_db):
     assert await rows(datasette, sql) == (200, [{"found": 2}])
 
 
-async def test_a_model_that_nobody_offers_is_refused(datasette, tmp_path, caplog):
+async def test_a_model_that_is_not_offered_is_refused(datasette, tmp_path, caplog):
     (tmp_path / "modules.json").write_text("[]")
     for model_id in ("some/other-model", str(tmp_path)):
         status, body = await rows(datasette, f"select embed('{model_id}', 'x')")

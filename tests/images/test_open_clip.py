@@ -50,7 +50,7 @@ def drawn(count, seed=1):
 
 
 def run(code, **environment):
-    """*code* in a new process that sees nobody's cache and no network."""
+    """*code* in a new process that sees no cache and no network."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -287,7 +287,7 @@ from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.models.open_clip import find
 for model_id in ("clip", "open_clip/ViT-B-32/openai", "open_clip/ViT-B-33/openai",
-                 "open_clip/ViT-B-32/nobody", "open_clip/ViT-B-32", "some/model", "x"):
+                 "open_clip/ViT-B-32/unknown", "open_clip/ViT-B-32", "some/model", "x"):
     found = find(ModelSpec(model_id))
     print(model_id, "|", found.reason, found.way_out)
 print(find(ModelSpec("clip", may_download=True)).downloads)
@@ -301,7 +301,7 @@ print(find(ModelSpec("x/y", config, may_download=True)).downloads)
     assert told["clip"].endswith("datasette embeddings models fetch clip")
     assert told["open_clip/ViT-B-32/openai"].startswith(not_here)
     assert "did you mean ViT-B-32" in told["open_clip/ViT-B-33/openai"]
-    assert "one of openai, laion400m" in told["open_clip/ViT-B-32/nobody"]
+    assert "one of openai, laion400m" in told["open_clip/ViT-B-32/unknown"]
     assert "found ''" in told["open_clip/ViT-B-32"]
     assert "expected open_clip/ARCHITECTURE/WEIGHTS" in told["some/model"]
     assert lines[-2:] == ["True", "True"]
