@@ -190,13 +190,7 @@ def sync(
     create = writable and reads_files
     with open_database(database, writable=writable, create=create) as conn:
         outcomes = sync_collections(
-            ctx,
-            conn,
-            config,
-            options,
-            only=collections,
-            silent=silent,
-            output_format=output_format,
+            ctx, conn, config, options, collections, silent, output_format
         )
     if not outcomes:
         click.echo(f"{database} has no collections, and none is declared", err=True)
@@ -211,7 +205,6 @@ def sync_collections(
     conn: sqlite3.Connection,
     config: Config,
     options: IngestOptions,
-    *,
     only: Sequence[str] = (),
     silent: bool = True,
     output_format: str | None = None,
@@ -220,24 +213,18 @@ def sync_collections(
     run = partial(embed_source, conn, config, options, silent=silent)
     outcomes = []
     for outcome in sync_all(conn, config.collections, run, only=only):
-        if outcome.skipped and not options.dry_run:
-            # llm or a pipe may have written rows
-            refresh(collection_named(conn, outcome.collection))
-        _show_outcome(ctx, outcome, output_format)
         outcomes.append(outcome)
+        name = printable(outcome.collection)
+        if outcome.prefix is not None:
+            name = f"{name} (prefix {printable(outcome.prefix)!r})"
+        if outcome.report is not None:
+            label = name if output_format is None else outcome.collection
+            show_report(label, outcome.report, output_format)
+        elif outcome.error is not None:
+            click.echo(f"Error: {name}: {error_text(ctx, outcome.error)}", err=True)
+        else:
+            click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
+            if not options.dry_run:
+                # llm or a pipe may have written rows
+                refresh(collection_named(conn, outcome.collection))
     return outcomes
-
-
-def _show_outcome(
-    ctx: click.Context, outcome: SyncOutcome, output_format: str | None
-) -> None:
-    name = printable(outcome.collection)
-    if outcome.prefix is not None:
-        name = f"{name} (prefix {printable(outcome.prefix)!r})"
-    if outcome.report is not None:
-        label = name if output_format is None else outcome.collection
-        show_report(label, outcome.report, output_format)
-    elif outcome.skipped:
-        click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
-    elif outcome.error is not None:
-        click.echo(f"Error: {name}: {error_text(ctx, outcome.error)}", err=True)
