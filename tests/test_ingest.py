@@ -250,7 +250,7 @@ def test_content_is_copied_later_without_embedding_again(conn, model, monkeypatc
     sync(conn, model)
     before, texts = rows(conn), []
     monkeypatch.setattr(model, "embed_passages", texts.append)
-    assert sync(conn, model, rules=STORED) == Report(changed=6)
+    assert sync(conn, model, rules=STORED) == Report(unchanged=6)
     assert texts == []
     assert rows(conn) == before
     assert all(content for (content,) in rows(conn, "content"))

@@ -32,12 +32,13 @@ from datasette_embeddings.store.collections import (
     current,
     find_collection,
 )
+from datasette_embeddings.store.diff import WRITTEN
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
-    apply_small_changes,
     count_unstaged,
+    delete_emptied,
     delete_unstaged,
     record_failures,
 )
@@ -187,8 +188,9 @@ class _Run:
         counts = self.staging.counts()
         total = sum(counts.values())
         self.options.start(total)
-        self.options.progress(total - counts["new"] - counts["changed"])
-        apply_small_changes(collection, self.staging, ownership)
+        self.options.progress(total - sum(counts[state] for state in WRITTEN))
+        if counts["empty"]:
+            delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
         for window in self.staging.windows():
             embedded = self._embed(window, collection, ownership)

@@ -13,8 +13,11 @@ from datasette_embeddings.store.schema import (
 STAGED = "temp._embedding_staged"
 # States of a staged row
 NEW, CHANGED, METADATA, UNCHANGED = "new", "changed", "metadata", "unchanged"
-# Unchanged, but of no source or of one that this source replaces
+# Unchanged, but of no source, of one that this source replaces, or without the content
+# that is to be stored
 ADOPTED = "adopted"
+# States of rows that are written.  Those with a known content keep its vector
+WRITTEN = (NEW, CHANGED, METADATA, ADOPTED)
 EMPTY, FAILED = "empty", "failed"
 # A row that failed, and whose item id is unknown
 UNREAD = "unread"
@@ -45,7 +48,6 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {int(all_changed)}
               or hash is not _embedding_staged.content_hash
               or owner in ({listed(ownership.changed)})
-              or ({int(ownership.stores_content)} and not has_content)
                 then '{CHANGED}'
               when (
                 _embedding_staged.metadata is not null
@@ -56,6 +58,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {int(not ownership.is_pipe)}
               and owner is not {source_id}
               and old_metadata is _embedding_staged.metadata
+              or {int(ownership.stores_content)} and not has_content
                 then '{ADOPTED}'
               else '{UNCHANGED}'
             end

@@ -1,4 +1,4 @@
-"""The changes of a run that need no model: metadata, origins, deletions, failures."""
+"""What a run changes without the model: it deletes documents and stores failures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import (
-    ADOPTED,
     EMPTY,
     FAILED,
-    METADATA,
     STAGED,
     UNREAD,
 )
@@ -24,78 +22,10 @@ from datasette_embeddings.store.schema import (
     table_or_empty,
     transaction,
 )
-from datasette_embeddings.store.staging import Staging
 
 DELETED = "temp._embedding_deleted"
 # Items that one transaction deletes
 DELETED_AT_ONCE = 1_000
-
-
-def apply_small_changes(
-    collection: Collection, staging: Staging, ownership: Ownership
-) -> None:
-    """Store new metadata and origins, and delete documents without content."""
-    counts = staging.counts()
-    if counts[EMPTY]:
-        _delete(collection, ownership.is_own_sql, _EMPTIED)
-    if not (counts[METADATA] or counts[ADOPTED]):
-        return
-    origins = _FORGET_ORIGINS if ownership.source_id is None else _ORIGINS_SQL
-    items = _STAGED_CHUNKS if ownership.is_chunked else _STAGED_ITEMS
-    for low, high in staging.steps():
-        parameters = {
-            "collection_id": collection.id,
-            "low": low,
-            "high": high,
-            "now": int(time.time()),
-            "source_id": ownership.source_id,
-        }
-        with writing(collection):
-            for sql in (_METADATA_SQL, origins):
-                collection.conn.execute(sql.format(items=items), parameters)
-
-
-# Item and staged row side by side
-_STAGED_ITEMS = f"""
-    select id as item_id, state, metadata
-    from {STAGED}
-    where number between :low and :high
-"""
-_STAGED_CHUNKS = f"""
-    select {CHUNKS}.id as item_id, state, metadata
-    from {STAGED} as staged
-    cross join {CHUNKS}
-      on collection_id = :collection_id
-      and document_id = staged.id
-    where number between :low and :high
-"""
-_METADATA_SQL = f"""
-    update embeddings
-    set metadata = (
-          select metadata
-          from ({{items}})
-          where item_id = embeddings.id
-          and state = '{METADATA}'
-        ),
-        updated = :now
-    where collection_id = :collection_id
-    and id in (select item_id from ({{items}}) where state = '{METADATA}')
-"""
-_ORIGINS_SQL = f"""
-    insert or replace into {ORIGINS}
-      (collection_id, id, source_id, content_hash, updated)
-    select collection_id, embeddings.id, :source_id, content_hash, updated
-    from ({{items}}) as staged
-    cross join embeddings
-      on embeddings.collection_id = :collection_id
-      and embeddings.id = item_id
-    where state in ('{METADATA}', '{ADOPTED}')
-"""
-_FORGET_ORIGINS = f"""
-    delete from {ORIGINS}
-    where collection_id = :collection_id
-    and id in (select item_id from ({{items}}) where state = '{METADATA}')
-"""
 
 
 def record_failures(
@@ -129,6 +59,11 @@ def record_failures(
                 """,
                 [collection.id, source_id],
             )
+
+
+def delete_emptied(collection: Collection, ownership: Ownership) -> None:
+    """Delete the documents of the source whose rows no longer have any content."""
+    _delete(collection, ownership.is_own_sql, _EMPTIED)
 
 
 def count_unstaged(

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import (
-    CHANGED,
     EMPTY,
     FAILED,
     NEW,
     STAGED,
     UNREAD,
+    WRITTEN,
     state_sql,
 )
 from datasette_embeddings.store.origins import Ownership
@@ -161,7 +161,7 @@ class Staging:
         return Counter(dict(self.conn.execute(sql).fetchall()))
 
     def windows(self) -> Iterator[list[Document]]:
-        """The documents to embed, some at a time."""
+        """The documents to write, some at a time."""
         last = 0
         while True:
             window, filled = list[Document](), 0.0
@@ -172,7 +172,7 @@ class Staging:
                     select number, id, content, metadata, content_hash
                     from {STAGED}
                     where number > ?
-                    and state in ('{NEW}', '{CHANGED}')
+                    and state in {WRITTEN}
                     order by number
                     """,
                     [last],
@@ -200,7 +200,7 @@ class Staging:
                 update {STAGED}
                 set state = '{FAILED}', error = ?
                 where id = ?
-                and state in ('{NEW}', '{CHANGED}')
+                and state in {WRITTEN}
                 """,
                 [(failure.error, failure.id) for failure in failures],
             )
