@@ -126,6 +126,12 @@ def database_color(database: Database) -> str:
     return str(getattr(database, "color", "ff0000"))
 
 
+def sql_path(datasette: Datasette, database: str) -> str:
+    """The path of the page that runs SQL."""
+    path = str(datasette.urls.database(database))
+    return f"{path}/-/query" if is_modern() else path
+
+
 def add_classic_templates(env: Any) -> None:  # noqa: ANN401 - Jinja's
     """On 0.65, show related rows on row pages with the plugin's own template.
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.distribution import version
 from datasette_embeddings.search.matches import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.similarities import Similarities
+from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import search_request
+from datasette_embeddings.web.code_samples import run_sql_path
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.middleware import (
@@ -146,11 +148,19 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
     page = await _pairs(datasette, request)
     target: Target = page["target"]
+    database, sql = target.database.name, PAIRS_SQL.strip()
+    values = {
+        "collection_id": target.collection.id,
+        "limit": DEFAULT_LIMIT,
+        "offset": 0,
+    }
     context = {
         **page,
         "collection": target.collection,
-        "database": target.database.name,
+        "database": database,
         "db_color": database_color(target.database),
+        "sql_path": await run_sql_path(datasette, request, database, sql, values),
+        "sql": sql,
         "alternate_url_json": page["address"].with_args(
             {}, f"{target.path}/pairs.json"
         ),

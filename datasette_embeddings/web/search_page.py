@@ -18,6 +18,7 @@ from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import selectable_columns
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import filters, search_request
+from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
 from datasette_embeddings.web.middleware import READS, SHAPE, page_view
@@ -154,6 +155,9 @@ async def _response_context(
         "no_facet_path": address.with_args({"_facet": None}),
         "next_path": address.next_path(response.next),
         "previous_path": _previous_path(address, asked),
+        "code_samples": await code_samples(
+            target.datasette, request, address, response
+        ),
     }
 
 

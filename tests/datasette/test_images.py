@@ -539,3 +539,9 @@ async def test_other_pages_take_no_post(shop):
     for path in (f"{SEARCH}/pairs", f"{SEARCH}/image/1", "/-/embeddings"):
         response = await shop.client.post(path, json={"image": "aGk="})
         assert (path, response.status_code) == (path, 405)
+
+
+async def test_a_search_by_an_image_has_no_samples_of_code(seeing):
+    response = await posted(seeing, SEARCH)
+    assert response.status_code == 200
+    assert "embeddings-samples" not in response.text

@@ -174,6 +174,17 @@ async def test_pairs_are_a_page_and_json(articles_db):
     assert len(seen) == len(set(seen)) > 6
 
 
+async def test_the_sql_of_the_pairs_finds_them(articles_db):
+    datasette = make_datasette(articles_db)
+    _status, body = await get_json(datasette, f"{PAIRS}.json")
+    page = BeautifulSoup((await datasette.client.get(PAIRS)).text, "html.parser")
+    path = page.find("a", string="Run it")["href"].replace("?", ".json?", 1)
+    _status, rows = await get_json(datasette, f"{path}&_shape=array")
+    assert [(row["id"], row["other_id"]) for row in rows] == [
+        (pair["id"], pair["other_id"]) for pair in body["pairs"]
+    ]
+
+
 async def test_pairs_that_were_never_worked_out_say_so(articles_db):
     conn = sqlite3.connect(articles_db)
     remove(collections.collection(conn, "articles"))

@@ -1,0 +1,87 @@
+"""The search on screen in SQL and curl, to copy and change."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from datasette_embeddings.databases import quote
+from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.web.compat import is_allowed, sql_path
+from datasette_embeddings.web.search_response import SearchResponse
+from datasette_embeddings.web.urls import Address
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+    from datasette.utils.asgi import Request
+
+
+async def run_sql_path(
+    datasette: Datasette,
+    request: Request,
+    database: str,
+    sql: str,
+    values: Mapping[str, object],
+) -> str | None:
+    """The page that runs *sql*; None if the visitor may not run SQL."""
+    if not await is_allowed(datasette, request.actor, "execute-sql", database):
+        return None
+    query = urlencode({"sql": sql, **values})
+    return f"{sql_path(datasette, database)}?{query}"
+
+
+async def code_samples(
+    datasette: Datasette, request: Request, address: Address, response: SearchResponse
+) -> list[dict[str, str]]:
+    """The search of *response* in SQL, if the visitor may run SQL, and with curl.
+
+    Each sample has a title, a text and the path that answers it. A search with
+    conditions has none in SQL, whose functions take no conditions.
+
+    A search by an image has none: neither an address nor SQL can hold the image.
+    """
+    asked = response.request
+    if asked.text is None and asked.like is None:
+        return []
+    samples = []
+    if not (asked.filters or asked.prefix or asked.min_score is not None):
+        database, (sql, values) = response.target.database.name, _sql(response)
+        page = await run_sql_path(datasette, request, database, sql, values)
+        if page is not None:
+            samples.append({"title": "SQL", "text": sql, "path": page})
+    path = address.with_args({}, f"{response.target.path}.json")
+    url = datasette.absolute_url(request, path)
+    curl = f"curl {shlex.quote(url)}"
+    return [*samples, {"title": "curl", "text": curl, "path": path}]
+
+
+def _sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
+    """A query that finds the matches of *response*, best first, and its parameters."""
+    request, collection = response.request, response.target.collection
+    limit = request.next + request.size
+    call, values = f"embed_search(:collection, :q, {limit})", {"q": request.text or ""}
+    if request.like is not None:
+        call = f"embed_similar(:collection, :like, {limit})"
+        values = {"like": request.like}
+    id_key = "document_id" if collection.has_chunks else "id"
+    item_id = f"json_extract(found.value, '$.{id_key}')"
+    columns, join = f"{item_id} as id", ""
+    source = collection.source
+    if (
+        isinstance(source, TableSource)
+        and len(source.key_columns) == 1
+        and not source.id_prefix
+    ):
+        table, key = quote(source.table), source.key_columns[0]
+        # A title may be the key itself
+        shown = dict.fromkeys([key, source.title_column])
+        columns = ",\n  ".join(f"{table}.{quote(name)}" for name in shown if name)
+        join = f"join {table} on {table}.{quote(key)} = {item_id}\n"
+    sql = (
+        f"select\n  {columns},\n  json_extract(found.value, '$.score') as score\n"
+        f"from json_each({call}) as found\n{join}"
+        "order by score desc"
+    )
+    return sql, {"collection": collection.name, **values}
