@@ -50,7 +50,25 @@ def source_rows(
 ) -> dict[str, SourceRow]:
     """The rows of *item_ids*; an id whose row was deleted is left out."""
     rows = _rows_of(conn, source, _row_sql(source), item_ids)
-    return {item_id: _source_row(source, item_id, row) for item_id, row in rows.items()}
+    found = {}
+    for item_id, (title, has_image, *values) in rows.items():
+        content, digest = None, None
+        # Imported vectors have no content, and an image that is too large was not read
+        if values and not (has_image and values == [None]):
+            try:
+                names = source.content_columns
+                content = content_of_row(source, item_id, names, values)
+                digest = Document(item_id, content).content_hash
+            except SourceError:
+                # It may have become a BLOB since it was embedded
+                digest = b""
+        found[item_id] = SourceRow(
+            None if title is None else str(title),
+            content if isinstance(content, str) else None,
+            bool(has_image),
+            digest,
+        )
+    return found
 
 
 # Every search of a collection selects the same
@@ -73,22 +91,6 @@ def _select_sql(source: TableSource, selected: Sequence[str]) -> tuple[str, str]
     # A column without a type keeps 7, '7' and x'37' apart, and the id is text
     condition = " and ".join(f"{name} in (?, ?, ?)" for name in names)
     return f"select {columns} from main.{quote(source.table)}", f"({condition})"
-
-
-def _source_row(source: TableSource, item_id: str, row: Sequence[object]) -> SourceRow:
-    title, has_image, *values = row
-    title = None if title is None else str(title)
-    # Imported vectors have no content, and an image that is too large was not read
-    if not values or (has_image and values == [None]):
-        return SourceRow(title, None, bool(has_image))
-    try:
-        content = content_of_row(source, item_id, source.content_columns, values)
-    except SourceError:
-        # It may have become a BLOB since it was embedded
-        return SourceRow(title, None, bool(has_image), b"")
-    text = content if isinstance(content, str) else None
-    digest = Document(item_id, content).content_hash
-    return SourceRow(title, text, bool(has_image), digest)
 
 
 def image_of_row(

@@ -131,7 +131,11 @@ class Collection(Items):
         :raises ModelMismatchError: if they are of another model.
         :raises ModelSettingsMismatchError: if a setting of the model has changed.
         """
-        self._check_model(settings.model_id)
+        if settings.model_id != self.model_id and not self.is_of_model(
+            settings.model_id
+        ):
+            found = stored_id(settings.model_id)
+            raise ModelMismatchError(self.name, self.model_id, found)
         for name, mine in vars(self.settings).items():
             other = getattr(settings, name)
             if name != "model_id" and None not in (mine, other) and mine != other:
@@ -140,14 +144,11 @@ class Collection(Items):
 
     def check_can_add(self, settings: ModelSettings) -> None:
         """Check that vectors of *settings* may be added, as :meth:`check_settings`."""
-        self._check_model(settings.model_id)
-        if self.dimensions is not None:
-            self.check_settings(settings)
-            self.check_dimensions(settings.dimensions)
-
-    def _check_model(self, model_id: str) -> None:
-        if model_id != self.model_id and not self.is_of_model(model_id):
-            raise ModelMismatchError(self.name, self.model_id, stored_id(model_id))
+        # An empty collection takes any settings of its model
+        is_empty = self.dimensions is None
+        own = replace(self, settings=ModelSettings(self.model_id)) if is_empty else self
+        own.check_settings(settings)
+        own.check_dimensions(settings.dimensions)
 
     def check_dimensions(self, dimensions: int | None) -> None:
         """Check that vectors of *dimensions* may be added.

@@ -76,7 +76,21 @@ def _guarded(
 ) -> View:
     async def handle(datasette: Datasette, request: Request) -> Response:
         try:
-            return await _respond(view, datasette, request, methods, limited)
+            if request.method == "OPTIONS":
+                return _options(datasette, request, methods)
+            if request.method not in methods:
+                raise MethodNotAllowedError(methods, request.method)
+            config = config_of(datasette)
+            arguments: list[Any] = [datasette, request]
+            if request.method == "POST":
+                if not is_own_post(request):
+                    raise ForbiddenError(FOREIGN_POST)
+                arguments.append(await read_body(request, config.max_body_bytes))
+            if not limited:
+                return await view(*arguments)
+            if datasette not in _limiters:
+                _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
+            return await _limiters[datasette].run(view, *arguments)
         except Exception as error:
             expected = _expected(request, error)
             return await error_response(datasette, request, expected)
@@ -100,32 +114,14 @@ def _expected(request: Request, error: Exception) -> EmbeddingsError:
     return EmbeddingsError("Something went wrong in the server; its log says what")
 
 
-async def _respond(
-    view: View,
-    datasette: Datasette,
-    request: Request,
-    methods: tuple[str, ...],
-    limited: bool,
+def _options(
+    datasette: Datasette, request: Request, methods: tuple[str, ...]
 ) -> Response:
-    if request.method == "OPTIONS":
-        from datasette import Response
+    from datasette import Response
 
-        headers = cors_headers(datasette, request)
-        headers["Allow"] = ", ".join((*methods, "OPTIONS"))
-        return Response("", headers=headers)
-    if request.method not in methods:
-        raise MethodNotAllowedError(methods, request.method)
-    config = config_of(datasette)
-    arguments: list[Any] = [datasette, request]
-    if request.method == "POST":
-        if not is_own_post(request):
-            raise ForbiddenError(FOREIGN_POST)
-        arguments.append(await read_body(request, config.max_body_bytes))
-    if not limited:
-        return await view(*arguments)
-    if datasette not in _limiters:
-        _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
-    return await _limiters[datasette].run(view, *arguments)
+    headers = cors_headers(datasette, request)
+    headers["Allow"] = ", ".join((*methods, "OPTIONS"))
+    return Response("", headers=headers)
 
 
 async def read_body(request: Request, limit: int) -> bytes:
