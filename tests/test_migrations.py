@@ -10,7 +10,7 @@ import pytest
 from datasette_embeddings import migrations
 from datasette_embeddings.databases import BUSY_TIMEOUT_S
 from datasette_embeddings.migrations import migrate
-from datasette_embeddings.store.schema import has_collections
+from datasette_embeddings.store.schema import read_columns
 
 
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
@@ -38,7 +38,7 @@ def test_the_first_write_waits_for_another_writer(tmp_path, journal_mode):
     finally:
         asks_for_the_lock.set()
         releasing.join()
-    assert has_collections(conn)
+    assert read_columns(conn)["embeddings"]
     assert not conn.in_transaction
     conn.close()
     other.close()

@@ -26,7 +26,6 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.ingest.check import (
     delete_inconsistent_rows,
-    delete_replaced_rows,
     problems,
 )
 from datasette_embeddings.ingest.run import IngestOptions
@@ -207,7 +206,8 @@ def check(
             # Those that exist, not those that the file declares
             config = replace(config_in(config_file), collections={})
             sync_collections(ctx, conn, config, IngestOptions(prune=True))
-            delete_replaced_rows(conn)
+            # Rows of another type that the sync has brought again
+            delete_inconsistent_rows(conn)
             found = list(problems(conn))
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)

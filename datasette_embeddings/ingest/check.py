@@ -24,7 +24,6 @@ from datasette_embeddings.store.integrity import (
     remove_strays,
 )
 from datasette_embeddings.store.origins import ownership_of
-from datasette_embeddings.store.schema import has_collections
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
@@ -54,8 +53,6 @@ class Problem:
 
 def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     """Everything that is wrong in the database of *conn*; nothing is changed."""
-    if not has_collections(conn):
-        return
     for problem, count in count_strays(conn).items():
         if count:
             yield Problem(None, problem, count, FIX)
@@ -119,9 +116,7 @@ def _stale_rows(
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
-    """Delete rows of no collection, and vectors that a sync can embed again."""
-    if not has_collections(conn):
-        return
+    """Delete rows of no collection, and what a sync can bring again or has brought."""
     for unfinished in collection_writes.unfinished(conn):
         remove_collection(unfinished)
     for collection in collections(conn):
@@ -131,9 +126,3 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
         remove_odd_rows(collection, is_known=is_repairable)
     # Last, because a chunk that lost its vector belongs nowhere
     remove_strays(conn)
-
-
-def delete_replaced_rows(conn: sqlite3.Connection) -> None:
-    """Delete the rows of other types that a sync has written again."""
-    for collection in collections(conn):
-        remove_odd_rows(collection, is_known=False)

@@ -58,7 +58,10 @@ COPIES = """
 
 def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     """The kinds of rows that belong to nothing, in words, and how many there are."""
-    chunks = [LOST_CHUNKS] if read_columns(conn)[CHUNKS] else []
+    columns = read_columns(conn)
+    if not columns[EMBEDDINGS]:
+        return {}
+    chunks = [LOST_CHUNKS] if columns[CHUNKS] else []
     kinds = {
         "embeddings without a collection": [ORPHANS],
         # llm deletes collections without our rows of them

@@ -175,15 +175,6 @@ def read_timestamp(value: object) -> int | None:
     return value if is_valid else None  # type: ignore[return-value]
 
 
-def has_collections(conn: sqlite3.Connection) -> bool:
-    """Whether *conn* holds the tables of collections.
-
-    :raises SchemaError: if a table has one of the names but not the columns.
-    """
-    columns = read_columns(conn)
-    return bool(columns[COLLECTIONS] and columns[EMBEDDINGS])
-
-
 def prepare(conn: sqlite3.Connection) -> None:
     """Create the tables, or bring them up to date.
 
