@@ -14,6 +14,7 @@ from datasette_embeddings.store.schema import (
     EMBEDDINGS,
     FAILURES,
     ORIGINS,
+    has_no_item,
     read_columns,
     transaction,
     valid_sql,
@@ -25,17 +26,7 @@ ORPHANS = """
     where collection_id is null
     or collection_id not in (select id from collections)
 """
-# Chunks or origins of deleted items
-WITHOUT_ITEM = """
-    from {table}
-    where not exists (
-      select 1
-      from embeddings
-      where embeddings.collection_id = {table}.collection_id
-      and embeddings.id = {table}.id
-    )
-"""
-LOST_CHUNKS = WITHOUT_ITEM.format(table=CHUNKS)
+LOST_CHUNKS = f"from {CHUNKS} where {has_no_item(CHUNKS)}"
 ODD_VECTORS = """
     from embeddings
     where collection_id = ?
@@ -78,7 +69,7 @@ def remove_strays(conn: sqlite3.Connection) -> None:
         conn.execute(f"delete {ORPHANS}")
         drop_stale_facts(conn)
         if columns[ORIGINS]:
-            conn.execute(f"delete {WITHOUT_ITEM.format(table=ORIGINS)}")
+            conn.execute(f"delete from {ORIGINS} where {has_no_item(ORIGINS)}")
         if columns[CHUNKS]:
             # The whole document: the next run embeds it again
             conn.execute(

@@ -221,6 +221,18 @@ def valid_sql(table: str) -> str:
     )
 
 
+def has_no_item(table: str) -> str:
+    """SQL for whether the item was deleted that a row of *table* is about."""
+    return f"""
+        not exists (
+          select 1
+          from embeddings
+          where embeddings.collection_id = {table}.collection_id
+          and embeddings.id = {table}.id
+        )
+    """
+
+
 def typed_sql(column: str, kind: str) -> str:
     """SQL for *column*; null if it is not of type *kind*."""
     return f"case when typeof({column}) = '{kind}' then {column} end"

@@ -18,6 +18,7 @@ from datasette_embeddings.store.schema import (
     CHUNKS,
     FAILURES,
     ORIGINS,
+    has_no_item,
     listed,
     table_or_empty,
     transaction,
@@ -129,7 +130,7 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
             with transaction(conn):
                 for table, column, item, still in (
                     ("embeddings", "id", "item_id", is_own),
-                    (ORIGINS, "id", "item_id", _IS_DELETED),
+                    (ORIGINS, "id", "item_id", has_no_item(ORIGINS)),
                     # All chunks of a document: an item that is left counts as whole
                     (CHUNKS, "document_id", "document_id", "true"),
                 ):
@@ -150,13 +151,3 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
     finally:
         conn.rollback()
         conn.execute(f"drop table if exists {DELETED}")
-
-
-_IS_DELETED = f"""
-    not exists (
-      select 1
-      from embeddings
-      where embeddings.collection_id = {ORIGINS}.collection_id
-      and embeddings.id = {ORIGINS}.id
-    )
-"""
