@@ -131,7 +131,7 @@ def test_killed_at_any_statement_the_next_run_completes_the_work(
     count = kills.statements(whole)
     moments = random.Random(f"{journal_mode} {arguments}")
     died = 0
-    for step in range(KILLS // 4):
+    for step in range(KILLS // 6):
         last = moments.randint(1, count)
         died += kills.embed(killed, *arguments, last=last) == -signal.SIGKILL
         change_docs(killed, step)

@@ -8,10 +8,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datasette_embeddings.chunking import Chunk
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError, SchemaError
@@ -567,9 +569,8 @@ def test_what_is_written_meanwhile_is_not_lost(tmp_path, monkeypatch):
 
 def test_the_command_makes_keeps_and_removes_them(articles_db, tmp_path):
     def run(*arguments):
-        command = [sys.executable, "-m", "datasette", "embeddings", *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        return result.returncode, result.stderr
+        result = CliRunner().invoke(embeddings, arguments)
+        return result.exit_code, result.stderr
 
     path = str(articles_db)
     command = ["similarities", path, "articles", "--limit", "2"]
