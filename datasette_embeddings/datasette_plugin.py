@@ -58,6 +58,13 @@ def prepare_connection(
 
 
 @hookimpl
+def asgi_wrapper() -> Callable[[Any], Any]:
+    from datasette_embeddings.web.server import with_sql_errors
+
+    return with_sql_errors
+
+
+@hookimpl
 def menu_links(datasette: Datasette) -> Links:
     from datasette_embeddings.web.datasette_pages import instance_links
 
@@ -140,6 +147,13 @@ async def row_actions(
     from datasette_embeddings.web.datasette_pages import row_links
 
     return await row_links(datasette, actor, database, table, row)
+
+
+@hookimpl
+def top_query() -> str | None:
+    from datasette_embeddings.web.server import sql_errors_html
+
+    return sql_errors_html()
 
 
 @hookimpl

@@ -50,6 +50,8 @@ class Policy:
     time_limit_s: float | None = None
     max_text_length: int = LONGEST_TEXT
     max_image_pixels: int | None = None
+    #: Called with the reason why a function failed
+    report: Callable[[str], None] | None = None
     #: Adds embed_error(), which on a shared connection shows errors of other users
     expose_errors: bool = True
 
@@ -79,6 +81,8 @@ class Context:
         if self.policy.expose_errors:
             self.last_error = reason
         logger.warning(reason)
+        if self.policy.report is not None:
+            self.policy.report(reason)
         return EmbeddingsError("The reason is in the log line above")
 
 

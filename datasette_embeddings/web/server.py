@@ -1,4 +1,4 @@
-"""The configuration of a Datasette, the models of its visitors, and their SQL."""
+"""The configuration of a Datasette, what its SQL may use, and why SQL failed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
@@ -27,6 +29,10 @@ _configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
 MOST_KEPT = 100
 _models: WeakKeyDictionary[Datasette, dict[tuple[str, Path | None], AllowedModel]]
 _models = WeakKeyDictionary()
+# Why SQL functions failed in the request that is being answered
+_sql_errors: ContextVar[list[str] | None] = ContextVar(
+    "embeddings_sql_errors", default=None
+)
 
 
 def config_of(datasette: Datasette) -> Config:
@@ -99,5 +105,32 @@ def server_policy(
         time_limit_s=datasette.setting("sql_time_limit_ms") / 1000,
         max_text_length=config.max_text_length,
         max_image_pixels=config.max_image_pixels,
+        report=_report_sql_error,
         expose_errors=False,
     )
+
+
+def with_sql_errors(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
+    """*app*, with the reasons why SQL functions fail collected for each request."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        token = _sql_errors.set([])
+        try:
+            await app(scope, receive, send)
+        finally:
+            _sql_errors.reset(token)
+
+    return wrapped
+
+
+def _report_sql_error(reason: str) -> None:
+    errors = _sql_errors.get()
+    if errors is not None and reason not in errors:
+        errors.append(reason)
+
+
+def sql_errors_html() -> str | None:
+    """Why SQL functions failed in this request, as messages on its page."""
+    errors = _sql_errors.get() or ()
+    lines = [f'<p class="message-error">{escape(each)}</p>' for each in errors]
+    return "".join(lines) or None

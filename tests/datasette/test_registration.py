@@ -128,3 +128,11 @@ async def test_a_connection_that_is_prepared_twice_keeps_its_policy(
         assert errors(conn, folder) == REFUSED
         assert len(conn.execute("select embed('x')").fetchone()[0]) == 1536
     conn.close()
+
+
+async def test_a_server_that_is_asked_through_itself_keeps_reasons_apart(datasette):
+    """1.0 builds the application again for each request of its own client."""
+    path = "/articles/-/query" if is_modern() else "/articles"
+    await datasette.client.get(path, params={"sql": "select embed('no-such', 'x')"})
+    response = await datasette.client.get(path, params={"sql": "select 1"})
+    assert "is not available" not in response.text

@@ -122,3 +122,20 @@ async def test_content_longer_than_the_configuration_allows_is_refused(articles_
 async def test_a_server_tells_no_stranger_the_last_error(datasette):
     status, body = await rows(datasette, "select embed_error()")
     assert (status, body["error"]) == (400, "no such function: embed_error")
+
+
+if is_modern():
+
+    async def test_the_query_page_says_why_a_function_failed(datasette):
+        sql = "select embed('<b>other</b>/model', 'x')"
+        response = await datasette.client.get("/articles/-/query", params={"sql": sql})
+        assert "is not available. This server offers" in response.text
+        assert "&lt;b&gt;other&lt;/b&gt;" in response.text
+        assert "<b>other" not in response.text
+
+    async def test_one_visitor_does_not_see_the_reason_of_another(datasette):
+        await rows(datasette, "select embed('other/model', 'x')")
+        response = await datasette.client.get(
+            "/articles/-/query", params={"sql": "select nonsense"}
+        )
+        assert "is not available" not in response.text

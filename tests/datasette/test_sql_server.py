@@ -71,6 +71,14 @@ def test_pages_that_were_visited_lift_no_limit(visited):
     assert (status, "too long" in error or "time limit" in error) == (400, True)
 
 
+@pytest.mark.skipif(not is_modern(), reason="0.65 has no hook for its query page")
+def test_pages_that_were_visited_leave_the_reason_on_the_query_page(visited):
+    url, _folder = visited
+    sql = "select embed('no-such', 'x')"
+    pages = [answer(url, QUERY, sql=sql)[1] for _ in range(TURNS)]
+    assert all("is not available. This server offers" in page for page in pages)
+
+
 LONG = [
     "embed_scale(zeroblob(4), zeroblob(2000000))",
     "embed_search(zeroblob(2000000), 'x', 1)",
