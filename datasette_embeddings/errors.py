@@ -128,10 +128,6 @@ class ModelError(EmbeddingsError):
     """The files of a model are missing, invalid or unsupported."""
 
 
-class ModelLoadingError(ModelError):
-    """A model is still being loaded; try again later."""
-
-
 class ModelMismatchError(EmbeddingsError):
     """A collection holds vectors of another model than the one requested."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
+    from tokenizers.normalizers import Normalizer
 
     from datasette_embeddings.chunking import TokenSpans
     from datasette_embeddings.vectors import Vectors
@@ -109,6 +110,8 @@ class OnnxModel(EmbeddingModel):
         self.revision = commit_of(folder)
         self.normalized = files.normalize
         self._tokenizer = read_tokenizer(files.tokenizer_path)
+        if files.lower_case:
+            self._tokenizer.normalizer = _lower_first(self._tokenizer.normalizer)
         self._tokenizer.enable_truncation(files.max_tokens)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._session = _session(files.onnx_path, config.threads)
@@ -142,13 +145,9 @@ class OnnxModel(EmbeddingModel):
         ]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
-        if self._files.lower_case:
-            texts = [_lower_in_place(text) for text in texts]
         return token_spans(self._tokenizer, texts)
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        if self._files.lower_case:
-            texts = [text.lower() for text in texts]
         try:
             # Fast, because it leaves out the character offsets
             return self._tokenizer.encode_batch_fast(list(texts))
@@ -253,9 +252,11 @@ def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
     ]
 
 
-def _lower_in_place(text: str) -> str:
-    """*text* in lower case, each character where it was."""
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+def _lower_first(normalizer: Normalizer | None) -> Normalizer:
+    """*normalizer* after one that makes lower case."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    return Sequence([Lowercase(), *([normalizer] if normalizer else [])])
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

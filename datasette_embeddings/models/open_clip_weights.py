@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -65,23 +64,15 @@ class Checkpoint:
 def checkpoint(architecture: str, tag: str) -> Checkpoint:
     """The weights of that name.
 
-    :raises InvalidInputError: if open_clip has none, with similar names.
+    :raises InvalidInputError: if open_clip has none, with the names that it has.
     """
     pretrained = import_open_clip().pretrained
     config = pretrained.get_pretrained_cfg(architecture, tag)
-    tags = pretrained.list_pretrained_tags_by_model(architecture)
-    if not tags:
-        known = {name for name, _tag in pretrained.list_pretrained()}
-        near = get_close_matches(architecture, sorted(known), cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise InvalidInputError(
-            f"expected an architecture that open_clip has weights for, found "
-            f"{architecture!r}{hint}"
-        )
     if not config.get("hf_hub"):
+        tags = ", ".join(pretrained.list_pretrained_tags_by_model(architecture))
         raise InvalidInputError(
-            f"expected weights of {architecture}, one of {', '.join(tags)}; "
-            f"found {tag!r}"
+            f"expected weights that open_clip has, found {architecture!r} with "
+            f"{tag!r}; of that architecture it has {tags or 'none'}"
         )
     repository, _slash, file = config["hf_hub"].rpartition("/")
     files: tuple[str, ...] = (SAFE_WEIGHTS, WEIGHTS)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
-from datasette_embeddings.errors import ModelLoadingError, UnknownModelError
+from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.models import (
     llm_models,
     onnx,
@@ -25,7 +24,7 @@ from datasette_embeddings.models import (
     openai_api,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import EmbeddingModel, free_memory
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import (
     Candidate,
     ModelSpec,
@@ -47,8 +46,6 @@ RUNTIMES: Mapping[str, Finder] = MappingProxyType(
         "http": openai_api.find,
     }
 )
-# How long to wait while another thread loads a model
-LOAD_WAIT_S = 60.0
 
 
 # One copy of each model in a process
@@ -207,35 +204,18 @@ def load(
         money, which *may_be_remote* forbids.
     :raises ModelError: if its files are not as expected.
     """
-    model = _loaded.get(spec)
-    if model is None:
-        if not _loading.acquire(timeout=LOAD_WAIT_S):
-            raise ModelLoadingError(
-                f"The model {spec.model_id!r} is still being loaded after "
-                f"{LOAD_WAIT_S:.0f} seconds; try again in a moment"
-            )
-        try:
-            model = _loaded.get(spec) or _load(spec, may_be_remote, on_download)
-        finally:
-            _loading.release()
+    if spec not in _loaded:
+        with _loading:
+            if spec not in _loaded:
+                candidate = find(spec)
+                if candidate.is_remote and not may_be_remote:
+                    raise _remote_error(spec, candidate.runtime)
+                if candidate.downloads:
+                    on_download()
+                _loaded[spec] = candidate.load()
+    model = _loaded[spec]
     if model.is_remote and not may_be_remote:
         raise _remote_error(spec, model.runtime)
-    model.used = time.monotonic()
-    return model
-
-
-def _load(
-    spec: ModelSpec, may_be_remote: bool, on_download: Callable[[], None]
-) -> EmbeddingModel:
-    candidate = find(spec)
-    if candidate.is_remote and not may_be_remote:
-        raise _remote_error(spec, candidate.runtime)
-    if candidate.downloads:
-        on_download()
-    model: EmbeddingModel = candidate.load()
-    _loaded[spec] = model
-    if spec.config.unload_after is not None:
-        _schedule_unload(spec, spec.config.unload_after)
     return model
 
 
@@ -245,22 +225,3 @@ def _remote_error(spec: ModelSpec, runtime: str) -> UnknownModelError:
         "To let visitors use it, add it under models in the configuration",
         [f"{runtime}: its models may send texts elsewhere and cost money"],
     )
-
-
-def _schedule_unload(spec: ModelSpec, after_s: float) -> None:
-    timer = threading.Timer(after_s, _unload_if_idle, [spec])
-    timer.daemon = True
-    timer.start()
-
-
-def _unload_if_idle(spec: ModelSpec) -> None:
-    """Free the memory of a model that has not been used, or check again later."""
-    model, idle_s = _loaded.get(spec), spec.config.unload_after
-    if model is None or idle_s is None:
-        return
-    left = model.used + idle_s - time.monotonic()
-    if left > 0:
-        _schedule_unload(spec, left)
-        return
-    del _loaded[spec], model
-    free_memory()

@@ -13,7 +13,6 @@ from datasette_embeddings.errors import (
     InvalidInputError,
     MissingLibraryError,
     ModelError,
-    ModelLoadingError,
     ModelSettingsMismatchError,
     UnknownModelError,
 )
@@ -165,8 +164,6 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
         loaded = model.loaded()
         if loaded is not None:
             target.collection.check_settings(loaded.settings)
-    except ModelLoadingError:
-        raise
     except MODEL_ERRORS as error:
         if not isinstance(error, UnknownModelError):
             # The reasons of an UnknownModelError are already in the log

@@ -300,9 +300,9 @@ print(find(ModelSpec("x/y", config, may_download=True)).downloads)
     assert told["clip"].startswith(not_here)
     assert told["clip"].endswith("datasette embeddings models fetch clip")
     assert told["open_clip/ViT-B-32/openai"].startswith(not_here)
-    assert "did you mean ViT-B-32" in told["open_clip/ViT-B-33/openai"]
-    assert "one of openai, laion400m" in told["open_clip/ViT-B-32/unknown"]
-    assert "found ''" in told["open_clip/ViT-B-32"]
+    assert "it has none" in told["open_clip/ViT-B-33/openai"]
+    assert "it has openai, laion400m" in told["open_clip/ViT-B-32/unknown"]
+    assert "with ''" in told["open_clip/ViT-B-32"]
     assert "expected open_clip/ARCHITECTURE/WEIGHTS" in told["some/model"]
     assert lines[-2:] == ["True", "True"]
 
