@@ -68,7 +68,9 @@ async def search(
     }
     status, headers = 200, dict[str, str]()
     try:
-        asked = _search_request(address, body, config)
+        known = (*search_request.NAMES, SHAPE)
+        address.check_names(known if body is None else (*known, *FORM_NAMES))
+        asked = search_request.from_args(address.args, config, body=body)
         response = await run_search(target, asked)
         context.update(await _response_context(request, address, response))
     except EmbeddingsError as error:
@@ -108,12 +110,18 @@ def _request_context(
 
 async def _form_context(target: Target) -> dict[str, Any]:
     """What the form offers, and when the collection was synced."""
-    context: dict[str, Any] = {"columns": (), "has_images": False, "failed": 0}
+    synced = target.collection.synced
+    context: dict[str, Any] = {
+        "columns": (),
+        "has_images": False,
+        "failed": 0,
+        "synced": synced and datetime.fromtimestamp(synced, timezone.utc),
+    }
     with suppress(EmbeddingsError, sqlite3.DatabaseError):
         context.update(await target.read(_read_form))
         if context["has_images"]:
             context["has_images"] = await (await target.model()).may_embed_images()
-    return {**context, "synced": _moment(target.collection.synced)}
+    return context
 
 
 def _read_form(collection: Collection) -> dict[str, Any]:
@@ -125,17 +133,6 @@ def _read_form(collection: Collection) -> dict[str, Any]:
         "has_images": has_images(collection),
         "failed": collection.count_failures(),
     }
-
-
-def _search_request(
-    address: Address, body: bytes | None, config: Config
-) -> SearchRequest:
-    known = (*search_request.NAMES, SHAPE)
-    if body is None:
-        address.check_names(known)
-        return search_request.from_args(address.args, config)
-    address.check_names((*known, *FORM_NAMES))
-    return search_request.from_args(address.args, config, body=body)
 
 
 async def _response_context(
@@ -163,14 +160,6 @@ async def _response_context(
 
 def _image_path(target: Target, item_id: str, collection: Collection) -> str | None:
     return target.image_path(matches(collection, [Hit(item_id, 1.0)])[0])
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    # Another program may have written anything there
-    with suppress(OverflowError, OSError, TypeError, ValueError):
-        if seconds is not None:
-            return datetime.fromtimestamp(seconds, timezone.utc)
-    return None
 
 
 def _for_visitors(error: EmbeddingsError) -> str:
