@@ -48,7 +48,8 @@ def document_hashes(
 def chunk_ids(collection: Collection, document_id: str) -> list[str]:
     """The items that are chunks of a document, in their order."""
     rows = _rows(collection, "position, id", "document_id in", [document_id])
-    return [item_id for _position, item_id in sorted(rows)]
+    # Rows of Datasette have no order
+    return [item_id for _position, item_id in sorted(map(tuple, rows))]
 
 
 def _rows(
