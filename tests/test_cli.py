@@ -201,7 +201,7 @@ def test_a_question_comes_from_standard_input_or_a_file(
         (b" \n", "found an empty one"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), r"found other bytes\. .*use: --image -"),
         (bytes(range(128, 256)) * 9, r"found other bytes\. .*use: --image -"),
-        (b"a" * 1_000_001, r"at most 1,000,000 bytes, found more in standard input"),
+        (b"a" * 1_000_001, r"of at most 1,000,000 bytes, found more in standard input"),
     ],
     ids=["empty", "blank", "image", "binary", "long"],
 )

@@ -135,7 +135,9 @@ def _query(text: str | None, text_file: Path | None, image: Path | None) -> str 
         return text
     path = image or text_file or Path(STDIN)
     name = "standard input" if str(path) == STDIN else str(path)
-    most_bytes = MAX_TEXT_BYTES if image is None else MAX_BYTES
+    kind, most_bytes = "a text", MAX_TEXT_BYTES
+    if image is not None:
+        kind, most_bytes = "an image", MAX_BYTES
     try:
         with click.open_file(str(path), "rb") as file:
             content: bytes = file.read(most_bytes + 1)
@@ -145,7 +147,7 @@ def _query(text: str | None, text_file: Path | None, image: Path | None) -> str 
         raise InvalidInputError(f"{name} cannot be read: {reason}") from error
     if len(content) > most_bytes:
         raise InvalidInputError(
-            f"Expected at most {most_bytes:,} bytes, found more in {name}"
+            f"Expected {kind} of at most {most_bytes:,} bytes, found more in {name}"
         )
     if image is not None:
         return content
