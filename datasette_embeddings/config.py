@@ -95,6 +95,8 @@ class ModelConfig:
     threads: Count | None = None
     #: Texts or images embedded together
     batch_size: Count | None = None
+    #: Seconds without a search after which the model is unloaded
+    unload_after: Seconds | None = None
     #: An OpenAI-compatible API, up to ``/v1`` or ``/v1/embeddings``
     url: Url | None = None
     api_key: ApiKey = field(default=None, repr=False)

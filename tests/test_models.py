@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.request import urlopen
@@ -23,6 +25,7 @@ from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
 from datasette_embeddings.models import (
     names,
+    registry,
     sentence_transformer,
 )
 from datasette_embeddings.models.base import in_batches
@@ -31,6 +34,7 @@ from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import (
     candidates,
     find,
+    load,
     load_model,
     model_spec,
 )
@@ -327,6 +331,43 @@ def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
     )
 
 
+# Unloading
+
+
+def test_an_idle_model_gives_its_memory_back(folder):
+    settings = {"idle": ModelConfig(path=str(folder), unload_after=0.2)}
+    model = load_model("idle", settings)
+    model.query_vector("a question")
+    while registry._loaded.get(model_spec("idle", settings)) is not None:
+        time.sleep(0.05)
+    expected, gone = model.embed_query("x"), weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    again = load_model("idle", settings)
+    assert again.embed_query("x") == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_that_is_asked_for_stays(folder):
+    settings = {"busy": ModelConfig(path=str(folder), unload_after=3_600)}
+    model, key = load_model("busy", settings), model_spec("busy", settings)
+    registry._loaded[key].used -= 4_000
+    # Each request keeps it
+    assert load(key) is model
+    registry._unload_if_idle(key)
+    assert load(key) is model
+    registry._loaded[key].used -= 4_000
+    registry._unload_if_idle(key)
+    assert key not in registry._loaded
+
+
+def test_a_model_stays_where_nothing_is_said():
+    model = load_model(MODEL_ID)
+    registry._loaded[model_spec(MODEL_ID, {})].used -= 100_000
+    registry._unload_if_idle(model_spec(MODEL_ID, {}))
+    assert registry._loaded[model_spec(MODEL_ID, {})] is model
+
+
 # A hub, and the command
 
 
@@ -522,6 +563,7 @@ def test_every_setting_of_a_model_is_read():
         "device": "cuda",
         "threads": 2,
         "batch_size": 16,
+        "unload_after": 60,
         "url": "https://example.com/v1",
         "api_key": "secret",
         "timeout": 5,
@@ -546,7 +588,7 @@ def test_every_setting_of_a_model_is_read():
             "x.url: expected an address that begins with",
         ),
         ({"runtime": "http"}, "models.x: the runtime http needs a url"),
-        ({"timeout": 0}, "expected seconds, more than 0"),
+        ({"unload_after": 0}, "expected seconds, more than 0"),
         ({"trust_remote_code": "yes"}, "expected true or false"),
         ("x", "models.x: expected a mapping"),
     ],

@@ -62,6 +62,8 @@ class EmbeddingModel(ABC):
     supports_images: bool = False
     #: It may send texts to another machine, and cost money
     is_remote: bool = False
+    #: When it was last requested, on the monotonic clock
+    used: float = 0.0
 
     def embed_passages(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from datasette_embeddings.models import (
     openai_api,
     sentence_transformer,
 )
-from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.base import EmbeddingModel, free_memory
 from datasette_embeddings.models.names import (
     Candidate,
     ModelSpec,
@@ -204,18 +205,22 @@ def load(
         money, which *may_be_remote* forbids.
     :raises ModelError: if its files are not as expected.
     """
-    if spec not in _loaded:
+    model = _loaded.get(spec)
+    if model is None:
         with _loading:
-            if spec not in _loaded:
+            model = _loaded.get(spec)
+            if model is None:
                 candidate = find(spec)
                 if candidate.is_remote and not may_be_remote:
                     raise _remote_error(spec, candidate.runtime)
                 if candidate.downloads:
                     on_download()
-                _loaded[spec] = candidate.load()
-    model = _loaded[spec]
+                model = _loaded[spec] = candidate.load()
+                if spec.config.unload_after is not None:
+                    _schedule_unload(spec, spec.config.unload_after)
     if model.is_remote and not may_be_remote:
         raise _remote_error(spec, model.runtime)
+    model.used = time.monotonic()
     return model
 
 
@@ -225,3 +230,22 @@ def _remote_error(spec: ModelSpec, runtime: str) -> UnknownModelError:
         "To let visitors use it, add it under models in the configuration",
         [f"{runtime}: its models may send texts elsewhere and cost money"],
     )
+
+
+def _schedule_unload(spec: ModelSpec, after_s: float) -> None:
+    timer = threading.Timer(after_s, _unload_if_idle, [spec])
+    timer.daemon = True
+    timer.start()
+
+
+def _unload_if_idle(spec: ModelSpec) -> None:
+    """Free the memory of a model that has not been used, or check again later."""
+    model, idle_s = _loaded.get(spec), spec.config.unload_after
+    if model is None or idle_s is None:
+        return
+    left = model.used + idle_s - time.monotonic()
+    if left > 0:
+        _schedule_unload(spec, left)
+        return
+    del _loaded[spec], model
+    free_memory()

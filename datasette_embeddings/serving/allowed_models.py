@@ -6,6 +6,8 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -80,7 +82,7 @@ class AllowedModel:
         ):
             config = replace(config, models=located(config.models, model_id, home))
         self.config = config
-        self._model: EmbeddingModel | None = None
+        self._model: Callable[[], EmbeddingModel | None] = lambda: None
         self.spec = model_spec(model_id, config.models)
         # The bundled model is allowed; a remote model of that name only if configured
         self._is_named = self.spec.is_configured or (
@@ -91,8 +93,11 @@ class AllowedModel:
         )
 
     def loaded(self) -> EmbeddingModel | None:
-        """The model, if :meth:`load` has returned it."""
-        return self._model
+        """The model, if :meth:`load` returned it and it is still in memory."""
+        model = self._model()
+        if model is not None:
+            model.used = time.monotonic()
+        return model
 
     def load(self) -> EmbeddingModel:
         """The model, loaded if necessary and never downloaded.
@@ -102,18 +107,21 @@ class AllowedModel:
             belongs to the owner of the server.  The log has the reasons, which reveal
             what is installed and which folders exist.
         """
-        if self._model is not None:
-            return self._model
+        model = self.loaded()
+        if model is not None:
+            return model
         try:
             if self._is_other_folder:
                 raise UnknownModelError(self.model_id, OTHER_FOLDER)
-            self._model = load(self.spec, may_be_remote=self._is_named)
+            model = load(self.spec, may_be_remote=self._is_named)
         except EmbeddingsError as error:
             log_once("\n  ".join([str(error), *error.reasons])[:LONGEST_LOGGED])
             raise UnknownModelError(
                 self.model_id, VISITORS_WAY_OUT, [str(error)]
             ) from error
-        return self._model
+        # Weak, so that an idle model is unloaded
+        self._model = weakref.ref(model)
+        return model
 
     def runtime(self) -> str | None:
         """The runtime with which :meth:`load` would load it, if any."""
