@@ -25,12 +25,13 @@ from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import ConfigError, ModelError, UnknownModelError
 from datasette_embeddings.models import (
     names,
+    onnx_export,
     registry,
     sentence_transformer,
 )
 from datasette_embeddings.models.base import in_batches
 from datasette_embeddings.models.names import Candidate, ModelSpec
-from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel
 from datasette_embeddings.models.registry import (
     candidates,
     find,
@@ -71,6 +72,21 @@ def copy(folder, tmp_path):
     """A folder with the files of the real MiniLM, some of which a test changes."""
     link_files(folder, tmp_path / "copy")
     return tmp_path / "copy"
+
+
+@pytest.fixture
+def small(copy):
+    """The same with one narrow layer of random weights, which is soon exported."""
+    from transformers import BertConfig, BertModel
+
+    config = json.loads((copy / "config.json").read_text("utf-8"))
+    narrow = {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64}
+    for path in (copy / "config.json", copy / "model.safetensors"):
+        path.unlink()
+    model = BertModel(BertConfig(**config | narrow | {"num_attention_heads": 2}))
+    model.save_pretrained(copy)
+    write_json(copy / "1_Pooling" / "config.json", {"word_embedding_dimension": 32})
+    return copy
 
 
 def by_hand(folder, **options):
@@ -329,6 +345,8 @@ def test_a_static_model_reads_texts_of_any_length(tmp_path, folder):
     assert static.embed_passages(TEXTS[:3]) == pytest.approx(
         made.encode_document(TEXTS[:3]), abs=1e-6
     )
+    with pytest.raises(ModelError, match="begins with a StaticEmbedding"):
+        onnx_export.export(static, tmp_path / "out")
 
 
 # Unloading
@@ -366,6 +384,84 @@ def test_a_model_stays_where_nothing_is_said():
     registry._loaded[model_spec(MODEL_ID, {})].used -= 100_000
     registry._unload_if_idle(model_spec(MODEL_ID, {}))
     assert registry._loaded[model_spec(MODEL_ID, {})] is model
+
+
+# Export
+
+
+@pytest.fixture(scope="module")
+def exported(torch_model, tmp_path_factory):
+    """The real MiniLM as ONNX, and its lowest cosine to the original."""
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    return folder, onnx_export.export(torch_model, folder)
+
+
+def test_an_export_gives_the_same_vectors(exported, torch_model):
+    folder, cosine = exported
+    served = load_model(str(folder))
+    assert isinstance(served, OnnxModel)
+    original = torch_model.embed_passages(TEXTS)
+    assert cosines(served.embed_passages(TEXTS), original).min() >= 0.99999
+    assert cosine >= 0.99999
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size / 1e6 < 95
+    assert served.count_tokens(TEXTS) == torch_model.count_tokens(TEXTS)
+    assert (served.max_tokens, served.normalized) == (256, True)
+
+
+def test_an_export_is_served_where_no_torch_is(exported, articles_db):
+    code = """
+import sys
+for name in ("torch", "sentence_transformers", "transformers"):
+    sys.modules[name] = None
+from datasette_embeddings.cli.commands import embeddings
+embeddings()
+"""
+    folder = str(exported[0])
+    for arguments in (
+        ["embed", "mine", "-t", "articles", "--model", folder],
+        ["search", "mine", "how do I mend a bike", "--format", "nl"],
+    ):
+        command = [arguments[0], str(articles_db), *arguments[1:]]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *command], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["id"] == "3"
+
+
+def test_prompts_and_lower_case_survive_an_export(small, tmp_path):
+    prompts = {"query": "Q: ", "document": "D: "}
+    write_json(small / "config_sentence_transformers.json", {"prompts": prompts})
+    original = load_model(str(small))
+    onnx_export.export(original, tmp_path / "out")
+    served = load_model(str(tmp_path / "out"))
+    assert (served.query_prompt, served.passage_prompt) == ("Q: ", "D: ")
+    assert cosines(
+        served.embed_queries(["Wörld"]), original.embed_queries(["Wörld"])
+    ) == pytest.approx(1, abs=1e-5)
+
+
+def test_settings_are_added_where_an_export_is_served(small, tmp_path):
+    settings = {"path": str(small), "passage_prompt": "passage: "}
+    metadata = named(tmp_path / "m.yml", {"e5": settings})
+    result = run("models", "export", "e5", tmp_path / "out", "--config", metadata)
+    assert result.exit_code == 0, result.output
+    assert load_model(str(tmp_path / "out")).passage_prompt == ""
+
+
+def test_nothing_is_written_over_or_left_behind(small, tmp_path, monkeypatch):
+    before = sorted([*os.listdir(tmp_path), "full"])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    result = run("models", "export", small, tmp_path / "full")
+    assert result.exit_code == 1
+    assert "Expected a folder that is empty or not there" in result.stderr
+    monkeypatch.setattr(onnx_export, "MIN_COSINE", 1.1)
+    with pytest.raises(ModelError, match=r"gives other vectors .* Nothing was"):
+        onnx_export.export(load_model(str(small)), tmp_path / "new")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert os.listdir(tmp_path / "full") == ["mine.txt"]
 
 
 # A hub, and the command

@@ -1,4 +1,4 @@
-"""``models``: listing and downloading embedding models."""
+"""``models``: listing, downloading and exporting embedding models."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import click
 from datasette_embeddings.cli.commands import Group
 from datasette_embeddings.cli.options import CONFIG, FORMAT
 from datasette_embeddings.cli.output import Row, write
-from datasette_embeddings.cli.settings import config_in, say_fetching
-from datasette_embeddings.config import DEFAULT_MODEL, Config
+from datasette_embeddings.cli.settings import config_in, fetched_model, say_fetching
+from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
-from datasette_embeddings.models import llm_models
+from datasette_embeddings.models import llm_models, onnx_export, sentence_transformer
 from datasette_embeddings.models.files import cached_names
 from datasette_embeddings.models.names import Candidate
 from datasette_embeddings.models.registry import candidates, find, load, model_spec
@@ -24,7 +24,7 @@ from datasette_embeddings.store.collections import collections
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def models(ctx: click.Context) -> None:
-    """List and download embedding models. Without a command: list them."""
+    """List, download and export embedding models. Without a command: list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models)
 
@@ -95,3 +95,36 @@ def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
         click.echo(
             f"{model.model_id} is ready ({runtime}{dimensions} dimensions)", err=True
         )
+
+
+@models.command("export", options=(CONFIG,))
+@click.argument("model_id", metavar="MODEL")
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(model_id: str, folder: Path, config_file: Path | None) -> None:
+    """Write MODEL to FOLDER as ONNX, for servers without torch.
+
+    It is read with sentence-transformers, which downloads it if necessary, and compared
+    with the original before anything is written.
+
+    \b
+        datasette embeddings models export BAAI/bge-small-en-v1.5 bge
+        datasette embeddings embed docs.db articles --table articles --model ./bge
+    """
+    config = config_in(config_file)
+    # Prompts and dimensions are settings of the server that uses the folder
+    settings = replace(
+        config.models.get(model_id, ModelConfig()),
+        runtime=sentence_transformer.RUNTIME,
+        device="cpu",
+        query_prompt=None,
+        passage_prompt=None,
+        dimensions=None,
+    )
+    model = fetched_model(model_id, Config(models={model_id: settings}))
+    assert isinstance(model, sentence_transformer.SentenceTransformerModel)
+    cosine = onnx_export.export(model, folder)
+    click.echo(
+        f"Wrote {folder}; its vectors have a cosine of at least {cosine:.5f} to those "
+        f"of {model.model_id}",
+        err=True,
+    )

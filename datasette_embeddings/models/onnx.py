@@ -85,8 +85,9 @@ def _downloaded(spec: ModelSpec) -> OnnxModel:
     folder = download(spec, PATTERNS)
     if not has_onnx(folder):
         raise ModelError(
-            f"The model {spec.model_id!r} has no ONNX file on the hub. To use it as it "
-            f"is: {install_command('sentence-transformers')}"
+            f"The model {spec.model_id!r} has no ONNX file on the hub. Either "
+            f"use it as it is: {install_command('sentence-transformers')}; or make one "
+            "where that is installed: datasette embeddings models export"
         )
     return OnnxModel(spec.model_id, folder, spec.config)
 

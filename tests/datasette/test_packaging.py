@@ -183,7 +183,7 @@ def test_the_documents_name_only_extras_that_there_are():
         for found in re.findall(r"install.*(?:\.|whl)\[([\w,-]+)\]", path.read_text())
         for extra in found.split(",")
     }
-    assert {"images", "sentence-transformers", "llm"} <= named <= extras
+    assert {"images", "sentence-transformers", "llm", "export"} <= named <= extras
 
 
 def test_nothing_tells_to_install_by_a_name_that_is_not_ours():
