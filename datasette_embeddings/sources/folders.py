@@ -6,7 +6,6 @@ import os
 import re
 import sqlite3
 import stat
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,10 +64,12 @@ def files_of_folders(
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
             raise SourceError(f"Expected a folder at {folder}, found {found}")
-        closed = list(_closed_folders(root, source.id_prefix))
-        yield from closed
-        paths = _matching(root, pattern)
-        if not paths and not closed:
+        paths, errors = _matching(root, pattern)
+        for error in errors:
+            closed = Path(error.filename).relative_to(root).as_posix()
+            reason = f"The folder cannot be read: {error.strerror}"
+            yield Failure(f"{source.id_prefix}{closed}/", reason, is_item=False)
+        if not paths and not errors:
             # An emptied or unmounted folder would empty the collection
             raise SourceError(
                 f"Expected files that match {pattern!r} in {folder}, found none. Check "
@@ -80,39 +81,28 @@ def files_of_folders(
             yield _read(path, root, item_id, source)
 
 
-def _matching(root: Path, pattern: str) -> list[Path]:
-    """The files that *pattern* matches, and links that lead nowhere, in order."""
+def _matching(root: Path, pattern: str) -> tuple[list[Path], list[OSError]]:
+    """The files below *root* that *pattern* matches, and why folders cannot be listed.
+
+    A link that leads nowhere is a file, too.
+    """
+    errors: list[OSError] = []
+    # A glob follows links to folders, and skips those that it cannot list
+    below = {
+        Path(folder, name)
+        for folder, _folders, names in os.walk(root, onerror=errors.append)
+        for name in names
+    }
     try:
-        paths = sorted(root.glob(pattern))
         if ".." in Path(pattern).parts:
             raise ValueError
-        return [
-            path
-            for path in paths
-            if not path.is_dir() and not _is_behind_a_link(path, root)
-        ]
+        return sorted(below.intersection(root.glob(pattern))), errors
     except (ValueError, NotImplementedError, IndexError) as error:
         raise SourceError(
             f"Expected a glob within the folder, such as '**/*.md'; found {pattern!r}"
         ) from error
     except OSError as error:
         raise SourceError(f"{root} cannot be read: {error.strerror}") from error
-
-
-def _is_behind_a_link(path: Path, root: Path) -> bool:
-    """Whether a link to a folder leads from *root* to *path*."""
-    inner = path.relative_to(root).parents
-    return any((root / each).is_symlink() for each in inner if each.name)
-
-
-def _closed_folders(root: Path, prefix: str) -> Iterator[Failure]:
-    """Folders that cannot be listed; a glob skips them without an error."""
-    errors: list[OSError] = []
-    deque(os.walk(root, onerror=errors.append), maxlen=0)
-    for error in errors:
-        item_id = f"{prefix}{Path(error.filename).relative_to(root).as_posix()}/"
-        reason = f"The folder cannot be read: {error.strerror}"
-        yield Failure(item_id, reason, is_item=False)
 
 
 def _read(
