@@ -118,12 +118,9 @@ def vector_of(value: SqlValue) -> vectors.Vector:
 
 
 def json_vector_of(value: SqlValue) -> vectors.Vector:
-    """The vector in a JSON array."""
-    if not isinstance(value, str):
-        raise InvalidVectorError(
-            f"Expected a JSON array as TEXT, found {quoted(value)}"
-        )
-    return vector_of(value)
+    if isinstance(value, str):
+        return vector_of(value)
+    raise InvalidVectorError(f"Expected a JSON array as TEXT, found {quoted(value)}")
 
 
 def number_of(value: SqlValue) -> int | float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def embed_query_with(context: Context, model_id: str, text: str) -> bytes:
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
     """The items of a collection closest to a text: JSON for json_each()."""
 
-    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
+    def nearest(found: Collection, *, options: Options, index: Index) -> list[Hit]:
         query = checked_query(text)
         model = context.model(found.model_id)
         found.check_settings(model.settings)
@@ -83,20 +84,14 @@ def embed_search(context: Context, collection: str, text: str, limit: int) -> st
 @sql_function("embed_similar(collection, id, limit)", deterministic=False)
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
     """The items closest to one of the collection, itself left out: JSON, no model."""
-
-    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
-        return nearest_to_item(found, item_id, options=options, index=index)
-
+    nearest = partial(nearest_to_item, item_id=item_id)
     return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
 
 
 @sql_function("embed_nearest(collection, vector, limit)", deterministic=False)
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
     """The items of a collection closest to a vector: JSON for json_each()."""
-
-    def nearest(found: Collection, options: Options, index: Index) -> list[Hit]:
-        return nearest_to_vector(found, vector, options=options, index=index)
-
+    nearest = partial(nearest_to_vector, vector=vector)
     digest = sha256(vectors.encode(vector)).digest()
     return _answer(context, ("vector", collection, digest, limit), nearest)
 
@@ -108,7 +103,7 @@ def _digest(text: str) -> bytes:
 def _answer(
     context: Context,
     key: SearchKey,
-    nearest: Callable[[Collection, Options, Index], list[Hit]],
+    nearest: Callable[..., list[Hit]],
 ) -> str:
     """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
@@ -120,7 +115,7 @@ def _answer(
     found = collections.collection(context.conn, name)
     with context.clock.loading():
         index = indexes.index(found, immutable=immutable)
-    hits = nearest(found, Options(limit=limit), index)
+    hits = nearest(found, options=Options(limit=limit), index=index)
     answer = json.dumps([_row(hit) for hit in hits])
     lengths = [len(each) for _state, each in context.remembered.values()]
     if len(lengths) >= REMEMBERED or sum(lengths) + len(answer) > LONGEST_REMEMBERED:
