@@ -177,7 +177,9 @@ class Similarities:
     def rows(self, document_ids: Sequence[str]) -> list[SimilarityRow]:
         """The stored similarities of *document_ids*."""
         sql = f"select id, other_id, score {_VALID_ROWS} and id in"
-        return list(rows_in(self.conn, sql, [self.collection.id], document_ids))
+        rows = rows_in(self.conn, sql, [self.collection.id], document_ids)
+        # Tuples, also from a connection that makes other rows
+        return [(one, other, score) for one, other, score in rows]
 
     def lists_with(self, others: Sequence[str]) -> set[str]:
         """The documents that have one of *others* among their similarities."""
