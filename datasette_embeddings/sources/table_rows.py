@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
+from typing import TypeAlias
 
 from datasette_embeddings.databases import declared_columns, quote
 from datasette_embeddings.documents import Document, item_id_of, key_values
@@ -16,6 +17,7 @@ from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import content_of_row
 from datasette_embeddings.sources.definitions import ROWID, TableSource
 
+Value: TypeAlias = str | int | float
 MAX_INTEGER = 2**63
 # SQLite takes at least 999 parameters in one statement
 MOST_PARAMETERS = 900
@@ -169,14 +171,6 @@ class Selection:
         return " and ".join(f"({each})" for each in self.conditions) or "true"
 
 
-@dataclass(frozen=True)
-class ValueCount:
-    """A value of a column, and how many rows have it."""
-
-    value: str | int | float
-    count: int
-
-
 def selected_ids(
     conn: sqlite3.Connection, source: TableSource, selection: Selection
 ) -> set[str]:
@@ -202,8 +196,8 @@ def counted_values(
     *,
     selection: Selection,
     limit: int,
-) -> list[ValueCount]:
-    """The *limit* most frequent values of *column* among the rows of *selection*.
+) -> list[tuple[Value, int]]:
+    """The *limit* most frequent values of *column* in *selection*, each with its count.
 
     NULL and BLOBs are left out.
 
@@ -220,7 +214,7 @@ def counted_values(
     """
     with _explained():
         rows = conn.execute(sql, {**selection.values, "embeddings_limit": limit})
-        return [ValueCount(*row) for row in rows]
+        return list(map(tuple, rows))
 
 
 def selectable_columns(conn: sqlite3.Connection, source: TableSource) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request
 
-LABEL = "Search by meaning"
+LABEL, LIKE = "Search by meaning", "More like this"
 
 
 def link(href: str, label: str, description: str) -> dict[str, str]:
@@ -65,13 +65,12 @@ async def row_links(
     row: Mapping[str, Any],
 ) -> list[dict[str, str]]:
     """An entry for each collection made from the table: the items nearest to *row*."""
-    links, targets = [], await _targets(datasette, actor, database, table)
-    for each in targets:
-        item_id = _item_id(each.collection, row)
-        if item_id is not None and (path := each.like_path(item_id)):
-            label = _label("More like this", each, targets)
-            links.append(link(path, label, "Rows with a similar meaning"))
-    return links
+    targets = await _targets(datasette, actor, database, table)
+    return [
+        link(path, _label(LIKE, each, targets), "Rows with a similar meaning")
+        for each, item_id in _items(targets, row)
+        if (path := each.like_path(item_id))
+    ]
 
 
 def _label(label: str, target: Target, targets: Sequence[Target]) -> str:
@@ -107,14 +106,16 @@ def _is_made_from(collection: Collection, table: str) -> bool:
     return isinstance(source, TableSource) and source.table == table
 
 
-def _item_id(collection: Collection, row: Mapping[str, Any]) -> str | None:
-    """The item of a row; None if the page does not have the columns of its key."""
-    source = collection.source
-    with suppress(EmbeddingsError, KeyError, IndexError):
-        if isinstance(source, TableSource):
-            key = [row[name] for name in source.key_columns]
-            return source.id_prefix + item_id_of(key)
-    return None
+def _items(
+    targets: Sequence[Target], row: Mapping[str, Any]
+) -> Iterator[tuple[Target, str]]:
+    """The item of a row in each of *targets* whose key columns the page has."""
+    for target in targets:
+        source = target.collection.source
+        with suppress(EmbeddingsError, KeyError, IndexError):
+            if isinstance(source, TableSource):
+                key = item_id_of([row[name] for name in source.key_columns])
+                yield target, source.id_prefix + key
 
 
 async def related_html(
@@ -125,11 +126,12 @@ async def related_html(
     row: Mapping[str, Any],
 ) -> str | None:
     """The rows related to *row*, as a part of its page; None if there are none."""
-    related = []
-    for target in await _targets(datasette, request.actor, database, table):
-        item_id = _item_id(target.collection, row)
-        if item_id is not None and (matches := await _related(target, item_id)):
-            related.append((target, target.like_path(item_id), matches))
+    targets = await _targets(datasette, request.actor, database, table)
+    related = [
+        (target, target.like_path(item_id), matches)
+        for target, item_id in _items(targets, row)
+        if (matches := await _related(target, item_id))
+    ]
     if not related:
         return None
     context = {"related": related, "shortened": shortened}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.sources.table_rows import Selection, ValueCount
+from datasette_embeddings.sources.table_rows import Selection, Value
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]
@@ -23,7 +23,8 @@ class Facet:
     """The most frequent values of a column among the rows that pass the filters."""
 
     column: str
-    values: Sequence[ValueCount]
+    #: With how many rows have each
+    values: Sequence[tuple[Value, int]]
     #: There are more values than these
     is_truncated: bool
 

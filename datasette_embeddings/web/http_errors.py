@@ -39,10 +39,6 @@ class MethodNotAllowedError(EmbeddingsError):
 class PayloadTooLargeError(EmbeddingsError):
     """A body larger than the configuration allows."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"Expected a body of at most {limit:,} bytes; it has more")
-        self.limit = limit
-
 
 class NotAnImageError(EmbeddingsError):
     """Stored bytes that are not an image of a type that is served."""

@@ -131,18 +131,18 @@ async def read_body(request: Request, limit: int) -> bytes:
     :raises InvalidInputError: if the client disconnects before its end.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > limit:
-        raise PayloadTooLargeError(limit)
-    body = bytearray()
-    more = True
-    while more:
+    size = int(declared) if declared.isascii() and declared.isdigit() else 0
+    body, more = bytearray(), True
+    while more and size <= limit:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise InvalidInputError("The client disconnected before the body ended")
         body += message.get("body", b"")
-        if len(body) > limit:
-            raise PayloadTooLargeError(limit)
-        more = message.get("more_body", False)
+        size, more = len(body), message.get("more_body", False)
+    if size > limit:
+        raise PayloadTooLargeError(
+            f"Expected a body of at most {limit:,} bytes; it has more"
+        )
     return bytes(body)
 
 

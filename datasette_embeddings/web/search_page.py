@@ -202,7 +202,7 @@ def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:
     if is_reserved or "__" in column or is_special(column):
         # A column with a name that the page uses itself needs its comparison
         column = f"{column}__exact"
-    pairs = [((column, str(each.value)), each.count) for each in response.facet.values]
+    pairs = [((column, str(value)), count) for value, count in response.facet.values]
     return [
         Link(pair[1], address.toggle_filter(pair), count, pair in given)
         for pair, count in pairs

@@ -129,7 +129,7 @@ def _match_body(target: Target, match: Match) -> dict[str, Any]:
 
 def _facet_body(facet: Facet) -> dict[str, Any]:
     """As in Datasette's JSON of a table, without the links of its page."""
-    results = [{"value": each.value, "count": each.count} for each in facet.values]
+    results = [{"value": value, "count": count} for value, count in facet.values]
     body = {
         "name": facet.column,
         "type": "column",
