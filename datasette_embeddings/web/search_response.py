@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings import images
 from datasette_embeddings.errors import (
     InvalidInputError,
     MissingLibraryError,
@@ -25,7 +24,7 @@ from datasette_embeddings.search.nearest import (
     selected_items,
     source_table,
 )
-from datasette_embeddings.serving.allowed_models import AllowedModel, log_once
+from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
@@ -43,11 +42,8 @@ if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request, Response
 
-    from datasette_embeddings.vectors import Vector, Vectors
+    from datasette_embeddings.vectors import Vector
 
-NOT_AN_IMAGE = (
-    "Expected an image (JPEG, PNG, GIF, WebP, TIFF, BMP or AVIF), found another file"
-)
 # Errors that only the owner of the server can fix
 MODEL_ERRORS = (
     UnknownModelError,
@@ -160,36 +156,25 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
         if request.text is not None:
             vector = await query_embedder.vector(model, request.text)
         else:
-            vector = await _image_vector(model, request.image or b"")
+            (vector,) = await image_vectors(model, [request.image or b""])
         loaded = model.loaded()
         if loaded is not None:
             target.collection.check_settings(loaded.settings)
     except MODEL_ERRORS as error:
+        kind, loaded = "text" if request.image is None else "image", model.loaded()
+        if kind == "image" and loaded is not None and not loaded.supports_images:
+            raise SearchUnavailableError(
+                "This collection cannot be searched by an image: its model takes "
+                "texts, not images"
+            ) from error
         if not isinstance(error, UnknownModelError):
             # The reasons of an UnknownModelError are already in the log
             log_once(str(error))
-        kind = "text" if request.image is None else "image"
         raise SearchUnavailableError(
             f"Search by {kind} is not available here at the moment; "
             '"more like this" works'
         ) from error
     return vector
-
-
-async def _image_vector(model: AllowedModel, image: bytes) -> Vector:
-    try:
-        vectors: Vectors = await image_vectors(model, [image])
-    except (InvalidInputError, ModelError) as error:
-        loaded = model.loaded()
-        if loaded is not None and not loaded.supports_images:
-            raise SearchUnavailableError(
-                "This collection cannot be searched by an image: its model takes "
-                "texts, not images"
-            ) from error
-        if images.media_type(image) is None:
-            raise InvalidInputError(NOT_AN_IMAGE) from error
-        raise
-    return vectors[0]  # type: ignore[no-any-return]  # numpy's own
 
 
 def _search(
