@@ -124,6 +124,11 @@ def test_anything_but_one_reading_query_is_refused_and_changes_nothing(conn, sql
     assert list(conn.iterdump()) == before
 
 
+def test_columns_of_the_same_name_are_all_read(conn):
+    sql = "select 1 as id, 'a' as x, 'b' as x, 'c' as X, 'd' as ID"
+    assert documents(conn, QuerySource(sql)) == [("1", "a b c d")]
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [

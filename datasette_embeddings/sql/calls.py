@@ -175,21 +175,3 @@ def guarded(
         raise short
 
     return guarded
-
-
-def guarded_aggregate(
-    context: Context,
-    name: str,
-    aggregate: Any,  # noqa: ANN401 - a class with step() and finalize()
-    read: Reader,
-) -> type[Any]:
-    """*aggregate* with its vectors read by *read*, and its errors reported."""
-
-    def itself(instance: Any) -> Any:  # noqa: ANN401 - of the aggregate
-        return instance
-
-    methods = {
-        "step": guarded(context, name, aggregate.step, [itself, read]),
-        "finalize": guarded(context, name, aggregate.finalize, [itself]),
-    }
-    return type(aggregate.__name__, (aggregate,), methods)

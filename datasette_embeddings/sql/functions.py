@@ -15,7 +15,6 @@ from datasette_embeddings.sql.calls import (
     Reader,
     SqlFunction,
     guarded,
-    guarded_aggregate,
     readers,
 )
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
@@ -57,7 +56,12 @@ def _register(
     context: Context, name: str, function: SqlFunction, reads: Sequence[Reader]
 ) -> None:
     if isinstance(function.call, type):
-        aggregate: Any = guarded_aggregate(context, name, function.call, *reads)
+        kind: Any = function.call
+        methods = {
+            "step": guarded(context, name, kind.step, [_itself, *reads]),
+            "finalize": guarded(context, name, kind.finalize, [_itself]),
+        }
+        aggregate: Any = type(name, (kind,), methods)
         context.conn.create_aggregate(name, len(reads), aggregate)
         return
     call: Any = function.call
@@ -70,3 +74,7 @@ def _register(
     context.conn.create_function(
         name, len(reads), call, deterministic=function.deterministic
     )
+
+
+def _itself(aggregate: Any) -> Any:  # noqa: ANN401 - any aggregate
+    return aggregate
