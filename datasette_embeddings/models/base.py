@@ -58,6 +58,8 @@ class EmbeddingModel(ABC):
     normalized: bool | None = None
     runtime: str = ""
     device: str = "cpu"
+    #: How many texts or images one run takes
+    batch_size: int
     supports_text: bool = True
     supports_images: bool = False
     #: It may send texts to another machine, and cost money
@@ -198,6 +200,26 @@ class EmbeddingModel(ABC):
                 if length > self.max_tokens:
                     on_truncated(position)
 
+    def _batched(
+        self,
+        contents: Sequence[Content],
+        run: Callable[[Sequence[Content]], Vectors],
+        *,
+        length: Callable[[Content], int] | None = None,
+        progress: Callback = ignore,
+    ) -> Vectors:
+        """What *run* gives for *contents*, (n, d); see :func:`in_batches`."""
+        import numpy as np
+
+        if not contents:
+            return np.empty((0, self.dimensions or 0), dtype=np.float32)
+        try:
+            return in_batches(
+                contents, self.batch_size, run, length=length, progress=progress
+            )
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
+
     def _set_prompts(
         self, config: ModelConfig, query_prompt: str = "", passage_prompt: str = ""
     ) -> None:
@@ -247,8 +269,6 @@ def in_batches(
         # Outside of the except block, where the error keeps the failed run's arrays
         size = len(batch) // 2
         free_memory()
-    if not parts:
-        return np.empty((0, 0), dtype=np.float32)
     sorted_vectors = np.concatenate(parts)
     vectors = np.empty_like(sorted_vectors)
     vectors[order] = sorted_vectors

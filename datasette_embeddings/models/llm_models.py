@@ -17,7 +17,6 @@ from datasette_embeddings.models.base import (
     Callback,
     Outcome,
     ignore,
-    in_batches,
     is_out_of_memory,
 )
 from datasette_embeddings.models.names import (
@@ -124,7 +123,7 @@ class LlmModel(RemoteModel):
         # Its own id is what llm stores in collections, not an alias
         super().__init__(registered.model_id, config)
         self._model = registered
-        self._batch_size = (
+        self.batch_size = (
             config.batch_size or registered.batch_size or DEFAULT_BATCH_SIZE
         )
         self._running = threading.Lock()
@@ -140,7 +139,7 @@ class LlmModel(RemoteModel):
     ) -> Vectors:
         if not self.supports_text:
             raise self._error("takes images, not texts")
-        return self._embed(texts, progress)
+        return self._batched(texts, self._run, length=len, progress=progress)
 
     def image_outcomes(
         self, images: Sequence[bytes], *, progress: Callback = ignore
@@ -150,18 +149,7 @@ class LlmModel(RemoteModel):
         # A plugin decodes any format, and some formats start other programs
         for image in images:
             check_images([image])
-        return list(self._embed(images, progress))
-
-    def _embed(self, contents: Sequence[Content], progress: Callback) -> Vectors:
-        if not contents:
-            return self._checked([], 0)
-        return in_batches(
-            contents,
-            self._batch_size,
-            self._run,
-            length=len,
-            progress=progress,
-        )
+        return list(self._batched(images, self._run, progress=progress))
 
     def _run(self, contents: Sequence[Content]) -> Vectors:
         import numpy as np

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
@@ -23,7 +23,6 @@ from datasette_embeddings.models.base import (
     Outcome,
     check_utf8,
     ignore,
-    in_batches,
 )
 from datasette_embeddings.models.files import commit_of, folder_of
 from datasette_embeddings.models.names import (
@@ -133,7 +132,7 @@ class OpenClipModel(EmbeddingModel):
             self.max_tokens = int(self._tokenizer.context_length)
             self.revision = commit_of(folder)
         default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
-        self._batch_size = config.batch_size or default
+        self.batch_size = config.batch_size or default
         # The processors are busy with one run, and a GPU has memory for one
         self._lock = threading.Lock()
         # A tokenizer of transformers changes while it truncates
@@ -157,7 +156,7 @@ class OpenClipModel(EmbeddingModel):
         progress: Callback = ignore,
         is_query: bool = False,
     ) -> Vectors:
-        return self._embed(texts, self._run_texts, progress)
+        return self._batched(texts, self._run_texts, progress=progress)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         texts = [self.passage_prompt + text for text in texts]
@@ -175,7 +174,7 @@ class OpenClipModel(EmbeddingModel):
         outcomes: list[Outcome] = []
         for decoded_images in self._decoded_batches(images):
             whole = [each for each in decoded_images if not isinstance(each, str)]
-            vectors = iter(self._embed(whole, self._run_images))
+            vectors = iter(self._batched(whole, self._run_images))
             outcomes += [
                 each if isinstance(each, str) else next(vectors)
                 for each in decoded_images
@@ -188,7 +187,7 @@ class OpenClipModel(EmbeddingModel):
 
         While the model runs one batch, the next is decoded.
         """
-        size = self._batch_size
+        size = self.batch_size
         with ThreadPoolExecutor(min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
             upcoming: list[Future[Image | str]] = []
             for start in range(0, len(images) + size, size):
@@ -207,21 +206,6 @@ class OpenClipModel(EmbeddingModel):
             return str(error)
         except MemoryError:
             return "There is not enough memory to decode this image"
-
-    def _embed(
-        self,
-        contents: Sequence[Any],
-        run: Callable[[Sequence[Any]], Vectors],
-        progress: Callback = ignore,
-    ) -> Vectors:
-        import numpy as np
-
-        if not contents:
-            return np.empty((0, self.dimensions), dtype=np.float32)
-        try:
-            return in_batches(contents, self._batch_size, run, progress=progress)
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
     def _run_texts(self, texts: Sequence[str]) -> Vectors:
         check_utf8(texts)

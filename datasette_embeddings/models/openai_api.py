@@ -70,8 +70,8 @@ class OpenAIModel(RemoteModel):
         # Without a password or a query string, which may hold a key
         self.endpoint = str(url.copy_with(username="", password="", query=None))
         self._client = self._new_client(url)
-        self._batch_size = config.batch_size or DEFAULT_BATCH_SIZE
-        self._max_bytes = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * self._batch_size
+        self.batch_size = config.batch_size or DEFAULT_BATCH_SIZE
+        self._max_bytes = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * self.batch_size
         self._question: dict[str, Any] = {
             "model": config.model or model_id,
             # A quarter of the size of digits
@@ -147,7 +147,7 @@ class OpenAIModel(RemoteModel):
 
         check_utf8(texts)
         parts = [self._checked([], 0)] if not texts else []
-        for batch in _batches(texts, self._batch_size):
+        for batch in _batches(texts, self.batch_size):
             # A single text comes from SQL or from a page, where a caller waits
             answer = self._answer(batch, is_urgent=is_query or len(texts) == 1)
             parts.append(self._checked(self._vectors(answer), len(batch)))

@@ -20,7 +20,6 @@ from datasette_embeddings.models.base import (
     EmbeddingModel,
     check_utf8,
     ignore,
-    in_batches,
 )
 from datasette_embeddings.models.files import (
     NO_LIMIT,
@@ -105,7 +104,7 @@ class SentenceTransformerModel(EmbeddingModel):
         self.max_tokens = _max_tokens(self.encoder)
         is_gpu = not self.device.startswith("cpu")
         default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
-        self._batch_size = config.batch_size or default
+        self.batch_size = config.batch_size or default
         if config.threads is not None:
             import torch
 
@@ -158,10 +157,6 @@ class SentenceTransformerModel(EmbeddingModel):
         progress: Callback,
     ) -> Vectors:
         """One vector for each text; the longest first, so that memory runs out soon."""
-        import numpy as np
-
-        if not texts:
-            return np.empty((0, self.dimensions), dtype=np.float32)
         check_utf8(texts)
 
         def embed(batch: Sequence[str]) -> Vectors:
@@ -173,17 +168,8 @@ class SentenceTransformerModel(EmbeddingModel):
                 normalize_embeddings=self.normalized,
             )
 
-        try:
-            with self._lock:
-                return in_batches(
-                    texts,
-                    self._batch_size,
-                    embed,
-                    length=len,
-                    progress=progress,
-                )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
+        with self._lock:
+            return self._batched(texts, embed, length=len, progress=progress)
 
 
 def _loaded(spec: ModelSpec, folder: Path | None) -> Any:  # noqa: ANN401 - imported late
