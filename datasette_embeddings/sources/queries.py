@@ -220,16 +220,12 @@ def tables_of_query(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
     They are the stored ones, which it read when it was embedded, and those that it
     reads now: releases up to 0.2a0 did not store all of them.
     """
-    return {*source.tables, *_current_tables(conn, source)}
-
-
-def _current_tables(conn: sqlite3.Connection, source: QuerySource) -> set[str]:
     with suppress(SourceError):
-        return tables_read(conn, source.sql)
+        return {*source.tables, *tables_read(conn, source.sql)}
     # It cannot be compiled here, for lack of an attached database, a function or a
     # table.  The stored list may lack tables named like a virtual one, and its content
     existing, found = tables_and_views(conn).keys(), set[str]()
     for name in _virtual_tables(conn) & set(source.tables):
         found |= _read_by(conn, name)
         found |= {each for each in existing if each.startswith(f"{name}_")}
-    return found & existing
+    return {*source.tables, *(found & existing)}
