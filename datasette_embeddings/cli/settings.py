@@ -113,24 +113,23 @@ class _Environment(dict[str, str]):
 
 def _located(declared: CollectionConfig, path: Path) -> CollectionConfig:
     """*declared* with its paths, which start at the folder of the file at *path*."""
-
-    def located(each: str) -> str:
-        return each if each == STDIN else str(_beside(path, each))
-
+    beside = partial(_beside, path)
     return replace(
         declared,
         model=declared.model and _model_path(declared.model, path),
-        input=declared.input and located(declared.input),
-        files=tuple((located(each), glob) for each, glob in declared.files),
-        attach=tuple((alias, located(each)) for alias, each in declared.attach),
+        input=declared.input and beside(declared.input),
+        files=tuple((beside(each), glob) for each, glob in declared.files),
+        attach=tuple((alias, beside(each)) for alias, each in declared.attach),
     )
 
 
 def _model_path(name: str, path: Path, *, is_folder: bool = False) -> str:
     """The path of the folder *name* beside the file at *path*; else *name* itself."""
     folder = _beside(path, name)
-    return str(folder) if (is_folder or is_path(name)) and folder.is_dir() else name
+    return folder if (is_folder or is_path(name)) and Path(folder).is_dir() else name
 
 
-def _beside(path: Path, name: str) -> Path:
-    return path.absolute().parent / Path(name).expanduser()
+def _beside(path: Path, name: str) -> str:
+    """The path *name* as it is from the file at *path*; that of a pipe stays."""
+    located = path.absolute().parent / Path(name).expanduser()
+    return name if name == STDIN else str(located)
