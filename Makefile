@@ -40,8 +40,8 @@ wheel: $(DEMO_ENV)/.installed
 
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
 # images in their own environment, because pytest leaves that folder out by itself
-# Programs that the tests start find compiled what another has imported, whatever the
-# environment says: the tests start some two hundred
+# The tests start many programs, each of which would compile all that it imports where
+# the environment says that nothing is written
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test test-all: PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10
 test-all: PYTEST += --all
