@@ -40,10 +40,13 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 
 @hookimpl
-def startup(datasette: Datasette) -> None:
+def startup(datasette: Datasette) -> Awaitable[None]:
+    import asyncio
+
     from datasette_embeddings.web.server import start
 
-    start(datasette)
+    # Not on the event loop: looking for models may import llm and torch
+    return asyncio.to_thread(start, datasette)
 
 
 # First, so that datasette-llm-embed's own functions of the same names win

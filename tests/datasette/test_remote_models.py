@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from datasette.utils import StartupError
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, PLUGIN_NAME, ModelConfig
@@ -314,3 +316,19 @@ def test_a_server_with_llm_has_no_model_of_its_plugins_unless_it_is_named(
         # Of the right model by its id, but the vectors in there are of another length
         status, message = failure(f"{url}/articles/-/embeddings/articles.json?q=pets")
     assert (status, "384" in message) == (422, True)
+
+
+@pytest.mark.asyncio
+async def test_models_are_looked_for_beside_the_event_loop(articles_db, monkeypatch):
+    threads = []
+
+    def find(_spec):
+        threads.append(threading.current_thread())
+        return registry.Unavailable("it is not here")
+
+    monkeypatch.setattr(registry, "RUNTIMES", {**registry.RUNTIMES, "llm": find})
+    settings = {"models": {"far": {"runtime": "llm", "batch_size": 5}}}
+    with pytest.raises(StartupError):
+        await make_datasette(articles_db, settings=settings).invoke_startup()
+    assert threads
+    assert threading.current_thread() not in threads
