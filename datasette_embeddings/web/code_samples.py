@@ -5,31 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.web.compat import is_allowed, sql_path
+from datasette_embeddings.web.compat import run_sql_path
 from datasette_embeddings.web.search_response import SearchResponse
 from datasette_embeddings.web.urls import Address
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
     from datasette.utils.asgi import Request
-
-
-async def run_sql_path(
-    datasette: Datasette,
-    request: Request,
-    database: str,
-    sql: str,
-    values: Mapping[str, object],
-) -> str | None:
-    """The page that runs *sql*; None if the visitor may not run SQL."""
-    if not await is_allowed(datasette, request.actor, "execute-sql", database):
-        return None
-    query = urlencode({"sql": sql, **values})
-    return f"{sql_path(datasette, database)}?{query}"
 
 
 async def code_samples(
@@ -48,7 +33,7 @@ async def code_samples(
     samples = []
     if not (asked.filters or asked.prefix or asked.min_score is not None):
         database, (sql, values) = response.target.database.name, _sql(response)
-        page = await run_sql_path(datasette, request, database, sql, values)
+        page = await run_sql_path(datasette, request.actor, database, sql, values)
         if page is not None:
             samples.append({"title": "SQL", "text": sql, "path": page})
     path = address.with_args({}, f"{response.target.path}.json")

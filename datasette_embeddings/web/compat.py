@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlencode
 
 if TYPE_CHECKING:
     from datasette.app import Datasette
@@ -126,10 +127,19 @@ def database_color(database: Database) -> str:
     return str(getattr(database, "color", "ff0000"))
 
 
-def sql_path(datasette: Datasette, database: str) -> str:
-    """The path of the page that runs SQL."""
+async def run_sql_path(
+    datasette: Datasette,
+    actor: Actor,
+    database: str,
+    sql: str,
+    values: Mapping[str, object],
+) -> str | None:
+    """The page that runs *sql*; None if *actor* may not run SQL."""
+    if not await is_allowed(datasette, actor, "execute-sql", database):
+        return None
     path = str(datasette.urls.database(database))
-    return f"{path}/-/query" if is_modern() else path
+    query = urlencode({"sql": sql, **values})
+    return f"{path}/-/query?{query}" if is_modern() else f"{path}?{query}"
 
 
 def add_classic_templates(env: Any) -> None:  # noqa: ANN401 - Jinja's

@@ -13,8 +13,7 @@ from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import search_request
-from datasette_embeddings.web.code_samples import run_sql_path
-from datasette_embeddings.web.compat import database_color
+from datasette_embeddings.web.compat import database_color, run_sql_path
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.middleware import (
     READS,
@@ -154,12 +153,13 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
         "limit": DEFAULT_LIMIT,
         "offset": 0,
     }
+    asked = datasette, request.actor, database, sql, values
     context = {
         **page,
         "collection": target.collection,
         "database": database,
         "db_color": database_color(target.database),
-        "sql_path": await run_sql_path(datasette, request, database, sql, values),
+        "sql_path": await run_sql_path(*asked),
         "sql": sql,
         "alternate_url_json": page["address"].with_args(
             {}, f"{target.path}/pairs.json"
