@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from datasette.utils import MultiParams
     from datasette.utils.asgi import Request, Response
 
-    from datasette_embeddings.models.base import EmbeddingModel
     from datasette_embeddings.vectors import Vector
 
 
@@ -143,7 +142,7 @@ async def _embed(
     await asyncio.to_thread(check_allowed, model_id, config)
     allowed = await allowed_model(datasette, model_id)
     model = await allowed.run(allowed.load)
-    vectors = await _vectors(allowed, model, asked)
+    vectors = await _vectors(allowed, asked)
     texts = {
         position: each
         for position, each in enumerate(asked.input)
@@ -182,12 +181,8 @@ async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
         )
 
 
-async def _vectors(
-    allowed: AllowedModel, model: EmbeddingModel, asked: EmbedRequest
-) -> list[Vector]:
+async def _vectors(allowed: AllowedModel, asked: EmbedRequest) -> list[Vector]:
     """The vectors of the inputs, in their order."""
-    # A model on the network may not know its dimensions before it answers
-    _check_dimensions(asked, model.model_id, model.dimensions)
     texts = [each for each in asked.input if isinstance(each, str)]
     images = [each for each in asked.input if isinstance(each, bytes)]
     # Images first, because they may be refused
@@ -200,16 +195,13 @@ async def _vectors(
     vectors = [
         next(of_texts if isinstance(each, str) else of_images) for each in asked.input
     ]
-    _check_dimensions(asked, model.model_id, len(vectors[0]))
-    return vectors
-
-
-def _check_dimensions(asked: EmbedRequest, model_id: str, known: int | None) -> None:
-    if None not in (asked.dimensions, known) and asked.dimensions != known:
+    # A model on the network may not know its dimensions before it answers
+    if asked.dimensions not in (None, known := len(vectors[0])):
         raise InvalidInputError(
-            f"Expected {known} dimensions, all that the model {model_id!r} gives, "
-            f"found {asked.dimensions}"
+            f"Expected {known} dimensions, all that the model {allowed.model_id!r} "
+            f"gives, found {asked.dimensions}"
         )
+    return vectors
 
 
 def _json(
