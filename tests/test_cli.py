@@ -573,6 +573,23 @@ def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
     assert str(problem) == f"{tmp_path / 'x.db'}: SQLite says: no such thing"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--files", "md", "--silent"], "FOLDER GLOB after --files, found the option"),
+        (["--files", "md", "--images"], "found the option --images"),
+        (["--files", "md", "*.md", "--files", "md", "-c", "x"], "the option -c"),
+        (["--table", "--silent"], "after --table, found the option --silent"),
+        (["-t", "a", "-c", "--prune"], "after --column, found the option --prune"),
+    ],
+)
+def test_an_option_is_never_the_value_of_another(run, tmp_path, arguments, message):
+    result = run("embed", tmp_path / "new.db", "notes", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_without_matching_files_deletes_nothing(run, tmp_path):
     folder, path = tmp_path / "notes", tmp_path / "notes.db"
     folder.mkdir()

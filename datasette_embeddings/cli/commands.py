@@ -52,7 +52,10 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
 
 
 class Command(click.Command):
-    """A command with *options* and ``--verbose``; its help has *sections* of others."""
+    """A command with *options* and ``--verbose``; its help has *sections* of others.
+
+    The name of an option is never taken as the value of another one.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,28 @@ class Command(click.Command):
             records = [option.get_help_record(ctx) for option in options]
             with formatter.section(heading):
                 formatter.write_dl([each for each in records if each is not None])
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        options = {
+            name: option
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and not option.is_flag
+            for name in option.opts
+        }
+        names = {name for option in self.get_params(ctx) for name in option.opts}
+        for number, name in enumerate(args[: [*args, "--"].index("--")], 1):
+            taken = options[name].nargs if name in options else 0
+            found = names & {
+                each for each in args[number : number + taken] if each.startswith("-")
+            }
+            if found:
+                option = options[name]
+                raise click.UsageError(
+                    f"Expected {option.metavar or 'a value'} after {option.opts[-1]}, "
+                    f"found the option {min(found)}",
+                    ctx,
+                )
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
