@@ -41,12 +41,9 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 
 @hookimpl
 def startup(datasette: Datasette) -> Awaitable[None]:
-    import asyncio
-
     from datasette_embeddings.web.server import start
 
-    # Not on the event loop: looking for models may import llm and torch
-    return asyncio.to_thread(start, datasette)
+    return start(datasette)
 
 
 # First, so that datasette-llm-embed's own functions of the same names win

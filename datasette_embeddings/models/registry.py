@@ -60,10 +60,9 @@ def model_spec(model_id: str, models: Mapping[str, ModelConfig]) -> ModelSpec:
     if name is None:
         return ModelSpec(absolute(canonical_id(model_id)))
     config = models[name]
-    is_named_elsewhere = any((config.path, config.model, config.url))
-    if is_named_elsewhere or config.runtime == "llm":
-        return ModelSpec(stored_id(name), config, is_configured=True)
-    return ModelSpec(absolute(name), config, is_configured=True)
+    is_elsewhere = config.path or config.model or config.url or config.runtime == "llm"
+    found = stored_id(name) if is_elsewhere else absolute(name)
+    return ModelSpec(found, config, is_configured=True)
 
 
 def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | None:
@@ -115,15 +114,15 @@ def find(spec: ModelSpec) -> Candidate:
 
     :raises UnknownModelError: if there is none, with the reason of each.
     """
-    answers: dict[str, Unavailable] = {}
+    is_bundled = spec.model_id == DEFAULT_MODEL
+    reasons = [] if is_bundled else [f"bundled: the bundled model is {DEFAULT_MODEL}"]
+    ways_out = []
     for name, answer in candidates(spec):
         if isinstance(answer, Candidate):
             return answer
-        answers[name] = answer
-    reasons = [f"{name}: {answer.reason}" for name, answer in answers.items()]
-    if spec.model_id != DEFAULT_MODEL:
-        reasons.insert(0, f"bundled: the bundled model is {DEFAULT_MODEL}")
-    ways_out = [each.way_out for each in answers.values() if each.way_out is not None]
+        reasons.append(f"{name}: {answer.reason}")
+        if answer.way_out is not None:
+            ways_out.append(answer.way_out)
     way_out = ways_out[0] if ways_out else _way_out(spec, reasons)
     raise UnknownModelError(spec.model_id, way_out, reasons)
 

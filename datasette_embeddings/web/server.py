@@ -72,14 +72,15 @@ async def allowed_model(
     return models[key]
 
 
-def start(datasette: Datasette) -> None:
+async def start(datasette: Datasette) -> None:
     """Start serving: fetch and load what the configuration names.
 
     :raises StartupError: as :func:`config_of`, and for a model that is not available.
     """
-    config = config_of(datasette)
+    # Not on the event loop: looking for models may import llm and torch
+    config = await asyncio.to_thread(config_of, datasette)
     with _startup_errors():
-        allowed_models.start(config)
+        await asyncio.to_thread(allowed_models.start, config)
 
 
 @contextmanager
