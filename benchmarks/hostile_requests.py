@@ -89,10 +89,7 @@ def bodies() -> dict[str, tuple[str, object]]:
             {"input": ["x"] * (BODY_BYTES // 5)},
         ),
         "body: lists as input": ("/-/embeddings/embed.json", {"input": [lists]}),
-        "body: lists as filters": (
-            f"{PAGE}.json",
-            {"like": "1", "filters": lists},
-        ),
+        "body: lists as filters": (f"{PAGE}.json", {"like": "1", "filters": lists}),
         "body: lists as vector": (f"{PAGE}.json", {"vector": lists}),
     }
 

@@ -32,10 +32,7 @@ def main() -> None:
         ours.mkdir()
         for module in ("__init__", "datasette_plugin", "sqlite_utils_plugin"):
             (empty / "datasette_embeddings" / f"{module}.py").touch()
-        sides = {
-            OURS: datasette_environment(ours),
-            PEER: datasette_environment(empty),
-        }
+        sides = {OURS: datasette_environment(ours), PEER: datasette_environment(empty)}
         times: dict[str, list[float]] = {side: [] for side in sides}
         for _ in range(TURNS):
             for side, environment in sides.items():

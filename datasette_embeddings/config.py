@@ -42,8 +42,7 @@ def _key(value: object) -> str:
 
 
 Runtime: TypeAlias = Annotated[
-    str,
-    Expected(f"one of {', '.join(RUNTIMES)}", pattern=f"^({'|'.join(RUNTIMES)})$"),
+    str, Expected(f"one of {', '.join(RUNTIMES)}", pattern=f"^({'|'.join(RUNTIMES)})$")
 ]
 Url: TypeAlias = Annotated[
     str,

@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datasette_embeddings.errors import InvalidVectorError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector: TypeAlias = NDArray[np.float32]  # (d,)
-    Vectors: TypeAlias = NDArray[np.float32]  # (n, d)
+Vector: TypeAlias = NDArray[np.float32]  # (d,)
+Vectors: TypeAlias = NDArray[np.float32]  # (n, d)
 
 FLOAT32 = "<f4"  # little-endian, the layout that llm stores
 BYTES_PER_NUMBER = 4
@@ -31,8 +30,6 @@ LONGEST_CACHED = 4_096
 
 def encode(vector: Vector) -> bytes:
     """*vector* as little-endian float32, the BLOB that llm stores too."""
-    import numpy as np
-
     return np.asarray(vector, dtype=FLOAT32).tobytes()
 
 
@@ -41,8 +38,6 @@ def decode(blob: bytes) -> Vector:
 
     :raises InvalidVectorError: for a length that no float32 vector has.
     """
-    import numpy as np
-
     if not blob or len(blob) % BYTES_PER_NUMBER:
         raise InvalidVectorError(
             "Expected a vector BLOB, whose length is a multiple of "
@@ -70,8 +65,6 @@ def vector_of_numbers(numbers: object) -> Vector:
 
     :raises InvalidVectorError: as :func:`from_json`.
     """
-    import numpy as np
-
     if not isinstance(numbers, list) or not numbers:
         raise InvalidVectorError("Expected a JSON array with at least one number")
     if not all(type(number) in (int, float) for number in numbers):
@@ -93,8 +86,6 @@ def finite(vector: Vector) -> Vector:
 
     :raises InvalidVectorError: if it has NaN or an infinity.
     """
-    import numpy as np
-
     if not np.isfinite(vector).all():
         raise InvalidVectorError("Expected finite numbers, found NaN or infinity")
     return vector
@@ -102,8 +93,6 @@ def finite(vector: Vector) -> Vector:
 
 def normalize(vectors: Vectors) -> Vectors:
     """A copy of *vectors* with each row at length 1; see :func:`normalize_in_place`."""
-    import numpy as np
-
     normalized = np.array(vectors, dtype=np.float32, ndmin=2)
     normalize_in_place(normalized)
     return normalized.reshape(vectors.shape)
@@ -114,8 +103,6 @@ def normalize_in_place(vectors: Vectors) -> NDArray[np.bool_]:
 
     A row that is zero or not finite has none, and is zero afterwards.
     """
-    import numpy as np
-
     usable = np.ones(len(vectors), dtype=np.bool_)
     for start in range(0, len(vectors), BLOCK_ROWS):
         block = vectors[start : start + BLOCK_ROWS]

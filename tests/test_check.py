@@ -220,7 +220,7 @@ def test_what_no_source_brings_again_is_kept_and_mended_as_far_as_it_can(
     conn = sqlite3.connect(articles_db)
     rows = conn.execute("select id, typeof(updated) from embeddings order by id")
     assert rows.fetchall() == [
-        *((each, "integer") for each in ("1", "4", "5", "6", b"aa", b"\xff")),
+        *((each, "integer") for each in ("1", "4", "5", "6", b"aa", b"\xff"))
     ]
     conn.close()
     result = run("check", articles_db, "--format", "nl")

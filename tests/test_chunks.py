@@ -131,11 +131,7 @@ def test_an_overlap_repeats_the_words_that_end_the_chunk_before(model):
 
 @pytest.mark.parametrize(
     ("text", "size", "lengths"),
-    [
-        ("日" * 10, 4, [4, 4, 2]),
-        ("!" * 9, 3, [3, 3, 3]),
-        ("?" * 5 + " end", 4, [4, 5]),
-    ],
+    [("日" * 10, 4, [4, 4, 2]), ("!" * 9, 3, [3, 3, 3]), ("?" * 5 + " end", 4, [4, 5])],
     ids=["CJK", "marks", "joins the next word"],
 )
 def test_a_word_longer_than_the_size_is_cut_between_its_tokens(
@@ -166,11 +162,7 @@ def test_a_text_that_fits_is_one_chunk_without_its_margins(model, method):
     [
         (
             "Dr. Smith met Prof. Jones at 3 p.m. today. He paid $3.50! Why?",
-            [
-                "Dr. Smith met Prof. Jones at 3 p.m. today. ",
-                "He paid $3.50! ",
-                "Why?",
-            ],
+            ["Dr. Smith met Prof. Jones at 3 p.m. today. ", "He paid $3.50! ", "Why?"],
         ),
         ("今日は晴れです。明日は雨です。", ["今日は晴れです。", "明日は雨です。"]),
         ("😀 Żółć. Łódź jest tu.", ["😀 Żółć. ", "Łódź jest tu."]),

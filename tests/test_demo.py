@@ -25,10 +25,7 @@ def test_it_prints_what_it_built_and_how_to_serve_it(demo):
     assert f"stdlib: 0 new, 0 changed, {count:,} unchanged\n" in demo.again
 
 
-@pytest.mark.parametrize(
-    ("text", "first"),
-    list(zip(SEARCHES, FIRST, strict=True)),
-)
+@pytest.mark.parametrize(("text", "first"), list(zip(SEARCHES, FIRST, strict=True)))
 def test_it_finds_by_meaning(demo, text, first):
     answer = demo.output.partition(f"{text}\n")[2].splitlines()[0]
     assert answer.split("  ")[-1].startswith(first)

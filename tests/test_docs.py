@@ -33,8 +33,7 @@ def test_every_output_in_the_sql_docs_is_what_the_example_gives(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name",
-    sorted({name for each in FUNCTIONS for name in (each.name, *each.aliases)}),
+    "name", sorted({name for each in FUNCTIONS for name in (each.name, *each.aliases)})
 )
 def test_every_function_is_documented(name):
     assert f"`{name}" in TEXT

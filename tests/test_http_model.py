@@ -136,8 +136,7 @@ def test_the_address_may_end_before_embeddings(url, asked):
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
-    [("http://", "names no host"), ("http://[::1", "no address")],
+    ("url", "found"), [("http://", "names no host"), ("http://[::1", "no address")]
 )
 def test_what_is_no_address_is_told(url, found):
     with pytest.raises(ModelError, match=found):
@@ -303,10 +302,7 @@ REFUSED = [
     (Reply(400, body={"detail": "too long"}), "answered 400: too long"),
     (Reply(404, body=b""), "answered 404. To fix it, check 'url'"),
     (Reply(413, body={"error": "too large"}), "answered 413: too large"),
-    (
-        Reply(302, headers={"Location": "http://x/?k=1"}),
-        "redirects to http://x/;",
-    ),
+    (Reply(302, headers={"Location": "http://x/?k=1"}), "redirects to http://x/;"),
     (Reply(300), "redirects to nowhere;"),
     (Reply(body=b"<html>Welcome"), "not as OpenAI's"),
     (Reply(body=b"[" * 100_000), "not as OpenAI's"),

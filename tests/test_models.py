@@ -513,8 +513,7 @@ def named(path, settings):
 
 
 @pytest.mark.parametrize(
-    "runtime",
-    ["onnx", pytest.param("sentence-transformers", marks=pytest.mark.long)],
+    "runtime", ["onnx", pytest.param("sentence-transformers", marks=pytest.mark.long)]
 )
 def test_fetch_brings_a_model_that_then_needs_no_network(
     online, folder, tmp_path, runtime
@@ -610,8 +609,7 @@ def test_a_server_fetches_what_its_owner_names_when_it_starts(
 
 
 @pytest.mark.parametrize(
-    "runtime",
-    ["onnx", pytest.param("any", marks=pytest.mark.long)],
+    "runtime", ["onnx", pytest.param("any", marks=pytest.mark.long)]
 )
 def test_what_the_hub_does_not_have_is_said(online, tmp_path, runtime):
     environment, _hub = online
@@ -675,14 +673,8 @@ def test_every_setting_of_a_model_is_read():
     [
         ({"runtime": "abacus"}, "expected one of onnx, sentence-transformers"),
         ({"colour": "red"}, "models.x.colour: unknown, expected one of runtime"),
-        (
-            {"dimensions": 0},
-            "x.dimensions: expected a whole number of",
-        ),
-        (
-            {"url": "example.com"},
-            "x.url: expected an address that begins with",
-        ),
+        ({"dimensions": 0}, "x.dimensions: expected a whole number of"),
+        ({"url": "example.com"}, "x.url: expected an address that begins with"),
         ({"runtime": "http"}, "models.x: the runtime http needs a url"),
         ({"unload_after": 0}, "expected seconds, more than 0"),
         ({"trust_remote_code": "yes"}, "expected true or false"),

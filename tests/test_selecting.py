@@ -86,9 +86,7 @@ def test_an_item_has_neighbours_among_the_rows_only():
 def test_a_prefix_is_kept_to_the_letter():
     _conn, notes = notes_db()
     found = search_vector(
-        notes,
-        StandIn().embed_query("x"),
-        options=Options(limit=50, prefix="3"),
+        notes, StandIn().embed_query("x"), options=Options(limit=50, prefix="3")
     )
     assert {match.id for match in found} == {"3", *(str(n) for n in range(30, 40))}
 

@@ -114,8 +114,7 @@ async def test_a_model_that_fails_is_heard_by_all_who_asked(counting):
     counting.is_down = True
     embedder = QueryEmbedder()
     found = await asyncio.gather(
-        *(embedder.vector(MODEL, text) for text in "ab"),
-        return_exceptions=True,
+        *(embedder.vector(MODEL, text) for text in "ab"), return_exceptions=True
     )
     assert [str(each) for each in found] == ["The model is down"] * 2
 

@@ -109,10 +109,7 @@ def test_a_long_argument_is_refused_before_it_is_copied(
             "embed_similar('articles', x'00', 1)",
             "Expected an item id as TEXT, found a BLOB of 1 bytes",
         ),
-        (
-            "embed_similar('articles', hex(zeroblob(9000)), 1)",
-            "No item '000000000000",
-        ),
+        ("embed_similar('articles', hex(zeroblob(9000)), 1)", "No item '000000000000"),
         (
             "embed_scale('[1]', zeroblob(9))",
             "Expected a number to scale by, found a BLOB of 9 bytes",

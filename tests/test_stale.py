@@ -264,10 +264,7 @@ def test_related_items_and_pairs_say_it_too(conn, model, chunking):
     collection = made(conn, model, similar=3, chunking=chunking)
     conn.execute(CHANGE)
     for match in related_items(collection, "1"):
-        assert (match.stale, match.title is None) == (
-            match.id == "5",
-            match.id == "5",
-        )
+        assert (match.stale, match.title is None) == (match.id == "5", match.id == "5")
     pairs = similar_pairs(collection, limit=20)
     told = {each.id: each.stale for pair in pairs for each in (pair.one, pair.other)}
     assert told == {each: each == "5" for each in "123456"}

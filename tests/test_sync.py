@@ -137,8 +137,7 @@ def test_rows_that_fail_make_the_exit_code_2(run, articles_db):
 def test_what_cannot_be_read_again_is_left_as_it_is(run, articles_db):
     run("embed", articles_db, "piped", "-", input='{"id": 1, "text": "a text"}\n')
     change(
-        articles_db,
-        "insert into collections (name, model) values ('llm', 'mini-l6')",
+        articles_db, "insert into collections (name, model) values ('llm', 'mini-l6')"
     )
     result = run("sync", articles_db)
     assert result.exit_code == 0
@@ -238,15 +237,9 @@ BAD_SETTINGS = {
     ),
     "kind": ({"x": {"table": 3}}, "collections.x.table: expected a text, found 3"),
     "flag": ({"x": {"store": "yes"}}, "x.store: expected true or false, found 'yes'"),
-    "number": (
-        {"x": {"chunk_size": -1}},
-        "x.chunk_size: expected a whole number",
-    ),
+    "number": ({"x": {"chunk_size": -1}}, "x.chunk_size: expected a whole number"),
     "names": ({"x": {"columns": [1]}}, "expected a name or a list of names"),
-    "pairs": (
-        {"x": {"files": ["a"]}},
-        "x.files: expected names, each with a text",
-    ),
+    "pairs": ({"x": {"files": ["a"]}}, "x.files: expected names, each with a text"),
     "nothing": ({"x": {"model": "mini-l6"}}, "Expected table, sql, input or files"),
     "method": ({"x": {"table": "articles", "chunk": "pages"}}, "a chunking method"),
     "two": ({"x": {"table": "a", "sql": "b"}}, "Expected one of table, sql, input"),

@@ -24,10 +24,7 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest.check import (
-    delete_inconsistent_rows,
-    problems,
-)
+from datasette_embeddings.ingest.check import delete_inconsistent_rows, problems
 from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource

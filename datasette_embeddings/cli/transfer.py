@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,10 +29,7 @@ from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.documents import write_vectors
-from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import BYTES_PER_NUMBER, Vector, decode
 
 BATCH = 500
 
@@ -51,11 +48,7 @@ BATCH = 500
     "-m", "--model", "model_id", required=True, help="The model that made the vectors."
 )
 def import_table(
-    database: Path,
-    table: str,
-    other: Path | None,
-    name: str | None,
-    model_id: str,
+    database: Path, table: str, other: Path | None, name: str | None, model_id: str
 ) -> None:
     """Make a collection of the vectors that another tool wrote; TABLE stays.
 

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
 from datasette_embeddings.errors import DatabaseError
@@ -30,9 +30,7 @@ from datasette_embeddings.index.matrix import (
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector
 
 DATA_VERSION = "pragma data_version"
 BYTES_PER_MB = 1_000_000

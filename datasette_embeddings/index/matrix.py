@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
 from datasette_embeddings.store.chunks import StoredChunk
@@ -19,15 +22,11 @@ from datasette_embeddings.vectors import (
     BLOCK_ROWS,
     BYTES_PER_NUMBER,
     FLOAT32,
+    Vector,
+    Vectors,
     normalize,
     normalize_in_place,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datasette_embeddings.vectors import Vector, Vectors
 
 #: Whether the item of that id may be found
 Keep: TypeAlias = Callable[[str], bool]
@@ -78,8 +77,6 @@ class CoarseMatrix:
     @classmethod
     def of(cls, vectors: Vectors) -> CoarseMatrix:
         """The coarse copy of *vectors*, rows of length 1."""
-        import numpy as np
-
         steps = np.empty(vectors.shape, dtype=np.int8)
         sizes = np.abs(vectors).max(axis=1) / INT8_MAX  # (n,)
         error = 0.0
@@ -93,7 +90,6 @@ class CoarseMatrix:
 
     def candidates(self, query: Vector, limit: int) -> NDArray[np.intp]:
         """Rows that include the *limit* closest to *query*, which has length 1."""
-        import numpy as np
         import simsimd
 
         coarse = CoarseMatrix.of(query[None])
@@ -135,8 +131,6 @@ class VectorIndex:
 
         :raises DimensionMismatchError: if *vector* is not as long as the rows.
         """
-        import numpy as np
-
         if limit < 1 or not len(self.ids):
             return []
         if len(vector) != self.vectors.shape[1]:
@@ -160,8 +154,6 @@ class VectorIndex:
         self, query: Vector, limit: int, keep: Keep | None
     ) -> tuple[NDArray[np.intp], Vector]:
         """Rows that include the *limit* best, (m,), and the score of each, (m,)."""
-        import numpy as np
-
         count = len(self.ids)
         if keep is not None:
             rows = np.flatnonzero(np.fromiter(map(keep, self.ids), bool, count))
@@ -202,8 +194,6 @@ def read_vectors(
     The other values of each row are appended to *columns*. Vectors are skipped that are
     not of *length* bytes, zero or not finite. There are at most *count* rows.
     """
-    import numpy as np
-
     vectors = np.empty((count, length // BYTES_PER_NUMBER), dtype=FLOAT32)
     memory = vectors.view(np.uint8).reshape(-1).data
     lengths: list[int] = []

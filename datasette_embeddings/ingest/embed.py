@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from datasette_embeddings.chunking import Chunk, split
 from datasette_embeddings.documents import Chunking, Content, Document, Failure
@@ -12,9 +13,7 @@ from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
 from datasette_embeddings.models.base import EmbeddingModel, Outcome, ignore
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.documents import EmbeddedDocument, items_of
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector, Vectors
+from datasette_embeddings.vectors import Vector, Vectors
 
 SIMPLEST_TEXT = "a"
 # A PNG of one grey pixel
@@ -63,8 +62,6 @@ def embed_documents(
 
     :raises EmbeddingsError: if the model fails on the simplest content too.
     """
-    import numpy as np
-
     chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
     if chunking is not None:
         chunks = _chunks(documents, model, chunking)
@@ -134,8 +131,6 @@ def _embed(
 
     :raises EmbeddingsError: if the model fails on the simplest content too.
     """
-    import numpy as np
-
     if not contents:
         return set()
     found: Vectors | Sequence[Outcome]

@@ -6,16 +6,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.documents import Failure
+from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import InvalidInputError, ModelError
-from datasette_embeddings.ingest.embed import (
-    Embedded,
-    check_model,
-    embed_documents,
-)
+from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
 from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
@@ -27,11 +23,7 @@ from datasette_embeddings.store.collection_writes import (
     create_collection,
     finish_rebuild,
 )
-from datasette_embeddings.store.collections import (
-    Collection,
-    current,
-    find_collection,
-)
+from datasette_embeddings.store.collections import Collection, current, find_collection
 from datasette_embeddings.store.diff import WRITTEN
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
@@ -43,9 +35,6 @@ from datasette_embeddings.store.staged_changes import (
     record_failures,
 )
 from datasette_embeddings.store.staging import Staging, staged
-
-if TYPE_CHECKING:
-    from datasette_embeddings.documents import Document
 
 FAILURES_SHOWN = 10
 

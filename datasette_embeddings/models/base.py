@@ -7,16 +7,15 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
+import numpy as np
+
+from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.models.names import ModelSettings
-from datasette_embeddings.vectors import VectorCache
-
-if TYPE_CHECKING:
-    from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
+from datasette_embeddings.vectors import Vector, VectorCache, Vectors
 
 #: The vector of a content, or the reason why it has none
 Outcome: TypeAlias = "Vector | str"
@@ -164,8 +163,6 @@ class EmbeddingModel(ABC):
         :raises InvalidInputError: if one of them has none.
         :raises ModelError: if the model takes no images.
         """
-        import numpy as np
-
         outcomes = self.image_outcomes(images, progress=progress)
         for outcome in outcomes:
             if isinstance(outcome, str):
@@ -209,8 +206,6 @@ class EmbeddingModel(ABC):
         progress: Callback = ignore,
     ) -> Vectors:
         """What *run* gives for *contents*, (n, d); see :func:`in_batches`."""
-        import numpy as np
-
         if not contents:
             return np.empty((0, self.dimensions or 0), dtype=np.float32)
         try:
@@ -245,8 +240,6 @@ def in_batches(
 
     :raises ModelError: if there is not enough memory for a single one.
     """
-    import numpy as np
-
     order = list(range(len(contents)))
     if length is not None:
         order.sort(key=lambda position: -length(contents[position]))

@@ -88,9 +88,7 @@ def download(spec: ModelSpec, patterns: Sequence[str]) -> Path:
 
     try:
         folder = snapshot_download(
-            spec.hub_name,
-            revision=spec.config.revision,
-            allow_patterns=list(patterns),
+            spec.hub_name, revision=spec.config.revision, allow_patterns=list(patterns)
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         line = " ".join(str(error).split())

@@ -9,16 +9,13 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+import numpy as np
+
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.images import check_images
-from datasette_embeddings.models.base import (
-    Callback,
-    Outcome,
-    ignore,
-    is_out_of_memory,
-)
+from datasette_embeddings.models.base import Callback, Outcome, ignore, is_out_of_memory
 from datasette_embeddings.models.names import (
     LLM_PREFIX,
     Candidate,
@@ -26,11 +23,10 @@ from datasette_embeddings.models.names import (
     Unavailable,
 )
 from datasette_embeddings.models.remote import RemoteModel, quoted
+from datasette_embeddings.vectors import Vectors
 
 if TYPE_CHECKING:
     from llm.models import EmbeddingModel as Registered
-
-    from datasette_embeddings.vectors import Vectors
 
     ByName: TypeAlias = Mapping[str, Registered]
 
@@ -152,8 +148,6 @@ class LlmModel(RemoteModel):
         return list(self._batched(images, self._run, progress=progress))
 
     def _run(self, contents: Sequence[Content]) -> Vectors:
-        import numpy as np
-
         # Without a configured key, llm looks for its own
         key: dict[str, Any] = (
             {} if self._secret is None else {"key": self._secret.strip()}

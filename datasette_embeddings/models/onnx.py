@@ -7,6 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
@@ -23,24 +27,14 @@ from datasette_embeddings.models.files import (
     has_onnx,
     read_model_folder,
 )
-from datasette_embeddings.models.names import (
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    llm_id,
-)
-from datasette_embeddings.vectors import normalize
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable, llm_id
+from datasette_embeddings.vectors import Vectors, normalize
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
     from tokenizers.normalizers import Normalizer
 
-    from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vectors
-
-    Mask = NDArray[np.int64]  # (b, n)
+Mask = NDArray[np.int64]  # (b, n)
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
 # The files of a repository that this runtime needs
@@ -157,12 +151,8 @@ class OnnxModel(EmbeddingModel):
             raise
 
     def _embed(
-        self,
-        encodings: Sequence[Encoding],
-        progress: Callback | None = None,
+        self, encodings: Sequence[Encoding], progress: Callback | None = None
     ) -> Vectors:
-        import numpy as np
-
         vectors: Vectors | None = None
         for positions in _batches([len(encoding.ids) for encoding in encodings]):
             batch = self._run([encodings[position] for position in positions])
@@ -177,8 +167,6 @@ class OnnxModel(EmbeddingModel):
 
     def _run(self, encodings: Sequence[Encoding]) -> Vectors:
         """One vector an encoding, (b, d), of encodings of about the same length."""
-        import numpy as np
-
         longest = max(len(encoding.ids) for encoding in encodings)
         ids = np.zeros((len(encodings), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -207,8 +195,6 @@ class OnnxModel(EmbeddingModel):
 
 def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
     """The vector of each text from the vectors of its tokens: (b, n, d) -> (b, d)."""
-    import numpy as np
-
     lengths = mask.sum(axis=1)  # (b,)
     rows = np.arange(len(states))
     present = mask[:, :, None].astype(bool)  # (b, n, 1)

@@ -7,7 +7,9 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -15,12 +17,8 @@ from datasette_embeddings.errors import (
     ModelError,
 )
 from datasette_embeddings.models.onnx import INPUTS, TOKEN_OUTPUTS, OnnxModel
+from datasette_embeddings.models.sentence_transformer import SentenceTransformerModel
 from datasette_embeddings.vectors import normalize
-
-if TYPE_CHECKING:
-    from datasette_embeddings.models.sentence_transformer import (
-        SentenceTransformerModel,
-    )
 
 OPSET = 21
 # Texts by which the two are compared, and the lowest cosine that may result
@@ -134,8 +132,6 @@ def _lowest_cosine(model: SentenceTransformerModel, folder: Path) -> float:
 
     :raises ModelError: if that is too low.
     """
-    import numpy as np
-
     models = model, OnnxModel(model.model_id, folder)
     ours, theirs = (normalize(each.embed_passages(SAMPLE)) for each in models)
     cosine = float(np.einsum("ij,ij->i", ours, theirs).min())

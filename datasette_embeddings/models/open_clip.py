@@ -45,12 +45,11 @@ from datasette_embeddings.models.open_clip_weights import (
     missing_part,
     reporting,
 )
+from datasette_embeddings.vectors import Vectors
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
-
-    from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "open_clip"
 PREFIX = "open_clip/"

@@ -205,9 +205,7 @@ def load(
     return model.eval(), fit, to_tensor, open_clip.get_tokenizer(name), folder
 
 
-def _split_preparation(
-    steps: Sequence[Any],
-) -> tuple[Preparation, Preparation]:
+def _split_preparation(steps: Sequence[Any]) -> tuple[Preparation, Preparation]:
     """The part of *steps* that makes an image smaller, and the rest.
 
     The first is Pillow's, for any thread. The second is torch's, whose own threads

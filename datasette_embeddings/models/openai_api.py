@@ -13,18 +13,19 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import Callback, check_utf8, ignore
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
+from datasette_embeddings.vectors import Vector, Vectors
 
 if TYPE_CHECKING:
     import httpx2
     import openai
-
-    from datasette_embeddings.vectors import Vector, Vectors
 
 # Texts and characters of one request: OpenAI takes 2,048 texts and 300,000 tokens
 DEFAULT_BATCH_SIZE = 100
@@ -143,8 +144,6 @@ class OpenAIModel(RemoteModel):
         progress: Callback = ignore,
         is_query: bool = False,
     ) -> Vectors:
-        import numpy as np
-
         check_utf8(texts)
         parts = [self._checked([], 0)] if not texts else []
         for batch in _batches(texts, self.batch_size):
@@ -271,8 +270,6 @@ def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:
 
 def _vector(embedding: Any) -> Vector:  # noqa: ANN401 - any JSON value
     """The numbers of one embedding: a list, or float32 in base64."""
-    import numpy as np
-
     if isinstance(embedding, str):
         return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
     with np.errstate(over="ignore"):

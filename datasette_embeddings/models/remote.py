@@ -8,20 +8,17 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.onnx import (
-    BUNDLED_FOLDER,
-    read_tokenizer,
-    token_spans,
-)
+from datasette_embeddings.models.onnx import BUNDLED_FOLDER, read_tokenizer, token_spans
+from datasette_embeddings.vectors import Vector, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-    from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vector, Vectors
 
 # Characters of another program's message that are quoted
 LONGEST_QUOTE = 300
@@ -62,8 +59,6 @@ class RemoteModel(EmbeddingModel):
         :raises ModelError: for another number of vectors than *expected*, other
             dimensions than before, or numbers that are not finite.
         """
-        import numpy as np
-
         if len(vectors) != expected:
             raise self._error(f"gave {len(vectors)} vectors for {expected} contents")
         if not vectors:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
@@ -21,22 +22,9 @@ from datasette_embeddings.models.base import (
     check_utf8,
     ignore,
 )
-from datasette_embeddings.models.files import (
-    NO_LIMIT,
-    commit_of,
-    folder_of,
-    prompts_of,
-)
-from datasette_embeddings.models.names import (
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    llm_id,
-)
-
-if TYPE_CHECKING:
-    from datasette_embeddings.chunking import TokenSpans
-    from datasette_embeddings.vectors import Vectors
+from datasette_embeddings.models.files import NO_LIMIT, commit_of, folder_of, prompts_of
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable, llm_id
+from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "sentence-transformers"
 # The default of the library, and one that keeps a GPU busy
@@ -151,10 +139,7 @@ class SentenceTransformerModel(EmbeddingModel):
         return encoded
 
     def _embed(
-        self,
-        texts: Sequence[str],
-        encode: Callable[..., Vectors],
-        progress: Callback,
+        self, texts: Sequence[str], encode: Callable[..., Vectors], progress: Callback
     ) -> Vectors:
         """One vector for each text; the longest first, so that memory runs out soon."""
         check_utf8(texts)

@@ -6,10 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,
@@ -24,10 +24,7 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
 from datasette_embeddings.store.similarities import Similarities
-
-if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector
 
 
 @dataclass(frozen=True, kw_only=True)

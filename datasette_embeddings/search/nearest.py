@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -21,9 +20,7 @@ from datasette_embeddings.store.chunks import (
     stored_chunks,
 )
 from datasette_embeddings.store.collections import Collection
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector
 
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import folder_of
@@ -24,6 +24,7 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import (
     canonical_id,
     folder_of_collection,
@@ -40,9 +41,6 @@ from datasette_embeddings.models.registry import (
     only_a_key,
 )
 from datasette_embeddings.store.collections import model_ids
-
-if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel
 
 Result = TypeVar("Result")
 # One run of a model already uses every core

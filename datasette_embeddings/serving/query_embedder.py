@@ -8,15 +8,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import numpy as np
 
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.images import check_images
+from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.serving.allowed_models import AllowedModel
-
-if TYPE_CHECKING:
-    from datasette_embeddings.models.names import ModelSpec
-    from datasette_embeddings.vectors import Vector, Vectors
+from datasette_embeddings.vectors import Vector, Vectors
 
 #: A query, and the vector for which its request waits
 Waiting: TypeAlias = "tuple[str, Future[Vector]]"
@@ -77,7 +77,6 @@ query_embedder = QueryEmbedder()
 
 async def passage_vectors(model: AllowedModel, texts: Sequence[str]) -> Vectors:
     """The vectors of *texts* as passages, (n, d); queries get their turn in between."""
-    import numpy as np
 
     def embed(batch: Sequence[str]) -> Vectors:
         return model.load().embed_passages(batch)

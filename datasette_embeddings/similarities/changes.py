@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from datasette_embeddings.index.matrix import read_vectors
 from datasette_embeddings.similarities.knn import Documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import Marks, marked_vectors
-from datasette_embeddings.vectors import BYTES_PER_NUMBER
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vectors
+from datasette_embeddings.vectors import BYTES_PER_NUMBER, Vectors
 
 # Ends the state of a chunk that is left out when documents are compared
 LEFT_OUT = "-"
@@ -75,8 +74,6 @@ def _boilerplate(owners: Sequence[str], hashes: Sequence[bytes | None]) -> list[
 
 def _documents(owners: list[str], vectors: Vectors) -> Documents:
     """The documents whose vectors are *vectors*, each the one of its owner."""
-    import numpy as np
-
     ids = list(dict.fromkeys(owners))
     if len(ids) == len(owners):
         return Documents(ids, vectors)

@@ -18,18 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.models.base import ignore
+from datasette_embeddings.vectors import Vector, Vectors
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datasette_embeddings.vectors import Vector, Vectors
-
-    Positions = NDArray[np.intp]
+Positions = NDArray[np.intp]
 
 # Bytes of the scores of a block of rows with all rows
 BLOCK_BYTES = 24_000_000
@@ -60,8 +57,6 @@ class Documents:
     @cached_property
     def ranks(self) -> Positions:
         """The rank of each document among all ids in their order, (n,)."""
-        import numpy as np
-
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         ranks = np.empty(len(order), dtype=np.intp)
         ranks[order] = np.arange(len(order))
@@ -69,8 +64,6 @@ class Documents:
 
     def vectors_of(self, positions: Positions) -> tuple[Vectors, Positions | None]:
         """The vectors of the documents at *positions*, and where each one's begin."""
-        import numpy as np
-
         if self.starts is None:
             return self.vectors[positions], None
         ends = np.append(self.starts[1:], len(self.vectors))
@@ -83,8 +76,6 @@ class Documents:
 
         They are written to *memory* if given, which has at least as many rows.
         """
-        import numpy as np
-
         mine, my_starts = self.vectors_of(positions)
         out = None if memory is None else memory[: len(mine)]
         scores: Vectors = np.matmul(mine, self.vectors.T, out=out)
@@ -96,8 +87,6 @@ class Documents:
 
     def exact_scores(self, position: int, others: Positions) -> NDArray[np.float64]:
         """The score of the document at *position* with *others*, (n,), in float64."""
-        import numpy as np
-
         mine, _starts = self.vectors_of(np.array([position]))
         theirs, starts = self.vectors_of(others)
         # einsum adds up each row by itself, in the same order wherever it is
@@ -132,8 +121,6 @@ def nearest(
     *progress* is called with the number of documents of each block that is done,
     *watch* with the positions and the scores, (b, n), of each block.
     """
-    import numpy as np
-
     rows = BLOCK_BYTES // (4 * max(1, len(documents.vectors)))
     rows = min(MOST_ROWS, max(LEAST_ROWS, rows))
     every = np.array(positions, dtype=np.intp)
@@ -172,8 +159,6 @@ def _nearest_of(
     settings: SimilaritySettings,
 ) -> Iterator[Nearest]:
     """The nearest others of the documents at *positions*, by *scores*, (b, n)."""
-    import numpy as np
-
     # There may be fewer others than the limit
     limit = min(settings.limit, scores.shape[1] - 1)
     least = settings.min_score
@@ -203,8 +188,6 @@ def reranked(
     settings: SimilaritySettings,
 ) -> Nearest:
     """The nearest of *candidates* to the document at *position*, by exact scores."""
-    import numpy as np
-
     candidates = candidates[candidates != position]
     if not len(candidates):
         return Nearest(position, candidates, np.empty(0, dtype=np.float32))
@@ -217,8 +200,6 @@ def reranked(
 
 def _best(scores: Vectors, count: int) -> tuple[Positions, Vectors]:
     """The columns and scores of the *count* best of each row, best first, (b, k)."""
-    import numpy as np
-
     rows, columns = scores.shape
     if columns < count:
         scores = np.pad(

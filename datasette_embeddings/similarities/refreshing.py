@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
@@ -24,6 +25,7 @@ from datasette_embeddings.similarities.knn import (
     CLOSE,
     NO_SCORE,
     Nearest,
+    Positions,
     nearest,
     reranked,
 )
@@ -31,10 +33,7 @@ from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import Similarities, SimilarityRow
-
-if TYPE_CHECKING:
-    from datasette_embeddings.similarities.knn import Positions
-    from datasette_embeddings.vectors import Vectors
+from datasette_embeddings.vectors import Vectors
 
 # A run starts again when another program wrote meanwhile, at most so often
 ATTEMPTS = 3
@@ -161,8 +160,6 @@ class _Run:
         self, start: Callable[[int], None], progress: Callable[[int], None]
     ) -> list[Nearest]:
         """Every list that changes."""
-        import numpy as np
-
         made = partial(nearest, self.documents, self.settings, progress=progress)
         if self.is_full:
             start(len(self.changed))
@@ -199,8 +196,6 @@ class _Run:
 
     def _joined(self, position: int, candidates: list[tuple[int, float]]) -> Nearest:
         """The list of a document: the best of *candidates*, old and new."""
-        import numpy as np
-
         limit, least = self.settings.limit, self.least
         candidates.sort(key=itemgetter(1), reverse=True)
         others = np.array([other for other, _score in candidates], dtype=np.intp)

@@ -6,20 +6,18 @@ import csv
 import json
 import sqlite3
 import sys
+from _csv import Reader as CsvReader
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TypeAlias
 
 from datasette_embeddings.databases import real_path
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.content import ABSENT, RowError
 from datasette_embeddings.sources.definitions import FileSource
 from datasette_embeddings.sources.text_files import text_stream
-
-if TYPE_CHECKING:
-    from _csv import Reader as CsvReader
 
 FORMATS = ("csv", "tsv", "json", "nl")
 SUFFIXES = {

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import DimensionMismatchError
 from datasette_embeddings.sql.calls import sql_function
+from datasette_embeddings.vectors import Vector
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datasette_embeddings.vectors import Vector
-
-    Float64s: TypeAlias = NDArray[np.float64]  # (d,)
+Float64s: TypeAlias = NDArray[np.float64]  # (d,)
 
 Cosine: TypeAlias = Callable[[Any, Any], "float | None"]
 
@@ -91,8 +89,6 @@ def embed_dot(a: Vector, b: Vector) -> float:
 @sql_function("embed_l2(a, b)")
 def embed_l2(a: Vector, b: Vector) -> float:
     """The Euclidean distance: lower is closer, 0 for the same vector."""
-    import numpy as np
-
     wide_a, wide_b = _wide(a, b)
     return float(np.linalg.norm(wide_a - wide_b))
 
@@ -156,7 +152,5 @@ def _wide(a: Vector, b: Vector) -> tuple[Float64s, Float64s]:
 
 def _blob(numbers: Float64s) -> bytes:
     """*numbers* as a vector, if float32 can hold them."""
-    import numpy as np
-
     with np.errstate(over="ignore"):
         return vectors.encode(vectors.finite(numbers.astype(vectors.FLOAT32)))

@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import EmbeddingsError, shortened
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
-
-if TYPE_CHECKING:
-    from datasette_embeddings.models.base import EmbeddingModel
 
 logger = logging.getLogger("datasette_embeddings")
 

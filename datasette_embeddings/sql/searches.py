@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from datasette_embeddings import vectors
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -23,9 +22,7 @@ from datasette_embeddings.sql.calls import sql_function
 from datasette_embeddings.sql.context import Context, SearchKey
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collections import Collection
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector
 
 # Answers that a connection remembers: a join may search for the same once a row
 REMEMBERED = 16
@@ -100,11 +97,7 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _answer(
-    context: Context,
-    key: SearchKey,
-    nearest: Callable[..., list[Hit]],
-) -> str:
+def _answer(context: Context, key: SearchKey, nearest: Callable[..., list[Hit]]) -> str:
     """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
     state = indexes.state(context.conn, immutable=immutable)

@@ -13,11 +13,7 @@ from datasette_embeddings.sources.definitions import (
     Source,
     SourceState,
 )
-from datasette_embeddings.store.collections import (
-    Collection,
-    all_collections,
-    current,
-)
+from datasette_embeddings.store.collections import Collection, all_collections, current
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
     FAILURES,

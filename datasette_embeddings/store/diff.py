@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from datasette_embeddings.store.origins import Ownership
-from datasette_embeddings.store.schema import (
-    CHUNKS,
-    Columns,
-    listed,
-    table_or_empty,
-)
+from datasette_embeddings.store.schema import CHUNKS, Columns, listed, table_or_empty
 
 STAGED = "temp._embedding_staged"
 # States of a staged row

@@ -6,17 +6,21 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from datasette_embeddings.chunking import Chunk, chunk_id
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import Ownership, write_origins
 from datasette_embeddings.store.schema import PARAMETERS
-from datasette_embeddings.vectors import BYTES_PER_NUMBER, decode, encode
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector, Vectors
+from datasette_embeddings.vectors import (
+    BYTES_PER_NUMBER,
+    Vector,
+    Vectors,
+    decode,
+    encode,
+)
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,7 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 
 def vectors_of_hashes(
-    collection: Collection,
-    hashes: Sequence[bytes],
-    *,
-    dimensions: int | None,
+    collection: Collection, hashes: Sequence[bytes], *, dimensions: int | None
 ) -> dict[bytes, Vector]:
     """The vectors in *collection* of contents with these *hashes*, if there are any.
 
@@ -83,8 +84,6 @@ def write_documents(
     ownership: Ownership = Ownership(),
 ) -> None:
     """Store *embedded* in place of what was stored of the same documents."""
-    import numpy as np
-
     if not embedded:
         return
     conn = collection.conn

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
@@ -18,10 +18,7 @@ from datasette_embeddings.store.schema import (
     typed_sql,
     valid_sql,
 )
-from datasette_embeddings.vectors import decode
-
-if TYPE_CHECKING:
-    from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector, decode
 
 # `updated` counts whole seconds, and the clocks of two machines differ a little
 RECENT_S = 2

@@ -18,11 +18,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.store.chunks import of_documents
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import (
-    OLD_SOURCE_ID,
-    ORIGINS,
-    listed,
-)
+from datasette_embeddings.store.schema import OLD_SOURCE_ID, ORIGINS, listed
 
 NO_OWNER = "null"
 

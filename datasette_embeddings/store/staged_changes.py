@@ -7,12 +7,7 @@ from collections.abc import Iterable
 
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.diff import (
-    EMPTY,
-    FAILED,
-    STAGED,
-    UNREAD,
-)
+from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
 from datasette_embeddings.store.schema import (
     CHUNKS,

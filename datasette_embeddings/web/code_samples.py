@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from datasette.app import Datasette
+from datasette.utils.asgi import Request
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web.compat import run_sql_path
 from datasette_embeddings.web.search_response import SearchResponse
 from datasette_embeddings.web.urls import Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request
 
 
 async def code_samples(

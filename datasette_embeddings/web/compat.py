@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.database import Database
+from datasette.app import Datasette
+from datasette.database import Database
 
 # The embedding API: open to all who may see this Datasette, unless it is closed
 EMBED_ACTION = "embeddings-embed"

@@ -6,7 +6,10 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasette.app import Datasette
+from datasette.utils.asgi import Request
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.documents import item_id_of
@@ -18,10 +21,6 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target, visible_targets
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request
 
 LABEL, LIKE = "Search by meaning", "More like this"
 

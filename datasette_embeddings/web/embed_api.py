@@ -8,7 +8,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from datasette.app import Datasette
+from datasette.utils import MultiParams
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import PLUGIN_NAME, Config
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -29,7 +33,7 @@ from datasette_embeddings.validation import (
     json_object,
     validated,
 )
-from datasette_embeddings.vectors import encode
+from datasette_embeddings.vectors import Vector, encode
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, is_allowed
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import (
@@ -41,13 +45,6 @@ from datasette_embeddings.web.middleware import (
 from datasette_embeddings.web.search_request import image_bytes, whole_number
 from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import HARMLESS, MOST_PARAMETERS, Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils import MultiParams
-    from datasette.utils.asgi import Request, Response
-
-    from datasette_embeddings.vectors import Vector
 
 
 def _inputs(value: object) -> tuple[str | bytes, ...]:
@@ -128,8 +125,6 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
 async def _embed(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
-    from datasette import Response
-
     await _check_may_embed(datasette, request.actor)
     config = config_of(datasette)
     # The inputs themselves are counted where they are read

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from datasette.filters import Filters
+
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.sources.table_rows import Selection, Value
 
@@ -36,8 +38,6 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
         Datasette
         would leave the filter out.
     """
-    from datasette.filters import Filters
-
     _check_count(len(pairs))
     filters = Filters(sorted(pairs))
     for column, lookup, _value in filters.selections():
@@ -82,15 +82,11 @@ def check_column(column: str, columns: Sequence[str]) -> None:
 
 def comparisons() -> dict[str, str]:
     """The name of each comparison, ``gt``, and its sign, ``>``."""
-    from datasette.filters import Filters
-
     return {key: sign for key, sign, _needs_none in Filters([]).lookups()}
 
 
 def in_words(pair: Filter) -> str:
     """A filter as a person reads it, ``topic = "sqlite"``."""
-    from datasette.filters import Filters
-
     text = Filters([pair]).human_description_en()
     return str(text).removeprefix("where ")
 

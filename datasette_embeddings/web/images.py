@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING
+
+from datasette.app import Datasette
+from datasette.utils import tilde_decode
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
@@ -15,10 +18,6 @@ from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
 from datasette_embeddings.web.middleware import READS, cors_headers, page_view
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.urls import Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request, Response
 
 # Seconds for which an image that every visitor may see is cached
 MAX_AGE_S = 3_600
@@ -34,9 +33,6 @@ SAFETY = {
 @page_view(*READS)
 async def image(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/image/{item}``"""
-    from datasette import Response
-    from datasette.utils import tilde_decode
-
     target = await resolve_target(datasette, request)
     Address.of(request).check_names(())
     item_id = tilde_decode(request.url_vars["item"])

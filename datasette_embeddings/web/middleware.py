@@ -10,9 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
+
+from datasette.app import Datasette
+from datasette.utils import MultiParams, add_cors_headers
+from datasette.utils.asgi import NotFound, Request, Response
 
 from datasette_embeddings.databases import explained
 from datasette_embeddings.errors import (
@@ -30,11 +34,6 @@ from datasette_embeddings.web.http_errors import (
     status_of,
 )
 from datasette_embeddings.web.server import config_of
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils import MultiParams
-    from datasette.utils.asgi import Request, Response
 
 Result = TypeVar("Result")
 #: What answers a request, given the body of a POST
@@ -117,8 +116,6 @@ def _expected(request: Request, error: Exception) -> EmbeddingsError:
 def _options(
     datasette: Datasette, request: Request, methods: tuple[str, ...]
 ) -> Response:
-    from datasette import Response
-
     headers = cors_headers(datasette, request)
     headers["Allow"] = ", ".join((*methods, "OPTIONS"))
     return Response("", headers=headers)
@@ -190,8 +187,6 @@ def json_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """*body* as JSON, readable for other sites where Datasette allows it."""
-    from datasette import Response
-
     sent = {**cors_headers(datasette, request), **(headers or {})}
     return Response.json(body, status=status, headers=sent)
 
@@ -214,8 +209,6 @@ def shaped(
 
 def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:
     """The headers that let other sites read the response to a GET, with ``--cors``."""
-    from datasette.utils import add_cors_headers
-
     headers: dict[str, str] = {}
     if datasette.cors and request.method in SHARED_METHODS:
         add_cors_headers(headers)
@@ -238,8 +231,6 @@ async def _error_page(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
     """Datasette's own error page."""
-    from datasette import NotFound, Response
-
     if isinstance(error, NotFoundError):
         # Datasette redirects some of these to the right path
         raise NotFound(str(error)) from error

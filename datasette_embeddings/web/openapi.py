@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasette.app import Datasette
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.models.names import BUNDLED_ALIASES
@@ -19,10 +22,6 @@ from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
 from datasette_embeddings.web.search_request import QUERIES, SearchRequest
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request, Response
 
 DOCUMENT = Path(__file__).with_suffix(".yml")
 SEARCH = "/{database}/-/embeddings/{collection}.json"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasette.app import Datasette
+from datasette.plugins import pm
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.distribution import version
@@ -22,17 +26,9 @@ from datasette_embeddings.web.middleware import (
     page_view,
     shaped,
 )
-from datasette_embeddings.web.resolve import (
-    Target,
-    listed_targets,
-    resolve_target,
-)
+from datasette_embeddings.web.resolve import Target, listed_targets, resolve_target
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request, Response
 
 PAIRS_PARAMETERS = ("_size", "_next", SHAPE)
 # What Datasette calls this plugin where no distribution of it is installed
@@ -178,7 +174,6 @@ async def render_page(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A page, with a ``Link`` header to its JSON."""
-    from datasette import Response
 
     def asset(name: str) -> str:
         path = datasette.urls.static_plugins(_registered_name(), name)
@@ -201,8 +196,6 @@ def _registered_name() -> str:
 
     It is the distribution's; with two installed, Datasette decides which.
     """
-    from datasette.plugins import pm
-
     for plugin, distribution in pm.list_plugin_distinfo():
         if getattr(plugin, "__name__", None) == PACKAGE:
             return str(distribution.metadata["name"])

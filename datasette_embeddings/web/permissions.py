@@ -6,8 +6,11 @@ import asyncio
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
+
+from datasette.app import Datasette
+from datasette.database import Database
 
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
@@ -35,10 +38,6 @@ from datasette_embeddings.web.compat import (
     is_immutable,
 )
 from datasette_embeddings.web.server import config_of
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.database import Database
 
 # Datasette's own.  _memory may have every other database attached (--crossdb), whose
 # permissions would not be asked for

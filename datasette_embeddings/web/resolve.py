@@ -6,9 +6,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
+from datasette.app import Datasette
+from datasette.database import Database
+from datasette.utils import tilde_decode, tilde_encode
+from datasette.utils.asgi import Request
+
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
@@ -20,13 +26,6 @@ from datasette_embeddings.web.permissions import (
     visible_collections,
 )
 from datasette_embeddings.web.server import allowed_model
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.database import Database
-    from datasette.utils.asgi import Request
-
-    from datasette_embeddings.search.matches import Match
 
 Result = TypeVar("Result")
 # No server takes a URL with a longer id in it
@@ -44,8 +43,6 @@ class Target:
     @cached_property
     def path(self) -> str:
         """The path of its search page."""
-        from datasette.utils import tilde_encode
-
         prefix = self.datasette.urls.database(self.database.name)
         return f"{prefix}/-/embeddings/{tilde_encode(self.collection.name)}"
 
@@ -71,16 +68,12 @@ class Target:
 
     def image_path(self, match: Match) -> str | None:
         """Where the image of *match* is served, if it has one."""
-        from datasette.utils import tilde_encode
-
         if not match.has_image or len(match.id) > LONGEST_LINKED_ID:
             return None
         return f"{self.path}/image/{tilde_encode(match.id)}"
 
     def row_path(self, match: Match) -> str | None:
         """The page of the source row of *match*, if there is one."""
-        from datasette.utils import tilde_encode
-
         source = match.source
         if not isinstance(source, TableSource) or not match.has_row:
             return None
@@ -104,8 +97,6 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    from datasette.utils import tilde_decode
-
     route = tilde_decode(request.url_vars["database"])
     with suppress(KeyError):
         database = datasette.get_database(route=route)
@@ -121,8 +112,6 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
 
     :raises NotFoundError: if there is none, or the actor may not see it.
     """
-    from datasette.utils import tilde_decode
-
     database = await resolve_database(datasette, request)
     name = tilde_decode(request.url_vars["collection"])
     visible = await visible_collections(datasette, request.actor, database, name)

@@ -8,7 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasette.app import Datasette
+from datasette.utils import MultiParams, filters_should_redirect
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
@@ -28,11 +32,6 @@ from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_response import SearchResponse, run_search
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address, is_special, joined
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils import MultiParams
-    from datasette.utils.asgi import Request, Response
 
 # Characters of a match's content, title and metadata that its result shows
 SNIPPET_LENGTH, TITLE_LENGTH, METADATA_LENGTH = 280, 200, 100
@@ -59,8 +58,6 @@ async def search(
     address = Address.of(request)
     tidy = _tidy_path(address)
     if tidy is not None and body is None:
-        from datasette import Response
-
         return Response.redirect(tidy)
     context = {
         **_request_context(target, address, config, is_image=body is not None),
@@ -218,8 +215,6 @@ def _previous_path(address: Address, asked: SearchRequest) -> str | None:
 
 def _tidy_path(address: Address) -> str | None:
     """The URL to share, where the form sent fields for a filter, or empty ones."""
-    from datasette.utils import filters_should_redirect
-
     args = address.args
     left_out = {name for name in OPTIONAL if args.get(name) == ""}
     left_out.update(name for name in FORM_NAMES if name in args)

@@ -6,7 +6,9 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from datasette.utils import MultiParams
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
@@ -19,14 +21,9 @@ from datasette_embeddings.validation import (
     json_object,
     validated,
 )
-from datasette_embeddings.vectors import vector_of_numbers
+from datasette_embeddings.vectors import Vector, vector_of_numbers
 from datasette_embeddings.web.filters import Filter, from_json
 from datasette_embeddings.web.urls import is_special
-
-if TYPE_CHECKING:
-    from datasette.utils import MultiParams
-
-    from datasette_embeddings.vectors import Vector
 
 # What can be searched for
 QUERIES = ("text", "like", "vector", "image")

@@ -6,7 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from datasette.app import Datasette
+from datasette.utils import sqlite_timelimit
+from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -28,6 +32,7 @@ from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.filters import Facet
@@ -37,12 +42,6 @@ from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
-    from datasette.utils.asgi import Request, Response
-
-    from datasette_embeddings.vectors import Vector
 
 # Errors that only the owner of the server can fix
 MODEL_ERRORS = (
@@ -227,8 +226,6 @@ def _select(
     datasette: Datasette, request: SearchRequest, collection: Collection
 ) -> tuple[Facet | None, frozenset[str] | None]:
     """The facet of *request*, and the items that its filters select."""
-    from datasette.utils import sqlite_timelimit
-
     source, conn = source_table(collection), collection.conn
     columns = selectable_columns(conn, source)
     if request.facet is not None:

@@ -10,8 +10,11 @@ from contextvars import ContextVar
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
+
+from datasette.app import Datasette
+from datasette.utils import StartupError
 
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
@@ -20,9 +23,6 @@ from datasette_embeddings.serving import allowed_models
 from datasette_embeddings.serving.allowed_models import AllowedModel, load_for_sql
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
-
-if TYPE_CHECKING:
-    from datasette.app import Datasette
 
 _configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
 # By model id and folder of the database
@@ -86,8 +86,6 @@ async def start(datasette: Datasette) -> None:
 @contextmanager
 def _startup_errors() -> Iterator[None]:
     """A wrong configuration as the error with which Datasette refuses to start."""
-    from datasette.utils import StartupError
-
     try:
         yield
     except ConfigError as error:

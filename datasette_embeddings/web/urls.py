@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
-from datasette_embeddings.errors import InvalidInputError
+from datasette.utils import MultiParams
+from datasette.utils.asgi import Request
 
-if TYPE_CHECKING:
-    from datasette.utils import MultiParams
-    from datasette.utils.asgi import Request
+from datasette_embeddings.errors import InvalidInputError
 
 # Parameters of one query string: a thousand filters, and every other parameter
 MOST_PARAMETERS = 1_100
@@ -52,8 +50,6 @@ class Address:
     @cached_property
     def args(self) -> MultiParams:
         """The values by name."""
-        from datasette.utils import MultiParams
-
         return MultiParams(list(self.pairs))
 
     def check_names(self, known: Collection[str]) -> None:

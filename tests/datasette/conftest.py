@@ -84,10 +84,7 @@ def make_datasette(
     **options,
 ) -> Datasette:
     """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""
-    options["settings"] = {
-        "base_url": base_url,
-        "sql_time_limit_ms": sql_time_limit_ms,
-    }
+    options["settings"] = {"base_url": base_url, "sql_time_limit_ms": sql_time_limit_ms}
     config: dict = {"databases": allow or {}}
     if allow_all is not None:
         config["allow"] = allow_all

@@ -68,10 +68,7 @@ def write_images(conn, images=None) -> None:
 
 def image_source(conn, table="images", **rules):
     return table_source(
-        conn,
-        table,
-        content_columns=["image"],
-        rules=Source(images=True, **rules),
+        conn, table, content_columns=["image"], rules=Source(images=True, **rules)
     )
 
 

@@ -108,11 +108,7 @@ async def test_no_question_is_no_match(datasette):
             "_size: expected a whole number of at least 1, found 0",
             400,
         ),
-        (
-            f"{SEARCH}?q=x&_size=101",
-            "_size: expected at most 100, found 101",
-            400,
-        ),
+        (f"{SEARCH}?q=x&_size=101", "_size: expected at most 100, found 101", 400),
         (f"{SEARCH}?q=x&like=1", "Expected either q or like, found both", 400),
         (
             f"{SEARCH}?q={'x' * 2001}",

@@ -20,12 +20,7 @@ from datasette_embeddings.sources.queries import query_source
 from tests.datasette.conftest import execute, get_json, make_datasette, served
 
 SEARCH = "/articles/-/embeddings/articles"
-QUERIES = [
-    "q=pets",
-    "q=it's+%22quoted%22",
-    "q=pets&_size=3",
-    "like=5",
-]
+QUERIES = ["q=pets", "q=it's+%22quoted%22", "q=pets&_size=3", "like=5"]
 NARROWED = [
     "q=pets&title__contains=k&_size=2",
     "q=pets&id__in=1,2,3",

@@ -15,11 +15,7 @@ import uvicorn
 
 from datasette_embeddings.serving import allowed_models
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.web import (
-    embed_api,
-    openapi,
-    search_response,
-)
+from datasette_embeddings.web import embed_api, openapi, search_response
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import (
     actor_cookie,

@@ -124,11 +124,7 @@ async def test_filters_come_before_the_ranking(datasette, query):
 async def test_a_body_has_the_same_filters_as_a_query_string(datasette):
     by_url = f"{SEARCH}?q=note&topic__in=sqlite,python&year__gt=2016&year__lt=2020"
     _status, expected = await get_json(datasette, by_url)
-    filters = {
-        "topic__in": ["sqlite", "python"],
-        "year__gt": 2016,
-        "year__lt": "2020",
-    }
+    filters = {"topic__in": ["sqlite", "python"], "year__gt": 2016, "year__lt": "2020"}
     response = await datasette.client.post(
         SEARCH, json={"text": "note", "filters": filters}
     )
@@ -323,11 +319,7 @@ async def test_a_body_asks_by_text_item_or_vector(datasette, notes_db, asked):
     [
         ({}, 400, "Expected one of text, like, vector, image; found none"),
         ({"text": "a", "like": "1"}, 400, "found text, like"),
-        (
-            {"text": "a", "colour": 1},
-            400,
-            "colour: unknown, expected one of",
-        ),
+        ({"text": "a", "colour": 1}, 400, "colour: unknown, expected one of"),
         ({"text": 3}, 400, "text: expected a text in UTF-8, found 3"),
         ({"text": "a", "size": "3"}, 400, "size: expected a whole number"),
         ({"text": "a", "size": 0}, 400, "a whole number of at least 1"),

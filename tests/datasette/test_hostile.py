@@ -268,11 +268,7 @@ async def test_a_posted_text_comes_back(hostile, text):
     asked = {"text": text, "prefix": text, "filters": {column: text}, "facet": column}
     response = await hostile.client.post(f"{place(text)}.json", json=asked)
     body = response.json()
-    assert body["query"] == {
-        "text": text,
-        "prefix": text,
-        "filters": [[column, text]],
-    }
+    assert body["query"] == {"text": text, "prefix": text, "filters": [[column, text]]}
     assert [match["id"] for match in body["matches"]] == [text]
 
 

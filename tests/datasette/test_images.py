@@ -357,9 +357,7 @@ async def test_the_page_shows_a_grid_of_images(shop):
     assert "This data as" in response.text
 
 
-async def test_a_collection_of_texts_is_no_grid_and_asks_for_no_image(
-    articles_db,
-):
+async def test_a_collection_of_texts_is_no_grid_and_asks_for_no_image(articles_db):
     datasette = make_datasette(articles_db)
     response = await datasette.client.get("/articles/-/embeddings/articles?like=1")
     page = BeautifulSoup(response.text, "html.parser")

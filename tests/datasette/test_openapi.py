@@ -19,12 +19,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.web import (
-    filters,
-    middleware,
-    pages,
-    search_request,
-)
+from datasette_embeddings.web import filters, middleware, pages, search_request
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES

@@ -16,11 +16,7 @@ from datasette_embeddings.store.collection_writes import (
     delete_collection,
 )
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.schema import (
-    RAW_TABLES,
-    REQUIRED_COLUMNS,
-    SIDE_TABLES,
-)
+from datasette_embeddings.store.schema import RAW_TABLES, REQUIRED_COLUMNS, SIDE_TABLES
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
@@ -469,9 +465,7 @@ async def test_what_a_collection_requires_is_read_again_while_it_is_served(
 ):
     view = "create view shown as select id, body from"
     execute(
-        articles_db,
-        "create table secret as select * from articles",
-        f"{view} articles",
+        articles_db, "create table secret as select * from articles", f"{view} articles"
     )
     conn = sqlite3.connect(articles_db)
     ingest(conn, "shown", query_source(conn, "select id, body from shown"), model)

@@ -19,12 +19,7 @@ from datasette_embeddings.similarities.refreshing import build, remove
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.store import collections
-from tests.datasette.conftest import (
-    actor_cookie,
-    execute,
-    get_json,
-    make_datasette,
-)
+from tests.datasette.conftest import actor_cookie, execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
 PAIRS = "/articles/-/embeddings/articles/pairs"

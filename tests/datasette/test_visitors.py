@@ -7,11 +7,7 @@ from bs4 import BeautifulSoup
 
 from datasette_embeddings.models import registry
 from datasette_embeddings.serving import allowed_models
-from tests.datasette.conftest import (
-    execute,
-    get_json,
-    make_datasette,
-)
+from tests.datasette.conftest import execute, get_json, make_datasette
 from tests.models import Eyes, runtimes_with
 
 pytestmark = pytest.mark.asyncio

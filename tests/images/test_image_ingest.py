@@ -124,10 +124,7 @@ def items(conn, columns):
 def test_a_text_finds_images_that_the_model_never_saw(found, clip):
     collection = collections.collection(found, "images")
     answers = [
-        (
-            what,
-            search_text(collection, what.caption, model=clip, options=NEAREST),
-        )
+        (what, search_text(collection, what.caption, model=clip, options=NEAREST))
         for what in HELD_OUT
     ]
     assert precision(answers) >= 0.95
@@ -150,10 +147,7 @@ def test_an_image_finds_images_of_the_same(found, clip):
 def test_an_image_of_the_collection_finds_its_like(found):
     collection = collections.collection(found, "images")
     answers = [
-        (
-            what,
-            similar_items(collection, f"{what.caption}/3.png", options=NEAREST),
-        )
+        (what, similar_items(collection, f"{what.caption}/3.png", options=NEAREST))
         for what in HELD_OUT
     ]
     assert precision(answers) >= 0.95
@@ -244,13 +238,7 @@ def test_the_one_blob_column_of_a_table_is_taken(photos, clip):
     )
     row = items(photos, "id, content, content_blob, metadata, content_hash")[0]
     photo = photos.execute("select photo from photos where id = 1").fetchone()[0]
-    assert row == (
-        "p/1",
-        None,
-        None,
-        '{"price": 1.5}',
-        hashlib.md5(photo).digest(),
-    )
+    assert row == ("p/1", None, None, '{"price": 1.5}', hashlib.md5(photo).digest())
 
 
 def test_what_is_found_in_a_table_has_a_title_and_no_text(photos, clip):

@@ -393,8 +393,7 @@ def test_a_folder_without_weights_is_none(tmp_path):
     )
     with pytest.raises(UnknownModelError, match="open_clip: expected open_clip_config"):
         registry.load_model(
-            "images",
-            {"images": ModelConfig(path=str(tmp_path), runtime="open_clip")},
+            "images", {"images": ModelConfig(path=str(tmp_path), runtime="open_clip")}
         )
 
 

@@ -104,10 +104,7 @@ async def test_sql_embeds_no_larger_images_than_visitors_send(datasette, monkeyp
         b"%!PS-Adobe-3.0 EPSF-3.0\n",
         b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         GOOD[:40],
-        tiff(
-            {256: 9, 257: 9, 322: 30_000, 323: 30_000, 324: 8, 325: 8},
-            b"",
-        ),
+        tiff({256: 9, 257: 9, 322: 30_000, 323: 30_000, 324: 8, 325: 8}, b""),
     ],
     ids=["EPS", "SVG", "cut", "tile"],
 )
