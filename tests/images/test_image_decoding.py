@@ -325,6 +325,36 @@ def test_a_tiff_of_too_many_strips_is_refused_before_it_is_opened(monkeypatch):
         decoded(content)
 
 
+def tiff_of_tags_that_share_their_data():
+    tags = {256: 9, 257: 9, 258: 8, 259: 1, 262: 1, 273: DATA, 278: 9, 279: 81}
+    shared = dict.fromkeys(range(1_000, 2_000), 250_000)
+    return tiff({**tags, **dict.fromkeys(shared, DATA)}, bytes(1_000_000), shared)
+
+
+def jpeg_of_tags_that_share_their_data(image):
+    notes = tiff_of_tags_that_share_their_data()
+    parts = [notes[start : start + 65_000] for start in range(0, len(notes), 65_000)]
+    segments = [
+        b"\xff\xe1" + struct.pack(">H", len(part) + 8) + b"Exif\0\0" + part
+        for part in parts
+    ]
+    saved = file_of(image, "JPEG")
+    return saved[:2] + b"".join(segments) + saved[2:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="no Pillow 13")
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_tags_that_share_their_data_do_not_take_memory_for_each(image, kind):
+    # A thousand tags of the same million bytes
+    content = tiff_of_tags_that_share_their_data()
+    if kind == "JPEG":
+        content = jpeg_of_tags_that_share_their_data(image)
+    done = in_memory_of(100, content)
+    size = (9, 9) if kind == "TIFF" else image.size
+    assert (done.stdout, done.stderr) == (f"{size}\n", "")
+
+
 def scans_of(content):
     return [found.start() for found in re.finditer(b"\xff\xda", content)]
 
