@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.sources.definitions import (
-    CollectionSource,
-    Source,
-    SourceState,
-)
+from datasette_embeddings.sources.definitions import Source, SourceState
 from datasette_embeddings.store.collections import Collection, all_collections, current
-from datasette_embeddings.store.origins import owner_sql
+from datasette_embeddings.store.origins import has_items, owner_sql
 from datasette_embeddings.store.schema import (
     FAILURES,
     OLD_SOURCE_ID,
@@ -37,7 +33,7 @@ def check_source(
     prefix = source.id_prefix
     for each in collection.current_sources:
         is_other = each.prefix == prefix and not each.source.is_same(source)
-        if not is_other or not _has_items(collection, each):
+        if not is_other or not has_items(collection, each.id):
             continue
         beside = f" with the prefix {prefix!r}" if prefix else ""
         raise InvalidInputError(
@@ -63,22 +59,13 @@ def attach_source(
     attached = collection.attached(source)
     if attached and attached.source.permission_tables == source.permission_tables:
         return
-    state = SourceState.PIPED
-    if not source.is_standard_input:
-        state = SourceState.CURRENT
-        collection.conn.execute(
-            f"""
-            update {SOURCES}
-            set state = ?
-            where collection_id = ? and prefix = ? and state = ?
-            """,
-            [
-                SourceState.REPLACED.value,
-                collection.id,
-                source.id_prefix,
-                SourceState.CURRENT.value,
-            ],
-        )
+    state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
+    for each in collection.current_sources:
+        if each.prefix == source.id_prefix and state is SourceState.CURRENT:
+            collection.conn.execute(
+                f"update {SOURCES} set state = ? where id = ?",
+                [SourceState.REPLACED.value, each.id],
+            )
     _insert(collection, source.id_prefix, source.to_json(), state)
 
 
@@ -122,11 +109,9 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
                 f"update {SOURCES} set source = ?, synced = ? where id = ?",
                 [source.to_json(), now, attached.id],
             )
-        for each in collection.sources:
-            is_replaced = each.state is SourceState.REPLACED
-            if each.prefix != source.id_prefix or not is_replaced:
-                continue
-            if _has_items(collection, each):
+        replaced = [e for e in collection.sources if e.state is SourceState.REPLACED]
+        for each in replaced:
+            if each.prefix != source.id_prefix or has_items(collection, each.id):
                 continue
             conn.execute(f"delete from {SOURCES} where id = ?", [each.id])
             for table in (ORIGINS, FAILURES):
@@ -147,10 +132,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
             "select source from _embedding_collections where collection_id = ?",
             [each.id],
         )
-        source_id = _insert(each, old.prefix, stored, old.state)
-        conn.execute(
-            f"update {SOURCES} set synced = ? where id = ?", [old.synced, source_id]
-        )
+        source_id = _insert(each, old.prefix, stored, old.state, old.synced)
         conn.execute(
             f"""
             insert or replace into {ORIGINS}
@@ -169,7 +151,11 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
 
 
 def _insert(
-    collection: Collection, prefix: str, source: str, state: SourceState
+    collection: Collection,
+    prefix: str,
+    source: str,
+    state: SourceState,
+    synced: int | None = None,
 ) -> int:
     """The id of a new source.
 
@@ -178,24 +164,10 @@ def _insert(
     """
     cursor = collection.conn.execute(
         f"""
-        insert into {SOURCES} (id, collection_id, prefix, source, state)
-        select max(?, coalesce(max(id), 0) + 1), ?, ?, ?, ?
+        insert into {SOURCES} (id, collection_id, prefix, source, state, synced)
+        select max(?, coalesce(max(id), 0) + 1), ?, ?, ?, ?, ?
         from {SOURCES}
         """,
-        [int(time.time()), collection.id, prefix, source, state.value],
+        [int(time.time()), collection.id, prefix, source, state.value, synced],
     )
     return int(cursor.lastrowid or 0)
-
-
-def _has_items(collection: Collection, source: CollectionSource) -> bool:
-    row = collection.conn.execute(
-        f"""
-        select 1
-        from embeddings
-        where collection_id = ?
-        and {owner_sql(collection)} = ?
-        limit 1
-        """,
-        [collection.id, source.id],
-    ).fetchone()
-    return row is not None

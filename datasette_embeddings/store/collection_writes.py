@@ -40,18 +40,6 @@ from datasette_embeddings.store.schema import (
 READY = "ready"
 # The name of a collection that is being rebuilt, and how that of the old one begins
 NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced"
-# Rows of a deleted collection, or of one whose id another collection has now
-OF_NO_COLLECTION = """
-    from {table}
-    where collection_id not in (
-      select collections.id
-      from collections
-      join _embedding_collections as facts
-        on facts.collection_id = collections.id
-        and facts.name = collections.name
-        and facts.model = collections.model
-    )
-"""
 
 
 def check_name(name: str) -> None:
@@ -144,10 +132,27 @@ def _store_facts(
 
 
 def stale_facts(conn: sqlite3.Connection) -> list[str]:
-    """SQL for the rows of each of our tables that belong to no collection."""
+    """SQL for the rows of each of our tables that belong to no collection.
+
+    The collection was deleted, or another collection has its id now.
+    """
     columns = read_columns(conn)
     tables = (*SIDE_TABLES, OUR_COLLECTIONS) if columns[OUR_COLLECTIONS] else ()
-    return [OF_NO_COLLECTION.format(table=each) for each in tables if columns[each]]
+    return [
+        f"""
+        from {each}
+        where collection_id not in (
+          select collections.id
+          from collections
+          join _embedding_collections as facts
+            on facts.collection_id = collections.id
+            and facts.name = collections.name
+            and facts.model = collections.model
+        )
+        """
+        for each in tables
+        if columns[each]
+    ]
 
 
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
@@ -164,8 +169,7 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
     found = collection(conn, name)
     check_name(new_name)
     if all_collections(conn, new_name):
-        message = f"There is a collection {new_name!r} already; it is kept"
-        raise InvalidInputError(message)
+        raise InvalidInputError(f"There is a collection {new_name!r} already")
     with transaction(conn):
         _rename(found, new_name)
     return replace(found, name=new_name)

@@ -112,13 +112,6 @@ class Collection(Items):
         kept = (each for each in of_prefix if each.state is not SourceState.REPLACED)
         return next((each for each in kept if each.source.is_same(source)), None)
 
-    def is_of_model(self, model_id: str) -> bool:
-        """Whether its vectors are of that model, under any of its names."""
-        if is_same_model(self.model_id, model_id):
-            return True
-        folder = folder_of_collection(self.model_id, self.home)
-        return folder is not None and is_same_folder(model_id, folder)
-
     def located_models(
         self, models: Mapping[str, ModelConfig]
     ) -> Mapping[str, ModelConfig]:
@@ -131,11 +124,11 @@ class Collection(Items):
         :raises ModelMismatchError: if they are of another model.
         :raises ModelSettingsMismatchError: if a setting of the model has changed.
         """
-        if settings.model_id != self.model_id and not self.is_of_model(
-            settings.model_id
-        ):
-            found = stored_id(settings.model_id)
-            raise ModelMismatchError(self.name, self.model_id, found)
+        found = settings.model_id
+        if found != self.model_id and not is_same_model(self.model_id, found):
+            folder = folder_of_collection(self.model_id, self.home)
+            if folder is None or not is_same_folder(found, folder):
+                raise ModelMismatchError(self.name, self.model_id, stored_id(found))
         for name, mine in vars(self.settings).items():
             other = getattr(settings, name)
             if name != "model_id" and None not in (mine, other) and mine != other:

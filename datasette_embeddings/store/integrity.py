@@ -32,19 +32,6 @@ ODD_VECTORS = """
     where collection_id = ?
     and (typeof(embedding) != 'blob' or length(embedding) != ?)
 """
-# Items whose id is not TEXT, if another item has the same content
-COPIES = """
-    from embeddings
-    where collection_id = ?
-    and typeof(id) != 'text'
-    and exists (
-      select 1
-      from embeddings as same
-      where same.content_hash = embeddings.content_hash
-      and +same.collection_id = embeddings.collection_id
-      and typeof(same.id) = 'text'
-    )
-"""
 
 
 def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
@@ -154,7 +141,22 @@ def _repair_items(collection: Collection, odd: str) -> None:
             """,
             [value, collection.id],
         )
-    conn.execute(f"delete {COPIES}", [collection.id])
+    # An item whose id is not TEXT, if another one has the same content
+    conn.execute(
+        """
+        delete from embeddings
+        where collection_id = ?
+        and typeof(id) != 'text'
+        and exists (
+          select 1
+          from embeddings as same
+          where same.content_hash = embeddings.content_hash
+          and +same.collection_id = embeddings.collection_id
+          and typeof(same.id) = 'text'
+        )
+        """,
+        [collection.id],
+    )
 
 
 def _count(conn: sqlite3.Connection, rows: str, *parameters: object) -> int:

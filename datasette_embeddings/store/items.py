@@ -15,6 +15,7 @@ from datasette_embeddings.store.schema import (
     FAILURES,
     Columns,
     rows_in,
+    table_or_empty,
     typed_sql,
     valid_sql,
 )
@@ -146,9 +147,8 @@ class Items:
 
     def count_failures(self) -> int:
         """How many rows could not be embedded."""
-        if not self.columns[FAILURES]:
-            return 0
-        return self._count(f"from {FAILURES} where collection_id = ?")
+        failures = table_or_empty(FAILURES, self.columns)
+        return self._count(f"from {failures} where collection_id = ?")
 
     def failures(self) -> list[StoredFailure]:
         """The rows that could not be embedded, by id."""
@@ -219,8 +219,8 @@ class Items:
         )
 
     def _count(self, rows: str) -> int:
-        row = self.conn.execute(f"select count(*) {rows}", [self.id]).fetchone()
-        return int(row[0])
+        (count,) = self.conn.execute(f"select count(*) {rows}", [self.id]).fetchone()
+        return int(count)
 
 
 def _read_metadata(text: str) -> Mapping[str, object] | None:

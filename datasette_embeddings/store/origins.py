@@ -185,22 +185,24 @@ def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
     return dict(rows.fetchall())
 
 
-def has_unsourced_items(collection: Collection) -> bool:
-    """Whether any item of *collection* was brought by none of its sources."""
-    owner = owner_sql(collection)
-    if owner == NO_OWNER:
-        return True
+def has_items(collection: Collection, source_id: int | None) -> bool:
+    """Whether the source of that id brought any item, or for None, no source did."""
     row = collection.conn.execute(
         f"""
         select 1
         from embeddings
         where collection_id = ?
-        and {owner} is null
+        and {owner_sql(collection)} is ?
         limit 1
         """,
-        [collection.id],
+        [collection.id, source_id],
     ).fetchone()
     return row is not None
+
+
+def has_unsourced_items(collection: Collection) -> bool:
+    """Whether items of *collection* are, or would be, of none of its sources."""
+    return owner_sql(collection) == NO_OWNER or has_items(collection, None)
 
 
 def owners(collection: Collection, ids: Sequence[str]) -> dict[str, int]:

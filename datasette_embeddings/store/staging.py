@@ -137,7 +137,8 @@ class Staging:
         if collection is not None and collection.dimensions is not None:
             state = state_sql(ownership, collection.columns)
             parameters["collection_id"] = collection.id
-        for low, high in self.steps():
+        (last,) = self.conn.execute(f"select max(number) from {STAGED}").fetchone()
+        for low in range(1, (last or 0) + 1, STEP):
             with self.conn:
                 self.conn.execute(
                     f"""
@@ -146,7 +147,7 @@ class Staging:
                     where number between :low and :high
                     and state is null
                     """,
-                    {**parameters, "low": low, "high": high},
+                    {**parameters, "low": low, "high": low + STEP - 1},
                 )
         with self.conn:
             self.conn.execute(
@@ -218,9 +219,3 @@ class Staging:
             [limit],
         )
         return [Failure(*row) for row in rows]
-
-    def steps(self) -> Iterator[tuple[int, int]]:
-        """First and last number of the rows, some at a time."""
-        row = self.conn.execute(f"select max(number) from {STAGED}").fetchone()
-        for low in range(1, (row[0] or 0) + 1, STEP):
-            yield low, low + STEP - 1
