@@ -106,10 +106,10 @@ def test_a_template_that_cannot_be_is_refused(conn, template, message):
 def test_a_template_that_fails_on_a_row_is_a_failure_beside_the_others(conn):
     assert read(conn, table="foods", template="{{ 10 / price }}") == [
         Document("1", "4.0"),
-        Failure("2", "The template fails on the row '2': float division by zero"),
+        Failure("2", "The template fails on the row: float division by zero"),
         Failure(
             "3",
-            "The template fails on the row '3': "
+            "The template fails on the row: "
             "unsupported operand type(s) for /: 'int' and 'str'",
         ),
     ]
@@ -126,7 +126,7 @@ def test_a_template_that_fails_on_a_row_is_a_failure_beside_the_others(conn):
 )
 def test_a_blob_that_a_template_uses_is_a_failure(conn, template):
     assert contents(conn, template)[0] == (
-        "The template fails on the row '1': the column 'photo' holds a BLOB"
+        "The template fails on the row: the column 'photo' holds a BLOB"
     )
 
 
@@ -257,7 +257,7 @@ def test_a_blob_in_the_metadata_is_a_failure(conn):
     assert read(conn, table="foods", columns=("name",), metadata=("photo",)) == [
         Failure(
             "1",
-            "The row '1' has a BLOB in its metadata, column 'photo'; "
+            "The row has a BLOB in its metadata, column 'photo'; "
             "expected text or a number",
         ),
         Document("2", "", {"photo": None}),

@@ -153,13 +153,22 @@ def test_rows_that_cannot_be_read_are_refused_with_the_reason(conn, sql, message
             "7, x'00ff'",
             Failure(
                 "7",
-                "The row '7' has a BLOB among its content; expected text. "
+                "The row has a BLOB among its content; expected text. "
+                "Name the columns to embed with --column, and --images if they hold "
+                "images",
+            ),
+        ),
+        (
+            "'', x'00ff'",
+            Failure(
+                "",
+                "The row has a BLOB among its content; expected text. "
                 "Name the columns to embed with --column, and --images if they hold "
                 "images",
             ),
         ),
     ],
-    ids=["null id", "blob"],
+    ids=["null id", "blob", "empty id"],
 )
 def test_a_row_that_cannot_be_embedded_is_a_failure_beside_the_others(
     conn, row, failure

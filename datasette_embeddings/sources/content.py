@@ -63,7 +63,7 @@ class RowReader:
         is_rendered = source.template is not None
         self._contents = [] if is_rendered else [names.index(name) for name in contents]
         found = self._contents or self._others()
-        if not (found or source.template):
+        if not found:
             raise SourceError(
                 "Expected at least two columns, the id and the content; "
                 f"found {len(names)}"
@@ -94,74 +94,68 @@ class RowReader:
             raise RowError(str(error)) from error
         item_id = f"{self._source.id_prefix}{key}"
         metadata = {name: row[each] for name, each in self._metadata.items()}
-        for name, value in metadata.items():
-            if isinstance(value, bytes):
-                raise RowError(
-                    f"The row {item_id!r} has a BLOB in its metadata, column "
-                    f"{name!r}; expected text or a number",
-                    item_id,
-                )
-        used = self._contents or self._others()
-        names, contents = self._names, [values[each] for each in used]
-        content = content_of_row(self._source, item_id, names, contents)
+        contents = [values[each] for each in self._contents or self._others()]
+        try:
+            for name, value in metadata.items():
+                if isinstance(value, bytes):
+                    raise SourceError(
+                        f"The row has a BLOB in its metadata, column {name!r}; "
+                        "expected text or a number"
+                    )
+            content = content_of_row(self._source, self._names, contents)
+        except SourceError as error:
+            raise RowError(str(error), item_id) from error
         return Document(item_id, content, metadata or None)
 
 
 def content_of_row(
-    source: Source, item_id: str, names: Sequence[str], values: Sequence[object]
+    source: Source, names: Sequence[str], values: Sequence[object]
 ) -> Content:
     """The content of a row: its one image, its rendered template, or its joined values.
 
     *values* are those of the content columns; for a template, of the columns *names*.
     NULL is nothing, a number its digits, a list its JSON.
 
-    :raises RowError: if such a row cannot be embedded.
+    :raises SourceError: if such a row cannot be embedded.
     """
-    try:
-        if source.images:
-            return _image(item_id, values[0])
-        if source.strip_html:
-            values = [stripped(value) for value in values]
-        if source.template is None:
-            # What is absent leaves not even a space, as with llm
-            present = (value for value in values if value is not ABSENT)
-            return " ".join(
-                value if isinstance(value, str) else _text(item_id, value)
-                for value in present
-            )
-        return _rendered(
-            source.template, item_id, dict(zip(names, values, strict=True))
-        )
-    except RowError as error:
-        error.item_id = item_id
-        raise
+    if source.images:
+        return _image(values[0])
+    if source.strip_html:
+        values = [stripped(value) for value in values]
+    if source.template is not None:
+        return _rendered(source.template, dict(zip(names, values, strict=True)))
+    # What is absent leaves not even a space, as with llm
+    present = (value for value in values if value is not ABSENT)
+    return " ".join(
+        value if isinstance(value, str) else _text(value) for value in present
+    )
 
 
-def _text(item_id: str, value: object) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bytes):
-        raise RowError(
-            f"The row {item_id!r} has a BLOB among its content; expected text. "
-            "Name the columns to embed with --column, and --images if they hold images"
+        raise SourceError(
+            "The row has a BLOB among its content; expected text. Name the columns "
+            "to embed with --column, and --images if they hold images"
         )
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 
-def _image(item_id: str, value: object) -> bytes:
+def _image(value: object) -> bytes:
     if value is None:
         return b""
     if not isinstance(value, bytes):
-        raise RowError(
-            f"The row {item_id!r} has {type(value).__name__} in the column of images; "
-            "expected a BLOB, the bytes of an image file"
+        raise SourceError(
+            f"The row has {type(value).__name__} in the column of images; expected a "
+            "BLOB, the bytes of an image file"
         )
     return value
 
 
-def _rendered(template: str, item_id: str, row: Mapping[str, object]) -> str:
+def _rendered(template: str, row: Mapping[str, object]) -> str:
     from jinja2 import StrictUndefined
 
     # NULL renders as nothing; a BLOB fails where the template uses it
@@ -174,7 +168,7 @@ def _rendered(template: str, item_id: str, row: Mapping[str, object]) -> str:
     try:
         return template_of(template)(values)
     except Exception as error:  # a template may fail in any way
-        raise RowError(f"The template fails on the row {item_id!r}: {error}") from error
+        raise SourceError(f"The template fails on the row: {error}") from error
 
 
 @lru_cache(maxsize=32)
@@ -223,7 +217,7 @@ def stripped(value: object) -> object:
     try:
         soup = BeautifulSoup(f"<div>{value}</div>", "html.parser")
     except ParserRejectedMarkup as error:
-        raise RowError(f"The HTML cannot be read: {error}") from error
+        raise SourceError(f"The HTML cannot be read: {error}") from error
     for names, mark in ((LINES, LINE_BREAK), (PARAGRAPHS, PARAGRAPH_BREAK)):
         for element in soup.find_all(names):
             element.insert_before(mark)

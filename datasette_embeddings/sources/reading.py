@@ -57,7 +57,8 @@ def _documents(
             yield reader.document(values)
         except RowError as error:
             is_item = error.item_id is not None
-            yield Failure(error.item_id or f"row {number}", str(error), is_item=is_item)
+            failed = f"row {number}" if error.item_id is None else error.item_id
+            yield Failure(failed, str(error), is_item=is_item)
 
 
 @contextmanager

@@ -58,8 +58,7 @@ def source_rows(
         # Imported vectors have no content, and an image that is too large was not read
         if values and not (has_image and values == [None]):
             try:
-                names = source.content_columns
-                content = content_of_row(source, item_id, names, values)
+                content = content_of_row(source, source.content_columns, values)
                 digest = Document(item_id, content).content_hash
             except SourceError:
                 # It may have become a BLOB since it was embedded

@@ -288,7 +288,8 @@ def test_rows_without_an_image_are_empty_and_texts_fail(photos, clip):
     photos.execute("update photos set photo = 17 where id = 4")
     report = embedded(photos, clip)
     assert (report.empty, report.failed, report.unchanged) == (2, 2, 4)
-    assert "'3' has str in the column of images; expected a BLOB" in str(
+    assert report.failures[0].id == "3"
+    assert "The row has str in the column of images; expected a BLOB" in str(
         report.failures[0].error
     )
     # What failed keeps the vector it had
