@@ -285,10 +285,12 @@ def test_a_row_without_an_id_is_a_failure(rows):
         ("rows.json", '[{"id": 1, "a": "x"}, {"id"', "The JSON cannot be read"),
         ("rows.json", "[" * 100_000, "The JSON cannot be read: maximum recursion"),
         ("rows.json", "5", "Expected a JSON list of objects, found 5"),
+        ("rows.json", "[{}]", "Expected JSON objects with keys, found none"),
+        ("rows.nl", "{}\noops", "Line 2 is no JSON: Expecting value"),
     ],
     ids=[
         *("empty CSV", "empty", "first line", "one column", "binary", "empty JSON"),
-        *("truncated", "deep", "number"),
+        *("truncated", "deep", "number", "empty object", "no object"),
     ],
 )
 def test_a_file_of_no_rows_is_refused_with_the_reason(rows, name, content, message):

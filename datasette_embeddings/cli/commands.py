@@ -87,20 +87,16 @@ class Command(click.Command):
                 formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        options = {
-            name: option
-            for option in self.get_params(ctx)
-            if isinstance(option, click.Option) and not option.is_flag
-            for name in option.opts
-        }
-        names = {name for option in self.get_params(ctx) for name in option.opts}
+        params = [
+            each for each in self.get_params(ctx) if isinstance(each, click.Option)
+        ]
+        options = {name: option for option in params for name in option.opts}
         for number, name in enumerate(args[: [*args, "--"].index("--")], 1):
-            taken = options[name].nargs if name in options else 0
-            found = names & {
-                each for each in args[number : number + taken] if each.startswith("-")
-            }
+            option = options.get(name)
+            if option is None or option.is_flag:
+                continue
+            found = options.keys() & set(args[number : number + option.nargs])
             if found:
-                option = options[name]
                 raise click.UsageError(
                     f"Expected {option.metavar or 'a value'} after {option.opts[-1]}, "
                     f"found the option {min(found)}",

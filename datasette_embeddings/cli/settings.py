@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
-from datasette_embeddings.errors import ConfigError
+from datasette_embeddings.errors import ConfigError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import ModelSpec, is_path
 from datasette_embeddings.models.registry import load, model_spec, with_llm_keys
@@ -79,7 +79,7 @@ def _content(path: Path) -> Mapping[str, Any]:
         line = " ".join(str(error).split())
         raise ConfigError([f"{path} is neither YAML nor JSON: {line}"]) from error
     if not isinstance(content, Mapping):
-        raise ConfigError([f"Expected a mapping in {path}, found {content!r}"])
+        raise ConfigError([f"Expected a mapping in {path}, found {quoted(content)}"])
     return content
 
 

@@ -19,6 +19,7 @@ from datasette_embeddings.errors import (
     DimensionMismatchError,
     InvalidVectorError,
     SourceError,
+    quoted,
 )
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
@@ -103,7 +104,7 @@ def imported(
         item_id = item_id_of([key])
         if not isinstance(value, bytes):
             raise InvalidVectorError(
-                f"Expected a BLOB for the vector of {item_id!r}, found {value!r}"
+                f"Expected a BLOB for the vector of {item_id!r}, found {quoted(value)}"
             )
         vectors.append((item_id, decode(value)))
     lengths = {len(vector) for _id, vector in vectors}

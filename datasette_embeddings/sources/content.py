@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from datasette_embeddings.documents import Content, Document, item_id_of
+from datasette_embeddings.documents import Content, Document, Failure, item_id_of
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.definitions import Source
 
 #: The value of a column that a row does not have, as a JSON object may lack a key
 ABSENT = object()
+#: Its number from 1, and its values in the order of the columns, or why there are none
+NumberedRow: TypeAlias = tuple[int, Sequence[object] | SourceError]
+#: The names of the columns, and the rows
+Rows: TypeAlias = tuple[Sequence[str], Iterator[NumberedRow]]
 
 Render: TypeAlias = Callable[[Mapping[str, object]], str]
 # How a template reaches a column whose name is no identifier: {{ row["my column"] }}
@@ -29,14 +33,6 @@ PARAGRAPHS = (
 LINE_BREAK, PARAGRAPH_BREAK = "\ue000", "\ue001"
 PARAGRAPH_BREAKS = re.compile(r"[\s\ue000\ue001]*\ue001[\s\ue000\ue001]*")
 LINE_BREAKS = re.compile(r"\s*\ue000[\s\ue000]*")
-
-
-class RowError(SourceError):
-    """One row cannot be embedded; *item_id* is its id, if it has one."""
-
-    def __init__(self, message: str, item_id: str | None = None) -> None:
-        super().__init__(message)
-        self.item_id = item_id
 
 
 class RowReader:
@@ -82,30 +78,29 @@ class RowReader:
         is_rendered = self._source.template is not None
         return every if is_rendered else [each for each in every if each not in taken]
 
-    def document(self, values: Sequence[object]) -> Document:
-        """The document that a row with *values* is.
-
-        :raises RowError: for a row without an id, or with a BLOB for its content.
-        """
-        row = [None if value is ABSENT else value for value in values]
-        try:
-            key = item_id_of([row[each] for each in self._keys])
-        except SourceError as error:
-            raise RowError(str(error)) from error
-        item_id = f"{self._source.id_prefix}{key}"
-        metadata = {name: row[each] for name, each in self._metadata.items()}
-        contents = [values[each] for each in self._contents or self._others()]
-        try:
-            for name, value in metadata.items():
-                if isinstance(value, bytes):
-                    raise SourceError(
-                        f"The row has a BLOB in its metadata, column {name!r}; "
-                        "expected text or a number"
-                    )
-            content = content_of_row(self._source, self._names, contents)
-        except SourceError as error:
-            raise RowError(str(error), item_id) from error
-        return Document(item_id, content, metadata or None)
+    def documents(self, rows: Iterator[NumberedRow]) -> Iterator[Document | Failure]:
+        """The document of each of *rows*, or the reason why it has none."""
+        for number, values in rows:
+            item_id = None
+            try:
+                if isinstance(values, SourceError):
+                    raise values
+                row = [None if value is ABSENT else value for value in values]
+                key = item_id_of([row[each] for each in self._keys])
+                item_id = f"{self._source.id_prefix}{key}"
+                metadata = {name: row[each] for name, each in self._metadata.items()}
+                for name, value in metadata.items():
+                    if isinstance(value, bytes):
+                        raise SourceError(
+                            f"The row has a BLOB in its metadata, column {name!r}; "
+                            "expected text or a number"
+                        )
+                contents = [values[each] for each in self._contents or self._others()]
+                content = content_of_row(self._source, self._names, contents)
+                yield Document(item_id, content, metadata or None)
+            except SourceError as error:
+                failed = f"row {number}" if item_id is None else item_id
+                yield Failure(failed, str(error), is_item=item_id is not None)
 
 
 def content_of_row(

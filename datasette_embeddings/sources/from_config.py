@@ -52,7 +52,7 @@ def source_from_config(
     """
     problems = list(_problems(config))
     if problems:
-        raise InvalidInputError("; ".join(problems))
+        raise InvalidInputError(*problems)
     if config.template is not None:
         template_of(config.template)
     chunking = None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources.content import RowError, RowReader
+from datasette_embeddings.sources.content import RowReader, Rows
 from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
@@ -19,7 +19,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.sources.folders import files_of_folders
 from datasette_embeddings.sources.queries import attached_databases
-from datasette_embeddings.sources.row_files import NumberedRow, Rows, rows_of_file
+from datasette_embeddings.sources.row_files import rows_of_file
 
 RAW = "temp._embedding_raw"
 # The start of SQLite's messages about the database, not about the query
@@ -38,27 +38,12 @@ def documents(
         yield islice(files_of_folders(conn, source), limit)
     elif isinstance(source, FileSource):
         with rows_of_file(conn, source) as (names, rows):
-            yield islice(_documents(source, names, rows), limit)
+            # Without names there are no rows
+            read = RowReader(source, names).documents(rows) if names else ()
+            yield islice(read, limit)
     elif isinstance(source, TableSource | QuerySource):
         with _database_rows(conn, source, limit) as (names, rows):
-            yield _documents(source, names, rows)
-
-
-def _documents(
-    source: Source, names: Sequence[str], rows: Iterable[NumberedRow]
-) -> Iterator[Document | Failure]:
-    reader = RowReader(source, names) if names else None
-    for number, values in rows:
-        try:
-            if isinstance(values, RowError):
-                raise values
-            if reader is None:
-                raise RowError("The object is empty")
-            yield reader.document(values)
-        except RowError as error:
-            is_item = error.item_id is not None
-            failed = f"row {number}" if error.item_id is None else error.item_id
-            yield Failure(failed, str(error), is_item=is_item)
+            yield RowReader(source, names).documents(rows)
 
 
 @contextmanager
@@ -71,7 +56,7 @@ def _database_rows(
     rendering templates or stripping HTML can take minutes.  So it reads them at once.
     """
     attached: AbstractContextManager[None] = nullcontext()
-    if isinstance(source, QuerySource) and source.attached:
+    if isinstance(source, QuerySource):
         attached = attached_databases(conn, source.attached)
     with attached:
         try:

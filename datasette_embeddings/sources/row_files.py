@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO
 
 from datasette_embeddings.databases import real_path
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources.content import ABSENT, RowError
+from datasette_embeddings.sources.content import ABSENT, NumberedRow, Rows
 from datasette_embeddings.sources.definitions import FileSource
 from datasette_embeddings.sources.text_files import text_stream
 
@@ -37,11 +37,6 @@ DELIMITERS = (",", ";", "\t", "|")
 FIRST_OBJECTS = 1_000
 # As large as the C code behind csv takes on every system
 LONGEST_FIELD = 2**31 - 1
-
-#: Its number from 1, and its values in the order of the columns, or why there are none
-NumberedRow: TypeAlias = tuple[int, Sequence[object] | RowError]
-#: The names of the columns, and the rows
-Rows: TypeAlias = tuple[Sequence[str], Iterator[NumberedRow]]
 
 
 @contextmanager
@@ -111,19 +106,19 @@ def _separated(text: IO[str], delimiter: str) -> Rows:
 
 def _separated_rows(
     reader: CsvReader, columns: int
-) -> Iterator[Sequence[object] | RowError]:
+) -> Iterator[Sequence[object] | SourceError]:
     while True:
         try:
             values = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield RowError(f"Line {reader.line_num} cannot be read: {error}")
+            yield SourceError(f"Line {reader.line_num} cannot be read: {error}")
             continue
         if len(values) == columns:
             yield values
         elif values:
-            yield RowError(
+            yield SourceError(
                 f"Expected {columns} fields as in the first line, found "
                 f"{len(values)} in line {reader.line_num}"
             )
@@ -150,16 +145,22 @@ def _json_lines(text: IO[str]) -> Iterator[tuple[int, object]]:
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
                 reason = getattr(error, "msg", None) or error
-                yield number, RowError(f"Line {number} is no JSON: {reason}")
+                yield number, SourceError(f"Line {number} is no JSON: {reason}")
 
 
 def _objects(found: Iterator[tuple[int, object]]) -> Rows:
+    """The rows of the objects that are *found*, each with its number.
+
+    :raises SourceError: if there are some, and none of the first is an object with a
+        key.
+    """
     first = list(islice(found, FIRST_OBJECTS))
-    names = dict.fromkeys(
-        name for _number, row in first if isinstance(row, dict) for name in row
-    )
-    columns = list(names)
-    return columns, _object_rows(chain(first, found), columns)
+    objects = [row for _number, row in first if isinstance(row, dict)]
+    names = list(dict.fromkeys(chain.from_iterable(objects)))
+    if first and not names:
+        failures = (row for _number, row in first if isinstance(row, SourceError))
+        raise next(failures, SourceError("Expected JSON objects with keys, found none"))
+    return names, _object_rows(chain(first, found), names)
 
 
 def _object_rows(
@@ -169,8 +170,8 @@ def _object_rows(
         if isinstance(row, dict):
             names.extend(name for name in row if name not in names)
             yield number, [row.get(name, ABSENT) for name in names]
-        elif isinstance(row, RowError):
+        elif isinstance(row, SourceError):
             yield number, row
         else:
             found_json = json.dumps(row)[:60]
-            yield number, RowError(f"Expected a JSON object, found {found_json}")
+            yield number, SourceError(f"Expected a JSON object, found {found_json}")
