@@ -9,8 +9,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-LLM_SET = "llm.embeddings"
-OUR_SET = "datasette_embeddings"
 # All that llm has done to its tables; the first step here makes them as the last does
 LLM_STEPS = (
     "m001_create_tables",
@@ -32,7 +30,7 @@ def migrate(conn: sqlite3.Connection) -> None:
 
     # No plugins: they would register functions on a connection that is not theirs
     db = sqlite_utils.Database(conn, execute_plugins=False)
-    llm, ours = Migrations(LLM_SET), Migrations(OUR_SET)
+    llm, ours = Migrations("llm.embeddings"), Migrations("datasette_embeddings")
     for name in LLM_STEPS:
         llm(name=name)(_create_llm_tables)
     for step in OUR_STEPS:
@@ -53,18 +51,17 @@ def _create_llm_tables(db: Any) -> None:  # noqa: ANN401 - sqlite_utils is impor
         return
     db["collections"].create({"id": int, "name": str, "model": str}, pk="id")
     db["collections"].create_index(["name"], unique=True)
-    columns = {
-        "collection_id": int,
-        "id": str,
-        "embedding": bytes,
-        "content": str,
-        "content_blob": bytes,
-        "content_hash": bytes,
-        "metadata": str,
-        "updated": int,
-    }
     db["embeddings"].create(
-        columns,
+        {
+            "collection_id": int,
+            "id": str,
+            "embedding": bytes,
+            "content": str,
+            "content_blob": bytes,
+            "content_hash": bytes,
+            "metadata": str,
+            "updated": int,
+        },
         pk=("collection_id", "id"),
         foreign_keys=[("collection_id", "collections", "id")],
     )

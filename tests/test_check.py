@@ -121,6 +121,22 @@ def test_each_kind_of_damage_is_found_and_mended(run, articles_db, name):
     assert run("check", articles_db).exit_code == 0
 
 
+def test_a_vector_of_another_length_does_not_stop_a_run(run, articles_db):
+    # The first vector is the one that the dimensions of the collection are taken from
+    change(
+        articles_db,
+        "update embeddings set embedding = x'0000803f' where id = '1'",
+        "update articles set title = 'changed' where id = 2",
+    )
+    result = run("sync", articles_db)
+    assert result.exit_code == 0
+    assert "1 changed" in result.stderr
+    # A sync does not see it: its content has not changed
+    result = run("check", articles_db, "--format", "nl")
+    [problem] = map(json.loads, result.stdout.splitlines())
+    assert (problem["count"], problem["remedy"]) == (1, "check --fix")
+
+
 def test_mending_embeds_what_it_deleted(run, articles_db):
     change(articles_db, "update embeddings set embedding = x'00' where id = '2'")
     run("check", articles_db, "--fix")

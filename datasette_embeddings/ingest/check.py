@@ -12,8 +12,7 @@ from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store import collection_writes
-from datasette_embeddings.store.collection_writes import remove_collection
+from datasette_embeddings.store.collection_writes import remove_collection, unfinished
 from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.store.integrity import (
     count_odd_rows,
@@ -27,9 +26,7 @@ from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
-FIX = "check --fix deletes them"
-FIX_BY_FIX = "check --fix, which keeps what it cannot repair"
-FIX_BY_SYNC = "check --fix, or sync"
+FIX_OR_SYNC = "check --fix, or sync"
 # States of source rows that a sync changes
 STALE_STATES = {
     "new": "rows that are not embedded yet",
@@ -55,11 +52,11 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     """Everything that is wrong in the database of *conn*; nothing is changed."""
     for problem, count in count_strays(conn).items():
         if count:
-            yield Problem(None, problem, count, FIX)
-    for unfinished in collection_writes.unfinished(conn):
-        count = unfinished.count_items()
+            yield Problem(None, problem, count, "check --fix deletes them")
+    for each in unfinished(conn):
         remedy = "run --rebuild again to complete it; check --fix deletes it"
-        yield Problem(unfinished.name, "a rebuild that did not finish", count, remedy)
+        problem = "a rebuild that did not finish"
+        yield Problem(each.name, problem, each.count_items(), remedy)
     for collection in collections(conn):
         for problem, count, remedy in _problems_of(collection):
             if count:
@@ -70,11 +67,12 @@ def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
     """Each possible problem of *collection*, its count and its remedy."""
     odd = count_odd_vectors(collection)
     reason = _why_not_repairable(collection) if odd else None
-    remedy = FIX_BY_SYNC if reason is None else f"none: {reason}"
+    remedy = "check --fix" if reason is None else f"none: {reason}"
     yield "vectors of another length than most", odd, remedy
-    yield "rows with values of another type", count_odd_rows(collection), FIX_BY_FIX
+    remedy = "check --fix, which keeps what it cannot repair"
+    yield "rows with values of another type", count_odd_rows(collection), remedy
     stale = count_stale(collection)
-    yield "documents whose similarities are old", stale, FIX_BY_SYNC
+    yield "documents whose similarities are old", stale, FIX_OR_SYNC
     failed = collection.failures()
     if failed:
         remedy = f"repair the rows, then sync. The first, {failed[0].id}: "
@@ -112,13 +110,13 @@ def _stale_rows(
         if not counts["unread"]:
             counts["gone"] = count_unstaged(collection, ownership.own_ids)
     for state, problem in STALE_STATES.items():
-        yield problem, counts[state], FIX_BY_SYNC
+        yield problem, counts[state], FIX_OR_SYNC
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     """Delete rows of no collection, and what a sync can bring again or has brought."""
-    for unfinished in collection_writes.unfinished(conn):
-        remove_collection(unfinished)
+    for each in unfinished(conn):
+        remove_collection(each)
     for collection in collections(conn):
         is_repairable = _why_not_repairable(collection) is None
         if is_repairable:

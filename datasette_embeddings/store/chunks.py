@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import CHUNKS, rows_in, valid_sql
+from datasette_embeddings.store.schema import CHUNKS, rows_in, table_or_empty, valid_sql
 
 _VALID_CHUNKS = f"""
     from {CHUNKS}
@@ -91,6 +91,19 @@ def of_documents(
         )
     for query in queries:
         yield from rows_in(collection.conn, query, [collection.id], ids)
+
+
+def items_with_chunks(collection: Collection) -> str:
+    """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to."""
+    return f"""
+        from embeddings
+        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
+          on chunks.collection_id = embeddings.collection_id
+          and chunks.id = embeddings.id
+          and typeof(chunks.document_id) = 'text'
+        where embeddings.collection_id = {int(collection.id)}
+        and typeof(embeddings.id) = 'text'
+    """
 
 
 def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:

@@ -146,11 +146,14 @@ class Collection(Items):
     def check_dimensions(self, dimensions: int | None) -> None:
         """Check that vectors of *dimensions* may be added.
 
-        :raises ModelSettingsMismatchError: if the others have another number of them.
-            A server may have put another model behind the same name.
+        :raises ModelSettingsMismatchError: if most have another number of them. A
+            server may have put another model behind the same name.
         """
-        own = self.dimensions
-        if None not in (own, dimensions) and own != dimensions:
+        if None in (self.dimensions, dimensions) or self.dimensions == dimensions:
+            return
+        # The vector that the dimensions were taken from may not be like the others
+        own = self.usual_vector_length()[0] // BYTES_PER_NUMBER
+        if own != dimensions:
             raise ModelSettingsMismatchError(self.name, "dimensions", own, dimensions)
 
 

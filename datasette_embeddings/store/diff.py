@@ -64,7 +64,12 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
     """
 
 
-_HAS_CONTENT = "coalesce(embeddings.content, embeddings.content_blob) is not null"
+def _facts(ownership: Ownership) -> str:
+    return f"""
+        embeddings.metadata as old_metadata,
+        {ownership.owner} as owner,
+        coalesce(embeddings.content, embeddings.content_blob) is not null as has_content
+    """
 
 
 def _is_chunk(chunks: str, column: str) -> str:
@@ -80,11 +85,7 @@ def _is_chunk(chunks: str, column: str) -> str:
 
 def _stored_item(ownership: Ownership) -> str:
     return f"""
-        select
-          embeddings.content_hash as hash,
-          embeddings.metadata as old_metadata,
-          {ownership.owner} as owner,
-          {_HAS_CONTENT} as has_content
+        select embeddings.content_hash as hash, {_facts(ownership)}
         from embeddings
         where embeddings.collection_id = :collection_id
         and embeddings.id = _embedding_staged.id
@@ -98,11 +99,7 @@ def _stored_chunks(ownership: Ownership, chunks: str) -> str:
     return f"""
         select hash, old_metadata, owner, has_content
         from (
-          select
-            document_hash as hash,
-            embeddings.metadata as old_metadata,
-            {ownership.owner} as owner,
-            {_HAS_CONTENT} as has_content
+          select document_hash as hash, {_facts(ownership)}
           from {chunks} as chunk
           join embeddings
             on embeddings.collection_id = chunk.collection_id

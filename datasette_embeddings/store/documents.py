@@ -189,9 +189,6 @@ def write_embeddings(
     """
     now = int(time.time())
     is_stored = "(:store or embeddings.content is not null or content_blob is not null)"
-    metadata = [
-        json.dumps(each.metadata) if each.metadata else None for each in documents
-    ]
     # replace, not update: a new rowid tells every reader that the row has changed
     collection.conn.executemany(
         f"""
@@ -222,13 +219,15 @@ def write_embeddings(
                 "store": store_content,
                 "content": document.content,
                 "content_hash": document.content_hash,
-                "metadata": text,
+                "metadata": json.dumps(document.metadata)
+                if document.metadata
+                else None,
                 "now": now,
             }
-            for document, vector, text in zip(documents, vectors, metadata, strict=True)
+            for document, vector in zip(documents, vectors, strict=True)
         ),
     )
-    brought = zip((each.id for each in documents), metadata, strict=True)
+    brought = ((each.id, bool(each.metadata)) for each in documents)
     write_origins(collection, ownership.source_id, brought)
 
 
@@ -239,15 +238,13 @@ def write_vectors(
     source_id: int | None = None,
 ) -> None:
     """Store the vector of each id; of which content it is, is unknown."""
+    now = int(time.time())
     collection.conn.executemany(
         """
         insert or replace into embeddings (collection_id, id, embedding, updated)
         values (?, ?, ?, ?)
         """,
-        [
-            (collection.id, item_id, encode(vector), int(time.time()))
-            for item_id, vector in vectors
-        ],
+        ((collection.id, each, encode(vector), now) for each, vector in vectors),
     )
-    brought = ((item_id, None) for item_id, _vector in vectors)
+    brought = ((item_id, False) for item_id, _vector in vectors)
     write_origins(collection, source_id, brought)

@@ -143,15 +143,13 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
 
 
 def write_origins(
-    collection: Collection,
-    source_id: int | None,
-    items: Iterable[tuple[str, str | None]],
+    collection: Collection, source_id: int | None, items: Iterable[tuple[str, bool]]
 ) -> None:
-    """Store that *source_id* brought *items*, pairs of id and metadata just written.
+    """Store that *source_id* brought *items*: ids, and whether it supplied metadata.
 
     None is for items of no source, as is an item that keeps other metadata.
     """
-    keys = [(collection.id, item_id, metadata) for item_id, metadata in items]
+    keys = [(collection.id, *item) for item in items]
     collection.conn.executemany(
         f"delete from {ORIGINS} where collection_id = ? and id = ?",
         [key[:2] for key in keys],
@@ -165,7 +163,7 @@ def write_origins(
             from embeddings
             where collection_id = ?
             and id = ?
-            and (? is not null or metadata is null)
+            and (? or metadata is null)
             """,
             keys,
         )

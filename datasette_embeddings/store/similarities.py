@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import SIMILARITY_TABLES
+from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
-    CHUNKS,
     OUR_COLLECTIONS,
     REQUIRED_COLUMNS,
     SIMILARITIES,
@@ -20,7 +20,6 @@ from datasette_embeddings.store.schema import (
     prepare,
     read_columns,
     rows_in,
-    table_or_empty,
     transaction,
     valid_sql,
 )
@@ -48,16 +47,9 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
           embeddings.rowid || ':' || coalesce(updated, ''),
           content_hash,
           embedding
-        from embeddings
-        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
-          on chunks.collection_id = embeddings.collection_id
-          and chunks.id = embeddings.id
-          and typeof(chunks.document_id) = 'text'
-        where embeddings.collection_id = ?
-        and typeof(embeddings.id) = 'text'
+        {items_with_chunks(collection)}
         and typeof(embedding) = 'blob'
-        """,
-        [collection.id],
+        """
     )
 
 
@@ -167,10 +159,8 @@ class Similarities:
         """The pairs of documents nearest to each other, each pair once, best first."""
         if not read_columns(self.conn)[SIMILARITIES]:
             return []
-        values = {"limit": limit, "offset": offset}
-        rows = self.conn.execute(
-            PAIRS_SQL, {"collection_id": self.collection.id, **values}
-        )
+        key = {"collection_id": self.collection.id}
+        rows = self.conn.execute(PAIRS_SQL, {**key, "limit": limit, "offset": offset})
         # The SQL is shown to people; other programs may have written anything
         return [row for row in rows if tuple(map(type, row)) == (str, str, float)]
 

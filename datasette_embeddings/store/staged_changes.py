@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 
 from datasette_embeddings.store.attaching import writing
+from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
@@ -15,7 +16,6 @@ from datasette_embeddings.store.schema import (
     ORIGINS,
     has_no_item,
     listed,
-    table_or_empty,
     transaction,
 )
 
@@ -93,13 +93,7 @@ def _items_sql(collection: Collection, is_own: str, condition: str) -> str:
     document = "coalesce(document_id, embeddings.id)"
     return f"""
         select embeddings.id as item_id, {document} as document_id
-        from embeddings
-        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
-          on chunks.collection_id = embeddings.collection_id
-          and chunks.id = embeddings.id
-          and typeof(chunks.document_id) = 'text'
-        where embeddings.collection_id = {collection.id}
-        and typeof(embeddings.id) = 'text'
+        {items_with_chunks(collection)}
         and {condition.format(document=document)}
         and {is_own}
     """
