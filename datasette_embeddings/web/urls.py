@@ -22,6 +22,12 @@ HARMLESS = (
     *("_json", "_json_infinity", "_labels", "_label", "_col", "_nocol"),
     *("_nocount", "_nofacet", "_nosuggest", "_header", "_stream", "_dl"),
 )
+# What users of other APIs, and of Datasette's table pages, try first
+SYNONYMS = {
+    **dict.fromkeys(("_limit", "_per_page"), "_size"),
+    **dict.fromkeys(("_offset", "_page"), "_next"),
+    **dict.fromkeys(("_search", "_q", "_text"), "q"),
+}
 LONGEST_SHOWN_NAME = 40
 
 
@@ -109,7 +115,9 @@ def _unknown(name: str, known: Collection[str]) -> str:
     message = f"Unknown parameter {shown!r}"
     if not known:
         return f"{message}; this address has none that begins with _"
-    message += f". Known: {', '.join(sorted(known))}"
+    meant = SYNONYMS.get(name)
+    message += f", did you mean {meant}?" if meant in known else "."
+    message += f" Known: {', '.join(sorted(known))}"
     if "_facet" in known:
         message += f". To filter by a column of this name, use {shown}__exact"
     return message
