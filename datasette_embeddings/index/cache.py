@@ -33,6 +33,10 @@ from datasette_embeddings.store.schema import one_moment
 from datasette_embeddings.vectors import Vector
 
 DATA_VERSION = "pragma data_version"
+FILE_AND_VERSION = (
+    "select file, data_version from pragma_database_list, pragma_data_version "
+    "where seq = 0"
+)
 BYTES_PER_MB = 1_000_000
 # Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
 BLOCK_ROWS = 4_096
@@ -181,13 +185,17 @@ class Indexes:
     def state(
         self, conn: sqlite3.Connection, *, immutable: bool = False
     ) -> tuple[object, ...]:
-        """A value that changes whenever the database of *conn* does."""
-        path = conn.execute("pragma database_list").fetchone()[2]
+        """A value that changes whenever the database of *conn* does.
+
+        It also changes when *conn*, which sees no changes while it runs a statement,
+        sees them afterwards.
+        """
+        path, seen = conn.execute(FILE_AND_VERSION).fetchone()
         if not path:
-            return *conn.execute(DATA_VERSION).fetchone(), conn.total_changes
+            return seen, conn.total_changes
         database = self._database(path, immutable)
         with database.lock:
-            return database.version(), conn.total_changes
+            return seen, database.version(), conn.total_changes
 
     def _database(self, path: str, immutable: bool) -> _DatabaseIndexes:
         key = os.path.realpath(path), immutable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from contextvars import Context, ContextVar
 from typing import Any, TypeAlias
@@ -47,10 +48,22 @@ NOT_SERVED = frozenset({"_internal", "_memory"})
 UNKNOWN = ""
 #: A collection, None for those of an unknown schema, and the tables that it requires
 Required: TypeAlias = tuple[Collection | None, frozenset[str]]
-# What was read in a state of each database, by the name that was asked for
-_required: WeakKeyDictionary[
-    Database, tuple[object, dict[str | None, Sequence[Required]]]
-] = WeakKeyDictionary()
+
+
+class _Known(threading.local):
+    """What a thread read in a state of each database, by the name it asked for.
+
+    Other threads have other connections, which may see an earlier state or a file
+    that was in the place of this one.
+    """
+
+    def __init__(self) -> None:
+        self.states: WeakKeyDictionary[
+            Database, tuple[object, dict[str | None, Sequence[Required]]]
+        ] = WeakKeyDictionary()
+
+
+_known = _Known()
 # True while permissions are asked for that our own rules must not decide
 _only_datasette: ContextVar[bool] = ContextVar("only_datasette", default=False)
 
@@ -195,16 +208,17 @@ async def _required_by(
     def read(conn: sqlite3.Connection) -> Sequence[Required]:
         # Before the collections: a change meanwhile then counts as a later one
         state = indexes.state(conn, immutable=immutable)
-        known_state, known = _required.get(database, (None, {}))
+        known_state, known = _known.states.get(database, (None, {}))
         if state != known_state:
             known = {}
+            _known.states[database] = state, known
         if name not in known:
             required = _read_required(conn, name)
-            # The state of a database in memory is that of one connection only
+            # The state of a database in memory is that of one connection only, and
+            # any number of missing names may be asked for
             if not required or not database.path:
                 return required
             known[name] = required
-            _required[database] = state, known
         return known[name]
 
     required: Sequence[Required] = await database.execute_fn(read)

@@ -81,10 +81,15 @@ def make_datasette(
     allow_all=None,
     base_url="/",
     sql_time_limit_ms=60_000,
+    num_sql_threads=3,
     **options,
 ) -> Datasette:
     """A Datasette over *paths*; *settings* are the plugin's, *allow* is by database."""
-    options["settings"] = {"base_url": base_url, "sql_time_limit_ms": sql_time_limit_ms}
+    options["settings"] = {
+        "base_url": base_url,
+        "sql_time_limit_ms": sql_time_limit_ms,
+        "num_sql_threads": num_sql_threads,
+    }
     config: dict = {"databases": allow or {}}
     if allow_all is not None:
         config["allow"] = allow_all

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from datasette.database import Database
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
@@ -482,6 +484,64 @@ async def test_what_a_collection_requires_is_read_again_while_it_is_served(
     assert await status(datasette, "root", f"{SEARCH}.json") == 404
     execute(articles_db, "delete from collections where name = 'shown'")
     assert await status(datasette, "root", path) == 404
+
+
+@pytest.fixture
+def shown_db(articles_db, model):
+    """With a collection of a view, which :data:`REDEFINED` makes secret."""
+    view = "create view shown as select id, body from articles"
+    execute(articles_db, "create table secret as select * from articles", view)
+    conn = sqlite3.connect(articles_db)
+    conn.execute("pragma journal_mode = wal")
+    ingest(conn, "shown", query_source(conn, "select id, body from shown"), model)
+    conn.close()
+    return articles_db
+
+
+SHOWN = "/articles/-/embeddings/shown.json"
+REDEFINED = ("drop view shown", "create view shown as select id, body from secret")
+
+
+def serve_shown(path):
+    closed = {"articles": {"tables": {"secret": {"allow": ROOT_ONLY}}}}
+    return make_datasette(path, allow=closed, num_sql_threads=1)
+
+
+async def test_a_connection_that_still_sees_the_past_opens_nothing_later(shown_db):
+    datasette = serve_shown(shown_db)
+    assert await status(datasette, None, SHOWN) == 200
+    reading = []
+
+    def read(conn):
+        reading.append(conn.execute("select id from articles"))
+        reading[0].fetchone()
+
+    await datasette.get_database("articles").execute_fn(read)
+    execute(shown_db, *REDEFINED)
+    # It still reads the rows that it may see
+    assert await status(datasette, None, SHOWN) == 200
+    reading.clear()
+    assert await status(datasette, None, SHOWN) == 404
+
+
+@pytest.mark.parametrize("how", ["file", "database"])
+async def test_another_file_in_its_place_opens_nothing(shown_db, tmp_path, how):
+    other = tmp_path / "other" / "articles.db"
+    other.parent.mkdir()
+    execute(shown_db, "pragma journal_mode = delete")
+    shutil.copy(shown_db, other)
+    execute(other, *REDEFINED)
+    datasette = serve_shown(shown_db)
+    assert await status(datasette, None, SHOWN) == 200
+    if how == "file":
+        other.replace(shown_db)
+    else:
+        datasette.remove_database("articles")
+        datasette.add_database(Database(datasette, path=str(other)), name="articles")
+    # This thread may still have the file of before, another one has not
+    await status(datasette, None, SHOWN)
+    datasette.executor = ThreadPoolExecutor(1)
+    assert await status(datasette, None, SHOWN) == 404
 
 
 if is_modern():
