@@ -46,25 +46,21 @@ __all__ = [
     "search_vector",
     "similar_items",
 ]
-# The module that each public name is imported from when it is first used
+# The modules that the public names are imported from when they are first used
 _MODULES = {
-    "Collection": "store.collections",
-    "Document": "documents",
-    "EmbeddingsError": "errors",
-    "Match": "search.matches",
-    "collection": "store.collections",
-    "collections": "store.collections",
-    "load_model": "models.registry",
-    "register": "sql.functions",
-    "search_text": "search.matches",
-    "search_vector": "search.matches",
-    "similar_items": "search.matches",
+    "documents": ("Document",),
+    "errors": ("EmbeddingsError",),
+    "models.registry": ("load_model",),
+    "search.matches": ("Match", "search_text", "search_vector", "similar_items"),
+    "sql.functions": ("register",),
+    "store.collections": ("Collection", "collection", "collections"),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    for module, names in _MODULES.items():
+        if name in names:
+            value = getattr(import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

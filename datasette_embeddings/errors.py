@@ -55,10 +55,7 @@ def shortened(message: str) -> str:
 
 
 class EmbeddingsError(Exception):
-    """The base class of every exception that this package raises.
-
-    The message is a sentence about the problem, and one about what to do.
-    """
+    """The base class of every exception that this package raises."""
 
     #: Details for the owner, one a line; ``-v`` prints them and a server logs them
     reasons: Sequence[str] = ()

@@ -56,9 +56,8 @@ class RowReader:
         # By position, because two columns of a query may have the same name
         self._keys = [names.index(key) for key in keys] or [0]
         self._metadata = {name: names.index(name) for name in source.metadata_columns}
-        is_rendered = source.template is not None
-        self._contents = [] if is_rendered else [names.index(name) for name in contents]
-        found = self._contents or self._others()
+        self._contents = [names.index(name) for name in contents]
+        found = self._used()
         if not found:
             raise SourceError(
                 "Expected at least two columns, the id and the content; "
@@ -71,12 +70,13 @@ class RowReader:
                 "--column"
             )
 
-    def _others(self) -> Sequence[int]:
-        """The content columns if none are named; the names may have grown."""
+    def _used(self) -> Sequence[int]:
+        """The columns of the content; those that are not named may have grown."""
         every = range(len(self._names))
+        if self._source.template is not None:
+            return every
         taken = {*self._keys, *self._metadata.values()}
-        is_rendered = self._source.template is not None
-        return every if is_rendered else [each for each in every if each not in taken]
+        return self._contents or [each for each in every if each not in taken]
 
     def documents(self, rows: Iterator[NumberedRow]) -> Iterator[Document | Failure]:
         """The document of each of *rows*, or the reason why it has none."""
@@ -95,7 +95,7 @@ class RowReader:
                             f"The row has a BLOB in its metadata, column {name!r}; "
                             "expected text or a number"
                         )
-                contents = [values[each] for each in self._contents or self._others()]
+                contents = [values[each] for each in self._used()]
                 content = content_of_row(self._source, self._names, contents)
                 yield Document(item_id, content, metadata or None)
             except SourceError as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TypeAlias
 
 from datasette_embeddings.databases import declared_columns, quote
@@ -162,7 +161,7 @@ class Selection:
     """Rows that fulfil all *conditions*, pieces of SQL that name their *values*."""
 
     conditions: tuple[str, ...] = ()
-    values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
