@@ -49,10 +49,10 @@ def open_database(
         the block.
     """
     # os.path, unlike Path, has no exception for a folder that may not be entered
-    if os.path.isdir(path) or not (create or os.path.exists(path)):
-        found = "a folder" if os.path.isdir(path) else "nothing"
+    is_new = not os.path.exists(path)
+    if os.path.isdir(path) or (is_new and not create):
+        found = "nothing" if is_new else "a folder"
         raise DatabaseError(f"Expected a database file at {path}, found {found}")
-    is_new = create and not os.path.exists(path)
     mode = "rwc" if create else "rw" if writable else "ro"
     try:
         conn = sqlite3.connect(

@@ -47,13 +47,11 @@ def check_source(
 def attach_source(
     collection: Collection, source: Source, *, replace_source: bool = False
 ) -> None:
-    """Make *source* the one of its prefix in *collection*.
+    """Make *source* the one of its prefix in *collection*, if it may be.
 
     A replaced source stays, and its permission is required, until its last item was
     deleted or taken over.  A query that now reads other tables is replaced too.  Of a
     pipe the rules are stored, to compare its chunking with that of the next one.
-
-    :raises InvalidInputError: as :func:`check_source`.
     """
     check_source(collection, source, replace_source=replace_source)
     attached = collection.attached(source)

@@ -93,6 +93,10 @@ def of_documents(
         yield from rows_in(collection.conn, query, [collection.id], ids)
 
 
+#: SQL for the document of a row of :func:`items_with_chunks`
+DOCUMENT = "coalesce(document_id, embeddings.id)"
+
+
 def items_with_chunks(collection: Collection) -> str:
     """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to."""
     return f"""

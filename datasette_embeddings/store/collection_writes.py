@@ -43,10 +43,7 @@ NEW_NAME, OLD_NAME = "{name} (rebuilding)", "{name} (replaced"
 
 
 def check_name(name: str) -> None:
-    """Check that a collection may be called *name*.
-
-    :raises InvalidInputError: if it is empty.
-    """
+    """Check that *name* is not empty."""
     if not name.strip():
         raise InvalidInputError("A collection needs a name that is not empty")
 
@@ -187,8 +184,7 @@ def _rename(collection: Collection, name: str) -> None:
 def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     """Delete the collection called *name* with all that belongs to it; return it."""
     found = collection(conn, name)
-    for twin in (NEW_NAME, OLD_NAME):
-        _remove_unfinished(conn, twin.format(name=name))
+    _remove_unfinished(conn, name)
     remove_collection(found)
     return found
 
@@ -239,13 +235,14 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
             _rename(old, f"{OLD_NAME.format(name=name)} {old.id})")
         _rename(building, name)
         _store_facts(conn, name, unknown, READY)
-    _remove_unfinished(conn, OLD_NAME.format(name=name))
+    _remove_unfinished(conn, name)
     return collection(conn, name)
 
 
-def _remove_unfinished(conn: sqlite3.Connection, start_of_name: str) -> None:
+def _remove_unfinished(conn: sqlite3.Connection, name: str) -> None:
+    starts = NEW_NAME.format(name=name), OLD_NAME.format(name=name)
     for each in unfinished(conn):
-        if each.name.startswith(start_of_name):
+        if each.name.startswith(starts):
             remove_collection(each)
 
 

@@ -96,7 +96,7 @@ def write_documents(
         }
         for each in embedded
     ]
-    for sql in (*_DELETE_CHUNKS, *_DELETE_OTHER_FORM):
+    for sql in _DELETE_OLD:
         conn.executemany(sql, keys)
     write_embeddings(
         collection,
@@ -127,29 +127,29 @@ def write_documents(
     )
 
 
-# The items of a document's chunks from the position :kept on, and all positions
-_CHUNKS_FROM = """
-    collection_id = :collection_id
-    and id in (
-      select id
-      from _embedding_chunks
-      where collection_id = :collection_id
-      and document_id = :id
-      and position >= :kept
-    )
-"""
-_DELETE_CHUNKS = (
-    f"delete from embeddings where {_CHUNKS_FROM}",
-    f"delete from _embedding_origins where {_CHUNKS_FROM}",
+_DELETE_OLD = (
+    # The items of a document's chunks from the position :kept on, and all positions
+    *(
+        f"""
+        delete from {table}
+        where collection_id = :collection_id
+        and id in (
+          select id
+          from _embedding_chunks
+          where collection_id = :collection_id
+          and document_id = :id
+          and position >= :kept
+        )
+        """
+        for table in ("embeddings", "_embedding_origins")
+    ),
     """
     delete from _embedding_chunks
     where collection_id = :collection_id
     and document_id = :id
     """,
-)
-# The id of a document may be that of another one's chunk.  A whole document takes its
-# place; of one in chunks the item is deleted that it has from when it was whole
-_DELETE_OTHER_FORM = (
+    # The id of a document may be that of another one's chunk. A whole document takes
+    # its place; of one in chunks the item is deleted that it has from when it was whole
     """
     delete from _embedding_chunks
     where :is_whole

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import SIMILARITY_TABLES
-from datasette_embeddings.store.chunks import items_with_chunks
+from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
     OUR_COLLECTIONS,
@@ -43,7 +43,7 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
     return collection.conn.execute(
         f"""
         select
-          coalesce(document_id, embeddings.id),
+          {DOCUMENT},
           embeddings.rowid || ':' || coalesce(updated, ''),
           content_hash,
           embedding

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 
 from datasette_embeddings.store.attaching import writing
-from datasette_embeddings.store.chunks import items_with_chunks
+from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
@@ -83,18 +83,17 @@ def delete_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
     return _delete(collection, is_own, _UNSTAGED)
 
 
-_STAGED = f"select 1 from {STAGED} as staged where staged.id = {{document}} and state"
+_STAGED = f"select 1 from {STAGED} as staged where staged.id = {DOCUMENT} and state"
 _EMPTIED = f"exists ({_STAGED} = '{EMPTY}')"
 _UNSTAGED = f"not exists ({_STAGED} is not '{UNREAD}')"
 
 
 def _items_sql(collection: Collection, is_own: str, condition: str) -> str:
     """Item and document of the items that fulfil both conditions."""
-    document = "coalesce(document_id, embeddings.id)"
     return f"""
-        select embeddings.id as item_id, {document} as document_id
+        select embeddings.id as item_id, {DOCUMENT} as document_id
         {items_with_chunks(collection)}
-        and {condition.format(document=document)}
+        and {condition}
         and {is_own}
     """
 
