@@ -805,3 +805,22 @@ def test_reasons_of_a_collection_that_sync_cannot_embed(run, articles_db):
     told, *reasons = result.stderr.splitlines()
     assert told.startswith("Error: articles: The model 'e5' is not available. ")
     assert (result.exit_code, len(reasons)) == (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        (["similar"], ["articles", "\udcff"]),
+        (["search"], ["\udcff", "text"]),
+        (["embed"], ["new", "--sql", "select '\udcff'"]),
+        (["collections", "rename"], ["articles", "\udcff"]),
+    ],
+    ids=["id", "collection", "sql", "name"],
+)
+def test_an_argument_that_is_not_utf_8_is_an_error(
+    run, articles_db, command, arguments
+):
+    run("embed", articles_db, "articles", "--table", "articles")
+    result = run(*command, articles_db, *arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: Expected text in UTF-8, found ")

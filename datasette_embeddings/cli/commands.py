@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from datasette_embeddings import distribution
-from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.errors import EmbeddingsError, quoted
 
 # The module and function of each command, and its line in the help
 SECTIONS = {
@@ -138,6 +138,12 @@ class LazyGroup(Group):
             return super().invoke(ctx)
         except EmbeddingsError as error:
             raise click.ClickException(error_text(ctx, error)) from error
+        except UnicodeEncodeError as error:
+            # An argument with other bytes; "ascii", say, is that of the terminal
+            if error.encoding != "utf-8":
+                raise
+            message = f"Expected text in UTF-8, found {quoted(error.object)}"
+            raise click.ClickException(message) from error
         except KeyboardInterrupt:
             raise click.ClickException(
                 "Interrupted. What was committed is kept; run it again to go on"
