@@ -55,15 +55,15 @@ def _boilerplate(owners: Sequence[str], hashes: Sequence[bytes | None]) -> list[
 
     If that is true of all chunks of a document, they count: it may be a copy.
     """
+    rows = list(zip(owners, hashes, strict=True))
     first: dict[bytes, str] = {}
     shared = {
         digest
-        for owner, digest in zip(owners, hashes, strict=True)
+        for owner, digest in rows
         if digest is not None and first.setdefault(digest, owner) != owner
     }
     if not shared:
         return []
-    rows = list(zip(owners, hashes, strict=True))
     have_own = {owner for owner, digest in rows if digest not in shared}
     return [
         row

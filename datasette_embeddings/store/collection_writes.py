@@ -184,7 +184,8 @@ def _rename(collection: Collection, name: str) -> None:
 def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     """Delete the collection called *name* with all that belongs to it; return it."""
     found = collection(conn, name)
-    _remove_unfinished(conn, name)
+    for twin in (NEW_NAME, OLD_NAME):
+        _remove_unfinished(conn, twin.format(name=name))
     remove_collection(found)
     return found
 
@@ -235,14 +236,14 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
             _rename(old, f"{OLD_NAME.format(name=name)} {old.id})")
         _rename(building, name)
         _store_facts(conn, name, unknown, READY)
-    _remove_unfinished(conn, name)
+    # Not one that another run has begun to rebuild since
+    _remove_unfinished(conn, OLD_NAME.format(name=name))
     return collection(conn, name)
 
 
-def _remove_unfinished(conn: sqlite3.Connection, name: str) -> None:
-    starts = NEW_NAME.format(name=name), OLD_NAME.format(name=name)
+def _remove_unfinished(conn: sqlite3.Connection, start_of_name: str) -> None:
     for each in unfinished(conn):
-        if each.name.startswith(starts):
+        if each.name.startswith(start_of_name):
             remove_collection(each)
 
 

@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
@@ -68,7 +67,7 @@ class Items:
 
     def item_ids(self) -> set[str]:
         """The id of every item that has a vector."""
-        return {row[0] for row in self._with_vector("id")}
+        return {item_id for item_id, _vector in self.vector_rows()}
 
     def vector(self, item_id: str) -> Vector:
         """The vector of one item, float32 of shape (dimensions,).
@@ -204,12 +203,9 @@ class Items:
 
     def vector_rows(self) -> Iterator[tuple[str, bytes]]:
         """Every id and vector that are TEXT and BLOB, as they must be."""
-        return self._with_vector("id, embedding")
-
-    def _with_vector(self, columns: str) -> Iterator[Any]:
         return self.conn.execute(
-            f"""
-            select {columns}
+            """
+            select id, embedding
             from embeddings
             where collection_id = ?
             and typeof(id) = 'text'
