@@ -21,11 +21,9 @@ from datasette_embeddings.sources.text_files import decoded
 MAX_TEXT_BYTES = 100_000_000
 # Files to which static site generators and note programs add front matter: a block of
 # YAML or TOML at the start
-WITH_FRONT_MATTER = frozenset(
-    {
-        *(".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"),
-        *(".html", ".htm", ".adoc", ".asciidoc"),
-    }
+WITH_FRONT_MATTER = (
+    *(".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"),
+    *(".html", ".htm", ".adoc", ".asciidoc"),
 )
 # A line "---" may also be a thematic break.  What follows is front matter only if all
 # of its lines are those of a mapping, and another such line ends it.  A line is a key,
