@@ -42,7 +42,7 @@ from datasette_embeddings.web.middleware import (
     json_response,
     json_view,
 )
-from datasette_embeddings.web.search_request import image_bytes, whole_number
+from datasette_embeddings.web.search_request import image_bytes, number_of, whole_number
 from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import HARMLESS, MOST_PARAMETERS, Address
 
@@ -101,11 +101,17 @@ class EmbedRequest:
     input_type: Annotated[Literal["passage", "query"], Expected()] = "passage"
     """Some models make different vectors of queries and of the passages to search."""
     dimensions: (
-        Annotated[int, Expected("a whole number", read=whole_number, ge=1)] | None
+        Annotated[int, Expected("a whole number", read=whole_number, ge=1, lt=10**9)]
+        | None
     ) = None
     """As many as the model has; other numbers are an error."""
     user: AnyText | None = None
     """Not used."""
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the input, in their order."""
+        return [each for each in self.input if isinstance(each, str)]
 
 
 @json_view(*READS)
@@ -138,12 +144,8 @@ async def _embed(
     allowed = await allowed_model(datasette, model_id)
     model = await allowed.run(allowed.load)
     vectors = await _vectors(allowed, asked)
-    texts = {
-        position: each
-        for position, each in enumerate(asked.input)
-        if isinstance(each, str)
-    }
-    tokens = await allowed.run(partial(model.count_tokens, list(texts.values())))
+    tokens = await allowed.run(partial(model.count_tokens, asked.texts))
+    positions = [at for at, each in enumerate(asked.input) if isinstance(each, str)]
     most = model.max_tokens or float("inf")
     answer = {
         "ok": True,
@@ -152,7 +154,7 @@ async def _embed(
         "dimensions": len(vectors[0]),
         "truncated": [
             position
-            for position, count in zip(texts, tokens, strict=True)
+            for position, count in zip(positions, tokens, strict=True)
             if count > most
         ],
         "usage": {"prompt_tokens": sum(tokens), "total_tokens": sum(tokens)},
@@ -178,14 +180,13 @@ async def _check_may_embed(datasette: Datasette, actor: Actor) -> None:
 
 async def _vectors(allowed: AllowedModel, asked: EmbedRequest) -> list[Vector]:
     """The vectors of the inputs, in their order."""
-    texts = [each for each in asked.input if isinstance(each, str)]
     images = [each for each in asked.input if isinstance(each, bytes)]
     # Images first, because they may be refused
     of_images = iter(await image_vectors(allowed, images) if images else ())
     if asked.input_type == "query":
-        found = [await query_embedder.vector(allowed, text) for text in texts]
+        found = [await query_embedder.vector(allowed, text) for text in asked.texts]
     else:
-        found = list(await passage_vectors(allowed, texts)) if texts else []
+        found = list(await passage_vectors(allowed, asked.texts)) if asked.texts else []
     of_texts = iter(found)
     vectors = [
         next(of_texts if isinstance(each, str) else of_images) for each in asked.input
@@ -239,8 +240,7 @@ def _parsed(args: MultiParams, body: bytes | None, config: Config) -> EmbedReque
             f"Expected at most {config.max_inputs:,} inputs, found {len(inputs):,}"
         )
     request = validated(EmbedRequest, given)
-    texts = [each for each in request.input if isinstance(each, str)]
-    longest = max(map(len, texts), default=0)
+    longest = max(map(len, request.texts), default=0)
     if longest > config.max_text_length:
         raise InvalidInputError(
             f"Expected a text of at most {config.max_text_length:,} characters, "
@@ -253,8 +253,6 @@ def _from_args(args: MultiParams) -> dict[str, Any]:
     given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
     if "input" in given:
         given["input"] = args.getlist("input")
-    dimensions = args.get("dimensions") or ""
-    # Python reads at most 4,300 digits
-    if dimensions.isascii() and dimensions.isdigit() and len(dimensions) < 10:
-        given["dimensions"] = int(dimensions)
+    if "dimensions" in given:
+        given["dimensions"] = number_of(given["dimensions"])
     return given

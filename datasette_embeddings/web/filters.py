@@ -35,8 +35,7 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
     """The rows of *table*, which has *columns*, that all of *pairs* let pass.
 
     :raises InvalidInputError: for a column or comparison that there is not, where
-        Datasette
-        would leave the filter out.
+        Datasette would leave the filter out.
     """
     _check_count(len(pairs))
     filters = Filters(sorted(pairs))
@@ -108,11 +107,11 @@ def from_json(filters: object) -> tuple[Filter, ...]:
     )
     pairs: list[Filter] = []
     for name, value in filters.items():
+        values = value if isinstance(value, list) else [value]
+        texts = [_text(name, each) for each in values]
         if isinstance(value, list) and name.endswith(("__in", "__notin")):
-            pairs.append((name, json.dumps([_text(name, each) for each in value])))
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            pairs.append((name, _text(name, each)))
+            texts = [json.dumps(texts)]
+        pairs += [(name, text) for text in texts]
     return tuple(pairs)
 
 

@@ -91,16 +91,15 @@ def _written() -> dict[str, Any]:
 
 def _parameters(schema: dict[str, Any], names: Mapping[str, str]) -> list[Any]:
     """The parameters of a query string, called *names*, that set fields of *schema*."""
-    fields = {name: schema["properties"][field] for name, field in names.items()}
     return [
         {
             "name": name,
             "in": "query",
-            "description": field.get("description", ""),
+            "description": schema["properties"][field].get("description", ""),
             "allowEmptyValue": name.startswith("_"),
-            "schema": field["anyOf"][0],
+            "schema": schema["properties"][field]["anyOf"][0],
         }
-        for name, field in fields.items()
+        for name, field in names.items()
     ]
 
 

@@ -149,13 +149,13 @@ async def pairs_page(datasette: Datasette, request: Request) -> Response:
         "limit": DEFAULT_LIMIT,
         "offset": 0,
     }
-    asked = datasette, request.actor, database, sql, values
+    sql_path = await run_sql_path(datasette, request.actor, database, sql, values)
     context = {
         **page,
         "collection": target.collection,
         "database": database,
         "db_color": database_color(target.database),
-        "sql_path": await run_sql_path(*asked),
+        "sql_path": sql_path,
         "sql": sql,
         "alternate_url_json": page["address"].with_args(
             {}, f"{target.path}/pairs.json"

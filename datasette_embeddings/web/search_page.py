@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from datasette.app import Datasette
-from datasette.utils import MultiParams, filters_should_redirect
+from datasette.utils import filters_should_redirect
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import Config
@@ -34,7 +34,7 @@ from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address, is_special, joined
 
 # Characters of a match's content, title and metadata that its result shows
-SNIPPET_LENGTH, TITLE_LENGTH, METADATA_LENGTH = 280, 200, 100
+LENGTHS = {"snippet_length": 280, "title_length": 200, "metadata_length": 100}
 # Filters that a page names, each with a link that removes it
 SHOWN_FILTERS = 20
 # Fields of the form that are left out of the URL when they are empty
@@ -99,9 +99,7 @@ def _request_context(
         "alternate_url_json": address.with_args({}, f"{target.path}.json"),
         "max_body_bytes": config.max_body_bytes,
         "max_query_length": config.max_query_length,
-        "snippet_length": SNIPPET_LENGTH,
-        "title_length": TITLE_LENGTH,
-        "metadata_length": METADATA_LENGTH,
+        **LENGTHS,
     }
 
 
@@ -227,10 +225,7 @@ def _tidy_path(address: Address) -> str | None:
         if pair[0] not in left_out and pair != (search_request.QUERY, "")
     ]
     added = [pair for pair in filters_should_redirect(args) if pair[1] is not None]
-    return joined(address.path, [*_kept_like(args), *kept, *added])
-
-
-def _kept_like(args: MultiParams) -> list[tuple[str, str]]:
-    like = args.get(KEPT_LIKE)
     is_asked = args.get(search_request.QUERY) or search_request.LIKE in args
-    return [] if like is None or is_asked else [(search_request.LIKE, like)]
+    if KEPT_LIKE in args and not is_asked:
+        kept.insert(0, (search_request.LIKE, args[KEPT_LIKE]))
+    return joined(address.path, [*kept, *added])

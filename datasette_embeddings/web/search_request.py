@@ -49,6 +49,12 @@ def whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def number_of(text: str) -> int | str:
+    """The whole number that *text* is in decimal digits, or *text* itself."""
+    # Python reads at most 4,300 digits
+    return int(text[:20]) if text.isascii() and text.isdigit() else text
+
+
 def image_bytes(encoded: object) -> bytes:
     """The bytes of an image in base64, also behind ``data:image/png;base64,``.
 
@@ -71,9 +77,9 @@ def _vector(numbers: object) -> Vector:
         raise InvalidInputError(f"vector: {error}") from error
 
 
-def _next(token: object) -> int:
-    if isinstance(token, str) and token.isascii() and token.isdigit():
-        return int(token[:20])
+def _next(token: object) -> object:
+    if isinstance(token, str):
+        return number_of(token)
     raise ValueError
 
 
@@ -177,11 +183,9 @@ def from_args(
                 "address"
             )
         given |= image
-    size = given.get("size")
-    if size == "max":
-        given["size"] = config.max_size
-    elif isinstance(size, str) and size.isascii() and size.isdigit():
-        given["size"] = int(size[:20])
+    if "size" in given:
+        size = args["_size"]
+        given["size"] = config.max_size if size == "max" else number_of(size)
     with suppress(ValueError):
         given["min_score"] = float(args.get("_min_score") or "")
     request = _checked(given, config, FIELD_NAMES)
