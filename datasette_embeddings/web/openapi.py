@@ -24,9 +24,6 @@ from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 DOCUMENT = Path(__file__).with_suffix(".yml")
-SEARCH = "/{database}/-/embeddings/{collection}.json"
-PAIRS = "/{database}/-/embeddings/{collection}/pairs.json"
-EMBED = "/-/embeddings/embed.json"
 
 
 @json_view(*READS)
@@ -76,13 +73,14 @@ def _written() -> dict[str, Any]:
         for name, schema in search["properties"].items()
         if name in QUERIES
     ]
+    pairs_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
     embed_names = {name: name for name in embed["properties"] if name != "input"}
-    for operation, schema, names in (
-        (SEARCH, search, SEARCH_NAMES),
-        (PAIRS, search, {name: SEARCH_NAMES[name] for name in ("_size", "_next")}),
-        (EMBED, embed, embed_names),
+    for path, schema, names in (
+        ("/{database}/-/embeddings/{collection}.json", search, SEARCH_NAMES),
+        ("/{database}/-/embeddings/{collection}/pairs.json", search, pairs_names),
+        ("/-/embeddings/embed.json", embed, embed_names),
     ):
-        get = document["paths"][operation]["get"]
+        get = document["paths"][path]["get"]
         get["parameters"] = [*_parameters(schema, names), *get["parameters"]]
     schemas = _closed(document["components"]["schemas"])
     schemas |= {"SearchRequest": search, "EmbedRequest": embed}
