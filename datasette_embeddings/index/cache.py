@@ -33,10 +33,6 @@ from datasette_embeddings.store.schema import one_moment
 from datasette_embeddings.vectors import Vector
 
 DATA_VERSION = "pragma data_version"
-FILE_AND_VERSION = (
-    "select file, data_version from pragma_database_list, pragma_data_version "
-    "where seq = 0"
-)
 BYTES_PER_MB = 1_000_000
 # Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
 BLOCK_ROWS = 4_096
@@ -183,14 +179,14 @@ class Indexes:
         return index
 
     def state(
-        self, conn: sqlite3.Connection, *, immutable: bool = False
+        self, conn: sqlite3.Connection, path: str, *, immutable: bool = False
     ) -> tuple[object, ...]:
-        """A value that changes whenever the database of *conn* does.
+        """A value that changes whenever the database of *conn*, at *path*, does.
 
         It also changes when *conn*, which sees no changes while it runs a statement,
         sees them afterwards.
         """
-        path, seen = conn.execute(FILE_AND_VERSION).fetchone()
+        (seen,) = conn.execute(DATA_VERSION).fetchone()
         if not path:
             return seen, conn.total_changes
         database = self._database(path, immutable)

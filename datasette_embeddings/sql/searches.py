@@ -100,7 +100,8 @@ def _digest(text: str) -> bytes:
 def _answer(context: Context, key: SearchKey, nearest: Callable[..., list[Hit]]) -> str:
     """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
-    state = indexes.state(context.conn, immutable=immutable)
+    path = context.conn.execute("pragma database_list").fetchone()[2]
+    state = indexes.state(context.conn, path, immutable=immutable)
     known = context.remembered.get(key)
     if known is not None and known[0] == state:
         return known[1]

@@ -207,7 +207,7 @@ async def _required_by(
 
     def read(conn: sqlite3.Connection) -> Sequence[Required]:
         # Before the collections: a change meanwhile then counts as a later one
-        state = indexes.state(conn, immutable=immutable)
+        state = indexes.state(conn, database.path or "", immutable=immutable)
         known_state, known = _known.states.get(database, (None, {}))
         if state != known_state:
             known = {}
