@@ -22,6 +22,8 @@ Outcome: TypeAlias = "Vector | str"
 #: Called with a number
 Callback: TypeAlias = Callable[[int], None]
 Content = TypeVar("Content")
+# Of models that torch runs: larger ones are no faster on a processor, but on a GPU
+BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 # torch.OutOfMemoryError and ONNX Runtime's errors have only their messages in common
 OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "can't allocate memory")
 
@@ -79,22 +81,16 @@ class EmbeddingModel(ABC):
         *on_truncated* with the position of each text that the model did not read whole.
         """
         prompted = [self.passage_prompt + text for text in texts]
-        vectors = self._embed_texts(prompted, progress=progress)
+        vectors = self._embed_texts(prompted, progress)
         self._report_truncated(texts, on_truncated)
         return vectors
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """One vector for each query text, (n, d)."""
         prompted = [self.query_prompt + text for text in texts]
-        return self._embed_texts(prompted, is_query=True)
+        return self._embed_texts(prompted, ignore)
 
-    def _embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        is_query: bool = False,
-    ) -> Vectors:
+    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
         """One vector for each text, which begins with its prompt."""
         raise NotImplementedError
 
@@ -215,6 +211,15 @@ class EmbeddingModel(ABC):
         except (RuntimeError, ValueError, IndexError) as error:
             raise ModelError(f"The model {self.model_id!r} fails: {error}") from error
 
+    def _set_batches_and_threads(self, config: ModelConfig) -> None:
+        """Take those of *config*, or else what suits torch on the model's device."""
+        default = BATCH_SIZE if self.device.startswith("cpu") else GPU_BATCH_SIZE
+        self.batch_size = config.batch_size or default
+        if config.threads is not None:
+            import torch
+
+            torch.set_num_threads(config.threads)
+
     def _set_prompts(
         self, config: ModelConfig, query_prompt: str = "", passage_prompt: str = ""
     ) -> None:
@@ -252,7 +257,7 @@ def in_batches(
             start += len(batch)
             progress(len(batch))
             continue
-        except (MemoryError, RuntimeError) as error:
+        except Exception as error:  # plugins and runtimes raise many
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:

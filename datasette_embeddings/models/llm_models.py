@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.images import check_images
 from datasette_embeddings.models.base import Callback, Outcome, ignore, is_out_of_memory
@@ -21,6 +21,7 @@ from datasette_embeddings.models.names import (
     Candidate,
     ModelSpec,
     Unavailable,
+    not_installed,
 )
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.vectors import Vectors
@@ -43,7 +44,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     It counts as remote, because a plugin does not report whether its model is.
     """
     if find_spec("llm") is None:
-        return Unavailable(f"the library is not installed; {install_command('llm')}")
+        return not_installed("llm")
     if spec.config.dimensions is not None:
         return Unavailable("its models have one length each; leave out 'dimensions'")
     try:
@@ -70,12 +71,9 @@ def is_same(configured: ModelSpec, model_id: str) -> bool:
     """
     config = configured.config
     is_llm = config.runtime in (None, "llm") and config.path is None
-    if not is_llm or config.url is not None or find_spec("llm") is None:
+    if not is_llm or config.url is not None:
         return False
-    try:
-        registered = _registered()
-    except ModelError:
-        return False
+    registered = _usable()
     found = registered.get(configured.name)
     return found is not None and registered.get(model_id) is found
 
@@ -100,14 +98,16 @@ def _by_name() -> ByName:
         raise ModelError(f"a plugin cannot be loaded: {error!r:.300}") from error
 
 
+def _usable() -> ByName:
+    """As :func:`_registered`; none if llm is not installed or cannot be loaded."""
+    with suppress(ModelError):
+        return _registered() if find_spec("llm") else {}
+    return {}
+
+
 def registered_ids() -> list[str]:
-    """The ids of all embedding models of llm; none if it is not installed."""
-    if find_spec("llm") is None:
-        return []
-    try:
-        return sorted({model.model_id for model in _registered().values()})
-    except ModelError:
-        return []
+    """The ids of all embedding models of llm."""
+    return sorted({model.model_id for model in _usable().values()})
 
 
 class LlmModel(RemoteModel):
@@ -126,13 +126,7 @@ class LlmModel(RemoteModel):
         self.supports_text = registered.supports_text
         self.supports_images = registered.supports_binary
 
-    def _embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        is_query: bool = False,
-    ) -> Vectors:
+    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
         if not self.supports_text:
             raise self._error("takes images, not texts")
         return self._batched(texts, self._run, length=len, progress=progress)
@@ -149,9 +143,7 @@ class LlmModel(RemoteModel):
 
     def _run(self, contents: Sequence[Content]) -> Vectors:
         # Without a configured key, llm looks for its own
-        key: dict[str, Any] = (
-            {} if self._secret is None else {"key": self._secret.strip()}
-        )
+        key = {} if self._secret is None else {"key": self._secret}
         try:
             with self._running, np.errstate(over="ignore"):
                 vectors = [
@@ -161,8 +153,7 @@ class LlmModel(RemoteModel):
                     )
                 ]
         except Exception as error:  # a plugin can raise any
-            has_memory_error = isinstance(error, MemoryError | RuntimeError)
-            if has_memory_error and is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             message = quoted(str(error) or type(error).__name__, self._secret)
             raise self._error(f"of llm fails: {message}") from error

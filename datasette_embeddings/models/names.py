@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.distribution import install_command
 
 # The prefix that llm-sentence-transformers puts before the name of a repository
 LLM_PREFIX = "sentence-transformers/"
@@ -90,6 +91,13 @@ class Unavailable:
     reason: str
     #: What to do about it, if the model looks like one of this runtime
     way_out: str | None = None
+
+
+def not_installed(library: str, *, is_likely: bool = False) -> Unavailable:
+    """The answer of a runtime without its *library*, *is_likely* that of the model."""
+    install = install_command(library)
+    way_out = f"Install its library with: {install}" if is_likely else None
+    return Unavailable(f"the library is not installed; {install}", way_out)
 
 
 def is_repository(name: str) -> bool:

@@ -32,7 +32,6 @@ from datasette_embeddings.vectors import Vectors, normalize
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-    from tokenizers.normalizers import Normalizer
 
 Mask = NDArray[np.int64]  # (b, n)
 
@@ -106,7 +105,7 @@ class OnnxModel(EmbeddingModel):
         self.normalized = files.normalize
         self._tokenizer = read_tokenizer(files.tokenizer_path)
         if files.lower_case:
-            self._tokenizer.normalizer = _lower_first(self._tokenizer.normalizer)
+            _lower_first(self._tokenizer)
         self._tokenizer.enable_truncation(files.max_tokens)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._session = _session(files.onnx_path, config.threads)
@@ -151,7 +150,7 @@ class OnnxModel(EmbeddingModel):
             raise
 
     def _embed(
-        self, encodings: Sequence[Encoding], progress: Callback | None = None
+        self, encodings: Sequence[Encoding], progress: Callback = ignore
     ) -> Vectors:
         vectors: Vectors | None = None
         for positions in _batches([len(encoding.ids) for encoding in encodings]):
@@ -159,8 +158,7 @@ class OnnxModel(EmbeddingModel):
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
             vectors[positions] = batch
-            if progress is not None:
-                progress(len(positions))
+            progress(len(positions))
         if vectors is None:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return normalize(vectors) if self._files.normalize else vectors
@@ -239,11 +237,12 @@ def token_spans(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenSpans]:
     ]
 
 
-def _lower_first(normalizer: Normalizer | None) -> Normalizer:
-    """*normalizer* after one that makes lower case."""
+def _lower_first(tokenizer: Tokenizer) -> None:
+    """Let *tokenizer* make lower case before it does anything else."""
     from tokenizers.normalizers import Lowercase, Sequence
 
-    return Sequence([Lowercase(), *([normalizer] if normalizer else [])])
+    present = [tokenizer.normalizer] if tokenizer.normalizer else []
+    tokenizer.normalizer = Sequence([Lowercase(), *present])
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

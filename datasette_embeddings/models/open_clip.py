@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.images import decoded
 from datasette_embeddings.models.base import (
@@ -31,6 +30,7 @@ from datasette_embeddings.models.names import (
     ModelSpec,
     Unavailable,
     is_repository,
+    not_installed,
 )
 from datasette_embeddings.models.open_clip_weights import (
     CONFIG_FILE,
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
 RUNTIME = "open_clip"
 PREFIX = "open_clip/"
-# Larger batches are no faster on a processor; a GPU needs more to do
-BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 # Threads that decode: more hold more images in memory and wait for the same cores
 MAX_DECODERS = 4
 
@@ -67,11 +65,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     # It brings Pillow
     if find_spec("open_clip") is None:
         is_clip = is_folder or name.startswith(PREFIX)
-        install = install_command("open-clip-torch")
-        return Unavailable(
-            f"the library is not installed; {install}",
-            f"Install its library with: {install}" if is_clip else None,
-        )
+        return not_installed("open-clip-torch", is_likely=is_clip)
     if folder is not None and is_folder:
         return Candidate(RUNTIME, partial(OpenClipModel, spec, folder))
     if spec.config.path is not None:
@@ -130,16 +124,11 @@ class OpenClipModel(EmbeddingModel):
             self._is_clip_tokenizer = hasattr(self._tokenizer, "encode")
             self.max_tokens = int(self._tokenizer.context_length)
             self.revision = commit_of(folder)
-        default = BATCH_SIZE if self.device == "cpu" else GPU_BATCH_SIZE
-        self.batch_size = config.batch_size or default
+        self._set_batches_and_threads(config)
         # The processors are busy with one run, and a GPU has memory for one
         self._lock = threading.Lock()
         # A tokenizer of transformers changes while it truncates
         self._tokenizing = threading.Lock()
-        if config.threads is not None:
-            import torch
-
-            torch.set_num_threads(config.threads)
         with reporting(spec, "does not work"):
             self.dimensions = self._run_texts([""]).shape[1]
         if config.dimensions not in (None, self.dimensions):
@@ -148,13 +137,7 @@ class OpenClipModel(EmbeddingModel):
                 f"of which are needed; found {config.dimensions} under 'dimensions'"
             )
 
-    def _embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        is_query: bool = False,
-    ) -> Vectors:
+    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
         return self._batched(texts, self._run_texts, progress=progress)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -19,7 +19,12 @@ from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import Callback, check_utf8, ignore
-from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
+from datasette_embeddings.models.names import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    not_installed,
+)
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.vectors import Vector, Vectors
 
@@ -46,11 +51,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     if spec.config.url is None:
         return Unavailable("expected 'url' under models in the configuration")
     if find_spec("openai") is None:
-        install = distribution.install_command("openai")
-        return Unavailable(
-            f"the library openai is not installed; {install}",
-            f"Install its library with: {install}",
-        )
+        return not_installed("openai", is_likely=True)
     return Candidate(
         "http", partial(OpenAIModel, spec.model_id, spec.config), is_remote=True
     )
@@ -85,7 +86,7 @@ class OpenAIModel(RemoteModel):
         import httpx2
         import openai
 
-        key = (self._secret or "").strip()
+        key = self._secret or ""
         if not (key.isascii() and key.isprintable()):
             raise ModelError(
                 f"The 'api_key' for {self.endpoint} has characters that no key has; "
@@ -137,18 +138,21 @@ class OpenAIModel(RemoteModel):
         # A compressed answer was not asked for, and is not decompressed
         response.headers.pop("Content-Encoding", None)
 
-    def _embed_texts(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        is_query: bool = False,
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        prompted = [self.query_prompt + text for text in texts]
+        return self._request(prompted, ignore, is_urgent=True)
+
+    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
+        # A single text comes from SQL or from a page, where a caller waits
+        return self._request(texts, progress, is_urgent=len(texts) == 1)
+
+    def _request(
+        self, texts: Sequence[str], progress: Callback, *, is_urgent: bool
     ) -> Vectors:
         check_utf8(texts)
-        parts = [self._checked([], 0)] if not texts else []
+        parts = [] if texts else [self._checked([], 0)]
         for batch in _batches(texts, self.batch_size):
-            # A single text comes from SQL or from a page, where a caller waits
-            answer = self._answer(batch, is_urgent=is_query or len(texts) == 1)
+            answer = self._answer(batch, is_urgent=is_urgent)
             parts.append(self._checked(self._vectors(answer), len(batch)))
             progress(len(batch))
         return np.concatenate(parts)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from datasette_embeddings.chunking import TokenSpans
-from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models.base import (
     Callback,
@@ -23,12 +22,16 @@ from datasette_embeddings.models.base import (
     ignore,
 )
 from datasette_embeddings.models.files import NO_LIMIT, commit_of, folder_of, prompts_of
-from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable, llm_id
+from datasette_embeddings.models.names import (
+    Candidate,
+    ModelSpec,
+    Unavailable,
+    llm_id,
+    not_installed,
+)
 from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "sentence-transformers"
-# The default of the library, and one that keeps a GPU busy
-BATCH_SIZE, GPU_BATCH_SIZE = 32, 256
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -37,9 +40,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     folder = folder_of(spec)
     has_weights = folder is not None and _has_weights(folder)
     if find_spec("sentence_transformers") is None:
-        install = install_command("sentence-transformers")
-        way_out = f"Install its library with: {install}" if has_weights else None
-        return Unavailable(f"the library is not installed; {install}", way_out)
+        return not_installed("sentence-transformers", is_likely=has_weights)
     if has_weights:
         return Candidate(RUNTIME, partial(SentenceTransformerModel, spec, folder))
     if not spec.is_on_hub:
@@ -90,13 +91,7 @@ class SentenceTransformerModel(EmbeddingModel):
                 f"found {self.dimensions}"
             )
         self.max_tokens = _max_tokens(self.encoder)
-        is_gpu = not self.device.startswith("cpu")
-        default = GPU_BATCH_SIZE if is_gpu else BATCH_SIZE
-        self.batch_size = config.batch_size or default
-        if config.threads is not None:
-            import torch
-
-            torch.set_num_threads(config.threads)
+        self._set_batches_and_threads(config)
 
     def embed_passages(
         self,
@@ -115,26 +110,24 @@ class SentenceTransformerModel(EmbeddingModel):
         return self._embed(texts, encode, ignore)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        encoded = self._tokenized(
-            [self.passage_prompt + text for text in texts], add_special_tokens=True
-        )
-        return [len(ids) for ids in encoded["input_ids"]]
+        prompted = [self.passage_prompt + text for text in texts]
+        return [len(ids) for ids in self._tokenized(prompted)["input_ids"]]
 
     def token_spans(self, texts: Sequence[str]) -> list[TokenSpans]:
         if not getattr(self.encoder.tokenizer, "is_fast", False):
             return super().token_spans(texts)
-        encoded = self._tokenized(texts, return_offsets_mapping=True)
-        spans: list[TokenSpans] = encoded["offset_mapping"]
-        return spans
+        found = self._tokenized(
+            texts, add_special_tokens=False, return_offsets_mapping=True
+        )
+        return list(found["offset_mapping"])
 
     def _tokenized(self, texts: Sequence[str], **options: bool) -> Mapping[str, Any]:
         if not texts:
             return {"input_ids": [], "offset_mapping": []}
-        given = {"add_special_tokens": False, "truncation": False, "verbose": False}
         check_utf8(texts)
         with self._lock:
             encoded: Mapping[str, Any] = self.encoder.tokenizer(
-                list(texts), **{**given, **options}
+                list(texts), truncation=False, verbose=False, **options
             )
         return encoded
 
