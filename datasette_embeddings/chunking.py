@@ -233,11 +233,10 @@ class _Splitter:
         That is, both fit and have enough words; None if there is no such position.
         """
         words = [match.start() for match in WORD.finditer(self._text, start, end)]
-        spaces = WORD_END.finditer(self._text, start, end)
-        cuts = [match.end() for match in spaces]
+        cuts = [match.end() for match in WORD_END.finditer(self._text, start, end)]
         for cut in reversed(cuts) if backwards else cuts:
-            has_words = bisect_left(words, cut) >= FEWEST_WORDS
-            has_words &= bisect_left(words, cut) <= len(words) - FEWEST_WORDS
+            before = bisect_left(words, cut)
+            has_words = FEWEST_WORDS <= before <= len(words) - FEWEST_WORDS
             if has_words and self.fits(start, cut) and self.fits(cut, end):
                 return cut
         return None

@@ -61,10 +61,7 @@ def from_json(text: str) -> Vector:
 
 
 def vector_of_numbers(numbers: object) -> Vector:
-    """The vector of a JSON array that is parsed already.
-
-    :raises InvalidVectorError: as :func:`from_json`.
-    """
+    """As :func:`from_json`, of a JSON array that is parsed already."""
     if not isinstance(numbers, list) or not numbers:
         raise InvalidVectorError("Expected a JSON array with at least one number")
     if not all(type(number) in (int, float) for number in numbers):

@@ -79,10 +79,7 @@ def is_same(configured: ModelSpec, model_id: str) -> bool:
 
 
 def _registered() -> ByName:
-    """The embedding models of llm by id and by alias.
-
-    :raises ModelError: if a plugin of llm cannot be loaded.
-    """
+    """The embedding models of llm by id and by alias."""
     # While llm loads its plugins, other threads would see only some of them
     with _registering:
         return _by_name()

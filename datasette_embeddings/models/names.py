@@ -211,22 +211,12 @@ def located(
     folder = folder_of_collection(model_id, home)
     if folder is None:
         return models
-    config = next(
-        (
-            each
-            for name, each in models.items()
-            if is_same_folder(each.path or name, folder)
-        ),
-        ModelConfig(),
-    )
-    return {**models, model_id: replace(config, path=str(folder))}
+    for name, config in models.items():
+        if is_same_folder(config.path or name, folder):
+            return {**models, model_id: replace(config, path=str(folder))}
+    return {**models, model_id: ModelConfig(path=str(folder))}
 
 
 def is_same_folder(name: str, folder: Path) -> bool:
     """Whether *name*, relative to the working directory, names *folder*, resolved."""
     return os.path.realpath(os.path.expanduser(name)) == str(folder)
-
-
-def is_below(folder: Path, home: Path) -> bool:
-    """Whether *folder* lies in *home*, at any depth, after links are resolved."""
-    return home.resolve() in folder.resolve().parents

@@ -210,10 +210,7 @@ def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer in *path*, without padding and truncation.
-
-    :raises ModelError: if it cannot be read.
-    """
+    """The tokenizer in *path*, without padding and truncation."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

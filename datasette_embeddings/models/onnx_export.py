@@ -113,10 +113,7 @@ def _write_onnx(model: SentenceTransformerModel, path: Path) -> None:
 
 
 def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torch's
-    """The first step of *model*.
-
-    :raises ModelError: if it is no transformer.
-    """
+    """The first step of *model*, which must be a transformer."""
     first = model.encoder[0]
     inner: Any = getattr(first, "auto_model", None)
     if inner is None or model.max_tokens is None:
@@ -128,10 +125,7 @@ def _transformer(model: SentenceTransformerModel) -> Any:  # noqa: ANN401 - torc
 
 
 def _lowest_cosine(model: SentenceTransformerModel, folder: Path) -> float:
-    """The lowest cosine between the vectors of *model* and of its export.
-
-    :raises ModelError: if that is too low.
-    """
+    """The lowest cosine between the vectors of *model* and of its export."""
     models = model, OnnxModel(model.model_id, folder)
     ours, theirs = (normalize(each.embed_passages(SAMPLE)) for each in models)
     cosine = float(np.einsum("ij,ij->i", ours, theirs).min())

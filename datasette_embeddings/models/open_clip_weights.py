@@ -32,11 +32,7 @@ PARTS = {"hf_tokenizer_name": "tokenizer_config.json", "hf_model_name": "config.
 
 
 def import_open_clip() -> Any:  # noqa: ANN401 - it has no types
-    """The library, which takes seconds to import.
-
-    :raises MissingLibraryError: if it is not installed.
-    :raises ModelError: if it cannot be imported.
-    """
+    """The library, which takes seconds to import."""
     try:
         import open_clip
     except ImportError as error:
@@ -113,10 +109,7 @@ def missing_part(text_config: Mapping[str, Any]) -> str | None:
 
 
 def download_weights(weights: Checkpoint, revision: str | None) -> Path:
-    """The file with the *weights*, downloaded from the hub.
-
-    :raises ModelError: if it cannot be downloaded.
-    """
+    """The file with the *weights*, downloaded from the hub."""
     repository = ModelSpec(weights.repository, ModelConfig(revision=revision))
     for name in weights.files:
         path = download(repository, (name,)) / name

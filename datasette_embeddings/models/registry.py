@@ -78,12 +78,10 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
             return name
     if canonical_id(model_id) == DEFAULT_MODEL:
         return None
-    same = (
-        name
-        for name, config in models.items()
-        if llm_models.is_same(ModelSpec(name, config), model_id)
-    )
-    return next(same, None)
+    for name, config in models.items():
+        if llm_models.is_same(ModelSpec(name, config), model_id):
+            return name
+    return None
 
 
 def with_llm_keys(config: Config) -> Config:

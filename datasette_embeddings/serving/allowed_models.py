@@ -28,7 +28,6 @@ from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import (
     canonical_id,
     folder_of_collection,
-    is_below,
     is_path,
     is_same_folder,
     located,
@@ -74,10 +73,9 @@ class AllowedModel:
         name = canonical_id(model_id)
         is_bundled = name == DEFAULT_MODEL
         folder = None if is_bundled else folder_of_collection(model_id, home)
-        if folder is not None and (
-            (home is not None and is_below(folder, home))
-            or _is_configured(folder, config)
-        ):
+        # With all links resolved, in both
+        is_below = folder and home and home.resolve() in folder.parents
+        if folder is not None and (is_below or _is_configured(folder, config)):
             config = replace(config, models=located(config.models, model_id, home))
         self.config = config
         self._model: Callable[[], EmbeddingModel | None] = lambda: None
