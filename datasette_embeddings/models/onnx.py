@@ -150,7 +150,7 @@ class OnnxModel(EmbeddingModel):
             raise
 
     def _embed(
-        self, encodings: Sequence[Encoding], progress: Callback = ignore
+        self, encodings: Sequence[Encoding], progress: Callback | None = None
     ) -> Vectors:
         vectors: Vectors | None = None
         for positions in _batches([len(encoding.ids) for encoding in encodings]):
@@ -158,7 +158,8 @@ class OnnxModel(EmbeddingModel):
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
             vectors[positions] = batch
-            progress(len(positions))
+            if progress is not None:
+                progress(len(positions))
         if vectors is None:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return normalize(vectors) if self._files.normalize else vectors
