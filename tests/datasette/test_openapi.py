@@ -246,7 +246,7 @@ def url(demo_db, tmp_path_factory):
 @pytest.mark.parametrize(
     "examples",
     [
-        pytest.param(10, marks=pytest.mark.long(datasette="0.65")),
+        pytest.param(5, marks=pytest.mark.long(datasette="0.65")),
         pytest.param(100, marks=pytest.mark.long),
     ],
 )
