@@ -1,7 +1,7 @@
 """The schema: llm's two tables, exactly, and our own beside them.
 
 Both are recorded in ``_sqlite_migrations``.  llm's tables carry its own name and the
-names of its steps, so that llm finds nothing left to do in a database of ours.
+names of its steps, so that llm finds nothing left to do in a database of this package.
 """
 
 from __future__ import annotations
