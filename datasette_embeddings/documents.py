@@ -65,9 +65,6 @@ class Chunking:
     *method* is one of :data:`METHODS`.  *size* is the maximum number of tokens of a
     chunk; None stands for as many as the model reads.  *overlap* is the maximum number
     of tokens that a chunk repeats of the one before.
-
-    :raises InvalidInputError: for an unknown method, a size below 1, or an overlap
-        that is not smaller than the size.
     """
 
     method: str
@@ -92,9 +89,6 @@ class Chunking:
 
     def checked_size(self, largest: int | None) -> int:
         """The size in tokens for a model that reads *largest*; None if that is unknown.
-
-        :raises InvalidInputError: if *largest* is less than the size, or not more than
-            the overlap.
         """
         size = largest if self.size is None else self.size
         if size is None:

@@ -89,10 +89,7 @@ def demo(path: Path) -> None:
 
 
 def write_functions(conn: sqlite3.Connection) -> int:
-    """Fill the table ``functions``, a row each; return how many there are.
-
-    :raises InvalidInputError: if there is another table of that name.
-    """
+    """Fill the table ``functions``, a row each; return how many there are."""
     columns = tuple(row[1] for row in conn.execute(f"pragma table_info({TABLE})"))
     if columns not in ((), Entry._fields):
         raise InvalidInputError(

@@ -51,8 +51,6 @@ def embed_source(
     """Embed *source* into the collection *name*, with a progress bar unless *silent*.
 
     Its model and similarities are those *declared*, or else those that it has.
-
-    :raises InvalidInputError: if *options* would replace the whole by a part.
     """
     if options.limit is not None and (options.rebuild or options.replace_source):
         other = "--rebuild" if options.rebuild else "--replace"

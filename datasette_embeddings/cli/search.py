@@ -124,11 +124,7 @@ def similar(
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:
-    """The text to search for, or the bytes of the image.
-
-    :raises InvalidInputError: unless exactly one of the three is given, and can be read
-        in the bytes that it may have.
-    """
+    """The text to search for, or the bytes of the image."""
     if [text, text_file, image].count(None) != 2:
         raise InvalidInputError("Expected one of TEXT, --input FILE and --image FILE")
     if text is not None and text != STDIN:

@@ -24,8 +24,6 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
 
     Collections at its top level are declared for every database; those under
     ``databases: NAME: plugins:`` for a *database* of that name.
-
-    :raises ConfigError: for a file that is neither YAML nor JSON, or wrong settings.
     """
     if path is None:
         return Config()
@@ -57,8 +55,6 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
 
 def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*; files that are missing are downloaded, with a note.
-
-    :raises UnknownModelError: if no runtime can serve it.
     """
     spec = replace(model_spec(model_id, config.models), may_download=True)
     return load(spec, on_download=partial(say_fetching, spec))

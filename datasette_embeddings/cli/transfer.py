@@ -86,9 +86,6 @@ def imported(
 
     They are here, or in the database *other*.  The collection is called *name*, or as
     the table.
-
-    :raises SourceError: if *table* has no columns id and embedding.
-    :raises InvalidVectorError: for an invalid vector; nothing is imported then.
     """
     columns = [column.name for column in declared_columns(other or conn, table)]
     if not {"id", "embedding"} <= set(columns):

@@ -36,10 +36,7 @@ LINE_BREAKS = re.compile(r"\s*\ue000[\s\ue000]*")
 
 
 class RowReader:
-    """Makes documents of rows whose columns are *names*, a list that may grow.
-
-    :raises SourceError: if a column that *source* names does not exist.
-    """
+    """Makes documents of rows whose columns are *names*, a list that may grow."""
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
         keys: Sequence[str] = getattr(source, "key_columns", ())
@@ -171,8 +168,6 @@ def template_of(template: str) -> Render:
     """*template* as a function of a row, in a sandbox where it can only read.
 
     Cached, because compiling takes longer than rendering ten rows of a result.
-
-    :raises SourceError: if Jinja cannot read it.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -186,10 +181,7 @@ def template_of(template: str) -> Render:
 
 
 def columns_of_template(template: str, names: Sequence[str]) -> list[str]:
-    """The columns of *names* that the template uses, then its unknown variables.
-
-    :raises SourceError: as :func:`template_of`.
-    """
+    """The columns of *names* that the template uses, then its unknown variables."""
     from jinja2 import meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

@@ -52,9 +52,6 @@ def files_of_folders(
 
     Links to folders are not followed, so that none can lead round in a circle.  A link
     to a file is followed if the file lies within the folder.
-
-    :raises SourceError: for a folder that does not exist, an invalid glob, and a glob
-        that matches no file.
     """
     for stored, pattern in source.folders:
         folder = real_path(conn, stored)

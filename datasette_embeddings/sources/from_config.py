@@ -45,11 +45,7 @@ BELONGS_TO = {
 def source_from_config(
     conn: sqlite3.Connection, config: CollectionConfig
 ) -> Source | None:
-    """The source that *config* describes, or None if it names none.
-
-    :raises InvalidInputError: if it names two, or settings that do not go together.
-    :raises SourceError: if there is no such source.
-    """
+    """The source that *config* describes, or None if it names none."""
     problems = list(_problems(config))
     if problems:
         raise InvalidInputError(*problems)
@@ -123,8 +119,6 @@ def table_source(
     Defaults.  Content: the columns that the template names; without one every TEXT
     column that is neither key nor metadata, or for images the one BLOB column.  Key:
     the primary key, else rowid.  Title: a column called title or name.
-
-    :raises SourceError: for a table or column that does not exist.
     """
     table, kind = _existing_table(conn, table)
     columns = declared_columns(conn, table)

@@ -51,10 +51,7 @@ def query_source(
     attached: tuple[tuple[str, str], ...] = (),
     rules: Source = Source(),
 ) -> QuerySource:
-    """The source of the rows of *sql*, with the tables that it reads.
-
-    :raises SourceError: if it is not one query that returns rows.
-    """
+    """The source of the rows of *sql*, with the tables that it reads."""
     with attached_databases(conn, attached):
         tables = tuple(sorted(tables_read(conn, sql)))
     return QuerySource(
@@ -63,10 +60,7 @@ def query_source(
 
 
 def with_current_tables(conn: sqlite3.Connection, source: QuerySource) -> QuerySource:
-    """*source* with the tables that it reads now: a view may have changed.
-
-    :raises SourceError: if it can no longer be read.
-    """
+    """*source* with the tables that it reads now: a view may have changed."""
     current = query_source(conn, source.sql, attached=source.attached)
     return replace(source, tables=current.tables)
 
@@ -78,8 +72,6 @@ def attached_databases(
     """Within, each of *attached*, alias and stored path, can be read as that alias.
 
     No transaction may be open at the beginning and the end.
-
-    :raises SourceError: if a file does not exist or is no database.
     """
     done = []
     try:

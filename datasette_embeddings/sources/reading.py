@@ -30,10 +30,7 @@ DATABASE_ERRORS = ("database", "disk", "unable to open", "attempt to write")
 def documents(
     conn: sqlite3.Connection, source: Source, *, limit: int | None = None
 ) -> Iterator[Iterator[Document | Failure]]:
-    """The first *limit* rows of *source*, each as a document or as a failure.
-
-    :raises SourceError: for a source that cannot be read at all.
-    """
+    """The first *limit* rows of *source*, each as a document or as a failure."""
     if isinstance(source, FolderSource):
         yield islice(files_of_folders(conn, source), limit)
     elif isinstance(source, FileSource):

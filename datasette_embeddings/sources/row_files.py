@@ -41,10 +41,7 @@ LONGEST_FIELD = 2**31 - 1
 
 @contextmanager
 def rows_of_file(conn: sqlite3.Connection, source: FileSource) -> Iterator[Rows]:
-    """The rows of the file or of standard input.
-
-    :raises SourceError: for a file that cannot be opened, or has none of the formats.
-    """
+    """The rows of the file or of standard input."""
     with _open(conn, source) as file, text_stream(file, source.encodings) as text:
         head = text.read(HEAD)
         text.seek(0)
@@ -149,11 +146,7 @@ def _json_lines(text: IO[str]) -> Iterator[tuple[int, object]]:
 
 
 def _objects(found: Iterator[tuple[int, object]]) -> Rows:
-    """The rows of the objects that are *found*, each with its number.
-
-    :raises SourceError: if there are some, and none of the first is an object with a
-        key.
-    """
+    """The rows of the objects that are *found*, each with its number."""
     first = list(islice(found, FIRST_OBJECTS))
     objects = [row for _number, row in first if isinstance(row, dict)]
     names = list(dict.fromkeys(chain.from_iterable(objects)))

@@ -172,10 +172,7 @@ class Selection:
 def selected_ids(
     conn: sqlite3.Connection, source: TableSource, selection: Selection
 ) -> set[str]:
-    """The item id of every row of *source* that *selection* takes.
-
-    :raises InvalidInputError: if SQLite cannot answer it, or not in its time limit.
-    """
+    """The item id of every row of *source* that *selection* takes."""
     sql = f"""
         select {", ".join(map(quote, source.key_columns))}
         from main.{quote(source.table)}
@@ -198,8 +195,6 @@ def counted_values(
     """The *limit* most frequent values of *column* in *selection*, each with its count.
 
     NULL and BLOBs are left out.
-
-    :raises InvalidInputError: as :func:`selected_ids`.
     """
     sql = f"""
         select {quote(column)}, count(*)

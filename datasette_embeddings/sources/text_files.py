@@ -27,10 +27,7 @@ PDF = b"%PDF-"
 
 
 def decoded(content: bytes, encodings: Sequence[str] = ()) -> str:
-    """*content* as text.
-
-    :raises SourceError: as :func:`text_stream`.
-    """
+    """*content* as text."""
     with text_stream(io.BytesIO(content), encodings) as text:
         return text.read()
 

@@ -23,11 +23,7 @@ from datasette_embeddings.store.schema import (
 def check_source(
     collection: Collection, source: Source, *, replace_source: bool = False
 ) -> None:
-    """Check that *source* may bring items into *collection*.
-
-    :raises InvalidInputError: if another source has brought items of that prefix,
-        unless *replace_source*.
-    """
+    """Check that *source* may bring items into *collection*."""
     if source.is_standard_input or replace_source:
         return
     prefix = source.id_prefix
@@ -72,9 +68,6 @@ def writing(known: Collection, source_id: int | None = None) -> Iterator[Collect
     """A transaction that writes to *known*, and the collection as it is by now.
 
     Nothing is written if it, or the source of *source_id*, has gone meanwhile.
-
-    :raises UnknownCollectionError: if another program deleted it.
-    :raises InvalidInputError: if another run put another source in place of that one.
     """
     with transaction(known.conn):
         found = current(known)
@@ -90,8 +83,6 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
     """Store that a run has read all of *source*, whose rules apply from now on.
 
     The sources that it replaced go if they have no items left.
-
-    :raises UnknownCollectionError: if another program deleted the collection meanwhile.
     """
     now, conn = int(time.time()), collection.conn
     with writing(collection):

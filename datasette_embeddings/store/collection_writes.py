@@ -61,12 +61,6 @@ def create_collection(
 
     *made_with* is a model's id if nothing else is known of it.  Who may see a
     collection depends on its sources, so a source is added before its first items.
-
-    :raises DatabaseError: if one of llm's two tables is missing.
-    :raises ModelMismatchError: if it exists and holds vectors of another model.
-    :raises ModelSettingsMismatchError: if a setting of the model has changed.
-    :raises InvalidInputError: if another source has that prefix, unless
-        *replace_source*; if the name is that of a collection in the other *state*.
     """
     check_name(name)
     prepare(conn)
@@ -159,10 +153,7 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
 
 
 def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
-    """The collection called *name*, now called *new_name*.
-
-    :raises InvalidInputError: if another collection has that name.
-    """
+    """The collection called *name*, now called *new_name*."""
     found = collection(conn, name)
     check_name(new_name)
     if all_collections(conn, new_name):
@@ -223,8 +214,6 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
     """The collection called *name*, which is *building* from now on.
 
     The names change in one transaction; the old collection is deleted afterwards.
-
-    :raises UnknownCollectionError: if another run has swapped or removed it meanwhile.
     """
     conn, unknown = building.conn, ModelSettings("")
     with transaction(conn):

@@ -176,11 +176,7 @@ def read_timestamp(value: object) -> int | None:
 
 
 def prepare(conn: sqlite3.Connection) -> None:
-    """Create the tables, or bring them up to date.
-
-    :raises SchemaError: if a table has one of the names but not the columns.
-    :raises DatabaseError: if one of llm's two tables is missing.
-    """
+    """Create the tables, or bring them up to date."""
     read_columns(conn)
     migrate(conn)
     columns = read_columns(conn)

@@ -134,10 +134,7 @@ class Similarities:
         )
 
     def prepare(self) -> None:
-        """Create the tables of similarities, if they do not exist.
-
-        :raises SchemaError: if there is a table of that name with other columns.
-        """
+        """Create the tables of similarities, if they do not exist."""
         found = columns_of(self.conn, SIMILARITIES)
         if found and not read_columns(self.conn)[SIMILARITIES]:
             raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
