@@ -88,8 +88,7 @@ class Chunking:
             )
 
     def checked_size(self, largest: int | None) -> int:
-        """The size in tokens for a model that reads *largest*; None if that is unknown.
-        """
+        """The size for a model that reads *largest* tokens; None if that is unknown."""
         size = largest if self.size is None else self.size
         if size is None:
             raise InvalidInputError(

@@ -54,8 +54,7 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
 
 
 def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
-    """The model called *model_id*; files that are missing are downloaded, with a note.
-    """
+    """The model called *model_id*; missing files are downloaded, with a note."""
     spec = replace(model_spec(model_id, config.models), may_download=True)
     return load(spec, on_download=partial(say_fetching, spec))
 

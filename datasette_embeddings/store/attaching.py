@@ -11,13 +11,7 @@ from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import Source, SourceState
 from datasette_embeddings.store.collections import Collection, all_collections, current
 from datasette_embeddings.store.origins import has_items, owner_sql
-from datasette_embeddings.store.schema import (
-    FAILURES,
-    OLD_SOURCE_ID,
-    ORIGINS,
-    SOURCES,
-    transaction,
-)
+from datasette_embeddings.store.schema import OLD_SOURCE_ID, transaction
 
 
 def check_source(
@@ -57,7 +51,7 @@ def attach_source(
     for each in collection.current_sources:
         if each.prefix == source.id_prefix and state is SourceState.CURRENT:
             collection.conn.execute(
-                f"update {SOURCES} set state = ? where id = ?",
+                "update _embedding_sources set state = ? where id = ?",
                 [SourceState.REPLACED.value, each.id],
             )
     _insert(collection, source.id_prefix, source.to_json(), state)
@@ -95,15 +89,15 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
         attached = collection.attached(source)
         if attached is not None:
             conn.execute(
-                f"update {SOURCES} set source = ?, synced = ? where id = ?",
+                "update _embedding_sources set source = ?, synced = ? where id = ?",
                 [source.to_json(), now, attached.id],
             )
         replaced = [e for e in collection.sources if e.state is SourceState.REPLACED]
         for each in replaced:
             if each.prefix != source.id_prefix or has_items(collection, each.id):
                 continue
-            conn.execute(f"delete from {SOURCES} where id = ?", [each.id])
-            for table in (ORIGINS, FAILURES):
+            conn.execute("delete from _embedding_sources where id = ?", [each.id])
+            for table in ("_embedding_origins", "_embedding_failures"):
                 conn.execute(
                     f"delete from {table} where collection_id = ? and source_id = ?",
                     [collection.id, each.id],
@@ -124,7 +118,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
         source_id = _insert(each, old.prefix, stored, old.state, old.synced)
         conn.execute(
             f"""
-            insert or replace into {ORIGINS}
+            insert or replace into _embedding_origins
               (collection_id, id, source_id, content_hash, updated)
             select collection_id, id, {source_id}, content_hash, updated
             from embeddings
@@ -152,10 +146,11 @@ def _insert(
     would otherwise write items for another source.
     """
     cursor = collection.conn.execute(
-        f"""
-        insert into {SOURCES} (id, collection_id, prefix, source, state, synced)
+        """
+        insert into _embedding_sources
+          (id, collection_id, prefix, source, state, synced)
         select max(?, coalesce(max(id), 0) + 1), ?, ?, ?, ?, ?
-        from {SOURCES}
+        from _embedding_sources
         """,
         [int(time.time()), collection.id, prefix, source, state.value, synced],
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import CHUNKS, rows_in, table_or_empty, valid_sql
+from datasette_embeddings.store.schema import rows_in, table_or_empty, valid_sql
 
 _VALID_CHUNKS = f"""
-    from {CHUNKS}
-    where {valid_sql(CHUNKS)}
+    from _embedding_chunks
+    where {valid_sql("_embedding_chunks")}
     and collection_id = ?
 """
 
@@ -83,8 +83,8 @@ def of_documents(
         queries.append(
             f"""
             select document_id, {expression}
-            from {CHUNKS} join embeddings using (collection_id, id)
-            where {valid_sql(CHUNKS)}
+            from _embedding_chunks join embeddings using (collection_id, id)
+            where {valid_sql("_embedding_chunks")}
             and collection_id = ?
             and document_id in
             """
@@ -101,7 +101,7 @@ def items_with_chunks(collection: Collection) -> str:
     """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to."""
     return f"""
         from embeddings
-        left join {table_or_empty(CHUNKS, collection.columns)} as chunks
+        left join {table_or_empty("_embedding_chunks", collection.columns)} as chunks
           on chunks.collection_id = embeddings.collection_id
           and chunks.id = embeddings.id
           and typeof(chunks.document_id) = 'text'
@@ -128,30 +128,30 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
 
 
 # Whether another document has the same text; uses the index on hashes
-_IS_SHARED = f"""
+_IS_SHARED = """
     exists (
       select 1
       from embeddings as other
-      left join {CHUNKS} as other_chunk
+      left join _embedding_chunks as other_chunk
         on other_chunk.collection_id = other.collection_id
         and other_chunk.id = other.id
-      where other.content_hash = {{item}}.content_hash
-      and +other.collection_id = {{item}}.collection_id
+      where other.content_hash = {item}.content_hash
+      and +other.collection_id = {item}.collection_id
       and typeof(other.id) = 'text'
       and typeof(other.embedding) = 'blob'
-      and coalesce(other_chunk.document_id, other.id) <> {{chunk}}.document_id
+      and coalesce(other_chunk.document_id, other.id) <> {chunk}.document_id
     )
 """
 _BOILERPLATE_SQL = f"""
     select item.id
     from embeddings as item
-    join {CHUNKS} as chunk
+    join _embedding_chunks as chunk
       on chunk.collection_id = item.collection_id
       and chunk.id = item.id
     where {_IS_SHARED.format(item="item", chunk="chunk")}
     and exists (
       select 1
-      from {CHUNKS} as own_chunk
+      from _embedding_chunks as own_chunk
       join embeddings as own
         on own.collection_id = own_chunk.collection_id
         and own.id = own_chunk.id

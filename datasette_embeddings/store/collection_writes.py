@@ -30,8 +30,7 @@ from datasette_embeddings.store.collections import (
     find_collection,
 )
 from datasette_embeddings.store.schema import (
-    OUR_COLLECTIONS,
-    SIDE_TABLES,
+    OUR_TABLES,
     prepare,
     read_columns,
     transaction,
@@ -128,7 +127,8 @@ def stale_facts(conn: sqlite3.Connection) -> list[str]:
     The collection was deleted, or another collection has its id now.
     """
     columns = read_columns(conn)
-    tables = (*SIDE_TABLES, OUR_COLLECTIONS) if columns[OUR_COLLECTIONS] else ()
+    if not columns["_embedding_collections"]:
+        return []
     return [
         f"""
         from {each}
@@ -141,7 +141,7 @@ def stale_facts(conn: sqlite3.Connection) -> list[str]:
             and facts.model = collections.model
         )
         """
-        for each in tables
+        for each in OUR_TABLES
         if columns[each]
     ]
 
@@ -164,7 +164,10 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
 
 
 def _rename(collection: Collection, name: str) -> None:
-    for table, column in (("collections", "id"), (OUR_COLLECTIONS, "collection_id")):
+    for table, column in (
+        ("collections", "id"),
+        ("_embedding_collections", "collection_id"),
+    ):
         if collection.columns[table]:
             collection.conn.execute(
                 f"update {table} set name = ? where {column} = ? and name = ?",

@@ -36,12 +36,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.store.items import Items
 from datasette_embeddings.store.schema import (
-    CHUNKS,
-    COLLECTIONS,
-    EMBEDDINGS,
     OLD_SOURCE_ID,
-    OUR_COLLECTIONS,
-    SOURCES,
     Columns,
     read_columns,
     read_sources,
@@ -201,7 +196,7 @@ def all_collections(
     :raises SchemaError: if a table has one of our names but not the columns.
     """
     columns = read_columns(conn)
-    if not columns[COLLECTIONS] or not columns[EMBEDDINGS]:
+    if not columns["collections"] or not columns["embeddings"]:
         return []
     # llm writes names as TEXT.  The length of any one vector gives the dimensions
     cursor = conn.execute(
@@ -218,12 +213,12 @@ def all_collections(
           ) as length,
           exists (
             select 1
-            from {table_or_empty(CHUNKS, columns)} as chunks
+            from {table_or_empty("_embedding_chunks", columns)} as chunks
             where collection_id = collections.id
           ) as has_chunks,
           (select file from pragma_database_list where name = 'main') as path
         from collections
-        left join {table_or_empty(OUR_COLLECTIONS, columns)} as facts
+        left join {table_or_empty("_embedding_collections", columns)} as facts
           on facts.collection_id = collections.id
           and facts.name = collections.name
           and facts.model = collections.model
@@ -236,7 +231,7 @@ def all_collections(
     )
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
-    sources = read_sources(conn) if columns[SOURCES] else {}
+    sources = read_sources(conn) if columns["_embedding_sources"] else {}
     return [_collection(conn, columns, row, sources) for row in rows]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datasette_embeddings.store.origins import Ownership
-from datasette_embeddings.store.schema import CHUNKS, Columns, listed, table_or_empty
+from datasette_embeddings.store.schema import Columns, listed, table_or_empty
 
 STAGED = "temp._embedding_staged"
 # States of a staged row
@@ -20,7 +20,7 @@ UNREAD = "unread"
 
 def state_sql(ownership: Ownership, columns: Columns) -> str:
     """SQL for the state of a staged row, by the hash of its content."""
-    chunks = table_or_empty(CHUNKS, columns)
+    chunks = table_or_empty("_embedding_chunks", columns)
     stored = item = _stored_item(ownership)
     if ownership.is_chunked:
         stored = _stored_chunks(ownership, chunks)

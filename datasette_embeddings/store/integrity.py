@@ -9,11 +9,7 @@ from datasette_embeddings.store.collection_writes import drop_stale_facts, stale
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.schema import (
-    CHUNKS,
     COLUMN_TYPES,
-    EMBEDDINGS,
-    FAILURES,
-    ORIGINS,
     has_no_item,
     read_columns,
     transaction,
@@ -26,7 +22,7 @@ ORPHANS = """
     where collection_id is null
     or collection_id not in (select id from collections)
 """
-LOST_CHUNKS = f"from {CHUNKS} where {has_no_item(CHUNKS)}"
+LOST_CHUNKS = f"from _embedding_chunks where {has_no_item('_embedding_chunks')}"
 ODD_VECTORS = """
     from embeddings
     where collection_id = ?
@@ -37,9 +33,9 @@ ODD_VECTORS = """
 def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     """The kinds of rows that belong to nothing, in words, and how many there are."""
     columns = read_columns(conn)
-    if not columns[EMBEDDINGS]:
+    if not columns["embeddings"]:
         return {}
-    chunks = [LOST_CHUNKS] if columns[CHUNKS] else []
+    chunks = [LOST_CHUNKS] if columns["_embedding_chunks"] else []
     kinds = {
         "embeddings without a collection": [ORPHANS],
         # llm deletes collections without our rows of them
@@ -55,13 +51,14 @@ def remove_strays(conn: sqlite3.Connection) -> None:
     with transaction(conn):
         conn.execute(f"delete {ORPHANS}")
         drop_stale_facts(conn)
-        if columns[ORIGINS]:
-            conn.execute(f"delete from {ORIGINS} where {has_no_item(ORIGINS)}")
-        if columns[CHUNKS]:
+        if columns["_embedding_origins"]:
+            has_none = has_no_item("_embedding_origins")
+            conn.execute(f"delete from _embedding_origins where {has_none}")
+        if columns["_embedding_chunks"]:
             # The whole document: the next run embeds it again
             conn.execute(
                 f"""
-                delete from {CHUNKS}
+                delete from _embedding_chunks
                 where (collection_id, document_id) in (
                   select collection_id, document_id
                   {LOST_CHUNKS}
@@ -101,11 +98,13 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
     conn, similarities = collection.conn, Similarities(collection)
     with transaction(conn):
         for table, odd in _odd_rows(conn).items():
-            if table == EMBEDDINGS:
+            if table == "embeddings":
                 _repair_items(collection, odd)
-            elif table == FAILURES or (table == CHUNKS and is_known):
+            elif table == "_embedding_failures" or (
+                table == "_embedding_chunks" and is_known
+            ):
                 conn.execute(f"delete {odd}", [collection.id])
-            elif table != CHUNKS and _count(conn, odd, collection.id):
+            elif table != "_embedding_chunks" and _count(conn, odd, collection.id):
                 # All similarities are compared again
                 similarities.clear()
                 similarities.store_settings(similarities.settings)
@@ -131,7 +130,7 @@ def _repair_items(collection: Collection, odd: str) -> None:
     )
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
-        types = ", ".join(map(repr, COLUMN_TYPES[EMBEDDINGS][column]))
+        types = ", ".join(map(repr, COLUMN_TYPES["embeddings"][column]))
         conn.execute(
             f"""
             update embeddings

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.store.schema import (
-    FAILURES,
     Columns,
     rows_in,
     table_or_empty,
@@ -146,18 +145,18 @@ class Items:
 
     def count_failures(self) -> int:
         """How many rows could not be embedded."""
-        failures = table_or_empty(FAILURES, self.columns)
+        failures = table_or_empty("_embedding_failures", self.columns)
         return self._count(f"from {failures} where collection_id = ?")
 
     def failures(self) -> list[StoredFailure]:
         """The rows that could not be embedded, by id."""
-        if not self.columns[FAILURES]:
+        if not self.columns["_embedding_failures"]:
             return []
         rows = self.conn.execute(
             f"""
             select id, error, attempts, last_tried
-            from {FAILURES}
-            where {valid_sql(FAILURES)}
+            from _embedding_failures
+            where {valid_sql("_embedding_failures")}
             and collection_id = ?
             order by id
             """,

@@ -18,7 +18,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.store.chunks import of_documents
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import OLD_SOURCE_ID, ORIGINS, listed
+from datasette_embeddings.store.schema import OLD_SOURCE_ID, listed
 
 NO_OWNER = "null"
 
@@ -33,12 +33,12 @@ def owner_sql(collection: Collection) -> str:
     ids = [each.id for each in collection.sources]
     if ids == [OLD_SOURCE_ID]:
         return _old_owner(collection)
-    if not ids or not collection.columns[ORIGINS]:
+    if not ids or not collection.columns["_embedding_origins"]:
         return NO_OWNER
     return f"""
         (
           select source_id
-          from {ORIGINS} as origin
+          from _embedding_origins as origin
           where origin.collection_id = embeddings.collection_id
           and origin.id = embeddings.id
           and origin.content_hash is embeddings.content_hash
@@ -151,13 +151,13 @@ def write_origins(
     """
     keys = [(collection.id, *item) for item in items]
     collection.conn.executemany(
-        f"delete from {ORIGINS} where collection_id = ? and id = ?",
+        "delete from _embedding_origins where collection_id = ? and id = ?",
         [key[:2] for key in keys],
     )
     if source_id is not None:
         collection.conn.executemany(
             f"""
-            insert into {ORIGINS}
+            insert into _embedding_origins
               (collection_id, id, source_id, content_hash, updated)
             select collection_id, id, {int(source_id)}, content_hash, updated
             from embeddings

@@ -16,62 +16,55 @@ from datasette_embeddings.sources.definitions import (
     source_from_json,
 )
 
-COLLECTIONS, EMBEDDINGS = "collections", "embeddings"
-OUR_COLLECTIONS = "_embedding_collections"
-#: Where the items of a collection come from
-SOURCES = "_embedding_sources"
-#: Which source brought which item
-ORIGINS = "_embedding_origins"
-CHUNKS = "_embedding_chunks"
-FAILURES = "_embedding_failures"
-#: openai-to-sqlite has a table of the same name, without collections
-SIMILARITIES = "similarities"
-SIMILARITY_MARKS = "_embedding_similarity_marks"
-#: The columns that each table must have
+#: The columns that each table must have: two of llm, then our own
 REQUIRED_COLUMNS = {
-    COLLECTIONS: ("id", "name", "model"),
-    EMBEDDINGS: (
+    "collections": ("id", "name", "model"),
+    "embeddings": (
         *("collection_id", "id", "embedding", "content", "content_blob"),
         *("content_hash", "metadata", "updated"),
     ),
-    OUR_COLLECTIONS: (
+    "_embedding_collections": (
         *("collection_id", "name", "model", "source", "synced", "state"),
         *("similarities", "model_revision", "query_prompt", "passage_prompt"),
         "normalized",
     ),
-    SOURCES: ("id", "collection_id", "prefix", "source", "state", "synced"),
-    ORIGINS: ("collection_id", "id", "source_id", "content_hash", "updated"),
-    CHUNKS: (
+    "_embedding_sources": (
+        *("id", "collection_id", "prefix", "source", "state", "synced"),
+    ),
+    "_embedding_origins": (
+        *("collection_id", "id", "source_id", "content_hash", "updated"),
+    ),
+    "_embedding_chunks": (
         *("collection_id", "id", "document_id", "document_hash", "position"),
         *("start", "end"),
     ),
-    FAILURES: ("collection_id", "id", "error", "attempts", "last_tried"),
-    SIMILARITIES: ("collection_id", "id", "other_id", "score"),
-    SIMILARITY_MARKS: ("collection_id", "id", "state", "lowest"),
+    "_embedding_failures": ("collection_id", "id", "error", "attempts", "last_tried"),
+    "similarities": ("collection_id", "id", "other_id", "score"),
+    "_embedding_similarity_marks": ("collection_id", "id", "state", "lowest"),
 }
 #: Every table whose rows belong to all collections of a database at once
 RAW_TABLES = tuple(REQUIRED_COLUMNS)
-#: Our tables whose rows belong to a collection by its id alone
-SIDE_TABLES = (SOURCES, ORIGINS, CHUNKS, FAILURES, SIMILARITIES, SIMILARITY_MARKS)
+#: Those that are not of llm: their rows belong to a collection by its id
+OUR_TABLES = RAW_TABLES[2:]
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
-    CHUNKS: {
+    "_embedding_chunks": {
         **dict.fromkeys(("id", "document_id"), ("text",)),
         "document_hash": ("blob",),
         **dict.fromkeys(("position", "start", "end"), ("integer",)),
     },
-    FAILURES: {
+    "_embedding_failures": {
         **dict.fromkeys(("id", "error"), ("text",)),
         **dict.fromkeys(("attempts", "last_tried"), ("integer",)),
     },
-    SIMILARITIES: {"id": ("text",), "other_id": ("text",), "score": ("real",)},
-    EMBEDDINGS: {
+    "similarities": {"id": ("text",), "other_id": ("text",), "score": ("real",)},
+    "embeddings": {
         "id": ("text",),
         **dict.fromkeys(("content", "metadata"), ("text", "null")),
         **dict.fromkeys(("content_blob", "content_hash"), ("blob", "null")),
         "updated": ("integer",),
     },
-    SIMILARITY_MARKS: {
+    "_embedding_similarity_marks": {
         "id": ("text",),
         "state": ("text", "null"),
         "lowest": ("real", "null"),
@@ -122,7 +115,8 @@ def read_columns(conn: sqlite3.Connection) -> Columns:
         found[table].append(column)
     for table, required in REQUIRED_COLUMNS.items():
         if found[table] and not set(required) <= set(found[table]):
-            if table != SIMILARITIES:
+            # openai-to-sqlite has one, too, without collections
+            if table != "similarities":
                 raise SchemaError(table, required, found[table])
             found[table] = []
     return found
@@ -147,9 +141,9 @@ def read_sources(conn: sqlite3.Connection) -> dict[int, list[CollectionSource]]:
     """
     found: dict[int, list[CollectionSource]] = {}
     rows = conn.execute(
-        f"""
+        """
         select id, collection_id, prefix, source, state, synced
-        from {SOURCES}
+        from _embedding_sources
         order by prefix, id
         """
     )
@@ -180,7 +174,7 @@ def prepare(conn: sqlite3.Connection) -> None:
     read_columns(conn)
     migrate(conn)
     columns = read_columns(conn)
-    if not (columns[COLLECTIONS] and columns[EMBEDDINGS]):
+    if not (columns["collections"] and columns["embeddings"]):
         raise DatabaseError(
             "One of the tables 'collections' and 'embeddings' is there without the "
             "other; restore it from a copy, or use another database file"

@@ -12,10 +12,7 @@ from datasette_embeddings.migrations import SIMILARITY_TABLES
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import (
-    OUR_COLLECTIONS,
     REQUIRED_COLUMNS,
-    SIMILARITIES,
-    SIMILARITY_MARKS,
     columns_of,
     prepare,
     read_columns,
@@ -63,8 +60,8 @@ PAIRS_SQL = """
     limit :limit offset :offset
 """
 _VALID_ROWS = f"""
-    from {SIMILARITIES}
-    where {valid_sql(SIMILARITIES)}
+    from similarities
+    where {valid_sql("similarities")}
     and collection_id = ?
 """
 
@@ -95,7 +92,7 @@ class Similarities:
 
     def _stored(self) -> dict[str, Any]:
         """Settings and state as JSON keeps them; empty if another program wrote it."""
-        if not self.collection.columns[OUR_COLLECTIONS]:
+        if not self.collection.columns["_embedding_collections"]:
             return {}
         row = self.conn.execute(
             """
@@ -135,9 +132,9 @@ class Similarities:
 
     def prepare(self) -> None:
         """Create the tables of similarities, if they do not exist."""
-        found = columns_of(self.conn, SIMILARITIES)
-        if found and not read_columns(self.conn)[SIMILARITIES]:
-            raise SchemaError(SIMILARITIES, REQUIRED_COLUMNS[SIMILARITIES], found)
+        found = columns_of(self.conn, "similarities")
+        if found and not read_columns(self.conn)["similarities"]:
+            raise SchemaError("similarities", REQUIRED_COLUMNS["similarities"], found)
         prepare(self.conn)
         with transaction(self.conn):
             for sql in SIMILARITY_TABLES:
@@ -145,7 +142,7 @@ class Similarities:
 
     def of(self, document_id: str) -> list[tuple[str, float]]:
         """The documents similar to a document and their scores, best first."""
-        if not read_columns(self.conn)[SIMILARITIES]:
+        if not read_columns(self.conn)["similarities"]:
             return []
         sql = f"select other_id, score {_VALID_ROWS} and id = ?"
         return self.conn.execute(
@@ -154,7 +151,7 @@ class Similarities:
 
     def pairs(self, *, limit: int, offset: int = 0) -> list[SimilarityRow]:
         """The pairs of documents nearest to each other, each pair once, best first."""
-        if not read_columns(self.conn)[SIMILARITIES]:
+        if not read_columns(self.conn)["similarities"]:
             return []
         key = {"collection_id": self.collection.id}
         rows = self.conn.execute(PAIRS_SQL, {**key, "limit": limit, "offset": offset})
@@ -179,8 +176,8 @@ class Similarities:
         rows = self.conn.execute(
             f"""
             select id, state, lowest
-            from {SIMILARITY_MARKS}
-            where {valid_sql(SIMILARITY_MARKS)}
+            from _embedding_similarity_marks
+            where {valid_sql("_embedding_similarity_marks")}
             and lowest is not null
             and collection_id = ?
             """,
@@ -201,26 +198,23 @@ class Similarities:
         The rows of *deleted*, pairs of ids, are deleted, and the marks of *gone*.
         """
         key = int(self.collection.id)
-        at = f"where collection_id = {key} and id = ?"
-        for sql, values in (
-            (f"delete from {SIMILARITIES} {at} and other_id = ?", deleted),
-            (f"delete from {SIMILARITY_MARKS} {at}", ((each,) for each in gone)),
-            (
-                f"insert or replace into {SIMILARITIES} "
-                f"(collection_id, id, other_id, score) values ({key}, ?, ?, ?)",
-                rows,
-            ),
-            (
-                f"insert or replace into {SIMILARITY_MARKS} "
-                f"(collection_id, id, state, lowest) values ({key}, ?, ?, ?)",
-                marks,
-            ),
-        ):
-            self.conn.executemany(sql, values)
+        at, write = f"where collection_id = {key} and id = ?", self.conn.executemany
+        write(f"delete from similarities {at} and other_id = ?", deleted)
+        write(f"delete from _embedding_similarity_marks {at}", ((e,) for e in gone))
+        write(
+            "insert or replace into similarities "
+            f"(collection_id, id, other_id, score) values ({key}, ?, ?, ?)",
+            rows,
+        )
+        write(
+            "insert or replace into _embedding_similarity_marks "
+            f"(collection_id, id, state, lowest) values ({key}, ?, ?, ?)",
+            marks,
+        )
 
     def clear(self) -> None:
         """Delete all similarities of the collection."""
-        for table in (SIMILARITIES, SIMILARITY_MARKS):
+        for table in ("similarities", "_embedding_similarity_marks"):
             self.conn.execute(
                 f"delete from {table} where collection_id = ?", [self.collection.id]
             )

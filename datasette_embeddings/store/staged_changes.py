@@ -10,14 +10,7 @@ from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
-from datasette_embeddings.store.schema import (
-    CHUNKS,
-    FAILURES,
-    ORIGINS,
-    has_no_item,
-    listed,
-    transaction,
-)
+from datasette_embeddings.store.schema import has_no_item, listed, transaction
 
 DELETED = "temp._embedding_deleted"
 # Items that one transaction deletes
@@ -32,7 +25,7 @@ def record_failures(
     with writing(collection):
         collection.conn.execute(
             f"""
-            insert into {FAILURES}
+            insert into _embedding_failures
               (collection_id, id, error, attempts, last_tried, source_id)
             select ?, id, min(error), 1, ?, ?
             {failed}
@@ -48,7 +41,7 @@ def record_failures(
         if is_complete:
             collection.conn.execute(
                 f"""
-                delete from {FAILURES}
+                delete from _embedding_failures
                 where collection_id = ?
                 and (source_id is null or source_id = ?)
                 and id not in (select id {failed})
@@ -104,7 +97,7 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
     They are listed first, and each transaction deletes some of those that are still of
     the source.
     """
-    conn = collection.conn
+    conn, has_none = collection.conn, has_no_item("_embedding_origins")
     conn.execute(f"drop table if exists {DELETED}")
     items = _items_sql(collection, is_own, condition)
     conn.execute(f"create table {DELETED} as {items}")
@@ -118,9 +111,9 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
             with transaction(conn):
                 for table, column, item, still in (
                     ("embeddings", "id", "item_id", is_own),
-                    (ORIGINS, "id", "item_id", has_no_item(ORIGINS)),
+                    ("_embedding_origins", "id", "item_id", has_none),
                     # All chunks of a document: an item that is left counts as whole
-                    (CHUNKS, "document_id", "document_id", "true"),
+                    ("_embedding_chunks", "document_id", "document_id", "true"),
                 ):
                     conn.execute(
                         f"""

@@ -23,12 +23,7 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.sources.queries import tables_of_query
 from datasette_embeddings.store.collections import Collection, all_collections
 from datasette_embeddings.store.origins import has_unsourced_items
-from datasette_embeddings.store.schema import (
-    OUR_COLLECTIONS,
-    RAW_TABLES,
-    SOURCES,
-    columns_of,
-)
+from datasette_embeddings.store.schema import RAW_TABLES, columns_of
 from datasette_embeddings.web.compat import (
     EMBED_ACTION,
     Actor,
@@ -231,7 +226,8 @@ def _read_required(conn: sqlite3.Connection, name: str | None) -> Sequence[Requi
     except SchemaError:
         # Another program's tables have nothing to show.  Beside tables of this package
         # they may hide that a source is private
-        is_ours = any(columns_of(conn, each) for each in (OUR_COLLECTIONS, SOURCES))
+        ours = ("_embedding_collections", "_embedding_sources")
+        is_ours = any(columns_of(conn, each) for each in ours)
         return [(None, frozenset({UNKNOWN}))] if is_ours else []
     return [
         (

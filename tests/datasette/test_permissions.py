@@ -18,7 +18,7 @@ from datasette_embeddings.store.collection_writes import (
     delete_collection,
 )
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.schema import RAW_TABLES, REQUIRED_COLUMNS, SIDE_TABLES
+from datasette_embeddings.store.schema import OUR_TABLES, RAW_TABLES, REQUIRED_COLUMNS
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 
@@ -194,7 +194,7 @@ ITEM_OF_NO_SOURCE = (
 
 def create_all_raw_tables(path):
     """Those too that a database gets with its first chunk, failure or pair."""
-    for table in SIDE_TABLES:
+    for table in OUR_TABLES:
         columns = ", ".join(REQUIRED_COLUMNS[table])
         execute(path, f"create table if not exists {table} ({columns})")
 
