@@ -8,18 +8,9 @@ from pathlib import Path
 
 import click
 
+from datasette_embeddings.cli import options
 from datasette_embeddings.cli.commands import Command, Group
 from datasette_embeddings.cli.embed import SOME_FAILED, sync_collections
-from datasette_embeddings.cli.options import (
-    CONFIG,
-    FORMAT,
-    MIN_SCORE,
-    SILENT,
-    collection_argument,
-    database_argument,
-    flag,
-    limit,
-)
 from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import SimilaritySettings
@@ -40,8 +31,8 @@ def collections() -> None:
     """List, show, rename and delete collections."""
 
 
-@collections.command("list", options=(FORMAT,))
-@database_argument
+@collections.command("list", options=(options.FORMAT,))
+@options.database_argument
 def list_collections(database: Path, output_format: str | None) -> None:
     """List the collections of a database, with model and number of items."""
     with open_database(database) as conn:
@@ -68,8 +59,8 @@ def source_line(each: CollectionSource) -> str:
 
 
 @collections.command("show")
-@database_argument
-@collection_argument
+@options.database_argument
+@options.collection_argument
 def show_collection(database: Path, collection: str) -> None:
     """Show the model, the sources and the state of COLLECTION as JSON."""
     with open_database(database) as conn:
@@ -105,8 +96,8 @@ def iso_time(seconds: int | None) -> str | None:
 
 
 @collections.command("rename")
-@database_argument
-@collection_argument
+@options.database_argument
+@options.collection_argument
 @click.argument("new_name")
 def rename_collection(database: Path, collection: str, new_name: str) -> None:
     """Give COLLECTION another name."""
@@ -116,8 +107,8 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 
 
 @collections.command("delete")
-@database_argument
-@collection_argument
+@options.database_argument
+@options.collection_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
     """Delete COLLECTION and all its embeddings; the source table stays."""
@@ -130,16 +121,16 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
 
 
 SIMILARITIES = (
-    limit("How many similar documents to store for each."),
-    MIN_SCORE,
-    flag("--remove", "Delete the stored similarities and stop maintaining them."),
-    SILENT,
+    options.limit("How many similar documents to store for each."),
+    options.MIN_SCORE,
+    options.flag("--remove", "Delete the similarities and stop maintaining them."),
+    options.SILENT,
 )
 
 
 @click.command(cls=Command, options=SIMILARITIES)
-@database_argument
-@collection_argument
+@options.database_argument
+@options.collection_argument
 def similarities(
     database: Path,
     collection: str,
@@ -174,11 +165,11 @@ def similarities(
     )
 
 
-FIX = flag("--fix", "Delete orphaned rows, and sync what is not current.")
+FIX = options.flag("--fix", "Delete orphaned rows, and sync what is not current.")
 
 
-@click.command(cls=Command, options=(FIX, CONFIG, FORMAT))
-@database_argument
+@click.command(cls=Command, options=(FIX, options.CONFIG, options.FORMAT))
+@options.database_argument
 @click.pass_context
 def check(
     ctx: click.Context,

@@ -20,6 +20,7 @@ from datasette_embeddings.models.names import (
     stored_name,
 )
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.collections import (
     BUILDING,
@@ -28,12 +29,6 @@ from datasette_embeddings.store.collections import (
     collection,
     current,
     find_collection,
-)
-from datasette_embeddings.store.schema import (
-    OUR_TABLES,
-    prepare,
-    read_columns,
-    transaction,
 )
 
 READY = "ready"
@@ -62,11 +57,11 @@ def create_collection(
     collection depends on its sources, so a source is added before its first items.
     """
     check_name(name)
-    prepare(conn)
+    schema.prepare(conn)
     settings = made_with
     if isinstance(settings, str):
         settings = ModelSettings(absolute(settings))
-    with transaction(conn):
+    with schema.transaction(conn):
         drop_stale_facts(conn)
         move_old_sources(conn)
         existing = next(iter(all_collections(conn, name)), None)
@@ -126,7 +121,7 @@ def stale_facts(conn: sqlite3.Connection) -> list[str]:
 
     The collection was deleted, or another collection has its id now.
     """
-    columns = read_columns(conn)
+    columns = schema.read_columns(conn)
     if not columns["_embedding_collections"]:
         return []
     return [
@@ -141,7 +136,7 @@ def stale_facts(conn: sqlite3.Connection) -> list[str]:
             and facts.model = collections.model
         )
         """
-        for each in OUR_TABLES
+        for each in schema.OUR_TABLES
         if columns[each]
     ]
 
@@ -158,7 +153,7 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
     check_name(new_name)
     if all_collections(conn, new_name):
         raise InvalidInputError(f"There is a collection {new_name!r} already")
-    with transaction(conn):
+    with schema.transaction(conn):
         _rename(found, new_name)
     return replace(found, name=new_name)
 
@@ -187,7 +182,7 @@ def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
 def remove_collection(collection: Collection) -> None:
     """Delete *collection* with all that belongs to it."""
     conn = collection.conn
-    with transaction(conn):
+    with schema.transaction(conn):
         conn.execute("delete from embeddings where collection_id = ?", [collection.id])
         conn.execute("delete from collections where id = ?", [collection.id])
         drop_stale_facts(conn)
@@ -201,7 +196,7 @@ def begin_rebuild(
     One that an earlier run left unfinished is continued, if it is of the same model,
     settings and source.
     """
-    prepare(conn)
+    schema.prepare(conn)
     new_name = NEW_NAME.format(name=name)
     for begun in unfinished(conn, new_name):
         with suppress(ModelMismatchError, ModelSettingsMismatchError):
@@ -219,7 +214,7 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
     The names change in one transaction; the old collection is deleted afterwards.
     """
     conn, unknown = building.conn, ModelSettings("")
-    with transaction(conn):
+    with schema.transaction(conn):
         building = current(building)
         old = find_collection(conn, name)
         if old is not None:

@@ -34,15 +34,8 @@ from datasette_embeddings.sources.definitions import (
     had_other_items,
     source_from_json,
 )
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.items import Items
-from datasette_embeddings.store.schema import (
-    OLD_SOURCE_ID,
-    Columns,
-    read_columns,
-    read_sources,
-    read_timestamp,
-    table_or_empty,
-)
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
 BUILDING = "building"
@@ -195,7 +188,7 @@ def all_collections(
 
     :raises SchemaError: if a table has one of our names but not the columns.
     """
-    columns = read_columns(conn)
+    columns = schema.read_columns(conn)
     if not columns["collections"] or not columns["embeddings"]:
         return []
     # llm writes names as TEXT.  The length of any one vector gives the dimensions
@@ -213,12 +206,12 @@ def all_collections(
           ) as length,
           exists (
             select 1
-            from {table_or_empty("_embedding_chunks", columns)} as chunks
+            from {schema.table_or_empty("_embedding_chunks", columns)} as chunks
             where collection_id = collections.id
           ) as has_chunks,
           (select file from pragma_database_list where name = 'main') as path
         from collections
-        left join {table_or_empty("_embedding_collections", columns)} as facts
+        left join {schema.table_or_empty("_embedding_collections", columns)} as facts
           on facts.collection_id = collections.id
           and facts.name = collections.name
           and facts.model = collections.model
@@ -231,13 +224,13 @@ def all_collections(
     )
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
-    sources = read_sources(conn) if columns["_embedding_sources"] else {}
+    sources = schema.read_sources(conn) if columns["_embedding_sources"] else {}
     return [_collection(conn, columns, row, sources) for row in rows]
 
 
 def _collection(
     conn: sqlite3.Connection,
-    columns: Columns,
+    columns: schema.Columns,
     row: dict[str, Any],
     sources: Mapping[int, Sequence[CollectionSource]],
 ) -> Collection:
@@ -245,7 +238,7 @@ def _collection(
     # Without facts, the sources of this id are of a deleted collection
     has_facts, old = row["collection_id"] is not None, row["source"]
     own = list(sources.get(row["id"], ()) if has_facts else ())
-    synced = read_timestamp(row["synced"])
+    synced = schema.read_timestamp(row["synced"])
     if old is not None:
         # What 0.2a0 stored, until the first write moves it
         source = source_from_json(old)
@@ -253,7 +246,8 @@ def _collection(
         # If others brought items too, it is unknown which ones its last run brought
         known = None if had_other_items(old) else synced
         state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
-        own.insert(0, CollectionSource(OLD_SOURCE_ID, prefix, source, known, state))
+        old_id = schema.OLD_SOURCE_ID
+        own.insert(0, CollectionSource(old_id, prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     normalized = row["normalized"]
     return Collection(

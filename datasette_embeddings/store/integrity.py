@@ -5,16 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.collection_writes import drop_stale_facts, stale_facts
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import owner_sql
-from datasette_embeddings.store.schema import (
-    COLUMN_TYPES,
-    has_no_item,
-    read_columns,
-    transaction,
-    valid_sql,
-)
 from datasette_embeddings.store.similarities import Similarities
 
 ORPHANS = """
@@ -22,7 +16,7 @@ ORPHANS = """
     where collection_id is null
     or collection_id not in (select id from collections)
 """
-LOST_CHUNKS = f"from _embedding_chunks where {has_no_item('_embedding_chunks')}"
+LOST_CHUNKS = f"from _embedding_chunks where {schema.has_no_item('_embedding_chunks')}"
 ODD_VECTORS = """
     from embeddings
     where collection_id = ?
@@ -32,7 +26,7 @@ ODD_VECTORS = """
 
 def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     """The kinds of rows that belong to nothing, in words, and how many there are."""
-    columns = read_columns(conn)
+    columns = schema.read_columns(conn)
     if not columns["embeddings"]:
         return {}
     chunks = [LOST_CHUNKS] if columns["_embedding_chunks"] else []
@@ -47,12 +41,12 @@ def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
 
 def remove_strays(conn: sqlite3.Connection) -> None:
     """Delete orphans, rows of no collection, and documents that lost a chunk."""
-    columns = read_columns(conn)
-    with transaction(conn):
+    columns = schema.read_columns(conn)
+    with schema.transaction(conn):
         conn.execute(f"delete {ORPHANS}")
         drop_stale_facts(conn)
         if columns["_embedding_origins"]:
-            has_none = has_no_item("_embedding_origins")
+            has_none = schema.has_no_item("_embedding_origins")
             conn.execute(f"delete from _embedding_origins where {has_none}")
         if columns["_embedding_chunks"]:
             # The whole document: the next run embeds it again
@@ -76,7 +70,7 @@ def count_odd_vectors(collection: Collection) -> int:
 def remove_odd_vectors(collection: Collection) -> None:
     """Delete items without a vector, or with one of another length than most."""
     length, _number = collection.usual_vector_length()
-    with transaction(collection.conn):
+    with schema.transaction(collection.conn):
         collection.conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])
 
 
@@ -96,7 +90,7 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
     the positions of chunks if all sources are known.
     """
     conn, similarities = collection.conn, Similarities(collection)
-    with transaction(conn):
+    with schema.transaction(conn):
         for table, odd in _odd_rows(conn).items():
             if table == "embeddings":
                 _repair_items(collection, odd)
@@ -112,14 +106,14 @@ def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
 
 def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
     """For each table with typed columns the SQL for its odd rows in a collection."""
-    columns = read_columns(conn)
+    columns = schema.read_columns(conn)
     return {
         table: f"""
             from {table}
-            where not ({valid_sql(table)})
+            where not ({schema.valid_sql(table)})
             and collection_id = ?
         """
-        for table in filter(columns.get, COLUMN_TYPES)
+        for table in filter(columns.get, schema.COLUMN_TYPES)
     }
 
 
@@ -130,7 +124,7 @@ def _repair_items(collection: Collection, odd: str) -> None:
     )
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
-        types = ", ".join(map(repr, COLUMN_TYPES["embeddings"][column]))
+        types = ", ".join(map(repr, schema.COLUMN_TYPES["embeddings"][column]))
         conn.execute(
             f"""
             update embeddings

@@ -10,13 +10,7 @@ from dataclasses import dataclass, field
 
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.store.schema import (
-    Columns,
-    rows_in,
-    table_or_empty,
-    typed_sql,
-    valid_sql,
-)
+from datasette_embeddings.store import schema
 from datasette_embeddings.vectors import Vector, decode
 
 # `updated` counts whole seconds, and the clocks of two machines differ a little
@@ -56,7 +50,7 @@ class Items:
     id: int
     name: str
     #: The columns that the tables of *conn* have
-    columns: Columns = field(
+    columns: schema.Columns = field(
         default_factory=dict, kw_only=True, compare=False, repr=False
     )
 
@@ -116,15 +110,15 @@ class Items:
 
     def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of *item_ids* that exist, with their content and metadata, by id."""
-        rows = rows_in(
+        rows = schema.rows_in(
             self.conn,
             f"""
             select
               id,
-              {typed_sql("content", "text")},
-              {typed_sql("metadata", "text")},
+              {schema.typed_sql("content", "text")},
+              {schema.typed_sql("metadata", "text")},
               typeof(content_blob) = 'blob',
-              {typed_sql("content_hash", "blob")}
+              {schema.typed_sql("content_hash", "blob")}
             from embeddings
             where collection_id = ?
             and id in
@@ -145,7 +139,7 @@ class Items:
 
     def count_failures(self) -> int:
         """How many rows could not be embedded."""
-        failures = table_or_empty("_embedding_failures", self.columns)
+        failures = schema.table_or_empty("_embedding_failures", self.columns)
         return self._count(f"from {failures} where collection_id = ?")
 
     def failures(self) -> list[StoredFailure]:
@@ -156,7 +150,7 @@ class Items:
             f"""
             select id, error, attempts, last_tried
             from _embedding_failures
-            where {valid_sql("_embedding_failures")}
+            where {schema.valid_sql("_embedding_failures")}
             and collection_id = ?
             order by id
             """,

@@ -9,17 +9,9 @@ from typing import Any, TypeAlias
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import SIMILARITY_TABLES
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import (
-    REQUIRED_COLUMNS,
-    columns_of,
-    prepare,
-    read_columns,
-    rows_in,
-    transaction,
-    valid_sql,
-)
 
 # Another program may have written the limit
 LARGEST_LIMIT = 1_000_000
@@ -61,7 +53,7 @@ PAIRS_SQL = """
 """
 _VALID_ROWS = f"""
     from similarities
-    where {valid_sql("similarities")}
+    where {schema.valid_sql("similarities")}
     and collection_id = ?
 """
 
@@ -132,17 +124,18 @@ class Similarities:
 
     def prepare(self) -> None:
         """Create the tables of similarities, if they do not exist."""
-        found = columns_of(self.conn, "similarities")
-        if found and not read_columns(self.conn)["similarities"]:
-            raise SchemaError("similarities", REQUIRED_COLUMNS["similarities"], found)
-        prepare(self.conn)
-        with transaction(self.conn):
+        found = schema.columns_of(self.conn, "similarities")
+        if found and not schema.read_columns(self.conn)["similarities"]:
+            required = schema.REQUIRED_COLUMNS["similarities"]
+            raise SchemaError("similarities", required, found)
+        schema.prepare(self.conn)
+        with schema.transaction(self.conn):
             for sql in SIMILARITY_TABLES:
                 self.conn.execute(sql)
 
     def of(self, document_id: str) -> list[tuple[str, float]]:
         """The documents similar to a document and their scores, best first."""
-        if not read_columns(self.conn)["similarities"]:
+        if not schema.read_columns(self.conn)["similarities"]:
             return []
         sql = f"select other_id, score {_VALID_ROWS} and id = ?"
         return self.conn.execute(
@@ -151,7 +144,7 @@ class Similarities:
 
     def pairs(self, *, limit: int, offset: int = 0) -> list[SimilarityRow]:
         """The pairs of documents nearest to each other, each pair once, best first."""
-        if not read_columns(self.conn)["similarities"]:
+        if not schema.read_columns(self.conn)["similarities"]:
             return []
         key = {"collection_id": self.collection.id}
         rows = self.conn.execute(PAIRS_SQL, {**key, "limit": limit, "offset": offset})
@@ -161,14 +154,14 @@ class Similarities:
     def rows(self, document_ids: Sequence[str]) -> list[SimilarityRow]:
         """The stored similarities of *document_ids*."""
         sql = f"select id, other_id, score {_VALID_ROWS} and id in"
-        rows = rows_in(self.conn, sql, [self.collection.id], document_ids)
+        rows = schema.rows_in(self.conn, sql, [self.collection.id], document_ids)
         # Tuples, also from a connection that makes other rows
         return [(one, other, score) for one, other, score in rows]
 
     def lists_with(self, others: Sequence[str]) -> set[str]:
         """The documents that have one of *others* among their similarities."""
         sql = f"select distinct id {_VALID_ROWS} and other_id in"
-        rows = rows_in(self.conn, sql, [self.collection.id], others)
+        rows = schema.rows_in(self.conn, sql, [self.collection.id], others)
         return {row[0] for row in rows}
 
     def marks(self) -> Marks:
@@ -177,7 +170,7 @@ class Similarities:
             f"""
             select id, state, lowest
             from _embedding_similarity_marks
-            where {valid_sql("_embedding_similarity_marks")}
+            where {schema.valid_sql("_embedding_similarity_marks")}
             and lowest is not null
             and collection_id = ?
             """,
