@@ -115,14 +115,19 @@ def test_a_grid_of_images_is_shown_and_leads_on(page):
     expect(page).to_have_url(re.compile(r"/shop/images/\d+$"))
 
 
-@crosswise
-def test_similar_but_cheaper(page):
-    page.goto(f"{SEARCH}?like=18")
+def keep_prices_below(page, price) -> None:
+    """Fill in the form for a filter, and apply it."""
     summary(page, "Filters and options").click()
     page.get_by_label("Column").select_option("price")
     page.get_by_label("Comparison").select_option("lt")
-    page.get_by_label("Value", exact=True).fill("40")
+    page.get_by_label("Value", exact=True).fill(str(price))
     page.get_by_role("button", name="Apply").click()
+
+
+@crosswise
+def test_similar_but_cheaper(page):
+    page.goto(f"{SEARCH}?like=18")
+    keep_prices_below(page, 40)
     expect(titles(page)).to_have_count(3)
     expect(page).to_have_url(f"{SEARCH}?like=18&price__lt=40")
     assert set(title_texts(page)) == {"Red", "Green", "Blue"}
@@ -233,11 +238,7 @@ def test_conditions_narrow_an_image_and_are_taken_away(page):
     page.goto(SEARCH)
     chooser(page).set_input_files(GREEN)
     expect(titles(page)).to_have_count(10)
-    summary(page, "Filters and options").click()
-    page.get_by_label("Column").select_option("price")
-    page.get_by_label("Comparison").select_option("lt")
-    page.get_by_label("Value", exact=True).fill("40")
-    page.get_by_role("button", name="Apply").click()
+    keep_prices_below(page, 40)
     expect(titles(page)).to_have_count(3)
     expect(first_title(page)).to_have_text("Green")
     expect(page).to_have_url(f"{SEARCH}?price__lt=40")
