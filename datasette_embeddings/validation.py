@@ -101,10 +101,7 @@ Seconds: TypeAlias = Annotated[
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in *body*.
-
-    :raises InvalidInputError: if there is none.
-    """
+    """The JSON object in *body*."""
     # JSON holds no cycles. While it is read, the collector would look at hundreds of
     # thousands of lists again and again, ten times as long, and stop all threads
     was_on = gc.isenabled()

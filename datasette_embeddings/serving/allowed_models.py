@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,21 +24,9 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.models import names, registry
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.names import (
-    canonical_id,
-    folder_of_collection,
-    is_path,
-    is_same_folder,
-    located,
-)
-from datasette_embeddings.models.registry import (
-    configured_id,
-    find,
-    load,
-    model_spec,
-    only_a_key,
-)
+from datasette_embeddings.models.names import canonical_id, is_path
 from datasette_embeddings.store.collections import model_ids
 
 Result = TypeVar("Result")
@@ -58,6 +46,8 @@ OTHER_FOLDER = (
 LONGEST_LOGGED = 2_000
 logger = logging.getLogger("datasette_embeddings")
 _started = threading.Event()
+#: Whether a server has been started in this process
+has_started = _started.is_set
 
 
 class AllowedModel:
@@ -72,14 +62,16 @@ class AllowedModel:
         self.model_id = model_id
         name = canonical_id(model_id)
         is_bundled = name == DEFAULT_MODEL
-        folder = None if is_bundled else folder_of_collection(model_id, home)
+        folder = None if is_bundled else names.folder_of_collection(model_id, home)
         # With all links resolved, in both
         is_below = folder and home and home.resolve() in folder.parents
         if folder is not None and (is_below or _is_configured(folder, config)):
-            config = replace(config, models=located(config.models, model_id, home))
+            config = replace(
+                config, models=names.located(config.models, model_id, home)
+            )
         self.config = config
         self._model: Callable[[], EmbeddingModel | None] = lambda: None
-        self.spec = model_spec(model_id, config.models)
+        self.spec = registry.model_spec(model_id, config.models)
         # The bundled model is allowed; a remote model of that name only if configured
         self._is_named = self.spec.is_configured or (
             not is_bundled and name == canonical_id(config.default_model)
@@ -98,10 +90,9 @@ class AllowedModel:
     def load(self) -> EmbeddingModel:
         """The model, loaded if necessary and never downloaded.
 
-        :raises UnknownModelError: if it cannot be loaded, or may cost money and the
-            configuration does not name it: the owner of a database must not spend what
-            belongs to the owner of the server.  The log has the reasons, which reveal
-            what is installed and which folders exist.
+        One that may cost money only if the configuration names it: the owner of a
+        database must not spend what belongs to the owner of the server.  The log has
+        the reasons of an error, which reveal what is installed and which folders exist.
         """
         model = self.loaded()
         if model is not None:
@@ -109,7 +100,7 @@ class AllowedModel:
         try:
             if self._is_other_folder:
                 raise UnknownModelError(self.model_id, OTHER_FOLDER)
-            model = load(self.spec, may_be_remote=self._is_named)
+            model = registry.load(self.spec, may_be_remote=self._is_named)
         except EmbeddingsError as error:
             log_once("\n  ".join([str(error), *error.reasons])[:LONGEST_LOGGED])
             raise UnknownModelError(
@@ -118,16 +109,6 @@ class AllowedModel:
         # Weak, so that an idle model is unloaded
         self._model = weakref.ref(model)
         return model
-
-    def runtime(self) -> str | None:
-        """The runtime with which :meth:`load` would load it, if any."""
-        if self._is_other_folder:
-            return None
-        try:
-            found = find(self.spec)
-        except EmbeddingsError:
-            return None
-        return None if found.is_remote and not self._is_named else found.runtime
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of *work* in the thread in which the model runs."""
@@ -139,13 +120,19 @@ class AllowedModel:
         model = self.loaded()
         return network_threads if model and model.is_remote else model_thread
 
-    async def may_embed_images(self) -> bool:
+    def may_embed_images(self) -> bool:
         """Whether it embeds images, as far as is known without loading it."""
         model = self.loaded()
         if model is not None:
             return model.supports_images
-        runtime = await asyncio.to_thread(self.runtime)
-        return runtime is not None and runtime not in TEXT_RUNTIMES
+        if self._is_other_folder:
+            return False
+        try:
+            found = registry.find(self.spec)
+        except EmbeddingsError:
+            return False
+        is_allowed = self._is_named or not found.is_remote
+        return is_allowed and found.runtime not in TEXT_RUNTIMES
 
 
 def allowed_model_ids(config: Config) -> list[str]:
@@ -156,7 +143,7 @@ def allowed_model_ids(config: Config) -> list[str]:
     configured = {
         name
         for name, settings in config.models.items()
-        if settings != only_a_key(config.llm_keys.get(name))
+        if settings != registry.only_a_key(config.llm_keys.get(name))
     }
     return sorted({DEFAULT_MODEL, config.default_model, *configured})
 
@@ -166,14 +153,11 @@ def is_allowed(model_id: str, config: Config) -> bool:
     always = (DEFAULT_MODEL, canonical_id(config.default_model))
     if canonical_id(model_id) in always:
         return True
-    return configured_id(model_id, config.models) is not None
+    return registry.configured_id(model_id, config.models) is not None
 
 
 def check_allowed(model_id: str, config: Config) -> None:
-    """Refuse a model that is not one of :func:`allowed_model_ids`.
-
-    :raises UnknownModelError: for any other, without looking for its files.
-    """
+    """Refuse a model that is not one of :func:`allowed_model_ids`; no file is read."""
     if not is_allowed(model_id, config):
         # Visitors do not learn the paths of folders
         ids = [each for each in allowed_model_ids(config) if not is_path(each)]
@@ -186,9 +170,7 @@ def load_for_sql(
     """The model called *model_id*, if SQL on *conn* may use it in a server.
 
     That is the bundled one, one of the configuration, or that of a collection of this
-    database, if its files exist here.
-
-    :raises UnknownModelError: for any other, without looking for its files.
+    database, if its files exist here.  The files of any other are not looked for.
     """
     # Called once a row: the database is read only where nothing else decides
     if is_allowed(model_id, config) and not is_path(model_id):
@@ -208,7 +190,7 @@ def _is_configured(folder: Path, config: Config) -> bool:
     named = {config.default_model, *config.models}
     named |= {each.path for each in config.models.values() if each.path}
     named |= {each.model for each in config.collections.values() if each.model}
-    return any(is_same_folder(each, folder) for each in named)
+    return any(names.is_same_folder(each, folder) for each in named)
 
 
 def start(config: Config) -> None:
@@ -222,11 +204,11 @@ def start(config: Config) -> None:
     _started.set()
     missing = []
     for model_id in sorted({*allowed_model_ids(config)} - {DEFAULT_MODEL}):
-        spec = replace(model_spec(model_id, config.models), may_download=True)
+        spec = replace(registry.model_spec(model_id, config.models), may_download=True)
         try:
-            if find(spec).downloads:
+            if registry.find(spec).downloads:
                 logger.warning("Fetching the model %s from the hub", model_id)
-                load(spec)
+                registry.load(spec)
         except EmbeddingsError as error:
             missing.append(f"{model_id!r}: {error}")
             for reason in error.reasons:
@@ -236,20 +218,13 @@ def start(config: Config) -> None:
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
         # Not on the event loop: the look-up reads folders, and may import llm
-        loading = model_thread.submit(
-            lambda: AllowedModel(config.default_model, config).load()
-        )
-        loading.add_done_callback(_log_failure)
+        model_thread.submit(_preload, config)
 
 
-def has_started() -> bool:
-    """Whether a server has been started in this process."""
-    return _started.is_set()
-
-
-def _log_failure(loading: Future[EmbeddingModel]) -> None:
-    error = loading.exception()
-    if error is not None:
+def _preload(config: Config) -> None:
+    try:
+        AllowedModel(config.default_model, config).load()
+    except Exception as error:  # the server answers what needs no model
         logger.warning("The default model could not be loaded: %s", error)
 
 

@@ -89,12 +89,7 @@ async def passage_vectors(model: AllowedModel, texts: Sequence[str]) -> Vectors:
 
 
 async def image_vectors(model: AllowedModel, images: Sequence[bytes]) -> Vectors:
-    """The vectors of *images*, (n, d).
-
-    :raises ModelError: if the model does not embed images.
-    :raises InvalidInputError: for what is not an image, or for more pixels than are
-        allowed, before any of them is decoded.
-    """
+    """The vectors of *images*, (n, d); they are checked before any is decoded."""
 
     def embed() -> Vectors:
         loaded = model.load()
