@@ -17,7 +17,6 @@ from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.search.matches import Match, related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target, visible_targets
@@ -96,13 +95,8 @@ async def _targets(
     return [
         each
         for each in targets
-        if table is None or _is_made_from(each.collection, table)
+        if table is None or getattr(each.collection.source, "table", None) == table
     ]
-
-
-def _is_made_from(collection: Collection, table: str) -> bool:
-    source = collection.source
-    return isinstance(source, TableSource) and source.table == table
 
 
 def _items(
@@ -159,7 +153,10 @@ def template_vars(
         name = database or page_database
         for target in await _targets(datasette, actor, name, name=collection):
             matches = await _related(target, str(id), limit)
-            return [_related_item(target, match) for match in matches]
+            return [
+                {**target.match_to_json(each), "title": each.title or each.id}
+                for each in matches
+            ]
         return []
 
     functions: dict[str, Callable[..., Awaitable[object]]] = {"related_items": items}
@@ -178,16 +175,3 @@ async def _related(
             partial(related_items, document_id=item_id, limit=limit)
         )
     return []
-
-
-def _related_item(target: Target, match: Match) -> dict[str, object]:
-    return {
-        "id": match.document_id,
-        "title": match.title or match.document_id,
-        "score": match.score,
-        "url": target.row_path(match),
-        "content": match.content,
-        "metadata": match.metadata,
-        "image_url": target.image_path(match),
-        "stale": match.stale,
-    }

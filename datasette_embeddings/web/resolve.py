@@ -55,6 +55,22 @@ class Target:
             "dimensions": self.collection.dimensions,
         }
 
+    def match_to_json(self, match: Match) -> dict[str, object]:
+        """What the JSON API and templates say of *match*."""
+        return {
+            "id": match.id,
+            "score": match.score,
+            "title": match.title,
+            "content": match.content,
+            "url": self.row_path(match),
+            "image_url": self.image_path(match),
+            "metadata": match.metadata,
+            "document_id": match.document_id,
+            "start": match.start,
+            "end": match.end,
+            "stale": match.stale,
+        }
+
     async def model(self) -> AllowedModel:
         """The model of the collection, as visitors may use it."""
         collection = self.collection
@@ -93,10 +109,7 @@ class Target:
 
 
 async def resolve_database(datasette: Datasette, request: Request) -> Database:
-    """The database that the URL of *request* names.
-
-    :raises NotFoundError: if there is none, or the actor may not see it.
-    """
+    """The database that the URL of *request* names, if its actor may see it."""
     route = tilde_decode(request.url_vars["database"])
     with suppress(KeyError):
         database = datasette.get_database(route=route)
@@ -108,10 +121,7 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
 
 
 async def resolve_target(datasette: Datasette, request: Request) -> Target:
-    """The collection that the URL of *request* names.
-
-    :raises NotFoundError: if there is none, or the actor may not see it.
-    """
+    """The collection that the URL of *request* names, if its actor may see it."""
     database = await resolve_database(datasette, request)
     name = tilde_decode(request.url_vars["collection"])
     visible = await visible_collections(datasette, request.actor, database, name)
@@ -136,8 +146,6 @@ async def listed_targets(
     """The database that the URL of *request* names, and its collections with counts.
 
     Without a database in the URL, those of all. Only what the actor may see is there.
-
-    :raises NotFoundError: as :func:`resolve_database`.
     """
     database, databases = None, served_databases(datasette)
     if "database" in request.url_vars:

@@ -12,13 +12,7 @@ from datasette.app import Datasette
 from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
-from datasette_embeddings.errors import (
-    InvalidInputError,
-    MissingLibraryError,
-    ModelError,
-    ModelSettingsMismatchError,
-    UnknownModelError,
-)
+from datasette_embeddings import errors
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import (
@@ -45,10 +39,10 @@ from datasette_embeddings.web.urls import Address
 
 # Errors that only the owner of the server can fix
 MODEL_ERRORS = (
-    UnknownModelError,
-    ModelError,
-    ModelSettingsMismatchError,
-    MissingLibraryError,
+    errors.UnknownModelError,
+    errors.ModelError,
+    errors.ModelSettingsMismatchError,
+    errors.MissingLibraryError,
 )
 
 
@@ -87,40 +81,22 @@ async def search_json(
     started = time.perf_counter()
     response = await run_search(target, asked)
     took_ms = (time.perf_counter() - started) * 1000
+    next_path = address.next_path(response.next) if body is None else None
     answer: dict[str, Any] = {
         "ok": True,
         "database": target.database.name,
         "collection": target.to_json(response.count),
         "query": asked.to_json(),
-        "matches": [_match_body(target, match) for match in response.matches],
+        "matches": [target.match_to_json(each) for each in response.matches],
         "next": None if response.next is None else str(response.next),
-        "next_url": None,
+        "next_url": next_path and str(datasette.absolute_url(request, next_path)),
         "scanned": response.is_scanned,
         "left_out": response.left_out,
         "took_ms": round(took_ms, 1),
     }
-    if body is None and response.next is not None:
-        next_path = address.next_path(response.next)
-        answer["next_url"] = str(datasette.absolute_url(request, next_path))
     if response.facet is not None:
         answer["facet_results"] = _facet_body(response.facet)
     return shaped(datasette, request, address.args, answer, "matches")
-
-
-def _match_body(target: Target, match: Match) -> dict[str, Any]:
-    return {
-        "id": match.id,
-        "score": match.score,
-        "title": match.title,
-        "content": match.content,
-        "url": target.row_path(match),
-        "image_url": target.image_path(match),
-        "metadata": match.metadata,
-        "document_id": match.document_id,
-        "start": match.start,
-        "end": match.end,
-        "stale": match.stale,
-    }
 
 
 def _facet_body(facet: Facet) -> dict[str, Any]:
@@ -143,10 +119,7 @@ async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
 
 
 async def _query_vector(target: Target, request: SearchRequest) -> Vector | None:
-    """The vector to compare with; None without a query, or for ``like``.
-
-    :raises SearchUnavailableError: if the model is not available; the log says why.
-    """
+    """The vector to compare with; None without a query, or for ``like``."""
     if request.text is None and request.image is None:
         return request.vector
     model = await target.model()
@@ -165,7 +138,7 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
                 "This collection cannot be searched by an image: its model takes "
                 "texts, not images"
             ) from error
-        if not isinstance(error, UnknownModelError):
+        if not isinstance(error, errors.UnknownModelError):
             # The reasons of an UnknownModelError are already in the log
             log_once(str(error))
         raise SearchUnavailableError(
@@ -204,7 +177,7 @@ def _search(
         assert vector is not None
         expected = collection.dimensions
         if request.vector is not None and expected not in (None, len(vector)):
-            raise InvalidInputError(
+            raise errors.InvalidInputError(
                 f"Expected a vector of {expected} dimensions, found {len(vector)}"
             )
         hits = nearest_to_vector(collection, vector, options=options, index=index)
