@@ -114,7 +114,7 @@ class EmbedRequest:
         return [each for each in self.input if isinstance(each, str)]
 
 
-@json_view(*READS)
+@json_view()
 async def openai_models(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/v1/models``"""
     await _check_may_embed(datasette, request.actor)
@@ -229,10 +229,7 @@ def _encoded(vector: Vector, encoding_format: str) -> str | list[float]:
 
 
 def _parsed(args: MultiParams, body: bytes | None, config: Config) -> EmbedRequest:
-    """The request of the JSON in *body*, or of the query string if there is no body.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
+    """The request of the JSON in *body*, or of the query string if there is no body."""
     given = _from_args(args) if body is None else json_object(body)
     inputs = given.get("input")
     if isinstance(inputs, list) and len(inputs) > config.max_inputs:

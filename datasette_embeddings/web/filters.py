@@ -34,8 +34,8 @@ class Facet:
 def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:
     """The rows of *table*, which has *columns*, that all of *pairs* let pass.
 
-    :raises InvalidInputError: for a column or comparison that there is not, where
-        Datasette would leave the filter out.
+    A column or comparison that there is not is an error, where Datasette would leave
+    the filter out.
     """
     _check_count(len(pairs))
     filters = Filters(sorted(pairs))
@@ -68,10 +68,7 @@ def _check_count(count: int) -> None:
 
 
 def check_column(column: str, columns: Sequence[str]) -> None:
-    """Refuse a *column* that the source table does not have.
-
-    :raises InvalidInputError: then.
-    """
+    """Refuse a *column* that the source table does not have."""
     if column not in columns:
         raise InvalidInputError(
             f"No column {quoted(column)} in the source table; "
@@ -94,8 +91,6 @@ def from_json(filters: object) -> tuple[Filter, ...]:
     """The filters of a JSON body, ``{"topic": "sqlite", "year__in": [2022, 2023]}``.
 
     A list is that of ``__in`` or ``__notin``; for others each of it is a filter.
-
-    :raises InvalidInputError: if they are nothing of the kind.
     """
     if not isinstance(filters, dict):
         raise InvalidInputError(

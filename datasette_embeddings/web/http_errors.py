@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.errors import (
-    DatabaseError,
-    EmbeddingsError,
-    InvalidInputError,
-    InvalidVectorError,
-    MissingLibraryError,
-    ModelError,
-    ModelMismatchError,
-    ModelSettingsMismatchError,
-    ServerBusyError,
-    UnknownItemError,
-    UnknownModelError,
-)
+from datasette_embeddings import errors
+from datasette_embeddings.errors import EmbeddingsError
 
 # Seconds after which a busy server may be asked again
 RETRY_AFTER_S = 1
@@ -50,23 +39,23 @@ class SearchUnavailableError(EmbeddingsError):
 
 # The first class that fits
 STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
-    (InvalidInputError, 400),
+    (errors.InvalidInputError, 400),
     (ForbiddenError, 403),
     (NotFoundError, 404),
-    (UnknownItemError, 404),
+    (errors.UnknownItemError, 404),
     (MethodNotAllowedError, 405),
     (PayloadTooLargeError, 413),
     (NotAnImageError, 415),
     # The request is right, but this server has no vector for it
-    (InvalidVectorError, 422),
-    (MissingLibraryError, 422),
-    (ModelError, 422),
-    (ModelMismatchError, 422),
-    (ModelSettingsMismatchError, 422),
+    (errors.InvalidVectorError, 422),
+    (errors.MissingLibraryError, 422),
+    (errors.ModelError, 422),
+    (errors.ModelMismatchError, 422),
+    (errors.ModelSettingsMismatchError, 422),
     (SearchUnavailableError, 422),
-    (UnknownModelError, 422),
-    (ServerBusyError, 429),
-    (DatabaseError, 503),
+    (errors.UnknownModelError, 422),
+    (errors.ServerBusyError, 429),
+    (errors.DatabaseError, 503),
 )
 
 
@@ -79,6 +68,6 @@ def headers_of(error: EmbeddingsError) -> dict[str, str]:
     """The headers that the status of *error* requires."""
     if isinstance(error, MethodNotAllowedError):
         return {"Allow": ", ".join((*error.allowed, "OPTIONS"))}
-    if isinstance(error, ServerBusyError | DatabaseError):
+    if isinstance(error, errors.ServerBusyError | errors.DatabaseError):
         return {"Retry-After": str(RETRY_AFTER_S)}
     return {}

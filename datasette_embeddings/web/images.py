@@ -15,7 +15,7 @@ from datasette_embeddings.search.matches import item_image
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
-from datasette_embeddings.web.middleware import READS, cors_headers, page_view
+from datasette_embeddings.web.middleware import cors_headers, page_view
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.urls import Address
 
@@ -30,7 +30,7 @@ SAFETY = {
 }
 
 
-@page_view(*READS)
+@page_view()
 async def image(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/image/{item}``"""
     target = await resolve_target(datasette, request)
@@ -58,8 +58,7 @@ async def image(datasette: Datasette, request: Request) -> Response:
     if not {etag, "*"}.isdisjoint(each.strip() for each in known.split(",")):
         return Response(b"", status=304, headers=headers, content_type=media_type)
     headers["Content-Length"] = str(len(content))
-    body = b"" if request.method == "HEAD" else content
-    return Response(body, headers=headers, content_type=media_type)
+    return Response(content, headers=headers, content_type=media_type)
 
 
 def _content_and_etag(item_id: str, collection: Collection) -> tuple[bytes | None, str]:

@@ -25,14 +25,7 @@ from datasette_embeddings.errors import (
     ServerBusyError,
     quoted,
 )
-from datasette_embeddings.web.http_errors import (
-    ForbiddenError,
-    MethodNotAllowedError,
-    NotFoundError,
-    PayloadTooLargeError,
-    headers_of,
-    status_of,
-)
+from datasette_embeddings.web import http_errors
 from datasette_embeddings.web.server import config_of
 
 Result = TypeVar("Result")
@@ -58,16 +51,17 @@ logger = logging.getLogger("datasette_embeddings")
 
 
 def json_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
-    """A view that answers *methods* with JSON, and errors with one shape of JSON.
+    """A view that answers with JSON, and errors with one shape of JSON.
 
-    Of *limited* views, ``max_searches`` run at a time and ``max_waiting`` wait.
+    It takes *methods*, or GET and HEAD if none are named.  Of *limited* views,
+    ``max_searches`` run at a time and ``max_waiting`` wait.
     """
-    return partial(_guarded, methods, limited, _json_error)
+    return partial(_guarded, methods or READS, limited, _json_error)
 
 
 def page_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
     """:func:`json_view` for pages: errors are shown on Datasette's page of errors."""
-    return partial(_guarded, methods, limited, _error_page)
+    return partial(_guarded, methods or READS, limited, _error_page)
 
 
 def _guarded(
@@ -76,14 +70,16 @@ def _guarded(
     async def handle(datasette: Datasette, request: Request) -> Response:
         try:
             if request.method == "OPTIONS":
-                return _options(datasette, request, methods)
+                headers = {"Allow": ", ".join((*methods, "OPTIONS"))}
+                headers |= cors_headers(datasette, request)
+                return Response("", headers=headers)
             if request.method not in methods:
-                raise MethodNotAllowedError(methods, request.method)
+                raise http_errors.MethodNotAllowedError(methods, request.method)
             config = config_of(datasette)
             arguments: list[Any] = [datasette, request]
             if request.method == "POST":
                 if not is_own_post(request):
-                    raise ForbiddenError(FOREIGN_POST)
+                    raise http_errors.ForbiddenError(FOREIGN_POST)
                 arguments.append(await read_body(request, config.max_body_bytes))
             if not limited:
                 return await view(*arguments)
@@ -113,20 +109,8 @@ def _expected(request: Request, error: Exception) -> EmbeddingsError:
     return EmbeddingsError("Something went wrong in the server; its log says what")
 
 
-def _options(
-    datasette: Datasette, request: Request, methods: tuple[str, ...]
-) -> Response:
-    headers = cors_headers(datasette, request)
-    headers["Allow"] = ", ".join((*methods, "OPTIONS"))
-    return Response("", headers=headers)
-
-
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body of *request*, of at most *limit* bytes.
-
-    :raises PayloadTooLargeError: for a larger one, before all of it is read.
-    :raises InvalidInputError: if the client disconnects before its end.
-    """
+    """The body of *request*; one of more than *limit* bytes is not read to its end."""
     declared = request.headers.get("content-length", "")
     size = int(declared) if declared.isascii() and declared.isdigit() else 0
     body, more = bytearray(), True
@@ -137,7 +121,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         body += message.get("body", b"")
         size, more = len(body), message.get("more_body", False)
     if size > limit:
-        raise PayloadTooLargeError(
+        raise http_errors.PayloadTooLargeError(
             f"Expected a body of at most {limit:,} bytes; it has more"
         )
     return bytes(body)
@@ -155,10 +139,7 @@ class Limiter:
     async def run(
         self, view: Callable[..., Awaitable[Result]], *arguments: object
     ) -> Result:
-        """What *view* returns, when its turn comes.
-
-        :raises ServerBusyError: if too many requests wait already.
-        """
+        """What *view* returns, when its turn comes."""
         if self._slots.locked() and self._waiting >= self._most_waiting:
             raise ServerBusyError(self._at_once, self._most_waiting)
         self._waiting += 1
@@ -194,10 +175,7 @@ def json_response(
 def shaped(
     datasette: Datasette, request: Request, args: MultiParams, body: Body, rows: str
 ) -> Response:
-    """*body*, or with ``_shape=array`` the list ``body[rows]``.
-
-    :raises InvalidInputError: for another shape.
-    """
+    """*body*, or with ``_shape=array`` the list ``body[rows]``."""
     shape = args.get(SHAPE) or SHAPES[0]
     if shape not in SHAPES:
         raise InvalidInputError(
@@ -219,11 +197,11 @@ async def _json_error(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
     """An error in the shape of Datasette 1.0, on both versions."""
-    message, status = str(error), status_of(error)
+    message, status = str(error), http_errors.status_of(error)
     # A request may have several faults; the message joins them
     errors = list(getattr(error, "faults", ())) or [message]
     body = {"ok": False, "error": message, "errors": errors, "status": status}
-    headers = headers_of(error)
+    headers = http_errors.headers_of(error)
     return json_response(datasette, request, body, status=status, headers=headers)
 
 
@@ -231,16 +209,16 @@ async def _error_page(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
     """Datasette's own error page."""
-    if isinstance(error, NotFoundError):
+    if isinstance(error, http_errors.NotFoundError):
         # Datasette redirects some of these to the right path
         raise NotFound(str(error)) from error
-    status = status_of(error)
+    status = http_errors.status_of(error)
     html = await datasette.render_template(
         [f"{status}.html", "error.html"],
         {"ok": False, "error": str(error), "status": status, "title": None},
         request=request,
     )
-    headers = {**cors_headers(datasette, request), **headers_of(error)}
+    headers = {**cors_headers(datasette, request), **http_errors.headers_of(error)}
     return Response.html(html, status=status, headers=headers)
 
 

@@ -17,7 +17,7 @@ from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import READS, json_response, json_view
+from datasette_embeddings.web.middleware import json_response, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
 from datasette_embeddings.web.search_request import QUERIES, SearchRequest
 from datasette_embeddings.web.server import config_of
@@ -26,7 +26,7 @@ from datasette_embeddings.web.urls import Address
 DOCUMENT = Path(__file__).with_suffix(".yml")
 
 
-@json_view(*READS)
+@json_view()
 async def document(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings/openapi.json``"""
     if not await is_allowed(datasette, request.actor, "view-instance"):

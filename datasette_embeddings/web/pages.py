@@ -19,13 +19,7 @@ from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import database_color, run_sql_path
 from datasette_embeddings.web.http_errors import NotFoundError
-from datasette_embeddings.web.middleware import (
-    READS,
-    SHAPE,
-    json_view,
-    page_view,
-    shaped,
-)
+from datasette_embeddings.web.middleware import SHAPE, json_view, page_view, shaped
 from datasette_embeddings.web.resolve import Target, listed_targets, resolve_target
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
@@ -35,7 +29,7 @@ PAIRS_PARAMETERS = ("_size", "_next", SHAPE)
 PACKAGE = __name__.partition(".")[0]
 
 
-@page_view(*READS)
+@page_view()
 async def collections(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings`` and ``/{database}/-/embeddings``"""
     database, targets = await listed_targets(datasette, request)
@@ -52,7 +46,7 @@ async def collections(datasette: Datasette, request: Request) -> Response:
     return await render_page(datasette, request, "embeddings_collections.html", context)
 
 
-@json_view(*READS)
+@json_view()
 async def collections_json(datasette: Datasette, request: Request) -> Response:
     """``/-/embeddings.json`` and ``/{database}/-/embeddings.json``"""
     database, targets = await listed_targets(datasette, request)
@@ -74,7 +68,7 @@ async def collections_json(datasette: Datasette, request: Request) -> Response:
     return shaped(datasette, request, address.args, body, "collections")
 
 
-@json_view(*READS, "POST", "PUT", "PATCH", "DELETE")
+@json_view("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 async def unknown_path(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
@@ -82,15 +76,17 @@ async def unknown_path(
     raise NotFoundError(f"No such path: {request.path:.200}")
 
 
-async def _pairs(datasette: Datasette, request: Request) -> dict[str, Any]:
-    """A page of the most similar pairs of a collection, best first."""
+async def _pairs(
+    datasette: Datasette, request: Request
+) -> tuple[Target, Address, dict[str, Any]]:
+    """A collection, and a page of its most similar pairs, best first."""
     target = await resolve_target(datasette, request)
     address = Address.of(request)
     address.check_names(PAIRS_PARAMETERS)
     asked = search_request.from_args(address.args, config_of(datasette))
     page = await target.read(partial(_read_pairs, asked.size, asked.next))
-    page |= {"target": target, "address": address, "offset": asked.next}
-    return {**page, "next_path": address.next_path(page["next"])}
+    page["next_path"] = address.next_path(page["next"])
+    return target, address, page
 
 
 def _read_pairs(size: int, offset: int, collection: Collection) -> dict[str, Any]:
@@ -99,16 +95,17 @@ def _read_pairs(size: int, offset: int, collection: Collection) -> dict[str, Any
     after = similarities.pairs(limit=1, offset=offset + size)
     return {
         "pairs": similar_pairs(collection, limit=size, offset=offset),
+        "offset": offset,
         "next": offset + size if after else None,
         "has_similarities": similarities.settings is not None,
     }
 
 
-@json_view(*READS, limited=True)
+@json_view(limited=True)
 async def pairs_json(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs.json``"""
-    page = await _pairs(datasette, request)
-    target, next_path = page["target"], page["next_path"]
+    target, address, page = await _pairs(datasette, request)
+    next_path = page["next_path"]
     body = {
         "ok": True,
         "database": target.database.name,
@@ -117,8 +114,7 @@ async def pairs_json(datasette: Datasette, request: Request) -> Response:
         "next": None if page["next"] is None else str(page["next"]),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
     }
-    args = page["address"].args
-    return shaped(datasette, request, args, body, "pairs")
+    return shaped(datasette, request, address.args, body, "pairs")
 
 
 def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
@@ -138,28 +134,23 @@ def _pair_body(target: Target, pair: Pair) -> dict[str, Any]:
     }
 
 
-@page_view(*READS, limited=True)
+@page_view(limited=True)
 async def pairs_page(datasette: Datasette, request: Request) -> Response:
     """``/{database}/-/embeddings/{collection}/pairs``"""
-    page = await _pairs(datasette, request)
-    target: Target = page["target"]
-    database, sql = target.database.name, PAIRS_SQL.strip()
-    values = {
-        "collection_id": target.collection.id,
-        "limit": DEFAULT_LIMIT,
-        "offset": 0,
-    }
+    target, address, page = await _pairs(datasette, request)
+    collection, database = target.collection, target.database.name
+    sql = PAIRS_SQL.strip()
+    values = {"collection_id": collection.id, "limit": DEFAULT_LIMIT, "offset": 0}
     sql_path = await run_sql_path(datasette, request.actor, database, sql, values)
     context = {
         **page,
-        "collection": target.collection,
+        "target": target,
+        "collection": collection,
         "database": database,
         "db_color": database_color(target.database),
         "sql_path": sql_path,
         "sql": sql,
-        "alternate_url_json": page["address"].with_args(
-            {}, f"{target.path}/pairs.json"
-        ),
+        "alternate_url_json": address.with_args({}, f"{target.path}/pairs.json"),
     }
     return await render_page(datasette, request, "embeddings_pairs.html", context)
 

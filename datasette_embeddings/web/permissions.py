@@ -15,24 +15,13 @@ from datasette.database import Database
 
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.sources.definitions import (
-    QuerySource,
-    SourceState,
-    UnreadableSource,
-)
+from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.queries import tables_of_query
 from datasette_embeddings.store.collections import Collection, all_collections
 from datasette_embeddings.store.origins import has_unsourced_items
 from datasette_embeddings.store.schema import RAW_TABLES, columns_of
-from datasette_embeddings.web.compat import (
-    EMBED_ACTION,
-    Actor,
-    deny_tables_rule,
-    embed_permission,
-    embed_rule,
-    is_allowed,
-    is_immutable,
-)
+from datasette_embeddings.web import compat
+from datasette_embeddings.web.compat import EMBED_ACTION, Actor
 from datasette_embeddings.web.server import config_of
 
 # Datasette's own.  _memory may have every other database attached (--crossdb), whose
@@ -93,13 +82,13 @@ def required_tables(collection: Collection) -> set[str]:
     """
     tables = set[str]()
     for each in collection.sources:
-        if isinstance(each.source, UnreadableSource):
+        if isinstance(each.source, definitions.UnreadableSource):
             tables.add(UNKNOWN)
             continue
-        if isinstance(each.source, QuerySource):
+        if isinstance(each.source, definitions.QuerySource):
             # Every table that it reads now, not only the stored ones
             tables.update(tables_of_query(collection.conn, each.source))
-        if each.state is not SourceState.PIPED:
+        if each.state is not definitions.SourceState.PIPED:
             tables.update(each.source.permission_tables)
     if not tables or has_unsourced_items(collection):
         tables.add("embeddings")
@@ -111,7 +100,7 @@ async def permission_allowed(
 ) -> bool | None:
     """Our decision on *action* for 0.65; None if another decides."""
     if action == EMBED_ACTION:
-        return embed_permission(actor, config_of(datasette).allow_embed)
+        return compat.embed_permission(actor, config_of(datasette).allow_embed)
     if action != "view-table" or not isinstance(resource, tuple):
         return None
     database, table = resource
@@ -124,11 +113,11 @@ async def permission_allowed(
 async def permission_rule(datasette: Datasette, actor: Actor, action: str) -> Any:  # noqa: ANN401 - 1.0 only
     """Our rule on *action* for 1.0; None if another decides."""
     if action == EMBED_ACTION:
-        return embed_rule(datasette, actor, config_of(datasette).allow_embed)
+        return compat.embed_rule(datasette, actor, config_of(datasette).allow_embed)
     if action != "view-table":
         return None
     denied = await _denied_tables(datasette, actor, served_databases(datasette))
-    return deny_tables_rule(denied) if denied else None
+    return compat.deny_tables_rule(denied) if denied else None
 
 
 async def _denied_tables(
@@ -181,7 +170,7 @@ async def _allowed_tables(
         ours = table.lower() in RAW_TABLES and not _only_datasette.get()
         token = _only_datasette.set(not ours)
         try:
-            if table != UNKNOWN and await is_allowed(
+            if table != UNKNOWN and await compat.is_allowed(
                 datasette, actor, "view-table", database, table
             ):
                 allowed.add(table)
@@ -198,7 +187,7 @@ async def _required_by(
     It is read again when the database has changed: to see whether a collection has
     items of no source takes 0.14 s for 100,000.
     """
-    immutable = is_immutable(datasette, database.name)
+    immutable = compat.is_immutable(datasette, database.name)
 
     def read(conn: sqlite3.Connection) -> Sequence[Required]:
         # Before the collections: a change meanwhile then counts as a later one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -115,7 +116,8 @@ async def _form_context(target: Target) -> dict[str, Any]:
     with suppress(EmbeddingsError, sqlite3.DatabaseError):
         context.update(await target.read(_read_form))
         if context["has_images"]:
-            context["has_images"] = await (await target.model()).may_embed_images()
+            model = await target.model()
+            context["has_images"] = await asyncio.to_thread(model.may_embed_images)
     return context
 
 

@@ -156,10 +156,7 @@ class SearchRequest:
 def from_args(
     args: MultiParams, config: Config, *, body: bytes | None = None
 ) -> SearchRequest:
-    """The search of a query string, and of a *body* that holds an image.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
+    """The search of a query string, and of a *body* that holds an image."""
     given: dict[str, object] = {
         field_name: args[name]
         for name, field_name in NAMES.items()
@@ -193,10 +190,7 @@ def from_args(
 
 
 def from_body(body: bytes, config: Config) -> SearchRequest:
-    """The search of a JSON body.
-
-    :raises InvalidInputError: for one that cannot be answered.
-    """
+    """The search of a JSON body."""
     given = json_object(body)
     queries = [name for name in QUERIES if given.get(name) is not None]
     if len(queries) != 1:

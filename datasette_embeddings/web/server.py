@@ -36,10 +36,7 @@ _sql_errors: ContextVar[list[str] | None] = ContextVar(
 
 
 def config_of(datasette: Datasette) -> Config:
-    """The settings under ``plugins: datasette-embeddings:``, read once.
-
-    :raises StartupError: Datasette's own, listing every error in them.
-    """
+    """The settings under ``plugins: datasette-embeddings:``, read once."""
     config = _configs.get(datasette)
     if config is None:
         with _startup_errors():
@@ -68,15 +65,11 @@ async def allowed_model(
         if len(models) >= MOST_KEPT:
             models.clear()
         models[key] = found
-        return found
     return models[key]
 
 
 async def start(datasette: Datasette) -> None:
-    """Start serving: fetch and load what the configuration names.
-
-    :raises StartupError: as :func:`config_of`, and for a model that is not available.
-    """
+    """Start serving: fetch and load what the configuration names."""
     # Not on the event loop: looking for models may import llm and torch
     config = await asyncio.to_thread(config_of, datasette)
     with _startup_errors():

@@ -40,11 +40,7 @@ class Address:
 
     @classmethod
     def of(cls, request: Request, *, most: int = MOST_PARAMETERS) -> Address:
-        """The address of *request*.
-
-        :raises InvalidInputError: for more than *most* parameters, before they are
-            parsed.
-        """
+        """The address of *request*; it has at most *most* parameters."""
         found = request.query_string.count("&") + 1
         if found > most:
             raise InvalidInputError(
@@ -59,10 +55,7 @@ class Address:
         return MultiParams(list(self.pairs))
 
     def check_names(self, known: Collection[str]) -> None:
-        """Refuse a parameter that begins with "_", unless it is known or harmless.
-
-        :raises InvalidInputError: with the list of *known*.
-        """
+        """Refuse a parameter that begins with "_", unless it is known or harmless."""
         for name in self.args:
             if is_special(name) and name not in known and name not in HARMLESS:
                 raise InvalidInputError(_unknown(name, known))
