@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeAlias
 
 from datasette_embeddings.errors import ConfigError, InvalidInputError
 from datasette_embeddings.validation import (
-    NO_OTHER_KEYS,
     AnyText,
+    Checked,
     Count,
     CountOrZero,
     Expected,
@@ -69,10 +69,8 @@ Pairs: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """A model of the configuration: its runtime, its files and its options."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     #: None: the first runtime that can load the model
     runtime: Runtime | None = None
@@ -110,10 +108,8 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class SimilaritySettings:
+class SimilaritySettings(Checked):
     """How many similar items to store for each item, and their lowest score."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     limit: Count
     min_score: Annotated[float, Expected("a score", ge=-1, le=1)] | None = None
@@ -129,13 +125,11 @@ Similarities: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectionConfig:
+class CollectionConfig(Checked):
     """A collection of the configuration or of a command's options.
 
     One of *table*, *sql*, *input* and *files* is the source of its rows.
     """
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     table: Text | None = None
     sql: Text | None = None
@@ -164,10 +158,8 @@ class CollectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Checked):
     """The settings under ``plugins: datasette-embeddings:``."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     default_model: Text = DEFAULT_MODEL
     models: Mapping[Key, ModelConfig] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from datasette_embeddings.errors import InvalidInputError, quoted
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: ``__pydantic_config__`` of a dataclass that takes its own fields and no others
-NO_OTHER_KEYS = {"extra": "forbid", "use_attribute_docstrings": True}
 # Faults in one message
 MOST_FAULTS = 20
 STRICT_TYPES = ("int", "str", "bool", "float")
@@ -29,6 +27,15 @@ COMPONENT = "component"
 NULL = {"type": "null"}
 # Of a field's schema by pydantic: the first repeats its name
 NOT_SHOWN = ("title", "default", "description")
+
+
+class Checked:
+    """The base of a dataclass that takes its own fields and no others."""
+
+    __pydantic_config__: ClassVar = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+    }
 
 
 class Expected:
@@ -130,8 +137,8 @@ def validated(
     cls: type[T],
     value: object,
     *,
-    names: Mapping[str, str] | None = None,
-    sections: Mapping[str, type] | None = None,
+    names: Mapping[str, str] = {},
+    sections: Mapping[str, type] = {},
     hidden: Collection[str] = (),
 ) -> T:
     """*value*, a mapping, as an instance of the dataclass *cls*; None is no value.
@@ -162,9 +169,7 @@ def validated(
         return checked
     except ValidationError as error:
         found = error.errors(include_url=False)
-        faults = [
-            _fault(each, cls, names or {}, sections or {}, hidden) for each in found
-        ]
+        faults = [_fault(each, cls, names, sections, hidden) for each in found]
     if len(faults) > MOST_FAULTS:
         faults[MOST_FAULTS:] = [f"and {len(faults) - MOST_FAULTS:,} more"]
     raise InvalidInputError(*faults)

@@ -15,14 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from datasette_embeddings import errors
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import folder_of
-from datasette_embeddings.errors import (
-    ConfigError,
-    EmbeddingsError,
-    SchemaError,
-    UnknownModelError,
-)
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models import names, registry
 from datasette_embeddings.models.base import EmbeddingModel
@@ -99,11 +94,11 @@ class AllowedModel:
             return model
         try:
             if self._is_other_folder:
-                raise UnknownModelError(self.model_id, OTHER_FOLDER)
+                raise errors.UnknownModelError(self.model_id, OTHER_FOLDER)
             model = registry.load(self.spec, may_be_remote=self._is_named)
-        except EmbeddingsError as error:
+        except errors.EmbeddingsError as error:
             log_once("\n  ".join([str(error), *error.reasons])[:LONGEST_LOGGED])
-            raise UnknownModelError(
+            raise errors.UnknownModelError(
                 self.model_id, VISITORS_WAY_OUT, [str(error)]
             ) from error
         # Weak, so that an idle model is unloaded
@@ -129,7 +124,7 @@ class AllowedModel:
             return False
         try:
             found = registry.find(self.spec)
-        except EmbeddingsError:
+        except errors.EmbeddingsError:
             return False
         is_allowed = self._is_named or not found.is_remote
         return is_allowed and found.runtime not in TEXT_RUNTIMES
@@ -161,7 +156,7 @@ def check_allowed(model_id: str, config: Config) -> None:
     if not is_allowed(model_id, config):
         # Visitors do not learn the paths of folders
         ids = [each for each in allowed_model_ids(config) if not is_path(each)]
-        raise UnknownModelError(model_id, f"This server offers {', '.join(ids)}")
+        raise errors.UnknownModelError(model_id, f"This server offers {', '.join(ids)}")
 
 
 def load_for_sql(
@@ -177,7 +172,7 @@ def load_for_sql(
         return AllowedModel(model_id, config).load()
     try:
         of_collections = model_ids(conn)
-    except SchemaError:
+    except errors.SchemaError:
         # Tables of another program have no collections
         of_collections = set()
     if canonical_id(model_id) not in of_collections:
@@ -209,12 +204,12 @@ def start(config: Config) -> None:
             if registry.find(spec).downloads:
                 logger.warning("Fetching the model %s from the hub", model_id)
                 registry.load(spec)
-        except EmbeddingsError as error:
+        except errors.EmbeddingsError as error:
             missing.append(f"{model_id!r}: {error}")
             for reason in error.reasons:
                 logger.warning("The model %r: %s", model_id, reason)
     if missing:
-        raise ConfigError(missing)
+        raise errors.ConfigError(missing)
     indexes.memory_limit_mb = config.index_memory_mb
     if config.preload:
         # Not on the event loop: the look-up reads folders, and may import llm

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
+from datasette import Forbidden
 from datasette.app import Datasette
 from datasette.database import Database
+from datasette.utils import actor_matches_allow
 
 # The embedding API: open to all who may see this Datasette, unless it is closed
 EMBED_ACTION = "embeddings-embed"
@@ -49,8 +51,6 @@ async def is_allowed(
 async def _is_allowed_classic(
     datasette: Datasette, actor: Actor, action: str, *resource: str
 ) -> bool:
-    from datasette import Forbidden
-
     # The most specific first: 0.65 takes the first that any configuration decides
     chain: list[object] = ["view-instance"]
     if resource:
@@ -82,8 +82,6 @@ def embed_actions() -> list[Any]:
 
 def embed_permission(actor: Actor, allow: object) -> bool | None:
     """What the allow block of the settings says to 0.65; None without one."""
-    from datasette.utils import actor_matches_allow
-
     return None if allow is None else bool(actor_matches_allow(actor, allow))
 
 

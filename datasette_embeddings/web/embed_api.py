@@ -27,8 +27,8 @@ from datasette_embeddings.serving.query_embedder import (
     query_embedder,
 )
 from datasette_embeddings.validation import (
-    NO_OTHER_KEYS,
     AnyText,
+    Checked,
     Expected,
     json_object,
     validated,
@@ -85,10 +85,8 @@ Inputs: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedRequest:
+class EmbedRequest(Checked):
     """What to embed, and how: the keys of OpenAI's API, and `input_type`."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     input: Inputs
     """Texts and images; an image only if the model takes images."""

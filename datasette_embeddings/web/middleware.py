@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -28,7 +28,6 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.web import http_errors
 from datasette_embeddings.web.server import config_of
 
-Result = TypeVar("Result")
 #: What answers a request, given the body of a POST
 View: TypeAlias = Callable[..., Awaitable["Response"]]
 #: Of an answer in JSON
@@ -136,9 +135,7 @@ class Limiter:
         self._slots = asyncio.Semaphore(at_once)
         self._waiting = 0
 
-    async def run(
-        self, view: Callable[..., Awaitable[Result]], *arguments: object
-    ) -> Result:
+    async def run(self, view: View, *arguments: object) -> Response:
         """What *view* returns, when its turn comes."""
         if self._slots.locked() and self._waiting >= self._most_waiting:
             raise ServerBusyError(self._at_once, self._most_waiting)
@@ -227,9 +224,8 @@ async def _error_page(
 
 def is_json_post(scope: Mapping[str, Any]) -> bool:
     """Whether this is JSON for one of our paths, which no form can send."""
-    headers = dict(scope.get("headers") or ())
-    content_type = headers.get(b"content-type", b"").decode("latin-1")
-    return bool(POST_PATHS.search(scope["path"]) and _is_json(content_type))
+    is_ours = POST_PATHS.search(scope["path"]) is not None
+    return is_ours and _is_json(Request(scope, None).headers)
 
 
 def is_own_post(request: Request) -> bool:
@@ -239,7 +235,7 @@ def is_own_post(request: Request) -> bool:
     """
     headers = request.headers
     has_cookies = "cookie" in headers
-    if has_cookies and not _is_json(headers.get("content-type", "")):
+    if has_cookies and not _is_json(headers):
         return False
     if "authorization" in headers and not has_cookies:
         # No browser adds a token by itself
@@ -255,5 +251,6 @@ def is_own_post(request: Request) -> bool:
     return False
 
 
-def _is_json(content_type: str) -> bool:
+def _is_json(headers: Mapping[str, str]) -> bool:
+    content_type = headers.get("content-type", "")
     return content_type.lower().partition(";")[0].strip() == "application/json"

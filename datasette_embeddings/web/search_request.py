@@ -14,8 +14,8 @@ from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_query
 from datasette_embeddings.validation import (
-    NO_OTHER_KEYS,
     AnyText,
+    Checked,
     Expected,
     Text,
     json_object,
@@ -113,10 +113,8 @@ Filters: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRequest:
+class SearchRequest(Checked):
     """One of `text`, `like`, `vector` and `image`, and options."""
-
-    __pydantic_config__ = NO_OTHER_KEYS
 
     text: QueryText | None = None
     """What to search for."""
