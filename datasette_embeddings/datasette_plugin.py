@@ -6,8 +6,8 @@ A command such as ``datasette --version`` imports the plugin, too.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from datasette_embeddings.web.compat import Actor
+    from datasette_embeddings.web.datasette_pages import Links, Row
 
-Links: TypeAlias = list[dict[str, str]]
-Row: TypeAlias = Mapping[str, Any]
 # Not datasette.hookimpl, which would import all of Datasette at once
 hookimpl = HookimplMarker("datasette")
 

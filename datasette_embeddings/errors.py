@@ -185,7 +185,6 @@ class MissingLibraryError(EmbeddingsError):
             f"The library {library!r}, which {purpose} needs, is not installed. "
             f"Install it with: {install_command(library)}"
         )
-        self.name = library
 
 
 class ServerBusyError(EmbeddingsError):

@@ -21,9 +21,8 @@ async def code_samples(
     """The search of *response* in SQL, if the visitor may run SQL, and with curl.
 
     Each sample has a title, a text and the path that answers it. A search with
-    conditions has none in SQL, whose functions take no conditions.
-
-    A search by an image has none: neither an address nor SQL can hold the image.
+    conditions has none in SQL, whose functions take no conditions; one by an image has
+    none at all: neither an address nor SQL can hold the image.
     """
     asked = response.request
     if asked.text is None and asked.like is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasette.app import Datasette
 from datasette.utils.asgi import Request
@@ -21,6 +21,8 @@ from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target, visible_targets
 
+Links: TypeAlias = list[dict[str, str]]
+Row: TypeAlias = Mapping[str, Any]
 LABEL, LIKE = "Search by meaning", "More like this"
 
 
@@ -29,15 +31,13 @@ def link(href: str, label: str, description: str) -> dict[str, str]:
     return {"href": href, "label": label, "description": description}
 
 
-def instance_links(datasette: Datasette) -> list[dict[str, str]]:
+def instance_links(datasette: Datasette) -> Links:
     """The entry of Datasette's main menu."""
     path = str(datasette.urls.path("/-/embeddings"))
     return [link(path, LABEL, "All collections that you can search by meaning")]
 
 
-async def database_links(
-    datasette: Datasette, actor: Actor, database: str
-) -> list[dict[str, str]]:
+async def database_links(datasette: Datasette, actor: Actor, database: str) -> Links:
     """The entry of a database with collections that *actor* may see."""
     path = f"{datasette.urls.database(database)}/-/embeddings"
     entry = link(path, LABEL, "The collections of this database")
@@ -46,7 +46,7 @@ async def database_links(
 
 async def table_links(
     datasette: Datasette, actor: Actor, database: str, table: str
-) -> list[dict[str, str]]:
+) -> Links:
     """An entry for each collection made from a table or view."""
     targets = await _targets(datasette, actor, database, table)
     return [
@@ -56,12 +56,8 @@ async def table_links(
 
 
 async def row_links(
-    datasette: Datasette,
-    actor: Actor,
-    database: str,
-    table: str,
-    row: Mapping[str, Any],
-) -> list[dict[str, str]]:
+    datasette: Datasette, actor: Actor, database: str, table: str, row: Row
+) -> Links:
     """An entry for each collection made from the table: the items nearest to *row*."""
     targets = await _targets(datasette, actor, database, table)
     return [
@@ -99,9 +95,7 @@ async def _targets(
     ]
 
 
-def _items(
-    targets: Sequence[Target], row: Mapping[str, Any]
-) -> Iterator[tuple[Target, str]]:
+def _items(targets: Sequence[Target], row: Row) -> Iterator[tuple[Target, str]]:
     """The item of a row in each of *targets* whose key columns the page has."""
     for target in targets:
         source = target.collection.source
@@ -112,11 +106,7 @@ def _items(
 
 
 async def related_html(
-    datasette: Datasette,
-    request: Request,
-    database: str,
-    table: str,
-    row: Mapping[str, Any],
+    datasette: Datasette, request: Request, database: str, table: str, row: Row
 ) -> str | None:
     """The rows related to *row*, as a part of its page; None if there are none."""
     targets = await _targets(datasette, request.actor, database, table)
@@ -138,7 +128,7 @@ def template_vars(
     request: Request | None,
     database: str | None,
     table: str | None,
-) -> dict[str, Callable[..., Awaitable[object]]]:
+) -> dict[str, Any]:
     """What templates may call: ``related_items()``, and what 0.65's row page calls."""
     page_database = database
 
@@ -159,7 +149,7 @@ def template_vars(
             ]
         return []
 
-    functions: dict[str, Callable[..., Awaitable[object]]] = {"related_items": items}
+    functions: dict[str, Any] = {"related_items": items}
     if request is not None and database is not None and table is not None:
         functions["embeddings_related_html"] = partial(
             related_html, datasette, request, database, table

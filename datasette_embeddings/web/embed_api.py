@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ from datasette.app import Datasette
 from datasette.utils import MultiParams
 from datasette.utils.asgi import Request, Response
 
+from datasette_embeddings import validation
 from datasette_embeddings.config import PLUGIN_NAME, Config
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.serving.allowed_models import (
@@ -26,22 +28,11 @@ from datasette_embeddings.serving.query_embedder import (
     passage_vectors,
     query_embedder,
 )
-from datasette_embeddings.validation import (
-    AnyText,
-    Checked,
-    Expected,
-    json_object,
-    validated,
-)
+from datasette_embeddings.validation import AnyText, Checked, Expected, validated
 from datasette_embeddings.vectors import Vector, encode
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, is_allowed
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import (
-    READS,
-    cors_headers,
-    json_response,
-    json_view,
-)
+from datasette_embeddings.web.middleware import cors_headers, json_response, json_view
 from datasette_embeddings.web.search_request import image_bytes, number_of, whole_number
 from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import HARMLESS, MOST_PARAMETERS, Address
@@ -165,7 +156,7 @@ async def _embed(
 
 
 # ``/-/embeddings/embed.json`` and ``/-/embeddings/v1/embeddings``
-embed = json_view(*READS, "POST", limited=True)(_embed)
+embed = json_view("GET", "HEAD", "POST", limited=True)(_embed)
 openai_embeddings = json_view("POST", limited=True)(_embed)
 
 
@@ -228,7 +219,7 @@ def _encoded(vector: Vector, encoding_format: str) -> str | list[float]:
 
 def _parsed(args: MultiParams, body: bytes | None, config: Config) -> EmbedRequest:
     """The request of the JSON in *body*, or of the query string if there is no body."""
-    given = _from_args(args) if body is None else json_object(body)
+    given = _from_args(args) if body is None else validation.json_object(body)
     inputs = given.get("input")
     if isinstance(inputs, list) and len(inputs) > config.max_inputs:
         raise InvalidInputError(
@@ -248,6 +239,6 @@ def _from_args(args: MultiParams) -> dict[str, Any]:
     given: dict[str, Any] = {name: args[name] for name in args if name not in HARMLESS}
     if "input" in given:
         given["input"] = args.getlist("input")
-    if "dimensions" in given:
-        given["dimensions"] = number_of(given["dimensions"])
+    with suppress(ValueError):
+        given["dimensions"] = number_of(args.get("dimensions"))
     return given

@@ -5,9 +5,6 @@ from __future__ import annotations
 from datasette_embeddings import errors
 from datasette_embeddings.errors import EmbeddingsError
 
-# Seconds after which a busy server may be asked again
-RETRY_AFTER_S = 1
-
 
 class NotFoundError(EmbeddingsError):
     """What does not exist, or the actor may not see."""
@@ -69,5 +66,6 @@ def headers_of(error: EmbeddingsError) -> dict[str, str]:
     if isinstance(error, MethodNotAllowedError):
         return {"Allow": ", ".join((*error.allowed, "OPTIONS"))}
     if isinstance(error, errors.ServerBusyError | errors.DatabaseError):
-        return {"Retry-After": str(RETRY_AFTER_S)}
+        # In seconds
+        return {"Retry-After": "1"}
     return {}

@@ -18,13 +18,9 @@ from datasette.app import Datasette
 from datasette.utils import MultiParams, add_cors_headers
 from datasette.utils.asgi import NotFound, Request, Response
 
+from datasette_embeddings import errors
 from datasette_embeddings.databases import explained
-from datasette_embeddings.errors import (
-    EmbeddingsError,
-    InvalidInputError,
-    ServerBusyError,
-    quoted,
-)
+from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, quoted
 from datasette_embeddings.web import http_errors
 from datasette_embeddings.web.server import config_of
 
@@ -36,8 +32,6 @@ Body: TypeAlias = dict[str, Any]
 READS = ("GET", "HEAD")
 # The parameter of Datasette's shapes: the answer itself, and the list in it
 SHAPE, SHAPES = "_shape", ("objects", "array")
-# Methods whose responses other sites may read, where Datasette allows it
-SHARED_METHODS = (*READS, "OPTIONS")
 # What takes a POST: the embedding API and the search page
 POST_PATHS = re.compile(
     r"/-/embeddings/(embed\.json|v1/embeddings)$|/[^/.]+/-/embeddings/[^/.]+(\.json)?$"
@@ -138,7 +132,7 @@ class Limiter:
     async def run(self, view: View, *arguments: object) -> Response:
         """What *view* returns, when its turn comes."""
         if self._slots.locked() and self._waiting >= self._most_waiting:
-            raise ServerBusyError(self._at_once, self._most_waiting)
+            raise errors.ServerBusyError(self._at_once, self._most_waiting)
         self._waiting += 1
         try:
             await self._slots.acquire()
@@ -185,7 +179,7 @@ def shaped(
 def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:
     """The headers that let other sites read the response to a GET, with ``--cors``."""
     headers: dict[str, str] = {}
-    if datasette.cors and request.method in SHARED_METHODS:
+    if datasette.cors and request.method in (*READS, "OPTIONS"):
         add_cors_headers(headers)
     return headers
 
@@ -196,8 +190,8 @@ async def _json_error(
     """An error in the shape of Datasette 1.0, on both versions."""
     message, status = str(error), http_errors.status_of(error)
     # A request may have several faults; the message joins them
-    errors = list(getattr(error, "faults", ())) or [message]
-    body = {"ok": False, "error": message, "errors": errors, "status": status}
+    faults = list(getattr(error, "faults", ())) or [message]
+    body = {"ok": False, "error": message, "errors": faults, "status": status}
     headers = http_errors.headers_of(error)
     return json_response(datasette, request, body, status=status, headers=headers)
 

@@ -54,8 +54,8 @@ _only_datasette: ContextVar[bool] = ContextVar("only_datasette", default=False)
 
 def served_databases(datasette: Datasette) -> list[Database]:
     """Every database that can have collections."""
-    databases = datasette.databases.items()
-    return [database for name, database in databases if name not in NOT_SERVED]
+    databases = datasette.databases.values()
+    return [each for each in databases if each.name not in NOT_SERVED]
 
 
 async def visible_collections(

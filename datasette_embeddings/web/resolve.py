@@ -18,13 +18,9 @@ from datasette_embeddings.search.matches import Match
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.web import permissions
 from datasette_embeddings.web.compat import Actor, is_allowed
 from datasette_embeddings.web.http_errors import NotFoundError
-from datasette_embeddings.web.permissions import (
-    NOT_SERVED,
-    served_databases,
-    visible_collections,
-)
 from datasette_embeddings.web.server import allowed_model
 
 Result = TypeVar("Result")
@@ -113,7 +109,7 @@ async def resolve_database(datasette: Datasette, request: Request) -> Database:
     route = tilde_decode(request.url_vars["database"])
     with suppress(KeyError):
         database = datasette.get_database(route=route)
-        if database.name not in NOT_SERVED and await is_allowed(
+        if database.name not in permissions.NOT_SERVED and await is_allowed(
             datasette, request.actor, "view-database", database.name
         ):
             return database
@@ -124,7 +120,9 @@ async def resolve_target(datasette: Datasette, request: Request) -> Target:
     """The collection that the URL of *request* names, if its actor may see it."""
     database = await resolve_database(datasette, request)
     name = tilde_decode(request.url_vars["collection"])
-    visible = await visible_collections(datasette, request.actor, database, name)
+    visible = await permissions.visible_collections(
+        datasette, request.actor, database, name
+    )
     if not visible:
         raise NotFoundError(f"Collection not found: {name:.200}")
     return Target(datasette, database, visible[0])
@@ -136,7 +134,7 @@ async def visible_targets(
     """The collections of *database* that *actor* may see, or the one called *name*."""
     if not await is_allowed(datasette, actor, "view-database", database.name):
         return []
-    visible = await visible_collections(datasette, actor, database, name)
+    visible = await permissions.visible_collections(datasette, actor, database, name)
     return [Target(datasette, database, each) for each in visible]
 
 
@@ -147,7 +145,7 @@ async def listed_targets(
 
     Without a database in the URL, those of all. Only what the actor may see is there.
     """
-    database, databases = None, served_databases(datasette)
+    database, databases = None, permissions.served_databases(datasette)
     if "database" in request.url_vars:
         database = await resolve_database(datasette, request)
         databases = [database]

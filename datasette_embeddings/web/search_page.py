@@ -26,7 +26,7 @@ from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import headers_of, status_of
-from datasette_embeddings.web.middleware import READS, SHAPE, page_view
+from datasette_embeddings.web.middleware import SHAPE, page_view
 from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
@@ -46,7 +46,7 @@ KEPT_LIKE = "_like"
 FORM_NAMES = (KEPT_LIKE, "_filter_column", "_filter_op", "_filter_value")
 
 
-@page_view(*READS, "POST", limited=True)
+@page_view("GET", "HEAD", "POST", limited=True)
 async def search(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:

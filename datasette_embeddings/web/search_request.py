@@ -10,17 +10,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from datasette.utils import MultiParams
 
+from datasette_embeddings import validation
 from datasette_embeddings.config import DEFAULT_LIMIT, Config
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_query
-from datasette_embeddings.validation import (
-    AnyText,
-    Checked,
-    Expected,
-    Text,
-    json_object,
-    validated,
-)
+from datasette_embeddings.validation import AnyText, Checked, Expected, Text, validated
 from datasette_embeddings.vectors import Vector, vector_of_numbers
 from datasette_embeddings.web.filters import Filter, from_json
 from datasette_embeddings.web.urls import is_special
@@ -49,10 +43,15 @@ def whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def number_of(text: str) -> int | str:
-    """The whole number that *text* is in decimal digits, or *text* itself."""
+def number_of(text: object) -> int:
+    """The whole number that *text* is in decimal digits.
+
+    :raises ValueError: if it is anything else.
+    """
+    if not isinstance(text, str) or not (text.isascii() and text.isdigit()):
+        raise ValueError
     # Python reads at most 4,300 digits
-    return int(text[:20]) if text.isascii() and text.isdigit() else text
+    return int(text[:20])
 
 
 def image_bytes(encoded: object) -> bytes:
@@ -77,12 +76,6 @@ def _vector(numbers: object) -> Vector:
         raise InvalidInputError(f"vector: {error}") from error
 
 
-def _next(token: object) -> object:
-    if isinstance(token, str):
-        return number_of(token)
-    raise ValueError
-
-
 QueryText: TypeAlias = Annotated[
     str, Expected("a text in UTF-8", component="QueryText", min_length=0)
 ]
@@ -98,7 +91,9 @@ Size: TypeAlias = Annotated[
 ]
 Next: TypeAlias = Annotated[
     int,
-    Expected("what an answer gave as next", read=_next, component="Next", lt=10**18),
+    Expected(
+        "what an answer gave as next", read=number_of, component="Next", lt=10**18
+    ),
 ]
 Score: TypeAlias = Annotated[
     float,
@@ -167,7 +162,7 @@ def from_args(
     if len(facets) > 1:
         raise InvalidInputError(f"Expected one _facet, found {len(facets)}")
     if body is not None:
-        image = json_object(body)
+        image = validation.json_object(body)
         if (
             image.keys() != {"image"}
             or image["image"] is None
@@ -178,8 +173,8 @@ def from_args(
                 "address"
             )
         given |= image
-    if "size" in given:
-        size = args["_size"]
+    size = args.get("_size")
+    with suppress(ValueError):
         given["size"] = config.max_size if size == "max" else number_of(size)
     with suppress(ValueError):
         given["min_score"] = float(args.get("_min_score") or "")
@@ -189,7 +184,7 @@ def from_args(
 
 def from_body(body: bytes, config: Config) -> SearchRequest:
     """The search of a JSON body."""
-    given = json_object(body)
+    given = validation.json_object(body)
     queries = [name for name in QUERIES if given.get(name) is not None]
     if len(queries) != 1:
         found = ", ".join(queries) or "none"

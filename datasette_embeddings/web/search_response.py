@@ -31,7 +31,7 @@ from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
-from datasette_embeddings.web.middleware import READS, SHAPE, json_view, shaped
+from datasette_embeddings.web.middleware import SHAPE, json_view, shaped
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.server import config_of
@@ -63,7 +63,7 @@ class SearchResponse:
     left_out: int = 0
 
 
-@json_view(*READS, "POST", limited=True)
+@json_view("GET", "HEAD", "POST", limited=True)
 async def search_json(
     datasette: Datasette, request: Request, body: bytes | None = None
 ) -> Response:
