@@ -46,6 +46,9 @@ DOCUMENTS = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
 # All of these: the documents show what is in them, and how much
 SAMPLE_MODULES = {"argparse", "calendar", "collections", "difflib", "filecmp", "json"}
 SAMPLE_MODULES |= {"mimetypes", "random"}
+# They load torch and what stands on it, which takes a process 8 seconds
+WITH_TORCH = {"test_bundled_model.py", "test_llm.py", "test_llm_models.py"}
+WITH_TORCH |= {"test_models.py"}
 ARTICLES = [
     (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),
     (2, "Night sky", "With a small telescope you can see the rings of Saturn."),
@@ -75,6 +78,9 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(config, items):
     """Leave out what is long, unless everything is asked for."""
+    # Each process of xdist begins with its part of the list, and those that have done
+    # theirs take from the end of it: what comes first is run by one process
+    items.sort(key=lambda item: item.path.name not in WITH_TORCH)
     if config.getoption("--all"):
         return
     config.hook.pytest_deselected(items=[item for item in items if is_long(item)])

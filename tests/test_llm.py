@@ -1,6 +1,6 @@
 """Both directions of promise 2: llm reads what we write, and we what llm wrote.
 
-The real programs, llm with the fp32 weights; one pair of them in processes of its own.
+The real programs, llm with the fp32 weights.
 """
 
 from __future__ import annotations
@@ -194,8 +194,15 @@ def test_llm_finds_the_similar_items_that_we_find(llm, our_database, item_id):
     ]
 
 
-def test_llm_searches_our_int8_vectors_with_its_fp32_model(our_database, tmp_path):
-    """In processes of their own, as people run them."""
+def test_llm_searches_our_int8_vectors_with_its_fp32_model(llm, our_database):
+    similar = ("similar", "notes", "--content", QUESTION, "--database", our_database)
+    found = objects(llm(*similar))
+    expected = objects(ours("search", our_database, "notes", QUESTION, *NL))
+    assert ids(found)[0] == ids(expected)[0] == ANSWER
+
+
+@pytest.mark.long
+def test_it_does_so_in_processes_as_people_run_them(our_database, tmp_path):
     environment = llm_environment(tmp_path)
     similar = ("similar", "notes", "--content", QUESTION, "--database", our_database)
     found = objects(process("llm", *similar, environment=environment))

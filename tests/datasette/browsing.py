@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -54,23 +55,29 @@ without_script = _in(("wide", "plain"))
 in_both_windows = _in(("phone", "script"), long=[("wide", "script")])
 
 
-def watch(page, site, problems):
+@contextmanager
+def watched(page, site, problems):
     """Errors, requests that fail and those to any host but ours are *problems*."""
+
+    def raised(error):
+        problems.append(str(error))
 
     def failed(request):
         # The script takes back what no page waits for any more
         if request.failure != "net::ERR_ABORTED":
             problems.append(f"{request.url}: {request.failure}")
 
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", failed)
-
     def asked(request):
         # What the page has made itself is asked of no server
         if not request.url.startswith((site, f"blob:{site}", "data:")):
             problems.append(request.url)
 
-    page.on("request", asked)
+    listeners = {"pageerror": raised, "requestfailed": failed, "request": asked}
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    yield
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
 
 
 def box(page):

@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from datasette_embeddings.models.registry import DEFAULT_MODEL, load_model
 from datasette_embeddings.web.compat import is_modern
-from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watch
+from tests.datasette.browsing import ARGUMENTS, CHROMIUM, SCRIPT, WINDOWS, watched
 
 # A busy machine is no fault: requests wait for their answer, and a browser for its page
 http = httpx.Client(timeout=None, limits=httpx.Limits(max_keepalive_connections=0))
@@ -178,9 +178,9 @@ def problems():
     assert found == []
 
 
-@pytest.fixture
-def page(request, browser, site, problems):
-    window, script = getattr(request, "param", ("wide", "script"))
+@contextmanager
+def opened(browser, site, window, script):
+    """A page of its own, as wide as *window* is."""
     width, height = WINDOWS[window]
     context = browser.new_context(
         base_url=site,
@@ -188,7 +188,29 @@ def page(request, browser, site, problems):
         java_script_enabled=SCRIPT[script],
     )
     context.set_default_timeout(BROWSER_TIMEOUT_MS)
-    page = context.new_page()
-    watch(page, site, problems)
-    yield page
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def pages(browser, site):
+    """The page of a window and script, opened once: that takes most of a test."""
+    with ExitStack() as stack:
+        yield cache(lambda *kind: stack.enter_context(opened(browser, site, *kind)))
+
+
+@pytest.fixture
+def page(request, pages, site, problems):
+    """An empty page, which others had before."""
+    page = pages(*getattr(request, "param", ("wide", "script")))
+    with watched(page, site, problems):
+        yield page
+    page.unroute_all(behavior="ignoreErrors")
+    page.goto("about:blank")
+
+
+@pytest.fixture
+def own_page(browser, site, problems):
+    """A page for a test that leaves more behind, as its clock."""
+    with opened(browser, site, "wide", "script") as page, watched(page, site, problems):
+        yield page

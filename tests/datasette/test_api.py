@@ -275,7 +275,8 @@ async def test_a_collection_larger_than_the_memory_says_that_it_is_scanned(artic
 
 
 async def test_a_database_that_cannot_be_read_now_is_unavailable(articles_db):
-    datasette = make_datasette(articles_db)
+    # Each SQL thread has a connection of its own: with one, all wait as short
+    datasette = make_datasette(articles_db, num_sql_threads=1)
     await datasette.invoke_startup()
     writer = sqlite3.connect(articles_db)
     writer.execute("begin exclusive")

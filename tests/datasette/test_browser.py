@@ -278,20 +278,20 @@ def test_a_burst_of_typing_is_one_entry_of_the_history(page):
     expect(titles(page).first).to_contain_text("Kittens")
 
 
-def test_who_has_read_an_answer_can_go_back_to_it(page):
-    page.clock.install()
-    page.goto(SEARCH)
-    ask(page, "cats")
-    page.clock.fast_forward(1000)
-    expect(titles(page).first).to_contain_text("Kittens")
-    page.clock.fast_forward(10_000)
-    box(page).fill("bread")
-    page.clock.fast_forward(1000)
-    expect(titles(page).first).to_contain_text("Sourdough")
-    page.go_back()
-    expect(box(page)).to_have_value("cats")
-    expect(titles(page).first).to_contain_text("Kittens")
-    expect(page).to_have_title("cats: notes")
+def test_who_has_read_an_answer_can_go_back_to_it(own_page):
+    own_page.clock.install()
+    own_page.goto(SEARCH)
+    ask(own_page, "cats")
+    own_page.clock.fast_forward(1000)
+    expect(titles(own_page).first).to_contain_text("Kittens")
+    own_page.clock.fast_forward(10_000)
+    box(own_page).fill("bread")
+    own_page.clock.fast_forward(1000)
+    expect(titles(own_page).first).to_contain_text("Sourdough")
+    own_page.go_back()
+    expect(box(own_page)).to_have_value("cats")
+    expect(titles(own_page).first).to_contain_text("Kittens")
+    expect(own_page).to_have_title("cats: notes")
 
 
 def test_going_back_brings_back_filters_and_limits(page):
@@ -337,40 +337,40 @@ def test_a_slow_answer_never_takes_the_place_of_a_later_one(page):
     expect(status(page)).to_have_text("10 of 26 items, best first.")
 
 
-def test_keys_that_come_with_an_answer_are_not_forgotten(page):
-    page.clock.install()
-    page.goto(SEARCH)
-    page.clock.pause_at("2100-01-01")
-    ask(page, "cats")
-    page.clock.run_for(300)
-    expect(titles(page).first).to_contain_text("Kittens")
-    ask(page, " or br")
-    page.clock.run_for(100)
+def test_keys_that_come_with_an_answer_are_not_forgotten(own_page):
+    own_page.clock.install()
+    own_page.goto(SEARCH)
+    own_page.clock.pause_at("2100-01-01")
+    ask(own_page, "cats")
+    own_page.clock.run_for(300)
+    expect(titles(own_page).first).to_contain_text("Kittens")
+    ask(own_page, " or br")
+    own_page.clock.run_for(100)
     held = []
-    page.route("**/*?q=cats+or+br", lambda route: held.append(route))
-    page.clock.run_for(300)
-    ask(page, "ead")
-    expect(page).to_have_url(f"{SEARCH}?q=cats+or+br")
+    own_page.route("**/*?q=cats+or+br", lambda route: held.append(route))
+    own_page.clock.run_for(300)
+    ask(own_page, "ead")
+    expect(own_page).to_have_url(f"{SEARCH}?q=cats+or+br")
     held[0].continue_()
-    expect(page).to_have_title("cats or br: notes")
-    page.clock.run_for(300)
-    expect(page).to_have_title("cats or bread: notes")
+    expect(own_page).to_have_title("cats or br: notes")
+    own_page.clock.run_for(300)
+    expect(own_page).to_have_title("cats or bread: notes")
 
 
-def test_an_unfinished_word_of_an_input_method_is_not_searched(page):
-    page.clock.install()
-    page.goto(SEARCH)
-    page.clock.pause_at("2100-01-01")
-    box(page).focus()
-    keyboard = page.context.new_cdp_session(page)
+def test_an_unfinished_word_of_an_input_method_is_not_searched(own_page):
+    own_page.clock.install()
+    own_page.goto(SEARCH)
+    own_page.clock.pause_at("2100-01-01")
+    box(own_page).focus()
+    keyboard = own_page.context.new_cdp_session(own_page)
     unfinished = {"text": "ね", "selectionStart": 1, "selectionEnd": 1}
     keyboard.send("Input.imeSetComposition", unfinished)
-    page.clock.run_for(500)
-    expect(page).to_have_url(SEARCH)
+    own_page.clock.run_for(500)
+    expect(own_page).to_have_url(SEARCH)
     keyboard.send("Input.insertText", {"text": "猫"})
-    page.clock.run_for(300)
-    expect(page).to_have_title("猫: notes")
-    expect(box(page)).to_have_value("猫")
+    own_page.clock.run_for(300)
+    expect(own_page).to_have_title("猫: notes")
+    expect(box(own_page)).to_have_value("猫")
 
 
 def test_a_mark_in_the_address_searches_nothing(page, site):
@@ -487,18 +487,18 @@ def test_one_status_stays_and_tells_what_is_new(page):
     assert page.evaluate("document.querySelector('[role=status]') === window.region")
 
 
-def test_who_reads_on_while_an_answer_comes_stays_at_that_place(page):
-    page.clock.install()
-    page.goto(f"{SEARCH}?q=cats")
-    page.clock.pause_at("2100-01-01")
-    summary(page, "The same search").click()
-    ask(page, " need")
-    titles(page).first.get_by_role("link").focus()
-    page.clock.run_for(300)
-    expect(page).to_have_title("cats need: notes")
-    expect(page.locator("#embeddings-answer")).to_be_focused()
-    expect(page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
-    assert tab(page) == "json"
+def test_who_reads_on_while_an_answer_comes_stays_at_that_place(own_page):
+    own_page.clock.install()
+    own_page.goto(f"{SEARCH}?q=cats")
+    own_page.clock.pause_at("2100-01-01")
+    summary(own_page, "The same search").click()
+    ask(own_page, " need")
+    titles(own_page).first.get_by_role("link").focus()
+    own_page.clock.run_for(300)
+    expect(own_page).to_have_title("cats need: notes")
+    expect(own_page.locator("#embeddings-answer")).to_be_focused()
+    expect(own_page.get_by_role("heading", name="curl", exact=True)).to_be_visible()
+    assert tab(own_page) == "json"
 
 
 PLACES = {

@@ -357,23 +357,23 @@ def test_a_server_out_of_reach_is_told_and_tried_again(page, problems):
 # Keyboard and screen reader
 
 
-def test_the_keyboard_reaches_the_image_and_what_it_found(page):
+def test_the_keyboard_reaches_the_image_and_what_it_found(own_page):
     # From now on the browser reports that it would open a file chooser.  Asked for only
     # before the key is pressed, it sometimes opens one first
-    page.on("filechooser", lambda _chooser: None)
-    page.goto(f"{SEARCH}?_size=1")
-    chooser(page).set_input_files(GREEN)
-    expect(first_title(page)).to_have_text("Green")
-    box(page).focus()
-    order = [tab(page) for _ in range(8)]
+    own_page.on("filechooser", lambda _chooser: None)
+    own_page.goto(f"{SEARCH}?_size=1")
+    chooser(own_page).set_input_files(GREEN)
+    expect(first_title(own_page)).to_have_text("Green")
+    box(own_page).focus()
+    order = [tab(own_page) for _ in range(8)]
     assert order[1].endswith("photo.png")
     assert order[2:] == [
         *("Search without it", "Filters and options", "Green"),
         *("more like this", "image", "Next page"),
     ]
-    chooser(page).focus()
-    with page.expect_file_chooser():
-        page.keyboard.press("Space")
+    chooser(own_page).focus()
+    with own_page.expect_file_chooser():
+        own_page.keyboard.press("Space")
 
 
 PLACES = {

@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +44,14 @@ def endpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def settings(endpoint, tmp_path_factory):
-    """A configuration file that names the endpoint."""
-    far = {"url": endpoint, "model": DEFAULT_MODEL}
+def far(endpoint):
+    """The settings of a model behind the endpoint."""
+    return {"url": endpoint, "model": DEFAULT_MODEL}
+
+
+@pytest.fixture(scope="module")
+def settings(far, tmp_path_factory):
+    """A configuration file that names it."""
     return write_settings(tmp_path_factory.mktemp("settings"), {"far": far})
 
 
@@ -56,17 +61,30 @@ def write_settings(folder, models):
     return path
 
 
-def cli(*arguments, **environment):
-    """What a command does that finds no model in memory."""
+@contextmanager
+def no_models():
+    """No model is in memory, and the remote ones that come there are closed."""
     with pytest.MonkeyPatch.context() as patch:
         loaded = {}
         patch.setattr(registry, "_loaded", loaded)
-        given = list(map(str, arguments))
-        done = CliRunner().invoke(embeddings, given, env=environment)
+        yield
         for each in loaded.values():
             if each.is_remote:
                 each.close()
-        return done
+
+
+@pytest.fixture
+def models():
+    """Those of a server that has just started: none."""
+    with no_models():
+        yield
+
+
+def cli(*arguments, **environment):
+    """What a command does that finds no model in memory."""
+    with no_models():
+        given = list(map(str, arguments))
+        return CliRunner().invoke(embeddings, given, env=environment)
 
 
 def get(url):
@@ -137,20 +155,23 @@ def test_a_collection_made_through_the_network_is_searched_through_it(
     assert similar.exit_code == 0
 
 
-def test_a_server_that_names_it_answers_with_it(remote_db, settings):
-    with served(remote_db, "-m", settings) as url:
-        found = get(f"{url}/articles/-/embeddings/remote.json?q=pets&_size=1")
-        sql = "select embed_cosine(embed('far', 'x'), embed('x')) as score"
-        rows = get(url + sql_path(sql))
+@pytest.mark.asyncio
+async def test_a_server_that_names_it_answers_with_it(remote_db, far, models):
+    datasette = make_datasette(remote_db, settings={"models": {"far": far}})
+    path = "/articles/-/embeddings/remote.json?q=pets&_size=1"
+    _status, found = await get_json(datasette, path)
+    sql = "select embed_cosine(embed('far', 'x'), embed('x')) as score"
+    _status, rows = await get_json(datasette, sql_path(sql))
     assert found["matches"][0]["title"] == "Kittens"
     assert rows[0]["score"] >= 0.99999
 
 
-def test_a_server_that_does_not_name_it_says_what_to_do(remote_db):
-    with served(remote_db) as url:
-        status, message = failure(f"{url}/articles/-/embeddings/remote.json?q=pets")
+@pytest.mark.asyncio
+async def test_a_server_that_does_not_name_it_says_what_to_do(remote_db, models):
+    path = "/articles/-/embeddings/remote.json?q=pets"
+    status, body = await get_json(make_datasette(remote_db), path)
     assert status == 422
-    assert message.startswith(REFUSED)
+    assert body["error"].startswith(REFUSED)
 
 
 def test_a_key_of_the_environment_is_read_and_missed(endpoint, articles_db, tmp_path):

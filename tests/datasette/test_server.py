@@ -32,7 +32,9 @@ def test_first_visitors_who_come_together_all_get_the_answer(articles_db):
     assert titles == ["Kittens", "Sourdough", "Night sky"] * 10
 
 
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    "journal_mode", ["wal", pytest.param("delete", marks=pytest.mark.long)]
+)
 def test_a_server_sees_what_the_cli_commits_while_it_runs(articles_db, journal_mode):
     execute(articles_db, f"pragma journal_mode = {journal_mode}")
     with served(articles_db) as url:
@@ -46,8 +48,13 @@ def test_a_server_sees_what_the_cli_commits_while_it_runs(articles_db, journal_m
         assert get(path)["matches"][0]["title"] == "Chess"
 
 
-@pytest.mark.long(datasette="0.65")
-@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    "journal_mode",
+    [
+        pytest.param("delete", marks=pytest.mark.long(datasette="0.65")),
+        pytest.param("wal", marks=pytest.mark.long),
+    ],
+)
 def test_a_server_answers_while_a_run_writes(articles_db, journal_mode):
     execute(
         articles_db,

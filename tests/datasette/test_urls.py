@@ -70,13 +70,13 @@ HARMLESS = ["_trace", "_context", "_ttl", "_json", "_labels", "_extra", "_nocol"
 HARMLESS += ["_", "_auth_token"]
 
 
-@pytest.mark.parametrize("name", HARMLESS)
 @pytest.mark.parametrize("path", [*GETS, "/-/embeddings/embed.json"])
-async def test_what_datasette_reads_is_let_pass(datasette, path, name):
+async def test_what_datasette_reads_is_let_pass(datasette, path):
     plain = await datasette.client.get(path)
-    response = await datasette.client.get(f"{path}?{name}=1")
-    assert "Unknown" not in shown(response)
-    assert response.status_code == plain.status_code
+    for name in HARMLESS:
+        response = await datasette.client.get(f"{path}?{name}=1")
+        assert (name, "Unknown" in shown(response)) == (name, False)
+        assert (name, response.status_code) == (name, plain.status_code)
 
 
 @pytest.mark.parametrize("path", BODIES)
