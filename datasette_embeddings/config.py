@@ -189,9 +189,7 @@ class Config(Settings):
     llm_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_plugin_config(
-        cls, settings: object, *, llm_embed: object = None
-    ) -> Config:
+    def from_plugin_config(cls, settings: object, llm_embed: object = None) -> Config:
         """The configuration in *settings*, as Datasette returns them.
 
         *llm_embed* are the settings of datasette-llm-embed, whose keys are used too.

@@ -21,7 +21,7 @@ from datasette_embeddings.databases import folder_of
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models import names, registry
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.names import canonical_id, is_path
+from datasette_embeddings.models.names import canonical_id, is_path, located
 from datasette_embeddings.store.collections import model_ids
 
 Result = TypeVar("Result")
@@ -61,9 +61,7 @@ class AllowedModel:
         # With all links resolved, in both
         is_below = folder and home and home.resolve() in folder.parents
         if folder is not None and (is_below or _is_configured(folder, config)):
-            config = replace(
-                config, models=names.located(config.models, model_id, home)
-            )
+            config = replace(config, models=located(config.models, model_id, home))
         self.config = config
         self._model: Callable[[], EmbeddingModel | None] = lambda: None
         self.spec = registry.model_spec(model_id, config.models)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from datasette.app import Datasette
 from datasette.utils.asgi import Request
 
 from datasette_embeddings.databases import quote
@@ -16,7 +15,7 @@ from datasette_embeddings.web.urls import Address
 
 
 async def code_samples(
-    datasette: Datasette, request: Request, address: Address, response: SearchResponse
+    request: Request, address: Address, response: SearchResponse
 ) -> list[dict[str, str]]:
     """The search of *response* in SQL, if the visitor may run SQL, and with curl.
 
@@ -24,7 +23,7 @@ async def code_samples(
     conditions has none in SQL, whose functions take no conditions; one by an image has
     none at all: neither an address nor SQL can hold the image.
     """
-    asked = response.request
+    datasette, asked = response.target.datasette, response.request
     if asked.text is None and asked.like is None:
         return []
     samples = []

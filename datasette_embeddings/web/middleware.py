@@ -199,7 +199,6 @@ async def _json_error(
 async def _error_page(
     datasette: Datasette, request: Request, error: EmbeddingsError
 ) -> Response:
-    """Datasette's own error page."""
     if isinstance(error, http_errors.NotFoundError):
         # Datasette redirects some of these to the right path
         raise NotFound(str(error)) from error

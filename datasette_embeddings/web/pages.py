@@ -52,17 +52,11 @@ async def collections_json(datasette: Datasette, request: Request) -> Response:
     database, targets = await listed_targets(datasette, request)
     address = Address.of(request)
     address.check_names((SHAPE,))
-    body: dict[str, Any] = {
-        "ok": True,
-        "collections": [
-            {
-                "database": target.database.name,
-                **target.to_json(count),
-                "url": target.path,
-            }
-            for target, count in targets
-        ],
-    }
+    rows = [
+        {"database": target.database.name, **target.to_json(count), "url": target.path}
+        for target, count in targets
+    ]
+    body: dict[str, Any] = {"ok": True, "collections": rows}
     if database is not None:
         body["database"] = database.name
     return shaped(datasette, request, address.args, body, "collections")

@@ -163,7 +163,6 @@ async def _has_denied_rows(
 async def _allowed_tables(
     datasette: Datasette, actor: Actor, database: str, tables: Iterable[str]
 ) -> set[str]:
-    """Those of *tables* that *actor* may see."""
     allowed = set()
     for table in sorted(tables):
         # Our own rules are for raw tables only, and take a while

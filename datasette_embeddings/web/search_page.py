@@ -135,7 +135,6 @@ def _read_form(collection: Collection) -> dict[str, Any]:
 async def _response_context(
     request: Request, address: Address, response: SearchResponse
 ) -> dict[str, Any]:
-    """What the page shows of *response*."""
     target, asked = response.target, response.request
     like_image_path = None
     if asked.like is not None:
@@ -149,9 +148,7 @@ async def _response_context(
         "no_facet_path": address.with_args({"_facet": None}),
         "next_path": address.next_path(response.next),
         "previous_path": _previous_path(address, asked),
-        "code_samples": await code_samples(
-            target.datasette, request, address, response
-        ),
+        "code_samples": await code_samples(request, address, response),
     }
 
 

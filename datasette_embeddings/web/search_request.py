@@ -163,11 +163,8 @@ def from_args(
         raise InvalidInputError(f"Expected one _facet, found {len(facets)}")
     if body is not None:
         image = validation.json_object(body)
-        if (
-            image.keys() != {"image"}
-            or image["image"] is None
-            or given.keys() & set(QUERIES)
-        ):
+        is_image = image.keys() == {"image"} and image["image"] is not None
+        if not is_image or given.keys() & set(QUERIES):
             raise InvalidInputError(
                 'Expected {"image": base64} for a body, and neither q nor like in the '
                 "address"

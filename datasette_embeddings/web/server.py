@@ -58,9 +58,8 @@ async def allowed_model(
     # Only a loaded one is kept: the folders of another may change
     if key not in models or models[key].loaded() is None:
         # Not on the event loop: the look-up reads folders, and may import llm
-        found = await asyncio.to_thread(
-            AllowedModel, model_id, config_of(datasette), home
-        )
+        config = config_of(datasette)
+        found = await asyncio.to_thread(AllowedModel, model_id, config, home)
         # A model may have any number of names
         if len(models) >= MOST_KEPT:
             models.clear()
