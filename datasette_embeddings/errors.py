@@ -19,12 +19,6 @@ LONGEST_MESSAGE = 300
 class _Quoting(reprlib.Repr):
     """``repr()`` of the beginning of a long value, never of the whole."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 100
-        self.maxlist = self.maxdict = self.maxtuple = 3
-        self.maxlevel = 2
-
     def repr_bytes(self, value: bytes, _level: int) -> str:
         return f"a BLOB of {len(value):,} bytes"
 
@@ -34,6 +28,9 @@ class _Quoting(reprlib.Repr):
 
 
 _quoting = _Quoting()
+_quoting.maxstring = _quoting.maxother = 100
+_quoting.maxlist = _quoting.maxdict = _quoting.maxtuple = 3
+_quoting.maxlevel = 2
 
 
 def quoted(value: object) -> str:

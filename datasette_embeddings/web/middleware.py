@@ -150,17 +150,9 @@ _limiters: WeakKeyDictionary[Datasette, Limiter] = WeakKeyDictionary()
 # Responses
 
 
-def json_response(
-    datasette: Datasette,
-    request: Request,
-    body: object,
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> Response:
+def json_response(datasette: Datasette, request: Request, body: object) -> Response:
     """*body* as JSON, readable for other sites where Datasette allows it."""
-    sent = {**cors_headers(datasette, request), **(headers or {})}
-    return Response.json(body, status=status, headers=sent)
+    return Response.json(body, headers=cors_headers(datasette, request))
 
 
 def shaped(
@@ -192,8 +184,8 @@ async def _json_error(
     # A request may have several faults; the message joins them
     faults = list(getattr(error, "faults", ())) or [message]
     body = {"ok": False, "error": message, "errors": faults, "status": status}
-    headers = http_errors.headers_of(error)
-    return json_response(datasette, request, body, status=status, headers=headers)
+    headers = {**cors_headers(datasette, request), **http_errors.headers_of(error)}
+    return Response.json(body, status=status, headers=headers)
 
 
 async def _error_page(

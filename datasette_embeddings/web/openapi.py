@@ -34,18 +34,15 @@ async def document(datasette: Datasette, request: Request) -> Response:
         raise ForbiddenError("You may not see this Datasette")
     Address.of(request).check_names(())
     config = config_of(datasette)
+    size = min(DEFAULT_LIMIT, config.max_size)
+    models = sorted({*allowed_model_ids(config), *BUNDLED_ALIASES})
     limits: dict[str, dict[str, Any]] = {
-        "Size": {
-            "maximum": config.max_size,
-            "default": min(DEFAULT_LIMIT, config.max_size),
-        },
+        "Size": {"maximum": config.max_size, "default": size},
         "QueryText": {"maxLength": config.max_query_length},
         "Text": {"maxLength": config.max_text_length},
         "Texts": {"maxItems": config.max_inputs},
         "Inputs": {"maxItems": config.max_inputs},
-        "AllowedModel": {
-            "enum": sorted({*allowed_model_ids(config), *BUNDLED_ALIASES})
-        },
+        "AllowedModel": {"enum": models},
     }
     written = _written()
     schemas = {
