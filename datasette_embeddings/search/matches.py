@@ -239,10 +239,7 @@ def _source_rows(
 
 
 def item_image(collection: Collection, item_id: str) -> bytes | None:
-    """The bytes of an item's image, stored or in its source row; None without one.
-
-    :raises UnknownItemError: if the collection has no such item.
-    """
+    """The bytes of an item's image, stored or in its source row; None without one."""
     image = collection.image(item_id)
     source = sources_of(collection, [item_id]).get(item_id)
     if image is None and isinstance(source, TableSource):

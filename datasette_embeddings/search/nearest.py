@@ -13,12 +13,7 @@ from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit, Keep, best_first
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
-from datasette_embeddings.store.chunks import boilerplate as boilerplate_of_chunks
-from datasette_embeddings.store.chunks import (
-    chunk_ids,
-    chunks_of_documents,
-    stored_chunks,
-)
+from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
@@ -77,13 +72,11 @@ def nearest_to_item(
 
     With the id of a document, the score of another one is that of the best pair of
     their chunks, without chunks whose text several documents have.
-
-    :raises UnknownItemError: if the collection has no such item.
     """
-    chunks = chunk_ids(collection, item_id)
-    shared = boilerplate_of_chunks(collection, chunks)
-    ids = [each for each in chunks if each not in shared] or [item_id]
-    chunk = stored_chunks(collection, ids).get(ids[0])
+    own_chunks = chunks.chunk_ids(collection, item_id)
+    shared = chunks.boilerplate(collection, own_chunks)
+    ids = [each for each in own_chunks if each not in shared] or [item_id]
+    chunk = chunks.stored_chunks(collection, ids).get(ids[0])
     document_id = item_id if chunk is None else chunk.document_id
     vectors = {each: collection.vector(each) for each in ids}
     nearest = partial((index or indexes.index(collection)).nearest, keep=options.keep)
@@ -100,8 +93,8 @@ def nearest_to_item(
 
     def accept(hits: list[Hit]) -> list[Hit]:
         hits = [hit for hit in hits if hit.document_id != document_id]
-        ids = [hit.id for hit in hits] if chunks else []
-        shared = boilerplate_of_chunks(collection, ids)
+        ids = [hit.id for hit in hits] if own_chunks else []
+        shared = chunks.boilerplate(collection, ids)
         return [hit for hit in hits if hit.id not in shared]
 
     return _page(collection, ranking, options, accept)
@@ -126,8 +119,8 @@ def _page(
     limit = end * MORE_CHUNKS
     while True:
         best = [hit for hit in ranking(limit) if hit.score >= least]
-        chunks = stored_chunks(collection, [hit.id for hit in best])
-        hits = accept([replace(hit, chunk=chunks.get(hit.id)) for hit in best])
+        stored = chunks.stored_chunks(collection, [hit.id for hit in best])
+        hits = accept([replace(hit, chunk=stored.get(hit.id)) for hit in best])
         if not options.all_chunks:
             of_document: dict[str, Hit] = {}
             for hit in hits:
@@ -139,22 +132,13 @@ def _page(
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:
-    """The items of *collection* whose source rows match *selection*, and more ids.
-
-    Rows that are not embedded have ids too.
-
-    :raises InvalidInputError: if the collection has no source table, or SQLite cannot
-        run the selection.
-    """
+    """The ids of items whose source rows match *selection*, and of rows without any."""
     documents = selected_ids(collection.conn, source_table(collection), selection)
-    return frozenset(documents | chunks_of_documents(collection, documents))
+    return frozenset(documents | chunks.chunks_of_documents(collection, documents))
 
 
 def source_table(collection: Collection) -> TableSource:
-    """The table whose rows *collection* holds.
-
-    :raises InvalidInputError: if it has no source, several, or one of another kind.
-    """
+    """The table whose rows *collection* holds, its only source."""
     if not isinstance(collection.source, TableSource):
         raise InvalidInputError(
             "Filters and facets need a source table, and the collection "
@@ -164,10 +148,7 @@ def source_table(collection: Collection) -> TableSource:
 
 
 def checked_query(text: str, *, max_length: int | None = None) -> str:
-    """*text*, if it is not blank and has at most *max_length* characters.
-
-    :raises InvalidInputError: otherwise.
-    """
+    """*text*, if it is not blank and has at most *max_length* characters."""
     if not text.strip():
         raise InvalidInputError("Expected a text to search for, found an empty one")
     if max_length is not None and len(text) > max_length:
@@ -178,10 +159,7 @@ def checked_query(text: str, *, max_length: int | None = None) -> str:
 
 
 def checked_limit(limit: object) -> int:
-    """*limit*, a number or its text, as a whole number from 1.
-
-    :raises InvalidInputError: if it is none.
-    """
+    """*limit*, a number or its text, as a whole number from 1."""
     # The text of a BLOB would be four times as large
     text = str(limit) if isinstance(limit, int | str) else ""
     if not re.fullmatch("0*[1-9][0-9]{,17}", text):

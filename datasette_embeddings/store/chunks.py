@@ -123,8 +123,12 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     """
     if not collection.has_chunks:
         return set()
-    rows = rows_in(collection.conn, _BOILERPLATE_SQL, [collection.id], item_ids)
-    return {row[0] for row in rows}
+    shared = _compared_chunks(collection, f"{_IS_SHARED} and id in", item_ids)
+    documents = list({document_id for _id, document_id in shared})
+    is_own = f"typeof(embedding) = 'blob' and not {_IS_SHARED} and document_id in"
+    own = _compared_chunks(collection, is_own, documents)
+    have_own = {document_id for _id, document_id in own}
+    return {each for each, document_id in shared if document_id in have_own}
 
 
 # Whether another document has the same text; uses the index on hashes
@@ -135,31 +139,23 @@ _IS_SHARED = """
       left join _embedding_chunks as other_chunk
         on other_chunk.collection_id = other.collection_id
         and other_chunk.id = other.id
-      where other.content_hash = {item}.content_hash
-      and +other.collection_id = {item}.collection_id
+      where other.content_hash = embeddings.content_hash
+      and +other.collection_id = embeddings.collection_id
       and typeof(other.id) = 'text'
       and typeof(other.embedding) = 'blob'
-      and coalesce(other_chunk.document_id, other.id) <> {chunk}.document_id
+      and coalesce(other_chunk.document_id, other.id) <> _embedding_chunks.document_id
     )
 """
-_BOILERPLATE_SQL = f"""
-    select item.id
-    from embeddings as item
-    join _embedding_chunks as chunk
-      on chunk.collection_id = item.collection_id
-      and chunk.id = item.id
-    where {_IS_SHARED.format(item="item", chunk="chunk")}
-    and exists (
-      select 1
-      from _embedding_chunks as own_chunk
-      join embeddings as own
-        on own.collection_id = own_chunk.collection_id
-        and own.id = own_chunk.id
-      where own_chunk.collection_id = item.collection_id
-      and own_chunk.document_id = chunk.document_id
-      and typeof(own.embedding) = 'blob'
-      and not {_IS_SHARED.format(item="own", chunk="own_chunk")}
-    )
-    and item.collection_id = ?
-    and item.id in
-"""
+
+
+def _compared_chunks(
+    collection: Collection, condition: str, values: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The chunks for which *condition* holds, and the document of each."""
+    sql = f"""
+        select id, document_id
+        from _embedding_chunks join embeddings using (collection_id, id)
+        where collection_id = ?
+        and {condition}
+    """
+    return [*rows_in(collection.conn, sql, [collection.id], values)]
