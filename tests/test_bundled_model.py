@@ -21,7 +21,7 @@ from onnx import TensorProto
 from safetensors.numpy import load_file
 
 from datasette_embeddings.errors import ModelError, UnknownModelError
-from datasette_embeddings.models.files import read_model_folder
+from datasette_embeddings.models.files import prompts_of
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, OnnxModel, pool
 from datasette_embeddings.models.registry import load_model
 from tests import reference
@@ -326,8 +326,7 @@ def test_a_prompt_counts_among_the_tokens(folder):
 )
 def test_each_role_has_its_own_prompt_or_the_default(folder, config, expected):
     write_json(folder / "config_sentence_transformers.json", config)
-    read = read_model_folder(folder)
-    assert (read.query_prompt, read.passage_prompt) == expected
+    assert prompts_of(folder) == expected
 
 
 STATES = np.random.default_rng(0).normal(size=(3, 5, 4)).astype(np.float32)  # (b, n, d)

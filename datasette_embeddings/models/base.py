@@ -80,10 +80,13 @@ class EmbeddingModel(ABC):
         *progress* is called with the number of texts embedded since its last call, and
         *on_truncated* with the position of each text that the model did not read whole.
         """
-        prompted = [self.passage_prompt + text for text in texts]
-        vectors = self._embed_texts(prompted, progress)
+        vectors = self._embed_passages(texts, progress)
         self._report_truncated(texts, on_truncated)
         return vectors
+
+    def _embed_passages(self, texts: Sequence[str], progress: Callback) -> Vectors:
+        prompted = [self.passage_prompt + text for text in texts]
+        return self._embed_texts(prompted, progress)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """One vector for each query text, (n, d)."""
@@ -157,7 +160,6 @@ class EmbeddingModel(ABC):
         """One vector for each image file, (n, d).
 
         :raises InvalidInputError: if one of them has none.
-        :raises ModelError: if the model takes no images.
         """
         outcomes = self.image_outcomes(images, progress=progress)
         for outcome in outcomes:
@@ -187,7 +189,7 @@ class EmbeddingModel(ABC):
         return self.max_tokens - self.count_tokens([""])[0]
 
     def _report_truncated(self, texts: Sequence[str], on_truncated: Callback) -> None:
-        """Count the tokens of *texts*, where the library does not report truncation."""
+        """Count the tokens of *texts*, if a caller asks which ones are too long."""
         if on_truncated is not ignore and self.max_tokens is not None:
             for position, length in enumerate(self.count_tokens(texts)):
                 if length > self.max_tokens:
@@ -242,8 +244,6 @@ def in_batches(
     With a *length*, the longest come first, together with others of about their length,
     because a model pads the shorter ones.  When memory runs out, the batch is halved,
     and stays so.
-
-    :raises ModelError: if there is not enough memory for a single one.
     """
     order = list(range(len(contents)))
     if length is not None:

@@ -79,10 +79,7 @@ def cached_names() -> list[str]:
 
 
 def download(spec: ModelSpec, patterns: Sequence[str]) -> Path:
-    """The folder with the files of *spec* that match *patterns*, from the hub.
-
-    :raises ModelError: if they cannot be downloaded.
-    """
+    """The folder with the files of *spec* that match *patterns*, from the hub."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -113,15 +110,10 @@ class ModelFolder:
     lower_case: bool
     pooling: str
     normalize: bool
-    query_prompt: str
-    passage_prompt: str
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
-    """Read the settings of the model in *folder*.
-
-    :raises ModelError: for a missing file or an unsupported step.
-    """
+    """Read the settings of the model in *folder*."""
     with _reading(folder):
         modules = {
             module["type"].rpartition(".")[2]: module["path"]
@@ -141,7 +133,6 @@ def read_model_folder(folder: Path) -> ModelFolder:
                 f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}"
             )
         settings = _json_if_there(transformer / "sentence_bert_config.json")
-        query_prompt, passage_prompt = prompts_of(folder)
         return ModelFolder(
             onnx_path=onnx_path,
             tokenizer_path=transformer / "tokenizer.json",
@@ -149,8 +140,6 @@ def read_model_folder(folder: Path) -> ModelFolder:
             lower_case=bool(settings.get("do_lower_case")),
             pooling=_pooling(pooling),
             normalize=normalize,
-            query_prompt=query_prompt,
-            passage_prompt=passage_prompt,
         )
 
 

@@ -15,14 +15,9 @@ import numpy as np
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import ModelError
 from datasette_embeddings.images import check_images
+from datasette_embeddings.models import names
 from datasette_embeddings.models.base import Callback, Outcome, ignore, is_out_of_memory
-from datasette_embeddings.models.names import (
-    LLM_PREFIX,
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    not_installed,
-)
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.vectors import Vectors
 
@@ -44,7 +39,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     It counts as remote, because a plugin does not report whether its model is.
     """
     if find_spec("llm") is None:
-        return not_installed("llm")
+        return names.not_installed("llm")
     if spec.config.dimensions is not None:
         return Unavailable("its models have one length each; leave out 'dimensions'")
     try:
@@ -52,7 +47,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     except ModelError as error:
         return Unavailable(str(error))
     # llm-sentence-transformers puts its own name before that of the hub
-    found = registered.get(spec.name) or registered.get(f"{LLM_PREFIX}{spec.name}")
+    prefixed = f"{names.LLM_PREFIX}{spec.name}"
+    found = registered.get(spec.name) or registered.get(prefixed)
     if found is None:
         close = get_close_matches(spec.name, registered, cutoff=0.5)
         hint = f"; there are {', '.join(close)}" if close else ""

@@ -14,26 +14,13 @@ from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
-from datasette_embeddings.models.base import (
-    Callback,
-    EmbeddingModel,
-    check_utf8,
-    ignore,
-)
-from datasette_embeddings.models.files import (
-    commit_of,
-    download,
-    folder_of,
-    has_onnx,
-    read_model_folder,
-)
+from datasette_embeddings.models import files
+from datasette_embeddings.models.base import Callback, EmbeddingModel, check_utf8
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable, llm_id
 from datasette_embeddings.vectors import Vectors, normalize
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-
-Mask = NDArray[np.int64]  # (b, n)
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled" / "all-MiniLM-L6-v2"
 # The files of a repository that this runtime needs
@@ -62,8 +49,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
             )
         folder: Path | None = BUNDLED_FOLDER
     else:
-        folder = folder_of(spec, PATTERNS)
-    if folder is not None and has_onnx(folder):
+        folder = files.folder_of(spec, PATTERNS)
+    if folder is not None and files.has_onnx(folder):
         return Candidate("onnx", partial(OnnxModel, spec.model_id, folder, spec.config))
     if spec.may_download and spec.is_on_hub:
         return Candidate("onnx", partial(_downloaded, spec), downloads=True)
@@ -75,8 +62,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
 
 
 def _downloaded(spec: ModelSpec) -> OnnxModel:
-    folder = download(spec, PATTERNS)
-    if not has_onnx(folder):
+    folder = files.download(spec, PATTERNS)
+    if not files.has_onnx(folder):
         raise ModelError(
             f"The model {spec.model_id!r} has no ONNX file on the hub. Either "
             f"use it as it is: {install_command('sentence-transformers')}; or make one "
@@ -95,41 +82,24 @@ class OnnxModel(EmbeddingModel):
     def __init__(
         self, model_id: str, folder: Path, config: ModelConfig = ModelConfig()
     ) -> None:
-        files = self._files = read_model_folder(folder)
-        self.max_tokens = files.max_tokens
-        self._set_prompts(config, files.query_prompt, files.passage_prompt)
+        self._files = files.read_model_folder(folder)
+        self.max_tokens = self._files.max_tokens
+        self._set_prompts(config, *files.prompts_of(folder))
         self.model_id = llm_id(
             model_id, config, has_passage_prompt=bool(self.passage_prompt)
         )
-        self.revision = commit_of(folder)
-        self.normalized = files.normalize
-        self._tokenizer = read_tokenizer(files.tokenizer_path)
-        if files.lower_case:
+        self.revision = files.commit_of(folder)
+        self.normalized = self._files.normalize
+        self._tokenizer = read_tokenizer(self._files.tokenizer_path)
+        if self._files.lower_case:
             _lower_first(self._tokenizer)
-        self._tokenizer.enable_truncation(files.max_tokens)
+        self._tokenizer.enable_truncation(self.max_tokens)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        self._session = _session(files.onnx_path, config.threads)
+        self._session = _session(self._files.onnx_path, config.threads)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = self._token_output()
         # The shape in the file may be dynamic, so the model is run once
-        self.dimensions = len(self._embed(self._encode([""]))[0])
-
-    def embed_passages(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        on_truncated: Callback = ignore,
-    ) -> Vectors:
-        encodings = self._encode([self.passage_prompt + text for text in texts])
-        vectors = self._embed(encodings, progress)
-        for position, encoding in enumerate(encodings):
-            if len(encoding.ids) == self.max_tokens and encoding.overflowing:
-                on_truncated(position)
-        return vectors
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._embed(self._encode([self.query_prompt + text for text in texts]))
+        self.dimensions = len(self.embed_query(""))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [
@@ -142,24 +112,19 @@ class OnnxModel(EmbeddingModel):
         return token_spans(self._tokenizer, texts)
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        try:
-            # Fast, because it leaves out the character offsets
-            return self._tokenizer.encode_batch_fast(list(texts))
-        except TypeError:
-            check_utf8(texts)
-            raise
+        check_utf8(texts)
+        # Fast, because it leaves out the character offsets
+        return self._tokenizer.encode_batch_fast(list(texts))
 
-    def _embed(
-        self, encodings: Sequence[Encoding], progress: Callback | None = None
-    ) -> Vectors:
+    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
+        encodings = self._encode(texts)
         vectors: Vectors | None = None
         for positions in _batches([len(encoding.ids) for encoding in encodings]):
             batch = self._run([encodings[position] for position in positions])
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
             vectors[positions] = batch
-            if progress is not None:
-                progress(len(positions))
+            progress(len(positions))
         if vectors is None:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return normalize(vectors) if self._files.normalize else vectors
@@ -192,7 +157,7 @@ class OnnxModel(EmbeddingModel):
         )
 
 
-def pool(states: Vectors, mask: Mask, pooling: str) -> Vectors:
+def pool(states: Vectors, mask: NDArray[np.int64], pooling: str) -> Vectors:
     """The vector of each text from the vectors of its tokens: (b, n, d) -> (b, d)."""
     lengths = mask.sum(axis=1)  # (b,)
     rows = np.arange(len(states))

@@ -31,12 +31,7 @@ MIN_COSINE = 0.99999
 
 
 def export(model: SentenceTransformerModel, folder: Path) -> float:
-    """Write *model* to *folder*; return the lowest cosine to its own vectors.
-
-    :raises InvalidInputError: if the folder is not empty.
-    :raises ModelError: if the model has steps that the ``onnx`` runtime has not, or its
-        vectors differ afterwards.
-    """
+    """Write *model* to *folder*; return the lowest cosine to its own vectors."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInputError(
             f"Expected a folder that is empty or not there: {folder}"

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.images import decoded
+from datasette_embeddings.models import names
+from datasette_embeddings.models import open_clip_weights as weights
 from datasette_embeddings.models.base import (
     Callback,
     EmbeddingModel,
@@ -24,27 +26,8 @@ from datasette_embeddings.models.base import (
     ignore,
 )
 from datasette_embeddings.models.files import commit_of, folder_of
-from datasette_embeddings.models.names import (
-    OPEN_CLIP_ALIASES,
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    is_repository,
-    not_installed,
-)
-from datasette_embeddings.models.open_clip_weights import (
-    CONFIG_FILE,
-    PATTERNS,
-    Checkpoint,
-    best_device,
-    cached_weights,
-    checkpoint,
-    has_weights,
-    import_open_clip,
-    load,
-    missing_part,
-    reporting,
-)
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
+from datasette_embeddings.models.open_clip_weights import CONFIG_FILE, Checkpoint
 from datasette_embeddings.vectors import Vectors
 
 if TYPE_CHECKING:
@@ -59,13 +42,13 @@ MAX_DECODERS = 4
 
 def find(spec: ModelSpec) -> Candidate | Unavailable:
     """The weights of *spec*, if open_clip is installed."""
-    folder = folder_of(spec, PATTERNS)
-    is_folder = folder is not None and has_weights(folder)
-    name = OPEN_CLIP_ALIASES.get(spec.name, spec.name)
+    folder = folder_of(spec, weights.PATTERNS)
+    is_folder = folder is not None and weights.has_weights(folder)
+    name = names.OPEN_CLIP_ALIASES.get(spec.name, spec.name)
     # It brings Pillow
     if find_spec("open_clip") is None:
         is_clip = is_folder or name.startswith(PREFIX)
-        return not_installed("open-clip-torch", is_likely=is_clip)
+        return names.not_installed("open-clip-torch", is_likely=is_clip)
     if folder is not None and is_folder:
         return Candidate(RUNTIME, partial(OpenClipModel, spec, folder))
     if spec.config.path is not None:
@@ -75,7 +58,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     if name.startswith(PREFIX):
         return _find_checkpoint(spec, *name.split("/", 2)[1:])
     is_requested = spec.config.runtime == RUNTIME
-    if spec.may_download and is_requested and is_repository(name):
+    if spec.may_download and is_requested and names.is_repository(name):
         return Candidate(RUNTIME, partial(OpenClipModel, spec, None), downloads=True)
     return Unavailable(
         "expected open_clip/ARCHITECTURE/WEIGHTS such as open_clip/ViT-B-32/openai, or "
@@ -87,19 +70,19 @@ def _find_checkpoint(
     spec: ModelSpec, architecture: str, tag: str = ""
 ) -> Candidate | Unavailable:
     try:
-        weights = checkpoint(architecture, tag)
-        config = import_open_clip().get_model_config(architecture) or {}
+        found = weights.checkpoint(architecture, tag)
+        config = weights.import_open_clip().get_model_config(architecture) or {}
     except EmbeddingsError as error:
         reason = str(error)
         return Unavailable(reason, f"{reason[:1].upper()}{reason[1:]}")
-    load = partial(OpenClipModel, spec, weights)
-    part = missing_part(config.get("text_cfg", {}))
-    if part is None and cached_weights(weights, spec.config.revision) is not None:
+    load = partial(OpenClipModel, spec, found)
+    part = weights.missing_part(config.get("text_cfg", {}))
+    if part is None and weights.cached_weights(found, spec.config.revision) is not None:
         return Candidate(RUNTIME, load)
     if spec.may_download:
         return Candidate(RUNTIME, load, downloads=True)
     return Unavailable(
-        f"the files of {part or weights.repository} are not here", spec.advice
+        f"the files of {part or found.repository} are not here", spec.advice
     )
 
 
@@ -116,9 +99,9 @@ class OpenClipModel(EmbeddingModel):
         config = spec.config
         self.model_id = spec.model_id
         self._set_prompts(config)
-        with reporting(spec, "cannot be loaded"):
-            self.device = config.device or best_device()
-            parts = load(spec, source, self.device)
+        with weights.reporting(spec, "cannot be loaded"):
+            self.device = config.device or weights.best_device()
+            parts = weights.load(spec, source, self.device)
             self._model, self._fit, self._to_tensor, self._tokenizer, folder = parts
             # That of OpenAI's CLIP, and not one of transformers
             self._is_clip_tokenizer = hasattr(self._tokenizer, "encode")
@@ -129,7 +112,7 @@ class OpenClipModel(EmbeddingModel):
         self._lock = threading.Lock()
         # A tokenizer of transformers changes while it truncates
         self._tokenizing = threading.Lock()
-        with reporting(spec, "does not work"):
+        with weights.reporting(spec, "does not work"):
             self.dimensions = self._run_texts([""]).shape[1]
         if config.dimensions not in (None, self.dimensions):
             raise ModelError(

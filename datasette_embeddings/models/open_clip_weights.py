@@ -122,10 +122,7 @@ def download_weights(weights: Checkpoint, revision: str | None) -> Path:
 
 
 def download_folder(spec: ModelSpec) -> Path:
-    """The folder of the repository *spec*, downloaded from the hub.
-
-    :raises ModelError: if it has no model in open_clip's layout.
-    """
+    """The folder of the repository *spec*, downloaded from the hub."""
     folder = download(spec, PATTERNS)
     if not has_weights(folder):
         folder = download(spec, (WEIGHTS,))
@@ -138,10 +135,7 @@ def download_folder(spec: ModelSpec) -> Path:
 
 
 def check_config(spec: ModelSpec, folder: Path) -> None:
-    """Check that the config in *folder* needs no consent that *spec* does not give.
-
-    :raises ModelError: if it would run code that came with it, or download a part.
-    """
+    """Check that the config in *folder* runs and downloads nothing unasked."""
     try:
         config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
         texts = config["model_cfg"]["text_cfg"]
@@ -176,8 +170,6 @@ def load(
     """The model, two steps that prepare an image, tokenizer, and folder of the weights.
 
     If there is no *source*, the repository of *spec* is downloaded.
-
-    :raises ModelError: if its files are not as expected.
     """
     open_clip = import_open_clip()
     if source is None:

@@ -18,13 +18,9 @@ import numpy as np
 from datasette_embeddings import distribution
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.errors import MissingLibraryError, ModelError
+from datasette_embeddings.models import names
 from datasette_embeddings.models.base import Callback, check_utf8, ignore
-from datasette_embeddings.models.names import (
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    not_installed,
-)
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.remote import RemoteModel, quoted
 from datasette_embeddings.vectors import Vector, Vectors
 
@@ -51,26 +47,24 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     if spec.config.url is None:
         return Unavailable("expected 'url' under models in the configuration")
     if find_spec("openai") is None:
-        return not_installed("openai", is_likely=True)
+        return names.not_installed("openai", is_likely=True)
     return Candidate(
         "http", partial(OpenAIModel, spec.model_id, spec.config), is_remote=True
     )
 
 
 class OpenAIModel(RemoteModel):
-    """A model behind an endpoint on the network.
-
-    :raises ModelError: for an address or a key that cannot be used.
-    """
+    """A model behind an endpoint on the network."""
 
     runtime = "http"
 
     def __init__(self, model_id: str, config: ModelConfig) -> None:
         super().__init__(model_id, config)
         self._config = config
-        url = _embeddings_url(str(config.url))
+        url = _base_url(str(config.url))
         # Without a password or a query string, which may hold a key
-        self.endpoint = str(url.copy_with(username="", password="", query=None))
+        endpoint = url.copy_with(username="", password="", query=None)
+        self.endpoint = f"{endpoint}/embeddings"
         self._client = self._new_client(url)
         self.batch_size = config.batch_size or DEFAULT_BATCH_SIZE
         self._max_bytes = MAX_BYTES_BESIDE + MAX_BYTES_PER_TEXT * self.batch_size
@@ -92,12 +86,10 @@ class OpenAIModel(RemoteModel):
                 f"The 'api_key' for {self.endpoint} has characters that no key has; "
                 "copy it again"
             )
-        self._key = key
-        path = url.path.removesuffix("/embeddings")
         return openai.OpenAI(
             # Without any, the client takes that of the environment
             api_key=key or "none",
-            base_url=url.copy_with(path=path, query=None),
+            base_url=url.copy_with(query=None),
             default_query=dict(url.params),
             timeout=self._config.timeout,
             max_retries=self._config.retries,
@@ -116,8 +108,8 @@ class OpenAIModel(RemoteModel):
         headers["User-Agent"] = f"{distribution.NAME}/{distribution.version()}"
         # Vectors do not become smaller, and a small answer may become huge
         headers["Accept-Encoding"] = "identity"
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
+        if self._secret:
+            headers["Authorization"] = f"Bearer {self._secret}"
         elif not request.url.username:
             headers.pop("Authorization", None)
         request.extensions["ends_at"] = time.monotonic() + self._config.timeout
@@ -241,8 +233,8 @@ class OpenAIModel(RemoteModel):
         self._client.close()
 
 
-def _embeddings_url(url: str) -> httpx2.URL:
-    """The address of the embeddings, where *url* may end with ``/v1``."""
+def _base_url(url: str) -> httpx2.URL:
+    """*url*, which may be that of the embeddings, up to ``/v1``."""
     try:
         import httpx2
         import openai  # noqa: F401 - brings httpx2
@@ -255,7 +247,7 @@ def _embeddings_url(url: str) -> httpx2.URL:
     if not parsed.host:
         raise ModelError("The 'url' of a model names no host")
     path = parsed.path.rstrip("/").removesuffix("/embeddings")
-    return parsed.copy_with(path=f"{path}/embeddings")
+    return parsed.copy_with(path=path)
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -20,22 +20,14 @@ from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.errors import UnknownModelError
 from datasette_embeddings.models import (
     llm_models,
+    names,
     onnx,
     open_clip,
     openai_api,
     sentence_transformer,
 )
 from datasette_embeddings.models.base import EmbeddingModel, free_memory
-from datasette_embeddings.models.names import (
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    absolute,
-    canonical_id,
-    is_path,
-    is_same_model,
-    stored_id,
-)
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 
 Finder: TypeAlias = Callable[[ModelSpec], Candidate | Unavailable]
 RUNTIMES: Mapping[str, Finder] = MappingProxyType(
@@ -58,10 +50,10 @@ def model_spec(model_id: str, models: Mapping[str, ModelConfig]) -> ModelSpec:
     """The model called *model_id*, with its configuration in *models*, if any."""
     name = configured_id(model_id, models)
     if name is None:
-        return ModelSpec(absolute(canonical_id(model_id)))
+        return ModelSpec(names.absolute(names.canonical_id(model_id)))
     config = models[name]
     is_elsewhere = config.path or config.model or config.url or config.runtime == "llm"
-    found = stored_id(name) if is_elsewhere else absolute(name)
+    found = names.stored_id(name) if is_elsewhere else names.absolute(name)
     return ModelSpec(found, config, is_configured=True)
 
 
@@ -70,13 +62,13 @@ def configured_id(model_id: str, models: Mapping[str, ModelConfig]) -> str | Non
 
     The bundled model has none, unless *models* has one of its own names.
     """
-    for name in (model_id, canonical_id(model_id)):
+    for name in (model_id, names.canonical_id(model_id)):
         if name in models:
             return name
     for name in models:
-        if is_same_model(name, model_id):
+        if names.is_same_model(name, model_id):
             return name
-    if canonical_id(model_id) == DEFAULT_MODEL:
+    if names.canonical_id(model_id) == DEFAULT_MODEL:
         return None
     for name, config in models.items():
         if llm_models.is_same(ModelSpec(name, config), model_id):
@@ -93,7 +85,7 @@ def with_llm_keys(config: Config) -> Config:
     models = dict(config.models)
     for name, key in config.llm_keys.items():
         known = configured_id(name, config.models)
-        if known is None and canonical_id(name) == DEFAULT_MODEL:
+        if known is None and names.canonical_id(name) == DEFAULT_MODEL:
             # It needs no key, and must not leave this machine because of one
             continue
         model = only_a_key(None) if known is None else models[known]
@@ -132,7 +124,7 @@ def _way_out(spec: ModelSpec, reasons: Sequence[str]) -> str:
         return reasons[-1]
     if spec.config.path is not None:
         return f"Copy its files to the folder {spec.config.path}"
-    if is_path(spec.name):
+    if names.is_path(spec.name):
         return "There is no such folder, or no model in it"
     return (
         "Describe it in the settings (a command reads the file that --config names), "
@@ -200,7 +192,6 @@ def load(
 
     :raises UnknownModelError: if no runtime can serve it, or only one that may cost
         money, which *may_be_remote* forbids.
-    :raises ModelError: if its files are not as expected.
     """
     model = _loaded.get(spec)
     if model is None:

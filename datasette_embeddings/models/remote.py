@@ -12,7 +12,7 @@ import numpy as np
 
 from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.config import ModelConfig
-from datasette_embeddings.errors import ModelError
+from datasette_embeddings.errors import ModelError, shortened
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER, read_tokenizer, token_spans
 from datasette_embeddings.vectors import Vector, Vectors
@@ -20,8 +20,6 @@ from datasette_embeddings.vectors import Vector, Vectors
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Characters of another program's message that are quoted
-LONGEST_QUOTE = 300
 # Shorter keys are names of keys
 SHORTEST_SECRET = 8
 # What precedes a key in addresses and headers, and how some keys begin
@@ -54,11 +52,7 @@ class RemoteModel(EmbeddingModel):
         return token_spans(_fallback_tokenizer(), texts)
 
     def _checked(self, vectors: Sequence[Vector], expected: int) -> Vectors:
-        """*vectors* as an array, (n, d).
-
-        :raises ModelError: for another number of vectors than *expected*, other
-            dimensions than before, or numbers that are not finite.
-        """
+        """*vectors* as an array, (n, d), if they are valid and *expected* in number."""
         if len(vectors) != expected:
             raise self._error(f"gave {len(vectors)} vectors for {expected} contents")
         if not vectors:
@@ -91,8 +85,7 @@ def quoted(message: str, secret: str | None) -> str:
         line = line.replace(secret, "***")
     # Also keys that are not configured, such as those of a plugin
     line = LIKE_A_KEY.sub(r"\1***", line)
-    line = "".join(char for char in line if char.isprintable())
-    return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}…"
+    return shortened("".join(char for char in line if char.isprintable()))
 
 
 @cache

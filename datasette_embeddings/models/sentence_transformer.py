@@ -15,6 +15,7 @@ from typing import Any
 
 from datasette_embeddings.chunking import TokenSpans
 from datasette_embeddings.errors import MissingLibraryError, ModelError
+from datasette_embeddings.models import names
 from datasette_embeddings.models.base import (
     Callback,
     EmbeddingModel,
@@ -22,13 +23,7 @@ from datasette_embeddings.models.base import (
     ignore,
 )
 from datasette_embeddings.models.files import NO_LIMIT, commit_of, folder_of, prompts_of
-from datasette_embeddings.models.names import (
-    Candidate,
-    ModelSpec,
-    Unavailable,
-    llm_id,
-    not_installed,
-)
+from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.vectors import Vectors
 
 RUNTIME = "sentence-transformers"
@@ -40,7 +35,7 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     folder = folder_of(spec)
     has_weights = folder is not None and _has_weights(folder)
     if find_spec("sentence_transformers") is None:
-        return not_installed("sentence-transformers", is_likely=has_weights)
+        return names.not_installed("sentence-transformers", is_likely=has_weights)
     if has_weights:
         return Candidate(RUNTIME, partial(SentenceTransformerModel, spec, folder))
     if not spec.is_on_hub:
@@ -75,7 +70,7 @@ class SentenceTransformerModel(EmbeddingModel):
         # As the ONNX runtime reads them: the library's own choice prefers the empty
         # prompt that it saves itself to E5's
         self._set_prompts(config, *(("", "") if folder is None else prompts_of(folder)))
-        self.model_id = llm_id(
+        self.model_id = names.llm_id(
             spec.model_id, config, has_passage_prompt=bool(self.passage_prompt)
         )
         self.normalized = any(
@@ -93,17 +88,9 @@ class SentenceTransformerModel(EmbeddingModel):
         self.max_tokens = _max_tokens(self.encoder)
         self._set_batches_and_threads(config)
 
-    def embed_passages(
-        self,
-        texts: Sequence[str],
-        *,
-        progress: Callback = ignore,
-        on_truncated: Callback = ignore,
-    ) -> Vectors:
+    def _embed_passages(self, texts: Sequence[str], progress: Callback) -> Vectors:
         encode = partial(self.encoder.encode_document, prompt=self.passage_prompt)
-        vectors = self._embed(texts, encode, progress)
-        self._report_truncated(texts, on_truncated)
-        return vectors
+        return self._embed(texts, encode, progress)
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         encode = partial(self.encoder.encode_query, prompt=self.query_prompt)
