@@ -59,8 +59,6 @@ def split(
 
     None has fewer than :data:`FEWEST_WORDS` words, unless *text* has fewer, or *size*
     leaves no room for them.
-
-    :raises MissingLibraryError: for sentences, if sentencex is not installed.
     """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
     sections, cuts = [(0, len(text))], CUTS[chunking.method]
@@ -79,8 +77,7 @@ def split(
 
 
 def _cut_after(end: re.Pattern[str], text: str) -> list[Span]:
-    cuts = [0, *(match.end() for match in end.finditer(text))]
-    return _side_by_side(cuts, len(text))
+    return _side_by_side([0, *(match.end() for match in end.finditer(text))], len(text))
 
 
 def _side_by_side(starts: Sequence[int], length: int) -> list[Span]:

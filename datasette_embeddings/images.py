@@ -127,10 +127,7 @@ def decoded(content: bytes, fit: Callable[[Image], Image] | None = None) -> Imag
 
 
 def check_images(images: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> None:
-    """Check the headers of *images*, and their number of pixels together.
-
-    :raises InvalidInputError: if one is no image, or for more than *max_pixels*.
-    """
+    """Check the headers of *images*, and their number of pixels together."""
     pixels = 0
     for content in images:
         if media_type(content) is None:

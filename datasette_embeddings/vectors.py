@@ -34,10 +34,7 @@ def encode(vector: Vector) -> bytes:
 
 
 def decode(blob: bytes) -> Vector:
-    """The vector in *blob*, without a copy.
-
-    :raises InvalidVectorError: for a length that no float32 vector has.
-    """
+    """The vector in *blob*, without a copy."""
     if not blob or len(blob) % BYTES_PER_NUMBER:
         raise InvalidVectorError(
             "Expected a vector BLOB, whose length is a multiple of "
@@ -79,10 +76,7 @@ def to_json(vector: Vector) -> str:
 
 
 def finite(vector: Vector) -> Vector:
-    """*vector* itself.
-
-    :raises InvalidVectorError: if it has NaN or an infinity.
-    """
+    """*vector* itself, if it has neither NaN nor an infinity."""
     if not np.isfinite(vector).all():
         raise InvalidVectorError("Expected finite numbers, found NaN or infinity")
     return vector

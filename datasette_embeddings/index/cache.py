@@ -18,15 +18,8 @@ from typing import TypeAlias
 
 from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
 from datasette_embeddings.errors import DatabaseError
-from datasette_embeddings.index.matrix import (
-    BYTES_PER_ID,
-    LARGE_ROWS,
-    Hit,
-    Keep,
-    VectorIndex,
-    best_first,
-    read_index,
-)
+from datasette_embeddings.index import matrix
+from datasette_embeddings.index.matrix import Hit, Keep, VectorIndex, read_index
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment
@@ -62,7 +55,7 @@ class ScannedIndex:
             while block := list(islice(rows, BLOCK_ROWS)):
                 index = read_index(iter(block), length, len(block))
                 hits = index.nearest(vector, limit, keep=keep)
-                best = best_first([*best, *hits], limit)
+                best = matrix.best_first([*best, *hits], limit)
         return best
 
 
@@ -99,8 +92,8 @@ class _DatabaseIndexes:
                 own = collection.bound_to(self.conn)
                 with one_moment(self.conn):
                     length, count = own.usual_vector_length()
-                    coarse = length // 4 if count >= LARGE_ROWS else 0
-                    if count * (length + coarse + BYTES_PER_ID) > memory_limit:
+                    coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
+                    if count * (length + coarse + matrix.BYTES_PER_ID) > memory_limit:
                         return ScannedIndex(own, self.lock, own.count_items())
                     state = own.snapshot()
                     index = read_index(own.vector_rows(), length, int(state[0] or 0))
@@ -131,10 +124,7 @@ class _DatabaseIndexes:
         return sqlite3.connect(self._uri, uri=True, check_same_thread=False)
 
     def _file_state(self) -> tuple[int, ...]:
-        """Numbers that change when the file is written, or another takes its place.
-
-        :raises DatabaseError: if there is none.
-        """
+        """Numbers that change when the file is written, or another takes its place."""
         try:
             status = os.stat(self._path)
         except OSError as error:

@@ -125,12 +125,7 @@ class VectorIndex:
     def nearest(
         self, vector: Vector, limit: int, *, keep: Keep | None = None
     ) -> list[Hit]:
-        """The *limit* items closest to *vector*, best first, ties by id.
-
-        With *keep*, only items whose id it accepts.
-
-        :raises DimensionMismatchError: if *vector* is not as long as the rows.
-        """
+        """The *limit* items that *keep* accepts closest to *vector*, ties by id."""
         if limit < 1 or not len(self.ids):
             return []
         if len(vector) != self.vectors.shape[1]:
@@ -169,10 +164,7 @@ class VectorIndex:
 def read_index(
     rows: Iterator[tuple[str, bytes]], length: int, count: int
 ) -> VectorIndex:
-    """The index of *rows*, ids and vectors, of a collection of *count* items.
-
-    Vectors that are not of *length* bytes are skipped.
-    """
+    """The index of *rows*, ids and vectors, of a collection of *count* items."""
     ids: list[str] = []
     vectors, usable = read_vectors(rows, [ids], length, count)
     coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None

@@ -12,16 +12,9 @@ from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store import integrity
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
 from datasette_embeddings.store.collections import Collection, collections
-from datasette_embeddings.store.integrity import (
-    count_odd_rows,
-    count_odd_vectors,
-    count_strays,
-    remove_odd_rows,
-    remove_odd_vectors,
-    remove_strays,
-)
 from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
@@ -50,7 +43,7 @@ class Problem:
 
 def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
     """Everything that is wrong in the database of *conn*; nothing is changed."""
-    for problem, count in count_strays(conn).items():
+    for problem, count in integrity.count_strays(conn).items():
         if count:
             yield Problem(None, problem, count, "check --fix deletes them")
     for each in unfinished(conn):
@@ -65,12 +58,13 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
 
 def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
     """Each possible problem of *collection*, its count and its remedy."""
-    odd = count_odd_vectors(collection)
+    odd = integrity.count_odd_vectors(collection)
     reason = _why_not_repairable(collection) if odd else None
     remedy = "check --fix" if reason is None else f"none: {reason}"
     yield "vectors of another length than most", odd, remedy
     remedy = "check --fix, which keeps what it cannot repair"
-    yield "rows with values of another type", count_odd_rows(collection), remedy
+    odd_rows = integrity.count_odd_rows(collection)
+    yield "rows with values of another type", odd_rows, remedy
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     failed = collection.failures()
@@ -120,7 +114,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     for collection in collections(conn):
         is_repairable = _why_not_repairable(collection) is None
         if is_repairable:
-            remove_odd_vectors(collection)
-        remove_odd_rows(collection, is_known=is_repairable)
+            integrity.remove_odd_vectors(collection)
+        integrity.remove_odd_rows(collection, is_known=is_repairable)
     # Last, because a chunk that lost its vector belongs nowhere
-    remove_strays(conn)
+    integrity.remove_strays(conn)

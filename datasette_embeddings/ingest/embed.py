@@ -34,10 +34,7 @@ class Embedded:
 
 
 def check_model(source: Source, model: EmbeddingModel) -> None:
-    """Check that *model* can embed what *source* gives.
-
-    :raises InvalidInputError: if it takes no images, or cannot read chunks so large.
-    """
+    """Check that *model* can embed what *source* gives."""
     if source.images and not model.supports_images:
         raise InvalidInputError(
             f"The model {model.model_id!r} takes texts, not images; choose one that "
@@ -59,8 +56,6 @@ def embed_documents(
 
     *known* returns the stored vectors of content hashes, which need no run of the
     model.  *progress* is called with the number of documents that are done.
-
-    :raises EmbeddingsError: if the model fails on the simplest content too.
     """
     chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
     if chunking is not None:
@@ -128,8 +123,6 @@ def _embed(
     """Add the outcomes of *contents*, all texts or all images; return those cut short.
 
     Where all of them fail together, each half is tried.
-
-    :raises EmbeddingsError: if the model fails on the simplest content too.
     """
     if not contents:
         return set()

@@ -16,13 +16,8 @@ from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store.attaching import check_source, finish_sync, writing
-from datasette_embeddings.store.collection_writes import (
-    begin_rebuild,
-    check_name,
-    create_collection,
-    finish_rebuild,
-)
 from datasette_embeddings.store.collections import Collection, current, find_collection
 from datasette_embeddings.store.diff import WRITTEN
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
@@ -104,19 +99,14 @@ def ingest(
     Each window of rows is one transaction: if the run is stopped, the windows before
     are kept, and the next run continues there.
 
-    :raises ModelMismatchError: if the collection holds vectors of another model.
-    :raises ModelSettingsMismatchError: if they were made with other settings of it.
-    :raises InvalidInputError: if another source brought its items.
-    :raises SourceError: if the source cannot be read at all.
     :raises UnknownCollectionError: if another program deletes or swaps it meanwhile.
-    :raises ModelError: if the model fails on any content.
     """
     check_model(source, model)
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,
     ):
-        check_name(name)
+        collection_writes.check_name(name)
         existing = find_collection(conn, name)
         if existing is not None and not options.replace_source:
             _check_deletions(existing, source, options)
@@ -125,9 +115,9 @@ def ingest(
             return run.report_without_writing(existing)
         settings, replaces = model.settings, options.replace_source
         if options.rebuild:
-            collection = begin_rebuild(conn, name, settings, source)
+            collection = collection_writes.begin_rebuild(conn, name, settings, source)
         else:
-            collection = create_collection(
+            collection = collection_writes.create_collection(
                 conn, name, settings, source, replace_source=replaces
             )
         report = run.write(collection)
@@ -140,7 +130,7 @@ def ingest(
         start, progress = options.start, options.progress
         build(collection, similarities, start=start, progress=progress)
     if options.rebuild and options.limit is None:
-        finish_rebuild(collection, name)
+        collection_writes.finish_rebuild(collection, name)
     return report
 
 

@@ -16,12 +16,8 @@ from datasette_embeddings.errors import (
     UnknownCollectionError,
 )
 from datasette_embeddings.ingest.run import Report
-from datasette_embeddings.sources.definitions import (
-    QuerySource,
-    Source,
-    TableSource,
-    UnreadableSource,
-)
+from datasette_embeddings.sources import definitions
+from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.queries import with_current_tables
 from datasette_embeddings.store.collections import Collection, collections
@@ -52,10 +48,8 @@ def sync(
 ) -> Iterator[SyncOutcome]:
     """The outcome of each source of each collection, *declared* or stored.
 
-    An error in one of them does not stop the others.
-
-    :raises UnknownCollectionError: if one of *only* is neither.
-    :raises DatabaseError: if the database itself cannot be written.
+    An error in one of them does not stop the others, unless it is the database that
+    cannot be written.
     """
     stored = {each.name: each for each in collections(conn)}
     names = list(dict.fromkeys([*declared, *stored]))
@@ -128,14 +122,13 @@ def current_source(conn: sqlite3.Connection, source: Source) -> Source:
     """The stored *source* as it can be read now.
 
     :raises SourceUnavailableError: if its rows cannot be read again.
-    :raises SourceError: if the tables of a query no longer exist.
     """
-    if isinstance(source, UnreadableSource):
+    if isinstance(source, definitions.UnreadableSource):
         raise SourceUnavailableError("this release cannot read its stored source")
     if isinstance(source, TableSource) and not source.content_columns:
         raise SourceUnavailableError(
             "its vectors were imported, and no content came with them"
         )
-    if isinstance(source, QuerySource):
+    if isinstance(source, definitions.QuerySource):
         return with_current_tables(conn, source)
     return source

@@ -20,15 +20,9 @@ import numpy as np
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.models.base import ignore
+from datasette_embeddings.similarities import knn
 from datasette_embeddings.similarities.changes import changes, read_documents
-from datasette_embeddings.similarities.knn import (
-    CLOSE,
-    NO_SCORE,
-    Nearest,
-    Positions,
-    nearest,
-    reranked,
-)
+from datasette_embeddings.similarities.knn import Nearest, Positions, nearest, reranked
 from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
@@ -62,9 +56,6 @@ def build(
 
     *start* is called with the number of lists to make, *progress* with how many more
     are made.
-
-    :raises InvalidInputError: for a limit below 1, or a score below -1 or above 1.
-    :raises SchemaError: if another program's table has the name.
     """
     if settings.limit < 1:
         raise InvalidInputError(
@@ -86,10 +77,9 @@ def build(
                 version = read_version().fetchone()
                 with one_moment(conn):
                     state, table = _state(collection), Similarities(collection)
-                    is_same = table.settings == settings
-                    if is_same and table.state == state:
+                    if (table.settings, table.state) == (settings, state):
                         break
-                    run = _Run(collection, settings, state, is_full=not is_same)
+                    run = _Run(collection, settings, state)
                 lists = run.lists(start, progress)
                 with transaction(conn):
                     if version == read_version().fetchone() or run.is_current():
@@ -134,18 +124,16 @@ class _Run:
         collection: Collection,
         settings: SimilaritySettings,
         state: list[float | None],
-        *,
-        is_full: bool,
     ) -> None:
         self.collection, self.settings, self.state = collection, settings, state
-        self.least = NO_SCORE if settings.min_score is None else settings.min_score
+        self.least = knn.NO_SCORE if settings.min_score is None else settings.min_score
         self.documents, self.states = read_documents(collection)
         self.table = Similarities(collection)
         self.marks = self.table.marks()
         self.changed, self.gone = changes(self.documents, self.states, self.marks)
         total = len(self.documents.ids)
         has_much = not self.marks or len(self.changed) > MOST_CHANGED * total
-        self.is_full = is_full or has_much
+        self.is_full = has_much or self.table.settings != settings
         if self.is_full:
             self.changed = list(range(total))
         #: The lists that may change, as they are stored
@@ -178,7 +166,7 @@ class _Run:
         joining: dict[int, list[tuple[int, float]]] = {}
 
         def collect_joining(block: Positions, scores: Vectors) -> None:
-            rows, columns = np.nonzero(scores >= cutoffs - CLOSE)
+            rows, columns = np.nonzero(scores >= cutoffs - knn.CLOSE)
             values = scores[rows, columns].tolist()
             others = zip(block[rows].tolist(), values, strict=True)
             for column, other in zip(columns.tolist(), others, strict=True):
@@ -202,7 +190,8 @@ class _Run:
         scores = [score for _other, score in candidates[: limit + 1]]
         # As in knn: numpy takes three times as long for a thousand short lists
         gaps = [abs(one - next_) for one, next_ in pairwise(scores)]
-        if any(gap < CLOSE for gap in (*gaps, *(abs(each - least) for each in scores))):
+        gaps += [abs(each - least) for each in scores]
+        if any(gap < knn.CLOSE for gap in gaps):
             return reranked(self.documents, position, others, self.settings)
         near = [min(score, 1.0) for score in scores[:limit] if score >= least]
         found = np.array(near, dtype=np.float32)

@@ -139,10 +139,7 @@ class Average:
 
 
 def _wide(a: Vector, b: Vector) -> tuple[Float64s, Float64s]:
-    """*a* and *b* in float64, where squares of float32 neither overflow nor vanish.
-
-    :raises DimensionMismatchError: if they differ in length.
-    """
+    """*a* and *b* in float64, where squares of float32 neither overflow nor vanish."""
     if len(a) != len(b):
         raise DimensionMismatchError(len(a), len(b))
     return a.astype("f8"), b.astype("f8")

@@ -80,10 +80,7 @@ def sql_function(
 
 
 def readers(policy: Policy) -> Mapping[str, Reader]:
-    """The function that converts an SQL value, by the name of the argument.
-
-    Each raises an :class:`EmbeddingsError` for a value of another type or too long.
-    """
+    """What converts and checks an SQL value, by the name of the argument."""
     text = partial(text_of, "a text", policy.max_text_length)
     return {
         "a": vector_of,
@@ -101,10 +98,7 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
 
 
 def vector_of(value: SqlValue) -> vectors.Vector:
-    """The vector in *value*, a BLOB or a JSON array.
-
-    :raises InvalidVectorError: for anything else, and for one too long for any model.
-    """
+    """The vector in *value*, a BLOB or a JSON array, no longer than any model's."""
     if not isinstance(value, bytes | str):
         raise InvalidVectorError(
             f"Expected a vector as BLOB or JSON array, found {quoted(value)}"

@@ -7,21 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from datasette_embeddings.sql import arithmetic
+from datasette_embeddings.sql import arithmetic, calls
 from datasette_embeddings.sql import searches as searches  # its functions, too
-from datasette_embeddings.sql.calls import (
-    FUNCTIONS,
-    LONGEST_VECTOR,
-    Reader,
-    SqlFunction,
-    guarded,
-    readers,
-)
+from datasette_embeddings.sql.calls import Reader, SqlFunction
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 
 
 def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
-    """Add the functions of :data:`FUNCTIONS` to SQL on *conn*.
+    """Add the functions of :data:`calls.FUNCTIONS` to SQL on *conn*.
 
     A *policy* always takes effect. Without one, functions that are registered already
     stay as they are, so that no call lifts the limits of a server's connection.
@@ -33,8 +26,8 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
             return
         policy = Policy(load=partial(load_local, conn))
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
-    by_name = readers(policy)
-    for function in FUNCTIONS:
+    by_name = calls.readers(policy)
+    for function in calls.FUNCTIONS:
         reads = [by_name[argument] for argument in function.arguments]
         for name in (function.name, *function.aliases):
             _register(context, name, function, reads)
@@ -58,8 +51,8 @@ def _register(
     if isinstance(function.call, type):
         kind: Any = function.call
         methods = {
-            "step": guarded(context, name, kind.step, [_itself, *reads]),
-            "finalize": guarded(context, name, kind.finalize, [_itself]),
+            "step": calls.guarded(context, name, kind.step, [_itself, *reads]),
+            "finalize": calls.guarded(context, name, kind.finalize, [_itself]),
         }
         aggregate: Any = type(name, (kind,), methods)
         context.conn.create_aggregate(name, len(reads), aggregate)
@@ -67,10 +60,10 @@ def _register(
     call: Any = function.call
     if function.needs_context:
         call = context.clock.timed(partial(call, context))
-    call = guarded(context, name, call, reads)
+    call = calls.guarded(context, name, call, reads)
     if function.call is arithmetic.embed_cosine:
         # Called once a row: straight to C for two BLOBs
-        call = arithmetic.fast_cosine(call, longest=LONGEST_VECTOR)
+        call = arithmetic.fast_cosine(call, longest=calls.LONGEST_VECTOR)
     context.conn.create_function(
         name, len(reads), call, deterministic=function.deterministic
     )
