@@ -9,12 +9,12 @@ from typing import Any
 
 from datasette_embeddings.sql import arithmetic, calls
 from datasette_embeddings.sql import searches as searches  # its functions, too
-from datasette_embeddings.sql.calls import Reader, SqlFunction
+from datasette_embeddings.sql.calls import FUNCTIONS, Reader, SqlFunction
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 
 
 def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
-    """Add the functions of :data:`calls.FUNCTIONS` to SQL on *conn*.
+    """Add the functions of :data:`FUNCTIONS` to SQL on *conn*.
 
     A *policy* always takes effect. Without one, functions that are registered already
     stay as they are, so that no call lifts the limits of a server's connection.
@@ -27,7 +27,7 @@ def register(conn: sqlite3.Connection, policy: Policy | None = None) -> None:
         policy = Policy(load=partial(load_local, conn))
     context = Context(conn, policy, Clock(conn, policy.time_limit_s))
     by_name = calls.readers(policy)
-    for function in calls.FUNCTIONS:
+    for function in FUNCTIONS:
         reads = [by_name[argument] for argument in function.arguments]
         for name in (function.name, *function.aliases):
             _register(context, name, function, reads)
