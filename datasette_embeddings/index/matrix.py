@@ -125,7 +125,7 @@ class VectorIndex:
     def nearest(
         self, vector: Vector, limit: int, *, keep: Keep | None = None
     ) -> list[Hit]:
-        """The *limit* items that *keep* accepts closest to *vector*, ties by id."""
+        """The *limit* closest items that *keep* accepts, best first, ties by id."""
         if limit < 1 or not len(self.ids):
             return []
         if len(vector) != self.vectors.shape[1]:

@@ -115,9 +115,9 @@ class EmbeddingModel(ABC):
     def query_vector(self, text: str) -> Vector:
         """The vector of a query text, read-only because it is remembered."""
         known = self.queries.get(text)
-        return (
-            self.queries.put(text, self.embed_query(text)) if known is None else known
-        )
+        if known is not None:
+            return known
+        return self.queries.put(text, self.embed_query(text))
 
     def passage_vector(self, text: str) -> Vector:
         """The vector of a passage, read-only because it is remembered."""
