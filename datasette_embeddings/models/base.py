@@ -189,7 +189,7 @@ class EmbeddingModel(ABC):
         return self.max_tokens - self.count_tokens([""])[0]
 
     def _report_truncated(self, texts: Sequence[str], on_truncated: Callback) -> None:
-        """Count the tokens of *texts*, if a caller asks which ones are too long."""
+        """Count the tokens of *texts*, where the library does not report truncation."""
         if on_truncated is not ignore and self.max_tokens is not None:
             for position, length in enumerate(self.count_tokens(texts)):
                 if length > self.max_tokens:

@@ -15,7 +15,12 @@ from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.distribution import install_command
 from datasette_embeddings.errors import MissingLibraryError, ModelError
 from datasette_embeddings.models import files
-from datasette_embeddings.models.base import Callback, EmbeddingModel, check_utf8
+from datasette_embeddings.models.base import (
+    Callback,
+    EmbeddingModel,
+    check_utf8,
+    ignore,
+)
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable, llm_id
 from datasette_embeddings.vectors import Vectors, normalize
 
@@ -99,7 +104,24 @@ class OnnxModel(EmbeddingModel):
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = self._token_output()
         # The shape in the file may be dynamic, so the model is run once
-        self.dimensions = len(self.embed_query(""))
+        self.dimensions = len(self._embed(self._encode([""]))[0])
+
+    def embed_passages(
+        self,
+        texts: Sequence[str],
+        *,
+        progress: Callback = ignore,
+        on_truncated: Callback = ignore,
+    ) -> Vectors:
+        encodings = self._encode([self.passage_prompt + text for text in texts])
+        vectors = self._embed(encodings, progress)
+        for position, encoding in enumerate(encodings):
+            if len(encoding.ids) == self.max_tokens and encoding.overflowing:
+                on_truncated(position)
+        return vectors
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._embed(self._encode([self.query_prompt + text for text in texts]))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [
@@ -112,19 +134,24 @@ class OnnxModel(EmbeddingModel):
         return token_spans(self._tokenizer, texts)
 
     def _encode(self, texts: Sequence[str]) -> list[Encoding]:
-        check_utf8(texts)
-        # Fast, because it leaves out the character offsets
-        return self._tokenizer.encode_batch_fast(list(texts))
+        try:
+            # Fast, because it leaves out the character offsets
+            return self._tokenizer.encode_batch_fast(list(texts))
+        except TypeError:
+            check_utf8(texts)
+            raise
 
-    def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
-        encodings = self._encode(texts)
+    def _embed(
+        self, encodings: Sequence[Encoding], progress: Callback | None = None
+    ) -> Vectors:
         vectors: Vectors | None = None
         for positions in _batches([len(encoding.ids) for encoding in encodings]):
             batch = self._run([encodings[position] for position in positions])
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
             vectors[positions] = batch
-            progress(len(positions))
+            if progress is not None:
+                progress(len(positions))
         if vectors is None:
             return np.empty((0, self.dimensions), dtype=np.float32)
         return normalize(vectors) if self._files.normalize else vectors
