@@ -3,9 +3,9 @@
 
 PYTHON ?= python3
 PORT ?= 8001
-# How many processes run the tests side by side.  Tests also wait, for programs and for
-# the network, so that 3 are faster than 2 on 2 cores
-WORKERS ?= 3
+# How many processes run the tests of one Datasette.  Tests also wait, for programs and
+# for the network, so that 2 for each are faster on 2 cores than 1
+WORKERS ?= 2
 
 # One environment to use, one to test with, one to test on Datasette 1.0, and one for
 # images, whose libraries nothing else may come to need
@@ -27,7 +27,8 @@ NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
 # torch is the one that pyproject.toml names for the other tests
 IMAGES_TOOLS = pytest pytest-asyncio pytest-xdist safetensors torch==2.13.0
 
-.PHONY: demo serve wheel test test-all lint docs bundled-model tiny-clip clean
+.PHONY: demo serve wheel test test-all test-classic test-next lint docs bundled-model \
+	tiny-clip clean
 
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/datasette embeddings demo demo.db
@@ -39,19 +40,27 @@ serve: demo
 wheel: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+# Both Datasettes beside each other, so that one computes while the other starts or waits.
+# Where make can, it prints what each has said when that is over
+test test-all: SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
+test-all: ALL = --all
+test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed
+	$(MAKE) --no-print-directory -j3 $(SYNC) ALL=$(ALL) lint test-classic test-next
+
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
-# images in their own environment, because pytest leaves that folder out by itself
+# images in their own environment, because pytest leaves that folder out by itself.
+# Each line is one program, which make can end: a shell between them could not
+PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10 $(ALL)
 # The tests start many programs, each of which would compile all that it imports where
 # the environment says that nothing is written
-test test-all: export PYTHONDONTWRITEBYTECODE =
-test test-all: PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10
-test-all: PYTEST += --all
-test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed
-	$(MAKE) --no-print-directory lint & lint=$$!; \
-	$(NEXT_ENV)/bin/python $(PYTEST) tests/datasette && \
-	$(IMAGES_ENV)/bin/python $(PYTEST) tests/images && \
-	$(TEST_ENV)/bin/python $(PYTEST) && \
-	wait $$lint
+test-classic test-next: export PYTHONDONTWRITEBYTECODE =
+
+test-classic: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/python $(PYTEST)
+
+test-next: $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed
+	$(NEXT_ENV)/bin/python $(PYTEST) tests/datasette
+	$(IMAGES_ENV)/bin/python $(PYTEST) tests/images
 
 lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/ruff format --check .
