@@ -46,7 +46,12 @@ ROOT_ONLY = {"id": "root"}
 # What a server takes on the slowest machine to notice that a client has gone
 GENEROUS_S = 120
 
-asynchronous = pytest.mark.asyncio
+asynchronous = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def datasette(shared_articles):
+    return shared_articles
 
 
 def is_error(response, status):

@@ -14,9 +14,9 @@ from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern
-from tests.datasette.conftest import execute, get_json, make_datasette
+from tests.datasette.conftest import execute, get_json, make_datasette, open_datasette
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SEARCH = "/notes/-/embeddings/notes.json"
 TOPICS = ["sqlite", "python", "", None, '["a", "b"]']
@@ -60,9 +60,10 @@ def notes_db(tmp_path_factory, model):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def datasette(notes_db):
-    return make_datasette(notes_db)
+    with open_datasette(notes_db) as datasette:
+        yield datasette
 
 
 FILTERS = [

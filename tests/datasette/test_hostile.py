@@ -18,8 +18,7 @@ from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.web.compat import is_modern
-from tests.datasette.conftest import get_json, make_datasette
+from tests.datasette.conftest import get_json, make_datasette, open_datasette
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,10 +89,8 @@ def hostile_db(tmp_path_factory, model):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hostile(hostile_db):
-    datasette = make_datasette(hostile_db)
-    yield datasette
-    if is_modern():
-        datasette.close()
+    with open_datasette(hostile_db) as datasette:
+        yield datasette
 
 
 @pytest.fixture(scope="module")
@@ -449,8 +446,8 @@ HALF = "\\ud800"  # of a surrogate pair, as JSON spells it
         f'"{HALF}"',
     ],
 )
-async def test_half_a_character_is_refused(articles_db, body):
-    response = await make_datasette(articles_db).client.post(
+async def test_half_a_character_is_refused(shared_articles, body):
+    response = await shared_articles.client.post(
         "/articles/-/embeddings/articles.json", content=body
     )
     assert_refused(response)
@@ -469,14 +466,13 @@ async def test_half_a_character_is_refused(articles_db, body):
         f'{{"input": "x", "{HALF}": 1}}',
     ],
 )
-async def test_half_a_character_is_not_embedded(articles_db, body):
-    datasette = make_datasette(articles_db)
+async def test_half_a_character_is_not_embedded(shared_articles, body):
     for path in ("/-/embeddings/embed.json", "/-/embeddings/v1/embeddings"):
-        assert_refused(await datasette.client.post(path, content=body))
+        assert_refused(await shared_articles.client.post(path, content=body))
 
 
-async def test_half_a_character_is_no_model(articles_db):
-    response = await make_datasette(articles_db).client.post(
+async def test_half_a_character_is_no_model(shared_articles):
+    response = await shared_articles.client.post(
         "/-/embeddings/embed.json", content=f'{{"input": "x", "model": "{HALF}"}}'
     )
     assert_refused(response, status=422)
@@ -507,10 +503,9 @@ def assert_refused(response, *, status=400):
         "q=x&&&",
     ],
 )
-async def test_bytes_that_are_no_text_find_something_or_nothing(articles_db, query):
-    datasette = make_datasette(articles_db)
+async def test_bytes_that_are_no_text_find_something_or_nothing(shared_articles, query):
     path = f"/articles/-/embeddings/articles.json?{query}"
-    assert (await get_json(datasette, path))[0] == 200
+    assert (await get_json(shared_articles, path))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -520,11 +515,10 @@ async def test_bytes_that_are_no_text_find_something_or_nothing(articles_db, que
         *("=1", "q=x&%5f%ff=1"),
     ],
 )
-async def test_bytes_that_are_no_text_name_nothing(articles_db, query):
-    datasette = make_datasette(articles_db)
+async def test_bytes_that_are_no_text_name_nothing(shared_articles, query):
     path = "/articles/-/embeddings/articles"
-    assert_refused(await datasette.client.get(f"{path}.json?{query}"))
-    assert (await datasette.client.get(f"{path}?{query}")).status_code == 400
+    assert_refused(await shared_articles.client.get(f"{path}.json?{query}"))
+    assert (await shared_articles.client.get(f"{path}?{query}")).status_code == 400
 
 
 LONG = "x" * 60_000  # the longest that a server takes in a URL
@@ -550,12 +544,11 @@ LONG = "x" * 60_000  # the longest that a server takes in a URL
     ],
     ids=lambda pairs: "&".join("=".join(pair) for pair in pairs)[:40],
 )
-async def test_a_long_query_string_is_refused_in_short(articles_db, pairs):
-    datasette = make_datasette(articles_db)
+async def test_a_long_query_string_is_refused_in_short(shared_articles, pairs):
     path = "/articles/-/embeddings/articles"
     asked = urlencode(pairs)
-    assert_refused(await datasette.client.get(f"{path}.json?{asked}"))
-    response = await datasette.client.get(f"{path}?{asked}")
+    assert_refused(await shared_articles.client.get(f"{path}.json?{asked}"))
+    response = await shared_articles.client.get(f"{path}?{asked}")
     page = parsed(response)
     # Of too many parameters there is no form
     shown = (page.select_one("#embeddings-answer") or page).text
@@ -572,10 +565,9 @@ async def test_a_long_query_string_is_refused_in_short(articles_db, pairs):
     ],
     ids=lambda pairs: "&".join("=".join(pair) for pair in pairs)[:40],
 )
-async def test_a_long_query_string_is_answered_in_short(articles_db, pairs):
-    datasette = make_datasette(articles_db)
+async def test_a_long_query_string_is_answered_in_short(shared_articles, pairs):
     path = "/articles/-/embeddings/articles"
-    response = await datasette.client.get(f"{path}?{urlencode(pairs)}")
+    response = await shared_articles.client.get(f"{path}?{urlencode(pairs)}")
     shown = parsed(response).select_one("#embeddings-answer")
     for example in shown.select(".embeddings-samples"):
         example.extract()

@@ -7,7 +7,7 @@ from bs4 import BeautifulSoup
 
 from tests.datasette.conftest import execute, get_json, make_datasette
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COLLECTION = "/articles/-/embeddings/articles"
 SEARCH = "_chunks, _facet, _min_score, _next, _prefix, _shape, _size, like, q"
@@ -34,6 +34,11 @@ BODIES = {
     "/-/embeddings/embed.json": '{"input": "x"}',
     "/-/embeddings/v1/embeddings": '{"input": "x"}',
 }
+
+
+@pytest.fixture(scope="module")
+def datasette(shared_articles):
+    return shared_articles
 
 
 def shown(response):

@@ -23,15 +23,19 @@ RED_CIRCLES = BY_CAPTION["three red circles"]
 IMAGES_OF_EACH = 12
 # For an environment whose torchvision was compiled for another torch
 WITHOUT_OPERATORS = Path(__file__).parent / "without_operators"
-try:
-    import torchvision  # noqa: F401
-except RuntimeError:
-    for name in [name for name in sys.modules if name.startswith("torchvision")]:
-        del sys.modules[name]
-    runpy.run_path(str(WITHOUT_OPERATORS / "sitecustomize.py"))
-    # Also in the processes that tests start
-    paths = str(WITHOUT_OPERATORS), os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
+def pytest_collection_finish():
+    """Before any test; not where the tests are only handed out: torch takes long."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+            del sys.modules[name]
+        runpy.run_path(str(WITHOUT_OPERATORS / "sitecustomize.py"))
+        # Also in the processes that tests start
+        paths = str(WITHOUT_OPERATORS), os.environ.get("PYTHONPATH", "")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 @pytest.fixture(scope="session")

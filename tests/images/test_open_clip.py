@@ -280,9 +280,7 @@ def test_a_folder_is_found_by_its_name_and_by_its_path():
     assert registry.find(wanted()).runtime == "open_clip"
 
 
-def test_what_is_not_here_is_told(tmp_path):
-    code = """
-import sys
+NOT_HERE = """
 from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.models.open_clip import find
@@ -294,7 +292,39 @@ print(find(ModelSpec("clip", may_download=True)).downloads)
 config = ModelConfig(runtime="open_clip")
 print(find(ModelSpec("x/y", config, may_download=True)).downloads)
 """
-    lines = said(code, HF_HUB_CACHE=str(tmp_path)).splitlines()
+NOT_FETCHED = """
+from datasette_embeddings.errors import ModelError
+from datasette_embeddings.models.registry import load_model
+try:
+    load_model("clip", may_download=True)
+except ModelError as error:
+    print(error)
+"""
+IN_THE_CACHE = """
+from datasette_embeddings.models.registry import load_model
+model = load_model("me/mine")
+print(model.revision, model.dimensions, model.model_id)
+"""
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory):
+    """What each of these prints where the cache has one model.
+
+    One process runs all of them, because each would import open_clip for seconds.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+    snapshot = cache / "models--me--mine" / "snapshots" / REVISION
+    shutil.copytree(TINY_CLIP, snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text(REVISION)
+    codes = [NOT_HERE, NOT_FETCHED, IN_THE_CACHE]
+    told = said("print('---')".join(codes), HF_HUB_CACHE=str(cache))
+    return dict(zip(codes, told.split("---\n"), strict=True))
+
+
+def test_what_is_not_here_is_told(offline):
+    lines = offline[NOT_HERE].splitlines()
     told = dict(line.split(" | ") for line in lines[:-2])
     not_here = "the files of timm/vit_base_patch32_clip_224.openai are not here"
     assert told["clip"].startswith(not_here)
@@ -335,18 +365,9 @@ except Exception as error:
     assert "Open_clip cannot be imported: no torchvision::nms; install a torch" in told
 
 
-def test_what_cannot_be_fetched_is_told(tmp_path):
-    code = """
-from datasette_embeddings.errors import ModelError
-from datasette_embeddings.models.registry import load_model
-try:
-    load_model("clip", may_download=True)
-except ModelError as error:
-    print(error)
-"""
-    told = said(code, HF_HUB_CACHE=str(tmp_path))
+def test_what_cannot_be_fetched_is_told(offline):
     start = "The model 'timm/vit_base_patch32_clip_224.openai' cannot be fetched from"
-    assert told.startswith(start)
+    assert offline[NOT_FETCHED].startswith(start)
 
 
 def changed_folder(tmp_path, name, content):
@@ -397,17 +418,8 @@ def test_a_folder_without_weights_is_none(tmp_path):
         )
 
 
-def test_a_repository_in_the_hubs_cache_has_its_commit_for_a_revision(tmp_path):
-    snapshot = tmp_path / "models--me--mine" / "snapshots" / REVISION
-    shutil.copytree(TINY_CLIP, snapshot)
-    (snapshot.parent.parent / "refs").mkdir()
-    (snapshot.parent.parent / "refs" / "main").write_text(REVISION)
-    code = """
-from datasette_embeddings.models.registry import load_model
-model = load_model("me/mine")
-print(model.revision, model.dimensions, model.model_id)
-"""
-    assert said(code, HF_HUB_CACHE=str(tmp_path)) == f"{REVISION} 64 me/mine"
+def test_a_repository_in_the_hubs_cache_has_its_commit_for_a_revision(offline):
+    assert offline[IN_THE_CACHE] == f"{REVISION} 64 me/mine"
 
 
 def test_clip_is_what_openai_trained_with_its_own_activation(tmp_path):
