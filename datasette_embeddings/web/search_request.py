@@ -170,9 +170,9 @@ def from_args(
                 "address"
             )
         given |= image
-    size = args.get("_size")
-    with suppress(ValueError):
-        given["size"] = config.max_size if size == "max" else number_of(size)
+    if size := given.get("size"):
+        with suppress(ValueError):
+            given["size"] = config.max_size if size == "max" else number_of(size)
     with suppress(ValueError):
         given["min_score"] = float(args.get("_min_score") or "")
     request = _checked(given, config, FIELD_NAMES)

@@ -81,7 +81,9 @@ async def search_json(
     started = time.perf_counter()
     response = await run_search(target, asked)
     took_ms = (time.perf_counter() - started) * 1000
-    next_path = address.next_path(response.next) if body is None else None
+    next_path = None
+    if body is None and response.next is not None:
+        next_path = address.next_path(response.next)
     answer: dict[str, Any] = {
         "ok": True,
         "database": target.database.name,
