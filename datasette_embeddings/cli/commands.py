@@ -129,9 +129,8 @@ class LazyGroup(Group):
     ) -> None:
         for heading, commands in SECTIONS.items():
             with formatter.section(heading):
-                formatter.write_dl(
-                    [(name, line) for name, (_, line) in commands.items()]
-                )
+                rows = [(name, line) for name, (_path, line) in commands.items()]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - the type of click
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from datasette_embeddings.chunking import Chunk, split
 from datasette_embeddings.documents import Chunking, Content, Document, Failure
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
-from datasette_embeddings.models.base import EmbeddingModel, Outcome, ignore
+from datasette_embeddings.models.base import Callback, EmbeddingModel, Outcome, ignore
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.documents import EmbeddedDocument, items_of
 from datasette_embeddings.vectors import Vector, Vectors
@@ -50,7 +50,7 @@ def embed_documents(
     *,
     chunking: Chunking | None,
     known: Callable[[Sequence[bytes]], Mapping[bytes, Vector]],
-    progress: Callable[[int], None] = ignore,
+    progress: Callback = ignore,
 ) -> Embedded:
     """A vector for each of *documents*, or for each of their chunks.
 
@@ -98,9 +98,7 @@ def _chunks(
     ]
 
 
-def _scaled(
-    progress: Callable[[int], None], parts: int, whole: int
-) -> Callable[[int], None]:
+def _scaled(progress: Callback, parts: int, whole: int) -> Callback:
     """A callback for each of *parts*, which reports at most *whole* to *progress*."""
     done, reported = 0, 0
 
@@ -118,7 +116,7 @@ def _embed(
     contents: Sequence[Content],
     model: EmbeddingModel,
     outcomes: dict[Content, Outcome],
-    progress: Callable[[int], None],
+    progress: Callback,
 ) -> set[Content]:
     """Add the outcomes of *contents*, all texts or all images; return those cut short.
 

@@ -54,11 +54,10 @@ def files_of_folders(
     to a file is followed if the file lies within the folder.
     """
     for stored, pattern in source.folders:
-        folder = real_path(conn, stored)
-        root = Path(folder)
+        root = Path(real_path(conn, stored))
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
-            raise SourceError(f"Expected a folder at {folder}, found {found}")
+            raise SourceError(f"Expected a folder at {root}, found {found}")
         paths, errors = _matching(root, pattern)
         for error in errors:
             closed = Path(error.filename).relative_to(root).as_posix()
@@ -67,7 +66,7 @@ def files_of_folders(
         if not paths and not errors:
             # An emptied or unmounted folder would empty the collection
             raise SourceError(
-                f"Expected files that match {pattern!r} in {folder}, found none. Check "
+                f"Expected files that match {pattern!r} in {root}, found none. Check "
                 "folder and glob; if the files are deleted for good, put another "
                 "source in its place with --replace"
             )

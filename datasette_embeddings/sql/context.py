@@ -18,7 +18,6 @@ from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
 
 logger = logging.getLogger("datasette_embeddings")
-
 SqlValue: TypeAlias = str | bytes | int | float | None
 #: Of a search: its kind, the collection, a digest of the query, the limit
 SearchKey: TypeAlias = tuple[str, str, bytes, int]
@@ -94,8 +93,7 @@ class Clock:
     def __init__(self, conn: sqlite3.Connection, limit_s: float | None) -> None:
         self._conn = conn
         self._limit_s = limit_s
-        self._started = perf_counter()
-        self._excused = 0.0
+        self._started, self._excused = perf_counter(), 0.0
         # One of the functions runs; its statements are part of the one that called it
         self._inside = False
         self._statement = 0
@@ -107,8 +105,7 @@ class Clock:
         is_nested = all(line.startswith("-- ") for line in sql.split("\n"))
         if not self._inside and not is_nested:
             self._statement += 1
-            self._started = perf_counter()
-            self._excused = 0.0
+            self._started, self._excused = perf_counter(), 0.0
 
     @property
     def is_over(self) -> bool:

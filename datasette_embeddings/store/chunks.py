@@ -124,13 +124,8 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     if not collection.has_chunks:
         return set()
     shared = _compared_chunks(collection, f"{_IS_SHARED} and id in", item_ids)
-    documents = list({document_id for _id, document_id in shared})
-    is_own = f"""
-        typeof(embedding) = 'blob'
-        and not {_IS_SHARED}
-        and document_id in
-    """
-    own = _compared_chunks(collection, is_own, documents)
+    is_own = f"typeof(embedding) = 'blob' and not {_IS_SHARED} and document_id in"
+    own = _compared_chunks(collection, is_own, [*set(dict(shared).values())])
     have_own = {document_id for _id, document_id in own}
     return {each for each, document_id in shared if document_id in have_own}
 
