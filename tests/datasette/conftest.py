@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 
 import httpx
 import pytest
+import uvicorn
 from datasette.app import Datasette
 from jinja2 import BytecodeCache, Environment
 from playwright.sync_api import expect, sync_playwright
@@ -175,6 +178,28 @@ def is_answering(url, process) -> bool:
         else:
             return process.poll() is None
     return False
+
+
+@contextmanager
+def running(datasette):
+    """The URL of *datasette* in a thread of this process.
+
+    It has the model of this process, and starts in no time.
+    """
+    port = free_port()
+    config = uvicorn.Config(
+        datasette.app(), port=port, log_level="error", lifespan="on", http="h11"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def execute(path, *statements) -> None:

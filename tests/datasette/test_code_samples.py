@@ -17,7 +17,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
-from tests.datasette.conftest import execute, get_json, make_datasette, served
+from tests.datasette.conftest import execute, get_json, make_datasette, running
 
 SEARCH = "/articles/-/embeddings/articles"
 QUERIES = ["q=pets", "q=it's+%22quoted%22", "q=pets&_size=3", "like=5"]
@@ -136,5 +136,5 @@ def served_articles(tmp_path_factory, built_articles):
     path = tmp_path_factory.mktemp("served") / "articles.db"
     path.write_bytes(built_articles)
     execute(path, "alter table articles add column content text default ''")
-    with served(path) as url:
+    with running(make_datasette(path)) as url:
         yield url

@@ -18,6 +18,7 @@ from tests.datasette.conftest import (
     get_json,
     http,
     make_datasette,
+    running,
     served,
 )
 from tests.models import Eyes, runtimes_with
@@ -42,9 +43,8 @@ def write_settings(folder, settings, **others):
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embed")
-    with served("-m", write_settings(folder, LIMITS)) as url:
+def url():
+    with running(make_datasette(settings=LIMITS)) as url:
         yield url
 
 

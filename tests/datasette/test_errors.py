@@ -11,20 +11,13 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 
 from datasette_embeddings.serving import allowed_models
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import embed_api, openapi, search_response
 from datasette_embeddings.web.compat import is_modern
-from tests.datasette.conftest import (
-    actor_cookie,
-    free_port,
-    http,
-    make_datasette,
-    served,
-)
-from tests.datasette.test_embed_api import has_four_keys, write_settings
+from tests.datasette.conftest import actor_cookie, http, make_datasette, running
+from tests.datasette.test_embed_api import has_four_keys
 
 SEARCH = "/articles/-/embeddings/articles.json"
 EMBED = "/-/embeddings/embed.json"
@@ -493,25 +486,6 @@ def received(client, end) -> bytes:
     return found
 
 
-@contextmanager
-def running(datasette):
-    """The URL of *datasette* in a thread of this process, where it can be changed."""
-    port = free_port()
-    config = uvicorn.Config(
-        datasette.app(), port=port, log_level="error", lifespan="on", http="h11"
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -552,9 +526,9 @@ async def test_a_crowd_is_told_to_come_again(articles_db):
     assert (await client.post(SEARCH, json=question(12))).status_code == 200
 
 
-def test_clients_that_vanish_hold_nothing(articles_db, tmp_path):
+def test_clients_that_vanish_hold_nothing(articles_db):
     settings = {"max_searches": 1, "max_waiting": 3}
-    with served(articles_db, "-m", write_settings(tmp_path, settings)) as url:
+    with running(make_datasette(articles_db, settings=settings)) as url:
         # More of each kind than have room
         for number in range(12):
             body = json.dumps(question(number)).encode()

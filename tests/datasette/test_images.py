@@ -21,7 +21,7 @@ from tests.datasette.conftest import (
     get_json,
     http,
     make_datasette,
-    served,
+    running,
 )
 from tests.datasette.image_tables import (
     COLOURS,
@@ -520,7 +520,7 @@ async def test_the_cookie_tells_who_asks_with_an_image(shop_db):
 
 async def test_a_form_of_another_site_is_refused(shop_db):
     """1.0 looks where a request comes from, 0.65 at what it is."""
-    with served(shop_db) as url:
+    with running(make_datasette(shop_db)) as url:
         response = http.post(
             url + SEARCH,
             data={"image": "aGk="},

@@ -23,7 +23,7 @@ from datasette_embeddings.web import filters, middleware, pages, search_request
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES
-from tests.datasette.conftest import get_json, http, make_datasette, served
+from tests.datasette.conftest import get_json, http, make_datasette, running
 
 HERE = Path(__file__).parent
 DOCUMENT = "/-/embeddings/openapi.json"
@@ -235,11 +235,8 @@ async def test_the_examples_of_the_document_are_answered(datasette):
 
 
 @pytest.fixture(scope="module")
-def url(demo_db, tmp_path_factory):
-    settings = {"plugins": {"datasette-embeddings": LIMITS}}
-    metadata = tmp_path_factory.mktemp("settings") / "metadata.json"
-    metadata.write_text(json.dumps(settings))
-    with served(demo_db, "-m", metadata) as url:
+def url(demo_db):
+    with running(make_datasette(demo_db, settings=LIMITS)) as url:
         yield url
 
 

@@ -39,6 +39,7 @@ def endpoint(tmp_path_factory):
     """The embedding API of a real Datasette, up to /v1."""
     database = tmp_path_factory.mktemp("endpoint") / "empty.db"
     execute(database, "create table empty (id)")
+    # A process of its own: both sides embed in the one thread for models
     with served(database) as url:
         yield f"{url}/-/embeddings/v1"
 
