@@ -13,6 +13,8 @@ from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search.matches import similar_items
 from datasette_embeddings.similarities.refreshing import count_stale, refresh
 from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.store.chunks import boilerplate
+from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 
 # Words of 26 topics; the first is the title
@@ -166,6 +168,34 @@ def test_a_copy_is_related_to_its_original(conn, model):
     assert scores(conn)["cats", "copy"] == 1
     assert scores(conn)["cats", "taxes"] < 0.3
     assert similar_items(made, "cats")[0].document_id == "copy"
+
+
+def steps_to_find_boilerplate(length):
+    """What SQLite does for the notice in two documents of *length* other chunks."""
+    conn = sqlite3.connect(":memory:")
+    key = create_collection(conn, "docs", "m", None).id
+    for number in range(2 * length):
+        document, position = str(number % 2), number // 2
+        text = NOTICE if position == length - 1 else str(number)
+        conn.execute(
+            "insert into embeddings (collection_id, id, embedding, content_hash)"
+            " values (?, ?, x'0000803f', cast(? as blob))",
+            [key, f"{document}/{position}", text],
+        )
+        conn.execute(
+            "insert into _embedding_chunks values (?, ?, ?, x'00', ?, 0, 1)",
+            [key, f"{document}/{position}", document, position],
+        )
+    notices, steps = [f"{document}/{length - 1}" for document in (0, 1)], []
+    made = collection(conn, "docs")
+    conn.set_progress_handler(lambda: steps.append(1), 1)
+    assert boilerplate(made, notices) == set(notices)
+    conn.close()
+    return len(steps)
+
+
+def test_boilerplate_is_found_without_reading_whole_documents():
+    assert steps_to_find_boilerplate(500) < 2 * steps_to_find_boilerplate(5)
 
 
 def test_similarities_of_an_earlier_release_are_brought_up_to_date(conn, model):

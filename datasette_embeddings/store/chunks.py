@@ -123,11 +123,15 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
     """
     if not collection.has_chunks:
         return set()
-    shared = _compared_chunks(collection, f"{_IS_SHARED} and id in", item_ids)
+    shared = dict(_compared_chunks(collection, f"{_IS_SHARED} and id in", item_ids))
     is_own = f"typeof(embedding) = 'blob' and not {_IS_SHARED} and document_id in"
-    own = _compared_chunks(collection, is_own, [*set(dict(shared).values())])
-    have_own = {document_id for _id, document_id in own}
-    return {each for each, document_id in shared if document_id in have_own}
+    # One document at a time, because its first such chunk is enough
+    have_own = {
+        document_id
+        for document_id in set(shared.values())
+        if any(_compared_chunks(collection, is_own, [document_id]))
+    }
+    return {each for each, document_id in shared.items() if document_id in have_own}
 
 
 # Whether another document has the same text; uses the index on hashes
@@ -149,7 +153,7 @@ _IS_SHARED = """
 
 def _compared_chunks(
     collection: Collection, condition: str, values: Sequence[str]
-) -> list[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """The chunks for which *condition* holds, and the document of each."""
     sql = f"""
         select id, document_id
@@ -157,4 +161,4 @@ def _compared_chunks(
         where collection_id = ?
         and {condition}
     """
-    return [*rows_in(collection.conn, sql, [collection.id], values)]
+    return rows_in(collection.conn, sql, [collection.id], values)
