@@ -128,6 +128,7 @@ def test_without_a_key_none_is_sent(server, model_of):
         ("http://host/v1/embeddings", "http://host/v1/embeddings"),
         ("https://host:8/a/embeddings?v=1", "https://host:8/a/embeddings"),
         ("https://user:password@host/v1", "https://host/v1/embeddings"),
+        ("http://host/v1#part", "http://host/v1/embeddings"),
     ],
 )
 def test_the_address_may_end_before_embeddings(url, asked):

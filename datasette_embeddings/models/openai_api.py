@@ -63,7 +63,7 @@ class OpenAIModel(RemoteModel):
         self._config = config
         url = _base_url(str(config.url))
         # Without a password or a query string, which may hold a key
-        endpoint = url.copy_with(username="", password="", query=None)
+        endpoint = url.copy_with(username="", password="", query=None, fragment=None)
         self.endpoint = f"{endpoint}/embeddings"
         self._client = self._new_client(url)
         self.batch_size = config.batch_size or DEFAULT_BATCH_SIZE
