@@ -123,7 +123,9 @@ def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
 SIMILARITIES = (
     options.limit("How many similar documents to store for each."),
     options.MIN_SCORE,
-    options.flag("--remove", "Delete the similarities and stop maintaining them."),
+    options.flag(
+        "--remove", "Delete the stored similarities and stop maintaining them."
+    ),
     options.SILENT,
 )
 

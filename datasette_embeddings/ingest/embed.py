@@ -56,6 +56,8 @@ def embed_documents(
 
     *known* returns the stored vectors of content hashes, which need no run of the
     model.  *progress* is called with the number of documents that are done.
+
+    :raises EmbeddingsError: if the model fails on the simplest content too.
     """
     chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
     if chunking is not None:

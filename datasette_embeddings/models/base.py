@@ -160,6 +160,7 @@ class EmbeddingModel(ABC):
         """One vector for each image file, (n, d).
 
         :raises InvalidInputError: if one of them has none.
+        :raises ModelError: if the model takes no images.
         """
         outcomes = self.image_outcomes(images, progress=progress)
         for outcome in outcomes:

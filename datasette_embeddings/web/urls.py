@@ -40,7 +40,7 @@ class Address:
 
     @classmethod
     def of(cls, request: Request, *, most: int = MOST_PARAMETERS) -> Address:
-        """The address of *request*; it has at most *most* parameters."""
+        """The address of *request*; parameters are counted before they are parsed."""
         found = request.query_string.count("&") + 1
         if found > most:
             raise InvalidInputError(
