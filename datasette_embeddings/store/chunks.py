@@ -40,8 +40,7 @@ def document_hashes(
     collection: Collection, document_ids: Sequence[str]
 ) -> dict[str, bytes]:
     """The hash of the content of each of *document_ids* that is stored as chunks."""
-    condition = "position = 0 and document_id in"
-    columns = "document_id, document_hash"
+    columns, condition = "document_id, document_hash", "position = 0 and document_id in"
     return dict(_rows(collection, columns, condition, document_ids))
 
 
@@ -125,12 +124,9 @@ def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
         return set()
     shared = dict(_compared_chunks(collection, f"{_IS_SHARED} and id in", item_ids))
     is_own = f"typeof(embedding) = 'blob' and not {_IS_SHARED} and document_id in"
+    documents = set(shared.values())
     # One document at a time, because its first such chunk is enough
-    have_own = {
-        document_id
-        for document_id in set(shared.values())
-        if any(_compared_chunks(collection, is_own, [document_id]))
-    }
+    have_own = {e for e in documents if any(_compared_chunks(collection, is_own, [e]))}
     return {each for each, document_id in shared.items() if document_id in have_own}
 
 
