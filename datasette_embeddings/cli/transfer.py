@@ -85,7 +85,7 @@ def imported(
     """The collection of the vectors of *table*, and how many there are.
 
     They are here, or in the database *other*.  The collection is called *name*, or as
-    the table.  Nothing is imported if one of them is invalid.
+    the table.  Nothing is imported if a vector is invalid.
     """
     columns = [column.name for column in declared_columns(other or conn, table)]
     if not {"id", "embedding"} <= set(columns):

@@ -132,7 +132,7 @@ def _page(
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:
-    """The ids of items whose source rows match *selection*, and of rows without any."""
+    """Ids of items whose source rows match *selection*, and of rows without an item."""
     documents = selected_ids(collection.conn, source_table(collection), selection)
     return frozenset(documents | chunks.chunks_of_documents(collection, documents))
 
