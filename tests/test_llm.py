@@ -145,7 +145,7 @@ def built_by_us(tmp_path_factory):
 
 @pytest.fixture
 def our_database(tmp_path, built_by_us):
-    """A database with the table `notes` and a collection of ours over it."""
+    """A database with the table `notes` and a collection of its rows."""
     database = tmp_path / "ours.db"
     database.write_bytes(built_by_us)
     return database
@@ -313,7 +313,7 @@ def built_with_a_reused_id(tmp_path_factory, llm, built_by_us):
 
 @pytest.fixture
 def reused_id(tmp_path, built_with_a_reused_id):
-    """Our database after llm gave the id of a collection of ours to one of its own."""
+    """Our database after llm gave the id of our collection to one of its own."""
     database = tmp_path / "reused.db"
     database.write_bytes(built_with_a_reused_id)
     return database
