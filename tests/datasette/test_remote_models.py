@@ -221,7 +221,7 @@ class Paid(StandIn):
 
 @pytest.fixture
 def paid(monkeypatch):
-    """A runtime with a paid model, which is reported all that it was asked."""
+    """A runtime with a paid model, which records what it was asked."""
     model = Paid()
 
     def find(wanted):
