@@ -288,6 +288,16 @@ def test_equal_scores_are_in_the_order_of_their_ids():
     assert [row[1] for row in table(conn) if row[0] == "01"] == ["00", "02", "03"]
 
 
+def test_opposite_documents_are_a_pair_too():
+    # In float32 the score of these is a little less than -1
+    conn, collection = empty()
+    collection = write(
+        conn, collection, {"a": [2.0, 2.0, 1.0], "b": [-2.0, -2.0, -1.0]}
+    )
+    build(collection, SimilaritySettings(1))
+    assert table(conn) == [("a", "b", -1.0), ("b", "a", -1.0)]
+
+
 def test_vectors_of_an_old_run_are_left_out():
     conn, made = empty()
     made = write(conn, made, {"old": [1, 0]})

@@ -169,7 +169,7 @@ def _nearest_of(
     if least is not None:
         close = np.concatenate([close, np.abs(values - least) < CLOSE], axis=1)
     is_close: NDArray[np.bool_] = np.any(close, axis=1)
-    counts = (values[:, :limit] >= (NO_SCORE / 2 if least is None else least)).sum(1)
+    counts = (values[:, :limit] > (NO_SCORE if least is None else least)).sum(1)
     values = np.clip(values, -1, 1)
     for row, position in enumerate(positions.tolist()):
         if is_close[row]:
