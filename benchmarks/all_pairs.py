@@ -121,7 +121,7 @@ def refreshed(path: Path, ids: list[str], random: np.random.Generator) -> float:
     conn.close()
     conn = sqlite3.connect(copy)
     try:
-        return seconds(lambda: refresh(collection))
+        return seconds(lambda: refresh(collection.bound_to(conn)))
     finally:
         conn.close()
 
