@@ -72,8 +72,10 @@ class RowReader:
         every = range(len(self._names))
         if self._source.template is not None:
             return every
+        if self._contents:
+            return self._contents
         taken = {*self._keys, *self._metadata.values()}
-        return self._contents or [each for each in every if each not in taken]
+        return [each for each in every if each not in taken]
 
     def documents(self, rows: Iterator[NumberedRow]) -> Iterator[Document | Failure]:
         """The document of each of *rows*, or the reason why it has none."""

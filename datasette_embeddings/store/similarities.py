@@ -191,15 +191,16 @@ class Similarities:
         The rows of *deleted*, pairs of ids, are deleted, and the marks of *gone*.
         """
         key = int(self.collection.id)
-        at, write = f"where collection_id = {key} and id = ?", self.conn.executemany
-        write(f"delete from similarities {at} and other_id = ?", deleted)
-        write(f"delete from _embedding_similarity_marks {at}", ((e,) for e in gone))
-        write(
+        at = f"where collection_id = {key} and id = ?"
+        execute, gone_keys = self.conn.executemany, [(each,) for each in gone]
+        execute(f"delete from similarities {at} and other_id = ?", deleted)
+        execute(f"delete from _embedding_similarity_marks {at}", gone_keys)
+        execute(
             "insert or replace into similarities "
             f"(collection_id, id, other_id, score) values ({key}, ?, ?, ?)",
             rows,
         )
-        write(
+        execute(
             "insert or replace into _embedding_similarity_marks "
             f"(collection_id, id, state, lowest) values ({key}, ?, ?, ?)",
             marks,

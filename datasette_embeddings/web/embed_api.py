@@ -73,6 +73,10 @@ Inputs: TypeAlias = Annotated[
         component="Input",
     ),
 ]
+Dimensions: TypeAlias = Annotated[
+    int,
+    Expected("a whole number from 1 to 999,999,999", read=whole_number, ge=1, lt=10**9),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +93,7 @@ class EmbedRequest(Checked):
     """Numbers, or little-endian float32 in base64 or in hexadecimal digits."""
     input_type: Annotated[Literal["passage", "query"], Expected()] = "passage"
     """Some models make different vectors of queries and of the passages to search."""
-    dimensions: (
-        Annotated[int, Expected("a whole number", read=whole_number, ge=1, lt=10**9)]
-        | None
-    ) = None
+    dimensions: Dimensions | None = None
     """As many as the model has; other numbers are an error."""
     user: AnyText | None = None
     """Not used."""

@@ -234,6 +234,7 @@ REFUSED = {
     "dimensions": ({"dimensions": 3}, 400, "Expected 384 dimensions"),
     "no dimensions": ({"dimensions": "384"}, 400, "dimensions: expected a whole"),
     "broken dimensions": ({"dimensions": 384.5}, 400, "dimensions: expected a whole"),
+    "too many dimensions": ({"dimensions": 10**9}, 400, "whole number from 1 to 999"),
     "a format": ({"encoding_format": "int8"}, 400, "one of float, base64, hex"),
     "a type": ({"input_type": "document"}, 400, "one of passage, query"),
     "a user": ({"user": 7}, 400, "user: expected a text"),
