@@ -29,6 +29,8 @@ class Document:
     id: str
     content: Content
     metadata: Mapping[str, object] | None = None
+    #: What names it in results; found by its words, but embedded only with a chunk
+    title: str | None = field(default=None, compare=False)
     #: The content hash, if it was computed before
     known_hash: bytes | None = field(default=None, compare=False, repr=False)
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from datasette_embeddings.documents import Content, Document, Failure, item_id_of
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.definitions import TITLES, Source
 
 #: The value of a column that a row does not have, as a JSON object may lack a key
 ABSENT = object()
@@ -77,6 +77,14 @@ class RowReader:
         taken = {*self._keys, *self._metadata.values()}
         return [each for each in every if each not in taken]
 
+    def _title(self, row: Sequence[object]) -> str | None:
+        """The title of a row: the column that the source names, or one of TITLES."""
+        named = getattr(self._source, "title_column", None)
+        names = TITLES if named is None else (named,)
+        name = next((each for each in names if each in self._names), None)
+        title = None if name is None else row[self._names.index(name)]
+        return None if title is None or isinstance(title, bytes) else str(title)
+
     def documents(self, rows: Iterator[NumberedRow]) -> Iterator[Document | Failure]:
         """The document of each of *rows*, or the reason why it has none."""
         for number, values in rows:
@@ -96,7 +104,7 @@ class RowReader:
                         )
                 contents = [values[each] for each in self._used()]
                 content = content_of_row(self._source, self._names, contents)
-                yield Document(item_id, content, metadata or None)
+                yield Document(item_id, content, metadata or None, self._title(row))
             except SourceError as error:
                 failed = f"row {number}" if item_id is None else item_id
                 yield Failure(failed, str(error), is_item=item_id is not None)

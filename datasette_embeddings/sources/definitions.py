@@ -14,6 +14,8 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import EmbeddingsError, quoted
 
 ROWID = "rowid"
+#: Columns that name a row, unless another one is given
+TITLES = ("title", "name", "heading", "headline", "subject")
 STDIN = "-"
 
 
@@ -89,8 +91,9 @@ class TableSource(Source):
 
     @property
     def sql(self) -> str:
-        """SQL for its rows: keys, content and metadata."""
-        columns = self.key_columns, self.content_columns, self.metadata_columns
+        """SQL for its rows: keys, content, metadata and title."""
+        title = () if self.title_column is None else (self.title_column,)
+        columns = self.key_columns, self.content_columns, self.metadata_columns, title
         names = dict.fromkeys(chain(*columns))
         selected = [f"{self.column_sql(each)} as {quote(each)}" for each in names]
         return f"select {', '.join(selected)} from main.{quote(self.table)}"

@@ -106,13 +106,15 @@ def _read(
     try:
         item_id.encode()
         content = _bytes_of(path, root, source)
+        title = path.relative_to(root).with_suffix("").as_posix()
         if source.images:
-            return Document(item_id, content)
+            return Document(item_id, content, title=title)
         text = decoded(content, source.encodings)
         if path.suffix.lower() in WITH_FRONT_MATTER:
             block = YAML.match(text) or TOML.match(text)
             text = text[block.end() :] if block else text
-        return Document(item_id, str(stripped(text)) if source.strip_html else text)
+        text = str(stripped(text)) if source.strip_html else text
+        return Document(item_id, text, title=title)
     except UnicodeEncodeError:
         return Failure(item_id, "The name of the file is not in UTF-8; rename it")
     except OSError as error:

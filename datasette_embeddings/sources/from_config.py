@@ -18,6 +18,7 @@ from datasette_embeddings.sources.content import columns_of_template, template_o
 from datasette_embeddings.sources.definitions import (
     ROWID,
     STDIN,
+    TITLES,
     FileSource,
     FolderSource,
     Source,
@@ -26,7 +27,6 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
 
-TITLES = ("title", "name")
 KINDS = ("table", "sql", "input", "files")
 # Settings that go with some kinds only
 BELONGS_TO = {
@@ -118,7 +118,7 @@ def table_source(
 
     Defaults.  Content: the columns that the template names; without one every TEXT
     column that is neither key nor metadata, or for images the one BLOB column.  Key:
-    the primary key, else rowid.  Title: a column called title or name.
+    the primary key, else rowid.  Title: the first column of :data:`TITLES`.
     """
     table, kind = _existing_table(conn, table)
     columns = declared_columns(conn, table)

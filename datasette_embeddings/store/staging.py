@@ -53,23 +53,12 @@ def staged(
     # A source that could not be read may have left one
     conn.execute(f"drop table if exists {STAGED}")
     try:
-        conn.execute(
-            f"""
-            create table {STAGED} (
-              number integer primary key,
-              id text,
-              content_hash blob,
-              metadata text,
-              state text,
-              error text,
-              content -- last: all else is read without the pages of an image
-            )
-            """
-        )
+        conn.execute(_CREATE)
         conn.executemany(
             f"""
-            insert into {STAGED} (id, content, content_hash, metadata, state, error)
-            values (?, ?, ?, ?, ?, ?)
+            insert into {STAGED}
+              (id, content, content_hash, metadata, title, state, error)
+            values (?, ?, ?, ?, ?, ?, ?)
             """,
             map(_row, documents),
         )
@@ -98,11 +87,26 @@ def staged(
             conn.execute(f"drop table if exists {STAGED}")
 
 
+# The content is last: all else is read without the pages of an image
+_CREATE = f"""
+    create table {STAGED} (
+      number integer primary key,
+      id text,
+      content_hash blob,
+      metadata text,
+      title text,
+      state text,
+      error text,
+      content
+    )
+"""
+
+
 def _row(document: Document | Failure) -> tuple[object, ...]:
     item_id = document.id.encode("utf-8", "backslashreplace").decode()
 
     def row(state: str | None, error: str | None = None) -> tuple[object, ...]:
-        return item_id, None, None, None, state, error
+        return item_id, None, None, None, None, state, error
 
     if isinstance(document, Failure):
         return row(FAILED if document.is_item else UNREAD, document.error)
@@ -119,7 +123,8 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
         return row(FAILED, f"Expected text that UTF-8 can hold: {error}")
     except (TypeError, ValueError) as error:
         return row(FAILED, f"The metadata is no JSON: {error}")
-    return item_id, content, content_hash, metadata, None, None
+    title = document.title and document.title.encode("utf-8", "replace").decode()
+    return item_id, content, content_hash, metadata, title, None, None
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ class Staging:
             with closing(self.conn.cursor()) as rows:
                 rows.execute(
                     f"""
-                    select number, id, content, metadata, content_hash
+                    select number, id, content, metadata, title, content_hash
                     from {STAGED}
                     where number > ?
                     and state in {WRITTEN}
@@ -179,10 +184,10 @@ class Staging:
                     [last],
                 )
                 # Row by row: a hundred photos would be a gigabyte
-                for number, item_id, content, metadata, digest in rows:
+                for number, item_id, content, metadata, title, digest in rows:
                     last = number
                     known = json.loads(metadata) if metadata else None
-                    window.append(Document(item_id, content, known, digest))
+                    window.append(Document(item_id, content, known, title, digest))
                     most = WINDOW_BYTES
                     if isinstance(content, str):
                         most = WINDOW_CHARACTERS
