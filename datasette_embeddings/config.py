@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from datasette_embeddings.errors import ConfigError, InvalidInputError
 from datasette_embeddings.validation import (
@@ -29,6 +29,15 @@ LLM_EMBED = "datasette-llm-embed"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
 DEFAULT_INDEX_MEMORY_MB = 256
+
+#: The kinds of words index of a collection: English word forms, words as they are
+#: written, any three letters in a row (for languages without spaces), or none
+DEFAULT_WORDS, NO_WORDS = "english", "none"
+WORDS = (DEFAULT_WORDS, "plain", "trigram", NO_WORDS)
+
+#: What a search goes by: both words and meaning, or one of them
+Mode: TypeAlias = Literal["both", "meaning", "words"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 RUNTIMES = ("onnx", "sentence-transformers", "open_clip", "llm", "http")
 
@@ -51,6 +60,9 @@ Url: TypeAlias = Annotated[
 ApiKey: TypeAlias = Annotated[
     str | None,
     Expected("a key (one that $env names must be set where this runs)", read=_key),
+]
+WordsKind: TypeAlias = Annotated[
+    str, Expected(f"one of {', '.join(WORDS)}", pattern=f"^({'|'.join(WORDS)})$")
 ]
 Names: TypeAlias = Annotated[
     tuple[Text, ...],
@@ -154,6 +166,7 @@ class CollectionConfig(Checked):
     chunk_overlap: CountOrZero = 0
     model: Text | None = None
     store: Flag = False
+    words: WordsKind | None = None
     similarities: Similarities | None = None
 
 

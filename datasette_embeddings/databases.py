@@ -77,7 +77,8 @@ def explained(error: sqlite3.Error, path: Path) -> DatabaseError:
     """*error* as a sentence about the file at *path*."""
     message = str(error)
     for start, advice in ADVICE.items():
-        if message.startswith(start):
+        # FTS5 says first what it was doing
+        if message.startswith(start) or message.endswith(start):
             return DatabaseError(f"{path} {advice}")
     return DatabaseError(f"{path}: SQLite says: {message}")
 

@@ -130,4 +130,36 @@ def m006_our_tables(db: Any) -> None:  # noqa: ANN401
         db.execute("alter table _embedding_failures add column source_id integer")
 
 
-OUR_STEPS = (m006_our_tables,)
+WORDS_TABLES = (
+    """
+    create table if not exists _embedding_words (
+      id integer primary key, collection_id integer, document_id text, title text,
+      reversed_title text, content_hash blob, text blob
+    )
+    """,
+    """
+    create unique index if not exists idx__embedding_words_collection_id_document_id
+    on _embedding_words (collection_id, document_id)
+    """,
+    """
+    create index if not exists idx__embedding_words_collection_id_reversed_title
+    on _embedding_words (collection_id, reversed_title)
+    """,
+    """
+    create table if not exists _embedding_vocabulary (
+      collection_id integer, word text, documents integer,
+      primary key (collection_id, word)
+    ) without rowid
+    """,
+)
+
+
+def m007_words(db: Any) -> None:  # noqa: ANN401
+    # The FTS5 table of each collection is made with its first words
+    for sql in WORDS_TABLES:
+        db.execute(sql)
+    if "words" not in db["_embedding_collections"].columns_dict:
+        db.execute("alter table _embedding_collections add column words text")
+
+
+OUR_STEPS = (m006_our_tables, m007_words)

@@ -61,6 +61,7 @@ HEAVY = {
     "PIL",
     "pydantic",
     "pydantic_core",
+    "rapidfuzz",
     "sentence_transformers",
     "sentencex",
     "simsimd",

@@ -27,6 +27,7 @@ from datasette_embeddings.errors import InvalidInputError, SourceUnavailableErro
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.sync import SyncOutcome, stored_sources
 from datasette_embeddings.ingest.sync import sync as sync_all
+from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
@@ -71,7 +72,12 @@ def embed_source(
         config = replace(config, models=existing.located_models(config.models))
     model = fetched_model(model_id or config.default_model, config)
     with progress(name, silent=silent) as callbacks:
-        options = replace(options, similarities=declared.similarities, **callbacks)
+        options = replace(
+            options,
+            similarities=declared.similarities,
+            words=declared.words,
+            **callbacks,
+        )
         return ingest(conn, name, source, model, options=options)
 
 
@@ -143,8 +149,8 @@ def _sources(
         return [source]
     expected = "Expected --table, --sql, --files or an input file"
     existing = find_collection(conn, name)
-    names_more = replace(declared, model=None, similarities=None) != CollectionConfig()
-    if existing is None or names_more:
+    own = replace(declared, model=None, similarities=None, words=None)
+    if existing is None or own != CollectionConfig():
         raise InvalidInputError(f"{expected}, to say what to embed")
     try:
         return stored_sources(existing)
@@ -224,5 +230,7 @@ def sync_collections(
             click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
             if not options.dry_run:
                 # llm or a pipe may have written rows
-                refresh(collection_named(conn, outcome.collection))
+                skipped = collection_named(conn, outcome.collection)
+                index_words(skipped)
+                refresh(skipped)
     return outcomes

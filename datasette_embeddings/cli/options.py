@@ -9,7 +9,7 @@ import click
 from click import Choice, Option
 
 from datasette_embeddings.cli.output import FORMATS as OUTPUT_FORMATS
-from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_MODEL
+from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_MODEL, NO_WORDS, WORDS
 from datasette_embeddings.documents import METHODS
 from datasette_embeddings.sources.row_files import FORMATS as INPUT_FORMATS
 
@@ -95,7 +95,7 @@ SOURCE_OPTIONS = {
         option("--title", "The column that names a row in results."),
         flag("--store", "Copy the content of a table too."),
     ),
-    "Model and chunks": (
+    "Model, chunks and words": (
         option(
             "-m --model",
             f"Default: the collection's model; for a new one {DEFAULT_MODEL}.",
@@ -114,6 +114,17 @@ SOURCE_OPTIONS = {
             "--chunk-overlap",
             "Tokens that a chunk repeats from the one before.",
             default=0,
+        ),
+        option(
+            "--words",
+            "How words are indexed: english word forms, plain words, trigrams (for "
+            "languages without spaces), or none.",
+            type=Choice(WORDS),
+        ),
+        option(
+            "words --no-words",
+            "Index no words: searches go by meaning alone.",
+            flag_value=NO_WORDS,
         ),
         option(
             "--similarities",

@@ -58,6 +58,14 @@ class ScannedIndex:
                 best = matrix.best_first([*best, *hits], limit)
         return best
 
+    @property
+    def mean(self) -> Vector:
+        """About as :attr:`VectorIndex.mean`: that of the first block."""
+        with self.lock, one_moment(self.collection.conn):
+            length, _count = self.collection.usual_vector_length()
+            rows = islice(self.collection.vector_rows(), BLOCK_ROWS)
+            return read_index(rows, length, BLOCK_ROWS).mean
+
 
 Index: TypeAlias = VectorIndex | ScannedIndex
 

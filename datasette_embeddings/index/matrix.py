@@ -8,7 +8,8 @@ so that it rules out most rows; the others are multiplied in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import compress, islice
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -38,6 +39,8 @@ FEW = 20
 BYTES_PER_ID = 100
 # Rows that SQLite and numpy hand over at a time
 ROWS = 500
+# Items without a direction that the mean of a collection includes
+NO_DIRECTION = 10
 INT8_MAX = 127
 # More than the rounding error of the float32 score of two vectors of length 1
 ROUNDING = 1e-5
@@ -45,16 +48,29 @@ ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class Hit:
-    """An item, its cosine (-1 to 1), and its chunk where it is one of a document."""
+    """An item, its score, and its chunk where it is one of a document.
+
+    By meaning, the score is the cosine (-1 to 1); in a ranking it is 0 to 1.
+    """
 
     id: str
     score: float
     chunk: StoredChunk | None = None
+    #: None where no vectors were compared
+    cosine: float | None = field(default=None, compare=False)
+    #: By what it was found, of "exact", "words" and "meaning"
+    matched: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def document_id(self) -> str:
         """The id of the document that it is a chunk of, or its own."""
         return self.id if self.chunk is None else self.chunk.document_id
+
+
+def hit_of_cosine(item_id: str, cosine: float) -> Hit:
+    """The hit of an item whose score is its cosine, of which rounding is cut off."""
+    cosine = max(-1.0, min(1.0, cosine))
+    return Hit(item_id, cosine, cosine=cosine, matched=("meaning",))
 
 
 def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
@@ -140,10 +156,19 @@ class VectorIndex:
             best = scores >= worst
             rows, scores = rows[best], scores[best]
         hits = (
-            Hit(self.ids[row], max(-1.0, min(1.0, score)))
+            hit_of_cosine(self.ids[row], score)
             for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
         )
         return best_first(hits, limit)
+
+    @cached_property
+    def mean(self) -> Vector:
+        """The mean of the vectors, (d,), as if some items with no direction were there.
+
+        So the cosine of a query and the mean of a few items is not that of an item.
+        """
+        mean: Vector = self.vectors.sum(axis=0) / (len(self.vectors) + NO_DIRECTION)
+        return mean
 
     def _scores(
         self, query: Vector, limit: int, keep: Keep | None

@@ -12,6 +12,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import InvalidInputError, ModelError
 from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
+from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
@@ -55,6 +56,8 @@ class IngestOptions:
     dry_run: bool = False
     #: Similarities to store; None for those that the collection has
     similarities: SimilaritySettings | None = None
+    #: The kind of words index; None for the one that the collection has
+    words: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,14 +116,18 @@ def ingest(
         run = _Run(source, model, options, staging)
         if options.dry_run:
             return run.report_without_writing(existing)
-        settings, replaces = model.settings, options.replace_source
+        settings, words = model.settings, options.words
         if options.rebuild:
-            collection = collection_writes.begin_rebuild(conn, name, settings, source)
+            collection = collection_writes.begin_rebuild(
+                conn, name, settings, source, words=words
+            )
         else:
+            replaces = options.replace_source
             collection = collection_writes.create_collection(
-                conn, name, settings, source, replace_source=replaces
+                conn, name, settings, source, replace_source=replaces, words=words
             )
         report = run.write(collection)
+    index_words(collection)
     similarities = options.similarities
     if similarities is None and existing is not None:
         similarities = Similarities(existing).settings
@@ -183,6 +190,7 @@ class _Run:
             self.staging.fail(embedded.failures)
             chunks += sum(len(each.chunks or ()) for each in embedded.documents)
             truncated += embedded.truncated
+        index_staged_words(collection, self.staging)
         is_whole = self.options.limit is None
         record_failures(collection, ownership.source_id, is_complete=is_whole)
         report = self._report(collection, ownership, delete_unstaged)

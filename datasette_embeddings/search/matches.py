@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config import DEFAULT_LIMIT, Mode
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.nearest import (
@@ -17,6 +18,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_vector,
 )
 from datasette_embeddings.search.snippets import Piece, excerpt
+from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
 from datasette_embeddings.store.chunks import document_hashes, existing_documents
@@ -29,7 +31,10 @@ from datasette_embeddings.vectors import Vector
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A search result: an item, its *score* (cosine, -1 to 1), title and content.
+    """A search result: an item, its *score*, title and content.
+
+    The score of a search by words and meaning is what the ranking gives it of the most
+    that it could give, 0 to 1; that of a search by meaning is the cosine, -1 to 1.
 
     *content* is None if it is not stored and cannot be read from the source row.
     *stale* is true if the row was changed or deleted after it was embedded. Its new
@@ -41,6 +46,10 @@ class Match:
     score: float
     #: The document that it is a chunk of, or its own id
     document_id: str
+    #: The cosine similarity, None where the search went by words alone
+    cosine: float | None = None
+    #: What it was found by: "exact" (its title), "words", "meaning"
+    matched: tuple[str, ...] = ()
     title: str | None = None
     content: str | None = None
     metadata: Mapping[str, object] | None = None
@@ -89,15 +98,43 @@ def search_text(
     model: EmbeddingModel,
     options: Options = Options(),
 ) -> list[Match]:
-    """The items of *collection* closest in meaning to *text*, best first.
+    """The items of *collection* that are best for *text*, best first.
+
+    Best by its words and its meaning together, or by what the options say.
 
     :raises InvalidInputError: if *text* is blank.
     :raises ModelMismatchError: if the vectors of *collection* are of another model.
     :raises ModelSettingsMismatchError: if they were made with other settings of it.
     """
-    collection.check_settings(model.settings)
-    vector = model.embed_query(checked_query(text))
-    return search_vector(collection, vector, options=options)
+    return answer_text(collection, text, model=model, options=options).matches
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The matches of a text, by what they were ranked, and how it was understood."""
+
+    matches: list[Match]
+    mode: Mode
+    #: The text with other spelling, by which words were looked for
+    corrected: str | None = None
+
+
+def answer_text(
+    collection: Collection,
+    text: str,
+    *,
+    model: EmbeddingModel,
+    options: Options = Options(),
+) -> Answer:
+    """As :func:`search_text`, with what a page tells about the answer."""
+    query = query_of(collection, checked_query(text), options)
+    vector = None
+    if options.mode != "words":
+        collection.check_settings(model.settings)
+        vector = model.embed_query(query.text)
+    index = indexes.index(collection)
+    found = rank(collection, query, vector, options=options, index=index)
+    return Answer(matches(collection, found.hits), found.mode, found.corrected)
 
 
 def search_vector(
@@ -182,6 +219,8 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
                 id=hit.id,
                 score=hit.score,
                 document_id=document_id,
+                cosine=hit.cosine,
+                matched=hit.matched,
                 title=current.title,
                 content=content,
                 metadata=item.metadata,

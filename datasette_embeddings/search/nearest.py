@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from datasette_embeddings.config import DEFAULT_LIMIT
+import numpy as np
+
+from datasette_embeddings.config import DEFAULT_LIMIT, Mode
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import Hit, Keep, best_first
+from datasette_embeddings.index.matrix import Hit, Keep, best_first, hit_of_cosine
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.vectors import Vector
+from datasette_embeddings.vectors import Vector, decode, normalize
 
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
@@ -29,20 +31,38 @@ class Options:
     #: How many of the best results to skip
     offset: int = 0
     min_score: float | None = None
+    min_cosine: float | None = None
+    #: What a text is searched by, as far as the collection's words are indexed
+    mode: Mode = "both"
+    #: Words are looked for as they are typed, not with corrected spelling
+    as_typed: bool = False
+    #: The last word of the text may be the beginning of one
+    is_typing: bool = False
     #: Every chunk is a result of its own, not only the best of each document
     all_chunks: bool = False
     #: Only items whose ids begin with it
     prefix: str = ""
     #: Only these items, as :func:`selected_items` returns them
     among: frozenset[str] | None = None
+    #: Not these items
+    without: frozenset[str] = frozenset()
 
     @property
     def keep(self) -> Keep | None:
         """Whether an item passes the filters, by its id; None without filters."""
-        prefix, among = self.prefix, self.among
-        if among is None:
-            return (lambda item_id: item_id.startswith(prefix)) if prefix else None
-        return frozenset(each for each in among if each.startswith(prefix)).__contains__
+        prefix, among, without = self.prefix, self.among, self.without
+        if among is not None:
+            among -= without
+            return frozenset(e for e in among if e.startswith(prefix)).__contains__
+        if without:
+            return lambda item_id: item_id.startswith(prefix) and item_id not in without
+        return (lambda item_id: item_id.startswith(prefix)) if prefix else None
+
+    @property
+    def least_cosine(self) -> float:
+        """The lowest cosine of a search by meaning, whose score is the cosine."""
+        given = (each for each in (self.min_score, self.min_cosine) if each is not None)
+        return max(given, default=-1.0)
 
 
 def nearest_to_vector(
@@ -112,7 +132,7 @@ def _page(
     returns.
     """
     end = options.offset + options.limit
-    least = -1 if options.min_score is None else options.min_score
+    least = options.least_cosine
     if not collection.has_chunks:
         best = [hit for hit in ranking(end) if hit.score >= least]
         return best[options.offset :]
@@ -129,6 +149,36 @@ def _page(
         if len(hits) >= end or len(best) < limit:
             return hits[options.offset : end]
         limit *= MORE_CHUNKS
+
+
+def nearest_of(
+    collection: Collection, document_ids: Sequence[str], query: Vector, options: Options
+) -> Iterator[Hit]:
+    """Each of *document_ids* as its item nearest to *query*, of length 1, or as all.
+
+    Vectors that cannot be compared with it are left out.
+    """
+    rows = [
+        row
+        for row in chunks.document_vectors(collection, document_ids)
+        if len(row[2]) == query.nbytes
+    ]
+    if not rows:
+        return
+    vectors = normalize(np.stack([decode(blob) for _document, _item, blob in rows]))
+    best: dict[str, Hit] = {}
+    for (document_id, item_id, _blob), cosine in zip(
+        rows, vectors @ query, strict=True
+    ):
+        hit = replace(hit_of_cosine(item_id, float(cosine)), matched=())
+        key = item_id if options.all_chunks else document_id
+        if key not in best or hit.score > best[key].score:
+            best[key] = hit
+    stored = chunks.stored_chunks(collection, [hit.id for hit in best.values()])
+    least = -1.0 if options.min_cosine is None else options.min_cosine
+    for hit in best.values():
+        if hit.score >= least:
+            yield replace(hit, chunk=stored.get(hit.id))
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

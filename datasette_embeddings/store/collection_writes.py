@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from datasette_embeddings.config import DEFAULT_WORDS
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -30,6 +32,7 @@ from datasette_embeddings.store.collections import (
     current,
     find_collection,
 )
+from datasette_embeddings.store.words import Words, stale_tables
 
 READY = "ready"
 # The name of a collection that is being rebuilt, and how that of the old one begins
@@ -49,12 +52,14 @@ def create_collection(
     source: Source | None,
     *,
     replace_source: bool = False,
+    words: str | None = None,
     state: str = READY,
 ) -> Collection:
     """The collection called *name*, created if it does not exist, with *source*.
 
     *made_with* is a model's id if nothing else is known of it.  Who may see a
     collection depends on its sources, so a source is added before its first items.
+    *words* is the kind of its words index; None for the one it has, or the default.
     """
     check_name(name)
     schema.prepare(conn)
@@ -79,6 +84,7 @@ def create_collection(
             existing.check_can_add(settings)
         _store_facts(conn, name, settings, state)
         [found] = all_collections(conn, name)
+        Words(found).create(words or found.words or DEFAULT_WORDS)
         if source is not None:
             attach_source(found, source, replace_source=replace_source)
         return current(found)
@@ -116,8 +122,10 @@ def _store_facts(
     )
 
 
-def stale_facts(conn: sqlite3.Connection) -> list[str]:
-    """SQL for the rows of each of our tables that belong to no collection.
+def stale_facts(
+    conn: sqlite3.Connection, tables: Sequence[str] = schema.OUR_TABLES
+) -> list[str]:
+    """SQL for the rows of each of *tables* that belong to no collection.
 
     The collection was deleted, or another collection has its id now.
     """
@@ -136,13 +144,15 @@ def stale_facts(conn: sqlite3.Connection) -> list[str]:
             and facts.model = collections.model
         )
         """
-        for each in schema.OUR_TABLES
+        for each in tables
         if columns[each]
     ]
 
 
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Delete what is stored of collections that no longer exist."""
+    for table in stale_tables(conn):
+        conn.execute(f"drop table {table}")
     for rows in stale_facts(conn):
         conn.execute(f"delete {rows}")
 
@@ -189,7 +199,12 @@ def remove_collection(collection: Collection) -> None:
 
 
 def begin_rebuild(
-    conn: sqlite3.Connection, name: str, settings: ModelSettings, source: Source
+    conn: sqlite3.Connection,
+    name: str,
+    settings: ModelSettings,
+    source: Source,
+    *,
+    words: str | None = None,
 ) -> Collection:
     """A hidden collection that will replace the one called *name*.
 
@@ -202,10 +217,14 @@ def begin_rebuild(
         with suppress(ModelMismatchError, ModelSettingsMismatchError):
             begun.check_settings(settings)
             # The rows of a pipe may be of another pipe
-            if begun.source == source:
+            if begun.source == source and words in (None, begun.words):
                 return begun
         remove_collection(begun)
-    return create_collection(conn, new_name, settings, source, state=BUILDING)
+    if words is None and (old := find_collection(conn, name)) is not None:
+        words = old.words
+    return create_collection(
+        conn, new_name, settings, source, words=words, state=BUILDING
+    )
 
 
 def finish_rebuild(building: Collection, name: str) -> Collection:

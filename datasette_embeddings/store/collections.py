@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.config import DEFAULT_MODEL, NO_WORDS, WORDS, ModelConfig
 from datasette_embeddings.errors import (
     ModelMismatchError,
     ModelSettingsMismatchError,
@@ -60,6 +60,8 @@ class Collection(Items):
     #: Some of its items are chunks of documents
     has_chunks: bool = False
     is_building: bool = False
+    #: The kind of its words index, or "none"; None before it was made
+    words: str | None = None
     #: The database file; empty in memory
     path: str = field(default="", compare=False, repr=False)
 
@@ -82,6 +84,11 @@ class Collection(Items):
     def has_images(self) -> bool:
         """Whether its source gives images, and not texts."""
         return self.source is not None and self.source.images
+
+    @property
+    def has_words(self) -> bool:
+        """Whether its words are indexed."""
+        return self.words not in (None, NO_WORDS)
 
     @property
     def source(self) -> Source | None:
@@ -209,6 +216,11 @@ def all_collections(
             from {schema.table_or_empty("_embedding_chunks", columns)} as chunks
             where collection_id = collections.id
           ) as has_chunks,
+          exists (
+            select 1
+            from sqlite_master
+            where name = '_embedding_words_' || collections.id
+          ) as has_words,
           (select file from pragma_database_list where name = 'main') as path
         from collections
         left join {schema.table_or_empty("_embedding_collections", columns)} as facts
@@ -266,9 +278,17 @@ def _collection(
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
         is_building=row["state"] == BUILDING,
+        words=_words(row) if has_facts else None,
         path=row["path"] or "",
         columns=columns,
     )
+
+
+def _words(row: Mapping[str, Any]) -> str | None:
+    kind = row.get("words")
+    # A copy of the other tables comes without the table of words
+    is_known = kind in WORDS and (row["has_words"] or kind == NO_WORDS)
+    return kind if is_known else None
 
 
 def model_ids(conn: sqlite3.Connection) -> set[str]:

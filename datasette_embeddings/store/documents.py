@@ -14,6 +14,7 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import Ownership, write_origins
 from datasette_embeddings.store.schema import PARAMETERS
+from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
     Vector,
@@ -83,7 +84,7 @@ def write_documents(
     store_content: bool,
     ownership: Ownership = Ownership(),
 ) -> None:
-    """Store *embedded* in place of what was stored of the same documents."""
+    """Store *embedded*, and their words, in place of what was stored of them."""
     if not embedded:
         return
     conn = collection.conn
@@ -98,6 +99,7 @@ def write_documents(
     ]
     for sql in _DELETE_OLD:
         conn.executemany(sql, keys)
+    Words(collection).write([each.document for each in embedded])
     write_embeddings(
         collection,
         [item for each in embedded for item in each.items],

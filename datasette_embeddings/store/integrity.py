@@ -29,11 +29,13 @@ def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     columns = schema.read_columns(conn)
     if not columns["embeddings"]:
         return {}
+    # Words are not counted: their documents are
+    facts = [e for e in schema.OUR_TABLES if e not in schema.WORDS_TABLES]
     chunks = [LOST_CHUNKS] if columns["_embedding_chunks"] else []
     kinds = {
         "embeddings without a collection": [ORPHANS],
         # llm deletes collections without our rows of them
-        "facts about a collection that was deleted": stale_facts(conn),
+        "facts about a collection that was deleted": stale_facts(conn, facts),
         "chunks without an embedding": chunks,
     }
     return {kind: sum(_count(conn, each) for each in kinds[kind]) for kind in kinds}

@@ -39,6 +39,11 @@ REQUIRED_COLUMNS = {
         *("start", "end"),
     ),
     "_embedding_failures": ("collection_id", "id", "error", "attempts", "last_tried"),
+    "_embedding_words": (
+        *("id", "collection_id", "document_id", "title", "reversed_title"),
+        *("content_hash", "text"),
+    ),
+    "_embedding_vocabulary": ("collection_id", "word", "documents"),
     "similarities": ("collection_id", "id", "other_id", "score"),
     "_embedding_similarity_marks": ("collection_id", "id", "state", "lowest"),
 }
@@ -46,6 +51,8 @@ REQUIRED_COLUMNS = {
 RAW_TABLES = tuple(REQUIRED_COLUMNS)
 #: Those that are not of llm: their rows belong to a collection by its id
 OUR_TABLES = RAW_TABLES[2:]
+#: Those that are made again from what is stored, with the words of each document
+WORDS_TABLES = ("_embedding_words", "_embedding_vocabulary")
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "_embedding_chunks": {

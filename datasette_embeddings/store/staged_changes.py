@@ -6,11 +6,16 @@ import time
 from collections.abc import Iterable
 
 from datasette_embeddings.store.attaching import writing
-from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
+from datasette_embeddings.store.chunks import (
+    DOCUMENT,
+    existing_documents,
+    items_with_chunks,
+)
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
 from datasette_embeddings.store.schema import has_no_item, listed, transaction
+from datasette_embeddings.store.words import Words
 
 DELETED = "temp._embedding_deleted"
 # Items that one transaction deletes
@@ -128,7 +133,23 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
                         """,
                         rows,
                     )
+                _delete_words(collection, rows)
         return int(documents)
     finally:
         conn.rollback()
         conn.execute(f"drop table if exists {DELETED}")
+
+
+def _delete_words(collection: Collection, rows: tuple[int, int, int]) -> None:
+    """Delete the words of the listed documents that have no item left."""
+    found = collection.conn.execute(
+        f"""
+        select distinct document_id
+        from {DELETED}
+        where rowid between ? and ?
+        """,
+        rows[1:],
+    )
+    documents = [document_id for (document_id,) in found]
+    left = existing_documents(collection, documents)
+    Words(collection).delete([each for each in documents if each not in left])

@@ -166,8 +166,10 @@ class Staging:
         sql = f"select state, count(*) from {STAGED} group by state"
         return Counter(dict(self.conn.execute(sql).fetchall()))
 
-    def windows(self) -> Iterator[list[Document]]:
-        """The documents to write, some at a time."""
+    def windows(
+        self, condition: str = f"state in {WRITTEN}"
+    ) -> Iterator[list[Document]]:
+        """The documents to write, or those that fulfil *condition*, some at a time."""
         last = 0
         while True:
             window, filled = list[Document](), 0.0
@@ -178,7 +180,7 @@ class Staging:
                     select number, id, content, metadata, title, content_hash
                     from {STAGED}
                     where number > ?
-                    and state in {WRITTEN}
+                    and {condition}
                     order by number
                     """,
                     [last],
@@ -197,6 +199,20 @@ class Staging:
             if not window:
                 return
             yield window
+
+    def unindexed_sql(self, collection: Collection) -> str:
+        """The condition for rows whose words are not those that are indexed."""
+        return f"""
+            state not in ('{EMPTY}', '{FAILED}', '{UNREAD}')
+            and not exists (
+              select 1
+              from _embedding_words as words
+              where words.collection_id = {int(collection.id)}
+              and words.document_id = _embedding_staged.id
+              and words.content_hash is _embedding_staged.content_hash
+              and words.title is _embedding_staged.title
+            )
+        """
 
     def fail(self, failures: Sequence[Failure]) -> None:
         """Store that rows could not be embedded."""

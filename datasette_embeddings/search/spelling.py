@@ -1,0 +1,42 @@
+"""Words that no document has, and the nearest that some have."""
+
+from __future__ import annotations
+
+from datasette_embeddings.store.collections import Collection
+
+# Letters of a word that is corrected; shorter ones have too many neighbors
+SHORTEST = 4
+# From this length on, two edits are a typing error, and not another word
+LONG_WORD = 6
+LONGEST = 24
+# Nearest words that are compared by how common they are
+COMPARED = 20
+
+
+def nearest_word(collection: Collection, word: str) -> str | None:
+    """The word of *collection* with the fewest edits from *word*, the commonest first.
+
+    An edit is a letter too many, missing, another one, or two of them swapped (optimal
+    string alignment): one in a word of up to five letters, two in a longer one.
+    """
+    if not (SHORTEST <= len(word) <= LONGEST and word.isalpha()):
+        return None
+    from rapidfuzz import process
+    from rapidfuzz.distance import OSA
+
+    edits = 1 if len(word) < LONG_WORD else 2
+    rows = collection.conn.execute(
+        """
+        select word, documents
+        from _embedding_vocabulary
+        where collection_id = ?
+        and length(word) between ? and ?
+        """,
+        [collection.id, len(word) - edits, len(word) + edits],
+    )
+    documents = dict(map(tuple, rows))
+    near = process.extract(
+        word, list(documents), scorer=OSA.distance, score_cutoff=edits, limit=COMPARED
+    )
+    found = [(distance, -documents[each], each) for each, distance, _place in near]
+    return min(found)[2] if found else None

@@ -1,0 +1,92 @@
+"""Search by a text: what the visitor typed, to the best hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from datasette_embeddings.config import Mode
+from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.index.cache import Index
+from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.search.nearest import Options, nearest_to_vector
+from datasette_embeddings.search.query import Query
+from datasette_embeddings.search.ranking import Candidates
+from datasette_embeddings.search.words import WordSearch
+from datasette_embeddings.store.chunks import chunks_of_documents
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.vectors import Vector
+
+
+@dataclass(frozen=True)
+class TextHits:
+    """The best hits of a query, by what they were ranked, and how it was understood."""
+
+    hits: Sequence[Hit]
+    mode: Mode
+    #: The query with other spelling, by which words were looked for
+    corrected: str | None = None
+
+
+def mode_of(collection: Collection, mode: Mode) -> Mode:
+    """*mode*, as far as the words of *collection* are indexed."""
+    if collection.has_words or mode == "meaning":
+        return mode
+    if mode == "words":
+        raise InvalidInputError(
+            f"The words of {collection.name!r} are not indexed, so it can be searched "
+            "by meaning only; embed or sync with --words indexes them"
+        )
+    return "meaning"
+
+
+def query_of(collection: Collection, text: str, options: Options) -> Query:
+    """*text* as it is read: word for word where only its meaning counts."""
+    if mode_of(collection, options.mode) == "meaning":
+        return Query(text, text)
+    return Query.read(text)
+
+
+def rank(
+    collection: Collection,
+    query: Query,
+    vector: Vector | None,
+    *,
+    options: Options,
+    index: Index,
+) -> TextHits:
+    """The items of *collection* that are best for *query*, whose vector is *vector*.
+
+    The *vector* is None to rank by words alone.
+    """
+    mode = mode_of(collection, options.mode)
+    if mode == "meaning":
+        assert vector is not None
+        hits = nearest_to_vector(collection, vector, options=options, index=index)
+        return TextHits(hits, mode)
+    search = WordSearch(collection)
+    found = search.matches(
+        query, as_typed=options.as_typed, is_typing=options.is_typing
+    )
+    options = _restricted(search, query, options)
+    titled = search.titled(found.corrected or query.text)
+    candidates = Candidates(search, found.shares, titled, options)
+    if mode == "words":
+        hits = candidates.best_by_words()
+    else:
+        assert vector is not None
+        hits = candidates.best_by_both(vector, index)
+    return TextHits(hits, mode, found.corrected)
+
+
+def _restricted(search: WordSearch, query: Query, options: Options) -> Options:
+    """*options* for what has the phrases of *query* and no excluded word."""
+    collection = search.collection
+    having, excluded = search.having(query), search.excluded(query)
+    if having is not None:
+        having |= chunks_of_documents(collection, having)
+        among = having if options.among is None else having & options.among
+        options = replace(options, among=frozenset(among))
+    if excluded:
+        excluded |= chunks_of_documents(collection, excluded)
+    return replace(options, without=frozenset(excluded))

@@ -1,0 +1,70 @@
+"""The text of a document as its words are indexed."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+
+from datasette_embeddings.documents import Document
+
+# Words that spelling may correct to.  Shorter ones have too many neighbors
+VOCABULARY = re.compile(r"(?<![^\W_])[^\W\d_]{4,24}(?![^\W_])")
+# camelCase: unicode61 divides only snake_case
+CAMEL_CASE = re.compile(r"\b\w*[a-z][A-Z]\w*")
+CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+SEPARATOR = "\x00"
+
+
+@dataclass(frozen=True)
+class IndexedText:
+    """The texts of one document as FTS5 has them."""
+
+    title: str
+    body: str
+
+    @classmethod
+    def of(cls, document: Document) -> IndexedText:
+        """The words of *document*: its title or id, and the rest of its content."""
+        title = document.title or document.id
+        content = document.content if isinstance(document.content, str) else ""
+        texts = title, content.removeprefix(title)
+        # NUL ends a text for FTS5, and separates the two here
+        return cls(*(_with_parts(each.replace(SEPARATOR, " ")) for each in texts))
+
+    def packed(self) -> bytes:
+        return zlib.compress(f"{self.title}{SEPARATOR}{self.body}".encode())
+
+    @classmethod
+    def unpacked(cls, blob: object) -> IndexedText:
+        """What :meth:`packed` made, or nothing if another program wrote *blob*."""
+        try:
+            text = zlib.decompress(blob).decode()  # type: ignore[arg-type]
+        except (zlib.error, TypeError, UnicodeDecodeError):
+            text = ""
+        title, _separator, body = text.partition(SEPARATOR)
+        return cls(title, body)
+
+    def vocabulary(self) -> set[str]:
+        return set(VOCABULARY.findall(f"{self.title} {self.body}".lower()))
+
+
+def _with_parts(text: str) -> str:
+    """*text* and the parts of its identifiers in camelCase."""
+    return " ".join([text, *camel_parts(text)])
+
+
+def camel_parts(text: str) -> list[str]:
+    """The parts of the words in camelCase: ``close`` and ``Matches``."""
+    words = CAMEL_CASE.findall(text)
+    return [part for word in words for part in CAMEL_PART.findall(word)]
+
+
+def plain(text: str) -> str:
+    """The words of *text* in lower case, with a space between them."""
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+
+
+def reversed_title(title: str) -> str:
+    """*title* backwards, so that an index finds the titles that end with a text."""
+    return f" {plain(title)}"[::-1]

@@ -1,0 +1,273 @@
+"""The words index of a collection: one FTS5 table of its documents.
+
+The FTS5 table stores no content, which takes a third of the space.  To delete the words
+of a document, SQLite must be given its text as it was indexed (``contentless_delete``
+came with 3.43), so a compressed copy stands beside it in ``_embedding_words``.
+``_embedding_vocabulary`` counts the documents of each word, for spelling.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from datasette_embeddings.config import NO_WORDS
+from datasette_embeddings.documents import Document
+from datasette_embeddings.errors import DatabaseError
+from datasette_embeddings.store import schema
+from datasette_embeddings.store.chunks import items_with_chunks
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.indexed_text import IndexedText, reversed_title
+
+#: What FTS5 calls the tokenizer of each kind of words index
+TOKENIZERS = {
+    "english": "porter unicode61 remove_diacritics 2",
+    "plain": "unicode61 remove_diacritics 2",
+    "trigram": "trigram",
+}
+#: Documents whose words one transaction writes
+WINDOW = 1_000
+
+
+class Words:
+    """The words index of a collection, used through its connection.
+
+    Every write is part of the transaction that writes the vectors.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection, self.conn = collection, collection.conn
+        self.table = table_of(collection.id)
+
+    def create(self, kind: str) -> None:
+        """Make an index of that *kind*, without words, in place of one of another."""
+        if kind == self.collection.words:
+            return
+        drop(self.collection)
+        if kind != NO_WORDS:
+            try:
+                self.conn.execute(
+                    f"""
+                    create virtual table {self.table}
+                    using fts5 (title, body, content='', tokenize='{TOKENIZERS[kind]}')
+                    """
+                )
+                if kind == "trigram":
+                    # Words of two letters are looked for among the trigrams
+                    self.conn.execute(
+                        f"create virtual table {self.table}_terms "
+                        f"using fts5vocab ({self.table}, row)"
+                    )
+            except sqlite3.OperationalError as error:
+                if not str(error).startswith("no such"):
+                    raise
+                raise DatabaseError(
+                    f"This SQLite cannot index words ({error}): use --no-words"
+                ) from error
+        # A collection that llm made has no row yet
+        self.conn.execute(
+            """
+            insert into _embedding_collections (collection_id, name, model, words)
+            select id, name, model, ?
+            from collections
+            where id = ?
+            on conflict (collection_id) do update
+            set words = excluded.words
+            """,
+            [kind, self.collection.id],
+        )
+        self.collection = replace(self.collection, words=kind)
+
+    def write(self, documents: Sequence[Document]) -> None:
+        """Index *documents* in place of what was indexed of their ids."""
+        if not self.collection.has_words:
+            return
+        self.delete([each.id for each in documents])
+        (last,) = self.conn.execute("select max(id) from _embedding_words").fetchone()
+        first = (last or 0) + 1
+        words = [IndexedText.of(each) for each in documents]
+        numbered = list(
+            zip(range(first, first + len(words)), documents, words, strict=True)
+        )
+        self.conn.executemany(
+            f"insert into {self.table} (rowid, title, body) values (?, ?, ?)",
+            ((number, each.title, each.body) for number, _document, each in numbered),
+        )
+        self.conn.executemany(
+            """
+            insert into _embedding_words
+              (id, collection_id, document_id, title, reversed_title, content_hash,
+               text)
+            values (?, ?, ?, ?, ?, ?, ?)
+            """,
+            (
+                (
+                    number,
+                    self.collection.id,
+                    document.id,
+                    document.title,
+                    reversed_title(document.title or document.id),
+                    document.content_hash,
+                    each.packed(),
+                )
+                for number, document, each in numbered
+            ),
+        )
+        self._count(words, 1)
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        """Delete the words of *document_ids*, as far as they are indexed."""
+        if not self.collection.has_words:
+            return
+        sql = """
+            select id, text
+            from _embedding_words
+            where collection_id = ?
+            and document_id in
+        """
+        rows = schema.rows_in(self.conn, sql, [self.collection.id], document_ids)
+        old = [(number, IndexedText.unpacked(text)) for number, text in rows]
+        self.conn.executemany(
+            f"""
+            insert into {self.table} ({self.table}, rowid, title, body)
+            values ('delete', ?, ?, ?)
+            """,
+            ((number, each.title, each.body) for number, each in old),
+        )
+        self.conn.executemany(
+            "delete from _embedding_words where id = ?",
+            ((number,) for number, _each in old),
+        )
+        self._count([each for _number, each in old], -1)
+
+    def _count(self, words: Iterable[IndexedText], change: int) -> None:
+        """Count the documents of each word: *change* for each of *words*."""
+        if self.collection.words == "trigram":
+            # A word that is misspelled has most of its trigrams all the same
+            return
+        counts = Counter(word for each in words for word in each.vocabulary())
+        self.conn.executemany(
+            """
+            insert into _embedding_vocabulary (collection_id, word, documents)
+            values (?, ?, ?)
+            on conflict (collection_id, word) do update
+            set documents = documents + excluded.documents
+            """,
+            ((self.collection.id, word, n * change) for word, n in counts.items()),
+        )
+        if change < 0:
+            self.conn.executemany(
+                """
+                delete from _embedding_vocabulary
+                where collection_id = ?
+                and word = ?
+                and documents < 1
+                """,
+                ((self.collection.id, word) for word in counts),
+            )
+
+    def outdated(self) -> list[str]:
+        """The documents whose indexed words are not those of their content.
+
+        They were deleted, or another program has replaced them.
+        """
+        if not self.collection.has_words:
+            return []
+        rows = self.conn.execute(
+            f"""
+            select document_id
+            from _embedding_words as words
+            where collection_id = ?
+            and not exists (
+              select 1
+              from embeddings
+              where embeddings.collection_id = words.collection_id
+              and embeddings.id = words.document_id
+              and coalesce(embeddings.content_hash, words.content_hash)
+                is words.content_hash
+            )
+            and not exists (
+              select 1
+              from {schema.table_or_empty("_embedding_chunks", self.collection.columns)}
+              as chunks
+              where chunks.collection_id = words.collection_id
+              and chunks.document_id = words.document_id
+              and chunks.document_hash is words.content_hash
+            )
+            """,
+            [self.collection.id],
+        )
+        return [document_id for (document_id,) in rows]
+
+    def unindexed(self, after: int, limit: int = WINDOW) -> list[tuple[int, Document]]:
+        """Whole items with rowids above *after* whose content is stored, not its words.
+
+        The first *limit* of them, each with its rowid.
+        """
+        rows = self.conn.execute(
+            f"""
+            select embeddings.rowid, embeddings.id, content, content_hash
+            {items_with_chunks(self.collection)}
+            and embeddings.rowid > ?
+            and chunks.id is null
+            and typeof(content) = 'text'
+            and not exists (
+              select 1
+              from _embedding_words as words
+              where words.collection_id = embeddings.collection_id
+              and words.document_id = embeddings.id
+            )
+            order by embeddings.rowid
+            limit ?
+            """,
+            [after, limit],
+        )
+        return [
+            (rowid, Document(item_id, content, known_hash=digest))
+            for rowid, item_id, content, digest in rows
+        ]
+
+
+def table_of(collection_id: int) -> str:
+    """The name of the FTS5 table of a collection; its shadow tables begin with it."""
+    return f"_embedding_words_{int(collection_id)}"
+
+
+def drop(collection: Collection) -> None:
+    """Delete the words index of *collection*."""
+    table = table_of(collection.id)
+    for name in (f"{table}_terms", table):
+        collection.conn.execute(f"drop table if exists {name}")
+    for table in ("_embedding_words", "_embedding_vocabulary"):
+        if collection.columns[table]:
+            collection.conn.execute(
+                f"delete from {table} where collection_id = ?", [collection.id]
+            )
+
+
+def stale_tables(conn: sqlite3.Connection) -> list[str]:
+    """The virtual tables of collections that no longer exist."""
+    rows = conn.execute(
+        """
+        select name
+        from sqlite_master
+        where sql like 'create virtual table%'
+        and name glob '_embedding_words_[0-9]*'
+        and not exists (
+          select 1
+          from collections
+          join _embedding_collections as facts
+            on facts.collection_id = collections.id
+            and facts.name = collections.name
+            and facts.model = collections.model
+          where sqlite_master.name in (
+            '_embedding_words_' || collections.id,
+            '_embedding_words_' || collections.id || '_terms'
+          )
+        )
+        order by sqlite_master.name desc
+        """
+    )
+    return [name for (name,) in rows]
