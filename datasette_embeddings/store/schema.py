@@ -53,6 +53,8 @@ RAW_TABLES = tuple(REQUIRED_COLUMNS)
 OUR_TABLES = RAW_TABLES[2:]
 #: Those that are made again from what is stored, with the words of each document
 WORDS_TABLES = ("_embedding_words", "_embedding_vocabulary")
+#: How the name of each collection's FTS5 table begins, and those of its shadow tables
+WORDS_OF_COLLECTION = "_embedding_words_"
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "_embedding_chunks": {
@@ -174,6 +176,21 @@ def read_timestamp(value: object) -> int | None:
     """*value* if it is Unix seconds up to the year 9999."""
     is_valid = isinstance(value, int) and 0 <= value <= LAST_SECOND
     return value if is_valid else None  # type: ignore[return-value]
+
+
+def is_raw(table: str) -> bool:
+    """Whether *table* is of this package or llm's, in any case of letters."""
+    name = table.lower()
+    return name in RAW_TABLES or name.startswith(WORDS_OF_COLLECTION)
+
+
+def raw_tables(conn: sqlite3.Connection) -> list[str]:
+    """Every table of which the visitor of one collection may see another's rows."""
+    rows = conn.execute(
+        "select name from sqlite_master where lower(name) glob ?",
+        [f"{WORDS_OF_COLLECTION}*"],
+    )
+    return [*RAW_TABLES, *(name for (name,) in rows)]
 
 
 def prepare(conn: sqlite3.Connection) -> None:

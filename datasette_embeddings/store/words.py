@@ -232,7 +232,7 @@ class Words:
 
 def table_of(collection_id: int) -> str:
     """The name of the FTS5 table of a collection; its shadow tables begin with it."""
-    return f"_embedding_words_{int(collection_id)}"
+    return f"{schema.WORDS_OF_COLLECTION}{int(collection_id)}"
 
 
 def drop(collection: Collection) -> None:
