@@ -29,6 +29,7 @@ LLM_EMBED = "datasette-llm-embed"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
 DEFAULT_INDEX_MEMORY_MB = 256
+DEFAULT_RERANK_TIME_LIMIT_MS = 1_000
 
 #: The kinds of words index of a collection: English word forms, words as they are
 #: written, any three letters in a row (for languages without spaces), or none
@@ -69,6 +70,15 @@ Names: TypeAlias = Annotated[
     Expected(
         "a name or a list of names",
         read=lambda given: [given] if isinstance(given, str) else given,
+    ),
+]
+#: "" where YAML has false: no reranker, also where there is one by default
+Reranker: TypeAlias = Annotated[
+    str,
+    Expected(
+        "a cross-encoder's id or folder, or false",
+        read=lambda given: "" if given is False else given,
+        min_length=0,
     ),
 ]
 Pairs: TypeAlias = Annotated[
@@ -168,6 +178,13 @@ class CollectionConfig(Checked):
     store: Flag = False
     words: WordsKind | None = None
     similarities: Similarities | None = None
+    #: A cross-encoder that orders the best matches of a search again
+    rerank: Reranker | None = None
+
+    @property
+    def is_of_searches(self) -> bool:
+        """Whether it says nothing of where rows come from and how they are embedded."""
+        return self == CollectionConfig(rerank=self.rerank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +209,21 @@ class Settings(Checked):
         Expected("true, false or an allow block of Datasette's"),
     ] = None
     index_memory_mb: Count = DEFAULT_INDEX_MEMORY_MB
+    #: Of every collection that does not say otherwise
+    rerank: Reranker | None = None
+    rerank_time_limit_ms: Count = DEFAULT_RERANK_TIME_LIMIT_MS
+
+    def reranker_of(self, collection: str) -> str | None:
+        """The cross-encoder of *collection*, if it has one."""
+        declared = self.collections.get(collection)
+        own = None if declared is None else declared.rerank
+        return (self.rerank if own is None else own) or None
+
+    @property
+    def rerankers(self) -> frozenset[str]:
+        """The cross-encoders that these settings name."""
+        names = {self.rerank, *(each.rerank for each in self.collections.values())}
+        return frozenset(name for name in names if name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,11 @@ class Hub(ThreadingHTTPServer):
     It answers as the real one, which cannot be reached from where tests run.
     """
 
-    def __init__(self, folder: Path, *, without: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, without: Sequence[str] = (), model_id: str = MODEL_ID
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _HubRequest)
+        self.model_id = model_id
         self.offer(folder, without=without)
         #: Every path that was asked for
         self.asked: list[str] = []
@@ -101,10 +104,11 @@ class _HubRequest(BaseHTTPRequestHandler):
     def _answer(self, *, is_head: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.asked.append(path)
-        api, resolve = f"/api/models/{MODEL_ID}", f"/{MODEL_ID}/resolve/"
+        model_id = self.server.model_id
+        api, resolve = f"/api/models/{model_id}", f"/{model_id}/resolve/"
         if path in (api, f"{api}/revision/main", f"{api}/revision/{REVISION}"):
             siblings = [{"rfilename": name} for name in self.server.files]
-            info = {"id": MODEL_ID, "sha": REVISION, "siblings": siblings}
+            info = {"id": model_id, "sha": REVISION, "siblings": siblings}
             self._send(json.dumps(info).encode(), "application/json", is_head=is_head)
         elif path.startswith(f"{api}/tree/"):
             files = [

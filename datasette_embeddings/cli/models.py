@@ -8,9 +8,14 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.cli.commands import Group
-from datasette_embeddings.cli.options import CONFIG, FORMAT
+from datasette_embeddings.cli.options import CONFIG, FORMAT, flag
 from datasette_embeddings.cli.output import Row, write
-from datasette_embeddings.cli.settings import config_in, fetched_model, say_fetching
+from datasette_embeddings.cli.settings import (
+    config_in,
+    fetched_model,
+    fetched_reranker,
+    say_fetching,
+)
 from datasette_embeddings.config import DEFAULT_MODEL, Config, ModelConfig
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import UnknownModelError
@@ -72,18 +77,29 @@ def _row(model_id: str, config: Config) -> Row:
     return {"model": model_id, "runtime": found.runtime, "ready": True, "reason": note}
 
 
-@models.command("fetch", options=(CONFIG,))
+_RERANKER = flag("is_reranker --reranker", "They are cross-encoders, which rerank.")
+
+
+@models.command("fetch", options=(_RERANKER, CONFIG))
 @click.argument("model_ids", metavar="MODEL...", nargs=-1, required=True)
-def fetch(model_ids: tuple[str, ...], config_file: Path | None) -> None:
+def fetch(
+    model_ids: tuple[str, ...], *, is_reranker: bool, config_file: Path | None
+) -> None:
     """Download the files of each MODEL, and try it.
 
     Use it in a Docker build, for example: a server downloads nothing for a visitor.
 
     \b
         datasette embeddings models fetch BAAI/bge-small-en-v1.5
+        datasette embeddings models fetch --reranker \\
+          cross-encoder/ms-marco-MiniLM-L6-v2
     """
     config = config_in(config_file)
     for model_id in model_ids:
+        if is_reranker:
+            reranker = fetched_reranker(model_id, config)
+            click.echo(f"{reranker.model_id} is ready ({reranker.runtime})", err=True)
+            continue
         spec = replace(model_spec(model_id, config.models), may_download=True)
         found = find(spec)
         if found.downloads:

@@ -17,7 +17,7 @@ from datasette_embeddings.cli.options import (
     option,
 )
 from datasette_embeddings.cli.output import printable, write
-from datasette_embeddings.cli.settings import config_in
+from datasette_embeddings.cli.settings import config_in, fetched_reranker
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.images import MAX_BYTES
@@ -52,8 +52,23 @@ _IMAGE = option(
     type=_FILE,
 )
 
+_RERANK = option(
+    "--rerank",
+    "Order the best matches by this cross-encoder. Default: that of the settings.",
+    metavar="MODEL",
+)
+_RERANK_TIME_LIMIT = option(
+    "time_limit_ms --rerank-time-limit",
+    "Milliseconds for that; after them, the order is that without it. Default: 1000.",
+    type=click.IntRange(min=1),
+    metavar="MS",
+)
 
-@click.command(cls=Command, options=(_INPUT, _IMAGE, *MATCH_OPTIONS, CONFIG))
+
+@click.command(
+    cls=Command,
+    options=(_INPUT, _IMAGE, *MATCH_OPTIONS, _RERANK, _RERANK_TIME_LIMIT, CONFIG),
+)
 @database_argument
 @collection_argument
 @click.argument("text", required=False)
@@ -64,6 +79,8 @@ def search(
     *,
     text_file: Path | None,
     image: Path | None,
+    rerank: str | None,
+    time_limit_ms: int | None,
     limit: int,
     full: bool,
     output_format: str | None,
@@ -81,10 +98,19 @@ def search(
         datasette embeddings search docs.db articles -i question.txt
         fortune | datasette embeddings search docs.db articles -
         datasette embeddings search shop.db photos --image chair.jpg
+        datasette embeddings search docs.db articles backup \\
+          --rerank cross-encoder/ms-marco-MiniLM-L6-v2
     """
-    config = config_in(config_file)
-    options = Options(checked_limit(limit), **given)
+    config = config_in(config_file, database)
     query = _query(text, text_file, image)
+    name = rerank or config.reranker_of(collection)
+    is_text = isinstance(query, str)
+    options = Options(
+        checked_limit(limit),
+        rerank=fetched_reranker(name, config) if name and is_text else None,
+        rerank_time_limit_ms=time_limit_ms or config.rerank_time_limit_ms,
+        **given,
+    )
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
         model = load_model(found.model_id, found.located_models(config.models))
@@ -94,7 +120,9 @@ def search(
             found.check_settings(model.settings)
             vector = model.embed_images([query])[0]
             matches = search_vector(found, vector, options=options)
-    _show_matches(matches, output_format, full=full)
+    is_reranked = options.rerank is not None
+    _show_matches(matches, output_format, full=full, is_reranked=is_reranked)
+    _show_reranking(matches, options)
 
 
 @click.command(cls=Command, options=MATCH_OPTIONS)
@@ -157,7 +185,11 @@ def _query(text: str | None, text_file: Path | None, image: Path | None) -> str 
 
 
 def _show_matches(
-    matches: Sequence[Match], output_format: str | None, *, full: bool
+    matches: Sequence[Match],
+    output_format: str | None,
+    *,
+    full: bool,
+    is_reranked: bool = False,
 ) -> None:
     if output_format is None:
         for match in matches:
@@ -169,6 +201,7 @@ def _show_matches(
         {
             "id": match.id,
             "score": match.score,
+            **({"rerank_score": match.rerank_score} if is_reranked else {}),
             "content": printable(shortened(match.content, LINE_LENGTH))
             if cut and match.content is not None
             else match.content,
@@ -178,6 +211,19 @@ def _show_matches(
         for match in matches
     ]
     write(rows, output_format)
+
+
+def _show_reranking(matches: Sequence[Match], options: Options) -> None:
+    """Say which reranker ordered *matches*, or that it did not."""
+    if options.rerank is None or not matches:
+        return
+    note = f"Ordered by {options.rerank.model_id}"
+    if all(match.rerank_score is None for match in matches):
+        note = (
+            f"Not ordered by {options.rerank.model_id}, which was not ready within "
+            f"{options.rerank_time_limit_ms:,} ms; --rerank-time-limit gives it more"
+        )
+    click.echo(note, err=True)
 
 
 def _show_match(match: Match, *, full: bool) -> None:

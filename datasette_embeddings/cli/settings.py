@@ -14,6 +14,7 @@ import click
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.cross_encoder import CrossEncoder, load_reranker
 from datasette_embeddings.models.names import ModelSpec, is_path
 from datasette_embeddings.models.registry import load, model_spec, with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
@@ -49,6 +50,7 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
         config,
         models=models,
         default_model=_model_path(config.default_model, path),
+        rerank=config.rerank and _model_path(config.rerank, path),
         collections={name: _located(each, path) for name, each in collections.items()},
     )
 
@@ -57,6 +59,13 @@ def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
     """The model called *model_id*; missing files are downloaded, with a note."""
     spec = replace(model_spec(model_id, config.models), may_download=True)
     return load(spec, on_download=partial(say_fetching, spec))
+
+
+def fetched_reranker(model_id: str, config: Config) -> CrossEncoder:
+    """The cross-encoder *model_id*; missing files are downloaded, with a note."""
+    return load_reranker(
+        model_id, config.models, may_download=True, on_download=say_fetching
+    )
 
 
 def say_fetching(spec: ModelSpec) -> None:
@@ -112,6 +121,7 @@ def _located(declared: CollectionConfig, path: Path) -> CollectionConfig:
     return replace(
         declared,
         model=declared.model and _model_path(declared.model, path),
+        rerank=declared.rerank and _model_path(declared.rerank, path),
         input=declared.input and beside(declared.input),
         files=tuple((beside(each), glob) for each, glob in declared.files),
         attach=tuple((alias, beside(each)) for alias, each in declared.attach),

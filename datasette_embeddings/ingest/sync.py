@@ -59,6 +59,8 @@ def sync(
     for name in names:
         if not only or name in only:
             config, existing = declared.get(name), stored.get(name)
+            if config is not None and existing is not None and config.is_of_searches:
+                config = None
             yield from _outcomes(conn, name, config, existing, work)
 
 

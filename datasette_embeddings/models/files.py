@@ -26,6 +26,9 @@ POOLING_FLAGS = {
 }
 POOLINGS = frozenset({"cls", "mean", "max", "mean_sqrt_len_tokens", "lasttoken"})
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
+TRANSFORMER_SETTINGS = "sentence_bert_config.json"
+# How transformers calls an architecture with a score
+SCORES_PAIRS = "ForSequenceClassification"
 # Some tokenizers give 10**30 for "no limit"
 NO_LIMIT = 1_000_000
 
@@ -127,12 +130,12 @@ def read_model_folder(folder: Path) -> ModelFolder:
                 f"{folder / 'modules.json'} asks for {', '.join(modules)}; "
                 "supported are Transformer, Pooling and Normalize"
             )
-        onnx_path = _onnx_path(folder)
+        onnx_path = onnx_file(folder)
         if onnx_path is None:
             raise ModelError(
                 f"Expected an ONNX file in {folder}: {' or '.join(ONNX_FILES)}"
             )
-        settings = _json_if_there(transformer / "sentence_bert_config.json")
+        settings = _json_if_there(transformer / TRANSFORMER_SETTINGS)
         return ModelFolder(
             onnx_path=onnx_path,
             tokenizer_path=transformer / "tokenizer.json",
@@ -145,10 +148,11 @@ def read_model_folder(folder: Path) -> ModelFolder:
 
 def has_onnx(folder: Path) -> bool:
     """Whether *folder* holds a model for ONNX Runtime."""
-    return _onnx_path(folder) is not None and (folder / "modules.json").is_file()
+    return onnx_file(folder) is not None and (folder / "modules.json").is_file()
 
 
-def _onnx_path(folder: Path) -> Path | None:
+def onnx_file(folder: Path) -> Path | None:
+    """The ONNX file of the model in *folder*, if it has one."""
     paths = (folder / name for name in ONNX_FILES)
     return next((path for path in paths if path.is_file()), None)
 
@@ -168,6 +172,23 @@ def prompts_of(folder: Path) -> tuple[str, str]:
     return first("query"), first(*PASSAGE_PROMPTS)
 
 
+def read_cross_encoder(folder: Path) -> int:
+    """How many tokens of a pair the cross-encoder in *folder* reads.
+
+    :raises ModelError: if the model in *folder* is none.
+    """
+    with _reading(folder):
+        architectures = _json(folder / "config.json").get("architectures") or [""]
+        saved = _json_if_there(folder / "config_sentence_transformers.json")
+        is_saved_as_one = saved.get("model_type") == "CrossEncoder"
+        if not (is_saved_as_one or architectures[0].endswith(SCORES_PAIRS)):
+            raise ModelError(
+                f"Expected a cross-encoder in {folder}, which scores pairs of texts; "
+                f"found {architectures[0] or 'another model'}"
+            )
+        return _max_tokens(folder, _json_if_there(folder / TRANSFORMER_SETTINGS))
+
+
 def _max_tokens(transformer: Path, settings: Mapping[str, Any]) -> int:
     stated = [
         settings.get("max_seq_length"),
@@ -179,7 +200,7 @@ def _max_tokens(transformer: Path, settings: Mapping[str, Any]) -> int:
     limit = known[0] if known and known[0] == stated[0] else min(known, default=0)
     if not 0 < limit <= NO_LIMIT:
         raise ModelError(
-            f"Expected max_seq_length in {transformer / 'sentence_bert_config.json'}"
+            f"Expected max_seq_length in {transformer / TRANSFORMER_SETTINGS}"
         )
     return limit
 

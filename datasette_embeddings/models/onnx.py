@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class OnnxModel(EmbeddingModel):
             _lower_first(self._tokenizer)
         self._tokenizer.enable_truncation(self.max_tokens)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
-        self._session = _session(self._files.onnx_path, config.threads)
+        self._session = session(self._files.onnx_path, config.threads)
         self._inputs = {each.name for each in self._session.get_inputs()}
         self._output = self._token_output()
         # The shape in the file may be dynamic, so the model is run once
@@ -145,7 +145,7 @@ class OnnxModel(EmbeddingModel):
         self, encodings: Sequence[Encoding], progress: Callback | None = None
     ) -> Vectors:
         vectors: Vectors | None = None
-        for positions in _batches([len(encoding.ids) for encoding in encodings]):
+        for positions in batches([len(encoding.ids) for encoding in encodings]):
             batch = self._run([encodings[position] for position in positions])
             if vectors is None:
                 vectors = np.empty((len(encodings), batch.shape[1]), dtype=np.float32)
@@ -235,7 +235,7 @@ def _lower_first(tokenizer: Tokenizer) -> None:
     tokenizer.normalizer = Sequence([Lowercase(), *present])
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Positions of texts of about the same length, longest first, batch by batch."""
     longest_first = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     start = 0
@@ -245,7 +245,8 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         start += size
 
 
-def _session(path: Path, threads: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - onnxruntime has no types
+def session(path: Path, threads: int | None) -> Any:  # noqa: ANN401 - it has no types
+    """ONNX Runtime with the model in *path*."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -153,12 +153,12 @@ def _order(spec: ModelSpec) -> list[str]:
     if spec.config.url is not None:
         return ["http"]
     order = list(RUNTIMES)
-    if spec.model_id != DEFAULT_MODEL and _has_gpu(spec.config.device):
+    if spec.model_id != DEFAULT_MODEL and has_gpu(spec.config.device):
         order.sort(key=lambda name: name != "sentence-transformers")
     return order
 
 
-def _has_gpu(device: str | None) -> bool:
+def has_gpu(device: str | None) -> bool:
     """Whether a GPU is requested or seems to be there, without importing torch."""
     if device is not None:
         return device.partition(":")[0] in ("cuda", "mps")

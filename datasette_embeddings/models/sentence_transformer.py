@@ -33,10 +33,10 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 def find(spec: ModelSpec) -> Candidate | Unavailable:
     """The files of *spec*, if the library is installed."""
     folder = folder_of(spec)
-    has_weights = folder is not None and _has_weights(folder)
+    is_complete = folder is not None and has_weights(folder)
     if find_spec("sentence_transformers") is None:
-        return names.not_installed("sentence-transformers", is_likely=has_weights)
-    if has_weights:
+        return names.not_installed("sentence-transformers", is_likely=is_complete)
+    if is_complete:
         return Candidate(RUNTIME, partial(SentenceTransformerModel, spec, folder))
     if not spec.is_on_hub:
         return Unavailable("expected a folder with weights, or a name on the hub")
@@ -47,7 +47,8 @@ def find(spec: ModelSpec) -> Candidate | Unavailable:
     )
 
 
-def _has_weights(folder: Path) -> bool:
+def has_weights(folder: Path) -> bool:
+    """Whether *folder* holds a model for torch."""
     has_config = any(
         (folder / name).is_file() for name in ("modules.json", "config.json")
     )

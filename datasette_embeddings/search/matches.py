@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from datasette_embeddings.config import DEFAULT_LIMIT, Mode
+from datasette_embeddings.config import Mode
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.search.reranking import Reranking, rerank, widened
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import document_hashes, existing_documents
+from datasette_embeddings.store.chunks import document_hashes
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
-from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.vectors import Vector
 
 
@@ -63,6 +65,14 @@ class Match:
     stale: bool | None = None
     #: The source that a sync reads it from
     source: Source | None = None
+    #: What the reranker gave it: the higher, the better
+    rerank_score: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Title and content, as far as they are known."""
+        content, title = self.content or "", self.title or ""
+        return content if content.startswith(title) else f"{title}\n{content}"
 
     @property
     def row_is_missing(self) -> bool:
@@ -82,15 +92,6 @@ class Match:
         return excerpt(content, query, length)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two documents and their similarity."""
-
-    one: Match
-    other: Match
-    score: float
-
-
 def search_text(
     collection: Collection,
     text: str,
@@ -101,6 +102,8 @@ def search_text(
     """The items of *collection* that are best for *text*, best first.
 
     Best by its words and its meaning together, or by what the options say.
+
+    If *options* have a reranker, the best of them are in its order.
 
     :raises InvalidInputError: if *text* is blank.
     :raises ModelMismatchError: if the vectors of *collection* are of another model.
@@ -117,6 +120,10 @@ class Answer:
     mode: Mode
     #: The text with other spelling, by which words were looked for
     corrected: str | None = None
+    #: The cross-encoder that ordered the best matches
+    reranked: str | None = None
+    #: Why the one of the options did not
+    not_reranked: str | None = None
 
 
 def answer_text(
@@ -133,8 +140,30 @@ def answer_text(
         collection.check_settings(model.settings)
         vector = model.embed_query(query.text)
     index = indexes.index(collection)
-    found = rank(collection, query, vector, options=options, index=index)
-    return Answer(matches(collection, found.hits), found.mode, found.corrected)
+    wanted = options if options.rerank is None else widened(options)
+    found = rank(collection, query, vector, options=wanted, index=index)
+    answer = Answer(matches(collection, found.hits), found.mode, found.corrected)
+    if options.rerank is None:
+        return answer
+    deadline = time.monotonic() + options.rerank_time_limit_ms / 1000
+    best, how = reranked(query.text, answer.matches, options.rerank, deadline=deadline)
+    return replace(
+        answer,
+        matches=best[options.offset : options.offset + options.limit],
+        reranked=how.model_id,
+        not_reranked=how.reason,
+    )
+
+
+def reranked(
+    query: str, found: Sequence[Match], model: CrossEncoder, *, deadline: float
+) -> tuple[list[Match], Reranking]:
+    """*found* in the order of *model*, each with its score, and how that was done."""
+    how = rerank(query, [each.text for each in found], model, deadline=deadline)
+    best_first = [
+        replace(found[place], rerank_score=how.scores.get(place)) for place in how.order
+    ]
+    return best_first, how
 
 
 def search_vector(
@@ -155,33 +184,6 @@ def similar_items(
     :raises UnknownItemError: if the collection has no such item.
     """
     return matches(collection, nearest_to_item(collection, item_id, options=options))
-
-
-def related_items(
-    collection: Collection, document_id: str, *, limit: int = DEFAULT_LIMIT
-) -> list[Match]:
-    """The stored similarities of a document, best first, as far as they still exist."""
-    stored = Similarities(collection).of(document_id)
-    existing = existing_documents(collection, [other for other, _score in stored])
-    hits = [Hit(other, score) for other, score in stored if other in existing]
-    found = matches(collection, hits[:limit])
-    return [match for match in found if not match.row_is_missing]
-
-
-def similar_pairs(
-    collection: Collection, *, limit: int = DEFAULT_LIMIT, offset: int = 0
-) -> list[Pair]:
-    """The most similar pairs of documents as stored, each pair once, best first."""
-    rows = Similarities(collection).pairs(limit=limit, offset=offset)
-    ids = list(dict.fromkeys(each for row in rows for each in row[:2]))
-    existing = existing_documents(collection, ids)
-    found = matches(collection, [Hit(each, 1.0) for each in ids if each in existing])
-    known = {match.id: match for match in found if not match.row_is_missing}
-    return [
-        Pair(known[one], known[other], score)
-        for one, other, score in rows
-        if one in known and other in known
-    ]
 
 
 def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:

@@ -9,10 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from datasette_embeddings.config import DEFAULT_LIMIT, Mode
+from datasette_embeddings.config import (
+    DEFAULT_LIMIT,
+    DEFAULT_RERANK_TIME_LIMIT_MS,
+    Mode,
+)
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit, Keep, best_first, hit_of_cosine
+from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
@@ -46,6 +51,10 @@ class Options:
     among: frozenset[str] | None = None
     #: Not these items
     without: frozenset[str] = frozenset()
+    #: Orders the best matches of a search by text again
+    rerank: CrossEncoder | None = None
+    #: How long that may take; after it, the order is that without it
+    rerank_time_limit_ms: int = DEFAULT_RERANK_TIME_LIMIT_MS
 
     @property
     def keep(self) -> Keep | None:

@@ -132,11 +132,13 @@ def allowed_model_ids(config: Config) -> list[str]:
     """The models that every visitor may use: the bundled and the configured ones.
 
     Those that a key of datasette-llm-embed names may be used too, if llm has them.
+    Rerankers give no vectors.
     """
     configured = {
         name
         for name, settings in config.models.items()
         if settings != registry.only_a_key(config.llm_keys.get(name))
+        and name not in config.rerankers
     }
     return sorted({DEFAULT_MODEL, config.default_model, *configured})
 

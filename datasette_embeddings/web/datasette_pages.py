@@ -14,7 +14,8 @@ from datasette.utils.asgi import Request
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.documents import item_id_of
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.search.matches import Match, related_items
+from datasette_embeddings.search.matches import Match
+from datasette_embeddings.search.related import related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web.compat import Actor

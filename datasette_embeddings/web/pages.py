@@ -12,7 +12,7 @@ from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.distribution import version
-from datasette_embeddings.search.matches import Pair, similar_pairs
+from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities

@@ -65,6 +65,7 @@ class Target:
             "start": match.start,
             "end": match.end,
             "stale": match.stale,
+            "rerank_score": match.rerank_score,
         }
 
     async def model(self) -> AllowedModel:

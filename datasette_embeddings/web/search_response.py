@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
+from datasette_embeddings.config import Config
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import (
@@ -22,8 +23,10 @@ from datasette_embeddings.search.nearest import (
     selected_items,
     source_table,
 )
+from datasette_embeddings.search.reranking import widened
 from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
+from datasette_embeddings.serving.reranking import rerank_for_visitor, shown_name
 from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
@@ -34,7 +37,7 @@ from datasette_embeddings.web.http_errors import SearchUnavailableError
 from datasette_embeddings.web.middleware import SHAPE, json_view, shaped
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
-from datasette_embeddings.web.server import config_of
+from datasette_embeddings.web.server import config_of, with_rerankers
 from datasette_embeddings.web.urls import Address
 
 # Errors that only the owner of the server can fix
@@ -61,6 +64,10 @@ class SearchResponse:
     is_scanned: bool = False
     #: Items whose vectors cannot be compared with the others
     left_out: int = 0
+    #: The cross-encoder that ordered the best matches
+    reranked: str | None = None
+    #: Why the one of the settings did not
+    not_reranked: str | None = None
 
 
 @json_view("GET", "HEAD", "POST", limited=True)
@@ -94,6 +101,8 @@ async def search_json(
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
         "scanned": response.is_scanned,
         "left_out": response.left_out,
+        "reranked": response.reranked,
+        "not_reranked": response.not_reranked,
         "took_ms": round(took_ms, 1),
     }
     if response.facet is not None:
@@ -117,7 +126,34 @@ async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     """The response to *request* in the collection of *target*."""
     # The model first: Datasette has few threads for SQL
     vector = await _query_vector(target, request)
-    return await target.read(partial(_search, target, request, vector))
+    reranker = None
+    configs = with_rerankers.get(target.datasette)
+    if configs is not None and request.text is not None:
+        config = configs.get(target.database.name, config_of(target.datasette))
+        reranker = config.reranker_of(target.collection.name)
+    work = partial(_search, target, request, vector, is_reranked=reranker is not None)
+    response = await target.read(work)
+    if reranker is None:
+        return response
+    return await _reranked(response, reranker, config)
+
+
+async def _reranked(
+    response: SearchResponse, reranker: str, config: Config
+) -> SearchResponse:
+    """The page of *response* in the order of *reranker*; *response* has all matches."""
+    request = response.request
+    found, how = await rerank_for_visitor(
+        request.text or "", response.matches, reranker, config
+    )
+    end = request.next + request.size
+    return replace(
+        response,
+        matches=found[request.next : end],
+        next=end if len(found) > end else None,
+        reranked=how.model_id and shown_name(how.model_id),
+        not_reranked=how.reason,
+    )
 
 
 async def _query_vector(target: Target, request: SearchRequest) -> Vector | None:
@@ -155,8 +191,10 @@ def _search(
     request: SearchRequest,
     vector: Vector | None,
     collection: Collection,
+    *,
+    is_reranked: bool = False,
 ) -> SearchResponse:
-    """The response in one state of the database."""
+    """The response in one state of the database, with all that a reranker reads."""
     facet, selected = None, None
     if request.filters or request.facet is not None:
         facet, selected = _select(target.datasette, request, collection)
@@ -173,6 +211,8 @@ def _search(
         prefix=request.prefix,
         among=selected,
     )
+    if is_reranked:
+        options = widened(options)
     if request.like is not None:
         hits = nearest_to_item(collection, request.like, options=options, index=index)
     else:
@@ -188,7 +228,7 @@ def _search(
         target,
         request,
         index.count,
-        matches=matches(collection, hits[: request.size]),
+        matches=matches(collection, hits if is_reranked else hits[: request.size]),
         next=request.next + request.size if has_next else None,
         facet=facet,
         is_scanned=index.is_scanned,

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -19,7 +20,7 @@ from datasette.utils import StartupError
 from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
-from datasette_embeddings.serving import allowed_models
+from datasette_embeddings.serving import allowed_models, reranking
 from datasette_embeddings.serving.allowed_models import AllowedModel, load_for_sql
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.web.compat import is_immutable
@@ -29,6 +30,8 @@ _configs: WeakKeyDictionary[Datasette, Config] = WeakKeyDictionary()
 MOST_KEPT = 100
 _models: WeakKeyDictionary[Datasette, dict[tuple[str, Path | None], AllowedModel]]
 _models = WeakKeyDictionary()
+#: The settings of each database, where some of them name a reranker
+with_rerankers: WeakKeyDictionary[Datasette, dict[str, Config]] = WeakKeyDictionary()
 # Why SQL functions failed in the request that is being answered
 _sql_errors: ContextVar[list[str] | None] = ContextVar(
     "embeddings_sql_errors", default=None
@@ -73,6 +76,22 @@ async def start(datasette: Datasette) -> None:
     config = await asyncio.to_thread(config_of, datasette)
     with _startup_errors():
         await asyncio.to_thread(allowed_models.start, config)
+        configs = {name: _of_database(datasette, name) for name in datasette.databases}
+    if any(each.rerankers for each in configs.values()):
+        with_rerankers[datasette] = configs
+        if config.preload:
+            for each in configs.values():
+                reranking.reranker_thread.submit(reranking.preload, each)
+
+
+def _of_database(datasette: Datasette, database: str) -> Config:
+    """The settings of *datasette*, with the rerankers that it has for *database*."""
+    config = config_of(datasette)
+    settings = datasette.plugin_config(PLUGIN_NAME, database=database, fallback=False)
+    if "'rerank'" not in str(settings):
+        return config
+    own = Config.from_plugin_config(settings).collections
+    return replace(config, collections={**config.collections, **own})
 
 
 @contextmanager

@@ -70,12 +70,15 @@ async def test_a_search_answers_what_the_design_promises(datasette):
                 "start": None,
                 "end": None,
                 "stale": False,
+                "rerank_score": None,
             }
         ],
         "next": "1",
         "next_url": f"http://localhost{SEARCH}?q=pets&_size=1&_next=1",
         "scanned": False,
         "left_out": 0,
+        "reranked": None,
+        "not_reranked": None,
     }
 
 
