@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice, pairwise
 from typing import TypeAlias
 
-from datasette_embeddings.documents import Chunking
+from datasette_embeddings.documents import AUTO_CHUNKS, Chunking
 from datasette_embeddings.errors import MissingLibraryError
 
 #: Start and end of a piece of text, in characters
@@ -26,6 +26,9 @@ Cut: TypeAlias = Callable[[str], list[Span]]
 
 #: A chunk of fewer words joins a neighbour: by itself it carries too little meaning
 FEWEST_WORDS = 5
+#: The end of an id that a chunk may have.  Where only long documents are in chunks, one
+#: with such an id is in chunks too
+CHUNK_ID = re.compile(r"#[0-9]+\Z")
 LINE_END = re.compile(r"\n")
 WORD_END = re.compile(r"\s+")
 # A word begins with a letter or digit and ends at white space.  In scripts without
@@ -45,6 +48,13 @@ class Chunk:
     start: int
     end: int
     text: str
+    #: What the model reads before *text*; None if nothing
+    title: str | None = None
+
+    @property
+    def passage(self) -> str:
+        """What the model reads."""
+        return self.text if self.title is None else f"{self.title}\n\n{self.text}"
 
 
 def chunk_id(document_id: str, position: int) -> str:
@@ -62,7 +72,7 @@ def split(
     """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
     sections, cuts = [(0, len(text))], CUTS[chunking.method]
-    if chunking.method == "markdown":
+    if cuts[0] is _markdown_sections:
         # No chunk reaches beyond the part below a heading
         sections, cuts = cuts[0](text), cuts[1:]
     spans = [span for section in sections for span in splitter.chunks(section, cuts)]
@@ -126,6 +136,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "sentences": (sentences, _words),
     "paragraphs": (_paragraphs, _lines, _words),
     "markdown": (_markdown_sections, _paragraphs, _lines, _words),
+    AUTO_CHUNKS: (_paragraphs, _lines, _words),
 }
 
 

@@ -20,6 +20,10 @@ from datasette_embeddings.errors import InvalidInputError, SourceError
 Content: TypeAlias = str | bytes
 #: The ways to split a text; :mod:`datasette_embeddings.chunking` has their boundaries
 METHODS = ("fixed", "sentences", "paragraphs", "markdown")
+#: Split only texts that are too long, and split none: they are cut
+AUTO_CHUNKS, NO_CHUNKS = "auto", "none"
+#: The most characters of a title that stand in front of a chunk
+TITLE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -64,20 +68,23 @@ class Failure:
 class Chunking:
     """How documents are split.
 
-    *method* is one of :data:`METHODS`.  *size* is the maximum number of tokens of a
-    chunk; None stands for as many as the model reads.  *overlap* is the maximum number
-    of tokens that a chunk repeats of the one before.
+    *method* is one of :data:`METHODS`, or ``auto``: a text of at most *size* tokens
+    stays whole, and a longer one is split into paragraphs.  *size* is the maximum
+    number of tokens of a chunk; None stands for as many as the model reads.  *overlap*
+    is the maximum number of tokens that a chunk repeats of the one before.
     """
 
     method: str
     size: int | None = None
     overlap: int = 0
+    #: The model reads the title of the document before each chunk
+    titled: bool = True
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if self.method not in (*METHODS, AUTO_CHUNKS):
             raise InvalidInputError(
-                f"Expected a chunking method, one of {', '.join(METHODS)}; "
-                f"found {self.method!r}"
+                f"Expected a chunking method: {AUTO_CHUNKS}, {NO_CHUNKS} or one of "
+                f"{', '.join(METHODS)}; found {self.method!r}"
             )
         if self.size is not None and self.size < 1:
             raise InvalidInputError(
@@ -108,6 +115,15 @@ class Chunking:
                 f"found {self.overlap}"
             )
         return size
+
+
+#: How new sources are split
+AUTO = Chunking(AUTO_CHUNKS)
+
+
+def title_before_chunks(title: str | None) -> str | None:
+    """The part of *title* that stands in front of a chunk, as SQLite's ``substr``."""
+    return (title or "").partition("\0")[0][:TITLE_CHARACTERS] or None
 
 
 def item_id_of(key: Sequence[object]) -> str:

@@ -183,7 +183,11 @@ def steps_to_find_boilerplate(length):
             [key, f"{document}/{position}", text],
         )
         conn.execute(
-            "insert into _embedding_chunks values (?, ?, ?, x'00', ?, 0, 1)",
+            """
+            insert into _embedding_chunks
+              (collection_id, id, document_id, document_hash, position, start, "end")
+            values (?, ?, ?, x'00', ?, 0, 1)
+            """,
             [key, f"{document}/{position}", document, position],
         )
     notices, steps = [f"{document}/{length - 1}" for document in (0, 1)], []

@@ -50,6 +50,7 @@ DAMAGES = {
     "lost chunk": (
         """
         insert into _embedding_chunks
+          (collection_id, id, document_id, document_hash, position, start, "end")
         values (1, 'a#0', 'a', x'00', 0, 0, 1)
         """,
         (None, "chunks without an embedding", 1),
@@ -71,7 +72,8 @@ DAMAGES = {
         )
     },
     "a chunk without a place": (
-        "insert into _embedding_chunks values (1, '1', null, null, 'x', 'y', 'z')",
+        "insert into _embedding_chunks values"
+        " (1, '1', null, null, 'x', 'y', 'z', null, null)",
         ("articles", "rows with values of another type", 1),
     ),
     "a failure without an id": (

@@ -75,7 +75,8 @@ def test_embed_tells_of_rows_that_it_left_out(run, source_db):
     conn.execute("update articles set body = ? where id = 2", ["word " * 300])
     conn.commit()
     conn.close()
-    assert run("embed", source_db, "mine", "-t", "articles").stderr == (
+    arguments = ["embed", source_db, "mine", "-t", "articles", "--chunk", "none"]
+    assert run(*arguments).stderr == (
         "mine: 5 new, 0 changed, 0 unchanged, 1 without content, not embedded, "
         "1 cut to the model's length (--chunk splits them)\n"
     )

@@ -144,11 +144,11 @@ def _sources(
     conn: sqlite3.Connection, name: str, declared: CollectionConfig
 ) -> list[Source]:
     """The source that the options name, or else those of the collection."""
-    source = source_from_config(conn, declared)
+    existing = find_collection(conn, name)
+    source = source_from_config(conn, declared, existing.sources if existing else ())
     if source is not None:
         return [source]
     expected = "Expected --table, --sql, --files or an input file"
-    existing = find_collection(conn, name)
     own = replace(declared, model=None, similarities=None, words=None)
     if existing is None or own != CollectionConfig():
         raise InvalidInputError(f"{expected}, to say what to embed")

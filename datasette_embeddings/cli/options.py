@@ -10,7 +10,7 @@ from click import Choice, Option
 
 from datasette_embeddings.cli.output import FORMATS as OUTPUT_FORMATS
 from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_MODEL, NO_WORDS, WORDS
-from datasette_embeddings.documents import METHODS
+from datasette_embeddings.documents import AUTO_CHUNKS, METHODS, NO_CHUNKS
 from datasette_embeddings.sources.row_files import FORMATS as INPUT_FORMATS
 
 database_argument = click.argument(
@@ -102,8 +102,10 @@ SOURCE_OPTIONS = {
         ),
         option(
             "--chunk",
-            "Split long texts into chunks that fit the model.",
-            type=Choice(METHODS),
+            "Where to split texts into chunks that fit the model. Default: as in the "
+            "collection; in a new one auto, which splits only long texts. With none "
+            "the model reads the beginning of a long text.",
+            type=Choice([AUTO_CHUNKS, *METHODS, NO_CHUNKS]),
         ),
         option(
             "--chunk-size",

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection as Container
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datasette_embeddings.chunking import Chunk, split
-from datasette_embeddings.documents import Chunking, Content, Document, Failure
+from datasette_embeddings.chunking import CHUNK_ID, Chunk
+from datasette_embeddings.documents import (
+    AUTO_CHUNKS,
+    Chunking,
+    Content,
+    Document,
+    Failure,
+)
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
+from datasette_embeddings.ingest.splitting import split_documents
 from datasette_embeddings.models.base import Callback, EmbeddingModel, Outcome, ignore
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.documents import EmbeddedDocument, items_of
@@ -40,8 +48,9 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
             f"The model {model.model_id!r} takes texts, not images; choose one that "
             "takes images with embed --model"
         )
-    if source.chunking is not None:
-        source.chunking.checked_size(model.passage_tokens)
+    chunking = source.chunking
+    if chunking is not None and (chunking.size or chunking.method != AUTO_CHUNKS):
+        chunking.checked_size(model.passage_tokens)
 
 
 def embed_documents(
@@ -49,26 +58,35 @@ def embed_documents(
     model: EmbeddingModel,
     *,
     chunking: Chunking | None,
-    known: Callable[[Sequence[bytes]], Mapping[bytes, Vector]],
+    known: Callable[[Sequence[tuple[bytes, bytes]]], Mapping[bytes, Vector]],
     progress: Callback = ignore,
 ) -> Embedded:
     """A vector for each of *documents*, or for each of their chunks.
 
-    *known* returns the stored vectors of content hashes, which need no run of the
-    model.  *progress* is called with the number of documents that are done.
+    *known* returns the stored vectors of passages, which need no run of the model, by
+    the hashes of passage and item.  *progress* is called with the number of documents
+    that are done.
 
     :raises EmbeddingsError: if the model fails on the simplest content too.
     """
     chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
     if chunking is not None:
         chunks = _chunks(documents, model, chunking)
-    items = [*map(items_of, documents, chunks)]
-    by_content = {each.content: each for some in items for each in some}
-    stored = known([each.content_hash for each in by_content.values()])
+    parts = [
+        # A whole document is its only item, and what the model reads
+        ([document], [document]) if own is None else _parts(document, own)
+        for document, own in zip(documents, chunks, strict=True)
+    ]
+    by_content = {
+        passage.content: (passage.content_hash, item.content_hash)
+        for items, passages in parts
+        for item, passage in zip(items, passages, strict=True)
+    }
+    stored = known([*by_content.values()])
     outcomes: dict[Content, Outcome] = {
-        content: stored[item.content_hash]
-        for content, item in by_content.items()
-        if item.content_hash in stored
+        content: stored[digest]
+        for content, (digest, _item) in by_content.items()
+        if digest in stored
     }
     report = _scaled(progress, max(1, len(by_content)), len(documents))
     report(len(outcomes))
@@ -77,27 +95,94 @@ def embed_documents(
     # What had to be tried again was reported again
     report(len(by_content))
     embedded, failures = list[EmbeddedDocument](), list[Failure]()
-    for document, own_chunks, own in zip(documents, chunks, items, strict=True):
-        found = [outcomes[item.content] for item in own]
+    for document, own, (items, passages) in zip(documents, chunks, parts, strict=True):
+        found = [outcomes[each.content] for each in passages]
         error = next((each for each in found if isinstance(each, str)), None)
-        if error is None:
-            vectors = np.stack(found)
-            embedded.append(EmbeddedDocument(document, own_chunks, own, vectors))
-        else:
+        if error is not None:
             failures.append(Failure(document.id, error))
-    truncated = sum(item.content in cut for each in embedded for item in each.items)
+            continue
+        vectors = np.stack(found)
+        embedded.append(EmbeddedDocument(document, own, items, vectors, passages))
+    if cut or stored or model.max_tokens is None:
+        embedded = _with_truncation(embedded, model, cut, stored)
+    truncated = sum(
+        each.content in cut for some in embedded for each in some.passages or ()
+    )
     return Embedded(embedded, failures, truncated)
+
+
+def _with_truncation(
+    embedded: Sequence[EmbeddedDocument],
+    model: EmbeddingModel,
+    cut: Container[Content],
+    stored: Container[bytes],
+) -> list[EmbeddedDocument]:
+    """*embedded*, where whole texts know whether the model read all of them."""
+    texts = {
+        str(each.document.content): each.document.content_hash in stored
+        for each in embedded
+        if each.chunks is None and isinstance(each.document.content, str)
+    }
+    known: dict[Content, bool | None] = {text: text in cut for text in texts}
+    if model.max_tokens is None:
+        known = dict.fromkeys(texts)
+    else:
+        # They were not embedded now.  A token has at least one byte
+        most = model.passage_tokens or 0
+        again = [e for e, is_stored in texts.items() if is_stored]
+        again = [text for text in again if len(text.encode()) >= most]
+        if again:
+            counts = model.count_tokens(again)
+            known |= {
+                t: n > model.max_tokens for t, n in zip(again, counts, strict=True)
+            }
+    return [
+        replace(each, truncated=known.get(each.document.content, False))
+        if each.chunks is None
+        else each
+        for each in embedded
+    ]
+
+
+def _parts(
+    document: Document, chunks: Sequence[Chunk]
+) -> tuple[Sequence[Document], Sequence[Document]]:
+    """The items of the *chunks* of a document, and what the model reads for each.
+
+    An item whose chunk has no title in front is its own passage.
+    """
+    items = items_of(document, chunks)
+    passages = [
+        item if chunk.title is None else Document(item.id, chunk.passage)
+        for item, chunk in zip(items, chunks, strict=True)
+    ]
+    return items, passages
 
 
 def _chunks(
     documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking
-) -> list[list[Chunk]]:
-    size = chunking.checked_size(model.passage_tokens)
-    texts = [str(document.content) for document in documents]
-    return [
-        split(text, chunking, tokens=tokens, size=size)
-        for text, tokens in zip(texts, model.token_spans(texts), strict=True)
-    ]
+) -> list[list[Chunk] | None]:
+    """The chunks of each document; None for one that stays whole."""
+    chunks: list[list[Chunk] | None] = [None] * len(documents)
+    positions: Sequence[int] = range(len(documents))
+    if chunking.method == AUTO_CHUNKS:
+        size = chunking.size or model.passage_tokens
+        if size is None:
+            return chunks
+        positions = [
+            position
+            for position, document in enumerate(documents)
+            # A token has at least one byte
+            if len(str(document.content).encode()) >= size
+            or CHUNK_ID.search(document.id)
+        ]
+    if positions:
+        some = [documents[position] for position in positions]
+        for position, own in zip(
+            positions, split_documents(some, model, chunking), strict=True
+        ):
+            chunks[position] = own
+    return chunks
 
 
 def _scaled(progress: Callback, parts: int, whole: int) -> Callback:

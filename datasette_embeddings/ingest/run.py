@@ -105,6 +105,10 @@ def ingest(
     :raises UnknownCollectionError: if another program deletes or swaps it meanwhile.
     """
     check_model(source, model)
+    chunking = source.chunking
+    if options.rebuild and chunking is not None:
+        # Chunks of an earlier release have no title in front of them
+        source = replace(source, chunking=replace(chunking, titled=True))
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,
@@ -196,7 +200,8 @@ class _Run:
         report = self._report(collection, ownership, delete_unstaged)
         if is_whole:
             finish_sync(collection, self.source)
-        shown_chunks = chunks if ownership.is_chunked else None
+        is_split = chunks > 0 or (ownership.is_chunked and not ownership.is_auto)
+        shown_chunks = chunks if is_split else None
         return replace(report, truncated=truncated, chunks=shown_chunks)
 
     def _embed(

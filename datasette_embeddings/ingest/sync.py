@@ -81,7 +81,8 @@ def _outcomes(
         shown = prefix if len(prefixes) > 1 else None
         try:
             if config is not None and config.prefix == prefix:
-                source = source_from_config(conn, config)
+                known = () if existing is None else existing.sources
+                source = source_from_config(conn, config, known)
                 if source is None:
                     raise InvalidInputError(
                         "Expected table, sql, input or files for the collection "

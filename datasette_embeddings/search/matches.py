@@ -24,7 +24,7 @@ from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import document_hashes
+from datasette_embeddings.store.chunks import stored_documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
@@ -194,7 +194,7 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     rows = _source_rows(collection, sources)
     # Documents that are stored as chunks are no items
     chunked = [hit.id for hit in hits if hit.id not in items]
-    hashes = document_hashes(collection, chunked) if chunked else {}
+    documents = stored_documents(collection, chunked) if chunked else {}
     missing = [ids[each] for each, row in rows.items() if row is None]
     # An item of no source never had a row
     deleted = owners(collection, missing) if missing else ()
@@ -202,15 +202,15 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
     for hit in hits:
         document_id = hit.document_id
         item = items.get(hit.id, StoredItem(hit.id, None, None))
-        embedded = item.content_hash or hashes.get(hit.id)
-        if hit.chunk is not None:
-            embedded = hit.chunk.document_hash
+        chunk = hit.chunk or documents.get(hit.id)
+        embedded = item.content_hash if chunk is None else chunk.document_hash
         row = rows.get(document_id)
         stale = None
         if row is None and ids[document_id] in deleted:
             stale = True
         elif row is not None and None not in (row.content_hash, embedded):
             stale = row.content_hash != embedded
+            stale = stale or (chunk is not None and chunk.has_other_title(row.title))
         current = SourceRow(None, None) if stale or row is None else row
         start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
         content = item.content

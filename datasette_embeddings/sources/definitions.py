@@ -209,7 +209,8 @@ def _typed(value: Any, hint: Any) -> Any:  # noqa: ANN401 - any value, any type
             kinds = kinds[:1] * len(value)
         return tuple(_typed(*each) for each in zip(value, kinds, strict=True))
     if Chunking in kinds and isinstance(value, dict):
-        return Chunking(**value)
+        # Earlier releases did not put the title in front
+        return Chunking(**{"titled": False, **value})
     if not isinstance(value, kinds):
         raise TypeError
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import (
@@ -12,17 +13,20 @@ from datasette_embeddings.databases import (
     stored_path,
     tables_and_views,
 )
-from datasette_embeddings.documents import Chunking
+from datasette_embeddings.documents import AUTO, AUTO_CHUNKS, NO_CHUNKS, Chunking
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.sources.content import columns_of_template, template_of
 from datasette_embeddings.sources.definitions import (
     ROWID,
     STDIN,
     TITLES,
+    CollectionSource,
     FileSource,
     FolderSource,
     Source,
+    SourceState,
     TableSource,
+    UnreadableSource,
 )
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
@@ -43,17 +47,23 @@ BELONGS_TO = {
 
 
 def source_from_config(
-    conn: sqlite3.Connection, config: CollectionConfig
+    conn: sqlite3.Connection,
+    config: CollectionConfig,
+    stored: Sequence[CollectionSource] = (),
 ) -> Source | None:
-    """The source that *config* describes, or None if it names none."""
+    """The source that *config* describes, or None if it names none.
+
+    Where *config* does not say how texts are split, they are as in the *stored* source
+    of that prefix.
+    """
     problems = list(_problems(config))
     if problems:
         raise InvalidInputError(*problems)
     if config.template is not None:
         template_of(config.template)
-    chunking = None
-    if config.chunk is not None:
-        chunking = Chunking(config.chunk, config.chunk_size, config.chunk_overlap)
+    chunking: Chunking | None = AUTO
+    if stored or config.images or config.chunk is not None:
+        chunking = _chunking(config, stored)
     rules = Source(
         metadata_columns=config.metadata,
         template=config.template,
@@ -83,6 +93,27 @@ def source_from_config(
     return None
 
 
+def _chunking(
+    config: CollectionConfig, stored: Sequence[CollectionSource]
+) -> Chunking | None:
+    """How texts are split: as *config* says, or else as in a source that is stored."""
+    if config.images or config.chunk == NO_CHUNKS:
+        return None
+    state = SourceState.PIPED if config.input == STDIN else SourceState.CURRENT
+    before = [
+        each.source.chunking
+        for each in stored
+        if (each.prefix, each.state) == (config.prefix, state)
+        and not (each.source.images or isinstance(each.source, UnreadableSource))
+    ]
+    if config.chunk is None:
+        return before[0] if before else AUTO
+    given = Chunking(config.chunk, config.chunk_size, config.chunk_overlap)
+    # As an earlier release split them; --rebuild adds the titles
+    untitled = replace(given, titled=False)
+    return untitled if before[:1] == [untitled] else given
+
+
 def _problems(config: CollectionConfig) -> Iterator[str]:
     kinds = [kind for kind in KINDS if getattr(config, kind)]
     if len(kinds) > 1:
@@ -97,11 +128,14 @@ def _problems(config: CollectionConfig) -> Iterator[str]:
         )
     if config.template is not None and config.columns:
         yield "Expected either columns or a template, which names its own columns"
-    if config.images and (config.chunk or config.strip_html or config.template):
+    splits = config.chunk not in (None, NO_CHUNKS, AUTO_CHUNKS)
+    if config.images and (splits or config.strip_html or config.template):
         yield "Images have no text to split, to strip of HTML or to put in a template"
     if config.images and len(config.columns) > 1:
         yield f"Expected one column of images, found {', '.join(config.columns)}"
-    if config.chunk is None and (config.chunk_size or config.chunk_overlap):
+    if config.chunk in (None, NO_CHUNKS) and (
+        config.chunk_size or config.chunk_overlap
+    ):
         yield "A chunk size or overlap goes with a way to chunk, such as paragraphs"
 
 

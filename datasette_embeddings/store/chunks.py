@@ -6,8 +6,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from datasette_embeddings.documents import title_before_chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import rows_in, table_or_empty, valid_sql
+from datasette_embeddings.store.schema import (
+    rows_in,
+    table_or_empty,
+    typed_sql,
+    valid_sql,
+)
 
 _VALID_CHUNKS = f"""
     from _embedding_chunks
@@ -25,23 +31,39 @@ class StoredChunk:
     position: int
     start: int
     end: int
+    #: The title of the document that the model read; None if it read none
+    title: str | None = None
+
+    def has_other_title(self, title: str | None) -> bool:
+        """Whether *title* is not the one that the model read."""
+        return None not in (self.title, title) and (
+            self.title != title_before_chunks(title)
+        )
 
 
 def stored_chunks(
     collection: Collection, item_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
     """Those of *item_ids* that are chunks, by id."""
-    columns = 'id, document_id, document_hash, position, start, "end"'
-    rows = _rows(collection, columns, "id in", item_ids)
+    rows = _rows(collection, _facts(collection), "id in", item_ids)
     return {row[0]: StoredChunk(*row[1:]) for row in rows}
 
 
-def document_hashes(
+def stored_documents(
     collection: Collection, document_ids: Sequence[str]
-) -> dict[str, bytes]:
-    """The hash of the content of each of *document_ids* that is stored as chunks."""
-    columns, condition = "document_id, document_hash", "position = 0 and document_id in"
-    return dict(_rows(collection, columns, condition, document_ids))
+) -> Mapping[str, StoredChunk]:
+    """The first chunk of each of *document_ids* that is stored as chunks."""
+    condition = "position = 0 and document_id in"
+    rows = _rows(collection, _facts(collection), condition, document_ids)
+    return {row[1]: StoredChunk(*row[1:]) for row in rows}
+
+
+def _facts(collection: Collection) -> str:
+    """SQL for the id of a chunk, and the fields of :class:`StoredChunk`."""
+    # Databases of earlier releases have no titles
+    has_titles = "title" in collection.columns["_embedding_chunks"]
+    title = typed_sql("title", "text") if has_titles else "null"
+    return f'id, document_id, document_hash, position, start, "end", {title}'
 
 
 def chunk_ids(collection: Collection, document_id: str) -> list[str]:
@@ -189,3 +211,51 @@ def _compared_chunks(
         and {condition}
     """
     return rows_in(collection.conn, sql, [collection.id], values)
+
+
+#: What is deleted of a document before it is written again, whole or in chunks
+DELETE_OLD = (
+    # The items of a document's chunks from the position :kept on, and all positions
+    *(
+        f"""
+        delete from {table}
+        where collection_id = :collection_id
+        and id in (
+          select id
+          from _embedding_chunks
+          where collection_id = :collection_id
+          and document_id = :id
+          and position >= :kept
+        )
+        """
+        for table in ("embeddings", "_embedding_origins")
+    ),
+    """
+    delete from _embedding_chunks
+    where collection_id = :collection_id
+    and document_id = :id
+    """,
+    # The id of a document may be that of another one's chunk. A whole document takes
+    # its place; of one in chunks the item is deleted that it has from when it was whole
+    """
+    delete from _embedding_chunks
+    where :is_whole
+    and collection_id = :collection_id
+    and id = :id
+    """,
+    *(
+        f"""
+        delete from {table}
+        where not :is_whole
+        and collection_id = :collection_id
+        and id = :id
+        and not exists (
+          select 1
+          from _embedding_chunks
+          where collection_id = :collection_id
+          and id = :id
+        )
+        """
+        for table in ("embeddings", "_embedding_origins")
+    ),
+)

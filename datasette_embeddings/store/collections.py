@@ -59,6 +59,8 @@ class Collection(Items):
     synced: int | None = None
     #: Some of its items are chunks of documents
     has_chunks: bool = False
+    #: Documents of which the model read only the beginning; None if that is unknown
+    truncated: int | None = None
     is_building: bool = False
     #: The kind of its words index, or "none"; None before it was made
     words: str | None = None
@@ -198,6 +200,7 @@ def all_collections(
     columns = schema.read_columns(conn)
     if not columns["collections"] or not columns["embeddings"]:
         return []
+    has_truncated = "truncated" in columns["_embedding_origins"]
     # llm writes names as TEXT.  The length of any one vector gives the dimensions
     cursor = conn.execute(
         f"""
@@ -221,6 +224,7 @@ def all_collections(
             from sqlite_master
             where name = '_embedding_words_' || collections.id
           ) as has_words,
+          {schema.TRUNCATED if has_truncated else "null"} as truncated,
           (select file from pragma_database_list where name = 'main') as path
         from collections
         left join {schema.table_or_empty("_embedding_collections", columns)} as facts
@@ -254,12 +258,11 @@ def _collection(
     if old is not None:
         # What 0.2a0 stored, until the first write moves it
         source = source_from_json(old)
-        prefix = source.id_prefix
         # If others brought items too, it is unknown which ones its last run brought
         known = None if had_other_items(old) else synced
         state = SourceState.PIPED if source.is_standard_input else SourceState.CURRENT
         old_id = schema.OLD_SOURCE_ID
-        own.insert(0, CollectionSource(old_id, prefix, source, known, state))
+        own.insert(0, CollectionSource(old_id, source.id_prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     normalized = row["normalized"]
     return Collection(
@@ -277,6 +280,7 @@ def _collection(
         sources=tuple(own),
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
+        truncated=row["truncated"] if own else None,
         is_building=row["state"] == BUILDING,
         words=_words(row) if has_facts else None,
         path=row["path"] or "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datasette_embeddings.documents import TITLE_CHARACTERS
 from datasette_embeddings.store.origins import Ownership
 from datasette_embeddings.store.schema import Columns, listed, table_or_empty
 
@@ -23,7 +24,10 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
     chunks = table_or_empty("_embedding_chunks", columns)
     stored = item = _stored_item(ownership)
     if ownership.is_chunked:
-        stored = _stored_chunks(ownership, chunks)
+        has_titles = ownership.is_titled and "title" in columns["_embedding_chunks"]
+        stored = _stored_chunks(ownership, chunks, has_titles=has_titles)
+        if ownership.is_auto:
+            stored = f"{stored} union all {_stored_whole(item, chunks)}"
         # A stored item may be a chunk of another document, and have the id of this one
         other_form = f"exists ({item}) and not {_is_chunk(chunks, 'id')}"
     else:
@@ -42,6 +46,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {is_taken} then '{FAILED}'
               when {int(all_changed)}
               or hash is not _embedding_staged.content_hash
+              or has_other_title
               or owner in ({listed(ownership.changed)})
                 then '{CHANGED}'
               when (
@@ -85,21 +90,48 @@ def _is_chunk(chunks: str, column: str) -> str:
 
 def _stored_item(ownership: Ownership) -> str:
     return f"""
-        select embeddings.content_hash as hash, {_facts(ownership)}
+        select
+          embeddings.content_hash as hash,
+          0 as has_other_title,
+          {_facts(ownership)}
         from embeddings
         where embeddings.collection_id = :collection_id
         and embeddings.id = _embedding_staged.id
     """
 
 
-def _stored_chunks(ownership: Ownership, chunks: str) -> str:
+def _stored_whole(item: str, chunks: str) -> str:
+    """The stored *item* of a document that is whole where only long ones are split.
+
+    A document whose id is like that of a chunk is never whole.
+    """
+    name = "_embedding_staged.id"
+    return f"""
+        select *
+        from ({item})
+        where not {_is_chunk(chunks, "id")}
+        and not {_is_chunk(chunks, "document_id")}
+        and not (
+          {name} glob '*#*[0-9]'
+          and substr(rtrim({name}, '0123456789'), -1) = '#'
+        )
+    """
+
+
+def _stored_chunks(ownership: Ownership, chunks: str, *, has_titles: bool) -> str:
     """The document of which all chunks are stored, each brought by the same source."""
+    # As title_before_chunks
+    title = f"nullif(substr(_embedding_staged.title, 1, {TITLE_CHARACTERS}), '')"
+    has_other_title = f"chunk.title is not {title}" if has_titles else "0"
     is_same = "1" if ownership.is_pipe else f"{ownership.owner} is first.owner"
     is_brought = "1" if ownership.is_pipe else "first.owner is not null"
     return f"""
-        select hash, old_metadata, owner, has_content
+        select hash, has_other_title, old_metadata, owner, has_content
         from (
-          select document_hash as hash, {_facts(ownership)}
+          select
+            document_hash as hash,
+            {has_other_title} as has_other_title,
+            {_facts(ownership)}
           from {chunks} as chunk
           join embeddings
             on embeddings.collection_id = chunk.collection_id

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from datasette_embeddings.chunking import Chunk, chunk_id
-from datasette_embeddings.documents import Document
+from datasette_embeddings.documents import Document, title_before_chunks
+from datasette_embeddings.store.chunks import DELETE_OLD
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.origins import Ownership, write_origins
+from datasette_embeddings.store.origins import Ownership, write_origins, write_truncated
 from datasette_embeddings.store.schema import PARAMETERS
 from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import (
@@ -33,6 +34,10 @@ class EmbeddedDocument:
     #: What is stored, an item for each vector
     items: Sequence[Document]
     vectors: Vectors  # (n, d)
+    #: What the model read for each, where chunks have the title in front
+    passages: Sequence[Document] | None = None
+    #: Whether the model read only the beginning; None if that is unknown
+    truncated: bool | None = False
 
 
 def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Document]:
@@ -46,35 +51,65 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 
 def vectors_of_hashes(
-    collection: Collection, hashes: Sequence[bytes], *, dimensions: int | None
+    collection: Collection,
+    hashes: Sequence[tuple[bytes, bytes]],
+    *,
+    dimensions: int | None,
 ) -> dict[bytes, Vector]:
-    """The vectors in *collection* of contents with these *hashes*, if there are any.
+    """The vectors in *collection* of items with these *hashes*, by that of the passage.
 
+    Each is the hash of the passage that the model read and that of the item's content.
     Without *dimensions*, which a remote model has after its first vectors, none are.
     """
     length = None if dimensions is None else dimensions * BYTES_PER_NUMBER
     found: dict[bytes, Vector] = {}
-    for start in range(0, len(hashes), PARAMETERS):
-        some = hashes[start : start + PARAMETERS]
-        # One row a hash, however many items have it; "+" makes it use the hash index
+    for start in range(0, len(hashes), PARAMETERS // 2):
+        some = hashes[start : start + PARAMETERS // 2]
+        # One row a hash, however many items have it; "+" makes it use the hash indexes
         rows = collection.conn.execute(
             f"""
-            with requested (hash) as (values {", ".join(["(?)"] * len(some))})
-            select hash, (
-              select embedding
-              from embeddings
-              where content_hash = hash
-              and +collection_id = ?
-              and typeof(embedding) = 'blob'
-              and length(embedding) = ?
-              limit 1
+            with requested (passage, own) as (
+              values {", ".join(["(?, ?)"] * len(some))}
             )
+            select passage, case
+              when passage = own then (
+                select embedding
+                from embeddings
+                where content_hash = own
+                and {_IS_USABLE}
+                and not exists (
+                  select 1
+                  from _embedding_chunks as chunk
+                  where chunk.collection_id = embeddings.collection_id
+                  and chunk.id = embeddings.id
+                  and chunk.passage_hash is not null
+                )
+                limit 1
+              )
+              else (
+                select embedding
+                from _embedding_chunks as chunk
+                join embeddings using (collection_id, id)
+                where chunk.passage_hash = passage
+                and +content_hash = own
+                and {_IS_USABLE}
+                limit 1
+              )
+            end
             from requested
             """,
-            [*some, collection.id, length],
+            [*(digest for each in some for digest in each)]
+            + [collection.id, length] * 2,
         )
         found.update((digest, decode(vector)) for digest, vector in rows if vector)
     return found
+
+
+_IS_USABLE = """
+    +embeddings.collection_id = ?
+    and typeof(embedding) = 'blob'
+    and length(embedding) = ?
+"""
 
 
 def write_documents(
@@ -97,7 +132,7 @@ def write_documents(
         }
         for each in embedded
     ]
-    for sql in _DELETE_OLD:
+    for sql in DELETE_OLD:
         conn.executemany(sql, keys)
     Words(collection).write([each.document for each in embedded])
     write_embeddings(
@@ -110,70 +145,37 @@ def write_documents(
     conn.executemany(
         """
         insert or replace into _embedding_chunks
-          (collection_id, id, document_id, document_hash, position, start, "end")
-        values (?, ?, ?, ?, ?, ?, ?)
+          (collection_id, id, document_id, document_hash, position, start, "end",
+           title, passage_hash)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
-            (
-                collection.id,
-                item.id,
-                each.document.id,
-                each.document.content_hash,
-                chunk.position,
-                chunk.start,
-                chunk.end,
-            )
+            row
             for each in embedded
-            for item, chunk in zip(each.items, each.chunks or ())  # noqa: B905
+            if each.chunks is not None
+            for row in _chunk_rows(collection, each, has_title=ownership.is_titled)
         ),
     )
+    cut = [(e.document.id, e.truncated) for e in embedded if e.truncated is not False]
+    if cut:
+        write_truncated(collection, cut)
 
 
-_DELETE_OLD = (
-    # The items of a document's chunks from the position :kept on, and all positions
-    *(
-        f"""
-        delete from {table}
-        where collection_id = :collection_id
-        and id in (
-          select id
-          from _embedding_chunks
-          where collection_id = :collection_id
-          and document_id = :id
-          and position >= :kept
+def _chunk_rows(
+    collection: Collection, each: EmbeddedDocument, *, has_title: bool
+) -> Iterator[tuple[object, ...]]:
+    """The rows of the chunks of a document."""
+    document = each.document
+    title = title_before_chunks(document.title) if has_title else None
+    passages = each.passages or each.items
+    for item, passage, chunk in zip(
+        each.items, passages, each.chunks or (), strict=True
+    ):
+        yield (
+            *(collection.id, item.id, document.id, document.content_hash),
+            *(chunk.position, chunk.start, chunk.end, title),
+            None if passage is item else passage.content_hash,
         )
-        """
-        for table in ("embeddings", "_embedding_origins")
-    ),
-    """
-    delete from _embedding_chunks
-    where collection_id = :collection_id
-    and document_id = :id
-    """,
-    # The id of a document may be that of another one's chunk. A whole document takes
-    # its place; of one in chunks the item is deleted that it has from when it was whole
-    """
-    delete from _embedding_chunks
-    where :is_whole
-    and collection_id = :collection_id
-    and id = :id
-    """,
-    *(
-        f"""
-        delete from {table}
-        where not :is_whole
-        and collection_id = :collection_id
-        and id = :id
-        and not exists (
-          select 1
-          from _embedding_chunks
-          where collection_id = :collection_id
-          and id = :id
-        )
-        """
-        for table in ("embeddings", "_embedding_origins")
-    ),
-)
 
 
 def write_embeddings(

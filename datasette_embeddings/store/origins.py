@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from datasette_embeddings.documents import AUTO_CHUNKS
 from datasette_embeddings.sources.definitions import (
     Source,
     SourceState,
@@ -82,6 +83,10 @@ class Ownership:
     clears_metadata: bool = False
     is_pipe: bool = False
     is_chunked: bool = False
+    #: Only texts that are too long are in chunks
+    is_auto: bool = False
+    #: The model reads the title before each chunk
+    is_titled: bool = False
     #: The content of a table's rows stays there; other rows cannot be found again
     stores_content: bool = False
 
@@ -110,10 +115,10 @@ class Ownership:
 
 def ownership_of(collection: Collection | None, source: Source) -> Ownership:
     """How *source* relates to the sources of *collection*; None is one not yet made."""
-    is_chunked, is_pipe = source.chunking is not None, source.is_standard_input
+    chunking, is_pipe = source.chunking, source.is_standard_input
     stores_content = source.store_content or not isinstance(source, TableSource)
     if collection is None:
-        return Ownership(is_pipe=is_pipe, is_chunked=is_chunked)
+        return Ownership(is_pipe=is_pipe, is_chunked=chunking is not None)
     attached = collection.attached(source)
     # In a dry run the sources that it would replace are not marked as replaced
     others = [
@@ -137,7 +142,9 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
         is_other_kind=bool(of_other_kind),
         clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
         is_pipe=is_pipe,
-        is_chunked=is_chunked,
+        is_chunked=chunking is not None,
+        is_auto=chunking is not None and chunking.method == AUTO_CHUNKS,
+        is_titled=chunking is not None and chunking.titled,
         stores_content=stores_content,
     )
 
@@ -147,7 +154,8 @@ def write_origins(
 ) -> None:
     """Store that *source_id* brought *items*: ids, and whether it supplied metadata.
 
-    None is for items of no source, as is an item that keeps other metadata.
+    None is for items of no source, as is an item that keeps other metadata.  The model
+    has read all of an item, unless that is unknown; :func:`write_truncated` says else.
     """
     keys = [(collection.id, *item) for item in items]
     collection.conn.executemany(
@@ -158,8 +166,9 @@ def write_origins(
         collection.conn.executemany(
             f"""
             insert into _embedding_origins
-              (collection_id, id, source_id, content_hash, updated)
-            select collection_id, id, {int(source_id)}, content_hash, updated
+              (collection_id, id, source_id, content_hash, updated, truncated)
+            select collection_id, id, {int(source_id)}, content_hash, updated,
+              case when content_hash is not null then 0 end
             from embeddings
             where collection_id = ?
             and id = ?
@@ -167,6 +176,21 @@ def write_origins(
             """,
             keys,
         )
+
+
+def write_truncated(
+    collection: Collection, items: Iterable[tuple[str, bool | None]]
+) -> None:
+    """Store of some items whether the model read only the beginning; or None."""
+    collection.conn.executemany(
+        """
+        update _embedding_origins
+        set truncated = ?
+        where collection_id = ?
+        and id = ?
+        """,
+        [(is_truncated, collection.id, item_id) for item_id, is_truncated in items],
+    )
 
 
 def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
