@@ -50,6 +50,9 @@ EXAMPLES = {
     "embed_query(text)": "length(embed_query('pets'))",
     "embed_scale(vector, number)": "embed_decode(embed_scale('[1, 2]', 0.5))",
     "embed_search(collection, text, limit)": "embed_search('articles', 'pets', 2)",
+    "embed_search(collection, text, limit, mode)": (
+        "embed_search('articles', 'a small door', 1, 'words')"
+    ),
     "embed_similar(collection, id, limit)": "embed_similar('articles', 5, 2)",
     "embed_subtract(a, b)": "embed_decode(embed_subtract('[1, 2]', '[3, 5]'))",
 }

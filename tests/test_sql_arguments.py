@@ -29,6 +29,7 @@ FITTING = {
     "id": "5",
     "json": "[1]",
     "limit": 1,
+    "mode": "both",
     "model": "all-MiniLM-L6-v2",
     "number": 2,
     "text": "a text",
@@ -117,6 +118,14 @@ def test_a_long_argument_is_refused_before_it_is_copied(
         (
             "embed_similar('articles', '5', zeroblob(9))",
             "Expected a limit, a whole number from 1; found a BLOB of 9 bytes",
+        ),
+        (
+            "embed_search('articles', 'x', 1, 'Words')",
+            "Expected a mode, one of both, meaning, words; found 'Words'",
+        ),
+        (
+            "embed_search('articles', 'x', 1, zeroblob(9))",
+            "Expected a mode, one of both, meaning, words; found a BLOB of 9 bytes",
         ),
         (
             "embed(zeroblob(50000001))",

@@ -11,9 +11,12 @@ import pytest
 import datasette_embeddings
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.sql import context
+from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.sql import context, searches
 from datasette_embeddings.sql.context import Policy
 from datasette_embeddings.sql.functions import FUNCTIONS, register
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.vectors import decode, encode
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -89,7 +92,78 @@ def test_search_answers_ids_and_scores_for_json_each(sql):
         order by found.key
         limit 1
     """
-    assert sql(query) == ("Kittens", pytest.approx(0.4, abs=0.11))
+    assert sql(query) == ("Kittens", pytest.approx(0.2, abs=0.11))
+
+
+def searched(conn, *arguments):
+    """What embed_search() answers."""
+    marks = ", ".join("?" * len(arguments))
+    [answer] = conn.execute(f"select embed_search({marks})", arguments).fetchone()
+    return json.loads(answer)
+
+
+def test_a_search_goes_by_words_and_meaning_unless_it_names_a_mode(articles, model):
+    """The three modes rank as Python does, and both is what you get without one."""
+    register(articles)
+    text = "Night sky rings"
+    for mode in ("both", "meaning", "words"):
+        options = Options(limit=3, mode=mode)
+        matches = search_text(
+            collection(articles, "articles"), text, model=model, options=options
+        )
+        expected = [
+            {
+                "id": match.id,
+                "score": match.score,
+                "document_id": match.document_id,
+                "cosine": match.cosine,
+                "matched": list(match.matched),
+            }
+            for match in matches
+        ]
+        assert searched(articles, "articles", text, 3, mode) == expected
+        if mode == "both":
+            assert searched(articles, "articles", text, 3) == expected
+            assert {"words", "meaning"} <= {*expected[0]["matched"]}
+
+
+def test_a_search_by_words_loads_no_model_and_no_vectors(articles, monkeypatch):
+    def fail(*_arguments, **_options):
+        pytest.fail("Words need neither")
+
+    register(articles, Policy(load=fail))
+    monkeypatch.setattr(searches.indexes, "index", fail)
+    [best] = searched(articles, "articles", "kittens", 1, "words")
+    assert (best["id"], best["cosine"], best["matched"][-1]) == ("5", None, "words")
+
+
+def test_words_that_are_not_indexed_are_an_error_in_their_mode_only(articles):
+    register(articles)
+    with articles:
+        articles.execute("update _embedding_collections set words = 'none'")
+    by_meaning = searched(articles, "articles", "pets", 3, "meaning")
+    assert searched(articles, "articles", "pets", 3) == by_meaning
+    with pytest.raises(sqlite3.OperationalError):
+        searched(articles, "articles", "pets", 3, "words")
+    [reason] = articles.execute("select embed_error()").fetchone()
+    assert "are not indexed" in reason
+
+
+def test_a_search_whose_time_is_up_among_the_words_is_interrupted(articles, model):
+    """Not a function that failed, which Datasette would show as an error in SQL."""
+    is_over = False
+
+    def load(_model_id):
+        nonlocal is_over
+        is_over = True
+        return model
+
+    register(articles, Policy(load=load))
+    # The table is opened, in steps that count
+    searched(articles, "articles", "pets", 1, "words")
+    articles.set_progress_handler(lambda: is_over, 1)
+    with pytest.raises(sqlite3.OperationalError, match=r"^interrupted$"):
+        articles.execute("select embed_search('articles', 'x', 1)").fetchall()
 
 
 def test_average_is_the_mean_of_what_is_not_null(sql):
@@ -163,7 +237,13 @@ def test_similar_and_nearest_answer_as_search_does(sql):
             "from embeddings where id = 5"
         )[0]
     )
-    assert nearest[0] == {"id": "5", "score": pytest.approx(1, abs=1e-6)}
+    assert nearest[0] == {
+        "id": "5",
+        "score": pytest.approx(1, abs=1e-6),
+        "document_id": "5",
+        "cosine": nearest[0]["score"],
+        "matched": ["meaning"],
+    }
     assert similar == nearest[1:]
 
 

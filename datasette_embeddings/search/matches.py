@@ -96,14 +96,14 @@ def search_text(
     collection: Collection,
     text: str,
     *,
-    model: EmbeddingModel,
+    model: EmbeddingModel | None,
     options: Options = Options(),
 ) -> list[Match]:
     """The items of *collection* that are best for *text*, best first.
 
-    Best by its words and its meaning together, or by what the options say.
-
-    If *options* have a reranker, the best of them are in its order.
+    Best by its words and its meaning together, or by what the options say; a search by
+    words alone needs no *model*.  If *options* have a reranker, the best are in its
+    order.
 
     :raises InvalidInputError: if *text* is blank.
     :raises ModelMismatchError: if the vectors of *collection* are of another model.
@@ -130,16 +130,17 @@ def answer_text(
     collection: Collection,
     text: str,
     *,
-    model: EmbeddingModel,
+    model: EmbeddingModel | None,
     options: Options = Options(),
 ) -> Answer:
     """As :func:`search_text`, with what a page tells about the answer."""
     query = query_of(collection, checked_query(text), options)
-    vector = None
+    vector, index = None, None
     if options.mode != "words":
+        if model is None:
+            raise ValueError("Only a search by words needs no model")
         collection.check_settings(model.settings)
-        vector = model.embed_query(query.text)
-    index = indexes.index(collection)
+        vector, index = model.embed_query(query.text), indexes.index(collection)
     wanted = options if options.rerank is None else widened(options)
     found = rank(collection, query, vector, options=wanted, index=index)
     answer = Answer(matches(collection, found.hits), found.mode, found.corrected)

@@ -53,11 +53,11 @@ def rank(
     vector: Vector | None,
     *,
     options: Options,
-    index: Index,
+    index: Index | None,
 ) -> TextHits:
     """The items of *collection* that are best for *query*, whose vector is *vector*.
 
-    The *vector* is None to rank by words alone.
+    The *vector* and the *index* of the others are None to rank by words alone.
     """
     mode = mode_of(collection, options.mode)
     if mode == "meaning":
@@ -75,6 +75,7 @@ def rank(
         hits = candidates.best_by_words()
     else:
         assert vector is not None
+        assert index is not None
         hits = candidates.best_by_both(vector, index)
     return TextHits(hits, mode, found.corrected)
 

@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeAlias, TypeVar
 
 from datasette_embeddings import vectors
+from datasette_embeddings.config import MODES, Mode
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,
@@ -90,6 +91,7 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
         "id": partial(text_of, "an item id", LONGEST_ID),
         "json": json_vector_of,
         "limit": checked_limit,
+        "mode": mode_of,
         "model": partial(text_of, "the id of a model", LONGEST_NAME),
         "number": number_of,
         "text": text,
@@ -121,6 +123,16 @@ def number_of(value: SqlValue) -> int | float:
     if not isinstance(value, int | float):
         raise InvalidInputError(f"Expected a number to scale by, found {quoted(value)}")
     return value
+
+
+def mode_of(value: SqlValue) -> Mode:
+    """*value* as what a search goes by."""
+    for mode in MODES:
+        if value == mode:
+            return mode
+    raise InvalidInputError(
+        f"Expected a mode, one of {', '.join(MODES)}; found {quoted(value)}"
+    )
 
 
 def text_of(what: str, longest: int, value: SqlValue) -> str:

@@ -19,7 +19,7 @@ from datasette_embeddings.models.registry import load_model
 
 logger = logging.getLogger("datasette_embeddings")
 SqlValue: TypeAlias = str | bytes | int | float | None
-#: Of a search: its kind, the collection, a digest of the query, the limit
+#: Of a search: its kind or mode, the collection, a digest of the query, the limit
 SearchKey: TypeAlias = tuple[str, str, bytes, int]
 # Characters of a text on a connection without the limits of a server
 LONGEST_TEXT = 10_000_000
@@ -126,6 +126,12 @@ class Clock:
             self._inside = True
             try:
                 result = call(*arguments)
+            except sqlite3.OperationalError as error:
+                if str(error) != "interrupted":
+                    raise
+                # A statement within ran out of time, so the one that called it ends
+                self._conn.interrupt()
+                return None
             finally:
                 self._inside = False
             self._interrupted()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
 from datasette_embeddings import vectors
+from datasette_embeddings.config import Mode
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.images import check_images
 from datasette_embeddings.index.cache import Index, indexes
@@ -18,6 +20,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sql.calls import sql_function
 from datasette_embeddings.sql.context import Context, SearchKey
 from datasette_embeddings.store import collections
@@ -66,16 +69,28 @@ def embed_query_with(context: Context, model_id: str, text: str) -> bytes:
 
 @sql_function("embed_search(collection, text, limit)", deterministic=False)
 def embed_search(context: Context, collection: str, text: str, limit: int) -> str:
-    """The items of a collection closest to a text: JSON for json_each()."""
+    """The items of a collection that are best for a text: JSON for json_each()."""
+    return embed_search_by(context, collection, text, limit, "both")
 
-    def nearest(found: Collection, *, options: Options, index: Index) -> list[Hit]:
-        query = checked_query(text)
-        model = context.model(found.model_id)
-        found.check_settings(model.settings)
-        vector = model.query_vector(query)
-        return nearest_to_vector(found, vector, options=options, index=index)
 
-    return _answer(context, ("text", collection, _digest(text), limit), nearest)
+@sql_function("embed_search(collection, text, limit, mode)", deterministic=False)
+def embed_search_by(
+    context: Context, collection: str, text: str, limit: int, mode: Mode
+) -> str:
+    """The same by 'both' words and meaning, by 'meaning' alone or by 'words' alone."""
+
+    def best(
+        found: Collection, *, options: Options, index: Index | None
+    ) -> Sequence[Hit]:
+        options = replace(options, mode=mode)
+        query, vector = query_of(found, checked_query(text), options), None
+        if mode != "words":
+            model = context.model(found.model_id)
+            found.check_settings(model.settings)
+            vector = model.query_vector(query.text)
+        return rank(found, query, vector, options=options, index=index).hits
+
+    return _answer(context, (mode, collection, _digest(text), limit), best)
 
 
 @sql_function("embed_similar(collection, id, limit)", deterministic=False)
@@ -97,7 +112,9 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _answer(context: Context, key: SearchKey, nearest: Callable[..., list[Hit]]) -> str:
+def _answer(
+    context: Context, key: SearchKey, nearest: Callable[..., Sequence[Hit]]
+) -> str:
     """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
     path = context.conn.execute("pragma database_list").fetchone()[2]
@@ -105,10 +122,11 @@ def _answer(context: Context, key: SearchKey, nearest: Callable[..., list[Hit]])
     known = context.remembered.get(key)
     if known is not None and known[0] == state:
         return known[1]
-    _kind, name, _digest, limit = key
-    found = collections.collection(context.conn, name)
-    with context.clock.loading():
-        index = indexes.index(found, immutable=immutable)
+    kind, name, _digest, limit = key
+    found, index = collections.collection(context.conn, name), None
+    if kind != "words":
+        with context.clock.loading():
+            index = indexes.index(found, immutable=immutable)
     hits = nearest(found, options=Options(limit=limit), index=index)
     answer = json.dumps([_row(hit) for hit in hits])
     lengths = [len(each) for _state, each in context.remembered.values()]
@@ -119,6 +137,11 @@ def _answer(context: Context, key: SearchKey, nearest: Callable[..., list[Hit]])
 
 
 def _row(hit: Hit) -> dict[str, object]:
-    row: dict[str, object] = {"id": hit.id, "score": hit.score}
-    # A chunk joins to its source row by the id of the document
-    return row if hit.chunk is None else {**row, "document_id": hit.document_id}
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        # The source row of a chunk is that of its document
+        "document_id": hit.document_id,
+        "cosine": hit.cosine,
+        "matched": hit.matched,
+    }
