@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import sqlite3
 
 import pytest
+from click.testing import CliRunner
 
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import AUTO, Chunking
 from datasette_embeddings.errors import InvalidInputError, ModelError
@@ -354,3 +357,24 @@ def test_a_run_with_the_default_is_as_for_a_new_collection(conn, reader):
             unchanged=again.unchanged, empty=again.empty, pruned=True
         )
     assert collections.collection(conn, "pages").has_chunks
+
+
+def run(*arguments):
+    return CliRunner().invoke(embeddings, [str(each) for each in arguments])
+
+
+def test_a_command_splits_by_default_and_says_where_it_cuts(articles_db):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("update articles set body = ? where id = 2", [text(300)])
+    conn.commit()
+    conn.close()
+    arguments = ["embed", articles_db, "mine", "-t", "articles"]
+    assert run(*arguments).stderr == "mine: 6 new, 0 changed, 0 unchanged, 4 chunks\n"
+    shown = json.loads(run("collections", "show", articles_db, "mine").stdout)
+    assert shown["source"]["chunking"]["method"] == "auto"
+    assert "truncated" not in shown
+    assert "1 cut" in run(*arguments, "--chunk", "none").stderr
+    shown = json.loads(run("collections", "show", articles_db, "mine").stdout)
+    assert (shown["source"]["chunking"], shown["truncated"]) == (None, 1)
+    # It keeps what it has
+    assert run(*arguments).stderr == "mine: 0 new, 0 changed, 6 unchanged\n"

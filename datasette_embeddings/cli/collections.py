@@ -85,6 +85,8 @@ def show_collection(database: Path, collection: str) -> None:
             "without_source": counts.get(None, 0),
             "similarities": None if related is None else asdict(related),
         }
+        if found.truncated:
+            row["truncated"] = found.truncated
     write([row], "nl")
 
 

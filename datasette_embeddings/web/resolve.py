@@ -44,12 +44,15 @@ class Target:
 
     def to_json(self, count: int) -> dict[str, object]:
         """What the JSON API says of the collection, which has *count* items."""
-        return {
+        row: dict[str, object] = {
             "name": self.collection.name,
             "model": self.collection.model_id,
             "count": count,
             "dimensions": self.collection.dimensions,
         }
+        if self.collection.truncated:
+            row["truncated"] = self.collection.truncated
+        return row
 
     def match_to_json(self, match: Match) -> dict[str, object]:
         """What the JSON API and templates say of *match*."""

@@ -144,3 +144,17 @@ async def test_files_are_found_without_a_link(articles_db, model, tmp_path):
     assert (match["id"], match["url"]) == ("cats.md", None)
     assert match["content"] == "Kittens sleep all day."
     assert (await datasette.client.get(f"{path}?q=cats")).status_code == 200
+
+
+async def test_how_many_documents_were_cut_is_told(articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    conn.execute("update articles set body = ? where id = 2", ["word " * 300])
+    source = table_source(conn, "articles")
+    ingest(conn, "articles", source, model)
+    conn.close()
+    datasette = make_datasette(articles_db)
+    path = "/articles/-/embeddings"
+    _status, found = await get_json(datasette, f"{path}/articles.json?q=pets")
+    _status, listed = await get_json(datasette, f"{path}.json")
+    assert found["collection"]["truncated"] == 1
+    assert [each["truncated"] for each in listed["collections"]] == [1]
