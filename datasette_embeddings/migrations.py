@@ -133,7 +133,7 @@ def m006_our_tables(db: Any) -> None:  # noqa: ANN401
 WORDS_TABLES = (
     """
     create table if not exists _embedding_words (
-      id integer primary key, collection_id integer, document_id text, title text,
+      id integer primary key, collection_id integer, document_id text,
       reversed_title text, content_hash blob, text blob
     )
     """,

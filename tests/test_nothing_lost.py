@@ -23,6 +23,7 @@ from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.vectors import decode
 from tests import kills
 from tests.models import StandIn
+from tests.words_in_step import assert_in_step
 
 DATASETTE = [sys.executable, "-m", "datasette", "embeddings"]
 # Prime, so that the last window is not a full one
@@ -134,6 +135,7 @@ def test_killed_at_any_statement_the_next_run_completes_the_work(
     for step in range(KILLS // 6):
         last = moments.randint(1, count)
         died += kills.embed(killed, *arguments, last=last) == -signal.SIGKILL
+        assert_in_step(killed)
         change_docs(killed, step)
         change_docs(whole, step)
     for path in (killed, whole):
@@ -163,6 +165,7 @@ def test_killed_at_any_moment_the_next_run_completes_the_work(
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             died += process.wait() == -signal.SIGKILL
+        assert_in_step(killed)
         change_docs(killed, step)
         change_docs(whole, step)
     for path in (killed, whole):
@@ -182,6 +185,7 @@ def assert_same_contents(killed, whole, journal_mode):
     (rows, vectors), (expected, expected_vectors) = contents(killed), contents(whole)
     assert rows == expected
     assert np.abs(vectors - expected_vectors).max() < 1e-5
+    assert_in_step(killed)
     conn = sqlite3.connect(killed)
     assert conn.execute("pragma journal_mode").fetchone() == (journal_mode,)
     conn.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,13 @@ from datasette_embeddings.config import (
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import Hit, Keep, best_first, hit_of_cosine
+from datasette_embeddings.index.matrix import Hit, Keep, best_first
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.vectors import Vector, decode, normalize
+from datasette_embeddings.vectors import FLOAT32, Vector, normalize
 
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
@@ -160,34 +161,34 @@ def _page(
         limit *= MORE_CHUNKS
 
 
-def nearest_of(
-    collection: Collection, document_ids: Sequence[str], query: Vector, options: Options
-) -> Iterator[Hit]:
-    """Each of *document_ids* as its item nearest to *query*, of length 1, or as all.
+def cosines_of(
+    collection: Collection,
+    document_ids: Sequence[str],
+    vector: Vector,
+    options: Options,
+) -> Iterator[tuple[str, str, float]]:
+    """Each of *document_ids*, its item nearest to *vector*, and the cosine.
 
-    Vectors that cannot be compared with it are left out.
+    All its items if the options ask for all chunks.  Vectors that cannot be compared
+    with *vector*, which has length 1, are left out.
     """
     rows = [
         row
         for row in chunks.document_vectors(collection, document_ids)
-        if len(row[2]) == query.nbytes
+        if len(row[2]) == vector.nbytes
     ]
     if not rows:
         return
-    vectors = normalize(np.stack([decode(blob) for _document, _item, blob in rows]))
-    best: dict[str, Hit] = {}
-    for (document_id, item_id, _blob), cosine in zip(
-        rows, vectors @ query, strict=True
-    ):
-        hit = replace(hit_of_cosine(item_id, float(cosine)), matched=())
-        key = item_id if options.all_chunks else document_id
-        if key not in best or hit.score > best[key].score:
-            best[key] = hit
-    stored = chunks.stored_chunks(collection, [hit.id for hit in best.values()])
+    documents, items, blobs = zip(*rows, strict=True)
+    vectors = normalize(np.frombuffer(b"".join(blobs), FLOAT32).reshape(len(rows), -1))
+    cosines = np.where(vectors.any(axis=1), (vectors @ vector).clip(-1, 1), -math.inf)
+    best: dict[str, tuple[str, str, float]] = {}
+    for found in zip(documents, items, cosines.tolist(), strict=True):
+        key = found[1] if options.all_chunks else found[0]
+        if key not in best or found[2] > best[key][2]:
+            best[key] = found
     least = -1.0 if options.min_cosine is None else options.min_cosine
-    for hit in best.values():
-        if hit.score >= least:
-            yield replace(hit, chunk=stored.get(hit.id))
+    yield from (found for found in best.values() if found[2] >= least)
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

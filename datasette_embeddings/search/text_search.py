@@ -11,7 +11,7 @@ from datasette_embeddings.index.cache import Index
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.nearest import Options, nearest_to_vector
 from datasette_embeddings.search.query import Query
-from datasette_embeddings.search.ranking import Candidates
+from datasette_embeddings.search.ranking import Ranking
 from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.store.chunks import chunks_of_documents
 from datasette_embeddings.store.collections import Collection
@@ -70,13 +70,13 @@ def rank(
     )
     options = _restricted(search, query, options)
     titled = search.titled(found.corrected or query.text)
-    candidates = Candidates(search, found.shares, titled, options)
+    ranking = Ranking(search, found.shares, titled, options)
     if mode == "words":
-        hits = candidates.best_by_words()
+        hits = ranking.by_words()
     else:
         assert vector is not None
         assert index is not None
-        hits = candidates.best_by_both(vector, index)
+        hits = ranking.by_both(vector, index)
     return TextHits(hits, mode, found.corrected)
 
 

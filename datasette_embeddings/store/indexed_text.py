@@ -14,6 +14,8 @@ VOCABULARY = re.compile(r"(?<![^\W_])[^\W\d_]{4,24}(?![^\W_])")
 CAMEL_CASE = re.compile(r"\b\w*[a-z][A-Z]\w*")
 CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SEPARATOR = "\x00"
+# Deflate without header and checksum
+RAW = -zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,16 @@ class IndexedText:
         return cls(*(_with_parts(each.replace(SEPARATOR, " ")) for each in texts))
 
     def packed(self) -> bytes:
-        return zlib.compress(f"{self.title}{SEPARATOR}{self.body}".encode())
+        """Both texts, compressed without a header: most documents are short."""
+        deflate = zlib.compressobj(level=9, wbits=RAW)
+        text = f"{self.title}{SEPARATOR}{self.body}".encode()
+        return deflate.compress(text) + deflate.flush()
 
     @classmethod
     def unpacked(cls, blob: object) -> IndexedText:
         """What :meth:`packed` made, or nothing if another program wrote *blob*."""
         try:
-            text = zlib.decompress(blob).decode()  # type: ignore[arg-type]
+            text = zlib.decompress(blob, wbits=RAW).decode()  # type: ignore[arg-type]
         except (zlib.error, TypeError, UnicodeDecodeError):
             text = ""
         title, _separator, body = text.partition(SEPARATOR)
@@ -60,11 +65,10 @@ def camel_parts(text: str) -> list[str]:
     return [part for word in words for part in CAMEL_PART.findall(word)]
 
 
-def plain(text: str) -> str:
-    """The words of *text* in lower case, with a space between them."""
-    return re.sub(r"[\W_]+", " ", text.lower()).strip()
-
-
 def reversed_title(title: str) -> str:
-    """*title* backwards, so that an index finds the titles that end with a text."""
-    return f" {plain(title)}"[::-1]
+    """The words of *title* backwards: an index finds the titles that end with a text.
+
+    A space stands in front of the first word too.
+    """
+    words = re.sub(r"[\W_]+", " ", title.lower()).strip()
+    return f" {words}"[::-1]

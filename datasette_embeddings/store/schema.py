@@ -40,8 +40,8 @@ REQUIRED_COLUMNS = {
     ),
     "_embedding_failures": ("collection_id", "id", "error", "attempts", "last_tried"),
     "_embedding_words": (
-        *("id", "collection_id", "document_id", "title", "reversed_title"),
-        *("content_hash", "text"),
+        *("id", "collection_id", "document_id", "reversed_title", "content_hash"),
+        "text",
     ),
     "_embedding_vocabulary": ("collection_id", "word", "documents"),
     "similarities": ("collection_id", "id", "other_id", "score"),

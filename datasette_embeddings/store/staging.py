@@ -26,6 +26,7 @@ from datasette_embeddings.store.diff import (
     WRITTEN,
     state_sql,
 )
+from datasette_embeddings.store.indexed_text import reversed_title
 from datasette_embeddings.store.origins import Ownership
 
 # The most that a window holds: enough for batches of texts of equal length, and all
@@ -57,8 +58,8 @@ def staged(
         conn.executemany(
             f"""
             insert into {STAGED}
-              (id, content, content_hash, metadata, title, state, error)
-            values (?, ?, ?, ?, ?, ?, ?)
+              (id, content, content_hash, metadata, title, reversed_title, state, error)
+            values (?, ?, ?, ?, ?, ?, ?, ?)
             """,
             map(_row, documents),
         )
@@ -95,6 +96,7 @@ _CREATE = f"""
       content_hash blob,
       metadata text,
       title text,
+      reversed_title text,
       state text,
       error text,
       content
@@ -106,7 +108,7 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
     item_id = document.id.encode("utf-8", "backslashreplace").decode()
 
     def row(state: str | None, error: str | None = None) -> tuple[object, ...]:
-        return item_id, None, None, None, None, state, error
+        return item_id, None, None, None, None, None, state, error
 
     if isinstance(document, Failure):
         return row(FAILED if document.is_item else UNREAD, document.error)
@@ -124,7 +126,8 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
     except (TypeError, ValueError) as error:
         return row(FAILED, f"The metadata is no JSON: {error}")
     title = document.title and document.title.encode("utf-8", "replace").decode()
-    return item_id, content, content_hash, metadata, title, None, None
+    name = reversed_title(title or item_id)
+    return item_id, content, content_hash, metadata, title, name, None, None
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,7 @@ class Staging:
               where words.collection_id = {int(collection.id)}
               and words.document_id = _embedding_staged.id
               and words.content_hash is _embedding_staged.content_hash
-              and words.title is _embedding_staged.title
+              and words.reversed_title is _embedding_staged.reversed_title
             )
         """
 

@@ -98,16 +98,14 @@ class Words:
         self.conn.executemany(
             """
             insert into _embedding_words
-              (id, collection_id, document_id, title, reversed_title, content_hash,
-               text)
-            values (?, ?, ?, ?, ?, ?, ?)
+              (id, collection_id, document_id, reversed_title, content_hash, text)
+            values (?, ?, ?, ?, ?, ?)
             """,
             (
                 (
                     number,
                     self.collection.id,
                     document.id,
-                    document.title,
                     reversed_title(document.title or document.id),
                     document.content_hash,
                     each.packed(),

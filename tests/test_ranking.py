@@ -1,0 +1,158 @@
+"""The ranking by words and meaning: the formula, and that the best are always found."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+
+import numpy as np
+import pytest
+
+from datasette_embeddings.chunking import Chunk
+from datasette_embeddings.documents import Document
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.search import ranking, words
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.query import Query
+from datasette_embeddings.search.text_search import rank
+from datasette_embeddings.search.words import WordSearch
+from datasette_embeddings.store.collection_writes import create_collection
+from datasette_embeddings.store.collections import collection
+from datasette_embeddings.store.documents import (
+    EmbeddedDocument,
+    items_of,
+    write_documents,
+)
+from datasette_embeddings.vectors import normalize
+
+VOCABULARY = [
+    *("river", "bank", "boat", "water", "money", "loan", "credit", "sail", "wind"),
+    *("harbor", "north"),
+]
+DIMENSIONS = 8
+
+
+def make_collection(seed, count=300, *, in_chunks=False):
+    """Documents of a few common words, with vectors that have nothing to do with it."""
+    chance = random.Random(seed)
+    numbers = np.random.default_rng(seed)
+    conn = sqlite3.connect(":memory:")
+    found = create_collection(conn, "texts", "model", None)
+    documents = []
+    for number in range(count):
+        # Some words are common, some rare
+        picked = [VOCABULARY[int(chance.paretovariate(0.7)) % 11] for _ in range(12)]
+        title = " ".join(picked[: chance.randint(1, 3)])
+        text = " ".join(picked)
+        document = Document(f"{number % 7}/{number}", text, title=title)
+        chunks = None
+        if in_chunks and number % 3:
+            middle = len(text) // 2
+            chunks = [
+                Chunk(0, 0, middle, text[:middle]),
+                Chunk(1, middle, len(text), text[middle:]),
+            ]
+        items = items_of(document, chunks)
+        vectors = normalize(numbers.standard_normal((len(items), DIMENSIONS)))
+        documents.append(EmbeddedDocument(document, chunks, items, vectors))
+    with conn:
+        write_documents(found, documents, store_content=False)
+    return collection(conn, "texts"), documents
+
+
+def expected(found, documents, query, vector, options):
+    """The score of every item by the formula, best first, without any shortcut."""
+    search = WordSearch(found)
+    shares = search.matches(query).shares
+    titled = search.titled(query.text)
+    numbers = search.numbers([each.document.id for each in documents])
+    average = indexes.index(found).mean @ normalize(vector)
+    scored = []
+    for each in documents:
+        document_id = each.document.id
+        if options.keep is not None and not options.keep(document_id):
+            continue
+        cosines = each.vectors @ normalize(vector)
+        share = shares.get(numbers[document_id], 0.0)
+        exact = {None: 0.0, False: 0.1, True: 0.2}[titled.get(document_id)]
+        rows = list(zip([item.id for item in each.items], cosines, strict=True))
+        if not options.all_chunks:
+            rows = [max(rows, key=lambda row: row[1])]
+        for item_id, cosine in rows:
+            meaning = (cosine - average) / (1 - average)
+            score = (2 / 3 * meaning + 1 / 3 * share + exact) / 1.2
+            scored.append((item_id, max(0.0, score)))
+    scored.sort(key=lambda row: (-round(row[1], 5), row[0]))
+    return scored[options.offset : options.offset + options.limit]
+
+
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["whole", "chunks"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_are_those_of_the_formula_over_all_items(seed, in_chunks, monkeypatch):
+    # So few that the search has to decide which vectors it reads
+    monkeypatch.setattr(ranking, "NEAREST", 5)
+    monkeypatch.setattr(ranking, "BATCH", 10)
+    found, documents = make_collection(seed, in_chunks=in_chunks)
+    chance, numbers = random.Random(seed), np.random.default_rng(seed)
+    index = indexes.index(found)
+    for _ in range(40):
+        typed = " ".join(chance.sample(VOCABULARY, chance.randint(1, 4)))
+        query = Query.read(typed)
+        vector = numbers.standard_normal(DIMENSIONS).astype(np.float32)
+        ids = [each.document.id for each in documents]
+        among = chance.choice([None, frozenset(chance.sample(ids, 40)), frozenset()])
+        options = Options(
+            limit=chance.choice([1, 3, 10, 400]),
+            offset=chance.choice([0, 0, 2]),
+            prefix=chance.choice(["", "", "3/"]),
+            # A filter names the items of a document too
+            among=among and among | {f"{e}#{n}" for e in among for n in (0, 1)},
+            all_chunks=chance.choice([False, True]),
+        )
+        hits = rank(found, query, vector, options=options, index=index).hits
+        best = expected(found, documents, query, vector, options)
+        assert [hit.score for hit in hits] == pytest.approx(
+            [score for _id, score in best], abs=1e-5
+        )
+        ties = {round(score, 4) for _id, score in best}
+        if len(ties) == len(best):
+            assert [hit.id for hit in hits] == [item_id for item_id, _score in best]
+
+
+def test_a_share_is_bm25_of_the_best_that_there_could_be():
+    conn = sqlite3.connect(":memory:")
+    found = create_collection(conn, "texts", "model", None)
+    texts = {"1": "river " * 2_000, "2": "river and bank", "3": "money", "4": "loan"}
+    documents = [Document(key, text, title=text[:5]) for key, text in texts.items()]
+    vectors = np.eye(4, dtype=np.float32)
+    embedded = [
+        EmbeddedDocument(each, None, [each], vectors[at : at + 1])
+        for at, each in enumerate(documents)
+    ]
+    with conn:
+        write_documents(found, embedded, store_content=False)
+    search = WordSearch(collection(conn, "texts"))
+    shares = {
+        document_id: shares[number]
+        for query in [search.matches(Query.read("river bank"))]
+        for shares in [query.shares]
+        for document_id, number in search.documents(list(shares)).items()
+    }
+    # Only one has both words; one has the other word a thousand times
+    assert shares.keys() == {"1", "2"}
+    assert 0 < shares["1"] < shares["2"] < 1
+
+
+def test_words_of_most_documents_are_left_out_where_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(words, "MOST_CANDIDATES", 60)
+    found, _documents = make_collection(1)
+    search = WordSearch(found)
+    common, rare = "bank", "money"
+    with_both = search.matches(Query.read(f"{common} {rare}")).shares
+    assert 0 < len(with_both) <= 60
+    # The share is still one of both words
+    alone = search.matches(Query.read(rare)).shares
+    assert max(with_both.values()) < max(alone.values())
+    # With nothing else to go by, titles count
+    titles = search.matches(Query.read(common)).shares
+    assert 0 < len(titles) <= 60
