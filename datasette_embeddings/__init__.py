@@ -19,6 +19,7 @@ from datasette_embeddings.datasette_plugin import *  # noqa: F403
 if TYPE_CHECKING:
     from datasette_embeddings.documents import Document
     from datasette_embeddings.errors import EmbeddingsError
+    from datasette_embeddings.models.cross_encoder import load_reranker
     from datasette_embeddings.models.registry import load_model
     from datasette_embeddings.search.matches import (
         Match,
@@ -41,6 +42,7 @@ __all__ = [
     "collection",
     "collections",
     "load_model",
+    "load_reranker",
     "register",
     "search_text",
     "search_vector",
@@ -50,6 +52,7 @@ __all__ = [
 _MODULES = {
     "documents": ("Document",),
     "errors": ("EmbeddingsError",),
+    "models.cross_encoder": ("load_reranker",),
     "models.registry": ("load_model",),
     "search.matches": ("Match", "search_text", "search_vector", "similar_items"),
     "sql.functions": ("register",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from datasette_embeddings.models.onnx import INPUTS
+from datasette_embeddings.models.onnx_export import write_onnx
 from tests.loans import HELD_OUT, NAMES, PAIRS, QUESTIONS, TEXTS, THINGS, Loan
 
 SEED = 20_261_122
@@ -30,8 +31,6 @@ THREADS = 2
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 MAX_TOKENS = 32
 STEPS, BATCH, LEARNING_RATE = 3_000, 128, 2e-3
-OPSET = 21
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def main() -> None:
@@ -66,7 +65,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_onnx(model, folder / "onnx" / "model.onnx")
+    path = folder / "onnx" / "model.onnx"
+    write_onnx(model, path, INPUTS, "logits", max_tokens=MAX_TOKENS)
+    without_traces(path)
 
 
 def tokenizer_of_all_words() -> PreTrainedTokenizerFast:
@@ -145,38 +146,10 @@ def accuracy(model, tokenizer, some: Sequence[Loan], chance: random.Random) -> f
     return sum(map(lambda one, each: bool(one) == each[2], found, tested)) / len(tested)
 
 
-def write_onnx(model, path: Path) -> None:
-    """*model* as the hub has it for ONNX Runtime: token ids in and logits out."""
-
-    class Scorer(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = model
-
-        def forward(self, *given):
-            return self.inner(**dict(zip(INPUTS, given, strict=True))).logits
-
-    pairs, tokens = torch.export.Dim("b"), torch.export.Dim("n", max=MAX_TOKENS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ones = torch.ones(2, 7, dtype=torch.long)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Scorer().eval(),
-            # A tensor of its own for each: the same one would be one input
-            tuple(ones * int(name != "token_type_ids") for name in INPUTS),
-            str(path),
-            input_names=[*INPUTS],
-            output_names=["logits"],
-            opset_version=OPSET,
-            dynamic_shapes=(tuple({0: pairs, 1: tokens} for _name in INPUTS),),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+def without_traces(path: Path) -> None:
+    """Take from the file where in Python each node comes from, longer than weights."""
     made = onnx.load(path)
     for node in made.graph.node:
-        # Where in Python each comes from, which is longer than the weights
         del node.metadata_props[:]
     onnx.save(made, path)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,40 +63,55 @@ def _save_settings(model: SentenceTransformerModel, folder: Path) -> None:
 
 
 def _write_onnx(model: SentenceTransformerModel, path: Path) -> None:
-    """Let torch write the transformer, token ids in and token vectors out."""
+    """Write the transformer, token ids in and token vectors out."""
+    inner, tokenizer = _transformer(model), model.encoder.tokenizer
+    inputs = [name for name in INPUTS if name in tokenizer.model_input_names]
+    assert model.max_tokens is not None
+    write_onnx(inner, path, inputs, TOKEN_OUTPUTS[0], max_tokens=model.max_tokens)
+
+
+def write_onnx(
+    inner: Any,  # noqa: ANN401 - a module of torch
+    path: Path,
+    inputs: Sequence[str],
+    output: str,
+    *,
+    max_tokens: int,
+) -> None:
+    """Let torch write *inner*, a transformer that takes *inputs* and gives *output*.
+
+    :raises ModelError: if it has an operator that ONNX has not.
+    """
     try:
         import onnx  # noqa: F401 - torch's exporter needs both, and says less
         import onnxscript  # noqa: F401
         import torch
     except ImportError as error:
         raise MissingLibraryError(str(error.name), "the export of models") from error
-    inner = _transformer(model)
-    known = model.encoder.tokenizer.model_input_names
-    names = [name for name in INPUTS if name in known]
 
-    class Encoder(torch.nn.Module):
+    class Transformer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.inner = inner
 
         def forward(self, *given: Any) -> Any:  # noqa: ANN401 - tensors
-            return self.inner(**dict(zip(names, given, strict=True))).last_hidden_state
+            return self.inner(**dict(zip(inputs, given, strict=True)))[output]
 
     ones = torch.ones(2, 7, dtype=torch.long, device=next(inner.parameters()).device)
-    texts, tokens = torch.export.Dim("b"), torch.export.Dim("n", max=model.max_tokens)
-    path.parent.mkdir(parents=True)
+    texts, tokens = torch.export.Dim("b"), torch.export.Dim("n", max=max_tokens)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                Encoder().eval(),
+                Transformer().eval(),
                 # A tensor of its own for each: the same one would be one input
-                tuple(ones * int(name != "token_type_ids") for name in names),
+                tuple(ones * int(name != "token_type_ids") for name in inputs),
                 str(path),
-                input_names=names,
-                output_names=[TOKEN_OUTPUTS[0]],
+                input_names=inputs,
+                output_names=[output],
                 opset_version=OPSET,
-                dynamic_shapes=(tuple({0: texts, 1: tokens} for _name in names),),
+                dynamic_shapes=(tuple({0: texts, 1: tokens} for _name in inputs),),
                 dynamo=True,
                 external_data=False,
                 verbose=False,
@@ -103,7 +119,7 @@ def _write_onnx(model: SentenceTransformerModel, path: Path) -> None:
     except Exception as error:  # torch has many, and says which operator it is
         line = " ".join(str(error).split())
         raise ModelError(
-            f"torch cannot write {model.model_id!r} as ONNX: {line:.500}"
+            f"torch cannot write {type(inner).__name__} as ONNX: {line:.500}"
         ) from error
 
 
