@@ -158,7 +158,9 @@ def histories(value):
     return st.lists(step, min_size=1, max_size=5)
 
 
-@pytest.mark.parametrize("value", [vector, chunked], ids=["whole", "chunks"])
+@pytest.mark.parametrize(
+    "value", [vector, chunked, vector | chunked], ids=["whole", "chunks", "both"]
+)
 @pytest.mark.parametrize("min_score", [None, 0.5])
 @pytest.mark.parametrize(
     "most_changed", [refreshing.MOST_CHANGED, 1], ids=["some", "all"]
@@ -190,7 +192,7 @@ def follow_history(data, wanted, value):
     conn.close()
 
 
-@given(vectors=st.dictionaries(names, chunked, min_size=1, max_size=8))
+@given(vectors=st.dictionaries(names, vector | chunked, min_size=1, max_size=8))
 def test_the_nearest_documents_are_those_of_the_table(vectors):
     conn, made = empty()
     made = write(conn, made, vectors)

@@ -123,7 +123,9 @@ def nearest_to_item(
 
     def accept(hits: list[Hit]) -> list[Hit]:
         hits = [hit for hit in hits if hit.document_id != document_id]
-        ids = [hit.id for hit in hits] if own_chunks else []
+        # Chunks are compared as they are, documents without what several have
+        is_document = chunk is None or bool(own_chunks)
+        ids = [hit.id for hit in hits] if is_document else []
         shared = chunks.boilerplate(collection, ids)
         return [hit for hit in hits if hit.id not in shared]
 
