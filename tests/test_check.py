@@ -71,6 +71,50 @@ DAMAGES = {
             ("metadata", "x'ff'"),
         )
     },
+    "words of a document that is gone": (
+        "delete from embeddings where id = '2'",
+        ("articles", "documents with words of other content", 1),
+    ),
+    "words of other content": (
+        "update embeddings set content_hash = x'00' where id = '2'",
+        ("articles", "documents with words of other content", 1),
+    ),
+    "words of a row are missing": (
+        "delete from _embedding_words where document_id = '2'",
+        ("articles", "rows whose words are not indexed", 1),
+    ),
+    "words under another title": (
+        "update _embedding_words set title = 'old' where document_id = '2'",
+        ("articles", "rows whose words are not indexed", 1),
+    ),
+    "words of a stored text are missing": (
+        """
+        insert into embeddings (collection_id, id, embedding, content, updated)
+        select collection_id, 'new', embedding, 'a text', updated
+        from embeddings
+        where id = '2'
+        """,
+        ("articles", "stored texts whose words are not indexed", 1),
+    ),
+    "no words index": (
+        "drop table _embedding_words_1",
+        ("articles", "items without a words index", 6),
+    ),
+    **{
+        f"a damaged words index: {sql}": (
+            sql,
+            ("articles", "a words index that is damaged", 1),
+        )
+        for sql in (
+            "update _embedding_words_1_data set block = x'00' where id > 10",
+            "delete from _embedding_words_1_docsize where id = 2",
+            "insert into _embedding_words_1 (rowid, body) values (99, 'a ghost')",
+            """
+            insert into _embedding_words_1 (_embedding_words_1, rowid, title, body)
+            values ('delete', 2, 'Night sky', '')
+            """,
+        )
+    },
     "a chunk without a place": (
         "insert into _embedding_chunks values"
         " (1, '1', null, null, 'x', 'y', 'z', null, null)",

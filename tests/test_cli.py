@@ -132,7 +132,7 @@ def test_the_chunks_of_a_document_are_shown_with_their_place(run, source_db):
     options = ["-t", "articles", "-c", "body", "--chunk", "fixed", "--chunk-size", "6"]
     run("embed", source_db, "mine", *options)
     result = run("search", source_db, "mine", "planets", "-n", 1)
-    assert "Night sky  (characters " in result.stdout
+    assert "Night sky  (meaning; characters " in result.stdout
     arguments = ["search", source_db, "mine", "planets", "--format", "nl"]
     best, everything = lines(run(*arguments)), lines(run(*arguments, "--all-chunks"))
     assert (len(best), len(everything)) == (6, 10)
@@ -173,8 +173,83 @@ def test_embed_warns_of_a_table_without_primary_key(run, source_db):
 
 def test_search_prints_for_people(run, articles_db):
     result = run("search", articles_db, "articles", "pets", "-n", 1)
-    score, title = result.stdout.splitlines()[0].split("  ")
-    assert (title, 0 < float(score) < 1, result.stderr) == ("Kittens", True, "")
+    score, title, matched = result.stdout.splitlines()[0].split("  ")
+    assert (title, matched) == ("Kittens", "(meaning)")
+    assert (0 < float(score) < 1, result.stderr) == (True, "")
+
+
+def test_search_goes_by_words_by_meaning_or_by_both(run, articles_db, monkeypatch):
+    """By words, no model is loaded; by meaning, the score is the cosine."""
+    asked = ["search", articles_db, "articles", "night sky", "--format", "nl", "-n", 1]
+    [both] = lines(run(*asked))
+    assert both == lines(run(*asked, "--mode", "both"))[0]
+    assert {"words", "meaning"} <= {*both["matched"]}
+    [meaning] = lines(run(*asked, "--mode", "meaning"))
+    assert (meaning["score"], meaning["matched"]) == (meaning["cosine"], ["meaning"])
+    monkeypatch.setattr("datasette_embeddings.cli.search.load_model", pytest.fail)
+    [words] = lines(run(*asked, "--mode", "words"))
+    assert (words["id"], words["cosine"]) == (both["id"], None)
+    assert "meaning" not in words["matched"]
+
+
+def test_search_says_what_matched_in_each_format(run, articles_db):
+    asked = ["search", articles_db, "articles", "kittens", "-n", 1]
+    assert "Kittens  (exact, words, meaning)\n" in run(*asked).stdout
+    by_meaning = run(*asked, "--mode", "meaning").stdout.splitlines()[0]
+    assert by_meaning.endswith("  Kittens")
+    [row] = csv.DictReader(io.StringIO(run(*asked, "--format", "csv").stdout))
+    assert row["matched"] == "exact, words, meaning"
+
+
+def test_a_typing_error_is_corrected_and_reported_unless_as_typed(run, articles_db):
+    asked = ["search", articles_db, "articles", "kitens", "--mode", "words"]
+    result = run(*asked)
+    assert "Kittens" in result.stdout
+    assert result.stderr == (
+        "Showing results for: kittens\n"
+        "Search for exactly what you typed with --as-typed\n"
+    )
+    result = run(*asked, "--as-typed")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_min_score_and_min_cosine_are_thresholds_of_their_own(run, articles_db):
+    asked = ["search", articles_db, "articles", "kittens", "--format", "nl"]
+    found = lines(run(*asked))
+    cosines = sorted(each["cosine"] for each in found)
+    kept = lines(run(*asked, "--min-cosine", cosines[3]))
+    assert sorted(each["cosine"] for each in kept) == cosines[3:]
+    least = found[0]["score"]
+    assert [each["id"] for each in lines(run(*asked, "--min-score", least))] == ["5"]
+
+
+@pytest.mark.parametrize("kind", ["none", None])
+def test_a_search_by_meaning_only_names_the_command_that_indexes_words(
+    run, articles_db, kind
+):
+    """The command works, and then there is no such note."""
+    conn = sqlite3.connect(articles_db)
+    conn.execute("drop table _embedding_words_1")
+    conn.execute("update _embedding_collections set words = ?", [kind])
+    conn.commit()
+    conn.close()
+    asked = ["search", articles_db, "articles", "kittens", "-n", 1]
+    result = run(*asked)
+    note, command = result.stderr.strip().split(": datasette embeddings ")
+    assert "by meaning only: the words of articles are not indexed" in note
+    assert run(*asked, "--mode", "meaning").stderr == ""
+    refused = run(*asked, "--mode", "words")
+    assert (refused.exit_code, "are not indexed" in refused.stderr) == (1, True)
+    assert run(*shlex.split(command)).exit_code == 0
+    result = run(*asked)
+    assert ("(exact, words, meaning)" in result.stdout, result.stderr) == (True, "")
+
+
+def test_an_image_is_not_searched_for_by_words(run, articles_db):
+    result = run("search", articles_db, "x", "--mode", "words", "--image", articles_db)
+    assert result.stderr == (
+        "Error: Expected a text to search for by words, not an image\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +311,7 @@ def test_standard_input_may_be_closed(articles_db):
 def test_search_writes_llms_keys(run, articles_db):
     found = lines(run("search", articles_db, "articles", "pets", "--format", "nl"))
     assert [list(each) for each in found] == [
-        ["id", "score", "content", "metadata", "stale"]
+        ["id", "score", "cosine", "matched", "content", "metadata", "stale"]
     ] * 6
     assert found[0]["id"] == "5"
 
@@ -249,7 +324,7 @@ def test_search_writes_json_csv_and_tables(run, articles_db):
     assert [row["id"] for row in rows] == [each["id"] for each in nl]
     table = run(*arguments, "table").stdout.splitlines()
     assert (table[0].split(), len(table)) == (
-        ["id", "score", "content", "metadata", "stale"],
+        ["id", "score", "cosine", "matched", "content", "metadata", "stale"],
         4,
     )
 

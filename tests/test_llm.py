@@ -262,7 +262,13 @@ def test_we_find_the_similar_items_that_llm_finds(llm, llm_database, collection)
     found = objects(ours("similar", llm_database, collection, "5", *NL))
     expected = objects(llm("similar", collection, "5", "--database", llm_database))
     assert found == [
-        {**match, "score": pytest.approx(match["score"], abs=1e-5), "stale": None}
+        {
+            **match,
+            "score": pytest.approx(match["score"], abs=1e-5),
+            "cosine": pytest.approx(match["score"], abs=1e-5),
+            "matched": ["meaning"],
+            "stale": None,
+        }
         for match in expected
     ]
 
@@ -331,6 +337,8 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "sources": [],
         "without_source": 1,
         "synced": None,
+        "words": None,
+        "indexed": 0,
     }
 
 

@@ -24,6 +24,7 @@ from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarities import Similarities
+from datasette_embeddings.store.words_check import count_indexed
 
 
 @click.group(cls=Group)
@@ -84,6 +85,8 @@ def show_collection(database: Path, collection: str) -> None:
             ],
             "without_source": counts.get(None, 0),
             "similarities": None if related is None else asdict(related),
+            "words": found.words,
+            "indexed": count_indexed(found),
         }
         if found.truncated:
             row["truncated"] = found.truncated
@@ -169,7 +172,9 @@ def similarities(
     )
 
 
-FIX = options.flag("--fix", "Delete orphaned rows, and sync what is not current.")
+FIX = options.flag(
+    "--fix", "Delete orphaned rows, sync what is not current, and index its words."
+)
 
 
 @click.command(cls=Command, options=(FIX, options.CONFIG, options.FORMAT))
@@ -183,7 +188,7 @@ def check(
     fix: bool,
     config_file: Path | None,
 ) -> None:
-    """Find problems: orphans, mixed dimensions, stale and failed items.
+    """Find problems: orphans, mixed dimensions, stale and failed items, lost words.
 
     \b
         datasette embeddings check docs.db

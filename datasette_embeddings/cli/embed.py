@@ -130,7 +130,10 @@ def embed(
     config = config_in(config_file)
     has_failed = False
     with open_database(database, writable=writable, create=create) as conn:
-        for source in _sources(conn, collection, declared):
+        sources = _sources(conn, collection, declared)
+        if not sources and not options.dry_run:
+            index_words(collection_named(conn, collection), declared.words)
+        for source in sources:
             report = embed_source(
                 conn, config, options, collection, source, declared, silent=silent
             )
@@ -143,7 +146,10 @@ def embed(
 def _sources(
     conn: sqlite3.Connection, name: str, declared: CollectionConfig
 ) -> list[Source]:
-    """The source that the options name, or else those of the collection."""
+    """The source that the options name, or else those of the collection.
+
+    None if it has none, and only its stored texts are to be indexed.
+    """
     existing = find_collection(conn, name)
     source = source_from_config(conn, declared, existing.sources if existing else ())
     if source is not None:
@@ -155,6 +161,10 @@ def _sources(
     try:
         return stored_sources(existing)
     except SourceUnavailableError as reason:
+        if declared.words is not None and declared == CollectionConfig(
+            words=declared.words
+        ):
+            return []
         message = f"{expected} to embed into {name!r}: {reason}"
         raise InvalidInputError(message) from reason
 

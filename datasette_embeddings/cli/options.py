@@ -55,7 +55,6 @@ SILENT = flag("--silent", "No progress bar.")
 # Of `search` and `similar`
 MATCH_OPTIONS = (
     limit("How many matches to show."),
-    MIN_SCORE,
     flag("--all-chunks", "Show every matching chunk of a document, not only the best."),
     flag("--full", "Print the whole content of each match, as nl and json always do."),
     FORMAT,

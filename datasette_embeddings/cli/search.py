@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.matches import show_how, show_matches, show_reranking
 from datasette_embeddings.cli.options import (
     CONFIG,
     MATCH_OPTIONS,
+    MIN_SCORE,
     collection_argument,
     database_argument,
+    flag,
     option,
 )
-from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.cli.settings import config_in, fetched_reranker
+from datasette_embeddings.config import MODES
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.matches import (
-    Match,
-    search_text,
+    Answer,
+    answer_text,
     search_vector,
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options, checked_limit
-from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.store import collections
 
-# Characters of a match's content that a terminal shows
-SNIPPET_LENGTH = 200
-# Characters of the content in a column of a table
-LINE_LENGTH = 100
 # Bytes of a text to search for; models read far less
 MAX_TEXT_BYTES = 1_000_000
 
@@ -51,7 +48,21 @@ _IMAGE = option(
     "Search by this image, or - for standard input, instead of TEXT.",
     type=_FILE,
 )
-
+_RANKING = (
+    option(
+        "--mode",
+        "What to search by: words and meaning together, or one of them; words need no "
+        "model.",
+        type=click.Choice(MODES),
+        default=MODES[0],
+        show_default=True,
+    ),
+    flag("--as-typed", "Look for the words as they are typed, without corrections."),
+    option("--min-score", "Leave out matches below this score.", type=float),
+    option(
+        "--min-cosine", "Leave out matches below this cosine similarity.", type=float
+    ),
+)
 _RERANK = option(
     "--rerank",
     "Order the best matches by this cross-encoder. Default: that of the settings.",
@@ -67,7 +78,10 @@ _RERANK_TIME_LIMIT = option(
 
 @click.command(
     cls=Command,
-    options=(_INPUT, _IMAGE, *MATCH_OPTIONS, _RERANK, _RERANK_TIME_LIMIT, CONFIG),
+    options=(
+        *(_INPUT, _IMAGE, *_RANKING, *MATCH_OPTIONS),
+        *(_RERANK, _RERANK_TIME_LIMIT, CONFIG),
+    ),
 )
 @database_argument
 @collection_argument
@@ -87,7 +101,10 @@ def search(
     config_file: Path | None,
     **given: Any,  # noqa: ANN401 - fields of Options
 ) -> None:
-    """Search COLLECTION for the items closest in meaning to TEXT.
+    """Search COLLECTION for TEXT, by its words and its meaning.
+
+    Words in "quotation marks" must be there, and -word must not. An image is searched
+    for by meaning.
 
     With - as TEXT, the text comes from standard input.
 
@@ -95,6 +112,7 @@ def search(
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
         datasette embeddings search docs.db articles backup --config metadata.yml
+        datasette embeddings search docs.db articles os.walk --mode words
         datasette embeddings search docs.db articles -i question.txt
         fortune | datasette embeddings search docs.db articles -
         datasette embeddings search shop.db photos --image chair.jpg
@@ -111,21 +129,29 @@ def search(
         rerank_time_limit_ms=time_limit_ms or config.rerank_time_limit_ms,
         **given,
     )
+    by_words = options.mode == "words"
+    if by_words and not is_text:
+        raise InvalidInputError("Expected a text to search for by words, not an image")
     with open_database(database) as conn:
-        found = collections.collection(conn, collection)
-        model = load_model(found.model_id, found.located_models(config.models))
+        found, model = collections.collection(conn, collection), None
+        if not by_words:
+            model = load_model(found.model_id, found.located_models(config.models))
         if isinstance(query, str):
-            matches = search_text(found, query, model=model, options=options)
+            answer = answer_text(found, query, model=model, options=options)
         else:
+            assert model is not None
             found.check_settings(model.settings)
             vector = model.embed_images([query])[0]
-            matches = search_vector(found, vector, options=options)
+            by_image = search_vector(found, vector, options=options)
+            answer = Answer(by_image, "meaning")
+    if is_text:
+        show_how(answer, options, found, database)
     is_reranked = options.rerank is not None
-    _show_matches(matches, output_format, full=full, is_reranked=is_reranked)
-    _show_reranking(matches, options)
+    show_matches(answer.matches, output_format, full=full, is_reranked=is_reranked)
+    show_reranking(answer.matches, options)
 
 
-@click.command(cls=Command, options=MATCH_OPTIONS)
+@click.command(cls=Command, options=(MIN_SCORE, *MATCH_OPTIONS))
 @database_argument
 @collection_argument
 @click.argument("item_id", metavar="ID")
@@ -148,7 +174,7 @@ def similar(
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
         matches = similar_items(found, item_id, options=options)
-    _show_matches(matches, output_format, full=full)
+    show_matches(matches, output_format, full=full)
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:
@@ -182,60 +208,3 @@ def _query(text: str | None, text_file: Path | None, image: Path | None) -> str 
             f"Expected a text in UTF-8 in {name}, found other bytes. "
             f"To search by an image, use: --image {path}"
         ) from error
-
-
-def _show_matches(
-    matches: Sequence[Match],
-    output_format: str | None,
-    *,
-    full: bool,
-    is_reranked: bool = False,
-) -> None:
-    if output_format is None:
-        for match in matches:
-            _show_match(match, full=full)
-        return
-    # Tables are for people; JSON is for programs, and always whole
-    cut = output_format in ("table", "csv") and not full
-    rows = [
-        {
-            "id": match.id,
-            "score": match.score,
-            **({"rerank_score": match.rerank_score} if is_reranked else {}),
-            "content": printable(shortened(match.content, LINE_LENGTH))
-            if cut and match.content is not None
-            else match.content,
-            "metadata": match.metadata,
-            "stale": match.stale,
-        }
-        for match in matches
-    ]
-    write(rows, output_format)
-
-
-def _show_reranking(matches: Sequence[Match], options: Options) -> None:
-    """Say which reranker ordered *matches*, or that it did not."""
-    if options.rerank is None or not matches:
-        return
-    note = f"Ordered by {options.rerank.model_id}"
-    if all(match.rerank_score is None for match in matches):
-        note = (
-            f"Not ordered by {options.rerank.model_id}, which was not ready within "
-            f"{options.rerank_time_limit_ms:,} ms; --rerank-time-limit gives it more"
-        )
-    click.echo(note, err=True)
-
-
-def _show_match(match: Match, *, full: bool) -> None:
-    line = f"{match.score:.3f}  {printable(match.title or match.document_id)}"
-    if match.start is not None:
-        line += f"  (characters {match.start:,} to {match.end:,})"
-    click.echo(line)
-    content = (match.content or "") if full else match.snippet(SNIPPET_LENGTH)
-    lines = [printable(line) for line in content.splitlines()]
-    if match.stale and match.has_row:
-        lines.append("(the source row has changed since; sync embeds it again)")
-    elif match.stale:
-        lines.append("(the source row was deleted; sync deletes this item)")
-    for line in lines:
-        click.echo(f"       {line}")

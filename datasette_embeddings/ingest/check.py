@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from datasette_embeddings.config import NO_WORDS
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.ingest.sync import current_source, stored_sources
+from datasette_embeddings.ingest.words import repair_words
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store import integrity
+from datasette_embeddings.store import integrity, words_check
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
 from datasette_embeddings.store.collections import Collection, collections
 from datasette_embeddings.store.origins import ownership_of
@@ -65,6 +67,7 @@ def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
     remedy = "check --fix, which keeps what it cannot repair"
     odd_rows = integrity.count_odd_rows(collection)
     yield "rows with values of another type", odd_rows, remedy
+    yield from _problems_of_words(collection)
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     failed = collection.failures()
@@ -78,6 +81,18 @@ def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
                 yield from _stale_rows(collection, source)
         except EmbeddingsError as error:
             yield "a source that cannot be read", 1, str(error)
+
+
+def _problems_of_words(collection: Collection) -> Iterator[tuple[str, int, str]]:
+    damaged = words_check.is_damaged(collection)
+    yield "a words index that is damaged", int(damaged), "check --fix"
+    outdated = len(words_check.outdated(collection))
+    yield "documents with words of other content", outdated, FIX_OR_SYNC
+    if collection.words is None:
+        yield "items without a words index", collection.count_items(), FIX_OR_SYNC
+    elif collection.words != NO_WORDS:
+        unindexed = words_check.count_unindexed(collection)
+        yield "stored texts whose words are not indexed", unindexed, FIX_OR_SYNC
 
 
 def _why_not_repairable(collection: Collection) -> str | None:
@@ -103,12 +118,17 @@ def _stale_rows(
         # A row that could not be read may be the one that seems deleted
         if not counts["unread"]:
             counts["gone"] = count_unstaged(collection, ownership.own_ids)
+        unindexed = staging.count_unindexed(collection)
     for state, problem in STALE_STATES.items():
         yield problem, counts[state], FIX_OR_SYNC
+    yield "rows whose words are not indexed", unindexed, FIX_OR_SYNC
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
-    """Delete rows of no collection, and what a sync can bring again or has brought."""
+    """Delete rows of no collection, and what a sync can bring again or has brought.
+
+    The words of what is left are indexed.
+    """
     for each in unfinished(conn):
         remove_collection(each)
     for collection in collections(conn):
@@ -116,5 +136,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
         if is_repairable:
             integrity.remove_odd_vectors(collection)
         integrity.remove_odd_rows(collection, is_known=is_repairable)
-    # Last, because a chunk that lost its vector belongs nowhere
+    # Late, because a chunk that lost its vector belongs nowhere
     integrity.remove_strays(conn)
+    for collection in collections(conn):
+        repair_words(collection)

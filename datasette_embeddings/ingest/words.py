@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datasette_embeddings.config import DEFAULT_WORDS
 from datasette_embeddings.store.attaching import writing
+from datasette_embeddings.store.collection_writes import drop_stale_facts
 from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.schema import prepare
 from datasette_embeddings.store.staging import Staging
 from datasette_embeddings.store.words import WINDOW, Words
+from datasette_embeddings.store.words_check import is_damaged, outdated, unindexed
 
 
 def index_staged_words(collection: Collection, staging: Staging) -> None:
@@ -21,24 +23,36 @@ def index_staged_words(collection: Collection, staging: Staging) -> None:
                 Words(found).write(window)
 
 
-def index_words(collection: Collection) -> None:
+def index_words(collection: Collection, kind: str | None = None) -> None:
     """Index the stored texts that no source brings, such as those of llm.
 
-    The words of documents that no longer exist are deleted.
+    The words of documents that no longer exist are deleted.  *kind* is that of the
+    index; None for the one that it has, or the default.
     """
-    if collection.words is None:
+    kind = kind or collection.words or DEFAULT_WORDS
+    if kind != collection.words:
         prepare(collection.conn)
-        with writing(collection) as found:
-            Words(found).create(DEFAULT_WORDS)
+        with writing(collection):
+            # llm gives the id of a deleted collection to the next one
+            drop_stale_facts(collection.conn)
+            Words(current(collection)).create(kind)
     words = Words(current(collection))
     if not words.collection.has_words:
         return
-    outdated = words.outdated()
-    for start in range(0, len(outdated), WINDOW):
+    old = outdated(words.collection)
+    for start in range(0, len(old), WINDOW):
         with writing(collection):
-            words.delete(outdated[start : start + WINDOW])
+            words.delete(old[start : start + WINDOW])
     last = 0
-    while rows := words.unindexed(last):
+    while rows := unindexed(words.collection, last):
         with writing(collection):
             words.write([document for _rowid, document in rows])
         last = rows[-1][0]
+
+
+def repair_words(collection: Collection) -> None:
+    """Bring the words index in step with what is stored, also if it is damaged."""
+    if is_damaged(collection):
+        with writing(collection) as found:
+            Words(found).index_again()
+    index_words(collection)

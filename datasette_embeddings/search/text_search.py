@@ -35,7 +35,8 @@ def mode_of(collection: Collection, mode: Mode) -> Mode:
     if mode == "words":
         raise InvalidInputError(
             f"The words of {collection.name!r} are not indexed, so it can be searched "
-            "by meaning only; embed or sync with --words indexes them"
+            "by meaning only. sync indexes them, or embed --words where --no-words "
+            "left them out"
         )
     return "meaning"
 

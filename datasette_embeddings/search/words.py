@@ -19,6 +19,7 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import camel_parts, reversed_title
 from datasette_embeddings.store.schema import rows_in
 from datasette_embeddings.store.words import table_of
+from datasette_embeddings.store.words_check import is_current_sql
 
 #: What a word counts in a title
 TITLE_WEIGHT = 5.0
@@ -169,15 +170,21 @@ class WordSearch:
 
     def documents(self, numbers: Sequence[int]) -> dict[str, int]:
         """The documents of *numbers*, each with its number."""
-        sql = "select document_id, id from _embedding_words where id in"
+        sql = f"""
+            select document_id, id
+            from _embedding_words
+            where {is_current_sql(self.collection)}
+            and id in
+        """
         return dict(map(tuple, rows_in(self.conn, sql, [], numbers)))
 
     def numbers(self, document_ids: Sequence[str]) -> dict[str, int]:
         """The number of each of *document_ids* that is indexed."""
-        sql = """
+        sql = f"""
             select document_id, id
             from _embedding_words
             where collection_id = ?
+            and {is_current_sql(self.collection)}
             and document_id in
         """
         rows = rows_in(self.conn, sql, [self.collection.id], document_ids)
@@ -217,8 +224,9 @@ class WordSearch:
             f"""
             select document_id
             from {self.table}
-            join _embedding_words on id = {self.table}.rowid
+            join _embedding_words on _embedding_words.id = {self.table}.rowid
             where {self.table} match ?
+            and {is_current_sql(self.collection)}
             """,
             [expression],
         )

@@ -242,6 +242,7 @@ def write_vectors(
     source_id: int | None = None,
 ) -> None:
     """Store the vector of each id; of which content it is, is unknown."""
+    Words(collection).delete([item_id for item_id, _vector in vectors])
     now = int(time.time())
     collection.conn.executemany(
         """

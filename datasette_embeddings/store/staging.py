@@ -217,6 +217,36 @@ class Staging:
             )
         """
 
+    def count_unindexed(self, collection: Collection) -> int:
+        """How many rows are embedded as they are, and their words not indexed.
+
+        Without those of stored texts that have no words at all.
+        """
+        if not collection.has_words:
+            return 0
+        row = self.conn.execute(
+            f"""
+            select count(*)
+            from {STAGED}
+            where {self.unindexed_sql(collection)}
+            and state not in {WRITTEN}
+            and not exists (
+              select 1
+              from embeddings
+              where embeddings.collection_id = {int(collection.id)}
+              and embeddings.id = _embedding_staged.id
+              and typeof(embeddings.content) = 'text'
+              and not exists (
+                select 1
+                from _embedding_words
+                where _embedding_words.collection_id = embeddings.collection_id
+                and _embedding_words.document_id = embeddings.id
+              )
+            )
+            """
+        ).fetchone()
+        return int(row[0])
+
     def fail(self, failures: Sequence[Failure]) -> None:
         """Store that rows could not be embedded."""
         with self.conn:

@@ -17,7 +17,6 @@ from datasette_embeddings.config import NO_WORDS
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.store import schema
-from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import IndexedText, reversed_title
 
@@ -42,30 +41,14 @@ class Words:
         self.table = table_of(collection.id)
 
     def create(self, kind: str) -> None:
-        """Make an index of that *kind*, without words, in place of one of another."""
+        """Make an index of that *kind*, or none.
+
+        The words of one of another kind are indexed again as those of this one.
+        """
         if kind == self.collection.words:
             return
-        drop(self.collection)
-        if kind != NO_WORDS:
-            try:
-                self.conn.execute(
-                    f"""
-                    create virtual table {self.table}
-                    using fts5 (title, body, content='', tokenize='{TOKENIZERS[kind]}')
-                    """
-                )
-                if kind == "trigram":
-                    # Words of two letters are looked for among the trigrams
-                    self.conn.execute(
-                        f"create virtual table {self.table}_terms "
-                        f"using fts5vocab ({self.table}, row)"
-                    )
-            except sqlite3.OperationalError as error:
-                if not str(error).startswith("no such"):
-                    raise
-                raise DatabaseError(
-                    f"This SQLite cannot index words ({error}): use --no-words"
-                ) from error
+        if kind == NO_WORDS or not self.collection.has_words:
+            drop(self.collection)
         # A collection that llm made has no row yet
         self.conn.execute(
             """
@@ -79,6 +62,49 @@ class Words:
             [kind, self.collection.id],
         )
         self.collection = replace(self.collection, words=kind)
+        if kind != NO_WORDS:
+            self.index_again()
+
+    def index_again(self) -> None:
+        """Make the tables again, and index the stored text of each document in them."""
+        drop_tables(self.collection)
+        self._make_tables()
+        last = 0
+        sql = """
+            select id, text
+            from _embedding_words
+            where collection_id = ?
+            and id > ?
+            order by id
+            limit ?
+        """
+        while rows := self.conn.execute(
+            sql, [self.collection.id, last, WINDOW]
+        ).fetchall():
+            self._index([(number, IndexedText.unpacked(text)) for number, text in rows])
+            last = rows[-1][0]
+
+    def _make_tables(self) -> None:
+        tokenizer = TOKENIZERS[str(self.collection.words)]
+        try:
+            self.conn.execute(
+                f"""
+                create virtual table {self.table}
+                using fts5 (title, body, content='', tokenize='{tokenizer}')
+                """
+            )
+            if self.collection.words == "trigram":
+                # Words of two letters are looked for among the trigrams
+                self.conn.execute(
+                    f"create virtual table {self.table}_terms "
+                    f"using fts5vocab ({self.table}, row)"
+                )
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("no such"):
+                raise
+            raise DatabaseError(
+                f"This SQLite cannot index words ({error}): use --no-words"
+            ) from error
 
     def write(self, documents: Sequence[Document]) -> None:
         """Index *documents* in place of what was indexed of their ids."""
@@ -91,10 +117,7 @@ class Words:
         numbered = list(
             zip(range(first, first + len(words)), documents, words, strict=True)
         )
-        self.conn.executemany(
-            f"insert into {self.table} (rowid, title, body) values (?, ?, ?)",
-            ((number, each.title, each.body) for number, _document, each in numbered),
-        )
+        self._index([(number, each) for number, _document, each in numbered])
         self.conn.executemany(
             """
             insert into _embedding_words
@@ -113,7 +136,14 @@ class Words:
                 for number, document, each in numbered
             ),
         )
-        self._count(words, 1)
+
+    def _index(self, texts: Sequence[tuple[int, IndexedText]]) -> None:
+        """Add the words of *texts*, each with its number."""
+        self.conn.executemany(
+            f"insert into {self.table} (rowid, title, body) values (?, ?, ?)",
+            ((number, each.title, each.body) for number, each in texts),
+        )
+        self._count([each for _number, each in texts], 1)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         """Delete the words of *document_ids*, as far as they are indexed."""
@@ -166,67 +196,6 @@ class Words:
                 ((self.collection.id, word) for word in counts),
             )
 
-    def outdated(self) -> list[str]:
-        """The documents whose indexed words are not those of their content.
-
-        They were deleted, or another program has replaced them.
-        """
-        if not self.collection.has_words:
-            return []
-        rows = self.conn.execute(
-            f"""
-            select document_id
-            from _embedding_words as words
-            where collection_id = ?
-            and not exists (
-              select 1
-              from embeddings
-              where embeddings.collection_id = words.collection_id
-              and embeddings.id = words.document_id
-              and coalesce(embeddings.content_hash, words.content_hash)
-                is words.content_hash
-            )
-            and not exists (
-              select 1
-              from {schema.table_or_empty("_embedding_chunks", self.collection.columns)}
-              as chunks
-              where chunks.collection_id = words.collection_id
-              and chunks.document_id = words.document_id
-              and chunks.document_hash is words.content_hash
-            )
-            """,
-            [self.collection.id],
-        )
-        return [document_id for (document_id,) in rows]
-
-    def unindexed(self, after: int, limit: int = WINDOW) -> list[tuple[int, Document]]:
-        """Whole items with rowids above *after* whose content is stored, not its words.
-
-        The first *limit* of them, each with its rowid.
-        """
-        rows = self.conn.execute(
-            f"""
-            select embeddings.rowid, embeddings.id, content, content_hash
-            {items_with_chunks(self.collection)}
-            and embeddings.rowid > ?
-            and chunks.id is null
-            and typeof(content) = 'text'
-            and not exists (
-              select 1
-              from _embedding_words as words
-              where words.collection_id = embeddings.collection_id
-              and words.document_id = embeddings.id
-            )
-            order by embeddings.rowid
-            limit ?
-            """,
-            [after, limit],
-        )
-        return [
-            (rowid, Document(item_id, content, known_hash=digest))
-            for rowid, item_id, content, digest in rows
-        ]
-
 
 def table_of(collection_id: int) -> str:
     """The name of the FTS5 table of a collection; its shadow tables begin with it."""
@@ -235,14 +204,22 @@ def table_of(collection_id: int) -> str:
 
 def drop(collection: Collection) -> None:
     """Delete the words index of *collection*."""
+    drop_tables(collection)
+    if collection.columns["_embedding_words"]:
+        collection.conn.execute(
+            "delete from _embedding_words where collection_id = ?", [collection.id]
+        )
+
+
+def drop_tables(collection: Collection) -> None:
+    """Delete all of the words index that is made of the texts in _embedding_words."""
     table = table_of(collection.id)
     for name in (f"{table}_terms", table):
         collection.conn.execute(f"drop table if exists {name}")
-    for table in ("_embedding_words", "_embedding_vocabulary"):
-        if collection.columns[table]:
-            collection.conn.execute(
-                f"delete from {table} where collection_id = ?", [collection.id]
-            )
+    if collection.columns["_embedding_vocabulary"]:
+        collection.conn.execute(
+            "delete from _embedding_vocabulary where collection_id = ?", [collection.id]
+        )
 
 
 def stale_tables(conn: sqlite3.Connection) -> list[str]:
