@@ -80,7 +80,7 @@ def expected(found, documents, query, vector, options):
             rows = [max(rows, key=lambda row: row[1])]
         for item_id, cosine in rows:
             meaning = (cosine - average) / (1 - average)
-            score = (2 / 3 * meaning + 1 / 3 * share + exact) / 1.2
+            score = (7 / 9 * meaning + 2 / 9 * share + exact) / 1.2
             scored.append((item_id, max(0.0, score)))
     scored.sort(key=lambda row: (-round(row[1], 5), row[0]))
     return scored[options.offset : options.offset + options.limit]

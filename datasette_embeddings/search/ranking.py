@@ -1,6 +1,6 @@
 """One ranking by meaning, words and exact names.
 
-    score = (2/3 · meaning + 1/3 · words + exact) / 1.2
+    score = (7/9 · meaning + 2/9 · words + exact) / 1.2
 
 *meaning* is how far the cosine is from the average one of the collection (0) to that of
 an equal vector (1), so that models whose cosines are all high rank as well as others.
@@ -25,7 +25,7 @@ from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.store.chunks import existing_documents, stored_chunks
 from datasette_embeddings.vectors import Vector, normalize
 
-MEANING, WORDS = 2 / 3, 1 / 3
+MEANING, WORDS = 7 / 9, 2 / 9
 EQUAL_TITLE, TITLE_ENDING = 0.2, 0.1
 # The nearest by meaning, which count as found by it
 NEAREST = 100

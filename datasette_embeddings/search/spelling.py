@@ -5,10 +5,9 @@ from __future__ import annotations
 from datasette_embeddings.store.collections import Collection
 
 # Letters of a word that is corrected; shorter ones have too many neighbors
-SHORTEST = 4
+SHORTEST, LONGEST = 4, 24
 # From this length on, two edits are a typing error, and not another word
-LONG_WORD = 6
-LONGEST = 24
+LONG_WORD = 8
 # Nearest words that are compared by how common they are
 COMPARED = 20
 
@@ -17,7 +16,8 @@ def nearest_word(collection: Collection, word: str) -> str | None:
     """The word of *collection* with the fewest edits from *word*, the commonest first.
 
     An edit is a letter too many, missing, another one, or two of them swapped (optimal
-    string alignment): one in a word of up to five letters, two in a longer one.
+    string alignment): one in a word of up to seven letters, two in a longer one.  The
+    first letter is nearly always right, and is kept.
     """
     if not (SHORTEST <= len(word) <= LONGEST and word.isalpha()):
         return None
@@ -30,9 +30,17 @@ def nearest_word(collection: Collection, word: str) -> str | None:
         select word, documents
         from _embedding_vocabulary
         where collection_id = ?
+        and word >= ?
+        and word < ?
         and length(word) between ? and ?
         """,
-        [collection.id, len(word) - edits, len(word) + edits],
+        [
+            collection.id,
+            word[0],
+            chr(ord(word[0]) + 1),
+            len(word) - edits,
+            len(word) + edits,
+        ],
     )
     documents = dict(map(tuple, rows))
     near = process.extract(
