@@ -49,10 +49,10 @@ TABLES = {
     "collections": 3,
     "embeddings": 8,
     "similarities": 4,
-    "_embedding_collections": 13,
+    "_embedding_collections": 14,
     "_embedding_sources": 6,
-    "_embedding_origins": 5,
-    "_embedding_chunks": 7,
+    "_embedding_origins": 6,
+    "_embedding_chunks": 9,
     "_embedding_failures": 6,
     "_embedding_similarity_marks": 4,
 }
