@@ -73,6 +73,11 @@ def rank(
     titled = search.titled(found.corrected or query.text)
     ranking = Ranking(search, found.shares, titled, options)
     if mode == "words":
+        if options.min_cosine is not None:
+            raise InvalidInputError(
+                "A search by words alone compares no vectors, so its matches have no "
+                "cosine; leave out the lowest cosine, or search by both"
+            )
         hits = ranking.by_words()
     else:
         assert vector is not None

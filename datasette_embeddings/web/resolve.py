@@ -59,6 +59,8 @@ class Target:
         return {
             "id": match.id,
             "score": match.score,
+            "cosine": match.cosine,
+            "matched": match.matched,
             "title": match.title,
             "content": match.content,
             "url": self.row_path(match),

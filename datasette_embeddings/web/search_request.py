@@ -8,13 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeAlias
 
-from datasette.utils import MultiParams
+from datasette.utils import MultiParams, value_as_boolean
 
 from datasette_embeddings import validation
-from datasette_embeddings.config import DEFAULT_LIMIT, Config
+from datasette_embeddings.config import DEFAULT_LIMIT, Config, Mode
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
 from datasette_embeddings.search.nearest import checked_query
-from datasette_embeddings.validation import AnyText, Checked, Expected, Text, validated
+from datasette_embeddings.validation import (
+    AnyText,
+    Checked,
+    Expected,
+    Flag,
+    Text,
+    validated,
+)
 from datasette_embeddings.vectors import Vector, vector_of_numbers
 from datasette_embeddings.web.filters import Filter, from_json
 from datasette_embeddings.web.urls import is_special
@@ -26,9 +33,13 @@ QUERY, LIKE = "q", "like"
 NAMES = {
     QUERY: "text",
     LIKE: "like",
+    "_mode": "mode",
+    "_as_typed": "as_typed",
+    "_typing": "typing",
     "_size": "size",
     "_next": "next",
     "_min_score": "min_score",
+    "_min_cosine": "min_cosine",
     "_prefix": "prefix",
     "_chunks": "chunks",
     "_facet": "facet",
@@ -101,6 +112,12 @@ Score: TypeAlias = Annotated[
         "a score from -1 to 1", component="Score", ge=-1, le=1, allow_inf_nan=False
     ),
 ]
+Cosine: TypeAlias = Annotated[
+    float,
+    Expected(
+        "a cosine from -1 to 1", component="Score", ge=-1, le=1, allow_inf_nan=False
+    ),
+]
 Filters: TypeAlias = Annotated[
     tuple[Filter, ...],
     Expected("columns and values", read=from_json, component="Filters"),
@@ -119,12 +136,20 @@ class SearchRequest(Checked):
     """A vector to compare with."""
     image: Image | None = None
     """An image to search by."""
+    mode: Annotated[Mode, Expected()] = "both"
+    """What a text is searched by: words and meaning together, or one of them."""
+    as_typed: Flag = False
+    """Search for the words as they are typed, without corrected spelling."""
+    typing: Flag = False
+    """The visitor is still typing: the last word of the text may be a beginning."""
     size: Size = DEFAULT_LIMIT
     """How many matches at most."""
     next: Next = 0
     """The `next` of the previous answer."""
     min_score: Score | None = None
     """The lowest score of a match."""
+    min_cosine: Cosine | None = None
+    """The lowest cosine of a match; a search by words alone has none."""
     prefix: AnyText = ""
     """Only items whose ids begin with it."""
     chunks: Annotated[Literal["best", "all"], Expected()] = "best"
@@ -139,7 +164,11 @@ class SearchRequest(Checked):
         given = {
             "text": self.text,
             "like": self.like,
+            "mode": None if self.mode == "both" else self.mode,
+            "as_typed": self.as_typed or None,
+            "typing": self.typing or None,
             "min_score": self.min_score,
+            "min_cosine": self.min_cosine,
             "prefix": self.prefix or None,
             "filters": [list(pair) for pair in self.filters] or None,
         }
@@ -173,8 +202,12 @@ def from_args(
     if size := given.get("size"):
         with suppress(ValueError):
             given["size"] = config.max_size if size == "max" else number_of(size)
-    with suppress(ValueError):
-        given["min_score"] = float(args.get("_min_score") or "")
+    for name in ("min_score", "min_cosine"):
+        with suppress(ValueError):
+            given[name] = float(args.get(FIELD_NAMES[name]) or "")
+    for name in ("as_typed", "typing"):
+        with suppress(ValueError):
+            given[name] = value_as_boolean(args.get(FIELD_NAMES[name]) or "")
     request = _checked(given, config, FIELD_NAMES)
     return replace(request, filters=filters_of(args))
 

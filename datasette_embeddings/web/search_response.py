@@ -13,7 +13,7 @@ from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
-from datasette_embeddings.config import Config
+from datasette_embeddings.config import Config, Mode
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import (
@@ -23,7 +23,9 @@ from datasette_embeddings.search.nearest import (
     selected_items,
     source_table,
 )
+from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.reranking import widened
+from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.serving.reranking import rerank_for_visitor, shown_name
@@ -57,6 +59,10 @@ class SearchResponse:
     request: SearchRequest
     count: int
     matches: Sequence[Match] = ()
+    #: What the matches were ranked by; None if nothing was searched for
+    mode: Mode | None = None
+    #: The text with other spelling, by which words were looked for
+    corrected: str | None = None
     #: The offset of the next page, if there is one
     next: int | None = None
     facet: Facet | None = None
@@ -96,6 +102,8 @@ async def search_json(
         "database": target.database.name,
         "collection": target.to_json(response.count),
         "query": asked.to_json(),
+        "mode": response.mode,
+        "corrected": response.corrected,
         "matches": [target.match_to_json(each) for each in response.matches],
         "next": None if response.next is None else str(response.next),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
@@ -124,14 +132,17 @@ def _facet_body(facet: Facet) -> dict[str, Any]:
 
 async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     """The response to *request* in the collection of *target*."""
+    query = _query(target.collection, request)
     # The model first: Datasette has few threads for SQL
-    vector = await _query_vector(target, request)
+    vector = await _query_vector(target, request, query)
     reranker = None
     configs = with_rerankers.get(target.datasette)
-    if configs is not None and request.text is not None:
+    # While the visitor types, an answer soon is better than its best order
+    if configs is not None and request.text is not None and not request.typing:
         config = configs.get(target.database.name, config_of(target.datasette))
         reranker = config.reranker_of(target.collection.name)
-    work = partial(_search, target, request, vector, is_reranked=reranker is not None)
+    is_reranked = reranker is not None
+    work = partial(_search, target, request, query, vector, is_reranked=is_reranked)
     response = await target.read(work)
     if reranker is None:
         return response
@@ -156,14 +167,28 @@ async def _reranked(
     )
 
 
-async def _query_vector(target: Target, request: SearchRequest) -> Vector | None:
-    """The vector to compare with; None without a query, or for ``like``."""
+def _query(collection: Collection, request: SearchRequest) -> Query | None:
+    """The text of *request* as it is read where its words count."""
+    if request.text is None or request.mode == "meaning":
+        return None
+    if request.mode == "both" and not collection.has_words:
+        return None
+    return query_of(collection, request.text, Options(mode=request.mode))
+
+
+async def _query_vector(
+    target: Target, request: SearchRequest, query: Query | None
+) -> Vector | None:
+    """The vector to compare with; None if there is none, or only words count."""
     if request.text is None and request.image is None:
         return request.vector
+    if request.text is not None and request.mode == "words":
+        return None
     model = await target.model()
     try:
         if request.text is not None:
-            vector = await query_embedder.vector(model, request.text)
+            text = request.text if query is None else query.text
+            vector = await query_embedder.vector(model, text)
         else:
             (vector,) = await image_vectors(model, [request.image or b""])
         loaded = model.loaded()
@@ -179,9 +204,11 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
         if not isinstance(error, errors.UnknownModelError):
             # The reasons of an UnknownModelError are already in the log
             log_once(str(error))
+        works = '"more like this" works'
+        if query is not None:
+            works += ", and so does search by words alone (mode: words)"
         raise SearchUnavailableError(
-            f"Search by {kind} is not available here at the moment; "
-            '"more like this" works'
+            f"Search by {kind} is not available here at the moment; {works}"
         ) from error
     return vector
 
@@ -189,6 +216,7 @@ async def _query_vector(target: Target, request: SearchRequest) -> Vector | None
 def _search(
     target: Target,
     request: SearchRequest,
+    query: Query | None,
     vector: Vector | None,
     collection: Collection,
     *,
@@ -198,7 +226,7 @@ def _search(
     facet, selected = None, None
     if request.filters or request.facet is not None:
         facet, selected = _select(target.datasette, request, collection)
-    if vector is None and request.like is None:
+    if vector is None and query is None and request.like is None:
         return SearchResponse(target, request, collection.count_items(), facet=facet)
     immutable = is_immutable(target.datasette, target.database.name)
     index = indexes.index(collection, immutable=immutable)
@@ -207,14 +235,22 @@ def _search(
         limit=request.size + 1,
         offset=request.next,
         min_score=request.min_score,
+        min_cosine=request.min_cosine,
+        mode=request.mode,
+        as_typed=request.as_typed,
+        is_typing=request.typing,
         all_chunks=request.chunks == "all",
         prefix=request.prefix,
         among=selected,
     )
     if is_reranked:
         options = widened(options)
+    found: TextHits | None = None
     if request.like is not None:
         hits = nearest_to_item(collection, request.like, options=options, index=index)
+    elif query is not None:
+        found = rank(collection, query, vector, options=options, index=index)
+        hits = [*found.hits]
     else:
         assert vector is not None
         expected = collection.dimensions
@@ -229,10 +265,12 @@ def _search(
         request,
         index.count,
         matches=matches(collection, hits if is_reranked else hits[: request.size]),
+        mode="meaning" if found is None else found.mode,
+        corrected=None if found is None else found.corrected,
         next=request.next + request.size if has_next else None,
         facet=facet,
         is_scanned=index.is_scanned,
-        left_out=index.skipped if hits else 0,
+        left_out=index.skipped if hits and vector is not None else 0,
     )
 
 

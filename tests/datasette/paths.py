@@ -1,6 +1,7 @@
 """The functions that one search and one `embed` enter, as JSON on standard output.
 
     python -m tests.datasette.paths search
+    python -m tests.datasette.paths search_by_both
     python -m tests.datasette.paths embed
 
 A program of its own, because it has to wrap SQLite and the tokenizers before anything
@@ -133,20 +134,25 @@ def trace_embed(path):
         embed(path, "articles")
 
 
-def trace_search(path):
+def trace_search(path, mode="meaning"):
     embed(path, "articles")
-    asyncio.run(search_for(path, "cats", "a telescope", "mend a bicycle"))
+    asyncio.run(search_for(path, mode, "cats", "a telescope", "mend a bicycle"))
 
 
-async def search_for(path, *texts):
+def trace_search_by_both(path):
+    trace_search(path, "both")
+
+
+async def search_for(path, mode, *texts):
     """The last of *texts* is traced."""
     # One thread, or a connection may be new while the trace is on
     datasette = Datasette([str(path)], settings={"num_sql_threads": 1})
     url = "/traced/-/embeddings/articles.json"
     for text in texts[:-1]:
-        await datasette.client.get(url, params={"q": text})
+        await datasette.client.get(url, params={"q": text, "_mode": mode})
     with traced():
-        response = await datasette.client.get(url, params={"q": texts[-1]})
+        last = {"q": texts[-1], "_mode": mode}
+        response = await datasette.client.get(url, params=last)
     assert len(response.json()["matches"]) == 6, response.text
 
 
@@ -159,7 +165,11 @@ if __name__ == "__main__":
         conn = sqlite3.connect(path)
         write_articles(conn)
         conn.close()
-        {"search": trace_search, "embed": trace_embed}[sys.argv[1]](path)
+        {
+            "search": trace_search,
+            "search_by_both": trace_search_by_both,
+            "embed": trace_embed,
+        }[sys.argv[1]](path)
     sys.setprofile(None)
     found = {
         "functions": [f"{name}:{function}" for name, function in sorted(functions)],

@@ -28,6 +28,8 @@ def _fit_query(case):
     query = case.query or {}
     if "q" in query and "like" in query:
         del query["like"]
+    if query.get("_mode") == "words":
+        query.pop("_min_cosine", None)
     if query.get("_facet"):
         query["_facet"] = COLUMN
     if "dimensions" in query:
@@ -51,6 +53,8 @@ def _fit_body(body):
         body["like"] = ITEM
     if body.get("dimensions") is not None:
         body["dimensions"] = DIMENSIONS
+    if body.get("mode") == "words":
+        body.pop("min_cosine", None)
     if body.get("facet") is not None:
         body["facet"] = COLUMN
     if body.get("filters"):

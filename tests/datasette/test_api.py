@@ -50,16 +50,20 @@ async def test_all_collections_are_listed(datasette):
 
 async def test_a_search_answers_what_the_design_promises(datasette):
     status, body = await get_json(datasette, f"{SEARCH}?q=pets&_size=1")
-    score, took_ms = body["matches"][0].pop("score"), body.pop("took_ms")
-    assert (status, 0 < score < 1, took_ms > 0) == (200, True, True)
+    found, took_ms = body["matches"][0], body.pop("took_ms")
+    score, cosine = found.pop("score"), found.pop("cosine")
+    assert (status, 0 < score < cosine < 1, took_ms > 0) == (200, True, True)
     assert body == {
         "ok": True,
         "database": "articles",
         "collection": ARTICLES,
         "query": {"text": "pets"},
+        "mode": "both",
+        "corrected": None,
         "matches": [
             {
                 "id": "5",
+                "matched": ["meaning"],
                 "title": "Kittens",
                 "content": "Kittens Young cats need food four times a day "
                 "and a warm place to sleep.",

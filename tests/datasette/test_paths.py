@@ -12,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SEARCH_FUNCTIONS, SEARCH_MODULES = 90, 24
+BOTH_FUNCTIONS, BOTH_MODULES = 120, 30
 EMBED_FUNCTIONS, EMBED_MODULES = 104, 25
 
 
@@ -29,6 +30,14 @@ def test_a_search_by_meaning_goes_a_short_way():
     assert len(found["functions"]) <= SEARCH_FUNCTIONS, found["functions"]
     assert len(found["modules"]) <= SEARCH_MODULES, found["modules"]
     assert len(found["statements"]) <= 6, found["statements"]
+
+
+def test_a_search_by_words_and_meaning_adds_a_few_statements():
+    """One for each of its three words, and four more."""
+    found = path_of("search_by_both")
+    assert len(found["functions"]) <= BOTH_FUNCTIONS, found["functions"]
+    assert len(found["modules"]) <= BOTH_MODULES, found["modules"]
+    assert len(found["statements"]) <= 6 + 3 + 4, found["statements"]
 
 
 def test_an_embed_goes_a_short_way_and_does_nothing_twice():
