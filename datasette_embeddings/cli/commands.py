@@ -24,6 +24,7 @@ SECTIONS = {
     "Search": {
         "search": ("search:search", "Search by a text or an image."),
         "similar": ("search:similar", "Find items like one of them."),
+        "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
     "Manage": {
         "collections": (

@@ -57,12 +57,14 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def progress(label: str, *, silent: bool) -> Iterator[dict[str, Any]]:
+def progress(
+    label: str, *, silent: bool, unit: str = " rows"
+) -> Iterator[dict[str, Any]]:
     """The callbacks *start* and *progress* of a run: a bar on stderr, if a terminal."""
     from tqdm import tqdm
 
     # disable=None: only on a terminal.  The rows have a total, then their similarities
-    with tqdm(desc=label, unit=" rows", leave=False, disable=silent or None) as bar:
+    with tqdm(desc=label, unit=unit, leave=False, disable=silent or None) as bar:
         yield {"start": bar.reset, "progress": bar.update}
 
 

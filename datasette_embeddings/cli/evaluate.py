@@ -1,0 +1,284 @@
+"""``evaluate``: how good a search is, by questions whose answers are known."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from datasette_embeddings.cli import evaluation_report as report
+from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.options import (
+    CONFIG,
+    SILENT,
+    collection_argument,
+    database_argument,
+    flag,
+    option,
+)
+from datasette_embeddings.cli.output import FORMATS, progress
+from datasette_embeddings.cli.settings import config_in
+from datasette_embeddings.databases import open_database
+from datasette_embeddings.errors import InvalidInputError, listed
+from datasette_embeddings.ingest.known_items import collection_without, known_items
+from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.search import evaluation
+from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.questions import (
+    MOST_QUESTIONS,
+    Question,
+    answerable,
+    read_questions,
+)
+from datasette_embeddings.store import collections
+from datasette_embeddings.store.chunks import existing_documents
+from datasette_embeddings.store.collections import Collection
+
+MODES = ("both", "meaning", "words")
+# As many questions as --known-item asks, unless --sample says another number
+SAMPLE, SEED = 1_000, 15
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OPTIONS = (
+    option("--qrels", "The answers, where QUESTIONS are topics of TREC.", type=_FILE),
+    option(
+        "--known-item",
+        "Ask for each text of this column, in a copy that does not contain it.",
+        metavar="COLUMN",
+    ),
+    option(
+        "--sample",
+        "Ask so many of the questions, drawn at random, always the same. "
+        f"Default: all; with --known-item {SAMPLE:,}.",
+        type=click.IntRange(1, MOST_QUESTIONS),
+        metavar="N",
+    ),
+    option(
+        "modes --mode",
+        "Search in this mode only. Repeatable. Default: all that the collection has.",
+        type=click.Choice(MODES),
+        multiple=True,
+    ),
+    option(
+        "other --compare",
+        "Another collection of the same documents, to compare with.",
+        metavar="COLLECTION",
+    ),
+    flag("--failures", "List the questions without an answer among the 10 best."),
+    option(
+        "--min-mrr",
+        "Exit with 1 if the MRR of both, or of the only --mode, is lower.",
+        type=click.FloatRange(0, 1),
+        metavar="MRR",
+    ),
+    option(
+        "output_format --format",
+        "The figures only, for programs. Default: for people.",
+        type=click.Choice(FORMATS),
+    ),
+    SILENT,
+    CONFIG,
+)
+
+
+@click.command(cls=Command, options=OPTIONS)
+@database_argument
+@collection_argument
+@click.argument("questions", required=False, type=_FILE)
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    database: Path,
+    collection: str,
+    questions: Path | None,
+    *,
+    qrels: Path | None,
+    known_item: str | None,
+    sample: int | None,
+    modes: tuple[str, ...],
+    other: str | None,
+    failures: bool,
+    min_mrr: float | None,
+    output_format: str | None,
+    silent: bool,
+    config_file: Path | None,
+) -> None:
+    """Measure how well COLLECTION answers QUESTIONS, in each mode of search.
+
+    QUESTIONS is a file of JSON, newline-delimited JSON or CSV: a question, the ids of
+    all documents that answer it, and if you like its kind. With --qrels it has the
+    topics of TREC. The database is not changed.
+
+    \b
+        {"q": "how to make a backup", "relevant": ["17", "23"], "kind": "question"}
+
+    \b
+        datasette embeddings evaluate docs.db articles questions.json
+        datasette embeddings evaluate docs.db articles questions.json --failures
+        datasette embeddings evaluate docs.db articles questions.json --min-mrr 0.8
+        datasette embeddings evaluate docs.db articles questions.json --compare other
+        datasette embeddings evaluate docs.db articles --known-item title
+
+    The exit code is 1 if the MRR is below --min-mrr.
+    """
+    if (questions is None) == (known_item is None) or (qrels and not questions):
+        raise InvalidInputError(
+            "Expected a file of QUESTIONS, with --qrels for the topics of TREC, or "
+            "--known-item COLUMN, which makes them"
+        )
+    config = config_in(config_file)
+    with open_database(database) as conn, _ended_like_interrupted():
+        names = [collection] if other is None else [collection, other]
+        found = [collections.collection(conn, name) for name in names]
+        of_each = [_modes(each, modes) for each in found]
+        searched_modes = [mode for mode in of_each[0] if mode in of_each[-1]]
+        guarded = _guarded(searched_modes, min_mrr)
+        if known_item is not None:
+            asked = known_items(found[0], known_item)
+            sample = sample or SAMPLE
+        elif questions is not None:
+            asked = read_questions(conn, questions, qrels)
+        with ExitStack() as stack:
+            searched = []
+            for each in found:
+                model = load_model(each.model_id, each.located_models(config.models))
+                if known_item is not None:
+                    each = stack.enter_context(
+                        _without(each, known_item, model, silent=silent)
+                    )
+                searched.append((each, model))
+            asked = _sampled(_answerable(asked, [one for one, _ in searched]), sample)
+            runs = _runs(searched, searched_modes, asked, silent=silent)
+    report.show(runs, output_format)
+    if failures:
+        shown = [run for run in runs if run.mode == guarded]
+        report.show_failures(shown, err=output_format is not None)
+    mrr = next(run for run in runs if run.mode == guarded).summary().means["mrr"]
+    if min_mrr is not None and mrr < min_mrr:
+        message = f"The MRR of {guarded!r} is {mrr:.3f}, below {min_mrr:g}"
+        click.echo(f"Error: {message}", err=True)
+        ctx.exit(1)
+
+
+def _modes(collection: Collection, asked: Sequence[str]) -> list[str]:
+    """The modes that are *asked* for, or all that *collection* can search in."""
+    possible = ["meaning"]
+    missing = [mode for mode in asked if mode not in possible]
+    if missing:
+        raise InvalidInputError(
+            f"The collection {collection.name!r} cannot be searched in the mode "
+            f"{missing[0]!r}: it has no index of words"
+        )
+    return [mode for mode in possible if mode in (asked or possible)]
+
+
+def _guarded(modes: Sequence[str], min_mrr: float | None) -> str:
+    """The mode whose MRR ``--min-mrr`` is about, and whose failures are listed."""
+    if min_mrr is not None and len(modes) > 1 and "both" not in modes:
+        raise InvalidInputError(
+            f"Expected --min-mrr with one --mode or with both, found {listed(modes)}"
+        )
+    return "both" if "both" in modes else modes[0]
+
+
+@contextmanager
+def _without(
+    collection: Collection, column: str, model: EmbeddingModel, *, silent: bool
+) -> Iterator[Collection]:
+    """*collection* without *column*, with a progress bar while it is embedded."""
+    with ExitStack() as stack:
+        with progress(collection.name, silent=silent) as callbacks:
+            found = stack.enter_context(
+                collection_without(collection, column, model, **callbacks)
+            )
+        yield found
+
+
+def _answerable(
+    asked: Sequence[Question], searched: Sequence[Collection]
+) -> list[Question]:
+    """The questions that each of *searched* can answer; prints what is left out."""
+    for each in searched:
+        ids = sorted(set().union(*(question.relevant for question in asked)))
+        asked, left_out, missing = answerable(asked, existing_documents(each, ids))
+        if missing:
+            click.echo(
+                f"{len(missing):,} of {len(ids):,} answers are not in {each.name!r}: "
+                f"{listed(sorted(missing))}",
+                err=True,
+            )
+        if left_out:
+            click.echo(
+                f"{len(left_out):,} questions without an answer in {each.name!r} are "
+                f"left out: {listed([question.text for question in left_out])}",
+                err=True,
+            )
+    if not asked:
+        raise InvalidInputError(
+            "Expected questions with the ids of documents that answer them, found none "
+            f"whose answers are in {searched[0].name!r}"
+        )
+    return list(asked)
+
+
+def _sampled(asked: list[Question], sample: int | None) -> list[Question]:
+    if sample is None or len(asked) <= sample:
+        return asked
+    click.echo(f"{sample:,} of {len(asked):,} questions, drawn at random", err=True)
+    drawn = random.Random(SEED).sample(range(len(asked)), sample)
+    return [asked[number] for number in sorted(drawn)]
+
+
+def _runs(
+    searched: Sequence[tuple[Collection, EmbeddingModel]],
+    modes: Sequence[str],
+    asked: Sequence[Question],
+    *,
+    silent: bool,
+) -> list[evaluation.Run]:
+    """A run for each of *modes* in each of the collections that are *searched*."""
+    runs = []
+    with progress("questions", silent=silent, unit=" searches") as callbacks:
+        callbacks["start"](len(asked) * len(searched) * len(modes))
+        for collection, model in searched:
+            for mode in modes:
+                search = partial(_ranking, collection, model, mode)
+                done = callbacks["progress"]
+                outcomes = evaluation.evaluate(asked, search, progress=done)
+                runs.append(evaluation.Run(collection.name, mode, outcomes))
+    return runs
+
+
+def _ranking(
+    collection: Collection, model: EmbeddingModel, _mode: str, text: str
+) -> list[str]:
+    """The ids of the documents that a search for *text* finds, best first."""
+    options = Options(limit=evaluation.DEPTH)
+    found = search_text(collection, text, model=model, options=options)
+    return [match.document_id for match in found]
+
+
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that temporary files are deleted."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers, and only it is interrupted
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
