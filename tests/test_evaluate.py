@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 
+REPOSITORY = Path(__file__).parent.parent
 QUESTIONS = [
     {"q": "how to make bread", "relevant": ["1"], "kind": "question"},
     {"q": "planets and stars", "relevant": ["2"], "kind": "question"},
@@ -94,7 +97,7 @@ def test_what_is_not_in_the_collection_is_said(run, articles_db, tmp_path):
     assert result.exit_code == 0
     assert result.stderr == (
         "2 of 3 answers are not in 'articles': '100', '200'\n"
-        "1 questions without an answer in 'articles' are left out: 'chess'\n"
+        "Left out, without an answer in 'articles': 1 of 2 questions: 'chess'\n"
     )
     path.write_text("q,relevant\nchess,200\n")
     result = run("evaluate", articles_db, "articles", path)
@@ -119,7 +122,20 @@ def test_failures_are_listed_with_what_came_instead(run, source_db, questions):
     )
     assert shown[1] == "  bicycle  (wrong)"
     assert shown[2].startswith("    expected  6, at place 1")
-    assert shown[3].startswith("    found     3, ")
+    assert shown[3].startswith("    found     ")
+
+
+def test_every_mode_is_measured_and_compared(run, source_db, questions):
+    arguments = "evaluate", source_db, "few", questions
+    result = run(*arguments, "--format", "json")
+    rows = [row for row in json.loads(result.stdout) if row["kind"] == "all"]
+    assert [row["mode"] for row in rows] == ["both", "meaning", "words"]
+    sentences = run(*arguments).stdout.splitlines()[-3:]
+    assert all(" MRR, " in line or " are equal" in line for line in sentences)
+    low = run(*arguments, "--min-mrr", 1)
+    assert (low.exit_code, "The MRR of 'both' is" in low.stderr) == (1, True)
+    chosen = run(*arguments, "--min-mrr", 0, "--mode", "words", "--mode", "meaning")
+    assert (chosen.exit_code, "found 'meaning', 'words'" in chosen.stderr) == (1, True)
 
 
 @pytest.fixture
@@ -173,15 +189,17 @@ def test_known_items_are_searched_for_in_a_copy_without_them(
     assert before != articles_db.read_bytes()
 
 
-def test_a_sample_is_always_the_same(run, articles_db):
-    arguments = "evaluate", articles_db, "articles", "--known-item", "title", *MEANING
-    first, second = (run(*arguments, "--sample", 3, "--failures") for _ in range(2))
-    assert first.stderr == "3 of 6 questions, drawn at random\n"
-    without_time = [
-        [line.rpartition(" ")[0] for line in each.stdout.splitlines()]
-        for each in (first, second)
-    ]
-    assert without_time[0] == without_time[1]
+def test_a_sample_is_always_the_same(run, articles_db, tmp_path):
+    rows = [f"Kittens {n},{1 + n % 6}" for n in range(60)]
+    path = tmp_path / "questions.csv"
+    path.write_text("\n".join(["q,relevant", *rows]))
+    arguments = "evaluate", articles_db, "articles", path, *MEANING, "--sample", 30
+    first, second = (run(*arguments, "--format", "nl") for _ in range(2))
+    assert first.stderr == "30 of 60 questions, drawn at random\n"
+    rows = [json.loads(each.stdout) for each in (first, second)]
+    assert [row.pop("p50_ms") > 0 for row in rows] == [True, True]
+    assert rows[0] == rows[1]
+    assert rows[0]["n"] == 30
 
 
 @pytest.mark.parametrize(
@@ -189,13 +207,22 @@ def test_a_sample_is_always_the_same(run, articles_db):
     [
         ([], "Expected a file of QUESTIONS"),
         (["--known-item", "nothing"], "No column 'nothing' in the table 'articles'"),
-        (["--mode", "words", "--known-item", "title"], "it has no index of words"),
         (["--compare", "nothing", "--known-item", "title"], "No collection 'nothing'"),
     ],
 )
 def test_a_wrong_request_is_explained(run, articles_db, arguments, message):
     result = run("evaluate", articles_db, "articles", *arguments)
     assert (result.exit_code, message in result.stderr) == (1, True)
+
+
+def test_a_collection_without_words_is_searched_by_meaning(run, articles_db, questions):
+    run("embed", articles_db, "bare", "--table", "articles", "--no-words")
+    arguments = "evaluate", articles_db, "bare", questions
+    rows = json.loads(run(*arguments, "--format", "json").stdout)
+    assert {row["mode"] for row in rows} == {"meaning"}
+    for mode in ("words", "both"):
+        result = run(*arguments, "--mode", mode)
+        assert (result.exit_code, "are not indexed" in result.stderr) == (1, True)
 
 
 def test_a_column_is_needed_to_search_in(run, articles_db):
@@ -226,3 +253,15 @@ def test_an_interrupted_run_leaves_no_temporary_file(articles_db, temporary, sen
         assert "Interrupted" in program.stderr.read()
     assert program.returncode == 1
     assert list(temporary.glob("datasette-embeddings-*")) == []
+
+
+def test_the_questions_of_the_tutorial_have_their_answers_in_the_demo(
+    run, demo, tmp_path
+):
+    text = (REPOSITORY / "docs" / "evaluating.md").read_text("utf-8")
+    [table] = re.findall(r"^```csv\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "questions.csv"
+    path.write_text(table)
+    result = run("evaluate", demo.path, "stdlib", path, "--format", "json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert {row["n"] for row in json.loads(result.stdout)} == {10, 5, 3, 2}

@@ -24,6 +24,7 @@ from datasette_embeddings.cli.options import (
 )
 from datasette_embeddings.cli.output import FORMATS, progress
 from datasette_embeddings.cli.settings import config_in
+from datasette_embeddings.config import MODES, Config, Mode
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, listed
 from datasette_embeddings.ingest.known_items import collection_without, known_items
@@ -38,11 +39,11 @@ from datasette_embeddings.search.questions import (
     answerable,
     read_questions,
 )
+from datasette_embeddings.search.text_search import mode_of
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.store.collections import Collection
 
-MODES = ("both", "meaning", "words")
 # As many questions as --known-item asks, unless --sample says another number
 SAMPLE, SEED = 1_000, 15
 
@@ -103,7 +104,7 @@ def evaluate(
     qrels: Path | None,
     known_item: str | None,
     sample: int | None,
-    modes: tuple[str, ...],
+    modes: tuple[Mode, ...],
     other: str | None,
     failures: bool,
     min_mrr: float | None,
@@ -139,24 +140,15 @@ def evaluate(
         names = [collection] if other is None else [collection, other]
         found = [collections.collection(conn, name) for name in names]
         of_each = [_modes(each, modes) for each in found]
-        searched_modes = [mode for mode in of_each[0] if mode in of_each[-1]]
-        guarded = _guarded(searched_modes, min_mrr)
-        if known_item is not None:
-            asked = known_items(found[0], known_item)
-            sample = sample or SAMPLE
-        elif questions is not None:
+        common = [mode for mode in of_each[0] if mode in of_each[-1]]
+        guarded = _guarded(common, min_mrr)
+        if questions is not None:
             asked = read_questions(conn, questions, qrels)
-        with ExitStack() as stack:
-            searched = []
-            for each in found:
-                model = load_model(each.model_id, each.located_models(config.models))
-                if known_item is not None:
-                    each = stack.enter_context(
-                        _without(each, known_item, model, silent=silent)
-                    )
-                searched.append((each, model))
-            asked = _sampled(_answerable(asked, [one for one, _ in searched]), sample)
-            runs = _runs(searched, searched_modes, asked, silent=silent)
+        elif known_item is not None:
+            asked, sample = known_items(found[0], known_item), sample or SAMPLE
+        with _searched(found, known_item, config, silent=silent) as searched:
+            asked = _sampled(_answerable(asked, searched), sample)
+            runs = _runs(searched, common, asked, silent=silent)
     report.show(runs, output_format)
     if failures:
         shown = [run for run in runs if run.mode == guarded]
@@ -168,19 +160,20 @@ def evaluate(
         ctx.exit(1)
 
 
-def _modes(collection: Collection, asked: Sequence[str]) -> list[str]:
-    """The modes that are *asked* for, or all that *collection* can search in."""
-    possible = ["meaning"]
-    missing = [mode for mode in asked if mode not in possible]
-    if missing:
-        raise InvalidInputError(
-            f"The collection {collection.name!r} cannot be searched in the mode "
-            f"{missing[0]!r}: it has no index of words"
-        )
-    return [mode for mode in possible if mode in (asked or possible)]
+def _modes(collection: Collection, asked: Sequence[Mode]) -> list[Mode]:
+    """The modes that are *asked* for, or all in which *collection* can be searched."""
+    for mode in asked:
+        mode_of(collection, mode)
+        if mode == "both" and not collection.has_words:
+            mode_of(collection, "words")
+    return [mode for mode in MODES if mode in (asked or _possible(collection))]
 
 
-def _guarded(modes: Sequence[str], min_mrr: float | None) -> str:
+def _possible(collection: Collection) -> Sequence[Mode]:
+    return MODES if collection.has_words else ("meaning",)
+
+
+def _guarded(modes: Sequence[Mode], min_mrr: float | None) -> str:
     """The mode whose MRR ``--min-mrr`` is about, and whose failures are listed."""
     if min_mrr is not None and len(modes) > 1 and "both" not in modes:
         raise InvalidInputError(
@@ -190,23 +183,27 @@ def _guarded(modes: Sequence[str], min_mrr: float | None) -> str:
 
 
 @contextmanager
-def _without(
-    collection: Collection, column: str, model: EmbeddingModel, *, silent: bool
-) -> Iterator[Collection]:
-    """*collection* without *column*, with a progress bar while it is embedded."""
+def _searched(
+    found: Sequence[Collection], column: str | None, config: Config, *, silent: bool
+) -> Iterator[list[tuple[Collection, EmbeddingModel]]]:
+    """The collections that are *found*, without *column*, each with its model."""
     with ExitStack() as stack:
-        with progress(collection.name, silent=silent) as callbacks:
-            found = stack.enter_context(
-                collection_without(collection, column, model, **callbacks)
-            )
-        yield found
+        searched = []
+        for each in found:
+            model = load_model(each.model_id, each.located_models(config.models))
+            if column is not None:
+                with progress(each.name, silent=silent) as callbacks:
+                    copy = collection_without(each, column, model, **callbacks)
+                    each = stack.enter_context(copy)
+            searched.append((each, model))
+        yield searched
 
 
 def _answerable(
-    asked: Sequence[Question], searched: Sequence[Collection]
+    asked: Sequence[Question], searched: Sequence[tuple[Collection, EmbeddingModel]]
 ) -> list[Question]:
     """The questions that each of *searched* can answer; prints what is left out."""
-    for each in searched:
+    for each, _model in searched:
         ids = sorted(set().union(*(question.relevant for question in asked)))
         asked, left_out, missing = answerable(asked, existing_documents(each, ids))
         if missing:
@@ -216,15 +213,16 @@ def _answerable(
                 err=True,
             )
         if left_out:
+            count = len(left_out) + len(asked)
             click.echo(
-                f"{len(left_out):,} questions without an answer in {each.name!r} are "
-                f"left out: {listed([question.text for question in left_out])}",
+                f"Left out, without an answer in {each.name!r}: {len(left_out):,} of "
+                f"{count:,} questions: {listed([e.text for e in left_out])}",
                 err=True,
             )
     if not asked:
         raise InvalidInputError(
             "Expected questions with the ids of documents that answer them, found none "
-            f"whose answers are in {searched[0].name!r}"
+            f"whose answers are in {searched[0][0].name!r}"
         )
     return list(asked)
 
@@ -239,7 +237,7 @@ def _sampled(asked: list[Question], sample: int | None) -> list[Question]:
 
 def _runs(
     searched: Sequence[tuple[Collection, EmbeddingModel]],
-    modes: Sequence[str],
+    modes: Sequence[Mode],
     asked: Sequence[Question],
     *,
     silent: bool,
@@ -258,10 +256,10 @@ def _runs(
 
 
 def _ranking(
-    collection: Collection, model: EmbeddingModel, _mode: str, text: str
+    collection: Collection, model: EmbeddingModel, mode: Mode, text: str
 ) -> list[str]:
     """The ids of the documents that a search for *text* finds, best first."""
-    options = Options(limit=evaluation.DEPTH)
+    options = Options(limit=evaluation.DEPTH, mode=mode)
     found = search_text(collection, text, model=model, options=options)
     return [match.document_id for match in found]
 

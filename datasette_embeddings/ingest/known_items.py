@@ -75,7 +75,7 @@ def collection_without(
         )
     title = None if source.title_column == column else source.title_column
     source = replace(source, content_columns=rest, title_column=title)
-    options = IngestOptions(start=start, progress=progress)
+    options = IngestOptions(start=start, progress=progress, words=collection.words)
     with TemporaryDirectory(
         prefix="datasette-embeddings-", ignore_cleanup_errors=True
     ) as folder:

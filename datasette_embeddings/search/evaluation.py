@@ -188,5 +188,6 @@ def _named(values: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _signed(gain: float) -> str:
-    """*gain* with its sign, and a minus sign as in print."""
-    return f"{gain:+.2f}".replace("-", "\N{MINUS SIGN}")
+    """*gain* with its sign, and a minus sign as in print; 0.00 is 0 and no less."""
+    digits = 2 if abs(gain) >= 0.005 or gain == 0 else 4
+    return f"{gain:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
