@@ -13,6 +13,7 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import normalize
 
 if TYPE_CHECKING:
@@ -43,4 +44,5 @@ def write_collection(path: Path, vectors: Vectors) -> None:
             write_embeddings(
                 collection, documents[block], vectors[block], store_content=True
             )
+            Words(collection).write(documents[block])
     conn.close()

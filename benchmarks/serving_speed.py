@@ -41,6 +41,7 @@ from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.schema import transaction
+from datasette_embeddings.store.words import Words
 
 ROWS, DIMENSIONS = 20_000, 384
 CLIENTS, SECONDS, TURNS = 32, 5, 3
@@ -85,7 +86,10 @@ def write_notes(path: Path) -> None:
     )
     source = table_source(conn, "notes")
     collection = create_collection(conn, "notes", DEFAULT_MODEL, source)
-    documents = [Document(str(number), f"Note {number}") for number in range(ROWS)]
+    documents = [
+        Document(str(number), f"{title} {body}", title=title)
+        for number, title, body in conn.execute("select * from notes")
+    ]
     vectors = unit_vectors(ROWS, DIMENSIONS)
     with transaction(conn):
         for start in range(0, ROWS, BLOCK):
@@ -93,6 +97,7 @@ def write_notes(path: Path) -> None:
             write_embeddings(
                 collection, documents[block], vectors[block], store_content=False
             )
+            Words(collection).write(documents[block])
     conn.close()
     sqlite_utils.Database(path)["notes"].enable_fts(["title", "body"])
 
