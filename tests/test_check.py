@@ -84,7 +84,7 @@ DAMAGES = {
         ("articles", "rows whose words are not indexed", 1),
     ),
     "words under another title": (
-        "update _embedding_words set title = 'old' where document_id = '2'",
+        "update _embedding_words set reversed_title = 'old' where document_id = '2'",
         ("articles", "rows whose words are not indexed", 1),
     ),
     "words of a stored text are missing": (

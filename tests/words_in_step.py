@@ -8,7 +8,8 @@ from contextlib import closing
 
 from datasette_embeddings.store.collections import all_collections
 from datasette_embeddings.store.indexed_text import IndexedText
-from datasette_embeddings.store.words import TOKENIZERS, Words, table_of
+from datasette_embeddings.store.words import TOKENIZERS, table_of
+from datasette_embeddings.store.words_check import outdated
 
 # Each word of each document: term, document, column and position
 INSTANCES = "select * from temp.instances order by term, doc, col, offset"
@@ -23,7 +24,7 @@ def assert_in_step(path):
 
 def assert_collection_in_step(conn, collection):
     assert collection.has_words
-    assert Words(collection).outdated() == []
+    assert outdated(collection) == []
     documents = conn.execute(
         """
         select distinct coalesce(document_id, embeddings.id)
