@@ -162,11 +162,12 @@ def m007_words(db: Any) -> None:  # noqa: ANN401
         db.execute("alter table _embedding_collections add column words text")
 
 
-def m008_titled_chunks(db: Any) -> None:  # noqa: ANN401
+def m008_passages(db: Any) -> None:  # noqa: ANN401
     for table, column, kind in (
         ("_embedding_chunks", "title", "text"),
         ("_embedding_chunks", "passage_hash", "blob"),
         ("_embedding_origins", "truncated", "integer"),
+        ("_embedding_collections", "truncated", "integer"),
     ):
         if column not in db[table].columns_dict:
             db.execute(f"alter table {table} add column {column} {kind}")
@@ -177,13 +178,6 @@ def m008_titled_chunks(db: Any) -> None:  # noqa: ANN401
         where passage_hash is not null
         """
     )
-    db.execute(
-        """
-        create index if not exists idx__embedding_origins_truncated
-        on _embedding_origins (collection_id, truncated)
-        where truncated is not 0
-        """
-    )
 
 
-OUR_STEPS = (m006_our_tables, m007_words, m008_titled_chunks)
+OUR_STEPS = (m006_our_tables, m007_words, m008_passages)

@@ -327,6 +327,7 @@ def test_what_an_earlier_release_cut_is_unknown(conn, reader):
     sync(conn, reader, Source())
     with conn:
         conn.execute("update _embedding_origins set truncated = null where id = 'a'")
+    sync(conn, reader, Source())
     assert collection(conn, "pages").truncated is None
 
 

@@ -80,8 +80,18 @@ def finish_sync(collection: Collection, source: Source | None) -> None:
     """
     now, conn = int(time.time()), collection.conn
     with writing(collection):
+        # How many were cut is null if it is unknown of one
         conn.execute(
-            "update _embedding_collections set synced = ? where collection_id = ?",
+            """
+            update _embedding_collections
+            set synced = ?,
+                truncated = (
+                  select case when count(*) = count(truncated) then sum(truncated) end
+                  from _embedding_origins
+                  where collection_id = _embedding_collections.collection_id
+                )
+            where collection_id = ?
+            """,
             [now, collection.id],
         )
         if source is None:

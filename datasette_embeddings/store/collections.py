@@ -200,7 +200,6 @@ def all_collections(
     columns = schema.read_columns(conn)
     if not columns["collections"] or not columns["embeddings"]:
         return []
-    has_truncated = "truncated" in columns["_embedding_origins"]
     # llm writes names as TEXT.  The length of any one vector gives the dimensions
     cursor = conn.execute(
         f"""
@@ -224,7 +223,6 @@ def all_collections(
             from sqlite_master
             where name = '_embedding_words_' || collections.id
           ) as has_words,
-          {schema.TRUNCATED if has_truncated else "null"} as truncated,
           (select file from pragma_database_list where name = 'main') as path
         from collections
         left join {schema.table_or_empty("_embedding_collections", columns)} as facts
@@ -264,7 +262,7 @@ def _collection(
         old_id = schema.OLD_SOURCE_ID
         own.insert(0, CollectionSource(old_id, source.id_prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
-    normalized = row["normalized"]
+    normalized, truncated = row["normalized"], row.get("truncated")
     return Collection(
         conn,
         row["id"],
@@ -280,7 +278,7 @@ def _collection(
         sources=tuple(own),
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
-        truncated=row["truncated"] if own else None,
+        truncated=truncated if isinstance(truncated, int) and own else None,
         is_building=row["state"] == BUILDING,
         words=_words(row) if has_facts else None,
         path=row["path"] or "",

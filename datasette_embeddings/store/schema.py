@@ -79,16 +79,6 @@ COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
         "lowest": ("real", "null"),
     },
 }
-#: SQL for how many items of a collection the model read only the beginning of, of those
-#: that sources brought; null if that is unknown of one.  It uses the partial index
-TRUNCATED = """
-    (
-      select case when count(*) = count(truncated) then count(*) end
-      from _embedding_origins
-      where collection_id = collections.id
-      and truncated is not 0
-    )
-"""
 # The id of the one source of a collection that 0.2a0 stored
 OLD_SOURCE_ID = 0
 # The last second of the year 9999
