@@ -14,10 +14,12 @@ import sys
 from contextlib import closing
 
 import pytest
+from click.testing import CliRunner
 from llm.cli import cli as llm_command
 from llm.embeddings_migrations import embeddings_migrations
 from sqlite_utils import Database
 
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.ingest.run import ingest
@@ -401,6 +403,76 @@ def test_a_database_of_an_older_llm_is_left_to_a_newer_one(older_database, model
         ("2", {"page": 2}),
         ("1", {"page": 1}),
     ]
+
+
+@pytest.mark.parametrize("command", ["sync", "check --fix", "embed --words english"])
+def test_words_of_a_collection_of_llm_are_indexed_and_searched(
+    llm, llm_database, command
+):
+    """Its own tables stay as they are, and llm reads, embeds and deletes as before."""
+    before = schema(llm_database, SHARED_TABLES), recorded_steps(llm_database)
+    similar = llm("similar", "stored", "5", "--database", llm_database)
+    by_words = ("--mode", "words", *NL)
+    asked = ("search", llm_database, "stored", "--as-typed")
+    assert "items without a words index" in problems(llm_database)
+    name, *options = command.split()
+    ours(name, llm_database, *(["stored"] if name == "embed" else []), *options)
+    [found] = objects(ours(*asked, "telescope", *by_words))
+    assert (found["id"], found["matched"]) == (ANSWER, ["words"])
+    if name != "embed":
+        assert problems(llm_database) == ""
+    after = schema(llm_database, SHARED_TABLES), recorded_steps(llm_database)
+    assert after == before
+    assert llm("similar", "stored", "5", "--database", llm_database) == similar
+
+    # llm replaces one item, adds one and deletes one
+    embed = ("embed", "stored", "--database", llm_database, "--store")
+    llm(*embed, ANSWER, "--content", "Marmalade is made of oranges")
+    llm(*embed, "13", "--content", "Cardamom and cinnamon")
+    with closing(sqlite3.connect(llm_database)) as conn, conn:
+        conn.execute("delete from embeddings where id = '5' and collection_id = 1")
+    for text in ("telescope", "kittens", "marmalade"):
+        assert objects(ours(*asked, text, *by_words)) == []
+    found = [
+        (row["problem"], row["count"])
+        for row in objects(problems(llm_database))
+        if row["collection"] == "stored"
+    ]
+    assert found == [
+        ("documents with words of other content", 2),
+        ("stored texts whose words are not indexed", 1),
+    ]
+    ours("sync", llm_database)
+    assert problems(llm_database) == ""
+    for text, expected in (("marmalade", ANSWER), ("cinnamon", "13")):
+        assert ids(objects(ours(*asked, text, *by_words))) == [expected]
+    for text in ("telescope", "kittens"):
+        assert objects(ours(*asked, text, *by_words)) == []
+
+    llm("collections", "delete", "stored", "--database", llm_database)
+    listed = json.loads(ours("collections", "list", llm_database, "--format", "json"))
+    assert [row["name"] for row in listed] == ["bare"]
+
+
+def problems(database):
+    """What our check prints, a line for each."""
+    done = CliRunner().invoke(embeddings, ["check", str(database), *NL])
+    return done.stdout
+
+
+def test_the_next_collection_of_llm_with_an_id_has_its_own_words(reused_id, llm):
+    """Not those of the collection that had the id before."""
+    assert objects(ours("search", reused_id, "pets", "saturn", *NL))[0]["matched"] == [
+        "meaning"
+    ]
+    similar = ("embed", "pets", "2", "--content", "An old parrot", "--store")
+    llm(*similar, "--database", reused_id)
+    ours("sync", reused_id)
+    asked = ("search", reused_id, "pets", "--mode", "words", "--as-typed", *NL)
+    assert ids(objects(ours(*asked, "parrots"))) == ["2"]
+    assert objects(ours(*asked, "saturn")) == []
+    facts = query(reused_id, "select name, words from _embedding_collections")
+    assert facts == [("pets", "english")]
 
 
 def write_rows(path, rows):

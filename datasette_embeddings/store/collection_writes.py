@@ -151,9 +151,13 @@ def stale_facts(
 
 def drop_stale_facts(conn: sqlite3.Connection) -> None:
     """Delete what is stored of collections that no longer exist."""
+    stale = stale_facts(conn)
+    if not stale:
+        # Only llm has written here
+        return
     for table in stale_tables(conn):
         conn.execute(f"drop table {table}")
-    for rows in stale_facts(conn):
+    for rows in stale:
         conn.execute(f"delete {rows}")
 
 
