@@ -9,11 +9,12 @@ document gets much for the others.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from datasette_embeddings.search.query import WORD, Query
+from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.spelling import nearest_word
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import camel_parts, reversed_title
@@ -36,6 +37,8 @@ COUNTED = 2_000
 MOST_TITLES = 1_000
 # Letters that FTS5's trigram tokenizer takes together, and trigrams for fewer letters
 TRIGRAM = 3
+# A word as spelling corrects it
+LETTERS = re.compile(r"[^\W_]+")
 MOST_TRIGRAMS = 20
 
 
@@ -69,31 +72,45 @@ class WordSearch:
         counts: dict[str, int] = {}
         fixes: dict[str, str] = {}
         for word in query.words:
-            terms = self._terms(word, is_beginning=word == last)
-            for term in terms:
-                counts[term] = self._count(term)
-            if as_typed or self.is_trigram or any(counts[term] for term in terms):
-                continue
-            nearest = nearest_word(self.collection, word.lower())
-            if nearest is not None:
-                fixes[word.lower()] = nearest
-                for term in terms:
-                    del counts[term]
-                counts[quoted(nearest)] = self._count(quoted(nearest))
+            for term, plain in self._terms(word, is_beginning=word == last):
+                count = self._count(term)
+                nearest = None
+                if not (count or as_typed or self.is_trigram):
+                    nearest = nearest_word(self.collection, plain.lower())
+                if nearest is not None:
+                    fixes[plain.lower()] = nearest
+                    term = quoted(nearest)
+                    count = self._count(term)
+                counts[term] = count
         corrected = None
         if fixes:
-            corrected = WORD.sub(
+            corrected = LETTERS.sub(
                 lambda word: fixes.get(word[0].lower(), word[0]), query.typed
             )
         return WordMatches(self._shares(counts), corrected)
 
-    def _terms(self, word: str, *, is_beginning: bool) -> list[str]:
-        """*word* as FTS5 looks for it: whole, and by its parts."""
-        if not self.is_trigram:
-            whole = quoted(word) + (" *" if is_beginning else "")
-            return [whole, *map(quoted, camel_parts(word))]
-        pieces = [word[at : at + TRIGRAM] for at in range(len(word) - TRIGRAM + 1)]
-        return [quoted(each) for each in dict.fromkeys(pieces or self._trigrams(word))]
+    def _terms(self, word: str, *, is_beginning: bool) -> list[tuple[str, str]]:
+        """*word* as FTS5 looks for it, each with the word that it is for.
+
+        An identifier is looked for as a phrase of its parts; if no document has that,
+        each part is.
+        """
+        if self.is_trigram:
+            pieces = [word[at : at + TRIGRAM] for at in range(len(word) - TRIGRAM + 1)]
+            found = dict.fromkeys(pieces or self._trigrams(word))
+            return [(quoted(each), each) for each in found]
+        if is_beginning:
+            return [(f"{quoted(word)} *", word)]
+        parts = [
+            part
+            for each in word.split("_")
+            if each
+            for part in camel_parts(each) or [each]
+        ]
+        whole = quoted(" ".join(parts))
+        if len(parts) > 1 and not self._count(whole):
+            return [(quoted(each), each) for each in parts]
+        return [(whole, word)]
 
     def _trigrams(self, start: str) -> list[str]:
         """Trigrams that begin with *start*, which is shorter than one."""

@@ -10,8 +10,8 @@ from datasette_embeddings.documents import Document
 
 # Words that spelling may correct to.  Shorter ones have too many neighbors
 VOCABULARY = re.compile(r"(?<![^\W_])[^\W\d_]{4,24}(?![^\W_])")
-# camelCase: unicode61 divides only snake_case
-CAMEL_CASE = re.compile(r"\b\w*[a-z][A-Z]\w*")
+# camelCase and HTTPServer: unicode61 divides only snake_case
+CAMEL_CASE = re.compile(r"\b\w*(?:[a-z][A-Z]|[A-Z]{2}[a-z]{2})\w*")
 CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SEPARATOR = "\x00"
 # Deflate without header and checksum
