@@ -237,6 +237,8 @@ TEXTS = {
         ("trigram", "数据", "zh"),
         ("trigram", "机器", "zh"),
         ("trigram", "子猫", "ja"),
+        ("trigram", "猫", "ja"),
+        ("trigram", "世話", "ja"),
         ("trigram", "四回ご飯", "ja"),
         ("trigram", "Sicherung", "de"),
         ("trigram", "datenbank", "de"),

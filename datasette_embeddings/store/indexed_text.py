@@ -14,6 +14,7 @@ VOCABULARY = re.compile(r"(?<![^\W_])[^\W\d_]{4,24}(?![^\W_])")
 CAMEL_CASE = re.compile(r"\b\w*(?:[a-z][A-Z]|[A-Z]{2}[a-z]{2})\w*")
 CAMEL_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 SEPARATOR = "\x00"
+PADDING = " "
 # Deflate without header and checksum
 RAW = -zlib.MAX_WBITS
 
@@ -56,7 +57,8 @@ class IndexedText:
 
 def _with_parts(text: str) -> str:
     """*text* and the parts of its identifiers in camelCase."""
-    return " ".join([text, *camel_parts(text)])
+    # With spaces, so that the last letters begin trigrams too
+    return " ".join([text, *camel_parts(text), PADDING])
 
 
 def camel_parts(text: str) -> list[str]:
