@@ -3,8 +3,8 @@
     python benchmarks/words_size.py CORPUS.json
 
 Each kind of words index, with all that belongs to it: the FTS5 table, the texts that
-words are deleted with, titles, and the vocabulary for spelling.  The size is that of the
-compacted file, less that of the same collection without words.
+words are deleted with, titles, and the vocabulary for spelling.  The size is that of
+the compacted file, less that of the same collection without words.
 
 Must hold: at most 1.2 times the text, for English words.
 """
