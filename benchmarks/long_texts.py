@@ -42,7 +42,6 @@ FORMS = {
     "cut": None,
     "paragraphs": Chunking(AUTO_CHUNKS, titled=False),
     "paragraphs, each after the title (the default)": Chunking(AUTO_CHUNKS),
-    "headings, each after the title": Chunking("markdown"),
 }
 
 
