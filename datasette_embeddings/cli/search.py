@@ -146,6 +146,8 @@ def search(
             answer = Answer(by_image, "meaning")
     if is_text:
         show_how(answer, options, found, database)
+    if answer.close is False and answer.matches and output_format is None:
+        click.echo("Nothing here is close to that. Nearest anyway:", err=True)
     is_reranked = options.rerank is not None
     show_matches(answer.matches, output_format, full=full, is_reranked=is_reranked)
     show_reranking(answer.matches, options)

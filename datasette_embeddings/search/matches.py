@@ -120,6 +120,8 @@ class Answer:
     mode: Mode
     #: The text with other spelling, by which words were looked for
     corrected: str | None = None
+    #: Whether a match is close to the text; None where that is not known of the model
+    close: bool | None = None
     #: The cross-encoder that ordered the best matches
     reranked: str | None = None
     #: Why the one of the options did not
@@ -143,7 +145,8 @@ def answer_text(
         vector, index = model.embed_query(query.text), indexes.index(collection)
     wanted = options if options.rerank is None else widened(options)
     found = rank(collection, query, vector, options=wanted, index=index)
-    answer = Answer(matches(collection, found.hits), found.mode, found.corrected)
+    best = matches(collection, found.hits)
+    answer = Answer(best, found.mode, found.corrected, found.close)
     if options.rerank is None:
         return answer
     deadline = time.monotonic() + options.rerank_time_limit_ms / 1000

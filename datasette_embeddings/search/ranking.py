@@ -64,8 +64,8 @@ class Ranking:
 
         return self._page(compared)
 
-    def by_both(self, vector: Vector, index: Index) -> list[Hit]:
-        """The best by meaning, words and exact names.
+    def by_both(self, vector: Vector, index: Index) -> tuple[list[Hit], float | None]:
+        """The best by meaning, words and exact names, and the highest cosine of all.
 
         A document that is not among the nearest is not nearer than the last of those,
         so its vector is read only if its words could outweigh that.
@@ -75,13 +75,13 @@ class Ranking:
         asked = replace(options, limit=depth, offset=0, min_score=None)
         nearest = nearest_to_vector(collection, vector, options=asked, index=index)
         if not nearest:
-            return []
+            return [], None
         query = normalize(vector)
         average = float(index.mean @ query)
         near = frozenset(hit.id for hit in nearest[:NEAREST])
         ranking = replace(self, nearest=nearest, average=average, near=near)
         compared = partial(cosines_of, collection, vector=query, options=options)
-        return ranking._page(compared)
+        return ranking._page(compared), nearest[0].cosine
 
     def _page(self, compared: Callable[[list[str]], Iterator[Compared]]) -> list[Hit]:
         """The page of the best: of the nearest, and of others once *compared*."""

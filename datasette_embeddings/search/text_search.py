@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from datasette_embeddings.config import Mode
+from datasette_embeddings.config import DEFAULT_MODEL, Mode
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import Index
 from datasette_embeddings.index.matrix import Hit
@@ -17,6 +17,10 @@ from datasette_embeddings.store.chunks import chunks_of_documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
+# The lowest closeness of an answer, by model: what is below is about something else.
+# benchmarks/README.md, "What is close", says how it was found
+LEAST_CLOSENESS = {DEFAULT_MODEL: 0.43}
+
 
 @dataclass(frozen=True)
 class TextHits:
@@ -26,6 +30,8 @@ class TextHits:
     mode: Mode
     #: The query with other spelling, by which words were looked for
     corrected: str | None = None
+    #: Whether one of them is close to the query; None where that is not known
+    close: bool | None = None
 
 
 def mode_of(collection: Collection, mode: Mode) -> Mode:
@@ -65,6 +71,7 @@ def rank(
         assert vector is not None
         hits = nearest_to_vector(collection, vector, options=options, index=index)
         return TextHits(hits, mode)
+    close = None
     search = WordSearch(collection)
     found = search.matches(
         query, as_typed=options.as_typed, is_typing=options.is_typing
@@ -82,8 +89,13 @@ def rank(
     else:
         assert vector is not None
         assert index is not None
-        hits = ranking.by_both(vector, index)
-    return TextHits(hits, mode, found.corrected)
+        hits, cosine = ranking.by_both(vector, index)
+        least = LEAST_CLOSENESS.get(collection.model_id)
+        if least is not None and cosine is not None:
+            # The words of the best document by words, which need not be the nearest
+            share = next(iter(found.shares.values()), 0.0)
+            close = cosine + share / 2 >= least
+    return TextHits(hits, mode, found.corrected, close)
 
 
 def _restricted(search: WordSearch, query: Query, options: Options) -> Options:

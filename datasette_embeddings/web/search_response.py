@@ -63,6 +63,8 @@ class SearchResponse:
     mode: Mode | None = None
     #: The text with other spelling, by which words were looked for
     corrected: str | None = None
+    #: Whether a match is close to the text; None where that is not known
+    close: bool | None = None
     #: The offset of the next page, if there is one
     next: int | None = None
     facet: Facet | None = None
@@ -104,6 +106,7 @@ async def search_json(
         "query": asked.to_json(),
         "mode": response.mode,
         "corrected": response.corrected,
+        "close": response.close,
         "matches": [target.match_to_json(each) for each in response.matches],
         "next": None if response.next is None else str(response.next),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
@@ -243,8 +246,7 @@ def _search(
         prefix=request.prefix,
         among=selected,
     )
-    if is_reranked:
-        options = widened(options)
+    options = widened(options) if is_reranked else options
     found: TextHits | None = None
     if request.like is not None:
         hits = nearest_to_item(collection, request.like, options=options, index=index)
@@ -267,6 +269,7 @@ def _search(
         matches=matches(collection, hits if is_reranked else hits[: request.size]),
         mode="meaning" if found is None else found.mode,
         corrected=None if found is None else found.corrected,
+        close=None if found is None else found.close,
         next=request.next + request.size if has_next else None,
         facet=facet,
         is_scanned=index.is_scanned,
