@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from datasette_embeddings.models.cross_encoder import load_reranker
     from datasette_embeddings.models.registry import load_model
     from datasette_embeddings.search.matches import (
+        Answer,
         Match,
+        answer_text,
         search_text,
         search_vector,
         similar_items,
     )
+    from datasette_embeddings.search.nearest import Options
     from datasette_embeddings.sql.functions import register
     from datasette_embeddings.store.collections import (
         Collection,
@@ -35,10 +38,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Answer",
     "Collection",
     "Document",
     "EmbeddingsError",
     "Match",
+    "Options",
+    "answer_text",
     "collection",
     "collections",
     "load_model",
@@ -54,7 +60,11 @@ _MODULES = {
     "errors": ("EmbeddingsError",),
     "models.cross_encoder": ("load_reranker",),
     "models.registry": ("load_model",),
-    "search.matches": ("Match", "search_text", "search_vector", "similar_items"),
+    "search.matches": (
+        *("Answer", "Match"),
+        *("answer_text", "search_text", "search_vector", "similar_items"),
+    ),
+    "search.nearest": ("Options",),
     "sql.functions": ("register",),
     "store.collections": ("Collection", "collection", "collections"),
 }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+import datasette_embeddings
 from datasette_embeddings.errors import InvalidInputError, UnknownItemError
 from datasette_embeddings.search.matches import Match, search_text, similar_items
 from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
@@ -104,3 +105,17 @@ def test_a_lone_surrogate_is_refused(articles, collection, model):
 def test_a_snippet_is_the_beginning_after_the_title(title, content, snippet):
     match = Match(id="1", document_id="1", score=0.5, title=title, content=content)
     assert match.snippet(10) == snippet
+
+
+def test_an_answer_has_its_mode_and_its_spelling(articles, model):
+    """The public functions and options are all that it needs."""
+    found = datasette_embeddings.collection(articles, "articles")
+    by_words = datasette_embeddings.Options(mode="words")
+    answer = datasette_embeddings.answer_text(
+        found, "kitens", model=None, options=by_words
+    )
+    assert isinstance(answer, datasette_embeddings.Answer)
+    assert [match.id for match in answer.matches] == ["5"]
+    assert (answer.mode, answer.corrected) == ("words", "kittens")
+    with pytest.raises(InvalidInputError, match="only a search by words needs none"):
+        datasette_embeddings.search_text(found, "kittens", model=None)

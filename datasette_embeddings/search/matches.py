@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from datasette_embeddings.config import Mode
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.models.base import EmbeddingModel
@@ -140,7 +141,9 @@ def answer_text(
     vector, index = None, None
     if options.mode != "words":
         if model is None:
-            raise ValueError("Only a search by words needs no model")
+            raise InvalidInputError(
+                "Expected a model, found None: only a search by words needs none"
+            )
         collection.check_settings(model.settings)
         vector, index = model.embed_query(query.text), indexes.index(collection)
     wanted = options if options.rerank is None else widened(options)
