@@ -15,7 +15,11 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.ingest.check import delete_inconsistent_rows, problems
+from datasette_embeddings.ingest.check import (
+    delete_inconsistent_rows,
+    index_all_words,
+    problems,
+)
 from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
@@ -206,6 +210,9 @@ def check(
             # Rows of another type that the sync has brought again
             delete_inconsistent_rows(conn)
             found = list(problems(conn))
+        elif fix:
+            # Of llm, or of an earlier release: nothing is wrong without
+            index_all_words(conn)
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
     else:

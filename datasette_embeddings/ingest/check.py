@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from datasette_embeddings.config import NO_WORDS
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.ingest.sync import current_source, stored_sources
-from datasette_embeddings.ingest.words import repair_words
+from datasette_embeddings.ingest.words import index_words, repair_words
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
@@ -88,9 +87,9 @@ def _problems_of_words(collection: Collection) -> Iterator[tuple[str, int, str]]
     yield "a words index that is damaged", int(damaged), "check --fix"
     outdated = len(words_check.outdated(collection))
     yield "documents with words of other content", outdated, FIX_OR_SYNC
-    if collection.words is None:
+    if words_check.is_lost(collection):
         yield "items without a words index", collection.count_items(), FIX_OR_SYNC
-    elif collection.words != NO_WORDS:
+    elif collection.has_words:
         unindexed = words_check.count_unindexed(collection)
         yield "stored texts whose words are not indexed", unindexed, FIX_OR_SYNC
 
@@ -122,6 +121,12 @@ def _stale_rows(
     for state, problem in STALE_STATES.items():
         yield problem, counts[state], FIX_OR_SYNC
     yield "rows whose words are not indexed", unindexed, FIX_OR_SYNC
+
+
+def index_all_words(conn: sqlite3.Connection) -> None:
+    """Index the stored texts of all collections, such as those of llm."""
+    for collection in collections(conn):
+        index_words(collection)
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:

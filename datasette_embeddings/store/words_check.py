@@ -111,6 +111,26 @@ def count_indexed(collection: Collection) -> int:
     return int(row[0])
 
 
+def is_lost(collection: Collection) -> bool:
+    """Whether the collection had a words index whose table is no longer there."""
+    if (
+        collection.words is not None
+        or "words" not in collection.columns["_embedding_collections"]
+    ):
+        return False
+    row = collection.conn.execute(
+        """
+        select 1
+        from _embedding_collections
+        where collection_id = ?
+        and name = ?
+        and words is not null
+        """,
+        [collection.id, collection.name],
+    ).fetchone()
+    return row is not None
+
+
 def is_damaged(collection: Collection) -> bool:
     """Whether the FTS5 table has other words than the texts that it was made of.
 
