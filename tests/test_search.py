@@ -117,5 +117,5 @@ def test_an_answer_has_its_mode_and_its_spelling(articles, model):
     assert isinstance(answer, datasette_embeddings.Answer)
     assert [match.id for match in answer.matches] == ["5"]
     assert (answer.mode, answer.corrected) == ("words", "kittens")
-    with pytest.raises(InvalidInputError, match="only a search by words needs none"):
+    with pytest.raises(InvalidInputError, match="Expected a model"):
         datasette_embeddings.search_text(found, "kittens", model=None)

@@ -102,9 +102,7 @@ def search_text(
 ) -> list[Match]:
     """The items of *collection* that are best for *text*, best first.
 
-    Best by its words and its meaning together, or by what the options say; a search by
-    words alone needs no *model*.  If *options* have a reranker, the best are in its
-    order.
+    By its words and meaning, or by what *options* say; words alone need no *model*.
 
     :raises InvalidInputError: if *text* is blank.
     :raises ModelMismatchError: if the vectors of *collection* are of another model.
@@ -141,9 +139,7 @@ def answer_text(
     vector, index = None, None
     if options.mode != "words":
         if model is None:
-            raise InvalidInputError(
-                "Expected a model, found None: only a search by words needs none"
-            )
+            raise InvalidInputError("Expected a model, as mode is not 'words'")
         collection.check_settings(model.settings)
         vector, index = model.embed_query(query.text), indexes.index(collection)
     wanted = options if options.rerank is None else widened(options)
