@@ -108,6 +108,8 @@ DAMAGES = {
         for sql in (
             "update _embedding_words_1_data set block = x'00' where id > 10",
             "delete from _embedding_words_1_docsize where id = 2",
+            "delete from _embedding_words_1_config",
+            "drop table _embedding_words_1_config",
             "insert into _embedding_words_1 (rowid, body) values (99, 'a ghost')",
             """
             insert into _embedding_words_1 (_embedding_words_1, rowid, title, body)

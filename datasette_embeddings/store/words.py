@@ -213,9 +213,18 @@ def drop(collection: Collection) -> None:
 
 def drop_tables(collection: Collection) -> None:
     """Delete all of the words index that is made of the texts in _embedding_words."""
-    table = table_of(collection.id)
-    for name in (f"{table}_terms", table):
-        collection.conn.execute(f"drop table if exists {name}")
+    conn, table = collection.conn, table_of(collection.id)
+    conn.execute(f"drop table if exists {table}_terms")
+    try:
+        conn.execute(f"drop table if exists {table}")
+    except sqlite3.OperationalError:
+        # FTS5 opens what it drops, and for that it needs the version of its format
+        conn.execute(
+            f"create table if not exists {table}_config "
+            "(k primary key, v) without rowid"
+        )
+        conn.execute(f"insert or replace into {table}_config values ('version', 4)")
+        conn.execute(f"drop table {table}")
     if collection.columns["_embedding_vocabulary"]:
         collection.conn.execute(
             "delete from _embedding_vocabulary where collection_id = ?", [collection.id]
