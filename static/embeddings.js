@@ -9,9 +9,10 @@
   // word: after a longer pause the page searches for what is there
   const COMPOSING_PAUSE_MS = 1000;
   const PATIENCE_MS = 400; // before the page says that it is searching
+  const QUIET_MS = 1000; // after the last key, before a screen reader reads the status out
   const READING_MS = 3000; // typing after such a pause makes a new entry of the history
   // Fields that are left out of the URL when they are empty
-  const OPTIONAL = ["_min_score", "_prefix", "_facet"];
+  const OPTIONAL = ["_mode", "_min_score", "_min_cosine", "_prefix", "_facet"];
   const SMALL_BYTES = 200_000; // a larger image is reduced before it is sent
   const SMALL_SIDE = 512; // pixels; models read fewer
 
@@ -25,6 +26,7 @@
   let shown = location.href.split("#")[0]; // the URL of the results, or of those to come
   let request = new AbortController();
   let pause; // a timer
+  let quiet; // another
   let lastKey = -Infinity;
   let isNewEntry = true; // of the history
   let image = null; // that the page searches for: { body, preview }
@@ -55,21 +57,21 @@
     if (isNewEntry) push(url);
     else history.replaceState(null, "", url);
     isNewEntry = false;
-    show(url);
+    show(url, { isTyping: true });
   }
 
   function push(url) {
     history.pushState(image && { image: image.preview }, "", url);
   }
 
-  async function show(url, { withConditions = false } = {}) {
+  async function show(url, { withConditions = false, isTyping = false } = {}) {
     request.abort();
     const current = (request = new AbortController());
     shown = url;
     answer.setAttribute("aria-busy", "true");
     const late = setTimeout(() => say("Searching …"), PATIENCE_MS);
     try {
-      const page = await fetchPage(url, current.signal);
+      const page = await fetchPage(url, current.signal, isTyping);
       if (current.signal.aborted) return;
       document.title = page.title;
       if (withConditions) replace("conditions", page);
@@ -85,8 +87,11 @@
     }
   }
 
-  async function fetchPage(url, signal) {
-    const response = await fetch(url, { signal, ...postOptions() });
+  // While the user types, the last word may be unfinished; no URL to share says so
+  async function fetchPage(url, signal, isTyping) {
+    const asked = new URL(url);
+    if (isTyping) asked.searchParams.append("_typing", "1");
+    const response = await fetch(asked, { signal, ...postOptions() });
     const text = await response.text();
     const page = new DOMParser().parseFromString(text, "text/html");
     if (page.getElementById("embeddings-answer")) return page;
@@ -102,9 +107,11 @@
   function replace(name, page) {
     const target = part(name);
     const focused = target.contains(document.activeElement) && document.activeElement;
-    const wereOpen = [...target.querySelectorAll("details[open]")].map((each) => each.className);
+    // Not the numbers of a result: another one takes its place
+    const kinds = "details:not(.embeddings-score)";
+    const wereOpen = [...target.querySelectorAll(`${kinds}[open]`)].map((each) => each.className);
     target.replaceChildren(...page.getElementById(target.id).childNodes);
-    for (const each of target.querySelectorAll("details")) {
+    for (const each of target.querySelectorAll(kinds)) {
       if (wereOpen.includes(each.className)) each.open = true;
     }
     if (focused) (document.getElementById(focused.id) || target).focus();
@@ -124,6 +131,10 @@
     lastKey = now;
     clearTimeout(pause);
     pause = setTimeout(type, event.isComposing ? COMPOSING_PAUSE_MS : PAUSE_MS);
+    // A screen reader waits with what changes until this is over
+    status.setAttribute("aria-busy", "true");
+    clearTimeout(quiet);
+    quiet = setTimeout(() => status.removeAttribute("aria-busy"), QUIET_MS);
   }
 
   box.addEventListener("input", typed);

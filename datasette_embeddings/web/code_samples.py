@@ -27,7 +27,8 @@ async def code_samples(
     if asked.text is None and asked.like is None:
         return []
     samples = []
-    if not (asked.filters or asked.prefix or asked.min_score is not None):
+    is_narrowed = (asked.min_score, asked.min_cosine) != (None, None)
+    if not (asked.filters or asked.prefix or is_narrowed or asked.as_typed):
         database, (sql, values) = response.target.database.name, _sql(response)
         page = await run_sql_path(datasette, request.actor, database, sql, values)
         if page is not None:
@@ -42,7 +43,9 @@ def _sql(response: SearchResponse) -> tuple[str, Mapping[str, object]]:
     """A query that finds the matches of *response*, best first, and its parameters."""
     request, collection = response.request, response.target.collection
     limit = request.next + request.size
-    call, values = f"embed_search(:collection, :q, {limit})", {"q": request.text or ""}
+    mode = "" if request.mode == "both" else f", '{request.mode}'"
+    call = f"embed_search(:collection, :q, {limit}{mode})"
+    values = {"q": request.text or ""}
     if request.like is not None:
         call = f"embed_similar(:collection, :like, {limit})"
         values = {"like": request.like}

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from datasette.app import Datasette
 from datasette.filters import Filters
+from datasette.utils import sqlite_timelimit
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.sources.table_rows import Selection, Value
+from datasette_embeddings.search.nearest import selected_items, source_table
+from datasette_embeddings.sources.table_rows import (
+    Selection,
+    Value,
+    counted_values,
+    selectable_columns,
+)
+from datasette_embeddings.store.collections import Collection
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]
@@ -29,6 +38,42 @@ class Facet:
     values: Sequence[tuple[Value, int]]
     #: There are more values than these
     is_truncated: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """As in Datasette's JSON of a table, without the links of its page."""
+        results = [{"value": value, "count": count} for value, count in self.values]
+        body = {
+            "name": self.column,
+            "type": "column",
+            "results": results,
+            "truncated": self.is_truncated,
+        }
+        return {"results": {self.column: body}}
+
+
+def applied(
+    datasette: Datasette,
+    collection: Collection,
+    pairs: Sequence[Filter],
+    facet: str | None,
+) -> tuple[Facet | None, frozenset[str] | None]:
+    """The counts of the column *facet*, and the items that *pairs* let pass."""
+    source, conn = source_table(collection), collection.conn
+    columns = selectable_columns(conn, source)
+    if facet is not None:
+        check_column(facet, columns)
+    passing = selection(source.table, columns, pairs)
+    counts, selected = None, None
+    with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")):
+        if facet is not None:
+            limit = datasette.setting("default_facet_size")
+            values = counted_values(
+                conn, source, facet, selection=passing, limit=limit + 1
+            )
+            counts = Facet(facet, values[:limit], len(values) > limit)
+        if pairs:
+            selected = selected_items(collection, passing)
+    return counts, selected
 
 
 def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:

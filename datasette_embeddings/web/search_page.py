@@ -25,7 +25,11 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
-from datasette_embeddings.web.http_errors import headers_of, status_of
+from datasette_embeddings.web.http_errors import (
+    SearchUnavailableError,
+    headers_of,
+    status_of,
+)
 from datasette_embeddings.web.middleware import SHAPE, page_view
 from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
@@ -39,7 +43,13 @@ LENGTHS = {"snippet_length": 280, "title_length": 200, "metadata_length": 100}
 # Filters that a page names, each with a link that removes it
 SHOWN_FILTERS = 20
 # Fields of the form that are left out of the URL when they are empty
-OPTIONAL = ("_min_score", "_prefix", "_facet")
+OPTIONAL = ("_mode", "_min_score", "_min_cosine", "_prefix", "_facet")
+# What the form offers to search by, the default first
+MODES = {"both": "words and meaning", "meaning": "meaning", "words": "words"}
+# What a match was found by, in words
+FOUND_BY = {"exact": "title", "words": "words", "meaning": "meaning"}
+# Sent by the script while the user types, and in no link of the page
+TYPING = "_typing"
 # What the form keeps of "more like this" until the user types a text
 KEPT_LIKE = "_like"
 # Parameters that only the form sends
@@ -56,7 +66,8 @@ async def search(
     """
     target = await resolve_target(datasette, request)
     config = config_of(datasette)
-    address = Address.of(request)
+    asked_address = Address.of(request)
+    address = asked_address.without(TYPING)
     tidy = _tidy_path(address)
     if tidy is not None and body is None:
         return Response.redirect(tidy)
@@ -68,12 +79,14 @@ async def search(
     try:
         known = (*search_request.NAMES, SHAPE)
         address.check_names(known if body is None else (*known, *FORM_NAMES))
-        asked = search_request.from_args(address.args, config, body=body)
+        asked = search_request.from_args(asked_address.args, config, body=body)
         response = await run_search(target, asked)
         context.update(await _response_context(request, address, response))
     except EmbeddingsError as error:
         context["error"] = _for_visitors(error)
         status, headers = status_of(error), headers_of(error)
+        if isinstance(error, SearchUnavailableError) and target.collection.has_words:
+            context["by_words_path"] = _by_words_path(address)
     template = "embeddings_search.html"
     return await render_page(
         datasette, request, template, context, status=status, headers=headers
@@ -97,6 +110,7 @@ def _request_context(
         "filter_links": _filter_links(address),
         "comparisons": filters.comparisons(),
         "is_image": is_image,
+        "modes": MODES,
         "alternate_url_json": address.with_args({}, f"{target.path}.json"),
         "max_body_bytes": config.max_body_bytes,
         "max_query_length": config.max_query_length,
@@ -142,6 +156,7 @@ async def _response_context(
     return {
         "response": response,
         "search": asked,
+        **_ranking_context(address, response),
         "is_grid": any(map(target.image_path, response.matches)),
         "like_image_path": like_image_path,
         "facet_links": _facet_links(address, response),
@@ -150,6 +165,45 @@ async def _response_context(
         "previous_path": _previous_path(address, asked),
         "code_samples": await code_samples(request, address, response),
     }
+
+
+def _ranking_context(address: Address, response: SearchResponse) -> dict[str, Any]:
+    """What the page says of how *response* was ranked, and of what it is among."""
+    asked, is_by_words = response.request, response.mode == "words"
+    conditions = [
+        text
+        for text, is_set in (
+            ("passes the filters", asked.filters or asked.prefix),
+            ("fits these words", is_by_words or response.is_narrowed),
+            (f"scores {asked.min_score} or more", asked.min_score is not None),
+            (
+                f"has a cosine of {asked.min_cosine} or more",
+                asked.min_cosine is not None,
+            ),
+        )
+        if is_set
+    ]
+    return {
+        "best_score": max((match.score for match in response.matches), default=0.0),
+        "marked": " ".join(filter(None, [asked.text, response.corrected])) or None,
+        "found_by": _found_by,
+        "as_typed_path": address.with_args({"_as_typed": "1", "_next": None}),
+        "conditions": conditions,
+        "is_narrowed": bool(conditions),
+    }
+
+
+def _found_by(matched: Sequence[str]) -> str:
+    """Such as "title, words and meaning"."""
+    *first, last = (FOUND_BY[each] for each in matched)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _by_words_path(address: Address) -> str | None:
+    """The same search by words, which needs no model; None if it has no text."""
+    if not address.args.get(search_request.QUERY):
+        return None
+    return address.with_args({"_mode": "words", "_min_cosine": None, "_next": None})
 
 
 def _image_path(target: Target, item_id: str, collection: Collection) -> str | None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from datasette.app import Datasette
-from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
@@ -20,8 +19,6 @@ from datasette_embeddings.search.nearest import (
     Options,
     nearest_to_item,
     nearest_to_vector,
-    selected_items,
-    source_table,
 )
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.reranking import widened
@@ -29,7 +26,6 @@ from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.serving.reranking import rerank_for_visitor, shown_name
-from datasette_embeddings.sources.table_rows import counted_values, selectable_columns
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
@@ -65,6 +61,8 @@ class SearchResponse:
     corrected: str | None = None
     #: Whether a match is close to the text; None where that is not known
     close: bool | None = None
+    #: The text has phrases or excluded words, so that not every item fits
+    is_narrowed: bool = False
     #: The offset of the next page, if there is one
     next: int | None = None
     facet: Facet | None = None
@@ -117,20 +115,8 @@ async def search_json(
         "took_ms": round(took_ms, 1),
     }
     if response.facet is not None:
-        answer["facet_results"] = _facet_body(response.facet)
+        answer["facet_results"] = response.facet.to_json()
     return shaped(datasette, request, address.args, answer, "matches")
-
-
-def _facet_body(facet: Facet) -> dict[str, Any]:
-    """As in Datasette's JSON of a table, without the links of its page."""
-    results = [{"value": value, "count": count} for value, count in facet.values]
-    body = {
-        "name": facet.column,
-        "type": "column",
-        "results": results,
-        "truncated": facet.is_truncated,
-    }
-    return {"results": {facet.column: body}}
 
 
 async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
@@ -228,7 +214,9 @@ def _search(
     """The response in one state of the database, with all that a reranker reads."""
     facet, selected = None, None
     if request.filters or request.facet is not None:
-        facet, selected = _select(target.datasette, request, collection)
+        facet, selected = filters.applied(
+            target.datasette, collection, request.filters, request.facet
+        )
     if vector is None and query is None and request.like is None:
         return SearchResponse(target, request, collection.count_items(), facet=facet)
     immutable = is_immutable(target.datasette, target.database.name)
@@ -255,11 +243,8 @@ def _search(
         hits = [*found.hits]
     else:
         assert vector is not None
-        expected = collection.dimensions
-        if request.vector is not None and expected not in (None, len(vector)):
-            raise errors.InvalidInputError(
-                f"Expected a vector of {expected} dimensions, found {len(vector)}"
-            )
+        if request.vector is not None:
+            _check_length(collection, request.vector)
         hits = nearest_to_vector(collection, vector, options=options, index=index)
     has_next = len(hits) > request.size
     return SearchResponse(
@@ -270,6 +255,7 @@ def _search(
         mode="meaning" if found is None else found.mode,
         corrected=None if found is None else found.corrected,
         close=None if found is None else found.close,
+        is_narrowed=query is not None and bool(query.phrases or query.without),
         next=request.next + request.size if has_next else None,
         facet=facet,
         is_scanned=index.is_scanned,
@@ -277,23 +263,9 @@ def _search(
     )
 
 
-def _select(
-    datasette: Datasette, request: SearchRequest, collection: Collection
-) -> tuple[Facet | None, frozenset[str] | None]:
-    """The facet of *request*, and the items that its filters select."""
-    source, conn = source_table(collection), collection.conn
-    columns = selectable_columns(conn, source)
-    if request.facet is not None:
-        filters.check_column(request.facet, columns)
-    selection = filters.selection(source.table, columns, request.filters)
-    facet, selected = None, None
-    with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")):
-        if request.facet is not None:
-            limit = datasette.setting("default_facet_size")
-            values = counted_values(
-                conn, source, request.facet, selection=selection, limit=limit + 1
-            )
-            facet = Facet(request.facet, values[:limit], len(values) > limit)
-        if request.filters:
-            selected = selected_items(collection, selection)
-    return facet, selected
+def _check_length(collection: Collection, vector: Vector) -> None:
+    expected = collection.dimensions
+    if expected not in (None, len(vector)):
+        raise errors.InvalidInputError(
+            f"Expected a vector of {expected} dimensions, found {len(vector)}"
+        )

@@ -54,6 +54,10 @@ class Address:
         """The values by name."""
         return MultiParams(list(self.pairs))
 
+    def without(self, name: str) -> Address:
+        """The address without the parameter *name*."""
+        return Address(self.path, [pair for pair in self.pairs if pair[0] != name])
+
     def check_names(self, known: Collection[str]) -> None:
         """Refuse a parameter that begins with "_", unless it is known or harmless."""
         for name in self.args:

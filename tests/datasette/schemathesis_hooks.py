@@ -49,6 +49,8 @@ def _is_own(name):
 def _fit_body(body):
     if isinstance(body.get("vector"), list):
         body["vector"] = (body["vector"] * DIMENSIONS)[:DIMENSIONS]
+        if not any(body["vector"]):
+            body["vector"] = [1.0] * DIMENSIONS  # zeros have no direction
     if body.get("like") is not None:
         body["like"] = ITEM
     if body.get("dimensions") is not None:

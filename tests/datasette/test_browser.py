@@ -155,7 +155,7 @@ def test_a_filter_is_set_kept_and_removed(page):
     page.get_by_label("Value", exact=True).fill("sky")
     page.get_by_role("button", name="Apply").click()
     expect(page).to_have_url(f"{SEARCH}?q=cats&topic__exact=sky")
-    expect(status(page)).to_have_text("6 of 26 items, best first.")
+    expect(status(page)).to_contain_text("All 6 results that fit, best first.")
     condition = page.get_by_label("Filters", exact=True).get_by_role("listitem")
     expect(condition).to_contain_text('topic = "sky"')
     box(page).fill("bread")
@@ -325,7 +325,7 @@ def test_typing_keeps_the_filters(page, condition):
 
 def test_a_slow_answer_never_takes_the_place_of_a_later_one(page):
     held = []
-    page.route("**/*?q=cats", lambda route: held.append(route))
+    page.route("**/*?q=cats&_typing=1", lambda route: held.append(route))
     page.goto(SEARCH)
     ask(page, "cats")
     expect(status(page)).to_have_text("Searching …")
@@ -347,7 +347,7 @@ def test_keys_that_come_with_an_answer_are_not_forgotten(own_page):
     ask(own_page, " or br")
     own_page.clock.run_for(100)
     held = []
-    own_page.route("**/*?q=cats+or+br", lambda route: held.append(route))
+    own_page.route("**/*?q=cats+or+br&_typing=1", lambda route: held.append(route))
     own_page.clock.run_for(300)
     ask(own_page, "ead")
     expect(own_page).to_have_url(f"{SEARCH}?q=cats+or+br")
@@ -382,13 +382,13 @@ def test_a_mark_in_the_address_searches_nothing(page, site):
     expect(page).to_have_url(f"{SEARCH}?q=cats")
     ask(page, " need")
     expect(page).to_have_title("cats need: notes")
-    assert asked == [f"{site}{SEARCH}?q=cats+need"]
+    assert asked == [f"{site}{SEARCH}?q=cats+need&_typing=1"]
 
 
 def test_a_page_left_in_the_middle_of_a_search_goes_on_with_it(page):
     page.goto(SEARCH)
     held = []
-    page.route("**/*?q=cats", lambda route: held.append(route), times=1)
+    page.route("**/*?q=cats&_typing=1", lambda route: held.append(route), times=1)
     ask(page, "cats")
     expect(status(page)).to_have_text("Searching …")
     # What a browser does with a page that it keeps: playwright switches that off
@@ -421,20 +421,22 @@ def test_a_click_elsewhere_closes_none_of_ours(page):
 
 def test_a_server_out_of_reach_is_told_and_tried_again(page, problems):
     page.goto(f"{SEARCH}?q=bread")
-    page.route("**/*?q=cats", lambda route: route.abort("connectionrefused"))
+    page.route("**/*?q=cats&_typing=1", lambda route: route.abort("connectionrefused"))
     box(page).fill("cats")
     expect(status(page)).to_contain_text("No answer")
     expect(status(page)).to_contain_text("Press Enter to try again.")
     expect(titles(page)).to_have_count(0)
     assert "net::ERR_CONNECTION_REFUSED" in problems.pop()
-    page.unroute("**/*?q=cats")
+    page.unroute("**/*?q=cats&_typing=1")
     page.keyboard.press("Enter")
     expect(titles(page).first).to_contain_text("Kittens")
 
 
 def test_an_answer_of_another_server_is_told(page):
     page.goto(SEARCH)
-    page.route("**/*?q=cats", lambda route: route.fulfill(status=403, body="<p>No"))
+    page.route(
+        "**/*?q=cats&_typing=1", lambda route: route.fulfill(status=403, body="<p>No")
+    )
     ask(page, "cats")
     expect(status(page)).to_contain_text("No answer: the server answered 403")
 
@@ -449,6 +451,43 @@ def test_a_fault_is_told_where_the_answer_would_be(page):
     expect(titles(page)).to_have_count(0)
 
 
+# Words and meaning
+
+
+def test_the_mode_is_chosen_and_kept(page):
+    page.goto(f"{SEARCH}?q=telescope")
+    expect(status(page)).to_have_text("10 of 26 items, best first.")
+    summary(page, "Filters and options").click()
+    page.get_by_label("Search by", exact=True).select_option("words")
+    page.get_by_role("button", name="Apply").click()
+    expect(page).to_have_url(f"{SEARCH}?q=telescope&_mode=words")
+    expect(status(page)).to_have_text("All 6 results that fit, best first.")
+    expect(page.get_by_label("Search by", exact=True)).to_have_value("words")
+    page.get_by_text("details", exact=True).first.click()
+    expect(page.get_by_text("found by words").first).to_be_visible()
+
+
+def test_a_correction_is_told_and_can_be_refused(page):
+    page.goto(f"{SEARCH}?q=telescpoe")
+    expect(status(page)).to_contain_text("Showing results for telescope.")
+    expect(page.locator("mark").first).to_have_text("telescope")
+    page.get_by_role("link", name="Search for exactly telescpoe").click()
+    expect(page).to_have_url(f"{SEARCH}?q=telescpoe&_as_typed=1")
+    expect(status(page)).not_to_contain_text("Showing results")
+    expect(page.locator("mark")).to_have_count(0)
+
+
+def test_the_last_word_is_a_beginning_while_it_is_typed(page):
+    """And the address, which others may get, does not say that it is typed."""
+    page.goto(f"{SEARCH}?q=telesc&_as_typed=1&_mode=words")
+    expect(titles(page)).to_have_count(0)
+    page.goto(f"{SEARCH}?_mode=words")
+    ask(page, "telesc")
+    expect(titles(page).first).to_contain_text("Night sky")
+    expect(page).to_have_url(f"{SEARCH}?q=telesc&_mode=words")
+    assert "_typing" not in page.content()
+
+
 # Keyboard and screen reader
 
 
@@ -456,10 +495,11 @@ def test_the_keyboard_reaches_everything_in_its_order(page):
     page.goto(f"{SEARCH}?q=cats&_size=1")
     while tab(page) != "cats":
         assert focused(page) != "Powered by Datasette"
-    order = [tab(page) for _ in range(6)]
+    order = [tab(page) for _ in range(7)]
     title = titles(page).inner_text()
     assert order == [
-        *("Search", "Filters and options", "json", title, "more like this", "Next page")
+        *("Search", "Filters and options", "json", title, "more like this", "details"),
+        "Next page",
     ]
     assert tab(page).startswith("The same search")
     page.keyboard.press("Enter")

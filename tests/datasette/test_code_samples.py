@@ -20,12 +20,15 @@ from datasette_embeddings.sources.queries import query_source
 from tests.datasette.conftest import execute, get_json, make_datasette, running
 
 SEARCH = "/articles/-/embeddings/articles"
-QUERIES = ["q=pets", "q=it's+%22quoted%22", "q=pets&_size=3", "like=5"]
+QUERIES = ["q=pets", "q=it's+%22warm+place%22", "q=pets&_size=3", "like=5"]
+QUERIES += ["q=pets&_mode=meaning", "q=kittens+bread&_mode=words"]
 NARROWED = [
     "q=pets&title__contains=k&_size=2",
     "q=pets&id__in=1,2,3",
     "q=pets&_prefix=5",
     "q=pets&_min_score=0.1",
+    "q=pets&_min_cosine=0.1",
+    "q=sourdoh&_as_typed=1",
     "q=pets&title__not=Kittens&_prefix=2&_min_score=-1",
     "q=pets&content=&content__isblank=1",
 ]

@@ -508,6 +508,42 @@ async def test_bytes_that_are_no_text_find_something_or_nothing(shared_articles,
     assert (await get_json(shared_articles, path))[0] == 200
 
 
+@pytest.mark.parametrize("mode", ["both", "meaning", "words"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *('"', '""', '"cats', 'cats"', "'", "-", "--", "-cats", "- cats", "*", "cat*"),
+        *(
+            "^cats",
+            "NEAR",
+            "NEAR(cats dogs)",
+            "cats NEAR/2",
+            "AND",
+            "OR OR",
+            "NOT cats",
+        ),
+        *(
+            "(",
+            "cats)",
+            "title:",
+            "title : cats",
+            "{title}: cats",
+            "a + b",
+            "\0",
+            "a\0b",
+        ),
+        *("\U0001f408", "\u732b", '"\0"', '-"cats"', "%", "_", "\\", ";--", "cats;"),
+    ],
+)
+async def test_nothing_that_is_typed_is_a_syntax_error(shared_articles, typed, mode):
+    for typing in ("0", "1"):
+        asked = urlencode({"q": typed, "_mode": mode, "_typing": typing})
+        path = f"/articles/-/embeddings/articles?{asked}"
+        response = await shared_articles.client.get(path)
+        assert (typed, response.status_code) == (typed, 200)
+        assert "_typing" not in response.text
+
+
 @pytest.mark.parametrize(
     "query",
     [
