@@ -50,7 +50,7 @@ class Query:
     @property
     def is_unfinished(self) -> bool:
         """Whether the last word may be the beginning of one."""
-        return self.typed[-1:].isalnum()
+        return bool(self.words) and self.typed[-1:].isalnum()
 
 
 def _without_marks(part: re.Match[str]) -> str:
