@@ -267,3 +267,17 @@ def test_words_are_counted_for_each_collection_alone(articles_db):
         counts = [count_indexed(each) for each in collections(conn)]
     assert counts == [6, 5]
     assert found(articles_db, "kittens") == ["5"]
+
+
+def test_looking_for_damage_leaves_a_transaction_as_it_is(articles_db):
+    with closing(sqlite3.connect(articles_db)) as conn:
+        (articles,) = collections(conn)
+        assert not is_damaged(articles)
+        assert not conn.in_transaction
+        conn.execute("delete from articles where id = 5")
+        assert not is_damaged(articles)
+        assert conn.in_transaction
+        assert conn.execute("select count(*) from articles").fetchone() == (5,)
+        conn.rollback()
+        assert conn.execute("select count(*) from articles").fetchone() == (6,)
+        assert conn.execute("select * from sqlite_temp_master").fetchall() == []

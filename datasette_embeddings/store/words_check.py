@@ -141,6 +141,8 @@ def is_damaged(collection: Collection) -> bool:
         return False
     conn, table = collection.conn, table_of(collection.id)
     conn.create_function("_embedding_text", 2, _text, deterministic=True)
+    # The copy goes as it came, and a transaction of the caller stays as it is
+    conn.execute("savepoint embedding_words_copy")
     try:
         # Fails where one of its own tables is missing
         conn.execute(f"select 1 from {table} limit 1").fetchone()
@@ -149,10 +151,10 @@ def is_damaged(collection: Collection) -> bool:
     except sqlite3.DatabaseError as error:
         return _means_damage(error)
     finally:
-        conn.rollback()
-        for each in ("table", COPY), ("view", TEXTS):
-            conn.execute("drop {} if exists temp.{}".format(*each))
-        conn.commit()
+        # Some errors, such as a full disk, end the whole transaction
+        if conn.in_transaction:
+            conn.execute("rollback to embedding_words_copy")
+            conn.execute("release embedding_words_copy")
     return False
 
 
