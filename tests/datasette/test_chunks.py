@@ -40,7 +40,8 @@ async def test_a_match_is_the_best_passage_of_a_document(chunked):
     status, body = await get_json(chunked, f"{PATH}.json?q=planets")
     best, second = body["matches"]
     assert (status, second["document_id"]) == (200, "docs:c")
-    del best["score"]
+    assert -1 <= best.pop("cosine") <= 1
+    assert 0 <= best.pop("score") <= 1
     assert best == {
         "id": "docs:a/b#1#1",
         "title": "Guide",
@@ -52,6 +53,8 @@ async def test_a_match_is_the_best_passage_of_a_document(chunked):
         "start": 56,
         "end": 111,
         "stale": False,
+        "matched": ["words", "meaning"],
+        "rerank_score": None,
     }
     assert GUIDE[best["start"] : best["end"]] == best["content"]
 

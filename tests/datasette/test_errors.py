@@ -271,7 +271,7 @@ def broken(monkeypatch):
         raise RuntimeError("something deep")
 
     monkeypatch.setattr(Collection, "count_items", fail)
-    monkeypatch.setattr(search_response, "nearest_to_vector", fail)
+    monkeypatch.setattr(search_response, "rank", fail)
     monkeypatch.setattr(embed_api, "passage_vectors", fail)
     for module in (embed_api, openapi):
         monkeypatch.setattr(module, "allowed_model_ids", fail)

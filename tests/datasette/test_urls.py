@@ -10,7 +10,10 @@ from tests.datasette.conftest import execute, get_json, make_datasette
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COLLECTION = "/articles/-/embeddings/articles"
-SEARCH = "_chunks, _facet, _min_score, _next, _prefix, _shape, _size, like, q"
+SEARCH = (
+    "_as_typed, _chunks, _facet, _min_cosine, _min_score, _mode, _next, _prefix, "
+    "_shape, _size, _typing, like, q"
+)
 LIST = "_shape"
 PAIRS = "_next, _shape, _size"
 NONE = "this address has none that begins with _"
