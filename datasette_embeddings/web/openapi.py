@@ -24,6 +24,11 @@ from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address
 
 DOCUMENT = Path(__file__).with_suffix(".yml")
+# A search by words alone compares no vectors
+WORDS_WITH_COSINE = {
+    "required": ["mode", "min_cosine"],
+    "properties": {"mode": {"const": "words"}, "min_cosine": {"type": "number"}},
+}
 
 
 @json_view()
@@ -70,6 +75,7 @@ def _written() -> dict[str, Any]:
         for name, schema in search["properties"].items()
         if name in QUERIES
     ]
+    search["oneOf"][QUERIES.index("text")]["not"] = WORDS_WITH_COSINE
     pairs_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
     embed_names = {name: name for name in embed["properties"] if name != "input"}
     for path, schema, names in (

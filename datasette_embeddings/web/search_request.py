@@ -149,7 +149,7 @@ class SearchRequest(Checked):
     min_score: Score | None = None
     """The lowest score of a match."""
     min_cosine: Cosine | None = None
-    """The lowest cosine of a match; a search by words alone has none."""
+    """The lowest cosine of a match; an error in a search by words alone."""
     prefix: AnyText = ""
     """Only items whose ids begin with it."""
     chunks: Annotated[Literal["best", "all"], Expected()] = "best"

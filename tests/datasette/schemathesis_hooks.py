@@ -55,8 +55,6 @@ def _fit_body(body):
         body["like"] = ITEM
     if body.get("dimensions") is not None:
         body["dimensions"] = DIMENSIONS
-    if body.get("mode") == "words":
-        body.pop("min_cosine", None)
     if body.get("facet") is not None:
         body["facet"] = COLUMN
     if body.get("filters"):

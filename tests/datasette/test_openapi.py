@@ -183,6 +183,27 @@ async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"text": "read", "mode": "words", "min_cosine": 0.1}, 400),
+        ({"text": "read", "mode": "words", "min_cosine": None}, 200),
+        ({"text": "read", "mode": "both", "min_cosine": 0.1}, 200),
+        ({"like": "zlib.compress", "mode": "words", "min_cosine": 0.1}, 200),
+    ],
+    ids=str,
+)
+async def test_a_lowest_cosine_by_words_is_refused_as_the_document_says(
+    datasette, body, status
+):
+    document = await document_of(datasette)
+    schema = {**document, "$ref": "#/components/schemas/SearchRequest"}
+    assert jsonschema_rs.is_valid(schema, body) is (status == 200)
+    url = SEARCH.format(database="demo", collection="stdlib")
+    assert (await datasette.client.post(url, json=body)).status_code == status
+
+
+@pytest.mark.asyncio
 async def test_limits_and_models_are_those_of_the_server(demo_db):
     models = {"mine": {"path": str(BUNDLED_FOLDER)}}
     settings = {"max_size": 7, "max_query_length": 11, "max_text_length": 13}
@@ -243,7 +264,7 @@ def url(demo_db):
 @pytest.mark.parametrize(
     "examples",
     [
-        pytest.param(5, marks=pytest.mark.long(datasette="0.65")),
+        pytest.param(10, marks=pytest.mark.long(datasette="0.65")),
         pytest.param(100, marks=pytest.mark.long),
     ],
 )
