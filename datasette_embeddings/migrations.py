@@ -158,8 +158,10 @@ def m007_words(db: Any) -> None:  # noqa: ANN401
     # The FTS5 table of each collection is made with its first words
     for sql in WORDS_TABLES:
         db.execute(sql)
-    if "words" not in db["_embedding_collections"].columns_dict:
-        db.execute("alter table _embedding_collections add column words text")
+    columns = db["_embedding_collections"].columns_dict
+    for column, kind in (("words", "text"), ("closeness", "real")):
+        if column not in columns:
+            db.execute(f"alter table _embedding_collections add column {column} {kind}")
 
 
 def m008_passages(db: Any) -> None:  # noqa: ANN401

@@ -91,6 +91,7 @@ def show_collection(database: Path, collection: str) -> None:
             "similarities": None if related is None else asdict(related),
             "words": found.words,
             "indexed": count_indexed(found),
+            "closeness": found.closeness,
         }
         if found.truncated:
             row["truncated"] = found.truncated

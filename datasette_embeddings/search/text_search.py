@@ -18,8 +18,11 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
 # The lowest closeness of an answer, by model: what is below is about something else.
+# That of a collection, which evaluate --calibrate stores, comes before it.
 # benchmarks/README.md, "What is close", says how it was found
 LEAST_CLOSENESS = {DEFAULT_MODEL: 0.43}
+# With fewer documents, too little has been seen to say what is close
+FEWEST_DOCUMENTS = 50
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ class TextHits:
     mode: Mode
     #: The query with other spelling, by which words were looked for
     corrected: str | None = None
-    #: Whether one of them is close to the query; None where that is not known
+    #: Whether one of them is close to the query; None where that is not known: of a
+    #: model that is not calibrated, of few documents, of a search that is not by both
     close: bool | None = None
+    #: The best cosine and half of the best share of words; None without one of them
+    closeness: float | None = None
 
 
 def mode_of(collection: Collection, mode: Mode) -> Mode:
@@ -71,7 +77,7 @@ def rank(
         assert vector is not None
         hits = nearest_to_vector(collection, vector, options=options, index=index)
         return TextHits(hits, mode)
-    close = None
+    close, closeness = None, None
     search = WordSearch(collection)
     found = search.matches(
         query, as_typed=options.as_typed, is_typing=options.is_typing
@@ -90,12 +96,15 @@ def rank(
         assert vector is not None
         assert index is not None
         hits, cosine = ranking.by_both(vector, index)
-        least = LEAST_CLOSENESS.get(collection.model_id)
-        if least is not None and cosine is not None:
+        least = collection.closeness
+        if least is None:
+            least = LEAST_CLOSENESS.get(collection.model_id)
+        if cosine is not None:
             # The words of the best document by words, which need not be the nearest
-            share = next(iter(found.shares.values()), 0.0)
-            close = cosine + share / 2 >= least
-    return TextHits(hits, mode, found.corrected, close)
+            closeness = cosine + next(iter(found.shares.values()), 0.0) / 2
+            if least is not None and found.total >= FEWEST_DOCUMENTS:
+                close = closeness >= least
+    return TextHits(hits, mode, found.corrected, close, closeness)
 
 
 def _restricted(search: WordSearch, query: Query, options: Options) -> Options:

@@ -50,6 +50,8 @@ class WordMatches:
     shares: Mapping[int, float] = field(default_factory=dict)
     #: The query as it was understood, where words were corrected
     corrected: str | None = None
+    #: All documents that are indexed
+    total: int = 0
 
 
 class WordSearch:
@@ -87,7 +89,10 @@ class WordSearch:
             corrected = LETTERS.sub(
                 lambda word: fixes.get(word[0].lower(), word[0]), query.typed
             )
-        return WordMatches(self._shares(counts), corrected)
+        (total,) = self.conn.execute(
+            f"select count(*) from {self.table}_docsize"
+        ).fetchone()
+        return WordMatches(self._shares(counts, total), corrected, total)
 
     def _terms(self, word: str, *, is_beginning: bool) -> list[tuple[str, str]]:
         """*word* as FTS5 looks for it, each with the word that it is for.
@@ -155,13 +160,10 @@ class WordSearch:
         ]
         return ends[0][0], ends[1][0]
 
-    def _shares(self, counts: Mapping[str, int]) -> dict[int, float]:
-        """The documents that have some of the terms, by the share of the best."""
+    def _shares(self, counts: Mapping[str, int], total: int) -> dict[int, float]:
+        """Those of *total* documents that have some terms, by the share of the best."""
         if not any(counts.values()):
             return {}
-        (total,) = self.conn.execute(
-            f"select count(*) from {self.table}_docsize"
-        ).fetchone()
         ideal = MOST_OF_A_WORD * sum(_idf(count, total) for count in counts.values())
         chosen, candidates = list[str](), 0
         for term, count in sorted(counts.items(), key=itemgetter(1)):

@@ -18,6 +18,7 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.models.names import (
     ModelSettings,
     absolute,
+    is_same_model,
     stored_id,
     stored_name,
 )
@@ -184,6 +185,24 @@ def _rename(collection: Collection, name: str) -> None:
             )
 
 
+def store_closeness(collection: Collection, closeness: float) -> None:
+    """Store from which *closeness* on an answer of *collection* is close."""
+    schema.prepare(collection.conn)
+    with schema.transaction(collection.conn):
+        _store_closeness(current(collection), closeness)
+
+
+def _store_closeness(collection: Collection, closeness: float | None) -> None:
+    collection.conn.execute(
+        """
+        update _embedding_collections
+        set closeness = ?
+        where collection_id = ?
+        """,
+        [closeness, collection.id],
+    )
+
+
 def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     """Delete the collection called *name* with all that belongs to it; return it."""
     found = collection(conn, name)
@@ -246,6 +265,8 @@ def finish_rebuild(building: Collection, name: str) -> Collection:
             _rename(old, f"{OLD_NAME.format(name=name)} {old.id})")
         _rename(building, name)
         _store_facts(conn, name, unknown, READY)
+        if old is not None and is_same_model(old.model_id, building.model_id):
+            _store_closeness(building, old.closeness)
     # Not one that another run has begun to rebuild since
     _remove_unfinished(conn, OLD_NAME.format(name=name))
     return collection(conn, name)

@@ -45,9 +45,8 @@ BUILDING = "building"
 class Collection(Items):
     """A named set of embeddings of one model, as it was when it was read.
 
-    It is used through *conn*; to use it on another connection, for example in
-    another thread, call :meth:`bound_to`.  One that *is_building* will replace another
-    collection and is hidden until then.
+    It is used through *conn*; on another connection, for example in another thread,
+    use :meth:`bound_to`.  One that *is_building* will replace another and is hidden.
     """
 
     #: What its vectors were made with, as far as it is known
@@ -64,6 +63,8 @@ class Collection(Items):
     is_building: bool = False
     #: The kind of its words index, or "none"; None before it was made
     words: str | None = None
+    #: From which closeness on an answer is close; None if it is not calibrated
+    closeness: float | None = None
     #: The database file; empty in memory
     path: str = field(default="", compare=False, repr=False)
 
@@ -263,6 +264,7 @@ def _collection(
         own.insert(0, CollectionSource(old_id, source.id_prefix, source, known, state))
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     normalized, truncated = row["normalized"], row.get("truncated")
+    closeness = row.get("closeness")
     return Collection(
         conn,
         row["id"],
@@ -281,6 +283,7 @@ def _collection(
         truncated=truncated if isinstance(truncated, int) and own else None,
         is_building=row["state"] == BUILDING,
         words=_words(row) if has_facts else None,
+        closeness=closeness if isinstance(closeness, float) else None,
         path=row["path"] or "",
         columns=columns,
     )
@@ -289,8 +292,7 @@ def _collection(
 def _words(row: Mapping[str, Any]) -> str | None:
     kind = row.get("words")
     # A copy of the other tables comes without the table of words
-    is_known = kind in WORDS and (row["has_words"] or kind == NO_WORDS)
-    return kind if is_known else None
+    return kind if kind in WORDS and (row["has_words"] or kind == NO_WORDS) else None
 
 
 def model_ids(conn: sqlite3.Connection) -> set[str]:

@@ -60,7 +60,7 @@ async def test_a_search_answers_what_the_design_promises(datasette):
         "query": {"text": "pets"},
         "mode": "both",
         "corrected": None,
-        "close": False,
+        "close": None,
         "matches": [
             {
                 "id": "5",
