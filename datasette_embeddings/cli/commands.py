@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pkgutil import resolve_name
 from types import MappingProxyType
@@ -159,3 +162,21 @@ def embeddings() -> None:
         datasette embeddings embed docs.db articles --table articles
         datasette embeddings search docs.db articles "how to make a backup"
     """
+
+
+@contextmanager
+def ended_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that temporary files are deleted."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # Only the main thread may set handlers, and only it is interrupted
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

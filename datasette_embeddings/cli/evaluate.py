@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -13,7 +11,8 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.cli import evaluation_report as report
-from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.calibration import calibrated, off_topic_texts
+from datasette_embeddings.cli.commands import Command, ended_like_interrupted
 from datasette_embeddings.cli.options import (
     CONFIG,
     SILENT,
@@ -81,6 +80,12 @@ OPTIONS = (
         metavar="MRR",
     ),
     option(
+        "--calibrate",
+        "Store when an answer is close, by questions that have no answer here.",
+        type=_FILE,
+        metavar="OFF_TOPIC",
+    ),
+    option(
         "output_format --format",
         "The figures only, for programs. Default: for people.",
         type=click.Choice(FORMATS),
@@ -108,6 +113,7 @@ def evaluate(
     other: str | None,
     failures: bool,
     min_mrr: float | None,
+    calibrate: Path | None,
     output_format: str | None,
     silent: bool,
     config_file: Path | None,
@@ -116,7 +122,8 @@ def evaluate(
 
     QUESTIONS is a file of JSON, newline-delimited JSON or CSV: a question, the ids of
     all documents that answer it, and if you like its kind. With --qrels it has the
-    topics of TREC. The database is not changed.
+    topics of TREC. The database is not changed, except by --calibrate: OFF_TOPIC is a
+    JSON list of questions that cannot be answered, or a text file with one a line.
 
     \b
         {"q": "how to make a backup", "relevant": ["17", "23"], "kind": "question"}
@@ -127,8 +134,9 @@ def evaluate(
         datasette embeddings evaluate docs.db articles questions.json --min-mrr 0.8
         datasette embeddings evaluate docs.db articles questions.json --compare other
         datasette embeddings evaluate docs.db articles --known-item title
+        datasette embeddings evaluate docs.db articles q.json --calibrate off_topic.txt
 
-    The exit code is 1 if the MRR is below --min-mrr.
+    The exit code is 1 if the MRR is below --min-mrr, or --calibrate found no threshold.
     """
     if (questions is None) == (known_item is None) or (qrels and not questions):
         raise InvalidInputError(
@@ -136,28 +144,40 @@ def evaluate(
             "--known-item COLUMN, which makes them"
         )
     config = config_in(config_file)
-    with open_database(database) as conn, _ended_like_interrupted():
+    opened = open_database(database, writable=calibrate is not None)
+    with opened as conn, ended_like_interrupted():
         names = [collection] if other is None else [collection, other]
         found = [collections.collection(conn, name) for name in names]
         of_each = [_modes(each, modes) for each in found]
         common = [mode for mode in of_each[0] if mode in of_each[-1]]
         guarded = _guarded(common, min_mrr)
+        is_alone = not (other or known_item)
+        off_topic = off_topic_texts(found[0], calibrate, is_alone=is_alone)
         if questions is not None:
             asked = read_questions(conn, questions, qrels)
         elif known_item is not None:
             asked, sample = known_items(found[0], known_item), sample or SAMPLE
         with _searched(found, known_item, config, silent=silent) as searched:
             asked = _sampled(_answerable(asked, searched), sample)
+            calibration = calibrated(*searched[0], asked, off_topic, silent=silent)
             runs = _runs(searched, common, asked, silent=silent)
     report.show(runs, output_format)
+    shown = [run for run in runs if run.mode == guarded]
     if failures:
-        shown = [run for run in runs if run.mode == guarded]
         report.show_failures(shown, err=output_format is not None)
-    mrr = next(run for run in runs if run.mode == guarded).summary().means["mrr"]
-    if min_mrr is not None and mrr < min_mrr:
-        message = f"The MRR of {guarded!r} is {mrr:.3f}, below {min_mrr:g}"
-        click.echo(f"Error: {message}", err=True)
+    is_calibrated = report.show_calibration(calibration, output_format)
+    if _is_low(shown[0], min_mrr) or not is_calibrated:
         ctx.exit(1)
+
+
+def _is_low(run: evaluation.Run, min_mrr: float | None) -> bool:
+    """Whether the MRR of *run* is below *min_mrr*; prints that."""
+    mrr = run.summary().means["mrr"]
+    if min_mrr is None or mrr >= min_mrr:
+        return False
+    message = f"The MRR of {run.mode!r} is {mrr:.3f}, below {min_mrr:g}"
+    click.echo(f"Error: {message}", err=True)
+    return True
 
 
 def _modes(collection: Collection, asked: Sequence[Mode]) -> list[Mode]:
@@ -262,21 +282,3 @@ def _ranking(
     options = Options(limit=evaluation.DEPTH, mode=mode)
     found = search_text(collection, text, model=model, options=options)
     return [match.document_id for match in found]
-
-
-@contextmanager
-def _ended_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that temporary files are deleted."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    # Only the main thread may set handlers, and only it is interrupted
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

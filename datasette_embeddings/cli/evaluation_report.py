@@ -8,6 +8,11 @@ from itertools import combinations
 import click
 
 from datasette_embeddings.cli.output import Row, printable, write
+from datasette_embeddings.search.calibration import (
+    LEAST_OFF_TOPIC,
+    MOST_REAL,
+    Calibration,
+)
 from datasette_embeddings.search.evaluation import (
     ALL_KINDS,
     DEPTH,
@@ -121,6 +126,37 @@ def show_failures(runs: Sequence[Run], *, err: bool) -> None:
         for each in failures:
             for line in _failure(each):
                 click.echo(printable(line), err=err)
+
+
+def show_calibration(
+    calibration: Calibration | None, output_format: str | None
+) -> bool:
+    """Print from when on an answer is close, and what that flags; False without one."""
+    if calibration is None:
+        return True
+    off_topic, real = calibration.flagged()
+    flagged = (
+        f"{_share(off_topic, len(calibration.off_topic))} questions off topic and "
+        f"{_share(real, len(calibration.real))} real ones"
+    )
+    if calibration.threshold is None:
+        message = (
+            f"No closeness flags {LEAST_OFF_TOPIC} % of the questions off topic and at "
+            f"most {MOST_REAL} % of the real ones: one that flags {flagged} is the "
+            "nearest to that. Nothing was stored"
+        )
+        click.echo(f"Error: {message}", err=True)
+        return False
+    click.echo(
+        f"\nStored: an answer is close from a closeness of "
+        f"{calibration.threshold:.3f} on. That flags {flagged}",
+        err=output_format is not None,
+    )
+    return True
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} ({count / total:.0%})"
 
 
 def _failure(outcome: Outcome) -> Iterator[str]:

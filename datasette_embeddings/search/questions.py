@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -19,6 +20,8 @@ MAX_BYTES = 50_000_000
 MOST_QUESTIONS = 10_000
 #: Characters of a question
 LONGEST_QUESTION = 10_000
+#: Suffixes of a file of texts that has one in JSON a line
+LINES_OF_JSON = (".nl", ".ndjson", ".jsonl")
 SHAPE = '{"q": "how to make a backup", "relevant": ["17", "23"]}'
 # Of TREC: what stands between the marks of a topic, closed or not
 _TOPIC = re.compile(r"<top>(.*?)(?=<top>|\Z)", re.DOTALL)
@@ -43,12 +46,7 @@ def read_questions(
     :raises InvalidInputError: if it is too large, or if one of them is no question.
     """
     for each in filter(None, (path, qrels)):
-        size = each.stat().st_size
-        if size > MAX_BYTES:
-            raise InvalidInputError(
-                f"Expected a file of at most {MAX_BYTES:,} bytes, found {size:,} "
-                f"in {each}"
-            )
+        _check_size(each)
     try:
         if qrels is not None:
             found = _of_trec(_text(path), _text(qrels), qrels)
@@ -59,6 +57,47 @@ def read_questions(
     if not found:
         raise InvalidInputError(f"{path}: expected questions such as {SHAPE}")
     return found
+
+
+def read_texts(path: Path) -> list[str]:
+    """The different texts in the file at *path*: JSON, or one a line.
+
+    :raises InvalidInputError: if it is too large, or has something else in it.
+    """
+    _check_size(path)
+    try:
+        content, suffix = _text(path), path.suffix.lower()
+    except SourceError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    found: object = [line.strip() for line in content.splitlines() if line.strip()]
+    try:
+        if suffix == ".json":
+            found = json.loads(content)
+        elif suffix in LINES_OF_JSON and isinstance(found, list):
+            found = list(map(json.loads, found))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path}: the JSON cannot be read: {error}") from error
+    if not isinstance(found, list):
+        raise InvalidInputError(
+            f"{path}: expected a list of texts in JSON, found {quoted(found)}"
+        )
+    for number, text in enumerate(found, 1):
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidInputError(
+                f"{path}, text {number:,}: expected a question, found {quoted(text)}"
+            )
+        _checked_text(text, f"{path}, text {number:,}")
+    texts = list(dict.fromkeys(found))
+    _check_count(len(texts), path)
+    return texts
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InvalidInputError(
+            f"Expected a file of at most {MAX_BYTES:,} bytes, found {size:,} in {path}"
+        )
 
 
 def _of_rows(conn: sqlite3.Connection, path: Path) -> list[Question]:
