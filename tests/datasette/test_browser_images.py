@@ -365,11 +365,11 @@ def test_the_keyboard_reaches_the_image_and_what_it_found(own_page):
     chooser(own_page).set_input_files(GREEN)
     expect(first_title(own_page)).to_have_text("Green")
     box(own_page).focus()
-    order = [tab(own_page) for _ in range(8)]
+    order = [tab(own_page) for _ in range(9)]
     assert order[1].endswith("photo.png")
     assert order[2:] == [
         *("Search without it", "Filters and options", "Green"),
-        *("more like this", "image", "Next page"),
+        *("more like this", "image", "details", "Next page"),
     ]
     chooser(own_page).focus()
     with own_page.expect_file_chooser():
