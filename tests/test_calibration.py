@@ -192,4 +192,4 @@ def test_a_small_collection_is_not_calibrated(articles_db, tmp_path):
     command = ["evaluate", articles_db, "articles", asked, "--calibrate", path]
     result = CliRunner().invoke(embeddings, list(map(str, command)))
     assert result.exit_code == 1
-    assert "Expected a collection of at least 50 documents" in result.stderr
+    assert "Expected at least 50 documents in the words index" in result.stderr

@@ -40,8 +40,9 @@ def off_topic_texts(
     count = count_indexed(collection)
     if count < FEWEST_DOCUMENTS:
         raise InvalidInputError(
-            f"Expected a collection of at least {FEWEST_DOCUMENTS} documents to "
-            f"calibrate, found {count} in {collection.name!r}"
+            f"Expected at least {FEWEST_DOCUMENTS} documents in the words index to "
+            f"calibrate, found {count} of {collection.name!r}; sync indexes those that "
+            "are missing"
         )
     texts = read_texts(path)
     _check_count("questions off topic", len(texts))
