@@ -79,8 +79,10 @@ def expected(found, documents, query, vector, options):
         if not options.all_chunks:
             rows = [max(rows, key=lambda row: row[1])]
         for item_id, cosine in rows:
-            meaning = (cosine - average) / (1 - average)
-            score = (7 / 9 * meaning + 2 / 9 * share + exact) / 1.2
+            near = 0.7 * cosine + 0.3 * cosines.mean()
+            meaning = (near - average) / (1 - average)
+            by_words = share + 0.3 * min(share, 1 - share)
+            score = (3 / 4 * meaning + 1 / 4 * by_words + exact) / 1.2
             scored.append((item_id, max(0.0, score)))
     scored.sort(key=lambda row: (-round(row[1], 5), row[0]))
     return scored[options.offset : options.offset + options.limit]
@@ -91,7 +93,7 @@ def expected(found, documents, query, vector, options):
 def test_the_best_are_those_of_the_formula_over_all_items(seed, in_chunks, monkeypatch):
     # So few that the search has to decide which vectors it reads
     monkeypatch.setattr(ranking, "NEAREST", 5)
-    monkeypatch.setattr(ranking, "BATCH", 10)
+    monkeypatch.setattr(words, "BATCH", 10)
     found, documents = make_collection(seed, in_chunks=in_chunks)
     chance, numbers = random.Random(seed), np.random.default_rng(seed)
     index = indexes.index(found)

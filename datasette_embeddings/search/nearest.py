@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -168,12 +167,13 @@ def cosines_of(
     document_ids: Sequence[str],
     vector: Vector,
     options: Options,
-) -> Iterator[tuple[str, str, float]]:
-    """Each of *document_ids*, its item nearest to *vector*, and the cosine.
+) -> Iterator[tuple[str, str, float, float]]:
+    """Document, nearest item, its cosine, and the mean cosine of the document's items.
 
-    All its items if the options ask for all chunks.  Vectors that cannot be compared
-    with *vector*, which has length 1, are left out.
+    One for each of *document_ids*, or for each item if the options ask for all chunks.
+    Vectors that cannot be compared with *vector*, which has length 1, are left out.
     """
+    cosines: dict[str, dict[str, float]] = {}
     rows = [
         row
         for row in chunks.document_vectors(collection, document_ids)
@@ -181,16 +181,19 @@ def cosines_of(
     ]
     if not rows:
         return
-    documents, items, blobs = zip(*rows, strict=True)
-    vectors = normalize(np.frombuffer(b"".join(blobs), FLOAT32).reshape(len(rows), -1))
-    cosines = np.where(vectors.any(axis=1), (vectors @ vector).clip(-1, 1), -math.inf)
-    best: dict[str, tuple[str, str, float]] = {}
-    for found in zip(documents, items, cosines.tolist(), strict=True):
-        key = found[1] if options.all_chunks else found[0]
-        if key not in best or found[2] > best[key][2]:
-            best[key] = found
+    vectors = np.frombuffer(b"".join(row[2] for row in rows), FLOAT32)
+    vectors = normalize(vectors.reshape(len(rows), -1))
+    values = (vectors @ vector).clip(-1, 1).tolist()
+    for row, cosine, numbers in zip(rows, values, vectors, strict=True):
+        if numbers.any():
+            cosines.setdefault(row[0], {})[row[1]] = cosine
     least = -1.0 if options.min_cosine is None else options.min_cosine
-    yield from (found for found in best.values() if found[2] >= least)
+    for document_id, items in cosines.items():
+        mean = sum(items.values()) / len(items)
+        nearest = max(items, key=items.__getitem__)
+        for item_id in items if options.all_chunks else (nearest,):
+            if items[item_id] >= least:
+                yield document_id, item_id, items[item_id], mean
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -33,6 +33,8 @@ MOST_CANDIDATES = 10_000
 # Documents that are counted to see how many have a word; of more, the number follows
 # from how far apart they are
 COUNTED = 2_000
+# Documents with words that are read at a time, best first
+BATCH = 50
 # Titles that end with the query
 MOST_TITLES = 1_000
 # Letters that FTS5's trigram tokenizer takes together, and trigrams for fewer letters
@@ -164,7 +166,6 @@ class WordSearch:
         """Those of *total* documents that have some terms, by the share of the best."""
         if not any(counts.values()):
             return {}
-        ideal = MOST_OF_A_WORD * sum(_idf(count, total) for count in counts.values())
         chosen, candidates = list[str](), 0
         for term, count in sorted(counts.items(), key=itemgetter(1)):
             candidates += count
@@ -175,6 +176,8 @@ class WordSearch:
             # All of them are common: a title says that a document is about one
             _count, term = min((count, term) for term, count in counts.items() if count)
             expression = f"title : {term}"
+            counts = {**counts, term: self._count(expression)}
+        ideal = MOST_OF_A_WORD * sum(_idf(count, total) for count in counts.values())
         rows = self.conn.execute(
             f"""
             select rowid, bm25({self.table}, ?, 1.0)
@@ -186,6 +189,19 @@ class WordSearch:
         )
         shares = {number: -score / ideal for number, score in rows}
         return dict(sorted(shares.items(), key=itemgetter(1), reverse=True))
+
+    def batches(
+        self, shares: Mapping[int, float], titled: Iterable[str]
+    ) -> Iterator[tuple[float | None, dict[str, int]]]:
+        """Documents with words and their numbers, and the greatest share of each batch.
+
+        First those of *titled*, whatever their words (None), then those of *shares*.
+        """
+        yield None, self.numbers([*titled])
+        numbers = list(shares)
+        for start in range(0, len(numbers), BATCH):
+            batch = numbers[start : start + BATCH]
+            yield shares[batch[0]], self.documents(batch)
 
     def documents(self, numbers: Sequence[int]) -> dict[str, int]:
         """The documents of *numbers*, each with its number."""
