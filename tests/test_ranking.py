@@ -158,3 +158,61 @@ def test_words_of_most_documents_are_left_out_where_there_are_too_many(monkeypat
     # With nothing else to go by, titles count
     titles = search.matches(Query.read(common)).shares
     assert 0 < len(titles) <= 60
+
+
+def indexed_texts(texts):
+    """A collection of *texts*, each with its number as id and no title."""
+    conn = sqlite3.connect(":memory:")
+    found = create_collection(conn, "texts", "model", None)
+    vector = np.ones((1, DIMENSIONS), np.float32)
+    documents = [Document(str(number), text) for number, text in enumerate(texts)]
+    with conn:
+        embedded = [EmbeddedDocument(e, None, [e], vector) for e in documents]
+        write_documents(found, embedded, store_content=False)
+    return collection(conn, "texts")
+
+
+def found_by_words(found, typed, **options):
+    """The ids and scores of a search by words."""
+    query = Query.read(typed)
+    given = Options(mode="words", **options)
+    hits = rank(found, query, None, options=given, index=None).hits
+    return {hit.id: hit.score for hit in hits}
+
+
+def test_a_word_of_neighboring_documents_is_not_taken_for_a_common_one():
+    # A fifth of the texts, all in a row
+    found = indexed_texts(["river"] * 2_500 + ["money"] * 10_000)
+    assert len(found_by_words(found, "river", limit=3_000)) == 2_500
+
+
+def test_a_word_of_most_documents_is_found_where_no_title_has_it(monkeypatch):
+    monkeypatch.setattr(words, "MOST_CANDIDATES", 60)
+    monkeypatch.setattr(words, "COUNTED", 61)
+    found = indexed_texts(["river"] * 100 + ["money"] * 150)
+    scores = found_by_words(found, "river", limit=300)
+    assert len(scores) == 60
+    assert all(0 < score <= 1 for score in scores.values())
+
+
+def test_the_words_of_a_phrase_are_not_corrected():
+    found = indexed_texts(["river bank", "money"])
+    assert WordSearch(found).matches(Query.read("rivr")).corrected == "river"
+    assert WordSearch(found).matches(Query.read('"rivr bank"')).corrected is None
+
+
+def test_items_that_a_caller_leaves_out_stay_out():
+    found = indexed_texts(["river bank", "river", "river boat"])
+    left = found_by_words(found, "river -boat", without=frozenset({"0"}))
+    assert left.keys() == {"1"}
+
+
+def test_only_some_parts_of_a_long_identifier_are_looked_for(monkeypatch):
+    monkeypatch.setattr(words, "MOST_TERMS", 2)
+    found = indexed_texts(["river", "bank", "boat"])
+    assert found_by_words(found, "river_bank_boat").keys() == {"0", "1"}
+
+
+def test_a_quotation_mark_without_an_end_is_read_once():
+    # Each letter as the last of the phrase would take hours
+    assert len(Query.read('"' + "a" * 1_000_000).words) == 1

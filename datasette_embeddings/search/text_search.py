@@ -117,4 +117,4 @@ def _restricted(search: WordSearch, query: Query, options: Options) -> Options:
         options = replace(options, among=frozenset(among))
     if excluded:
         excluded |= chunks_of_documents(collection, excluded)
-    return replace(options, without=frozenset(excluded))
+    return replace(options, without=options.without | excluded)

@@ -12,9 +12,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from operator import itemgetter
 
-from datasette_embeddings.search.query import Query
+from datasette_embeddings.search.query import Query, words_of
 from datasette_embeddings.search.spelling import nearest_word
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import camel_parts, reversed_title
@@ -30,9 +31,13 @@ MOST_OF_A_WORD = 2.2
 LEAST_IDF = 1e-6
 # Documents that FTS5 scores in one search: of more, the commonest words are left out
 MOST_CANDIDATES = 10_000
-# Documents that are counted to see how many have a word; of more, the number follows
-# from how far apart they are
-COUNTED = 2_000
+# Documents that are counted to see how many have a word: one more than are scored, so
+# that a word is never left out by mistake.  Of more, the number follows from how far
+# apart they are
+COUNTED = MOST_CANDIDATES + 1
+# What is looked for, at most: a word has as many trigrams as letters, and an identifier
+# may have a thousand parts
+MOST_TERMS = 256
 # Documents with words that are read at a time, best first
 BATCH = 50
 # Titles that end with the query
@@ -70,22 +75,28 @@ class WordSearch:
         """The documents that have words of *query*, and how well they match.
 
         Words that no document has are corrected, unless they are to be taken
-        *as_typed*.  While the visitor *is_typing*, the last word is a beginning.
+        *as_typed* or stand in a phrase.  While the visitor *is_typing*, the last word
+        is a beginning.
         """
         last = query.words[-1] if is_typing and query.is_unfinished else None
+        in_phrases = {word.lower() for word in words_of(query.phrases)}
         counts: dict[str, int] = {}
         fixes: dict[str, str] = {}
-        for word in query.words:
-            for term, plain in self._terms(word, is_beginning=word == last):
-                count = self._count(term)
-                nearest = None
-                if not (count or as_typed or self.is_trigram):
-                    nearest = nearest_word(self.collection, plain.lower())
-                if nearest is not None:
-                    fixes[plain.lower()] = nearest
-                    term = quoted(nearest)
-                    count = self._count(term)
-                counts[term] = count
+        terms = (
+            (word, term, plain)
+            for word in query.words
+            for term, plain in self._terms(word, is_beginning=word == last)
+        )
+        for word, term, plain in islice(terms, MOST_TERMS):
+            counts[term] = self._count(term)
+            is_kept = as_typed or self.is_trigram or word.lower() in in_phrases
+            if counts[term] or is_kept:
+                continue
+            nearest = nearest_word(self.collection, plain.lower())
+            if nearest is not None:
+                del counts[term]
+                fixes[plain.lower()] = nearest
+                counts[quoted(nearest)] = self._count(quoted(nearest))
         corrected = None
         if fixes:
             corrected = LETTERS.sub(
@@ -175,8 +186,9 @@ class WordSearch:
         if not chosen:
             # All of them are common: a title says that a document is about one
             _count, term = min((count, term) for term, count in counts.items() if count)
-            expression = f"title : {term}"
-            counts = {**counts, term: self._count(expression)}
+            in_titles = self._count(f"title : {term}")
+            expression = f"title : {term}" if in_titles else term
+            counts = {**counts, term: in_titles or counts[term]}
         ideal = MOST_OF_A_WORD * sum(_idf(count, total) for count in counts.values())
         rows = self.conn.execute(
             f"""
@@ -187,8 +199,11 @@ class WordSearch:
             """,
             [TITLE_WEIGHT, expression],
         )
-        shares = {number: -score / ideal for number, score in rows}
-        return dict(sorted(shares.items(), key=itemgetter(1), reverse=True))
+        scores = {number: -score for number, score in rows}
+        # How many have a common word is not exact, and so is the best for it
+        ideal = max(ideal, *scores.values())
+        best = sorted(scores.items(), key=itemgetter(1), reverse=True)
+        return {number: score / ideal for number, score in best}
 
     def batches(
         self, shares: Mapping[int, float], titled: Iterable[str]
