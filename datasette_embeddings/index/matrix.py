@@ -162,6 +162,17 @@ class VectorIndex:
         return best_first(hits, limit)
 
     @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {item_id: row for row, item_id in enumerate(self.ids)}
+
+    def cosines(self, item_ids: Sequence[str], query: Vector) -> dict[str, float]:
+        """The cosine of each of *item_ids* that it has, to *query* of length 1."""
+        known = [each for each in item_ids if each in self._rows]
+        rows = [self._rows[each] for each in known]
+        values = (self.vectors[rows] @ query).clip(-1, 1).tolist()
+        return dict(zip(known, values, strict=True))
+
+    @cached_property
     def mean(self) -> Vector:
         """The mean of the vectors, (d,), as if some items with no direction were there.
 

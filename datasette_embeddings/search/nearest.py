@@ -16,7 +16,7 @@ from datasette_embeddings.config import (
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import Hit, Keep, best_first
+from datasette_embeddings.index.matrix import Hit, Keep, VectorIndex, best_first
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
@@ -167,26 +167,20 @@ def cosines_of(
     document_ids: Sequence[str],
     vector: Vector,
     options: Options,
+    index: Index,
 ) -> Iterator[tuple[str, str, float, float]]:
     """Document, nearest item, its cosine, and the mean cosine of the document's items.
 
     One for each of *document_ids*, or for each item if the options ask for all chunks.
     Vectors that cannot be compared with *vector*, which has length 1, are left out.
     """
-    cosines: dict[str, dict[str, float]] = {}
-    rows = [
-        row
-        for row in chunks.document_vectors(collection, document_ids)
-        if len(row[2]) == vector.nbytes
-    ]
-    if not rows:
-        return
-    vectors = np.frombuffer(b"".join(row[2] for row in rows), FLOAT32)
-    vectors = normalize(vectors.reshape(len(rows), -1))
-    values = (vectors @ vector).clip(-1, 1).tolist()
-    for row, cosine, numbers in zip(rows, values, vectors, strict=True):
-        if numbers.any():
-            cosines.setdefault(row[0], {})[row[1]] = cosine
+    if isinstance(index, VectorIndex) and not collection.has_chunks:
+        found = index.cosines(document_ids, vector)
+        cosines = {
+            document_id: {document_id: found[document_id]} for document_id in found
+        }
+    else:
+        cosines = _stored_cosines(collection, document_ids, vector)
     least = -1.0 if options.min_cosine is None else options.min_cosine
     for document_id, items in cosines.items():
         mean = sum(items.values()) / len(items)
@@ -194,6 +188,27 @@ def cosines_of(
         for item_id in items if options.all_chunks else (nearest,):
             if items[item_id] >= least:
                 yield document_id, item_id, items[item_id], mean
+
+
+def _stored_cosines(
+    collection: Collection, document_ids: Sequence[str], vector: Vector
+) -> dict[str, dict[str, float]]:
+    """The cosine of each item of *document_ids*, as they are stored, by document."""
+    cosines: dict[str, dict[str, float]] = {}
+    rows = [
+        row
+        for row in chunks.document_vectors(collection, document_ids)
+        if len(row[2]) == vector.nbytes
+    ]
+    if not rows:
+        return cosines
+    vectors = np.frombuffer(b"".join(row[2] for row in rows), FLOAT32)
+    vectors = normalize(vectors.reshape(len(rows), -1))
+    values = (vectors @ vector).clip(-1, 1).tolist()
+    for row, cosine, numbers in zip(rows, values, vectors, strict=True):
+        if numbers.any():
+            cosines.setdefault(row[0], {})[row[1]] = cosine
+    return cosines
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

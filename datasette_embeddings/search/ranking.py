@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import starmap
 from typing import TypeAlias
 
 from datasette_embeddings.index.cache import Index
@@ -27,12 +26,13 @@ from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.store.chunks import existing_documents, stored_chunks
 from datasette_embeddings.vectors import Vector, normalize
 
-MEANING, WORDS = 3 / 4, 1 / 4
-EQUAL_TITLE, TITLE_ENDING = 0.2, 0.1
+MEANING, WORDS, EQUAL_TITLE, TITLE_ENDING = 0.75, 0.25, 0.2, 0.1
 OWN, OF_DOCUMENT = 0.7, 0.3
 BENT = 0.3
 # The nearest by meaning, which count as found by it
 NEAREST = 100
+# Documents beyond these whose vectors a search reads, those with the best words
+MOST_READ = 400
 
 #: Document, item, its cosine, and the mean of the document's; None without vectors
 Compared: TypeAlias = tuple[str, str, "float | None", float]
@@ -74,7 +74,9 @@ class Ranking:
         """
         options, collection = self.options, self.search.collection
         query = normalize(vector)
-        compared = partial(cosines_of, collection, vector=query, options=options)
+        compared = partial(
+            cosines_of, collection, vector=query, options=options, index=index
+        )
         depth = max(NEAREST, options.offset + options.limit)
         while True:
             asked = replace(options, limit=depth, offset=0, min_score=None)
@@ -100,19 +102,20 @@ class Ranking:
         end = options.offset + options.limit
         met = {hit.document_id for hit in self.nearest}
         self.numbers |= self.search.numbers([*met])
-        best = {hit.id: hit for hit in starmap(self._hit, compared([*met]))}
+        best = {hit.id: hit for hit in map(self._hit, compared([*met]))}
         last = self._meaning(self.nearest[-1].score) if self.nearest else 0.0
-        batches = self.search.batches(self.shares, self.titled)
+        left, batches = MOST_READ, self.search.batches(self.shares, self.titled)
         for share, batch in () if self.is_all else batches:
             page = best_first(best.values(), end)
             most = self._score(last, share or 0.0, 0.0)
-            if share is not None and len(page) == end and page[-1].score > most:
+            is_full = share is not None and len(page) == end
+            if is_full and (left <= 0 or page[-1].score > most):
                 break
             self.numbers |= batch
             others = [each for each in batch if options.all_chunks or each not in met]
             others = others if keep is None else [*filter(keep, others)]
-            best = {hit.id: hit for hit in page}
-            best |= {hit.id: hit for hit in starmap(self._hit, compared(others))}
+            left -= len(others)
+            best = {e.id: e for e in (*page, *map(self._hit, compared(others)))}
         page = best_first(best.values(), end)[options.offset :]
         least = -math.inf if options.min_score is None else options.min_score
         chunks = stored_chunks(self.search.collection, [hit.id for hit in page])
@@ -122,12 +125,10 @@ class Ranking:
             if hit.score >= least
         ]
 
-    def _hit(
-        self, document_id: str, item_id: str, cosine: float | None, mean: float
-    ) -> Hit:
-        meaning = 0.0
-        if cosine is not None:
-            meaning = self._meaning(OWN * cosine + OF_DOCUMENT * mean)
+    def _hit(self, compared: Compared) -> Hit:
+        document_id, item_id, cosine, mean = compared
+        near = OWN * (cosine or 0.0) + OF_DOCUMENT * mean
+        meaning = 0.0 if cosine is None else self._meaning(near)
         words = self.shares.get(self.numbers.get(document_id, 0), 0.0)
         is_equal = self.titled.get(document_id)
         exact = {None: 0.0, False: TITLE_ENDING, True: EQUAL_TITLE}[is_equal]
@@ -143,7 +144,7 @@ class Ranking:
 
     def _score(self, meaning: float, words: float, exact: float) -> float:
         """The weighted sum, of the greatest that it could be; *words* is the share."""
-        most = WORDS + EQUAL_TITLE + (0 if self.average is None else MEANING)
+        most = WORDS + EQUAL_TITLE + (self.average is not None) * MEANING
         # Rounded, because equal vectors may differ in the last digit
         words += BENT * min(words, 1 - words)
         return round((MEANING * meaning + WORDS * words + exact) / most, 6)
