@@ -216,3 +216,14 @@ def test_only_some_parts_of_a_long_identifier_are_looked_for(monkeypatch):
 def test_a_quotation_mark_without_an_end_is_read_once():
     # Each letter as the last of the phrase would take hours
     assert len(Query.read('"' + "a" * 1_000_000).words) == 1
+
+
+@pytest.mark.parametrize("all_chunks", [False, True])
+def test_other_chunks_of_a_document_do_not_pass_the_prefix_of_one(all_chunks):
+    found, documents = make_collection(2, 30, in_chunks=True)
+    document = documents[1]
+    options = Options(prefix=document.items[1].id, all_chunks=all_chunks)
+    query, index = Query.read(document.document.content), indexes.index(found)
+    vector = document.vectors[0]
+    hits = rank(found, query, vector, options=options, index=index).hits
+    assert [hit.id for hit in hits] == [document.items[1].id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Options:
     #: How long that may take; after it, the order is that without it
     rerank_time_limit_ms: int = DEFAULT_RERANK_TIME_LIMIT_MS
 
-    @property
+    @cached_property
     def keep(self) -> Keep | None:
         """Whether an item passes the filters, by its id; None without filters."""
         prefix, among, without = self.prefix, self.among, self.without
@@ -171,7 +171,8 @@ def cosines_of(
 ) -> Iterator[tuple[str, str, float, float]]:
     """Document, nearest item, its cosine, and the mean cosine of the document's items.
 
-    One for each of *document_ids*, or for each item if the options ask for all chunks.
+    One for each of *document_ids*, or for each item if the options ask for all chunks,
+    of the items that pass the filters; the mean is that of all.
     Vectors that cannot be compared with *vector*, which has length 1, are left out.
     """
     if isinstance(index, VectorIndex) and not collection.has_chunks:
@@ -182,10 +183,14 @@ def cosines_of(
     else:
         cosines = _stored_cosines(collection, document_ids, vector)
     least = -1.0 if options.min_cosine is None else options.min_cosine
+    keep = options.keep
     for document_id, items in cosines.items():
         mean = sum(items.values()) / len(items)
-        nearest = max(items, key=items.__getitem__)
-        for item_id in items if options.all_chunks else (nearest,):
+        # A prefix may be that of one chunk
+        passing = [*items] if keep is None else [*filter(keep, items)]
+        if passing and not options.all_chunks:
+            passing = [max(passing, key=items.__getitem__)]
+        for item_id in passing:
             if items[item_id] >= least:
                 yield document_id, item_id, items[item_id], mean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Words that count; more would be a text, of which the model knows more
@@ -38,7 +37,7 @@ class Query:
         """The query that is typed as ``backup "primary key" -windows``."""
         parts = [match.groupdict() for match in PART.finditer(typed)]
         meant = " ".join(part["phrase"] or part["word"] or "" for part in parts)
-        words = {word.lower(): word for word in reversed(words_of([meant]))}
+        words = {word.lower(): word for word in reversed(WORD.findall(meant))}
         if not words:
             return cls(typed, typed)
         first = tuple(reversed(words.values()))[:MOST_WORDS]
@@ -53,11 +52,6 @@ class Query:
     def is_unfinished(self) -> bool:
         """Whether the last word may be the beginning of one."""
         return bool(self.words) and self.typed[-1:].isalnum()
-
-
-def words_of(texts: Iterable[str]) -> list[str]:
-    """All words of *texts*."""
-    return [word for text in texts for word in WORD.findall(text)]
 
 
 def _without_marks(part: re.Match[str]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 
-from datasette_embeddings.search.query import Query, words_of
+from datasette_embeddings.search.query import WORD, Query
 from datasette_embeddings.search.spelling import nearest_word
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import camel_parts, reversed_title
@@ -79,7 +79,7 @@ class WordSearch:
         is a beginning.
         """
         last = query.words[-1] if is_typing and query.is_unfinished else None
-        in_phrases = {word.lower() for word in words_of(query.phrases)}
+        in_phrases = WORD.findall(" ".join(query.phrases).lower())
         counts: dict[str, int] = {}
         fixes: dict[str, str] = {}
         terms = (
