@@ -16,7 +16,13 @@ from datasette_embeddings.config import (
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import Hit, Keep, VectorIndex, best_first
+from datasette_embeddings.index.matrix import (
+    ROUNDING,
+    Hit,
+    Keep,
+    VectorIndex,
+    best_first,
+)
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
@@ -69,9 +75,14 @@ class Options:
 
     @property
     def least_cosine(self) -> float:
-        """The lowest cosine of a search by meaning, whose score is the cosine."""
-        given = (each for each in (self.min_score, self.min_cosine) if each is not None)
-        return max(given, default=-1.0)
+        """The lowest cosine of a search by meaning, whose score is the cosine.
+
+        A little below *min_cosine*: a cosine that an answer gave may be rounded.
+        """
+        least = -1.0 if self.min_score is None else self.min_score
+        if self.min_cosine is None:
+            return least
+        return max(least, self.min_cosine - ROUNDING)
 
 
 def nearest_to_vector(
@@ -182,7 +193,7 @@ def cosines_of(
         }
     else:
         cosines = _stored_cosines(collection, document_ids, vector)
-    least = -1.0 if options.min_cosine is None else options.min_cosine
+    least = -1.0 if options.min_cosine is None else options.min_cosine - ROUNDING
     keep = options.keep
     for document_id, items in cosines.items():
         mean = sum(items.values()) / len(items)

@@ -38,6 +38,8 @@ COUNTED = MOST_CANDIDATES + 1
 # What is looked for, at most: a word has as many trigrams as letters, and an identifier
 # may have a thousand parts
 MOST_TERMS = 256
+# Words that are corrected in one query: each reads a part of the vocabulary
+MOST_FIXES = 8
 # Documents with words that are read at a time, best first
 BATCH = 50
 # Titles that end with the query
@@ -90,6 +92,7 @@ class WordSearch:
         for word, term, plain in islice(terms, MOST_TERMS):
             counts[term] = self._count(term)
             is_kept = as_typed or self.is_trigram or word.lower() in in_phrases
+            is_kept = is_kept or len(fixes) >= MOST_FIXES
             if counts[term] or is_kept:
                 continue
             nearest = nearest_word(self.collection, plain.lower())
