@@ -28,6 +28,7 @@ from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.questions import read_questions
+from datasette_embeddings.search.ranking import BENT
 from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.store.collections import Collection
 
@@ -99,6 +100,7 @@ class Parts:
         words, exact = np.zeros(len(place)), np.zeros(len(place))
         for name, number in search.documents([*matched.shares]).items():
             words[place[name]] = matched.shares[number]
+        words += BENT * np.minimum(words, 1 - words)
         titled = search.titled(matched.corrected or asked.text)
         for name, is_equal in titled.items():
             exact[place[name]] = 1.0 if is_equal else 0.5
