@@ -341,6 +341,7 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "synced": None,
         "words": None,
         "indexed": 0,
+        "closeness": None,
     }
 
 

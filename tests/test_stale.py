@@ -15,13 +15,12 @@ from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search.matches import (
     matches,
-    related_items,
     search_text,
     similar_items,
-    similar_pairs,
     sources_of,
 )
 from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.related import related_items, similar_pairs
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.content import template_of
 from datasette_embeddings.sources.definitions import Source, TableSource

@@ -39,6 +39,7 @@ FEW = 20
 BYTES_PER_ID = 100
 # Rows that SQLite and numpy hand over at a time
 ROWS = 500
+BY_MEANING = ("meaning",)
 # Items without a direction that the mean of a collection includes
 NO_DIRECTION = 10
 INT8_MAX = 127
@@ -65,12 +66,6 @@ class Hit:
     def document_id(self) -> str:
         """The id of the document that it is a chunk of, or its own."""
         return self.id if self.chunk is None else self.chunk.document_id
-
-
-def hit_of_cosine(item_id: str, cosine: float) -> Hit:
-    """The hit of an item whose score is its cosine, of which rounding is cut off."""
-    cosine = max(-1.0, min(1.0, cosine))
-    return Hit(item_id, cosine, cosine=cosine, matched=("meaning",))
 
 
 def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
@@ -155,9 +150,11 @@ class VectorIndex:
             worst = np.partition(scores, len(scores) - limit)[len(scores) - limit]
             best = scores >= worst
             rows, scores = rows[best], scores[best]
+        # Rounding may leave -1 to 1 a little
+        cosines = scores.clip(-1, 1).tolist()
         hits = (
-            hit_of_cosine(self.ids[row], score)
-            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+            Hit(self.ids[row], cosine, cosine=cosine, matched=BY_MEANING)
+            for row, cosine in zip(rows.tolist(), cosines, strict=True)
         )
         return best_first(hits, limit)
 
@@ -169,7 +166,8 @@ class VectorIndex:
         """The cosine of each of *item_ids* that it has, to *query* of length 1."""
         known = [each for each in item_ids if each in self._rows]
         rows = [self._rows[each] for each in known]
-        values = (self.vectors[rows] @ query).clip(-1, 1).tolist()
+        # Unlike "@", the same for a row whatever the others are
+        values = np.einsum("ij,j->i", self.vectors[rows], query).clip(-1, 1).tolist()
         return dict(zip(known, values, strict=True))
 
     @cached_property

@@ -73,17 +73,6 @@ class Options:
             return lambda item_id: item_id.startswith(prefix) and item_id not in without
         return (lambda item_id: item_id.startswith(prefix)) if prefix else None
 
-    @property
-    def least_cosine(self) -> float:
-        """The lowest cosine of a search by meaning, whose score is the cosine.
-
-        A little below *min_cosine*: a cosine that an answer gave may be rounded.
-        """
-        least = -1.0 if self.min_score is None else self.min_score
-        if self.min_cosine is None:
-            return least
-        return max(least, self.min_cosine - ROUNDING)
-
 
 def nearest_to_vector(
     collection: Collection,
@@ -154,7 +143,10 @@ def _page(
     returns.
     """
     end = options.offset + options.limit
-    least = options.least_cosine
+    least = -1.0 if options.min_score is None else options.min_score
+    if options.min_cosine is not None:
+        # A little lower: a cosine that an answer gave may be rounded
+        least = max(least, options.min_cosine - ROUNDING)
     if not collection.has_chunks:
         best = [hit for hit in ranking(end) if hit.score >= least]
         return best[options.offset :]
@@ -220,7 +212,7 @@ def _stored_cosines(
         return cosines
     vectors = np.frombuffer(b"".join(row[2] for row in rows), FLOAT32)
     vectors = normalize(vectors.reshape(len(rows), -1))
-    values = (vectors @ vector).clip(-1, 1).tolist()
+    values = np.einsum("ij,j->i", vectors, vector).clip(-1, 1).tolist()
     for row, cosine, numbers in zip(rows, values, vectors, strict=True):
         if numbers.any():
             cosines.setdefault(row[0], {})[row[1]] = cosine

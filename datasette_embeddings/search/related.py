@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasette_embeddings.config import DEFAULT_LIMIT
-from datasette_embeddings.index.matrix import Hit, hit_of_cosine
+from datasette_embeddings.index.matrix import BY_MEANING, Hit
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.store.collections import Collection
@@ -27,7 +27,11 @@ def related_items(
     """The stored similarities of a document, best first, as far as they still exist."""
     stored = Similarities(collection).of(document_id)
     existing = existing_documents(collection, [other for other, _score in stored])
-    hits = [hit_of_cosine(other, score) for other, score in stored if other in existing]
+    hits = [
+        Hit(other, score, cosine=score, matched=BY_MEANING)
+        for other, score in stored
+        if other in existing
+    ]
     found = matches(collection, hits[:limit])
     return [match for match in found if not match.row_is_missing]
 

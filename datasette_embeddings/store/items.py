@@ -19,6 +19,19 @@ RECENT_S = 2
 SAMPLED_ITEMS = 1_000
 
 
+_ITEMS = f"""
+    select
+      id,
+      {schema.typed_sql("content", "text")},
+      {schema.typed_sql("metadata", "text")},
+      typeof(content_blob) = 'blob',
+      {schema.typed_sql("content_hash", "blob")}
+    from embeddings
+    where collection_id = ?
+    and id in
+"""
+
+
 @dataclass(frozen=True)
 class StoredItem:
     """What an embedding's row keeps beside the vector."""
@@ -110,22 +123,7 @@ class Items:
 
     def items(self, item_ids: Sequence[str]) -> dict[str, StoredItem]:
         """Those of *item_ids* that exist, with their content and metadata, by id."""
-        rows = schema.rows_in(
-            self.conn,
-            f"""
-            select
-              id,
-              {schema.typed_sql("content", "text")},
-              {schema.typed_sql("metadata", "text")},
-              typeof(content_blob) = 'blob',
-              {schema.typed_sql("content_hash", "blob")}
-            from embeddings
-            where collection_id = ?
-            and id in
-            """,
-            [self.id],
-            item_ids,
-        )
+        rows = schema.rows_in(self.conn, _ITEMS, [self.id], item_ids)
         return {
             item_id: StoredItem(
                 item_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,10 @@ OUR_TABLES = RAW_TABLES[2:]
 WORDS_TABLES = ("_embedding_words", "_embedding_vocabulary")
 #: How the name of each collection's FTS5 table begins, and those of its shadow tables
 WORDS_OF_COLLECTION = "_embedding_words_"
+#: The name of a table of this package or llm's
+RAW_NAME = re.compile(
+    "|".join([*RAW_TABLES, f"{WORDS_OF_COLLECTION}.*"]), re.IGNORECASE
+)
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "_embedding_chunks": {
@@ -176,12 +181,6 @@ def read_timestamp(value: object) -> int | None:
     """*value* if it is Unix seconds up to the year 9999."""
     is_valid = isinstance(value, int) and 0 <= value <= LAST_SECOND
     return value if is_valid else None  # type: ignore[return-value]
-
-
-def is_raw(table: str) -> bool:
-    """Whether *table* is of this package or llm's, in any case of letters."""
-    name = table.lower()
-    return name in RAW_TABLES or name.startswith(WORDS_OF_COLLECTION)
 
 
 def raw_tables(conn: sqlite3.Connection) -> list[str]:

@@ -28,12 +28,14 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
     """Every vector of *collection*, with a text that changes whenever the vector does.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
+    A document that becomes whole may get the rowid of its chunk in the same second.
     """
     return collection.conn.execute(
         f"""
         select
           {DOCUMENT},
-          embeddings.rowid || ':' || coalesce(updated, ''),
+          embeddings.rowid || ':' || coalesce(updated, '')
+            || iif(chunks.id is null, '', '#'),
           content_hash,
           embedding
         {items_with_chunks(collection)}

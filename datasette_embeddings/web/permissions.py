@@ -19,7 +19,7 @@ from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.queries import tables_of_query
 from datasette_embeddings.store.collections import Collection, all_collections
 from datasette_embeddings.store.origins import has_unsourced_items
-from datasette_embeddings.store.schema import columns_of, is_raw, raw_tables
+from datasette_embeddings.store.schema import RAW_NAME, columns_of, raw_tables
 from datasette_embeddings.web import compat
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor
 from datasette_embeddings.web.server import config_of
@@ -104,7 +104,7 @@ async def permission_allowed(
     if action != "view-table" or not isinstance(resource, tuple):
         return None
     database, table = resource
-    if not is_raw(table) or database not in datasette.databases:
+    if not RAW_NAME.fullmatch(table) or database not in datasette.databases:
         return None
     held = [datasette.databases[database]]
     return False if await _denied_tables(datasette, actor, held) else None
@@ -146,7 +146,7 @@ async def _has_denied_rows(
     """Whether the raw tables of *database* hold rows that *actor* may not see."""
     required = await _required_by(datasette, database)
     tables = {table for _collection, tables in required for table in tables}
-    raw = {table for table in tables if is_raw(table)}
+    raw = {table for table in tables if RAW_NAME.fullmatch(table)}
     asked = datasette, actor, database.name
     if await _allowed_tables(*asked, tables - raw) != tables - raw:
         return True
@@ -166,7 +166,7 @@ async def _allowed_tables(
     allowed = set()
     for table in sorted(tables):
         # Our own rules are for raw tables only, and take a while
-        ours = is_raw(table) and not _only_datasette.get()
+        ours = bool(RAW_NAME.fullmatch(table)) and not _only_datasette.get()
         token = _only_datasette.set(not ours)
         try:
             if table != UNKNOWN and await compat.is_allowed(

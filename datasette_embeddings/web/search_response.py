@@ -121,7 +121,11 @@ async def search_json(
 
 async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     """The response to *request* in the collection of *target*."""
-    query = _query(target.collection, request)
+    query, collection = None, target.collection
+    # Where only its meaning counts, a text is taken word for word
+    goes_by_words = collection.has_words or request.mode == "words"
+    if request.text is not None and request.mode != "meaning" and goes_by_words:
+        query = query_of(collection, request.text, Options(mode=request.mode))
     # The model first: Datasette has few threads for SQL
     vector = await _query_vector(target, request, query)
     reranker = None
@@ -154,15 +158,6 @@ async def _reranked(
         reranked=how.model_id and shown_name(how.model_id),
         not_reranked=how.reason,
     )
-
-
-def _query(collection: Collection, request: SearchRequest) -> Query | None:
-    """The text of *request* as it is read where its words count."""
-    if request.text is None or request.mode == "meaning":
-        return None
-    if request.mode == "both" and not collection.has_words:
-        return None
-    return query_of(collection, request.text, Options(mode=request.mode))
 
 
 async def _query_vector(
