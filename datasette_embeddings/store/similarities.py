@@ -35,7 +35,7 @@ def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
         select
           {DOCUMENT},
           embeddings.rowid || ':' || coalesce(updated, '')
-            || case when chunks.id is null then '' else '#' end,
+            || case when chunks.id is null then '=' else '#' end,
           content_hash,
           embedding
         {items_with_chunks(collection)}
