@@ -227,3 +227,26 @@ def test_other_chunks_of_a_document_do_not_pass_the_prefix_of_one(all_chunks):
     vector = document.vectors[0]
     hits = rank(found, query, vector, options=options, index=index).hits
     assert [hit.id for hit in hits] == [document.items[1].id]
+
+
+def test_an_identifier_is_found_as_one_word_in_any_case_and_by_its_parts():
+    conn = sqlite3.connect(":memory:")
+    found = create_collection(conn, "texts", "model", None)
+    texts = ["a youtube video", "the YouTube API", "get_close_matches", "close matches"]
+    documents = [Document(str(n), text) for n, text in enumerate(texts)]
+    embedded = [
+        EmbeddedDocument(each, None, [each], np.eye(4, dtype=np.float32)[at : at + 1])
+        for at, each in enumerate(documents)
+    ]
+    with conn:
+        write_documents(found, embedded, store_content=False)
+    search = WordSearch(collection(conn, "texts"))
+
+    def ids(typed):
+        shares = search.matches(Query.read(typed), as_typed=True).shares
+        return sorted(search.documents([*shares]))
+
+    assert ids("YouTube") == ids("youtube") == ["0", "1"]
+    assert ids("closeMatches") == ids("close_matches") == ["2", "3"]
+    # As a whole in none: each part counts
+    assert ids("YouTube_matches") == ["1", "2", "3"]

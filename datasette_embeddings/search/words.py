@@ -113,8 +113,8 @@ class WordSearch:
     def _terms(self, word: str, *, is_beginning: bool) -> list[tuple[str, str]]:
         """*word* as FTS5 looks for it, each with the word that it is for.
 
-        An identifier is looked for as a phrase of its parts; if no document has that,
-        each part is.
+        An identifier is looked for as one word; if no document has it, as a phrase of
+        its parts; and if none has that either, each part is.
         """
         if self.is_trigram:
             pieces = [word[at : at + TRIGRAM] for at in range(len(word) - TRIGRAM + 1)]
@@ -122,16 +122,14 @@ class WordSearch:
             return [(quoted(each), each) for each in found]
         if is_beginning:
             return [(f"{quoted(word)} *", word)]
-        parts = [
-            part
-            for each in word.split("_")
-            if each
-            for part in camel_parts(each) or [each]
-        ]
-        whole = quoted(" ".join(parts))
-        if len(parts) > 1 and not self._count(whole):
-            return [(quoted(each), each) for each in parts]
-        return [(whole, word)]
+        pieces = [each for each in word.split("_") if each]
+        parts = [part for each in pieces for part in camel_parts(each) or [each]]
+        if len(parts) < 2 or self._count(quoted(word)):
+            return [(quoted(word), word)]
+        phrase = quoted(" ".join(parts))
+        if self._count(phrase):
+            return [(phrase, word)]
+        return [(quoted(each), each) for each in parts]
 
     def _trigrams(self, start: str) -> list[str]:
         """Trigrams that begin with *start*, which is shorter than one."""
