@@ -23,6 +23,7 @@ import numpy as np
 
 from datasette_embeddings import collection, load_model
 from datasette_embeddings.config import MODES
+from datasette_embeddings.index.documents import ByNumber
 from datasette_embeddings.search.evaluation import DEPTH, Run, evaluate, interval
 from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.search.nearest import Options
@@ -57,9 +58,8 @@ def main() -> None:
         return {each.document_id: each.score for each in best}
 
     def bm25(text: str) -> dict[str, float]:
-        shares = search.matches(Query.read(text), as_typed=True).shares
-        names = {number: name for name, number in search.documents([*shares]).items()}
-        return {names[number]: share for number, share in shares.items()}
+        found = search.matches(Query.read(text), as_typed=True).shares.of_all
+        return by_name(search, found)
 
     def rrf(text: str) -> list[str]:
         return fused([ranks(scores(text, "meaning")), ranks(bm25(text))])
@@ -82,6 +82,13 @@ def main() -> None:
     cross_validate(parts)
 
 
+def by_name(search: WordSearch, some: ByNumber) -> dict[str, float]:
+    """The value of each document, by its id."""
+    documents = search.documents(some.numbers, None)
+    values = some.of(np.array([*documents.values()], np.int64))
+    return dict(zip(documents, values.tolist(), strict=True))
+
+
 class Parts:
     """What the ranking adds up for each document of one question."""
 
@@ -98,12 +105,12 @@ class Parts:
         matched = search.matches(Query.read(asked.text))
         cosine = np.array([cosines[name] for name in place])
         words, exact = np.zeros(len(place)), np.zeros(len(place))
-        for name, number in search.documents([*matched.shares]).items():
-            words[place[name]] = matched.shares[number]
+        for name, share in by_name(search, matched.shares.of_all).items():
+            words[place[name]] = share
         words += BENT * np.minimum(words, 1 - words)
         titled = search.titled(matched.corrected or asked.text)
-        for name, is_equal in titled.items():
-            exact[place[name]] = 1.0 if is_equal else 0.5
+        for name, value in by_name(search, titled).items():
+            exact[place[name]] = value
         average = cosine.mean()
         meaning = (cosine - average) / (1 - average)
         right = [place[name] for name in asked.relevant if name in place]

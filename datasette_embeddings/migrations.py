@@ -159,7 +159,8 @@ def m007_words(db: Any) -> None:  # noqa: ANN401
     for sql in WORDS_TABLES:
         db.execute(sql)
     columns = db["_embedding_collections"].columns_dict
-    for column, kind in (("words", "text"), ("closeness", "real")):
+    facts = {"words": "text", "words_state": "integer", "closeness": "real"}
+    for column, kind in facts.items():
         if column not in columns:
             db.execute(f"alter table _embedding_collections add column {column} {kind}")
 

@@ -11,7 +11,7 @@ import pytest
 from datasette_embeddings.chunking import Chunk
 from datasette_embeddings.documents import Document
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.search import ranking, words
+from datasette_embeddings.search import ranking, shares, words
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.text_search import rank
@@ -60,21 +60,32 @@ def make_collection(seed, count=300, *, in_chunks=False):
     return collection(conn, "texts"), documents
 
 
+def names_of(search, values):
+    """The value of each document, by its id."""
+    documents = search.documents(values.numbers, None)
+    numbers = values.numbers.tolist()
+    return {name: values.values[numbers.index(n)] for name, n in documents.items()}
+
+
+def shares_of(search, query, **options):
+    """The share of each document that has words of *query*, by its id."""
+    return names_of(search, search.matches(query, **options).shares.of_all)
+
+
 def expected(found, documents, query, vector, options):
     """The score of every item by the formula, best first, without any shortcut."""
     search = WordSearch(found)
-    shares = search.matches(query).shares
-    titled = search.titled(query.text)
-    numbers = search.numbers([each.document.id for each in documents])
-    average = indexes.index(found).mean @ normalize(vector)
+    shares = shares_of(search, query)
+    titled = names_of(search, search.titled(query.text))
+    average = indexes.index(found).average_cosine(normalize(vector))
     scored = []
     for each in documents:
         document_id = each.document.id
         if options.keep is not None and not options.keep(document_id):
             continue
         cosines = each.vectors @ normalize(vector)
-        share = shares.get(numbers[document_id], 0.0)
-        exact = {None: 0.0, False: 0.1, True: 0.2}[titled.get(document_id)]
+        share = shares.get(document_id, 0.0)
+        exact = 0.2 * titled.get(document_id, 0.0)
         rows = list(zip([item.id for item in each.items], cosines, strict=True))
         if not options.all_chunks:
             rows = [max(rows, key=lambda row: row[1])]
@@ -91,9 +102,9 @@ def expected(found, documents, query, vector, options):
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["whole", "chunks"])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_are_those_of_the_formula_over_all_items(seed, in_chunks, monkeypatch):
-    # So few that the search has to decide which vectors it reads
-    monkeypatch.setattr(ranking, "NEAREST", 5)
+    # So few that common words are read of some documents only
     monkeypatch.setattr(words, "BATCH", 10)
+    monkeypatch.setattr(shares, "MOST_RARE", 30)
     found, documents = make_collection(seed, in_chunks=in_chunks)
     chance, numbers = random.Random(seed), np.random.default_rng(seed)
     index = indexes.index(found)
@@ -134,30 +145,46 @@ def test_a_share_is_bm25_of_the_best_that_there_could_be():
     with conn:
         write_documents(found, embedded, store_content=False)
     search = WordSearch(collection(conn, "texts"))
-    shares = {
-        document_id: shares[number]
-        for query in [search.matches(Query.read("river bank"))]
-        for shares in [query.shares]
-        for document_id, number in search.documents(list(shares)).items()
-    }
+    found = shares_of(search, Query.read("river bank"))
     # Only one has both words; one has the other word a thousand times
-    assert shares.keys() == {"1", "2"}
-    assert 0 < shares["1"] < shares["2"] < 1
+    assert found.keys() == {"1", "2"}
+    assert 0 < found["1"] < found["2"] < 1
 
 
-def test_words_of_most_documents_are_left_out_where_there_are_too_many(monkeypatch):
-    monkeypatch.setattr(words, "MOST_CANDIDATES", 60)
+def test_the_commonest_words_are_left_out_where_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(shares, "MOST_SCORED", 60)
     found, _documents = make_collection(1)
     search = WordSearch(found)
     common, rare = "bank", "money"
-    with_both = search.matches(Query.read(f"{common} {rare}")).shares
+    with_both = shares_of(search, Query.read(f"{common} {rare}"))
     assert 0 < len(with_both) <= 60
     # The share is still one of both words
-    alone = search.matches(Query.read(rare)).shares
+    alone = shares_of(search, Query.read(rare))
     assert max(with_both.values()) < max(alone.values())
     # With nothing else to go by, titles count
-    titles = search.matches(Query.read(common)).shares
+    titles = shares_of(search, Query.read(common))
     assert 0 < len(titles) <= 60
+    assert 0 < max(titles.values()) <= 1
+
+
+@pytest.mark.parametrize("limit", [1, 5, 40])
+def test_common_words_of_few_documents_are_read_and_the_ranking_is_the_same(
+    limit, monkeypatch
+):
+    found, _documents = make_collection(3)
+    index, numbers = indexes.index(found), np.random.default_rng(3)
+    options = Options(limit=limit)
+    for typed in ("bank river", "bank money north", "harbor bank", "river"):
+        query = Query.read(typed)
+        vector = numbers.standard_normal(DIMENSIONS).astype(np.float32)
+        whole = rank(found, query, vector, options=options, index=index)
+        with monkeypatch.context() as bounded:
+            bounded.setattr(shares, "MOST_RARE", 20)
+            bounded.setattr(ranking, "MOST_READ", 150)
+            part = rank(found, query, vector, options=options, index=index)
+        assert [hit.id for hit in part.hits] == [hit.id for hit in whole.hits]
+        scores = [hit.score for hit in whole.hits]
+        assert [hit.score for hit in part.hits] == pytest.approx(scores, abs=2e-6)
 
 
 def indexed_texts(texts):
@@ -187,8 +214,7 @@ def test_a_word_of_neighboring_documents_is_not_taken_for_a_common_one():
 
 
 def test_a_word_of_most_documents_is_found_where_no_title_has_it(monkeypatch):
-    monkeypatch.setattr(words, "MOST_CANDIDATES", 60)
-    monkeypatch.setattr(words, "COUNTED", 61)
+    monkeypatch.setattr(shares, "MOST_SCORED", 60)
     found = indexed_texts(["river"] * 100 + ["money"] * 150)
     scores = found_by_words(found, "river", limit=300)
     assert len(scores) == 60
@@ -243,8 +269,7 @@ def test_an_identifier_is_found_as_one_word_in_any_case_and_by_its_parts():
     search = WordSearch(collection(conn, "texts"))
 
     def ids(typed):
-        shares = search.matches(Query.read(typed), as_typed=True).shares
-        return sorted(search.documents([*shares]))
+        return sorted(shares_of(search, Query.read(typed), as_typed=True))
 
     assert ids("YouTube") == ids("youtube") == ["0", "1"]
     assert ids("closeMatches") == ids("close_matches") == ["2", "3"]

@@ -250,11 +250,11 @@ def test_similar_and_nearest_answer_as_search_does(sql):
 def test_a_join_searches_once_not_once_a_row(articles, monkeypatch):
     register(articles)
     searches = []
-    nearest = VectorIndex.nearest
+    cosines = VectorIndex.cosines
     monkeypatch.setattr(
         VectorIndex,
-        "nearest",
-        lambda *args, **options: searches.append(args) or nearest(*args, **options),
+        "cosines",
+        lambda *args, **options: searches.append(args) or cosines(*args, **options),
     )
     rows = articles.execute(
         """

@@ -14,7 +14,7 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.search.matches import answer_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.store.collections import collection, collections
-from datasette_embeddings.store.words import table_of
+from datasette_embeddings.store.schema import words_table
 from datasette_embeddings.store.words_check import count_indexed, is_damaged, outdated
 
 TABLE = ("--table", "articles")
@@ -57,7 +57,9 @@ def _in_step(articles_db):
         tables = conn.execute(
             "select name from sqlite_master where name glob '_embedding_words_[0-9]*'"
         )
-        existing = {table_of(each.id) for each in collections(conn) if each.has_words}
+        existing = {
+            words_table(each.id) for each in collections(conn) if each.has_words
+        }
         assert {re.match(r"_embedding_words_\d+", name)[0] for (name,) in tables} == (
             existing
         )

@@ -8,7 +8,8 @@ from contextlib import closing
 
 from datasette_embeddings.store.collections import all_collections
 from datasette_embeddings.store.indexed_text import IndexedText
-from datasette_embeddings.store.words import TOKENIZERS, table_of
+from datasette_embeddings.store.schema import words_table
+from datasette_embeddings.store.words import TOKENIZERS
 from datasette_embeddings.store.words_check import outdated
 
 # Each word of each document: term, document, column and position
@@ -46,7 +47,7 @@ def assert_collection_in_step(conn, collection):
     ).fetchall()
     assert [(document_id,) for _id, document_id, _text in rows] == documents
     texts = {number: IndexedText.unpacked(text) for number, _id, text in rows}
-    assert instances(conn, "main", table_of(collection.id)) == indexed_again(
+    assert instances(conn, "main", words_table(collection.id)) == indexed_again(
         texts, collection.words
     )
     counted = Counter(word for text in texts.values() for word in text.vocabulary())

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from datasette_embeddings.index.matrix import Hit, Keep, VectorIndex, read_index
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment
+from datasette_embeddings.store.words_check import numbered_vectors
 from datasette_embeddings.vectors import Vector
 
 DATA_VERSION = "pragma data_version"
@@ -49,22 +51,33 @@ class ScannedIndex:
     ) -> list[Hit]:
         """As :meth:`VectorIndex.nearest`."""
         best: list[Hit] = []
-        with self.lock, one_moment(self.collection.conn):
-            length, _count = self.collection.usual_vector_length()
-            rows = self.collection.vector_rows()
-            while block := list(islice(rows, BLOCK_ROWS)):
-                index = read_index(iter(block), length, len(block))
-                hits = index.nearest(vector, limit, keep=keep)
-                best = matrix.best_first([*best, *hits], limit)
+        for block in self.blocks():
+            hits = block.nearest(vector, limit, keep=keep)
+            best = matrix.best_first([*best, *hits], limit)
         return best
 
-    @property
-    def mean(self) -> Vector:
-        """About as :attr:`VectorIndex.mean`: that of the first block."""
+    def blocks(self) -> Iterator[VectorIndex]:
+        """All of it, a few thousand rows at a time; no document is in two of them."""
         with self.lock, one_moment(self.collection.conn):
             length, _count = self.collection.usual_vector_length()
-            rows = islice(self.collection.vector_rows(), BLOCK_ROWS)
-            return read_index(rows, length, BLOCK_ROWS).mean
+            rows = numbered_vectors(self.collection)
+            left = list[tuple[str, int, bytes]]()
+            while some := list(islice(rows, BLOCK_ROWS)):
+                block, (_id, last, _vector) = [*left, *some], some[-1]
+                # Chunks of a document follow each other; of the last, some may be left
+                end = len(block)
+                while last and end and block[end - 1][1] == last:
+                    end -= 1
+                block, left = block[:end], block[end:]
+                yield from read_index(iter(block), length, len(block)).blocks()
+            yield from read_index(iter(left), length, len(left)).blocks()
+
+    def average_cosine(self, vector: Vector) -> float:
+        """About as :meth:`VectorIndex.average_cosine`: that of the first block."""
+        with self.lock, one_moment(self.collection.conn):
+            length, _count = self.collection.usual_vector_length()
+            rows = islice(numbered_vectors(self.collection), BLOCK_ROWS)
+            return read_index(rows, length, BLOCK_ROWS).average_cosine(vector)
 
 
 Index: TypeAlias = VectorIndex | ScannedIndex
@@ -91,7 +104,7 @@ class _DatabaseIndexes:
             version = self.version()
             if version != self._version:
                 for each, state, _index in list(self._loaded.values()):
-                    if each.snapshot() != state:
+                    if (each.snapshot(), each.words_state()) != state:
                         self.evict(each.id)
                 self._version = version
             # Another thread may evict it at any time
@@ -103,9 +116,11 @@ class _DatabaseIndexes:
                     coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
                     if count * (length + coarse + matrix.BYTES_PER_ID) > memory_limit:
                         return ScannedIndex(own, self.lock, own.count_items())
-                    state = own.snapshot()
-                    index = read_index(own.vector_rows(), length, int(state[0] or 0))
-                loaded = own, None if is_recent(state) else state, index
+                    vectors = own.snapshot()
+                    state = vectors, own.words_state()
+                    rows, rows_count = numbered_vectors(own), int(vectors[0] or 0)
+                    index = read_index(rows, length, rows_count)
+                loaded = own, None if is_recent(vectors) else state, index
                 self._loaded[own.id] = loaded
             return loaded[2]
 
@@ -161,7 +176,7 @@ class Indexes:
         if not collection.path:
             # No other connection can open a database in memory
             length, _count = collection.usual_vector_length()
-            rows, count = collection.vector_rows(), collection.count_items()
+            rows, count = numbered_vectors(collection), collection.count_items()
             return read_index(rows, length, count)
         limit = self.memory_limit_mb * BYTES_PER_MB
         database = self._database(collection.path, immutable)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, islice
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
+from datasette_embeddings.index.documents import ROUNDING, Documents, Numbers, best_rows
 from datasette_embeddings.store.chunks import StoredChunk
 from datasette_embeddings.vectors import (
     BLOCK_ROWS,
@@ -35,16 +36,14 @@ Keep: TypeAlias = Callable[[str], bool]
 LARGE_ROWS = 20_000
 # Gathering more than one row in so many costs more than the whole product
 FEW = 20
-# Memory for an id beside its vector: the text, the object, the reference in a list
-BYTES_PER_ID = 100
+# Memory for an item beside its vector: id, reference in a list, number, document
+BYTES_PER_ID = 120
 # Rows that SQLite and numpy hand over at a time
 ROWS = 500
 BY_MEANING = ("meaning",)
-# Items without a direction that the mean of a collection includes
+# Items without a direction that the average includes
 NO_DIRECTION = 10
 INT8_MAX = 127
-# More than the rounding error of the float32 score of two vectors of length 1
-ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,19 @@ class Hit:
         return self.id if self.chunk is None else self.chunk.document_id
 
 
-def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
+class Scored(Protocol):
+    """What can be ranked."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+
+
+T = TypeVar("T", bound=Scored)
+
+
+def best_first(hits: Iterable[T], limit: int) -> list[T]:
     """The *limit* best of *hits*, ties by id."""
     by_id = sorted(hits, key=attrgetter("id"))
     return sorted(by_id, key=attrgetter("score"), reverse=True)[:limit]
@@ -99,18 +110,21 @@ class CoarseMatrix:
             error = max(error, float(distances.max()))
         return cls(steps, sizes.astype(np.float32), error)
 
-    def candidates(self, query: Vector, limit: int) -> NDArray[np.intp]:
-        """Rows that include the *limit* closest to *query*, which has length 1."""
+    def products(self, query: Vector) -> tuple[Vector, float]:
+        """The product of each row with *query*, (n,), and how far off it may be."""
         import simsimd
 
         coarse = CoarseMatrix.of(query[None])
         products = simsimd.cdist(coarse.steps, self.steps, "dot")
         scores = np.asarray(products)[0] * self.sizes * coarse.sizes[0]  # (n,)
         # |row.query - copy.coarse| <= |row - copy| |query| + |copy| |query - coarse|
-        bound = self.error + (1 + self.error) * coarse.error + ROUNDING
-        worst = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-        # *limit* rows score at least worst - bound; one that does, at least bound less
-        return np.flatnonzero(scores >= worst - 2 * bound)
+        return scores, self.error + (1 + self.error) * coarse.error + ROUNDING
+
+    def candidates(self, query: Vector, limit: int) -> NDArray[np.intp]:
+        """Rows that include the *limit* closest to *query*, which has length 1."""
+        scores, error = self.products(query)
+        # *limit* rows score at least worst - error; one that does, at least error less
+        return best_rows(scores, limit, margin=2 * error)
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,8 @@ class VectorIndex:
     ids: Sequence[str]
     vectors: Vectors
     coarse: CoarseMatrix | None = None
+    #: The number of each row's document in the words index, (n,), or 0
+    numbers: Numbers | None = None
     #: The items of the collection, skipped ones included
     count: int = 0
     skipped: int = 0
@@ -158,24 +174,56 @@ class VectorIndex:
         )
         return best_first(hits, limit)
 
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {item_id: row for row, item_id in enumerate(self.ids)}
+    def passing(self, keep: Keep | None) -> NDArray[np.bool_]:
+        """Which rows are of items that *keep* accepts, (n,)."""
+        if keep is None:
+            return np.ones(len(self.ids), bool)
+        return np.fromiter(map(keep, self.ids), bool, len(self.ids))
 
-    def cosines(self, item_ids: Sequence[str], query: Vector) -> dict[str, float]:
-        """The cosine of each of *item_ids* that it has, to *query* of length 1."""
-        known = [each for each in item_ids if each in self._rows]
-        rows = [self._rows[each] for each in known]
-        # Unlike "@", the same for a row whatever the others are
-        values = np.einsum("ij,j->i", self.vectors[rows], query).clip(-1, 1).tolist()
-        return dict(zip(known, values, strict=True))
+    def blocks(self) -> Iterator[VectorIndex]:
+        """All of it, as one block; none if it is empty."""
+        if len(self.ids):
+            yield self
 
-    @cached_property
-    def mean(self) -> Vector:
-        """The mean of the vectors, (d,), as if some items with no direction were there.
+    def cosines(
+        self, vector: Vector, *, is_exact: bool = False
+    ) -> tuple[Vector, float]:
+        """The cosine of each row to *vector*, of length 1, and how far off it may be.
 
-        So the cosine of a query and the mean of a few items is not that of an item.
+        It is exact, too, where a document has several rows, because their mean counts.
         """
+        is_exact = is_exact or self.documents.has_chunks
+        if self.coarse is not None and not is_exact:
+            return self.coarse.products(vector)
+        return self.vectors @ vector, ROUNDING
+
+    def same_cosines(self, rows: NDArray[np.intp], vector: Vector) -> Vector:
+        """As :meth:`cosines`, exact, of some *rows*: of equal rows the same number.
+
+        What "@" computes of a row depends on where it is in the matrix.
+        """
+        cosines: Vector = np.einsum("ij,j->i", self.vectors[rows], vector)
+        return cosines.clip(-1, 1)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Which document each row belongs to."""
+        none = np.zeros(len(self.ids), np.int64)
+        return Documents.of(none if self.numbers is None else self.numbers)
+
+    def average_cosine(self, vector: Vector) -> float:
+        """The average of :meth:`cosines`, as if some of no direction were among them.
+
+        So that of a few items is not the cosine of one of them.
+        """
+        if not len(self.ids):
+            return 0.0
+        if len(vector) != self.vectors.shape[1]:
+            raise DimensionMismatchError(self.vectors.shape[1], len(vector))
+        return float(self._mean @ vector)
+
+    @cached_property
+    def _mean(self) -> Vector:
         mean: Vector = self.vectors.sum(axis=0) / (len(self.vectors) + NO_DIRECTION)
         return mean
 
@@ -185,7 +233,7 @@ class VectorIndex:
         """Rows that include the *limit* best, (m,), and the score of each, (m,)."""
         count = len(self.ids)
         if keep is not None:
-            rows = np.flatnonzero(np.fromiter(map(keep, self.ids), bool, count))
+            rows = np.flatnonzero(self.passing(keep))
         elif self.coarse is not None:
             rows = self.coarse.candidates(query, min(limit, count))
         else:
@@ -196,17 +244,25 @@ class VectorIndex:
 
 
 def read_index(
-    rows: Iterator[tuple[str, bytes]], length: int, count: int
+    rows: Iterator[tuple[str, int, bytes]], length: int, count: int
 ) -> VectorIndex:
-    """The index of *rows*, ids and vectors, of a collection of *count* items."""
+    """The index of *rows* of a collection of *count* items.
+
+    A row is the id of an item, the number of its document in the words index or 0, and
+    its vector.
+    """
     ids: list[str] = []
-    vectors, usable = read_vectors(rows, [ids], length, count)
+    numbers: list[int] = []
+    vectors, usable = read_vectors(rows, [ids, numbers], length, count)
     coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None
     size = vectors.nbytes + len(ids) * BYTES_PER_ID
     size += coarse.steps.nbytes if coarse else 0
     skipped = count - len(vectors)
     usable_ids = list(compress(ids, usable))
-    return VectorIndex(usable_ids, vectors, coarse, count, skipped, size)
+    usable_numbers = np.array(numbers, np.int64)[usable]
+    return VectorIndex(
+        usable_ids, vectors, coarse, usable_numbers, count, skipped, size
+    )
 
 
 def read_vectors(

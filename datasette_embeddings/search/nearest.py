@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-
-import numpy as np
 
 from datasette_embeddings.config import (
     DEFAULT_LIMIT,
@@ -16,19 +14,14 @@ from datasette_embeddings.config import (
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.matrix import (
-    ROUNDING,
-    Hit,
-    Keep,
-    VectorIndex,
-    best_first,
-)
+from datasette_embeddings.index.documents import ROUNDING
+from datasette_embeddings.index.matrix import Hit, Keep, best_first
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.vectors import FLOAT32, Vector, normalize
+from datasette_embeddings.vectors import Vector
 
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
@@ -163,60 +156,6 @@ def _page(
         if len(hits) >= end or len(best) < limit:
             return hits[options.offset : end]
         limit *= MORE_CHUNKS
-
-
-def cosines_of(
-    collection: Collection,
-    document_ids: Sequence[str],
-    vector: Vector,
-    options: Options,
-    index: Index,
-) -> Iterator[tuple[str, str, float, float]]:
-    """Document, nearest item, its cosine, and the mean cosine of the document's items.
-
-    One for each of *document_ids*, or for each item if the options ask for all chunks,
-    of the items that pass the filters; the mean is that of all.
-    Vectors that cannot be compared with *vector*, which has length 1, are left out.
-    """
-    if isinstance(index, VectorIndex) and not collection.has_chunks:
-        found = index.cosines(document_ids, vector)
-        cosines = {
-            document_id: {document_id: found[document_id]} for document_id in found
-        }
-    else:
-        cosines = _stored_cosines(collection, document_ids, vector)
-    least = -1.0 if options.min_cosine is None else options.min_cosine - ROUNDING
-    keep = options.keep
-    for document_id, items in cosines.items():
-        mean = sum(items.values()) / len(items)
-        # A prefix may be that of one chunk
-        passing = [*items] if keep is None else [*filter(keep, items)]
-        if passing and not options.all_chunks:
-            passing = [max(passing, key=items.__getitem__)]
-        for item_id in passing:
-            if items[item_id] >= least:
-                yield document_id, item_id, items[item_id], mean
-
-
-def _stored_cosines(
-    collection: Collection, document_ids: Sequence[str], vector: Vector
-) -> dict[str, dict[str, float]]:
-    """The cosine of each item of *document_ids*, as they are stored, by document."""
-    cosines: dict[str, dict[str, float]] = {}
-    rows = [
-        row
-        for row in chunks.document_vectors(collection, document_ids)
-        if len(row[2]) == vector.nbytes
-    ]
-    if not rows:
-        return cosines
-    vectors = np.frombuffer(b"".join(row[2] for row in rows), FLOAT32)
-    vectors = normalize(vectors.reshape(len(rows), -1))
-    values = np.einsum("ij,j->i", vectors, vector).clip(-1, 1).tolist()
-    for row, cosine, numbers in zip(rows, values, vectors, strict=True):
-        if numbers.any():
-            cosines.setdefault(row[0], {})[row[1]] = cosine
-    return cosines
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

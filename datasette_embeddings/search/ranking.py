@@ -5,7 +5,7 @@
 *meaning* is how far the cosine is from the collection's average (0) to that of an equal
 vector (1), so that models whose cosines are all high rank as well.  The cosine of a
 chunk counts 0.7, the mean of its document's chunks 0.3: one alone forgets what the
-document is about.  *words* is BM25 as a share of the best for the query (``words.py``)
+document is about.  *words* is BM25 as a share of the best for the query (``shares.py``)
 plus 0.3 · min(share, 1 - share): a document with every word has about half, and more of
 the same says less.  *exact* is 0.2 for a title that equals the query, 0.1 for one that
 ends with it.  ``benchmarks/ranking.py`` chose the numbers.
@@ -14,137 +14,137 @@ ends with it.  ``benchmarks/ranking.py`` chose the numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
 
 from datasette_embeddings.index.cache import Index
-from datasette_embeddings.index.matrix import Hit, best_first
-from datasette_embeddings.search.nearest import Options, cosines_of, nearest_to_vector
+from datasette_embeddings.index.documents import ROUNDING, ByNumber, Values, best_rows
+from datasette_embeddings.index.matrix import Hit, VectorIndex, best_first
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.shares import Shares
 from datasette_embeddings.search.words import WordSearch
-from datasette_embeddings.store.chunks import existing_documents, stored_chunks
 from datasette_embeddings.vectors import Vector, normalize
 
-MEANING, WORDS, EQUAL_TITLE, TITLE_ENDING = 0.75, 0.25, 0.2, 0.1
-OWN, OF_DOCUMENT = 0.7, 0.3
-BENT = 0.3
-# The nearest by meaning, which count as found by it
-NEAREST = 100
-# Documents beyond these whose vectors a search reads, those with the best words
-MOST_READ = 400
-
-#: Document, item, its cosine, and the mean of the document's; None without vectors
-Compared: TypeAlias = tuple[str, str, "float | None", float]
+MEANING, WORDS, EXACT = 0.75, 0.25, 0.2
+OWN, OF_DOCUMENT, BENT = 0.7, 0.3, 0.3
+PARTS, NOTHING = ("exact", "words", "meaning"), np.zeros(1)
+# The nearest count as found by meaning.  Common words are read of the documents that
+# are best without them.  Of documents with one score, a search by words orders some
+NEAREST, MOST_READ, MOST_EQUAL = 100, 5_000, 1_000
 
 
-@dataclass
+class Ranked(NamedTuple):
+    """An item, its score, and what that is made of."""
+
+    id: str
+    score: float
+    cosine: float | None
+    exact: float
+    words: float
+
+
+@dataclass(frozen=True)
 class Ranking:
-    """The documents that have words of a query, or a title that ends with it."""
+    """What a query finds by its words, to be ranked alone or with meaning."""
 
     search: WordSearch
-    #: By the number of a document in the words index, best first
-    shares: Mapping[int, float]
-    #: Whether the title equals the query
-    titled: Mapping[str, bool]
+    shares: Shares
+    #: Documents whose title equals the query (1) or ends with it (0.5)
+    titled: ByNumber
     options: Options
-    #: By meaning, whether they are all that pass the filters, and which count as near
-    nearest: Sequence[Hit] = ()
-    is_all: bool = False
-    near: frozenset[str] = frozenset()
-    #: The average cosine; None to rank without meaning
-    average: float | None = None
-    #: The numbers of documents in the words index, as far as they are known
-    numbers: dict[str, int] = field(default_factory=dict)
 
     def by_words(self) -> list[Hit]:
         """The best by words and exact names; no vector is read."""
-
-        def compared(documents: list[str]) -> Iterator[Compared]:
-            for each in existing_documents(self.search.collection, documents):
-                yield each, each, None, 0.0
-
-        return self._page(compared)
+        end, left = self.options.offset + self.options.limit, MOST_EQUAL
+        best = {each.id: each for each in self._of_documents(self.titled)}
+        for some in self.search.best_first(self.shares.of_all):
+            page, most = best_first(best.values(), end), _score(some.values, NOTHING)[0]
+            if len(page) == end and (left <= 0 or page[-1].score > most):
+                break
+            best = {each.id: each for each in (*page, *self._of_documents(some))}
+            left -= len(some)
+        return self._page(best.values(), near=math.inf)
 
     def by_both(self, vector: Vector, index: Index) -> tuple[list[Hit], float | None]:
-        """The best by meaning, words and exact names, and the highest cosine of all.
+        """The best by meaning, words and exact names, and how close they are."""
+        query, end = normalize(vector), self.options.offset + self.options.limit
+        average = index.average_cosine(query)
+        best, nearest = list[Ranked](), list[float]()
+        shares = [float(self.shares.of_rare.values.max(initial=0.0))]
+        for block in index.blocks() if query.any() else ():
+            some, cosines, share = self._best_of(block, end, query, average)
+            best = best_first([*best, *some], end)
+            nearest = sorted([*nearest, *cosines.tolist()])[-NEAREST:]
+            shares.append(share)
+        if not nearest:
+            return [], None
+        closeness = nearest[-1] + max(shares) / 2
+        return self._page(best, near=nearest[0] - ROUNDING), closeness
 
-        The vector of a document beyond the nearest is read only if its words could
-        outweigh that it is no nearer than the last of those.
-        """
-        options, collection = self.options, self.search.collection
-        query = normalize(vector)
-        compared = partial(
-            cosines_of, collection, vector=query, options=options, index=index
-        )
-        depth = max(NEAREST, options.offset + options.limit)
-        while True:
-            asked = replace(options, limit=depth, offset=0, min_score=None)
-            nearest = nearest_to_vector(collection, vector, options=asked, index=index)
-            if not nearest:
-                return [], None
-            near = frozenset(hit.id for hit in nearest[:NEAREST])
-            ranking = replace(self, nearest=nearest, near=near)
-            ranking.average = float(index.mean @ query)
-            ranking.is_all = len(nearest) < depth
-            hits = ranking._page(compared)
-            last = ranking._score(ranking._meaning(nearest[-1].score), 0.0, 0.0)
-            is_full = len(hits) == options.limit
-            least = hits[-1].score if is_full else options.min_score or 0.0
-            if ranking.is_all or last <= least:
-                return hits, nearest[0].score
-            # Chunks whose documents are about something else have fallen below others
-            depth *= 4
+    def _of_documents(self, some: ByNumber) -> list[Ranked]:
+        """Those of *some* documents that pass the filters, by their words."""
+        documents = self.search.documents(some.numbers, self.options.keep)
+        numbers = np.array([*documents.values()], np.int64)
+        words, exact = self.shares.of_all.of(numbers), self.titled.of(numbers)
+        scores = _score(words, exact).tolist()
+        return [*map(Ranked, documents, scores, [None] * len(numbers), exact, words)]
 
-    def _page(self, compared: Callable[[list[str]], Iterator[Compared]]) -> list[Hit]:
-        """The page of the best: of the nearest, and of others once *compared*."""
-        options, keep = self.options, self.options.keep
-        end = options.offset + options.limit
-        met = {hit.document_id for hit in self.nearest}
-        self.numbers |= self.search.numbers([*met])
-        best = {hit.id: hit for hit in map(self._hit, compared([*met]))}
-        last = self._meaning(self.nearest[-1].score) if self.nearest else 0.0
-        left, batches = MOST_READ, self.search.batches(self.shares, self.titled)
-        for share, batch in () if self.is_all else batches:
-            page = best_first(best.values(), end)
-            most = self._score(last, share or 0.0, 0.0)
-            is_full = share is not None and len(page) == end
-            if is_full and (left <= 0 or page[-1].score > most):
-                break
-            self.numbers |= batch
-            others = [each for each in batch if options.all_chunks or each not in met]
-            others = others if keep is None else [*filter(keep, others)]
-            left -= len(others)
-            best = {e.id: e for e in (*page, *map(self._hit, compared(others)))}
-        page = best_first(best.values(), end)[options.offset :]
-        least = -math.inf if options.min_score is None else options.min_score
-        chunks = stored_chunks(self.search.collection, [hit.id for hit in page])
+    def _best_of(
+        self, block: VectorIndex, end: int, query: Vector, average: float
+    ) -> tuple[list[Ranked], Values, float]:
+        """What includes the best of *block*, its best cosines, and its best share."""
+        documents, least = block.documents, self.options.min_cosine
+        one_of = None if self.options.all_chunks else documents
+        passing = block.passing(self.options.keep)
+        cosines, error = block.cosines(query, is_exact=least is not None)
+        passing &= least is None or cosines >= least - ROUNDING
+        near = np.where(passing, cosines, -np.inf)
+        near = block.same_cosines(best_rows(near, NEAREST, one_of, 2 * error), query)
+
+        def scores(own: Values, means: Values, words: Values, exact: Values) -> Values:
+            meaning = (OWN * own + OF_DOCUMENT * means - average) / (1 - average)
+            return _score(words, exact, meaning)
+
+        # First without common words, and with cosines that may be a little wrong
+        means = documents.means(cosines) if documents.has_chunks else cosines
+        words, exact = map(documents.values, (self.shares.of_rare, self.titled))
+        every = np.where(passing, scores(cosines, means, words, exact), -np.inf)
+        wrong = 2 * MEANING * error / (1 - average)
+        margin = wrong + WORDS * (1 + BENT) * self.shares.most_of_common
+        rows = best_rows(every, end, one_of, margin, max(end, MOST_READ))
+        numbers = documents.numbers[documents.of_rows[rows]]
+        words, exact = words[rows] + self.shares.of_common(numbers), exact[rows]
+        share = float(words.max(initial=0.0))
+        some = scores(cosines[rows], means[rows], words, exact)
+        best = best_rows(some, end, None, wrong)
+        rows, words, exact = rows[best], words[best], exact[best]
+        own = block.same_cosines(rows, query).astype(np.float64)
+        means = means[rows] if documents.has_chunks else own
+        ids, final = [block.ids[n] for n in rows], scores(own, means, words, exact)
+        ranked = map(Ranked, ids, final.tolist(), own.tolist(), exact, words)
+        return [*ranked], near, share
+
+    def _page(self, best: Iterable[Ranked], near: float) -> list[Hit]:
+        """The page of *best*; what is as *near* was found by meaning."""
+        start, least = self.options.offset, self.options.min_score
+        page = best_first(best, start + self.options.limit)[start:]
         return [
-            replace(hit, score=max(0.0, hit.score), chunk=chunks.get(hit.id))
-            for hit in page
-            if hit.score >= least
+            Hit(item_id, max(0.0, score), None, cosine, tuple(compress(PARTS, parts)))
+            for item_id, score, cosine, exact, words in page
+            for parts in [(exact, words, cosine is not None and cosine >= near)]
+            if least is None or score >= least
         ]
 
-    def _hit(self, compared: Compared) -> Hit:
-        document_id, item_id, cosine, mean = compared
-        near = OWN * (cosine or 0.0) + OF_DOCUMENT * mean
-        meaning = 0.0 if cosine is None else self._meaning(near)
-        words = self.shares.get(self.numbers.get(document_id, 0), 0.0)
-        is_equal = self.titled.get(document_id)
-        exact = {None: 0.0, False: TITLE_ENDING, True: EQUAL_TITLE}[is_equal]
-        parts = {"exact": exact, "words": words, "meaning": item_id in self.near}
-        matched = tuple(name for name, part in parts.items() if part)
-        score = self._score(meaning, words, exact)
-        return Hit(item_id, score, cosine=cosine, matched=matched)
 
-    def _meaning(self, cosine: float) -> float:
-        """How far *cosine* is from the average (0) to that of an equal vector (1)."""
-        assert self.average is not None
-        return (cosine - self.average) / (1 - self.average)
-
-    def _score(self, meaning: float, words: float, exact: float) -> float:
-        """The weighted sum, of the greatest that it could be; *words* is the share."""
-        most = WORDS + EQUAL_TITLE + (self.average is not None) * MEANING
-        # Rounded, because equal vectors may differ in the last digit
-        words += BENT * min(words, 1 - words)
-        return round((MEANING * meaning + WORDS * words + exact) / most, 6)
+def _score(words: Values, exact: Values, meaning: Values | None = None) -> Values:
+    """The weighted sum, of the greatest that it could be; *words* are shares."""
+    score = WORDS * (words + BENT * np.minimum(words, 1 - words)) + EXACT * exact
+    most = WORDS + EXACT
+    if meaning is not None:
+        score, most = MEANING * meaning + score, MEANING + most
+    # Rounded, because equal vectors may differ in the last digit
+    return np.round(score / most, 6)

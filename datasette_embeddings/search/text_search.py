@@ -13,7 +13,7 @@ from datasette_embeddings.search.nearest import Options, nearest_to_vector
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.ranking import Ranking
 from datasette_embeddings.search.words import WordSearch
-from datasette_embeddings.store.chunks import chunks_of_documents
+from datasette_embeddings.store.chunks import chunks_of_documents, stored_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
@@ -82,7 +82,8 @@ def rank(
     found = search.matches(
         query, as_typed=options.as_typed, is_typing=options.is_typing
     )
-    options = _restricted(search, query, options)
+    if query.phrases or query.without:
+        options = _restricted(search, query, options)
     titled = search.titled(found.corrected or query.text)
     ranking = Ranking(search, found.shares, titled, options)
     if mode == "words":
@@ -95,15 +96,15 @@ def rank(
     else:
         assert vector is not None
         assert index is not None
-        hits, cosine = ranking.by_both(vector, index)
+        hits, closeness = ranking.by_both(vector, index)
+        chunks = stored_chunks(collection, [hit.id for hit in hits])
+        hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in hits]
         least = collection.closeness
         if least is None:
             least = LEAST_CLOSENESS.get(collection.model_id)
-        if cosine is not None:
-            # The words of the best document by words, which need not be the nearest
-            closeness = cosine + next(iter(found.shares.values()), 0.0) / 2
-            if least is not None and found.total >= FEWEST_DOCUMENTS:
-                close = closeness >= least
+        is_known = found.shares.total >= FEWEST_DOCUMENTS
+        if is_known and closeness is not None and least is not None:
+            close = closeness >= least
     return TextHits(hits, mode, found.corrected, close, closeness)
 
 

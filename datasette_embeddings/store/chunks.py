@@ -114,39 +114,8 @@ def of_documents(
         yield from rows_in(collection.conn, query, [collection.id], ids)
 
 
-def document_vectors(
-    collection: Collection, document_ids: Sequence[str]
-) -> Iterator[tuple[str, str, bytes]]:
-    """Document, item and vector of each item that *document_ids* consist of."""
-    chunk_sql = table_or_empty("_embedding_chunks", collection.columns)
-    whole = f"""
-        select id, id, embedding
-        from embeddings
-        where collection_id = ?
-        and typeof(embedding) = 'blob'
-        and not exists (
-          select 1
-          from {chunk_sql} as chunk
-          where chunk.collection_id = embeddings.collection_id
-          and chunk.id = embeddings.id
-        )
-        and id in
-    """
-    yield from rows_in(collection.conn, whole, [collection.id], document_ids)
-    if collection.has_chunks:
-        in_chunks = f"""
-            select document_id, id, embedding
-            from _embedding_chunks join embeddings using (collection_id, id)
-            where {valid_sql("_embedding_chunks")}
-            and collection_id = ?
-            and typeof(embedding) = 'blob'
-            and document_id in
-        """
-        yield from rows_in(collection.conn, in_chunks, [collection.id], document_ids)
-
-
 #: SQL for the document of a row of :func:`items_with_chunks`
-DOCUMENT = "coalesce(document_id, embeddings.id)"
+DOCUMENT = "coalesce(chunks.document_id, embeddings.id)"
 
 
 def items_with_chunks(collection: Collection) -> str:

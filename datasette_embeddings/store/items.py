@@ -174,6 +174,16 @@ class Items:
         ).fetchone()
         return tuple(row)
 
+    def words_state(self) -> int | None:
+        """A number that is another one after each write of the words; None without."""
+        if "words_state" not in self.columns["_embedding_collections"]:
+            return None
+        row = self.conn.execute(
+            "select words_state from _embedding_collections where collection_id = ?",
+            [self.id],
+        ).fetchone()
+        return None if row is None else row[0]
+
     def usual_vector_length(self) -> tuple[int, int]:
         """The length in bytes that most vectors have, and how many do."""
         row = self.conn.execute(

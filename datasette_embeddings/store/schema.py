@@ -95,6 +95,11 @@ PARAMETERS = 900
 Columns: TypeAlias = Mapping[str, Sequence[str]]
 
 
+def words_table(collection_id: int) -> str:
+    """The name of the FTS5 table of a collection; its shadow tables begin with it."""
+    return f"{WORDS_OF_COLLECTION}{int(collection_id)}"
+
+
 @contextmanager
 def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
     """A read transaction: everything that is read within is of the same moment."""

@@ -38,7 +38,7 @@ class Words:
 
     def __init__(self, collection: Collection) -> None:
         self.collection, self.conn = collection, collection.conn
-        self.table = table_of(collection.id)
+        self.table = schema.words_table(collection.id)
 
     def create(self, kind: str) -> None:
         """Make an index of that *kind*, or none.
@@ -61,6 +61,7 @@ class Words:
             """,
             [kind, self.collection.id],
         )
+        self._is_changed()
         self.collection = replace(self.collection, words=kind)
         if kind != NO_WORDS:
             self.index_again()
@@ -69,6 +70,7 @@ class Words:
         """Make the tables again, and index the stored text of each document in them."""
         drop_tables(self.collection)
         self._make_tables()
+        self._is_changed()
         last = 0
         sql = """
             select id, text
@@ -136,6 +138,7 @@ class Words:
                 for number, document, each in numbered
             ),
         )
+        self._is_changed()
 
     def _index(self, texts: Sequence[tuple[int, IndexedText]]) -> None:
         """Add the words of *texts*, each with its number."""
@@ -169,6 +172,18 @@ class Words:
             ((number,) for number, _each in old),
         )
         self._count([each for _number, each in old], -1)
+        self._is_changed()
+
+    def _is_changed(self) -> None:
+        """Let `words_state()` show that the index is another one."""
+        self.conn.execute(
+            """
+            update _embedding_collections
+            set words_state = random()
+            where collection_id = ?
+            """,
+            [self.collection.id],
+        )
 
     def _count(self, words: Iterable[IndexedText], change: int) -> None:
         """Count the documents of each word: *change* for each of *words*."""
@@ -197,11 +212,6 @@ class Words:
             )
 
 
-def table_of(collection_id: int) -> str:
-    """The name of the FTS5 table of a collection; its shadow tables begin with it."""
-    return f"{schema.WORDS_OF_COLLECTION}{int(collection_id)}"
-
-
 def drop(collection: Collection) -> None:
     """Delete the words index of *collection*."""
     drop_tables(collection)
@@ -213,7 +223,7 @@ def drop(collection: Collection) -> None:
 
 def drop_tables(collection: Collection) -> None:
     """Delete all of the words index that is made of the texts in _embedding_words."""
-    conn, table = collection.conn, table_of(collection.id)
+    conn, table = collection.conn, schema.words_table(collection.id)
     conn.execute(f"drop table if exists {table}_terms")
     try:
         conn.execute(f"drop table if exists {table}")

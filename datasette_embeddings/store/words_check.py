@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from datasette_embeddings.documents import Document
-from datasette_embeddings.store.chunks import items_with_chunks
+from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import IndexedText
-from datasette_embeddings.store.schema import table_or_empty
-from datasette_embeddings.store.words import TOKENIZERS, WINDOW, table_of
+from datasette_embeddings.store.schema import table_or_empty, words_table
+from datasette_embeddings.store.words import TOKENIZERS, WINDOW
 
 # A copy of the index, with the texts that it was made of
 COPY, TEXTS = "_embedding_words_copy", "_embedding_words_texts"
@@ -40,6 +41,38 @@ def is_current_sql(collection: Collection) -> str:
           )
         )
     """
+
+
+def numbered_vectors(collection: Collection) -> Iterator[tuple[str, int, bytes]]:
+    """Each item with the number of its document in the words index, and its vector.
+
+    The number is 0 where the words are not indexed, or are those of another content.
+    """
+    number = "0"
+    if collection.has_words:
+        number = f"""
+            coalesce(
+              (
+                select _embedding_words.id
+                from _embedding_words
+                where _embedding_words.collection_id = embeddings.collection_id
+                and _embedding_words.document_id = {DOCUMENT}
+                and _embedding_words.content_hash
+                  is coalesce(
+                    chunks.document_hash, embeddings.content_hash, content_hash
+                  )
+              ),
+              0
+            )
+        """
+    return collection.conn.execute(
+        f"""
+        select embeddings.id, {number}, embedding
+        {items_with_chunks(collection)}
+        and typeof(embedding) = 'blob'
+        order by embeddings.id
+        """
+    )
 
 
 def outdated(collection: Collection) -> list[str]:
@@ -139,7 +172,7 @@ def is_damaged(collection: Collection) -> bool:
     """
     if not collection.has_words:
         return False
-    conn, table = collection.conn, table_of(collection.id)
+    conn, table = collection.conn, words_table(collection.id)
     conn.create_function("_embedding_text", 2, _text, deterministic=True)
     # The copy goes as it came, and a transaction of the caller stays as it is
     conn.execute("savepoint embedding_words_copy")
@@ -186,7 +219,7 @@ def _copy(collection: Collection) -> None:
             f"""
             insert into temp.{COPY}_{shadow}
             select *
-            from main.{table_of(collection.id)}_{shadow}
+            from main.{words_table(collection.id)}_{shadow}
             """
         )
 

@@ -49,7 +49,7 @@ TABLES = {
     "collections": 3,
     "embeddings": 8,
     "similarities": 4,
-    "_embedding_collections": 16,
+    "_embedding_collections": 17,
     "_embedding_sources": 6,
     "_embedding_origins": 6,
     "_embedding_chunks": 9,

@@ -1,0 +1,100 @@
+"""Values of rows and of the documents that they belong to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: More than the rounding error of the float32 score of two vectors of length 1
+ROUNDING = 1e-5
+
+#: The numbers of documents, and values that they have
+Numbers: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class ByNumber:
+    """Values of documents by their numbers in the words index, which ascend: (n,)."""
+
+    numbers: Numbers
+    values: Values
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def of(self, numbers: Numbers) -> Values:
+        """The value of each of *numbers*, (m,); 0 of one that has none."""
+        if not len(self):
+            return np.zeros(len(numbers))
+        places = np.searchsorted(self.numbers, numbers).clip(max=len(self) - 1)
+        return np.where(self.numbers[places] == numbers, self.values[places], 0)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Which document each row of a matrix belongs to.
+
+    *numbers*, which ascend, (m,), are those of the documents in the words index; that
+    of a row whose document is not indexed is below 0.  *of_rows*, (n,), is the place in
+    *numbers* of each row's document.
+    """
+
+    numbers: Numbers
+    of_rows: NDArray[np.int32]
+    #: Whether a document has several rows
+    has_chunks: bool
+
+    @classmethod
+    def of(cls, numbers: Numbers) -> Documents:
+        """The documents of rows, each with the number of its own, (n,), or 0."""
+        own = np.where(numbers, numbers, -1 - np.arange(len(numbers)))
+        numbers, of_rows = np.unique(own, return_inverse=True)
+        return cls(numbers, of_rows.astype(np.int32), len(numbers) < len(own))
+
+    def values(self, some: ByNumber) -> Values:
+        """The value of each row's document, (n,); 0 of one that has none."""
+        values = np.zeros(len(self.numbers), np.float32)
+        places = np.searchsorted(self.numbers, some.numbers)
+        places = places.clip(max=len(values) - 1)
+        is_here = self.numbers[places] == some.numbers
+        values[places[is_here]] = some.values[is_here]
+        return values[self.of_rows]
+
+    def means(self, values: Values) -> Values:
+        """The mean value of all rows of each row's document, (n,)."""
+        sums = np.bincount(self.of_rows, values)
+        means: Values = (sums / np.bincount(self.of_rows))[self.of_rows]
+        return means
+
+
+def best_rows(
+    values: Values,
+    limit: int,
+    documents: Documents | None = None,
+    margin: float = ROUNDING,
+    most: int | None = None,
+) -> NDArray[np.intp]:
+    """Rows that include the *limit* best of *values*, (n,), without those of -inf.
+
+    They also include what is by *margin* lower than the last of these, up to *most* in
+    all.  Of each of *documents*, where they are given, the best row alone counts.
+    """
+    best = values
+    if documents is not None and documents.has_chunks:
+        best = np.full(len(documents.numbers), -np.inf, values.dtype)
+        np.maximum.at(best, documents.of_rows, values)
+    if not len(best):
+        return np.empty(0, np.intp)
+    places = [-min(place, len(best)) for place in (limit, most or limit)]
+    last, least = np.partition(best, places)[places].tolist()
+    least = last - margin if most is None else max(last - margin, least)
+    rows = np.flatnonzero((values >= least) & np.isfinite(values))
+    if documents is None:
+        return rows
+    rows = rows[np.argsort(-values[rows], kind="stable")]
+    _documents, firsts = np.unique(documents.of_rows[rows], return_index=True)
+    return rows[firsts]
