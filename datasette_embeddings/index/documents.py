@@ -98,3 +98,8 @@ def best_rows(
     rows = rows[np.argsort(-values[rows], kind="stable")]
     _documents, firsts = np.unique(documents.of_rows[rows], return_index=True)
     return rows[firsts]
+
+
+def best_value(values: Values, place: int) -> float:
+    """The value at *place*, from 1, of *values* from the greatest."""
+    return float(np.partition(values, -place)[-place])

@@ -60,12 +60,13 @@ class Ranking:
     def by_words(self) -> list[Hit]:
         """The best by words and exact names; no vector is read."""
         end, left = self.options.offset + self.options.limit, MOST_EQUAL
-        best = {each.id: each for each in self._of_documents(self.titled)}
-        for some in self.search.best_first(self.shares.of_all):
+        known = self.shares.of_all if self.options.keep else self.shares.of_best(end)
+        best = {each.id: each for each in self._of_documents(self.titled, known)}
+        for some in self.search.best_first(known):
             page, most = best_first(best.values(), end), _score(some.values, NOTHING)[0]
             if len(page) == end and (left <= 0 or page[-1].score > most):
                 break
-            best = {each.id: each for each in (*page, *self._of_documents(some))}
+            best = {each.id: each for each in (*page, *self._of_documents(some, known))}
             left -= len(some)
         return self._page(best.values(), near=math.inf)
 
@@ -82,14 +83,13 @@ class Ranking:
             shares.append(share)
         if not nearest:
             return [], None
-        closeness = nearest[-1] + max(shares) / 2
-        return self._page(best, near=nearest[0] - ROUNDING), closeness
+        return self._page(best, nearest[0] - ROUNDING), nearest[-1] + max(shares) / 2
 
-    def _of_documents(self, some: ByNumber) -> list[Ranked]:
-        """Those of *some* documents that pass the filters, by their words."""
+    def _of_documents(self, some: ByNumber, shares: ByNumber) -> list[Ranked]:
+        """Those of *some* documents that pass the filters, by their *shares*."""
         documents = self.search.documents(some.numbers, self.options.keep)
         numbers = np.array([*documents.values()], np.int64)
-        words, exact = self.shares.of_all.of(numbers), self.titled.of(numbers)
+        words, exact = shares.of(numbers), self.titled.of(numbers)
         scores = _score(words, exact).tolist()
         return [*map(Ranked, documents, scores, [None] * len(numbers), exact, words)]
 

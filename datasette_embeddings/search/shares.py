@@ -21,7 +21,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from datasette_embeddings.index.documents import ByNumber, Numbers, Values
+from datasette_embeddings.index.documents import ByNumber, Numbers, Values, best_value
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.schema import words_table
 
@@ -32,7 +32,7 @@ MOST_OF_A_TERM = 2.2
 # FTS5's idf of a term that more than half of the documents have
 LEAST_IDF = 1e-6
 # Documents that have the rare terms of a query, together
-MOST_RARE = 5_000
+MOST_RARE = 3_000
 # Documents that a search by words alone scores: of more, the commonest terms are left
 # out
 MOST_SCORED = 100_000
@@ -126,6 +126,13 @@ class Shares:
         """That of each document that has rare terms, by these alone."""
         return self._shares([term for term, n in self.sums.items() if n <= MOST_RARE])
 
+    def of_best(self, end: int) -> ByNumber:
+        """That of documents which include the *end* that have most of the terms."""
+        rare = self.of_rare
+        if len(rare) < end or best_value(rare.values, end) <= self.most_of_common:
+            return self.of_all
+        return ByNumber(rare.numbers, rare.values + self.of_common(rare.numbers))
+
     def of_common(self, numbers: Numbers) -> Values:
         """What common terms add to the share of each of *numbers*, (n,)."""
         if not self.common:
@@ -134,23 +141,27 @@ class Shares:
 
     def _shares(self, terms: Sequence[str], among: Numbers | None = None) -> ByNumber:
         """The share by *terms* of the documents that have some, or of those *among*."""
-        table, sql, values = words_table(self.collection.id), "", list[str | float]()
+        table, sql, values = words_table(self.collection.id), "", list[str]()
         if not terms:
             return ByNumber(np.empty(0, np.int64), np.empty(0))
         if among is not None:
             # The plus: FTS5 would find each of them by itself, which takes far longer
             sql = "and +rowid in (select value from json_each(?))"
             values = [json.dumps(among.tolist())]
-        rows = self.collection.conn.execute(
+        rows = self.collection.conn.cursor()
+        # Tuples cost less than the rows of Datasette
+        rows.row_factory = None
+        rows.execute(
             f"""
-            select rowid, -bm25({table}, ?, 1.0)
+            select rowid, rank
             from {table}
             where {table} match ?
+            and rank match 'bm25({TITLE_WEIGHT}, 1.0)'
             {sql}
             order by rowid
             limit {MOST_SCORED}
             """,
-            [TITLE_WEIGHT, " OR ".join(terms), *values],
+            [" OR ".join(terms), *values],
         )
-        found = np.fromiter(map(tuple, rows), [("number", np.int64), ("score", float)])
-        return ByNumber(found["number"].copy(), found["score"] / self.ideal)
+        found = np.fromiter(rows, [("number", np.int64), ("bm25", np.float64)])
+        return ByNumber(found["number"].copy(), -found["bm25"] / self.ideal)
