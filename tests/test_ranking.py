@@ -221,6 +221,24 @@ def test_a_word_of_most_documents_is_found_where_no_title_has_it(monkeypatch):
     assert all(0 < score <= 1 for score in scores.values())
 
 
+def test_a_rare_word_is_found_wherever_it_stands_beside_one_of_most_documents(
+    monkeypatch,
+):
+    monkeypatch.setattr(shares, "MOST_RARE", 20)
+    # Enough for half of the documents, but not for all of them
+    monkeypatch.setattr(shares, "MOST_SCORED", 70)
+    found = indexed_texts(["river"] * 90 + ["river zebra"] * 10)
+    rare = [str(number) for number in range(90, 100)]
+    assert [*found_by_words(found, "zebra river", limit=12)][:10] == rare
+    assert [*found_by_words(found, "zebra river", limit=12, prefix="9")][:10] == rare
+
+
+def test_words_that_were_counted_before_the_documents_rank_all_the_same():
+    found = indexed_texts(["river"])
+    of_river = shares.Shares.of(found, {'"river"': 1}, 0)
+    assert len(of_river.of_all) == 1
+
+
 def test_the_words_of_a_phrase_are_not_corrected():
     found = indexed_texts(["river bank", "money"])
     assert WordSearch(found).matches(Query.read("rivr")).corrected == "river"

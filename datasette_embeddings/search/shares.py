@@ -56,8 +56,10 @@ class Counts:
     def of(self, term: str | None) -> int:
         """How many have *term*; of more than a half, one more than that."""
         key = self._state, term
-        if self._state is not None and key in _counts:
-            return _counts[key]
+        # Another thread may clear them at any time
+        known = None if self._state is None else _counts.get(key)
+        if known is not None:
+            return known
         rows, limit = f"{self._table}_docsize", -1
         if term is not None:
             rows = f"{self._table} where {self._table} match ?"
@@ -77,8 +79,8 @@ class Shares:
     """The share of each document, by the terms of a query."""
 
     collection: Collection
-    #: Those that some documents have, the rarest first, and how many have them and the
-    #: rarer ones
+    #: Those that some documents have, the rarest first, and how many at most have them
+    #: and the rarer ones
     sums: Mapping[str, int]
     #: Those that are not rare
     common: Sequence[str]
@@ -95,11 +97,16 @@ class Shares:
     ) -> Shares:
         """Those of *collection*, by how many of *total* documents have each term."""
         idf = {
-            term: max(math.log((total - n + 0.5) / (n + 0.5)), LEAST_IDF)
+            term: max(math.log((max(total - n, 0) + 0.5) / (n + 0.5)), LEAST_IDF)
             for term, n in counts.items()
         }
         ideal = MOST_OF_A_TERM * sum(idf.values())
-        known = sorted((count, term) for term, count in counts.items() if count)
+        # Of more than half of the documents, it is not known how many they are
+        known = sorted(
+            (count if count <= total // 2 else total, term)
+            for term, count in counts.items()
+            if count
+        )
         running = accumulate(count for count, _term in known)
         sums = {term: n for (_count, term), n in zip(known, running, strict=True)}
         common = [term for term, documents in sums.items() if documents > MOST_RARE]
