@@ -233,6 +233,17 @@ def test_a_rare_word_is_found_wherever_it_stands_beside_one_of_most_documents(
     assert [*found_by_words(found, "zebra river", limit=12, prefix="9")][:10] == rare
 
 
+def test_common_words_are_found_where_documents_with_rare_ones_were_deleted(
+    monkeypatch,
+):
+    monkeypatch.setattr(shares, "MOST_RARE", 20)
+    texts = ["river zebra"] * 10 + ["river"] * 25 + ["money"] * 60
+    found = indexed_texts(texts)
+    # As llm does: the words index stays as it is
+    found.conn.execute("delete from embeddings where cast(id as integer) < 10")
+    assert len(found_by_words(found, "zebra river", limit=5)) == 5
+
+
 def test_words_that_were_counted_before_the_documents_rank_all_the_same():
     found = indexed_texts(["river"])
     of_river = shares.Shares.of(found, {'"river"': 1}, 0)

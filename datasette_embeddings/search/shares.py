@@ -23,7 +23,8 @@ import numpy as np
 
 from datasette_embeddings.index.documents import ByNumber, Numbers, Values, best_value
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.schema import words_table
+from datasette_embeddings.store.schema import rows_in, words_table
+from datasette_embeddings.store.words_check import is_current_sql
 
 #: What a word counts in a title
 TITLE_WEIGHT = 5.0
@@ -136,9 +137,22 @@ class Shares:
     def of_best(self, end: int) -> ByNumber:
         """That of documents which include the *end* that have most of the terms."""
         rare = self.of_rare
-        if len(rare) < end or best_value(rare.values, end) <= self.most_of_common:
+        least = best_value(rare.values, end) if len(rare) >= end else 0.0
+        best = rare.numbers[rare.values >= least]
+        if least <= self.most_of_common or not self._are_current(best):
             return self.of_all
         return ByNumber(rare.numbers, rare.values + self.of_common(rare.numbers))
+
+    def _are_current(self, numbers: Numbers) -> bool:
+        """Whether no other program deleted or replaced a document of *numbers*."""
+        sql = f"""
+            select id
+            from _embedding_words
+            where {is_current_sql(self.collection)}
+            and id in
+        """
+        rows = rows_in(self.collection.conn, sql, [], numbers.tolist())
+        return len([*rows]) == len(numbers)
 
     def of_common(self, numbers: Numbers) -> Values:
         """What common terms add to the share of each of *numbers*, (n,)."""
