@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings import collection, search_text, similar_items
 from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.store.origins import has_unsourced_items
 
 DATA = Path(__file__).parent / "data" / "0.2a0"
@@ -139,3 +140,14 @@ def test_every_collection_is_listed(old, name, collections):
 
 def test_a_check_finds_nothing_wrong(old):
     assert output("check", old / "tables.db")
+
+
+def test_words_that_a_sync_indexes_reach_an_index_in_memory(old):
+    path = old / "tables.db"
+    with closing(sqlite3.connect(path)) as conn:
+        # Its rows are old enough for the index to stay in memory
+        assert not indexes.index(collection(conn, "articles")).numbers.any()
+        output("sync", path, "--silent")
+        articles = collection(conn, "articles")
+        assert articles.has_words
+        assert indexes.index(articles).numbers.all()

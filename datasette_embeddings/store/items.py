@@ -176,7 +176,15 @@ class Items:
 
     def words_state(self) -> int | None:
         """A number that is another one after each write of the words; None without."""
-        if "words_state" not in self.columns["_embedding_collections"]:
+        # A database may get the column while an index of it is in memory
+        has_state = self.conn.execute(
+            """
+            select 1
+            from pragma_table_info('_embedding_collections', 'main')
+            where name = 'words_state'
+            """
+        ).fetchone()
+        if has_state is None:
             return None
         row = self.conn.execute(
             "select words_state from _embedding_collections where collection_id = ?",
