@@ -23,6 +23,7 @@ from datasette_embeddings.store.documents import (
     items_of,
     write_documents,
 )
+from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import normalize
 
 VOCABULARY = [
@@ -304,3 +305,20 @@ def test_an_identifier_is_found_as_one_word_in_any_case_and_by_its_parts():
     assert ids("closeMatches") == ids("close_matches") == ["2", "3"]
     # As a whole in none: each part counts
     assert ids("YouTube_matches") == ["1", "2", "3"]
+
+
+def test_a_document_in_chunks_whose_words_are_not_indexed_is_found_once():
+    found, documents = make_collection(1, in_chunks=True)
+    with found.conn:
+        Words(found).delete([each.document.id for each in documents if each.chunks])
+    vector = np.ones(DIMENSIONS, np.float32)
+    index = indexes.index(found)
+    options = Options(limit=400)
+    hits = rank(found, Query.read("bank"), vector, options=options, index=index).hits
+    assert sorted(hit.document_id for hit in hits) == sorted(
+        each.document.id for each in documents
+    )
+    best = expected(found, documents, Query.read("bank"), vector, options)
+    assert [hit.score for hit in hits] == pytest.approx(
+        [score for _id, score in best], abs=1e-5
+    )

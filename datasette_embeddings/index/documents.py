@@ -50,8 +50,12 @@ class Documents:
 
     @classmethod
     def of(cls, numbers: Numbers) -> Documents:
-        """The documents of rows, each with the number of its own, (n,), or 0."""
-        own = np.where(numbers, numbers, -1 - np.arange(len(numbers)))
+        """The documents of rows, each with the number of its own, (n,).
+
+        A row of number 0 is a document of its own.
+        """
+        below = numbers.min(initial=0) - 1 - np.arange(len(numbers))
+        own = np.where(numbers, numbers, below)
         numbers, of_rows = np.unique(own, return_inverse=True)
         return cls(numbers, of_rows.astype(np.int32), len(numbers) < len(own))
 

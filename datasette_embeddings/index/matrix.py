@@ -138,7 +138,7 @@ class VectorIndex:
     ids: Sequence[str]
     vectors: Vectors
     coarse: CoarseMatrix | None = None
-    #: The number of each row's document in the words index, (n,), or 0
+    #: The number of each row's document in the words index, (n,), or one up to 0
     numbers: Numbers | None = None
     #: The items of the collection, skipped ones included
     count: int = 0
@@ -248,8 +248,8 @@ def read_index(
 ) -> VectorIndex:
     """The index of *rows* of a collection of *count* items.
 
-    A row is the id of an item, the number of its document in the words index or 0, and
-    its vector.
+    A row is the id of an item, the number of its document, as `numbered_vectors()` has
+    it, and its vector.
     """
     ids: list[str] = []
     numbers: list[int] = []

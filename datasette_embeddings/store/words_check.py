@@ -46,9 +46,19 @@ def is_current_sql(collection: Collection) -> str:
 def numbered_vectors(collection: Collection) -> Iterator[tuple[str, int, bytes]]:
     """Each item with the number of its document in the words index, and its vector.
 
-    The number is 0 where the words are not indexed, or are those of another content.
+    Where the words are not indexed, or are those of another content, the number is 0;
+    of the chunks of such a document, it is one below 0.
     """
-    number = "0"
+    number, of_chunks = "0", "null"
+    if collection.has_chunks:
+        of_chunks = """
+            (
+              select -min(other.rowid)
+              from _embedding_chunks as other
+              where other.collection_id = chunks.collection_id
+              and other.document_id = chunks.document_id
+            )
+        """
     if collection.has_words:
         number = f"""
             coalesce(
@@ -59,9 +69,12 @@ def numbered_vectors(collection: Collection) -> Iterator[tuple[str, int, bytes]]
                 and _embedding_words.document_id = {DOCUMENT}
                 and _embedding_words.content_hash
                   is coalesce(
-                    chunks.document_hash, embeddings.content_hash, content_hash
+                    chunks.document_hash,
+                    embeddings.content_hash,
+                    _embedding_words.content_hash
                   )
               ),
+              {of_chunks},
               0
             )
         """
