@@ -10,6 +10,7 @@ import pytest
 
 from datasette_embeddings.chunking import Chunk
 from datasette_embeddings.documents import Document
+from datasette_embeddings.index import matrix
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.search import ranking, shares, words
 from datasette_embeddings.search.nearest import Options
@@ -322,3 +323,26 @@ def test_a_document_in_chunks_whose_words_are_not_indexed_is_found_once():
     assert [hit.score for hit in hits] == pytest.approx(
         [score for _id, score in best], abs=1e-5
     )
+
+
+@pytest.mark.parametrize("offset", [0, 100, 300])
+@pytest.mark.parametrize("most_read", [1, 50])
+def test_the_coarse_copy_of_a_matrix_changes_no_page(offset, most_read, monkeypatch):
+    found, _documents = make_collection(4, count=1_000)
+    exact = indexes.index(found)
+    monkeypatch.setattr(matrix, "LARGE_ROWS", 100)
+    coarse = indexes.index(found)
+    assert coarse.coarse is not None
+    # Fewer than the error of the copy leaves in question
+    monkeypatch.setattr(ranking, "MOST_READ", most_read)
+    numbers, options = np.random.default_rng(4), Options(limit=20, offset=offset)
+    # Some words, which are rare here, and none
+    for typed in ("bank river", "money", "qqqq"):
+        query = Query.read(typed)
+        vector = numbers.standard_normal(DIMENSIONS).astype(np.float32)
+        expected, hits = (
+            rank(found, query, vector, options=options, index=index).hits
+            for index in (exact, coarse)
+        )
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
+        assert [hit.score for hit in hits] == [hit.score for hit in expected]

@@ -59,6 +59,10 @@ class Documents:
         numbers, of_rows = np.unique(own, return_inverse=True)
         return cls(numbers, of_rows.astype(np.int32), len(numbers) < len(own))
 
+    def numbers_of(self, rows: NDArray[np.intp]) -> Numbers:
+        """The number of the document of each of *rows*, (m,)."""
+        return self.numbers[self.of_rows[rows]]
+
     def values(self, some: ByNumber) -> Values:
         """The value of each row's document, (n,); 0 of one that has none."""
         values = np.zeros(len(self.numbers), np.float32)
@@ -80,12 +84,14 @@ def best_rows(
     limit: int,
     documents: Documents | None = None,
     margin: float = ROUNDING,
-    most: int | None = None,
+    more: float = 0.0,
+    most: int = 0,
 ) -> NDArray[np.intp]:
     """Rows that include the *limit* best of *values*, (n,), without those of -inf.
 
-    They also include what is by *margin* lower than the last of these, up to *most* in
-    all.  Of each of *documents*, where they are given, the best row alone counts.
+    They also include what is by *margin* lower than the last of these, and up to *most*
+    in all of what is by *more* lower than that.  Of each of *documents*, where they are
+    given, the best row alone counts.
     """
     best = values
     if documents is not None and documents.has_chunks:
@@ -93,9 +99,9 @@ def best_rows(
         np.maximum.at(best, documents.of_rows, values)
     if not len(best):
         return np.empty(0, np.intp)
-    places = [-min(place, len(best)) for place in (limit, most or limit)]
+    places = [-min(place, len(best)) for place in (limit, max(limit, most))]
     last, least = np.partition(best, places)[places].tolist()
-    least = last - margin if most is None else max(last - margin, least)
+    least = min(last - margin, max(last - margin - more, least))
     rows = np.flatnonzero((values >= least) & np.isfinite(values))
     if documents is None:
         return rows

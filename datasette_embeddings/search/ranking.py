@@ -13,9 +13,8 @@ ends with it.  ``benchmarks/ranking.py`` chose the numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import NamedTuple
 
@@ -68,7 +67,7 @@ class Ranking:
                 break
             best = {each.id: each for each in (*page, *self._of_documents(some, known))}
             left -= len(some)
-        return self._page(best.values(), near=math.inf)
+        return self._page(best.values(), near=np.inf)
 
     def by_both(self, vector: Vector, index: Index) -> tuple[list[Hit], float | None]:
         """The best by meaning, words and exact names, and how close they are."""
@@ -114,11 +113,12 @@ class Ranking:
         words, exact = map(documents.values, (self.shares.of_rare, self.titled))
         every = np.where(passing, scores(cosines, means, words, exact), -np.inf)
         wrong = 2 * MEANING * error / (1 - average)
-        margin = wrong + WORDS * (1 + BENT) * self.shares.most_of_common
-        rows = best_rows(every, end, one_of, margin, max(end, MOST_READ))
-        numbers = documents.numbers[documents.of_rows[rows]]
-        words, exact = words[rows] + self.shares.of_common(numbers), exact[rows]
-        share = float(words.max(initial=0.0))
+        common, most = self.shares.most_of_common, max(end, MOST_READ)
+        rows = best_rows(every, end, one_of, wrong, WORDS * (1 + BENT) * common, most)
+        if len(rows) > most and block.coarse is not None:
+            return self._best_of(replace(block, coarse=None), end, query, average)
+        words = words[rows] + self.shares.of_common(documents.numbers_of(rows))
+        share, exact = float(words.max(initial=0.0)), exact[rows]
         some = scores(cosines[rows], means[rows], words, exact)
         best = best_rows(some, end, None, wrong)
         rows, words, exact = rows[best], words[best], exact[best]
