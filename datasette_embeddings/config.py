@@ -38,6 +38,8 @@ WORDS = (DEFAULT_WORDS, "plain", "trigram", NO_WORDS)
 
 #: What a search goes by: both words and meaning, or one of them
 Mode: TypeAlias = Literal["both", "meaning", "words"]
+#: How the vectors of a collection are searched: all of them, or by what is compact
+IndexKind: TypeAlias = Literal["auto", "exact", "compact"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 RUNTIMES = ("onnx", "sentence-transformers", "open_clip", "llm", "http")
@@ -61,6 +63,9 @@ Url: TypeAlias = Annotated[
 ApiKey: TypeAlias = Annotated[
     str | None,
     Expected("a key (one that $env names must be set where this runs)", read=_key),
+]
+DeclaredIndex: TypeAlias = Annotated[
+    IndexKind, Expected(f"one of {', '.join(get_args(IndexKind))}")
 ]
 WordsKind: TypeAlias = Annotated[
     str, Expected(f"one of {', '.join(WORDS)}", pattern=f"^({'|'.join(WORDS)})$")
@@ -180,11 +185,12 @@ class CollectionConfig(Checked):
     similarities: Similarities | None = None
     #: A cross-encoder that orders the best matches of a search again
     rerank: Reranker | None = None
+    index: DeclaredIndex | None = None
 
     @property
     def is_of_searches(self) -> bool:
         """Whether it says nothing of where rows come from and how they are embedded."""
-        return self == CollectionConfig(rerank=self.rerank)
+        return self == CollectionConfig(rerank=self.rerank, index=self.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +215,8 @@ class Settings(Checked):
         Expected("true, false or an allow block of Datasette's"),
     ] = None
     index_memory_mb: Count = DEFAULT_INDEX_MEMORY_MB
+    #: Of every collection that does not say otherwise
+    index: DeclaredIndex = "auto"
     #: Of every collection that does not say otherwise
     rerank: Reranker | None = None
     rerank_time_limit_ms: Count = DEFAULT_RERANK_TIME_LIMIT_MS

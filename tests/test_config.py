@@ -68,7 +68,7 @@ def test_all_faults_are_in_one_message():
         "colour: unknown, expected one of default_model, models, collections, preload, "
         "max_query_length, max_size, max_text_length, max_inputs, max_body_bytes, "
         "max_image_pixels, max_searches, max_waiting, allow_embed, index_memory_mb, "
-        "rerank, rerank_time_limit_ms",
+        "index, rerank, rerank_time_limit_ms",
     ]
 
 

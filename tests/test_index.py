@@ -293,30 +293,6 @@ def own_indexes():
     own.close()
 
 
-def test_a_collection_larger_than_the_memory_is_scanned_exactly(tmp_path, own_indexes):
-    random = np.random.default_rng(0)
-    vectors = random.integers(-1, 2, (9_000, 40)).astype(np.float32)
-    conn, made = filled(tmp_path / "x.db", vectors)
-    scanned, matrix = own_indexes.index(made), indexes.index(made)
-    assert (scanned.is_scanned, matrix.is_scanned) == (True, False)
-    for limit, keep in ((7, None), (50, lambda item_id: item_id != "5"), (9_999, None)):
-        found = scanned.nearest(vectors[5], limit, keep=keep)
-        expected = matrix.nearest(vectors[5], limit, keep=keep)
-        assert [each.id for each in found] == [each.id for each in expected]
-        assert [each.score for each in found] == pytest.approx(
-            [each.score for each in expected], abs=1e-6
-        )
-    conn.close()
-
-
-def test_a_scan_sees_every_change(tmp_path, own_indexes):
-    conn, made = filled(tmp_path / "x.db", np.ones((9_000, 40)))
-    write(conn, made, [np.arange(40)], ["new"])
-    scanned = own_indexes.index(made)
-    assert scanned.nearest(np.arange(40), 1)[0].id == "new"
-    conn.close()
-
-
 def test_the_least_used_matrix_goes_when_memory_is_short(tmp_path, own_indexes):
     opened = [
         filled(tmp_path / f"{name}.db", np.ones((1_000, 80)))

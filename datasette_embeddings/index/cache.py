@@ -1,8 +1,8 @@
 """The indexes that this process keeps in memory, and how they stay fresh.
 
 Each database file has a connection of its own: only one that writes nothing itself sees
-every commit of the others in ``pragma data_version``. A collection that is too large
-for memory is scanned: each search reads it in blocks.
+every commit of the others in ``pragma data_version``. A collection whose vectors are
+too large for memory has a compact index.
 """
 
 from __future__ import annotations
@@ -11,76 +11,26 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB
+from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB, IndexKind
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index import matrix
-from datasette_embeddings.index.matrix import Hit, Keep, VectorIndex, read_index
+from datasette_embeddings.index.compact import CompactIndex, read_compact
+from datasette_embeddings.index.matrix import VectorIndex
+from datasette_embeddings.index.reading import read_index
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment
 from datasette_embeddings.store.words_check import numbered_vectors
-from datasette_embeddings.vectors import Vector
 
 DATA_VERSION = "pragma data_version"
 BYTES_PER_MB = 1_000_000
-# Rows that a scan holds in memory at a time: 6 MB of 384 dimensions
-BLOCK_ROWS = 4_096
 
 
-@dataclass(frozen=True)
-class ScannedIndex:
-    """A collection too large for memory: every search reads it, exactly, in blocks."""
-
-    collection: Collection
-    lock: threading.Lock
-    #: The items of the collection
-    count: int
-
-    is_scanned = True
-    #: Not known without a scan
-    skipped = 0
-
-    def nearest(
-        self, vector: Vector, limit: int, *, keep: Keep | None = None
-    ) -> list[Hit]:
-        """As :meth:`VectorIndex.nearest`."""
-        best: list[Hit] = []
-        for block in self.blocks():
-            hits = block.nearest(vector, limit, keep=keep)
-            best = matrix.best_first([*best, *hits], limit)
-        return best
-
-    def blocks(self) -> Iterator[VectorIndex]:
-        """All of it, a few thousand rows at a time; no document is in two of them."""
-        with self.lock, one_moment(self.collection.conn):
-            length, _count = self.collection.usual_vector_length()
-            rows = numbered_vectors(self.collection)
-            left = list[tuple[str, int, bytes]]()
-            while some := list(islice(rows, BLOCK_ROWS)):
-                block, (_id, last, _vector) = [*left, *some], some[-1]
-                # Chunks of a document follow each other; of the last, some may be left
-                end = len(block)
-                while last and end and block[end - 1][1] == last:
-                    end -= 1
-                block, left = block[:end], block[end:]
-                yield from read_index(iter(block), length, len(block)).blocks()
-            yield from read_index(iter(left), length, len(left)).blocks()
-
-    def average_cosine(self, vector: Vector) -> float:
-        """About as :meth:`VectorIndex.average_cosine`: that of the first block."""
-        with self.lock, one_moment(self.collection.conn):
-            length, _count = self.collection.usual_vector_length()
-            rows = islice(numbered_vectors(self.collection), BLOCK_ROWS)
-            return read_index(rows, length, BLOCK_ROWS).average_cosine(vector)
-
-
-Index: TypeAlias = VectorIndex | ScannedIndex
+Index: TypeAlias = VectorIndex | CompactIndex
 
 
 class _DatabaseIndexes:
@@ -94,11 +44,13 @@ class _DatabaseIndexes:
         self._file = self._file_state()
         self._version: tuple[int, int] | None = None
         # With the snapshot of the collection; None while rows may still change unseen
-        self._loaded: dict[int, tuple[Collection, object, VectorIndex]] = {}
-        self.lock = threading.Lock()
+        self._loaded: dict[int, tuple[Collection, object, Index]] = {}
+        self.lock = threading.RLock()
         self.conn = self._open()
 
-    def index(self, collection: Collection, memory_limit: int) -> Index:
+    def index(
+        self, collection: Collection, memory_limit: int, kind: IndexKind
+    ) -> Index:
         """The index of *collection*, with everything that is committed by now."""
         with self.lock:
             version = self.version()
@@ -113,13 +65,16 @@ class _DatabaseIndexes:
                 own = collection.bound_to(self.conn)
                 with one_moment(self.conn):
                     length, count = own.usual_vector_length()
-                    coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
-                    if count * (length + coarse + matrix.BYTES_PER_ID) > memory_limit:
-                        return ScannedIndex(own, self.lock, own.count_items())
                     vectors = own.snapshot()
-                    state = vectors, own.words_state()
-                    rows, rows_count = numbered_vectors(own), int(vectors[0] or 0)
-                    index = read_index(rows, length, rows_count)
+                    state, items = (vectors, own.words_state()), int(vectors[0] or 0)
+                    coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
+                    size = count * (length + coarse + matrix.BYTES_PER_ID)
+                    is_compact = kind == "auto" and size > memory_limit
+                    index: Index
+                    if is_compact or kind == "compact":
+                        index = read_compact(own, self.lock, length, items)
+                    else:
+                        index = read_index(numbered_vectors(own), length, items)
                 loaded = own, None if is_recent(vectors) else state, index
                 self._loaded[own.id] = loaded
             return loaded[2]
@@ -162,6 +117,9 @@ class Indexes:
 
     def __init__(self, memory_limit_mb: int = DEFAULT_INDEX_MEMORY_MB) -> None:
         self.memory_limit_mb = memory_limit_mb
+        #: The kind of index, and that of collections that have their own, by name
+        self.kind: IndexKind = "auto"
+        self.kinds: Mapping[str, IndexKind] = {}
         self._lock = threading.Lock()
         self._databases: dict[tuple[str, bool], _DatabaseIndexes] = {}
         # Bytes, the least recently used first
@@ -180,15 +138,15 @@ class Indexes:
             return read_index(rows, length, count)
         limit = self.memory_limit_mb * BYTES_PER_MB
         database = self._database(collection.path, immutable)
-        index = database.index(collection, limit)
-        if isinstance(index, VectorIndex):
-            key = database, collection.id
-            with self._lock:
-                self._sizes[key] = index.size
-                self._sizes.move_to_end(key)
-                while len(self._sizes) > 1 and sum(self._sizes.values()) > limit:
-                    (idle, idle_id), _size = self._sizes.popitem(last=False)
-                    idle.evict(idle_id)
+        kind = self.kinds.get(collection.name, self.kind)
+        index = database.index(collection, limit, kind)
+        key = database, collection.id
+        with self._lock:
+            self._sizes[key] = index.size
+            self._sizes.move_to_end(key)
+            while len(self._sizes) > 1 and sum(self._sizes.values()) > limit:
+                (idle, idle_id), _size = self._sizes.popitem(last=False)
+                idle.evict(idle_id)
         return index
 
     def state(

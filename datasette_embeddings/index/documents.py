@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ ROUNDING = 1e-5
 #: The numbers of documents, and values that they have
 Numbers: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.floating[Any]]
+#: Rows of a matrix
+Rows: TypeAlias = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,44 @@ class Documents:
         numbers, of_rows = np.unique(own, return_inverse=True)
         return cls(numbers, of_rows.astype(np.int32), len(numbers) < len(own))
 
-    def numbers_of(self, rows: NDArray[np.intp]) -> Numbers:
-        """The number of the document of each of *rows*, (m,)."""
-        return self.numbers[self.of_rows[rows]]
-
     def values(self, some: ByNumber) -> Values:
-        """The value of each row's document, (n,); 0 of one that has none."""
+        """The value of each document, (m,); 0 of one that has none."""
         values = np.zeros(len(self.numbers), np.float32)
         places = np.searchsorted(self.numbers, some.numbers)
         places = places.clip(max=len(values) - 1)
         is_here = self.numbers[places] == some.numbers
         values[places[is_here]] = some.values[is_here]
-        return values[self.of_rows]
+        return values
 
-    def means(self, values: Values) -> Values:
-        """The mean value of all rows of each row's document, (n,)."""
-        sums = np.bincount(self.of_rows, values)
-        means: Values = (sums / np.bincount(self.of_rows))[self.of_rows]
+    def means(self, values: Values, rows: Rows | None = None) -> Values:
+        """The mean value of all rows of each row's document, or of all among *rows*."""
+        places: NDArray[Any] = self.of_rows
+        if rows is not None:
+            _documents, places = np.unique(self.of_rows[rows], return_inverse=True)
+        means: Values = (np.bincount(places, values) / np.bincount(places))[places]
         return means
+
+    def best_of_each(self, rows: Rows, values: Values) -> Rows:
+        """The places in *rows* of the greatest of *values* of each document."""
+        order = np.argsort(-values, kind="stable")
+        _documents, firsts = np.unique(self.of_rows[rows[order]], return_index=True)
+        return order[firsts]
+
+    def relatives(self, rows: Rows) -> Rows:
+        """All rows of the documents that *rows* belong to, in order."""
+        if not self.has_chunks:
+            return np.sort(rows)
+        return np.flatnonzero(np.isin(self.of_rows, self.of_rows[rows]))
+
+
+class Compared(NamedTuple):
+    """Rows that were compared with a query exactly, in order."""
+
+    rows: Rows
+    ids: list[str]
+    #: The cosine of each, and the mean of all cosines of its document: (m,)
+    cosines: Values
+    means: Values
 
 
 def best_rows(
@@ -86,7 +108,7 @@ def best_rows(
     margin: float = ROUNDING,
     more: float = 0.0,
     most: int = 0,
-) -> NDArray[np.intp]:
+) -> Rows:
     """Rows that include the *limit* best of *values*, (n,), without those of -inf.
 
     They also include what is by *margin* lower than the last of these, and up to *most*
@@ -105,9 +127,7 @@ def best_rows(
     rows = np.flatnonzero((values >= least) & np.isfinite(values))
     if documents is None:
         return rows
-    rows = rows[np.argsort(-values[rows], kind="stable")]
-    _documents, firsts = np.unique(documents.of_rows[rows], return_index=True)
-    return rows[firsts]
+    return rows[documents.best_of_each(rows, values[rows])]
 
 
 def best_value(values: Values, place: int) -> float:

@@ -7,28 +7,26 @@ so that it rules out most rows; the others are multiplied in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import compress, islice
 from operator import attrgetter
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.documents import ROUNDING, Documents, Numbers, best_rows
-from datasette_embeddings.store.chunks import StoredChunk
-from datasette_embeddings.vectors import (
-    BLOCK_ROWS,
-    BYTES_PER_NUMBER,
-    FLOAT32,
-    Vector,
-    Vectors,
-    normalize,
-    normalize_in_place,
+from datasette_embeddings.index.documents import (
+    ROUNDING,
+    Compared,
+    Documents,
+    Numbers,
+    Rows,
+    best_rows,
 )
+from datasette_embeddings.store.chunks import StoredChunk
+from datasette_embeddings.vectors import BLOCK_ROWS, Vector, Vectors, normalize
 
 #: Whether the item of that id may be found
 Keep: TypeAlias = Callable[[str], bool]
@@ -38,12 +36,22 @@ LARGE_ROWS = 20_000
 FEW = 20
 # Memory for an item beside its vector: id, reference in a list, number, document
 BYTES_PER_ID = 120
-# Rows that SQLite and numpy hand over at a time
-ROWS = 500
 BY_MEANING = ("meaning",)
 # Items without a direction that the average includes
 NO_DIRECTION = 10
 INT8_MAX = 127
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Accepts items by their ids."""
+
+    accepts: Keep
+    #: Those that it accepts, where they are known
+    only: frozenset[str] | None = None
+
+    def __call__(self, item_id: str) -> bool:
+        return self.accepts(item_id)
 
 
 @dataclass(frozen=True)
@@ -146,8 +154,12 @@ class VectorIndex:
     #: Bytes of memory, nearly
     size: int = 0
 
-    #: Whether every search reads the vectors from SQLite
-    is_scanned = False
+    kind = "exact"
+    recall = 1.0
+    #: How many candidates a search needs: for each of the best, and at least
+    spread = (1, 1)
+    #: How far off cosines may be that are compared with a lowest one
+    slack = ROUNDING
 
     def nearest(
         self, vector: Vector, limit: int, *, keep: Keep | None = None
@@ -178,12 +190,8 @@ class VectorIndex:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
             return np.ones(len(self.ids), bool)
-        return np.fromiter(map(keep, self.ids), bool, len(self.ids))
-
-    def blocks(self) -> Iterator[VectorIndex]:
-        """All of it, as one block; none if it is empty."""
-        if len(self.ids):
-            yield self
+        accepts = keep.accepts if isinstance(keep, Filter) else keep
+        return np.fromiter(map(accepts, self.ids), bool, len(self.ids))
 
     def cosines(
         self, vector: Vector, *, is_exact: bool = False
@@ -197,13 +205,14 @@ class VectorIndex:
             return self.coarse.products(vector)
         return self.vectors @ vector, ROUNDING
 
-    def same_cosines(self, rows: NDArray[np.intp], vector: Vector) -> Vector:
-        """As :meth:`cosines`, exact, of some *rows*: of equal rows the same number.
-
-        What "@" computes of a row depends on where it is in the matrix.
-        """
-        cosines: Vector = np.einsum("ij,j->i", self.vectors[rows], vector)
-        return cosines.clip(-1, 1)
+    def compared(self, rows: Rows, vector: Vector) -> Compared:
+        """*rows*, with all others of their documents, and *vector*, of length 1."""
+        rows = self.documents.relatives(rows)
+        # Unlike "@", the same for equal rows, wherever they are in the matrix
+        cosines = np.einsum("ij,j->i", self.vectors[rows], vector).clip(-1, 1)
+        cosines = cosines.astype(np.float64)
+        means = self.documents.means(cosines, rows)
+        return Compared(rows, [self.ids[row] for row in rows], cosines, means)
 
     @cached_property
     def documents(self) -> Documents:
@@ -241,57 +250,3 @@ class VectorIndex:
         if len(rows) < count // FEW:
             return rows, self.vectors[rows] @ query
         return rows, (self.vectors @ query)[rows]
-
-
-def read_index(
-    rows: Iterator[tuple[str, int, bytes]], length: int, count: int
-) -> VectorIndex:
-    """The index of *rows* of a collection of *count* items.
-
-    A row is the id of an item, the number of its document, as `numbered_vectors()` has
-    it, and its vector.
-    """
-    ids: list[str] = []
-    numbers: list[int] = []
-    vectors, usable = read_vectors(rows, [ids, numbers], length, count)
-    coarse = CoarseMatrix.of(vectors) if len(vectors) >= LARGE_ROWS else None
-    size = vectors.nbytes + len(ids) * BYTES_PER_ID
-    size += coarse.steps.nbytes if coarse else 0
-    skipped = count - len(vectors)
-    usable_ids = list(compress(ids, usable))
-    usable_numbers = np.array(numbers, np.int64)[usable]
-    return VectorIndex(
-        usable_ids, vectors, coarse, usable_numbers, count, skipped, size
-    )
-
-
-def read_vectors(
-    rows: Iterator[tuple[Any, ...]],
-    columns: Sequence[list[Any]],
-    length: int,
-    count: int,
-) -> tuple[Vectors, NDArray[np.bool_]]:
-    """The vectors that end *rows*, at length 1, (m, d), and which rows have one, (n,).
-
-    The other values of each row are appended to *columns*. Vectors are skipped that are
-    not of *length* bytes, zero or not finite. There are at most *count* rows.
-    """
-    vectors = np.empty((count, length // BYTES_PER_NUMBER), dtype=FLOAT32)
-    memory = vectors.view(np.uint8).reshape(-1).data
-    lengths: list[int] = []
-    end = 0
-    while block := list(islice(rows, ROWS)):
-        *others, blobs = zip(*block, strict=True)
-        for column, values in zip(columns, others, strict=True):
-            column.extend(values)
-        lengths += map(len, blobs)
-        part = b"".join(blob for blob in blobs if len(blob) == length)
-        memory[end : end + len(part)] = part
-        end += len(part)
-    usable = (np.array(lengths, dtype=np.intp) == length) & (length > 0)
-    vectors = vectors[: usable.sum()]
-    has_direction = normalize_in_place(vectors)
-    if not has_direction.all():
-        vectors = vectors[has_direction]
-        usable[usable] = has_direction
-    return vectors, usable

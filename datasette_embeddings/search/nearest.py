@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import TypeAlias
+
+import numpy as np
 
 from datasette_embeddings.config import (
     DEFAULT_LIMIT,
@@ -14,8 +17,14 @@ from datasette_embeddings.config import (
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.index.documents import ROUNDING
-from datasette_embeddings.index.matrix import Hit, Keep, best_first
+from datasette_embeddings.index.documents import (
+    ROUNDING,
+    Compared,
+    Rows,
+    Values,
+    best_rows,
+)
+from datasette_embeddings.index.matrix import Filter, Hit, Keep, best_first
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
@@ -23,6 +32,8 @@ from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
+#: The scores of rows, by their cosines and the mean cosines of their documents
+Scores: TypeAlias = Callable[["Rows | slice", Values, Values], Values]
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
 
@@ -55,13 +66,19 @@ class Options:
     #: How long that may take; after it, the order is that without it
     rerank_time_limit_ms: int = DEFAULT_RERANK_TIME_LIMIT_MS
 
+    @property
+    def end(self) -> int:
+        """How many of the best are needed for the page."""
+        return self.offset + self.limit
+
     @cached_property
     def keep(self) -> Keep | None:
         """Whether an item passes the filters, by its id; None without filters."""
         prefix, among, without = self.prefix, self.among, self.without
         if among is not None:
             among -= without
-            return frozenset(e for e in among if e.startswith(prefix)).__contains__
+            only = frozenset(each for each in among if each.startswith(prefix))
+            return Filter(only.__contains__, only)
         if without:
             return lambda item_id: item_id.startswith(prefix) and item_id not in without
         return (lambda item_id: item_id.startswith(prefix)) if prefix else None
@@ -135,7 +152,7 @@ def _page(
     In a chunked collection: the best chunk of each document, of those that *accept*
     returns.
     """
-    end = options.offset + options.limit
+    end = options.end
     least = -1.0 if options.min_score is None else options.min_score
     if options.min_cosine is not None:
         # A little lower: a cosine that an answer gave may be rounded
@@ -156,6 +173,67 @@ def _page(
         if len(hits) >= end or len(best) < limit:
             return hits[options.offset : end]
         limit *= MORE_CHUNKS
+
+
+class Comparison:
+    """The cosines of *query*, of length 1, and the items that pass the filters.
+
+    Of each document, the best item counts alone, unless *options* ask for all chunks.
+    """
+
+    def __init__(
+        self, query: Vector, index: Index, options: Options, *, is_exact: bool
+    ) -> None:
+        self.query, self.index, self.documents = query, index, index.documents
+        self.least, self.is_exact = options.min_cosine, is_exact
+        self.one_of = None if options.all_chunks else index.documents
+        #: About the cosine of each row, (n,), and how far off it may be
+        self.cosines, self.error = index.cosines(
+            query, is_exact=is_exact or self.least is not None
+        )
+        has_chunks = self.documents.has_chunks
+        self.means = self.documents.means(self.cosines) if has_chunks else self.cosines
+        self.passing = index.passing(options.keep)
+        if self.least is not None:
+            self.passing &= self.cosines >= self.least - index.slack
+
+    def best(
+        self,
+        limit: int,
+        scores: Scores,
+        steepness: float = 1.0,
+        more: float = 0.0,
+        most: int = 0,
+        among: Rows | None = None,
+    ) -> Rows:
+        """Rows that include the *limit* best by *scores*, of all or of those *among*.
+
+        They also include up to *most* of those that are by *more* lower.  A score
+        changes by *steepness* times as much as the cosine.
+        """
+        rows = slice(None) if among is None else among
+        values = scores(rows, self.cosines[rows], self.means[rows])
+        values = np.where(self.passing[rows], values, -np.inf)
+        times, fewest = self.index.spread
+        depth, wrong = max(times * limit, fewest), 2 * steepness * self.error
+        one_of = self.one_of if among is None else None
+        found = best_rows(values, depth, one_of, wrong, more, most)
+        return found if among is None else among[found]
+
+    def exactly(self, rows: Rows, scores: Scores) -> tuple[Compared, Values]:
+        """*rows* that pass, compared exactly, and their *scores*."""
+        found = self.index.compared(rows, self.query)
+        values = scores(found.rows, found.cosines, found.means)
+        kept = self.passing[found.rows]
+        if self.least is not None:
+            kept &= found.cosines >= self.least - ROUNDING
+        chosen = np.flatnonzero(kept)
+        if self.one_of is not None:
+            best = self.documents.best_of_each(found.rows[chosen], values[chosen])
+            chosen = chosen[best]
+        ids = [found.ids[place] for place in chosen]
+        arrays = found.cosines[chosen], found.means[chosen]
+        return Compared(found.rows[chosen], ids, *arrays), values[chosen]
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

@@ -13,17 +13,18 @@ ends with it.  ``benchmarks/ranking.py`` chose the numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 
 from datasette_embeddings.index.cache import Index
-from datasette_embeddings.index.documents import ROUNDING, ByNumber, Values, best_rows
-from datasette_embeddings.index.matrix import Hit, VectorIndex, best_first
-from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.index.documents import ROUNDING, ByNumber, Rows, Values
+from datasette_embeddings.index.matrix import Hit, best_first
+from datasette_embeddings.search.nearest import Comparison, Options
 from datasette_embeddings.search.shares import Shares
 from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.vectors import Vector, normalize
@@ -31,9 +32,12 @@ from datasette_embeddings.vectors import Vector, normalize
 MEANING, WORDS, EXACT = 0.75, 0.25, 0.2
 OWN, OF_DOCUMENT, BENT = 0.7, 0.3, 0.3
 PARTS, NOTHING = ("exact", "words", "meaning"), np.zeros(1)
-# The nearest count as found by meaning.  Common words are read of the documents that
-# are best without them.  Of documents with one score, a search by words orders some
-NEAREST, MOST_READ, MOST_EQUAL = 100, 5_000, 1_000
+# The nearest, which count as found by meaning
+NEAREST = 100
+# Documents whose common words are read, those that are best without them
+MOST_READ = 5_000
+# Documents of one score that a search by words orders by id; of more, the first ones
+MOST_EQUAL = 1_000
 
 
 class Ranked(NamedTuple):
@@ -58,7 +62,7 @@ class Ranking:
 
     def by_words(self) -> list[Hit]:
         """The best by words and exact names; no vector is read."""
-        end, left = self.options.offset + self.options.limit, MOST_EQUAL
+        end, left = self.options.end, MOST_EQUAL
         known = self.shares.of_all if self.options.keep else self.shares.of_best(end)
         best = {each.id: each for each in self._of_documents(self.titled, known)}
         for some in self.search.best_first(known):
@@ -67,22 +71,49 @@ class Ranking:
                 break
             best = {each.id: each for each in (*page, *self._of_documents(some, known))}
             left -= len(some)
-        return self._page(best.values(), near=np.inf)
+        return self._page(best.values(), near=math.inf)
 
-    def by_both(self, vector: Vector, index: Index) -> tuple[list[Hit], float | None]:
+    def by_both(
+        self, vector: Vector, index: Index, *, is_exact: bool = False
+    ) -> tuple[list[Hit], float | None]:
         """The best by meaning, words and exact names, and how close they are."""
-        query, end = normalize(vector), self.options.offset + self.options.limit
+        query, end, documents = normalize(vector), self.options.end, index.documents
         average = index.average_cosine(query)
-        best, nearest = list[Ranked](), list[float]()
-        shares = [float(self.shares.of_rare.values.max(initial=0.0))]
-        for block in index.blocks() if query.any() else ():
-            some, cosines, share = self._best_of(block, end, query, average)
-            best = best_first([*best, *some], end)
-            nearest = sorted([*nearest, *cosines.tolist()])[-NEAREST:]
-            shares.append(share)
-        if not nearest:
+        comparison = Comparison(query, index, self.options, is_exact=is_exact)
+        if not query.any() or not comparison.passing.any():
             return [], None
-        return self._page(best, nearest[0] - ROUNDING), nearest[-1] + max(shares) / 2
+        words, exact = map(documents.values, (self.shares.of_rare, self.titled))
+
+        def scores(rows: Rows | slice, own: Values, means: Values) -> Values:
+            meaning = (OWN * own + OF_DOCUMENT * means - average) / (1 - average)
+            places = documents.of_rows[rows]
+            return _score(words[places], exact[places], meaning)
+
+        # First without common words, which are read where they could make a difference
+        steepness = MEANING / (1 - average)
+        more = WORDS * (1 + BENT) * self.shares.most_of_common
+        most = max(end, MOST_READ)
+        rows = comparison.best(end, scores, steepness, more, most)
+        if len(rows) > most and not is_exact:
+            return self.by_both(vector, index, is_exact=True)
+        places = np.unique(documents.of_rows[rows])
+        words[places] += self.shares.of_common(documents.numbers[places])
+        share = max(words[places].max(), self.shares.of_rare.values.max(initial=0.0))
+        rows = comparison.best(end, scores, steepness, among=rows)
+        found, final = comparison.exactly(rows, scores)
+        places = documents.of_rows[found.rows]
+        parts = final.tolist(), found.cosines.tolist(), exact[places], words[places]
+        ranked = map(Ranked, found.ids, *parts)
+
+        def cosines(_rows: Rows | slice, own: Values, _means: Values) -> Values:
+            return own
+
+        near, _cosines = comparison.exactly(comparison.best(NEAREST, cosines), cosines)
+        nearest = np.sort(near.cosines)[-NEAREST:]
+        if not len(nearest):
+            return [], None
+        closeness = float(nearest[-1] + share / 2)
+        return self._page(ranked, near=nearest[0] - ROUNDING), closeness
 
     def _of_documents(self, some: ByNumber, shares: ByNumber) -> list[Ranked]:
         """Those of *some* documents that pass the filters, by their *shares*."""
@@ -92,46 +123,10 @@ class Ranking:
         scores = _score(words, exact).tolist()
         return [*map(Ranked, documents, scores, [None] * len(numbers), exact, words)]
 
-    def _best_of(
-        self, block: VectorIndex, end: int, query: Vector, average: float
-    ) -> tuple[list[Ranked], Values, float]:
-        """What includes the best of *block*, its best cosines, and its best share."""
-        documents, least = block.documents, self.options.min_cosine
-        one_of = None if self.options.all_chunks else documents
-        passing = block.passing(self.options.keep)
-        cosines, error = block.cosines(query, is_exact=least is not None)
-        passing &= least is None or cosines >= least - ROUNDING
-        near = np.where(passing, cosines, -np.inf)
-        near = block.same_cosines(best_rows(near, NEAREST, one_of, 2 * error), query)
-
-        def scores(own: Values, means: Values, words: Values, exact: Values) -> Values:
-            meaning = (OWN * own + OF_DOCUMENT * means - average) / (1 - average)
-            return _score(words, exact, meaning)
-
-        # First without common words, and with cosines that may be a little wrong
-        means = documents.means(cosines) if documents.has_chunks else cosines
-        words, exact = map(documents.values, (self.shares.of_rare, self.titled))
-        every = np.where(passing, scores(cosines, means, words, exact), -np.inf)
-        wrong = 2 * MEANING * error / (1 - average)
-        common, most = self.shares.most_of_common, max(end, MOST_READ)
-        rows = best_rows(every, end, one_of, wrong, WORDS * (1 + BENT) * common, most)
-        if len(rows) > most and block.coarse is not None:
-            return self._best_of(replace(block, coarse=None), end, query, average)
-        words = words[rows] + self.shares.of_common(documents.numbers_of(rows))
-        share, exact = float(words.max(initial=0.0)), exact[rows]
-        some = scores(cosines[rows], means[rows], words, exact)
-        best = best_rows(some, end, None, wrong)
-        rows, words, exact = rows[best], words[best], exact[best]
-        own = block.same_cosines(rows, query).astype(np.float64)
-        means = means[rows] if documents.has_chunks else own
-        ids, final = [block.ids[n] for n in rows], scores(own, means, words, exact)
-        ranked = map(Ranked, ids, final.tolist(), own.tolist(), exact, words)
-        return [*ranked], near, share
-
     def _page(self, best: Iterable[Ranked], near: float) -> list[Hit]:
         """The page of *best*; what is as *near* was found by meaning."""
-        start, least = self.options.offset, self.options.min_score
-        page = best_first(best, start + self.options.limit)[start:]
+        least = self.options.min_score
+        page = best_first(best, self.options.end)[self.options.offset :]
         return [
             Hit(item_id, max(0.0, score), None, cosine, tuple(compress(PARTS, parts)))
             for item_id, score, cosine, exact, words in page

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datasette_embeddings.index.matrix import read_vectors
+from datasette_embeddings.index.reading import read_vectors
 from datasette_embeddings.similarities.knn import Documents
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.similarities import Marks, marked_vectors

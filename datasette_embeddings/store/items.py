@@ -194,21 +194,39 @@ class Items:
 
     def usual_vector_length(self) -> tuple[int, int]:
         """The length in bytes that most vectors have, and how many do."""
-        row = self.conn.execute(
-            """
-            select length(embedding), count(*)
-            from embeddings
-            where collection_id = ?
+        is_vector = """
+            collection_id = ?
             and typeof(embedding) = 'blob'
             and length(embedding) > 0
             and length(embedding) % 4 = 0
-            group by 1
-            order by 2 desc, 1
-            limit 1
+        """
+        # Nearly always it is that of any vector, and to count that is ten times as fast
+        row = self.conn.execute(
+            f"""
+            select first, sum(length(embedding) = first) as equal, count(*)
+            from embeddings, (
+              select length(embedding) as first
+              from embeddings
+              where {is_vector}
+              limit 1
+            )
+            where {is_vector}
             """,
-            [self.id],
+            [self.id, self.id],
         ).fetchone()
-        return (0, 0) if row is None else (row[0], row[1])
+        if row[2] and row[1] * 2 <= row[2]:
+            row = self.conn.execute(
+                f"""
+                select length(embedding), count(*)
+                from embeddings
+                where {is_vector}
+                group by 1
+                order by 2 desc, 1
+                limit 1
+                """,
+                [self.id],
+            ).fetchone()
+        return (row[0], row[1]) if row[0] else (0, 0)
 
     def vector_rows(self) -> Iterator[tuple[str, bytes]]:
         """Every id and vector that are TEXT and BLOB, as they must be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
@@ -43,13 +44,26 @@ def is_current_sql(collection: Collection) -> str:
     """
 
 
-def numbered_vectors(collection: Collection) -> Iterator[tuple[str, int, bytes]]:
-    """Each item with the number of its document in the words index, and its vector.
+def numbered_vectors(
+    collection: Collection, column: str = "id"
+) -> Iterator[tuple[Any, int, bytes]]:
+    """A *column* of each item, its document's number in the words index, its vector.
 
     Where the words are not indexed, or are those of another content, the number is 0;
     of the chunks of such a document, it is one below 0.
     """
-    number, of_chunks = "0", "null"
+    if not collection.has_words:
+        return collection.conn.execute(
+            f"""
+            select {column}, 0, embedding
+            from embeddings
+            where collection_id = ?
+            and typeof(id) = 'text'
+            and typeof(embedding) = 'blob'
+            """,
+            [collection.id],
+        )
+    of_chunks = "null"
     if collection.has_chunks:
         of_chunks = """
             (
@@ -59,31 +73,29 @@ def numbered_vectors(collection: Collection) -> Iterator[tuple[str, int, bytes]]
               and other.document_id = chunks.document_id
             )
         """
-    if collection.has_words:
-        number = f"""
-            coalesce(
-              (
-                select _embedding_words.id
-                from _embedding_words
-                where _embedding_words.collection_id = embeddings.collection_id
-                and _embedding_words.document_id = {DOCUMENT}
-                and _embedding_words.content_hash
-                  is coalesce(
-                    chunks.document_hash,
-                    embeddings.content_hash,
-                    _embedding_words.content_hash
-                  )
-              ),
-              {of_chunks},
-              0
-            )
-        """
+    number = f"""
+        coalesce(
+          (
+            select _embedding_words.id
+            from _embedding_words
+            where _embedding_words.collection_id = embeddings.collection_id
+            and _embedding_words.document_id = {DOCUMENT}
+            and _embedding_words.content_hash
+              is coalesce(
+                chunks.document_hash,
+                embeddings.content_hash,
+                _embedding_words.content_hash
+              )
+          ),
+          {of_chunks},
+          0
+        )
+    """
     return collection.conn.execute(
         f"""
-        select embeddings.id, {number}, embedding
+        select embeddings.{column}, {number}, embedding
         {items_with_chunks(collection)}
         and typeof(embedding) = 'blob'
-        order by embeddings.id
         """
     )
 

@@ -13,7 +13,7 @@ from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
 from datasette_embeddings.config import Config, Mode
-from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import (
     Options,
@@ -66,8 +66,8 @@ class SearchResponse:
     #: The offset of the next page, if there is one
     next: int | None = None
     facet: Facet | None = None
-    #: The collection is too large for memory: each search reads it from SQLite
-    is_scanned: bool = False
+    #: What was searched; None if nothing was searched for
+    index: Index | None = None
     #: Items whose vectors cannot be compared with the others
     left_out: int = 0
     #: The cross-encoder that ordered the best matches
@@ -108,7 +108,8 @@ async def search_json(
         "matches": [target.match_to_json(each) for each in response.matches],
         "next": None if response.next is None else str(response.next),
         "next_url": next_path and str(datasette.absolute_url(request, next_path)),
-        "scanned": response.is_scanned,
+        "index": None if response.index is None else response.index.kind,
+        "recall": None if response.index is None else response.index.recall,
         "left_out": response.left_out,
         "reranked": response.reranked,
         "not_reranked": response.not_reranked,
@@ -253,7 +254,7 @@ def _search(
         is_narrowed=query is not None and bool(query.phrases or query.without),
         next=request.next + request.size if has_next else None,
         facet=facet,
-        is_scanned=index.is_scanned,
+        index=index,
         left_out=index.skipped if hits and vector is not None else 0,
     )
 

@@ -80,7 +80,8 @@ async def test_a_search_answers_what_the_design_promises(datasette):
         ],
         "next": "1",
         "next_url": f"http://localhost{SEARCH}?q=pets&_size=1&_next=1",
-        "scanned": False,
+        "index": "exact",
+        "recall": 1.0,
         "left_out": 0,
         "reranked": None,
         "not_reranked": None,
@@ -269,7 +270,7 @@ async def test_items_that_cannot_be_compared_are_counted(articles_db):
     assert "1 items are left out" in page.text
 
 
-async def test_a_collection_larger_than_the_memory_says_that_it_is_scanned(articles_db):
+async def test_a_collection_larger_than_the_memory_has_a_compact_index(articles_db):
     conn = sqlite3.connect(articles_db)
     conn.executemany(
         "insert into embeddings (collection_id, id, embedding) values (1, ?, ?)",
@@ -279,7 +280,18 @@ async def test_a_collection_larger_than_the_memory_says_that_it_is_scanned(artic
     conn.close()
     datasette = make_datasette(articles_db, settings={"index_memory_mb": 1})
     _status, body = await get_json(datasette, f"{SEARCH}?q=pets&_size=1")
-    assert (body["scanned"], body["matches"][0]["id"]) == (True, "5")
+    assert (body["index"], body["matches"][0]["id"]) == ("compact", "5")
+    assert body["recall"] == 1.0
+    page = await datasette.client.get(f"{SEARCH.removesuffix('.json')}?q=pets")
+    assert "a compact index, which finds 100.0% of the nearest items" in page.text
+
+
+@pytest.mark.parametrize("kind", ["exact", "compact"])
+async def test_a_collection_has_the_index_that_the_settings_declare(articles_db, kind):
+    settings = {"index": "auto", "collections": {"articles": {"index": kind}}}
+    datasette = make_datasette(articles_db, settings=settings)
+    _status, body = await get_json(datasette, f"{SEARCH}?q=pets&_size=1")
+    assert (body["index"], body["matches"][0]["id"]) == (kind, "5")
 
 
 async def test_a_database_that_cannot_be_read_now_is_unavailable(articles_db):
