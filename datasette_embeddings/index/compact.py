@@ -142,7 +142,8 @@ class CompactIndex:
 
         Rows whose items were deleted meanwhile are left out.
         """
-        rows = self.documents.relatives(rows)
+        has_chunks = self.documents.has_chunks
+        rows = self.documents.relatives(rows) if has_chunks else rows
         rowids = self.rowids[rows].tolist()
         # The plus: all items of the collection would be read
         sql = """
@@ -163,7 +164,7 @@ class CompactIndex:
             np.frombuffer(blobs, FLOAT32).reshape(len(rows), len(vector))
         )
         cosines = np.einsum("ij,j->i", vectors, vector).clip(-1, 1).astype(np.float64)
-        means = self.documents.means(cosines, rows)
+        means = self.documents.means(cosines, rows) if has_chunks else cosines
         return Compared(
             rows, [item_id for _rowid, item_id, _blob in items], cosines, means
         )

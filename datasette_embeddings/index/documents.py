@@ -86,8 +86,6 @@ class Documents:
 
     def relatives(self, rows: Rows) -> Rows:
         """All rows of the documents that *rows* belong to, in order."""
-        if not self.has_chunks:
-            return np.sort(rows)
         return np.flatnonzero(np.isin(self.of_rows, self.of_rows[rows]))
 
 

@@ -207,11 +207,12 @@ class VectorIndex:
 
     def compared(self, rows: Rows, vector: Vector) -> Compared:
         """*rows*, with all others of their documents, and *vector*, of length 1."""
-        rows = self.documents.relatives(rows)
+        has_chunks = self.documents.has_chunks
+        rows = self.documents.relatives(rows) if has_chunks else rows
         # Unlike "@", the same for equal rows, wherever they are in the matrix
         cosines = np.einsum("ij,j->i", self.vectors[rows], vector).clip(-1, 1)
         cosines = cosines.astype(np.float64)
-        means = self.documents.means(cosines, rows)
+        means = self.documents.means(cosines, rows) if has_chunks else cosines
         return Compared(rows, [self.ids[row] for row in rows], cosines, means)
 
     @cached_property

@@ -66,11 +66,6 @@ class Options:
     #: How long that may take; after it, the order is that without it
     rerank_time_limit_ms: int = DEFAULT_RERANK_TIME_LIMIT_MS
 
-    @property
-    def end(self) -> int:
-        """How many of the best are needed for the page."""
-        return self.offset + self.limit
-
     @cached_property
     def keep(self) -> Keep | None:
         """Whether an item passes the filters, by its id; None without filters."""
@@ -152,7 +147,7 @@ def _page(
     In a chunked collection: the best chunk of each document, of those that *accept*
     returns.
     """
-    end = options.end
+    end = options.offset + options.limit
     least = -1.0 if options.min_score is None else options.min_score
     if options.min_cosine is not None:
         # A little lower: a cosine that an answer gave may be rounded
@@ -186,12 +181,13 @@ class Comparison:
     ) -> None:
         self.query, self.index, self.documents = query, index, index.documents
         self.least, self.is_exact = options.min_cosine, is_exact
-        self.one_of = None if options.all_chunks else index.documents
+        has_chunks = index.documents.has_chunks
+        is_one_of = has_chunks and not options.all_chunks
+        self.one_of = index.documents if is_one_of else None
         #: About the cosine of each row, (n,), and how far off it may be
         self.cosines, self.error = index.cosines(
             query, is_exact=is_exact or self.least is not None
         )
-        has_chunks = self.documents.has_chunks
         self.means = self.documents.means(self.cosines) if has_chunks else self.cosines
         self.passing = index.passing(options.keep)
         if self.least is not None:

@@ -62,7 +62,7 @@ class Ranking:
 
     def by_words(self) -> list[Hit]:
         """The best by words and exact names; no vector is read."""
-        end, left = self.options.end, MOST_EQUAL
+        end, left = self.options.offset + self.options.limit, MOST_EQUAL
         known = self.shares.of_all if self.options.keep else self.shares.of_best(end)
         best = {each.id: each for each in self._of_documents(self.titled, known)}
         for some in self.search.best_first(known):
@@ -77,10 +77,13 @@ class Ranking:
         self, vector: Vector, index: Index, *, is_exact: bool = False
     ) -> tuple[list[Hit], float | None]:
         """The best by meaning, words and exact names, and how close they are."""
-        query, end, documents = normalize(vector), self.options.end, index.documents
+        query, documents = normalize(vector), index.documents
+        if not len(documents.of_rows) or not query.any():
+            return [], None
+        end = self.options.offset + self.options.limit
         average = index.average_cosine(query)
         comparison = Comparison(query, index, self.options, is_exact=is_exact)
-        if not query.any() or not comparison.passing.any():
+        if not comparison.passing.any():
             return [], None
         words, exact = map(documents.values, (self.shares.of_rare, self.titled))
 
@@ -125,8 +128,8 @@ class Ranking:
 
     def _page(self, best: Iterable[Ranked], near: float) -> list[Hit]:
         """The page of *best*; what is as *near* was found by meaning."""
-        least = self.options.min_score
-        page = best_first(best, self.options.end)[self.options.offset :]
+        start, least = self.options.offset, self.options.min_score
+        page = best_first(best, start + self.options.limit)[start:]
         return [
             Hit(item_id, max(0.0, score), None, cosine, tuple(compress(PARTS, parts)))
             for item_id, score, cosine, exact, words in page

@@ -63,6 +63,17 @@ def numbered_vectors(
             """,
             [collection.id],
         )
+    return collection.conn.execute(
+        f"""
+        select embeddings.{column}, {_number_sql(collection)}, embedding
+        {items_with_chunks(collection)}
+        and typeof(embedding) = 'blob'
+        """
+    )
+
+
+def _number_sql(collection: Collection) -> str:
+    """SQL for the number of a row of items_with_chunks()."""
     of_chunks = "null"
     if collection.has_chunks:
         of_chunks = """
@@ -73,7 +84,7 @@ def numbered_vectors(
               and other.document_id = chunks.document_id
             )
         """
-    number = f"""
+    return f"""
         coalesce(
           (
             select _embedding_words.id
@@ -91,13 +102,6 @@ def numbered_vectors(
           0
         )
     """
-    return collection.conn.execute(
-        f"""
-        select embeddings.{column}, {number}, embedding
-        {items_with_chunks(collection)}
-        and typeof(embedding) = 'blob'
-        """
-    )
 
 
 def outdated(collection: Collection) -> list[str]:
