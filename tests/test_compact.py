@@ -10,14 +10,17 @@ import pytest
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DimensionMismatchError
+from datasette_embeddings.index import compact as compact_module
 from datasette_embeddings.index.cache import Indexes
+from datasette_embeddings.index.compact import CompactIndex
 from datasette_embeddings.index.matrix import Filter
-from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search.nearest import Options, nearest_to_vector
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.text_search import rank
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.documents import write_embeddings
+from datasette_embeddings.store.schema import rows_in
 from datasette_embeddings.vectors import encode, normalize
 from scripts.random_walk import walks
 from tests.test_ranking import DIMENSIONS, VOCABULARY, make_collection
@@ -176,3 +179,64 @@ def test_words_and_meaning_rank_as_with_an_exact_index(tmp_path, in_chunks):
             hits = rank(made, query, vector, options=least, index=compact).hits
             assert all(hit.cosine >= 0.5 for hit in hits)
     made.conn.close()
+
+
+def test_filters_hold_for_each_chunk_of_a_document(tmp_path):
+    memory, _documents = make_collection(5, in_chunks=True)
+    path = tmp_path / "x.db"
+    memory.conn.execute("vacuum into ?", [str(path)])
+    made = collection(sqlite3.connect(path), memory.name)
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    vector = np.ones(DIMENSIONS, np.float32)
+    for keep in (Options(prefix="0/112#0").keep, lambda item_id: item_id[-1] == "1"):
+        found = compact.nearest(vector, 99, keep=keep)
+        assert as_tuples(found) == as_tuples(exact.nearest(vector, 99, keep=keep))
+    options = Options(prefix="0/112#0")
+    hits = nearest_to_vector(made, vector, options=options, index=compact)
+    assert [hit.id for hit in hits] == ["0/112#0"]
+    made.conn.close()
+
+
+@pytest.mark.parametrize("mode", ["meaning", "both"])
+def test_an_item_that_got_the_rowid_of_another_is_filtered(tmp_path, monkeypatch, mode):
+    conn, made = filled(tmp_path / "x.db", np.eye(64, dtype=np.float32))
+    _own, compact = index_of(made, "compact")
+    passing = CompactIndex.passing
+
+    def passing_before_a_commit(self, keep):
+        rows = passing(self, keep)
+        with conn:
+            conn.execute("update embeddings set id = 'secret' where id = '5'")
+        return rows
+
+    monkeypatch.setattr(CompactIndex, "passing", passing_before_a_commit)
+    options = Options(limit=99, without=frozenset(["secret"]), mode=mode)
+    query, vector = Query.read("text"), np.eye(64, dtype=np.float32)[5]
+    hits = rank(made, query, vector, options=options, index=compact).hits
+    assert len(hits) == 63
+    assert "secret" not in {hit.id for hit in hits}
+    conn.close()
+
+
+def test_thousands_that_are_equally_alike_are_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact_module, "BLOCK_ROWS", 100)
+    vectors = np.abs(np.random.default_rng(0).standard_normal((1_000, 24)))
+    conn, made = filled(tmp_path / "x.db", vectors.astype(np.float32))
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    read = []
+
+    def counted(*given):
+        read.append(len(given[-1]))
+        return rows_in(*given)
+
+    monkeypatch.setattr(compact_module, "rows_in", counted)
+    found = compact.nearest(vectors[3], 20)
+    assert as_tuples(found) == as_tuples(exact.nearest(vectors[3], 20))
+    assert read == [100] * 10
+    conn.close()

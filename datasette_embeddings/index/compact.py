@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.documents import ROUNDING, Compared, Documents, Rows
+from datasette_embeddings.index.documents import (
+    ROUNDING,
+    Compared,
+    Documents,
+    Rows,
+    Values,
+)
 from datasette_embeddings.index.matrix import (
     BY_MEANING,
     NO_DIRECTION,
@@ -89,10 +95,12 @@ class CompactIndex:
         sums = np.cumsum(np.bincount(counts)[: len(query) + 1])
         most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
         rows = np.flatnonzero(counts <= min(most, len(query)))
-        found = self.compared(rows, query)
+        _rows, ids, cosines = self._read(rows, query)
         hits = (
             Hit(item_id, cosine, cosine=cosine, matched=BY_MEANING)
-            for item_id, cosine in zip(found.ids, found.cosines.tolist(), strict=True)
+            for item_id, cosine in zip(ids, cosines.tolist(), strict=True)
+            # Another item may have the rowid by now
+            if keep is None or keep(item_id)
         )
         return best_first(hits, limit)
 
@@ -142,8 +150,11 @@ class CompactIndex:
 
         Rows whose items were deleted meanwhile are left out.
         """
-        rows = self.documents.relatives(rows)
-        rowids = self.rowids[rows].tolist()
+        rows, ids, cosines = self._read(self.documents.relatives(rows), vector)
+        return Compared(rows, ids, cosines, self.documents.means(cosines, rows))
+
+    def _read(self, rows: Rows, vector: Vector) -> tuple[Rows, list[str], Values]:
+        """Those of *rows* that are still there, their ids and cosines to *vector*."""
         # The plus: all items of the collection would be read
         sql = """
             select rowid, id, embedding
@@ -152,21 +163,23 @@ class CompactIndex:
             and typeof(embedding) = 'blob'
             and rowid in
         """
-        with self.lock:
-            found = rows_in(self.collection.conn, sql, [self.collection.id], rowids)
-            length = BYTES_PER_NUMBER * len(vector)
-            read = {row[0]: row for row in found if len(row[2]) == length}
-        rows = rows[[each in read for each in rowids]]
-        items = [read[each] for each in rowids if each in read]
-        blobs = b"".join(blob for _rowid, _id, blob in items)
-        vectors = normalize(
-            np.frombuffer(blobs, FLOAT32).reshape(len(rows), len(vector))
-        )
-        cosines = np.einsum("ij,j->i", vectors, vector).clip(-1, 1).astype(np.float64)
-        means = self.documents.means(cosines, rows)
-        return Compared(
-            rows, [item_id for _rowid, item_id, _blob in items], cosines, means
-        )
+        length = BYTES_PER_NUMBER * len(vector)
+        kept, ids = np.zeros(len(rows), bool), list[str]()
+        cosines = np.zeros(len(rows))
+        # Where thousands are equally alike, not all vectors are held at once
+        for start in range(0, len(rows), BLOCK_ROWS):
+            rowids = self.rowids[rows[start : start + BLOCK_ROWS]].tolist()
+            with self.lock:
+                found = rows_in(self.collection.conn, sql, [self.collection.id], rowids)
+                read = {row[0]: row for row in found if len(row[2]) == length}
+            places = [n for n, each in enumerate(rowids, start) if each in read]
+            items = [read[each] for each in rowids if each in read]
+            ids += [item_id for _rowid, item_id, _blob in items]
+            numbers = np.frombuffer(b"".join(row[2] for row in items), FLOAT32)
+            vectors = normalize(numbers.reshape(len(items), len(vector)))
+            kept[places] = True
+            cosines[places] = np.einsum("ij,j->i", vectors, vector).clip(-1, 1)
+        return rows[kept], ids, cosines[kept]
 
 
 def signs_of(vectors: Vectors) -> NDArray[np.uint8]:
