@@ -128,9 +128,16 @@ def test_vectors_that_cannot_be_compared_are_left_out_and_counted(tmp_path):
                 """,
                 [made.id, f"odd {number}", blob],
             )
+        # No id as they must be
+        conn.execute(
+            "insert into embeddings (collection_id, id, embedding) values (?, ?, ?)",
+            [made.id, b"odd", encode(np.ones(16))],
+        )
     _own, compact = index_of(made, "compact")
-    assert (compact.count, compact.skipped) == (20, 4)
-    assert len(compact.nearest(np.ones(16), 99)) == 16
+    assert (compact.count, compact.skipped) == (21, 5)
+    for keep in (None, lambda item_id: item_id.isdigit()):
+        assert len(compact.nearest(np.ones(16), 99, keep=keep)) == 16
+    assert len(compact.nearest(np.ones(16), 99, keep=Options(prefix="1").keep)) == 7
     assert compact.nearest(np.zeros(16), 5) == []
     with pytest.raises(DimensionMismatchError):
         compact.nearest(np.ones(8), 5)

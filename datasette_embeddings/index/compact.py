@@ -108,7 +108,12 @@ class CompactIndex:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
             return np.ones(len(self.rowids), bool)
-        sql = "select rowid, id from embeddings where collection_id = ?"
+        sql = """
+            select rowid, id
+            from embeddings
+            where collection_id = ?
+            and typeof(id) = 'text'
+        """
         only = keep.only if isinstance(keep, Filter) else None
         with self.lock:
             conn, own = self.collection.conn, [self.collection.id]
@@ -160,6 +165,7 @@ class CompactIndex:
             select rowid, id, embedding
             from embeddings
             where +collection_id = ?
+            and typeof(id) = 'text'
             and typeof(embedding) = 'blob'
             and rowid in
         """
