@@ -79,6 +79,28 @@ def test_where_bits_tell_little_the_recall_says_so(tmp_path):
     conn.close()
 
 
+def test_the_recall_is_that_of_items_from_all_over_the_collection(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((9_000, 16))
+    # As in the first document of a collection whose chunks are nearly the same
+    by_id = sorted(range(9_000), key=str)
+    vectors[by_id[:400]] = vectors[0] + 1e-3 * vectors[by_id[:400]]
+    conn, made = filled(tmp_path / "x.db", normalize(vectors.astype(np.float32)))
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    found = [
+        len(
+            {hit.id for hit in compact.nearest(each, 10)}
+            & {hit.id for hit in exact.nearest(each, 10)}
+        )
+        for each in vectors[by_id[400::200]]
+    ]
+    assert compact.recall == pytest.approx(np.mean(found) / 10, abs=0.06)
+    assert compact.recall < 0.95
+    conn.close()
+
+
 @pytest.mark.parametrize("count", [1, 7, 300, 2_000])
 def test_filters_apply_before_the_candidates_are_chosen(tmp_path, count):
     random = np.random.default_rng(1)

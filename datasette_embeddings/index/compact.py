@@ -201,7 +201,8 @@ def read_compact(
     rowids, numbers = np.empty(count, np.int64), np.empty(count, np.int64)
     signs = np.empty((count, -(-dimensions // 8)), np.uint8)
     total, end = np.zeros(dimensions), 0
-    sample = best = np.empty((0, dimensions), np.float32)
+    sample = _sample(collection, length, count)
+    best = np.full((len(sample), NEAREST), -np.inf, np.float32)
     rows = numbered_vectors(collection, "rowid")
     while block := list(islice(rows, BLOCK_ROWS)):
         of_block: tuple[list[int], list[int]] = [], []
@@ -212,9 +213,6 @@ def read_compact(
         signs[some] = signs_of(vectors)
         total += vectors.sum(axis=0)
         end += len(vectors)
-        if not len(sample):
-            sample = vectors[:SAMPLED].copy()
-            best = np.full((len(sample), NEAREST), -np.inf, np.float32)
         best = np.concatenate([best, sample @ vectors.T], axis=1)
         best = np.partition(best, -NEAREST, axis=1)[:, -NEAREST:]
     order = np.argsort(rowids[:end], kind="stable")
@@ -233,3 +231,29 @@ def read_compact(
         for vector, least in zip(sample, best.min(axis=1, initial=np.inf), strict=True)
     ]
     return replace(index, recall=float(np.mean(found or 1)) / min(NEAREST, end or 1))
+
+
+def _sample(collection: Collection, length: int, count: int) -> Vectors:
+    """Up to ``SAMPLED`` vectors from all over *collection*, which has *count* items.
+
+    The first ones may be the chunks of one document, or copies of each other.
+    """
+    rows = collection.conn.execute(
+        """
+        select embedding
+        from embeddings
+        where typeof(embedding) = 'blob'
+        and rowid in (
+          select rowid
+          from (
+            select rowid, row_number() over (order by id) as number
+            from embeddings
+            where collection_id = ?
+          )
+          where number % ? = 0
+        )
+        limit ?
+        """,
+        [collection.id, max(1, count // SAMPLED), SAMPLED],
+    )
+    return read_vectors(rows, [], length, SAMPLED)[0]
