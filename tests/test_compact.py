@@ -14,6 +14,7 @@ from datasette_embeddings.index import compact as compact_module
 from datasette_embeddings.index.cache import Indexes
 from datasette_embeddings.index.compact import CompactIndex
 from datasette_embeddings.index.matrix import Filter
+from datasette_embeddings.search import ranking, shares
 from datasette_embeddings.search.nearest import Options, nearest_to_vector
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.text_search import rank
@@ -269,3 +270,26 @@ def test_thousands_that_are_equally_alike_are_read_in_blocks(tmp_path, monkeypat
     assert as_tuples(found) == as_tuples(exact.nearest(vectors[3], 20))
     assert read == [100] * 10
     conn.close()
+
+
+def test_thousands_that_common_words_could_lift_are_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(shares, "MOST_RARE", 30)
+    monkeypatch.setattr(ranking, "MOST_READ", 40)
+    memory, _documents = make_collection(5)
+    path = tmp_path / "x.db"
+    memory.conn.execute("vacuum into ?", [str(path)])
+    made = collection(sqlite3.connect(path), memory.name)
+    _own, compact = index_of(made, "compact")
+    asked = []
+    cosines = CompactIndex.cosines
+
+    def counted(*given, **options):
+        asked.append(given)
+        return cosines(*given, **options)
+
+    monkeypatch.setattr(CompactIndex, "cosines", counted)
+    vector = np.ones(DIMENSIONS, np.float32)
+    query = Query.read("river bank")
+    assert rank(made, query, vector, options=Options(limit=5), index=compact).hits
+    assert len(asked) == 1
+    made.conn.close()
