@@ -213,6 +213,10 @@ def read_compact(
         signs[some] = signs_of(vectors)
         total += vectors.sum(axis=0)
         end += len(vectors)
+        if not len(sample):
+            # Those that were chosen cannot be compared
+            sample = vectors[:SAMPLED].copy()
+            best = np.full((len(sample), NEAREST), -np.inf, np.float32)
         best = np.concatenate([best, sample @ vectors.T], axis=1)
         best = np.partition(best, -NEAREST, axis=1)[:, -NEAREST:]
     order = np.argsort(rowids[:end], kind="stable")
