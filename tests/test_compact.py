@@ -10,14 +10,18 @@ import pytest
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DimensionMismatchError
+from datasette_embeddings.index import compact as compact_module
 from datasette_embeddings.index.cache import Indexes
+from datasette_embeddings.index.compact import CompactIndex
 from datasette_embeddings.index.matrix import Filter
-from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.search import ranking, shares
+from datasette_embeddings.search.nearest import Options, nearest_to_vector
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.text_search import rank
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.documents import write_embeddings
+from datasette_embeddings.store.schema import rows_in
 from datasette_embeddings.vectors import encode, normalize
 from scripts.random_walk import walks
 from tests.test_ranking import DIMENSIONS, VOCABULARY, make_collection
@@ -76,6 +80,28 @@ def test_where_bits_tell_little_the_recall_says_so(tmp_path):
     conn.close()
 
 
+def test_the_recall_is_that_of_items_from_all_over_the_collection(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((9_000, 16))
+    # As in the first document of a collection whose chunks are nearly the same
+    by_id = sorted(range(9_000), key=str)
+    vectors[by_id[:400]] = vectors[0] + 1e-3 * vectors[by_id[:400]]
+    conn, made = filled(tmp_path / "x.db", normalize(vectors.astype(np.float32)))
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    found = [
+        len(
+            {hit.id for hit in compact.nearest(each, 10)}
+            & {hit.id for hit in exact.nearest(each, 10)}
+        )
+        for each in vectors[by_id[400::200]]
+    ]
+    assert compact.recall == pytest.approx(np.mean(found) / 10, abs=0.06)
+    assert compact.recall < 0.95
+    conn.close()
+
+
 @pytest.mark.parametrize("count", [1, 7, 300, 2_000])
 def test_filters_apply_before_the_candidates_are_chosen(tmp_path, count):
     random = np.random.default_rng(1)
@@ -125,9 +151,16 @@ def test_vectors_that_cannot_be_compared_are_left_out_and_counted(tmp_path):
                 """,
                 [made.id, f"odd {number}", blob],
             )
+        # No id as they must be
+        conn.execute(
+            "insert into embeddings (collection_id, id, embedding) values (?, ?, ?)",
+            [made.id, b"odd", encode(np.ones(16))],
+        )
     _own, compact = index_of(made, "compact")
-    assert (compact.count, compact.skipped) == (20, 4)
-    assert len(compact.nearest(np.ones(16), 99)) == 16
+    assert (compact.count, compact.skipped) == (21, 5)
+    for keep in (None, lambda item_id: item_id.isdigit()):
+        assert len(compact.nearest(np.ones(16), 99, keep=keep)) == 16
+    assert len(compact.nearest(np.ones(16), 99, keep=Options(prefix="1").keep)) == 7
     assert compact.nearest(np.zeros(16), 5) == []
     with pytest.raises(DimensionMismatchError):
         compact.nearest(np.ones(8), 5)
@@ -176,3 +209,96 @@ def test_words_and_meaning_rank_as_with_an_exact_index(tmp_path, in_chunks):
             hits = rank(made, query, vector, options=least, index=compact).hits
             assert all(hit.cosine >= 0.5 for hit in hits)
     made.conn.close()
+
+
+def test_filters_hold_for_each_chunk_of_a_document(tmp_path):
+    memory, _documents = make_collection(5, in_chunks=True)
+    path = tmp_path / "x.db"
+    memory.conn.execute("vacuum into ?", [str(path)])
+    made = collection(sqlite3.connect(path), memory.name)
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    vector = np.ones(DIMENSIONS, np.float32)
+    for keep in (Options(prefix="0/112#0").keep, lambda item_id: item_id[-1] == "1"):
+        found = compact.nearest(vector, 99, keep=keep)
+        assert as_tuples(found) == as_tuples(exact.nearest(vector, 99, keep=keep))
+    options = Options(prefix="0/112#0")
+    hits = nearest_to_vector(made, vector, options=options, index=compact)
+    assert [hit.id for hit in hits] == ["0/112#0"]
+    made.conn.close()
+
+
+@pytest.mark.parametrize("mode", ["meaning", "both"])
+def test_an_item_that_got_the_rowid_of_another_is_filtered(tmp_path, monkeypatch, mode):
+    conn, made = filled(tmp_path / "x.db", np.eye(64, dtype=np.float32))
+    _own, compact = index_of(made, "compact")
+    passing = CompactIndex.passing
+
+    def passing_before_a_commit(self, keep):
+        rows = passing(self, keep)
+        with conn:
+            conn.execute("update embeddings set id = 'secret' where id = '5'")
+        return rows
+
+    monkeypatch.setattr(CompactIndex, "passing", passing_before_a_commit)
+    options = Options(limit=99, without=frozenset(["secret"]), mode=mode)
+    query, vector = Query.read("text"), np.eye(64, dtype=np.float32)[5]
+    hits = rank(made, query, vector, options=options, index=compact).hits
+    assert len(hits) == 63
+    assert "secret" not in {hit.id for hit in hits}
+    conn.close()
+
+
+def test_thousands_that_are_equally_alike_are_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact_module, "BLOCK_ROWS", 100)
+    vectors = np.ones((1_000, 24), np.float32)
+    conn, made = filled(tmp_path / "x.db", vectors)
+    (_one, compact), (_other, exact) = (
+        index_of(made, "compact"),
+        index_of(made, "exact"),
+    )
+    read = []
+
+    def counted(*given):
+        read.append(len(given[-1]))
+        return rows_in(*given)
+
+    monkeypatch.setattr(compact_module, "rows_in", counted)
+    found = compact.nearest(vectors[3], 20)
+    assert as_tuples(found) == as_tuples(exact.nearest(vectors[3], 20))
+    assert read == [100] * 10
+    conn.close()
+
+
+def test_thousands_that_common_words_could_lift_are_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(shares, "MOST_RARE", 30)
+    monkeypatch.setattr(ranking, "MOST_READ", 40)
+    memory, _documents = make_collection(5)
+    path = tmp_path / "x.db"
+    memory.conn.execute("vacuum into ?", [str(path)])
+    made = collection(sqlite3.connect(path), memory.name)
+    _own, compact = index_of(made, "compact")
+    asked = []
+    cosines = CompactIndex.cosines
+
+    def counted(*given, **options):
+        asked.append(given)
+        return cosines(*given, **options)
+
+    monkeypatch.setattr(CompactIndex, "cosines", counted)
+    vector = np.ones(DIMENSIONS, np.float32)
+    query = Query.read("river bank")
+    assert rank(made, query, vector, options=Options(limit=5), index=compact).hits
+    assert len(asked) == 1
+    made.conn.close()
+
+
+def test_vectors_without_a_negative_number_are_told_apart(tmp_path):
+    # Their signs are all the same: only the distance from the center tells them apart
+    vectors = np.abs(walks(np.random.default_rng(2), 384)[:6_000])
+    conn, made = filled(tmp_path / "x.db", normalize(vectors))
+    _own, compact = index_of(made, "compact")
+    assert compact.recall >= 0.95
+    conn.close()

@@ -1,6 +1,7 @@
 """A collection too large for memory: one bit of each number of its vectors.
 
-Two vectors differ in the signs of ``angle / pi`` of their numbers, on average (Charikar
+Each vector is taken from a center, because those of many models point the same way.
+Two of them differ in the signs of ``angle / pi`` of their numbers, on average (Charikar
 2002).  To count them takes 5 ms for a million vectors of 384 numbers, which are 48 MB.
 The items that are most alike by that are read from SQLite and compared exactly.
 """
@@ -16,7 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.documents import ROUNDING, Compared, Documents, Rows
+from datasette_embeddings.index.documents import (
+    ROUNDING,
+    Compared,
+    Documents,
+    Rows,
+    Values,
+)
 from datasette_embeddings.index.matrix import (
     BY_MEANING,
     NO_DIRECTION,
@@ -43,8 +50,9 @@ CANDIDATES = 400
 FEW = 20
 # Vectors that are read at a time while the index is made
 BLOCK_ROWS = 4_096
-# Items whose ten nearest are looked for exactly, too, to measure the recall
-SAMPLED, NEAREST = 32, 10
+# Items that tell the center, and those that measure the recall: their ten nearest are
+# looked for exactly, too
+SAMPLED, MEASURED, NEAREST = 1_024, 32, 10
 #: Memory for an item beside its bits: rowid, document, its number
 BYTES_PER_ITEM = 20
 
@@ -58,6 +66,8 @@ class CompactIndex:
     #: In order, (n,)
     rowids: NDArray[np.int64]
     signs: NDArray[np.uint8]
+    #: About the mean of the vectors, from which the signs are taken, (d,)
+    center: Vector
     documents: Documents
     #: What :meth:`average_cosine` multiplies, (d,)
     mean: Vector
@@ -89,10 +99,12 @@ class CompactIndex:
         sums = np.cumsum(np.bincount(counts)[: len(query) + 1])
         most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
         rows = np.flatnonzero(counts <= min(most, len(query)))
-        found = self.compared(rows, query)
+        _rows, ids, cosines = self._read(rows, query)
         hits = (
             Hit(item_id, cosine, cosine=cosine, matched=BY_MEANING)
-            for item_id, cosine in zip(found.ids, found.cosines.tolist(), strict=True)
+            for item_id, cosine in zip(ids, cosines.tolist(), strict=True)
+            # Another item may have the rowid by now
+            if keep is None or keep(item_id)
         )
         return best_first(hits, limit)
 
@@ -100,7 +112,12 @@ class CompactIndex:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
             return np.ones(len(self.rowids), bool)
-        sql = "select rowid, id from embeddings where collection_id = ?"
+        sql = """
+            select rowid, id
+            from embeddings
+            where collection_id = ?
+            and typeof(id) = 'text'
+        """
         only = keep.only if isinstance(keep, Filter) else None
         with self.lock:
             conn, own = self.collection.conn, [self.collection.id]
@@ -114,9 +131,13 @@ class CompactIndex:
         self, vector: Vector, *, is_exact: bool = False
     ) -> tuple[Vector, float]:
         """About the cosine of each row to *vector*, (n,), and 0: no error is known."""
-        counts = self._differing(vector)
+        counts, center = self._differing(vector), self.center
         angles = np.linspace(0, math.pi, len(vector) + 1, dtype=np.float32)
-        return np.cos(angles)[counts], 0.0
+        # As if the vectors were equally far from the center
+        distance = math.sqrt(max(0.0, 1 - float(center @ center)))
+        distance *= float(np.linalg.norm(vector - center))
+        cosines: Vector = np.cos(angles) * np.float32(distance)
+        return (cosines + np.float32(center @ vector))[counts], 0.0
 
     def _differing(self, vector: Vector) -> NDArray[np.uint16]:
         """How many signs of each row are not those of *vector*, (n,)."""
@@ -126,7 +147,7 @@ class CompactIndex:
             raise DimensionMismatchError(len(self.mean), len(vector))
         if not len(self.rowids):
             return np.empty(0, np.uint16)
-        signs = signs_of(vector[None])
+        signs = signs_of(vector[None], self.center)
         counts = simsimd.cdist(signs, self.signs, "hamming", dtype="bin8")
         differing: NDArray[np.uint16] = np.asarray(counts)[0].astype(np.uint16)
         return differing
@@ -144,35 +165,43 @@ class CompactIndex:
         """
         has_chunks = self.documents.has_chunks
         rows = self.documents.relatives(rows) if has_chunks else rows
-        rowids = self.rowids[rows].tolist()
+        rows, ids, cosines = self._read(rows, vector)
+        means = self.documents.means(cosines, rows) if has_chunks else cosines
+        return Compared(rows, ids, cosines, means)
+
+    def _read(self, rows: Rows, vector: Vector) -> tuple[Rows, list[str], Values]:
+        """Those of *rows* that are still there, their ids and cosines to *vector*."""
         # The plus: all items of the collection would be read
         sql = """
             select rowid, id, embedding
             from embeddings
             where +collection_id = ?
+            and typeof(id) = 'text'
             and typeof(embedding) = 'blob'
             and rowid in
         """
-        with self.lock:
-            found = rows_in(self.collection.conn, sql, [self.collection.id], rowids)
-            length = BYTES_PER_NUMBER * len(vector)
-            read = {row[0]: row for row in found if len(row[2]) == length}
-        rows = rows[[each in read for each in rowids]]
-        items = [read[each] for each in rowids if each in read]
-        blobs = b"".join(blob for _rowid, _id, blob in items)
-        vectors = normalize(
-            np.frombuffer(blobs, FLOAT32).reshape(len(rows), len(vector))
-        )
-        cosines = np.einsum("ij,j->i", vectors, vector).clip(-1, 1).astype(np.float64)
-        means = self.documents.means(cosines, rows) if has_chunks else cosines
-        return Compared(
-            rows, [item_id for _rowid, item_id, _blob in items], cosines, means
-        )
+        length = BYTES_PER_NUMBER * len(vector)
+        kept, ids = np.zeros(len(rows), bool), list[str]()
+        cosines = np.zeros(len(rows))
+        # Where thousands are equally alike, not all vectors are held at once
+        for start in range(0, len(rows), BLOCK_ROWS):
+            rowids = self.rowids[rows[start : start + BLOCK_ROWS]].tolist()
+            with self.lock:
+                found = rows_in(self.collection.conn, sql, [self.collection.id], rowids)
+                read = {row[0]: row for row in found if len(row[2]) == length}
+            places = [n for n, each in enumerate(rowids, start) if each in read]
+            items = [read[each] for each in rowids if each in read]
+            ids += [item_id for _rowid, item_id, _blob in items]
+            numbers = np.frombuffer(b"".join(row[2] for row in items), FLOAT32)
+            vectors = normalize(numbers.reshape(len(items), len(vector)))
+            kept[places] = True
+            cosines[places] = np.einsum("ij,j->i", vectors, vector).clip(-1, 1)
+        return rows[kept], ids, cosines[kept]
 
 
-def signs_of(vectors: Vectors) -> NDArray[np.uint8]:
-    """A bit for each number of *vectors*, (n, d): whether it is above 0: (n, d / 8)."""
-    return np.packbits(vectors > 0, axis=1)
+def signs_of(vectors: Vectors, center: Vector) -> NDArray[np.uint8]:
+    """A bit for each number of *vectors*: whether it is above *center*: (n, d / 8)."""
+    return np.packbits(vectors > center, axis=1)
 
 
 def read_compact(
@@ -183,7 +212,10 @@ def read_compact(
     rowids, numbers = np.empty(count, np.int64), np.empty(count, np.int64)
     signs = np.empty((count, -(-dimensions // 8)), np.uint8)
     total, end = np.zeros(dimensions), 0
-    sample = best = np.empty((0, dimensions), np.float32)
+    sample = _sample(collection, length, count)
+    center = sample.sum(axis=0) / max(1, len(sample))
+    sample = sample[:: max(1, len(sample) // MEASURED)][:MEASURED].copy()
+    best = np.full((len(sample), NEAREST), -np.inf, np.float32)
     rows = numbered_vectors(collection, "rowid")
     while block := list(islice(rows, BLOCK_ROWS)):
         of_block: tuple[list[int], list[int]] = [], []
@@ -191,11 +223,12 @@ def read_compact(
         some = slice(end, end + len(vectors))
         rowids[some] = np.array(of_block[0], np.int64)[usable]
         numbers[some] = np.array(of_block[1], np.int64)[usable]
-        signs[some] = signs_of(vectors)
+        signs[some] = signs_of(vectors, center)
         total += vectors.sum(axis=0)
         end += len(vectors)
         if not len(sample):
-            sample = vectors[:SAMPLED].copy()
+            # Those that were chosen cannot be compared
+            sample = vectors[:MEASURED].copy()
             best = np.full((len(sample), NEAREST), -np.inf, np.float32)
         best = np.concatenate([best, sample @ vectors.T], axis=1)
         best = np.partition(best, -NEAREST, axis=1)[:, -NEAREST:]
@@ -205,6 +238,7 @@ def read_compact(
         lock,
         rowids[order],
         signs[order],
+        center,
         Documents.of(numbers[order]),
         (total / (end + NO_DIRECTION)).astype(np.float32),
         count,
@@ -215,3 +249,29 @@ def read_compact(
         for vector, least in zip(sample, best.min(axis=1, initial=np.inf), strict=True)
     ]
     return replace(index, recall=float(np.mean(found or 1)) / min(NEAREST, end or 1))
+
+
+def _sample(collection: Collection, length: int, count: int) -> Vectors:
+    """Up to ``SAMPLED`` vectors from all over *collection*, which has *count* items.
+
+    The first ones may be the chunks of one document, or copies of each other.
+    """
+    rows = collection.conn.execute(
+        """
+        select embedding
+        from embeddings
+        where typeof(embedding) = 'blob'
+        and rowid in (
+          select rowid
+          from (
+            select rowid, row_number() over (order by id) as number
+            from embeddings
+            where collection_id = ?
+          )
+          where number % ? = 0
+        )
+        limit ?
+        """,
+        [collection.id, max(1, count // SAMPLED), SAMPLED],
+    )
+    return read_vectors(rows, [], length, SAMPLED)[0]

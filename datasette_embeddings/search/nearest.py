@@ -180,7 +180,7 @@ class Comparison:
         self, query: Vector, index: Index, options: Options, *, is_exact: bool
     ) -> None:
         self.query, self.index, self.documents = query, index, index.documents
-        self.least, self.is_exact = options.min_cosine, is_exact
+        self.least, self.keep = options.min_cosine, options.keep
         has_chunks = index.documents.has_chunks
         is_one_of = has_chunks and not options.all_chunks
         self.one_of = index.documents if is_one_of else None
@@ -189,7 +189,7 @@ class Comparison:
             query, is_exact=is_exact or self.least is not None
         )
         self.means = self.documents.means(self.cosines) if has_chunks else self.cosines
-        self.passing = index.passing(options.keep)
+        self.passing = index.passing(self.keep)
         if self.least is not None:
             self.passing &= self.cosines >= self.least - index.slack
 
@@ -220,7 +220,10 @@ class Comparison:
         """*rows* that pass, compared exactly, and their *scores*."""
         found = self.index.compared(rows, self.query)
         values = scores(found.rows, found.cosines, found.means)
-        kept = self.passing[found.rows]
+        kept = np.ones(len(found.ids), bool)
+        if self.keep is not None:
+            # By id: by now, another item may have the rowid of a row
+            kept = np.fromiter(map(self.keep, found.ids), bool, len(found.ids))
         if self.least is not None:
             kept &= found.cosines >= self.least - ROUNDING
         chosen = np.flatnonzero(kept)

@@ -97,7 +97,7 @@ class Ranking:
         more = WORDS * (1 + BENT) * self.shares.most_of_common
         most = max(end, MOST_READ)
         rows = comparison.best(end, scores, steepness, more, most)
-        if len(rows) > most and not is_exact:
+        if len(rows) > most and comparison.error > ROUNDING:
             return self.by_both(vector, index, is_exact=True)
         places = np.unique(documents.of_rows[rows])
         words[places] += self.shares.of_common(documents.numbers[places])

@@ -49,19 +49,18 @@ def numbered_vectors(
 ) -> Iterator[tuple[Any, int, bytes]]:
     """A *column* of each item, its document's number in the words index, its vector.
 
-    Where the words are not indexed, or are those of another content, the number is 0;
-    of the chunks of such a document, it is one below 0.
+    Where the words of a document are missing, or those of another content, the number
+    is 0, or one below 0 of its chunks; where no words are indexed, it is 0 of all.
     """
     if not collection.has_words:
         return collection.conn.execute(
             f"""
             select {column}, 0, embedding
             from embeddings
-            where collection_id = ?
+            where collection_id = {int(collection.id)}
             and typeof(id) = 'text'
             and typeof(embedding) = 'blob'
-            """,
-            [collection.id],
+            """
         )
     return collection.conn.execute(
         f"""
