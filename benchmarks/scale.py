@@ -3,7 +3,7 @@
     pip install faiss-cpu turbovec
     python benchmarks/scale.py [--count 300000]
 
-Vectors of 384 dimensions from `scripts/random_walk.py`, seed 0; 200 questions are near
+Vectors of 384 dimensions from `scripts/random_walk.py`, seed 0; 100 questions are near
 some of them.  Measured: the seconds until the first answer, resident memory beyond that
 of the process before, and the median and 99th of 100 searches for the ten nearest; the
 recall is the part of them that the exact search finds.  Each way runs in a process of
@@ -32,7 +32,7 @@ from datasette_embeddings.index.cache import Indexes
 from datasette_embeddings.vectors import Vector, Vectors, normalize
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-DIMENSIONS, QUESTIONS, K = 384, 200, 10
+DIMENSIONS, QUESTIONS, K = 384, 100, 10
 Search = Callable[[Vector], list[int]]
 
 
