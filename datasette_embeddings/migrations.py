@@ -159,8 +159,7 @@ def m007_words(db: Any) -> None:  # noqa: ANN401
     for sql in WORDS_TABLES:
         db.execute(sql)
     columns = db["_embedding_collections"].columns_dict
-    facts = {"words": "text", "words_state": "integer", "closeness": "real"}
-    for column, kind in facts.items():
+    for column, kind in (("words", "text"), ("closeness", "real")):
         if column not in columns:
             db.execute(f"alter table _embedding_collections add column {column} {kind}")
 
@@ -183,4 +182,9 @@ def m008_passages(db: Any) -> None:  # noqa: ANN401
     )
 
 
-OUR_STEPS = (m006_our_tables, m007_words, m008_passages)
+def m009_words_state(db: Any) -> None:  # noqa: ANN401
+    if "words_state" not in db["_embedding_collections"].columns_dict:
+        db.execute("alter table _embedding_collections add column words_state integer")
+
+
+OUR_STEPS = (m006_our_tables, m007_words, m008_passages, m009_words_state)

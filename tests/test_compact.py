@@ -43,6 +43,14 @@ def index_of(made, kind):
     return own, own.index(made)
 
 
+def made_in(folder, *, in_chunks):
+    """A collection of texts in a file, and its documents."""
+    memory, documents = make_collection(5, in_chunks=in_chunks)
+    path = folder / "x.db"
+    memory.conn.execute("vacuum into ?", [str(path)])
+    return collection(sqlite3.connect(path), memory.name), documents
+
+
 def as_tuples(hits):
     return [(hit.id, pytest.approx(hit.score, abs=1e-6)) for hit in hits]
 
@@ -176,17 +184,14 @@ def test_an_empty_collection_has_an_empty_compact_index(tmp_path):
 
 @pytest.mark.parametrize("in_chunks", [False, True], ids=["whole", "chunks"])
 def test_words_and_meaning_rank_as_with_an_exact_index(tmp_path, in_chunks):
-    memory, _documents = make_collection(5, in_chunks=in_chunks)
-    path = tmp_path / "x.db"
-    memory.conn.execute("vacuum into ?", [str(path)])
-    made = collection(sqlite3.connect(path), memory.name)
+    made, documents = made_in(tmp_path, in_chunks=in_chunks)
     (_one, compact), (_other, exact) = (
         index_of(made, "compact"),
         index_of(made, "exact"),
     )
     assert (compact.kind, exact.kind) == ("compact", "exact")
     random = np.random.default_rng(5)
-    ids = [each.document.id for each in _documents]
+    ids = [each.document.id for each in documents]
     for options in (
         Options(limit=5),
         Options(limit=5, offset=3, all_chunks=True),
@@ -212,10 +217,7 @@ def test_words_and_meaning_rank_as_with_an_exact_index(tmp_path, in_chunks):
 
 
 def test_filters_hold_for_each_chunk_of_a_document(tmp_path):
-    memory, _documents = make_collection(5, in_chunks=True)
-    path = tmp_path / "x.db"
-    memory.conn.execute("vacuum into ?", [str(path)])
-    made = collection(sqlite3.connect(path), memory.name)
+    made, _documents = made_in(tmp_path, in_chunks=True)
     (_one, compact), (_other, exact) = (
         index_of(made, "compact"),
         index_of(made, "exact"),

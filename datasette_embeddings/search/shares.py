@@ -127,7 +127,7 @@ class Shares:
         rarest = next(iter(self.sums))
         found = self._shares([f"title : {rarest}"]) or self._shares([rarest])
         # It weighs more in titles
-        return ByNumber(found.numbers, found.values / max(1.0, found.values.max()))
+        return ByNumber(found.numbers, found.values / found.values.max(initial=1.0))
 
     @cached_property
     def of_rare(self) -> ByNumber:
