@@ -187,4 +187,28 @@ def m009_words_state(db: Any) -> None:  # noqa: ANN401
         db.execute("alter table _embedding_collections add column words_state integer")
 
 
-OUR_STEPS = (m006_our_tables, m007_words, m008_passages, m009_words_state)
+COMPACT_TABLES = (
+    """
+    create table if not exists _embedding_compact (
+      collection_id integer primary key, facts text, center blob, mean blob,
+      left_out blob
+    )
+    """,
+    """
+    create table if not exists _embedding_compact_rows (
+      collection_id integer, block integer, rowids blob, numbers blob, signs blob,
+      primary key (collection_id, block)
+    )
+    """,
+)
+
+
+def m010_compact(db: Any) -> None:  # noqa: ANN401
+    for sql in COMPACT_TABLES:
+        db.execute(sql)
+
+
+OUR_STEPS = (
+    *(m006_our_tables, m007_words, m008_passages, m009_words_state),
+    m010_compact,
+)

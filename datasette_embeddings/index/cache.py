@@ -12,25 +12,55 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB, IndexKind
+from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB, IndexKind, Settings
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index import matrix
-from datasette_embeddings.index.compact import CompactIndex, read_compact
+from datasette_embeddings.index.building import read_compact
+from datasette_embeddings.index.catching_up import caught_up, restored, save_compact
+from datasette_embeddings.index.compact import CompactIndex
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import read_index
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.items import is_recent
+from datasette_embeddings.store.numbered import numbered_vectors
 from datasette_embeddings.store.schema import one_moment
-from datasette_embeddings.store.words_check import numbered_vectors
+from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
+#: Of fewer items an index is as soon read from their vectors
+LEAST_SAVED = 20_000
 DATA_VERSION = "pragma data_version"
 BYTES_PER_MB = 1_000_000
 
 
 Index: TypeAlias = VectorIndex | CompactIndex
+
+
+def exact_size(count: int, length: int) -> int:
+    """The bytes of an exact index of *count* vectors of *length* bytes, nearly."""
+    coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
+    return count * (length + coarse + matrix.BYTES_PER_ID)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """An index, and the version of the file that it is of."""
+
+    version: tuple[int, int]
+    #: Of a collection with an exact index; None while rows may change unseen
+    state: object
+    index: Index
+
+    def current(self, collection: Collection) -> Index | None:
+        """The index with what was committed since; None if it has to be read again."""
+        if isinstance(self.index, CompactIndex):
+            return caught_up(replace(self.index, collection=collection))
+        state = collection.snapshot(), collection.words_state()
+        return self.index if state == self.state else None
 
 
 class _DatabaseIndexes:
@@ -42,9 +72,7 @@ class _DatabaseIndexes:
         self._uri = f"{Path(path).as_uri()}?{flag}"
         self._opened, self._changes = 1, 0
         self._file = self._file_state()
-        self._version: tuple[int, int] | None = None
-        # With the snapshot of the collection; None while rows may still change unseen
-        self._loaded: dict[int, tuple[Collection, object, Index]] = {}
+        self._loaded: dict[int, _Loaded] = {}
         self.lock = threading.RLock()
         self.conn = self._open()
 
@@ -54,30 +82,34 @@ class _DatabaseIndexes:
         """The index of *collection*, with everything that is committed by now."""
         with self.lock:
             version = self.version()
-            if version != self._version:
-                for each, state, _index in list(self._loaded.values()):
-                    if (each.snapshot(), each.words_state()) != state:
-                        self.evict(each.id)
-                self._version = version
             # Another thread may evict it at any time
             loaded = self._loaded.get(collection.id)
-            if loaded is None:
-                own = collection.bound_to(self.conn)
-                with one_moment(self.conn):
-                    length, count = own.usual_vector_length()
-                    vectors = own.snapshot()
-                    state, items = (vectors, own.words_state()), int(vectors[0] or 0)
-                    coarse = length // 4 if count >= matrix.LARGE_ROWS else 0
-                    size = count * (length + coarse + matrix.BYTES_PER_ID)
-                    is_compact = kind == "auto" and size > memory_limit
-                    index: Index
-                    if is_compact or kind == "compact":
-                        index = read_compact(own, self.lock, length, items)
-                    else:
-                        index = read_index(numbered_vectors(own), length, items)
-                loaded = own, None if is_recent(vectors) else state, index
-                self._loaded[own.id] = loaded
-            return loaded[2]
+            if loaded is not None and loaded.version == version:
+                return loaded.index
+            own = collection.bound_to(self.conn)
+            with one_moment(self.conn):
+                state, index = None, None
+                if loaded is not None:
+                    state, index = loaded.state, loaded.current(own)
+                if index is None:
+                    state, index = self._read(own, memory_limit, kind)
+            self._loaded[own.id] = _Loaded(version, state, index)
+            return index
+
+    def _read(
+        self, collection: Collection, memory_limit: int, kind: IndexKind
+    ) -> tuple[object, Index]:
+        """The index of *collection*, and the state that it is of."""
+        length = BYTES_PER_NUMBER * (collection.dimensions or 0)
+        size = exact_size(collection.count_items(), length)
+        if kind == "compact" or (kind == "auto" and size > memory_limit):
+            saved = restored(collection, self.lock) if collection.has_compact else None
+            return None, saved or read_compact(collection, self.lock)
+        length, _count = collection.usual_vector_length()
+        vectors = collection.snapshot()
+        state = None if is_recent(vectors) else (vectors, collection.words_state())
+        items = int(vectors[0] or 0)
+        return state, read_index(numbered_vectors(collection), length, items)
 
     def version(self) -> tuple[int, int]:
         """What changes with every commit of another connection; needs the lock."""
@@ -125,6 +157,12 @@ class Indexes:
         # Bytes, the least recently used first
         self._sizes: OrderedDict[tuple[_DatabaseIndexes, int], int] = OrderedDict()
 
+    def configure(self, settings: Settings) -> None:
+        """Use the memory and the kinds of index of *settings*."""
+        self.memory_limit_mb, self.kind = settings.index_memory_mb, settings.index
+        declared = settings.collections.items()
+        self.kinds = {name: each.index for name, each in declared if each.index}
+
     def index(self, collection: Collection, *, immutable: bool = False) -> Index:
         """The index of *collection*.
 
@@ -148,6 +186,20 @@ class Indexes:
                 (idle, idle_id), _size = self._sizes.popitem(last=False)
                 idle.evict(idle_id)
         return index
+
+    def save(self, collection: Collection) -> None:
+        """Save the compact index of *collection*, or delete one that it does not need.
+
+        One that lacks few rows stays as it is.
+        """
+        kind = self.kinds.get(collection.name, self.kind)
+        length = BYTES_PER_NUMBER * (collection.dimensions or 0)
+        size = exact_size(collection.count_items(), length)
+        limit = self.memory_limit_mb * BYTES_PER_MB
+        if kind == "compact" or (kind == "auto" and size > limit):
+            save_compact(collection)
+        elif collection.has_compact:
+            SavedIndex(collection).delete()
 
     def state(
         self, conn: sqlite3.Connection, path: str, *, immutable: bool = False

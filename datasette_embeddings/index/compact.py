@@ -10,32 +10,19 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.documents import (
-    ROUNDING,
-    Compared,
-    Documents,
-    Rows,
-    Values,
-)
-from datasette_embeddings.index.matrix import (
-    BY_MEANING,
-    NO_DIRECTION,
-    Filter,
-    Hit,
-    Keep,
-    best_first,
-)
-from datasette_embeddings.index.reading import read_vectors
+from datasette_embeddings.index.documents import Compared, Documents, Rows, Values
+from datasette_embeddings.index.matrix import BY_MEANING, Filter, Hit, Keep, best_first
 from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.compact_index import Block, IndexFacts
 from datasette_embeddings.store.schema import rows_in
-from datasette_embeddings.store.words_check import numbered_vectors
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
     FLOAT32,
@@ -47,43 +34,53 @@ from datasette_embeddings.vectors import (
 #: Items that a search compares exactly, at least
 CANDIDATES = 400
 # Ids are looked for one by one if they are fewer than one in so many
-FEW = 20
-# Vectors that are read at a time while the index is made
+FEW = 3
+# Vectors that are read at a time where thousands are equally alike
 BLOCK_ROWS = 4_096
-# Items that tell the center, and those that measure the recall: their ten nearest are
-# looked for exactly, too
-SAMPLED, MEASURED, NEAREST = 1_024, 32, 10
-#: Memory for an item beside its bits: rowid, document, its number
-BYTES_PER_ITEM = 20
+#: Memory for an item beside its bits: rowid, number, document, its number
+BYTES_PER_ITEM = 29
+# Of what a search reads, the part that may have been deleted
+GONE = 0.1
 
 
 @dataclass(frozen=True)
 class CompactIndex:
-    """The signs of the vectors of a collection at one moment, by rowid: (n, d / 8)."""
+    """The signs of the vectors of a collection, and of what they are."""
 
     collection: Collection
     lock: threading.RLock = field(repr=False)
+    #: Center, mean, recall, and what tells how much of it is current
+    facts: IndexFacts
     #: In order, (n,)
     rowids: NDArray[np.int64]
-    signs: NDArray[np.uint8]
-    #: About the mean of the vectors, from which the signs are taken, (d,)
-    center: Vector
+    #: The number of each row's document in the words index, (n,)
+    numbers: NDArray[np.int64]
+    #: In parts, of which each has (m, d / 8)
+    signs: Sequence[NDArray[np.uint8]]
     documents: Documents
-    #: What :meth:`average_cosine` multiplies, (d,)
-    mean: Vector
-    count: int
-    skipped: int
-    #: The part of the nearest items that a search found, as measured
-    recall: float = 1.0
+    #: Rows that are known to be deleted, (n,); they are marked as searches notice them
+    gone: NDArray[np.bool_]
+    #: The items of the collection, skipped ones included
+    count: int = 0
 
     kind = "compact"
     spread = (4, CANDIDATES)
     slack = 0.3
 
     @property
+    def recall(self) -> float:
+        """The part of the nearest items that a search finds, as measured."""
+        return self.facts.recall
+
+    @property
+    def skipped(self) -> int:
+        """How many items cannot be compared."""
+        return len(self.facts.left_out)
+
+    @property
     def size(self) -> int:
         """Bytes of memory, nearly."""
-        return self.signs.nbytes + BYTES_PER_ITEM * len(self.rowids)
+        return sum(e.nbytes for e in self.signs) + BYTES_PER_ITEM * len(self.rowids)
 
     def nearest(
         self, vector: Vector, limit: int, *, keep: Keep | None = None
@@ -93,13 +90,14 @@ class CompactIndex:
         if limit < 1 or not len(self.rowids) or not query.any():
             return []
         counts = self._differing(query)
-        if keep is not None:
-            counts[~self.passing(keep)] = len(query) + 1
+        counts[~self.passing(keep)] = len(query) + 1
         # Counting is faster than to look for the place of the worst
         sums = np.cumsum(np.bincount(counts)[: len(query) + 1])
         most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
         rows = np.flatnonzero(counts <= min(most, len(query)))
-        _rows, ids, cosines = self._read(rows, query)
+        found, ids, cosines = self._read(rows, query)
+        if self._marks_gone(rows, found):
+            return self.nearest(vector, limit, keep=keep)
         hits = (
             Hit(item_id, cosine, cosine=cosine, matched=BY_MEANING)
             for item_id, cosine in zip(ids, cosines.tolist(), strict=True)
@@ -111,7 +109,14 @@ class CompactIndex:
     def passing(self, keep: Keep | None) -> NDArray[np.bool_]:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
-            return np.ones(len(self.rowids), bool)
+            return ~self.gone
+        with self.lock:
+            rowids = np.fromiter(self._passing(keep), np.int64)
+        return self._are_among(rowids)
+
+    def _passing(self, keep: Keep) -> Iterator[int]:
+        """The rowids of items that *keep* accepts."""
+        conn, own = self.collection.conn, [self.collection.id]
         sql = """
             select rowid, id
             from embeddings
@@ -119,19 +124,26 @@ class CompactIndex:
             and typeof(id) = 'text'
         """
         only = keep.only if isinstance(keep, Filter) else None
-        with self.lock:
-            conn, own = self.collection.conn, [self.collection.id]
-            if only is not None and len(only) <= len(self.rowids) // FEW:
-                found = [*rows_in(conn, f"{sql} and id in", own, list(only))]
-            else:
-                found = [row for row in conn.execute(sql, own) if keep(row[1])]
-        return np.isin(self.rowids, [rowid for rowid, _id in found])
+        if only is not None and len(only) <= len(self.rowids) // FEW:
+            found = rows_in(conn, f"{sql} and id in", own, list(only))
+        else:
+            prefix = keep.prefix if isinstance(keep, Filter) else ""
+            rows = conn.execute(f"{sql} and id >= ? order by id", [*own, prefix])
+            found = takewhile(lambda row: row[1].startswith(prefix), rows)
+        return (rowid for rowid, item_id in found if keep(item_id))
+
+    def _are_among(self, rowids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the rowid of each row is one of *rowids*, (n,)."""
+        among = np.zeros(len(self.rowids), bool)
+        places = np.searchsorted(self.rowids, rowids).clip(max=len(among) - 1)
+        among[places[self.rowids[places] == rowids]] = True
+        return among
 
     def cosines(
         self, vector: Vector, *, is_exact: bool = False
     ) -> tuple[Vector, float]:
         """About the cosine of each row to *vector*, (n,), and 0: no error is known."""
-        counts, center = self._differing(vector), self.center
+        counts, center = self._differing(vector), self.facts.center
         angles = np.linspace(0, math.pi, len(vector) + 1, dtype=np.float32)
         # As if the vectors were equally far from the center
         distance = math.sqrt(max(0.0, 1 - float(center @ center)))
@@ -143,20 +155,20 @@ class CompactIndex:
         """How many signs of each row are not those of *vector*, (n,)."""
         import simsimd
 
-        if len(vector) != len(self.mean):
-            raise DimensionMismatchError(len(self.mean), len(vector))
-        if not len(self.rowids):
-            return np.empty(0, np.uint16)
-        signs = signs_of(vector[None], self.center)
-        counts = simsimd.cdist(signs, self.signs, "hamming", dtype="bin8")
-        differing: NDArray[np.uint16] = np.asarray(counts)[0].astype(np.uint16)
-        return differing
+        if len(vector) != len(self.facts.mean):
+            raise DimensionMismatchError(len(self.facts.mean), len(vector))
+        own = signs_of(vector[None], self.facts.center)
+        counts = [np.empty(0, np.uint16)]
+        for part in filter(len, self.signs):
+            found = simsimd.cdist(own, part, "hamming", dtype="bin8")
+            counts.append(np.asarray(found)[0].astype(np.uint16))
+        return np.concatenate(counts)
 
     def average_cosine(self, vector: Vector) -> float:
         """As :meth:`VectorIndex.average_cosine`."""
-        if len(vector) != len(self.mean):
-            raise DimensionMismatchError(len(self.mean), len(vector))
-        return float(self.mean @ vector)
+        if len(vector) != len(self.facts.mean):
+            raise DimensionMismatchError(len(self.facts.mean), len(vector))
+        return float(self.facts.mean @ vector)
 
     def compared(self, rows: Rows, vector: Vector) -> Compared:
         """As :meth:`VectorIndex.compared`, reading the vectors from SQLite.
@@ -165,9 +177,55 @@ class CompactIndex:
         """
         has_chunks = self.documents.has_chunks
         rows = self.documents.relatives(rows) if has_chunks else rows
-        rows, ids, cosines = self._read(rows, vector)
-        means = self.documents.means(cosines, rows) if has_chunks else cosines
-        return Compared(rows, ids, cosines, means)
+        found, ids, cosines = self._read(rows, vector)
+        means = self.documents.means(cosines, found) if has_chunks else cosines
+        return Compared(found, ids, cosines, means, not self._marks_gone(rows, found))
+
+    def _marks_gone(self, rows: Rows, found: Rows) -> bool:
+        """Whether so many of *rows* were deleted that a search has to start again.
+
+        It can, because from then on all that are deleted are marked.
+        """
+        missing = np.setdiff1d(rows, found)
+        missing = missing[~self.gone[missing]]
+        if len(missing) <= GONE * len(rows):
+            return False
+        self._look_for_gone()
+        self.gone[missing] = True
+        return True
+
+    @property
+    def rows(self) -> Block:
+        """Rowids, numbers and signs as they are saved."""
+        return self.rowids, self.numbers, np.concatenate(self.signs)
+
+    @property
+    def surplus(self) -> int:
+        """How many rows there are that were deleted."""
+        return len(self.rowids) + self.skipped - self.count
+
+    def without_gone(self) -> CompactIndex:
+        """The index without the rows that were deleted."""
+        self._look_for_gone()
+        left = ~self.gone
+        rowids, numbers = self.rowids[left], self.numbers[left]
+        return replace(
+            self,
+            facts=replace(self.facts, rows=len(rowids)),
+            rowids=rowids,
+            numbers=numbers,
+            signs=[np.concatenate(self.signs)[left]],
+            documents=Documents.of(numbers),
+            gone=np.zeros(len(rowids), bool),
+        )
+
+    def _look_for_gone(self) -> None:
+        """Mark all rows that were deleted."""
+        sql = "select rowid from embeddings where collection_id = ?"
+        with self.lock:
+            left = self.collection.conn.execute(sql, [self.collection.id])
+            rowids = np.fromiter((rowid for (rowid,) in left), np.int64)
+        self.gone[:] |= ~self._are_among(rowids)
 
     def _read(self, rows: Rows, vector: Vector) -> tuple[Rows, list[str], Values]:
         """Those of *rows* that are still there, their ids and cosines to *vector*."""
@@ -202,76 +260,3 @@ class CompactIndex:
 def signs_of(vectors: Vectors, center: Vector) -> NDArray[np.uint8]:
     """A bit for each number of *vectors*: whether it is above *center*: (n, d / 8)."""
     return np.packbits(vectors > center, axis=1)
-
-
-def read_compact(
-    collection: Collection, lock: threading.RLock, length: int, count: int
-) -> CompactIndex:
-    """The compact index of *collection*, of *count* items with vectors of *length*."""
-    dimensions = length // BYTES_PER_NUMBER
-    rowids, numbers = np.empty(count, np.int64), np.empty(count, np.int64)
-    signs = np.empty((count, -(-dimensions // 8)), np.uint8)
-    total, end = np.zeros(dimensions), 0
-    sample = _sample(collection, length, count)
-    center = sample.sum(axis=0) / max(1, len(sample))
-    sample = sample[:: max(1, len(sample) // MEASURED)][:MEASURED].copy()
-    best = np.full((len(sample), NEAREST), -np.inf, np.float32)
-    rows = numbered_vectors(collection, "rowid")
-    while block := list(islice(rows, BLOCK_ROWS)):
-        of_block: tuple[list[int], list[int]] = [], []
-        vectors, usable = read_vectors(iter(block), of_block, length, len(block))
-        some = slice(end, end + len(vectors))
-        rowids[some] = np.array(of_block[0], np.int64)[usable]
-        numbers[some] = np.array(of_block[1], np.int64)[usable]
-        signs[some] = signs_of(vectors, center)
-        total += vectors.sum(axis=0)
-        end += len(vectors)
-        if not len(sample):
-            # Those that were chosen cannot be compared
-            sample = vectors[:MEASURED].copy()
-            best = np.full((len(sample), NEAREST), -np.inf, np.float32)
-        best = np.concatenate([best, sample @ vectors.T], axis=1)
-        best = np.partition(best, -NEAREST, axis=1)[:, -NEAREST:]
-    order = np.argsort(rowids[:end], kind="stable")
-    index = CompactIndex(
-        collection,
-        lock,
-        rowids[order],
-        signs[order],
-        center,
-        Documents.of(numbers[order]),
-        (total / (end + NO_DIRECTION)).astype(np.float32),
-        count,
-        count - end,
-    )
-    found = [
-        sum(hit.score >= least - ROUNDING for hit in index.nearest(vector, NEAREST))
-        for vector, least in zip(sample, best.min(axis=1, initial=np.inf), strict=True)
-    ]
-    return replace(index, recall=float(np.mean(found or 1)) / min(NEAREST, end or 1))
-
-
-def _sample(collection: Collection, length: int, count: int) -> Vectors:
-    """Up to ``SAMPLED`` vectors from all over *collection*, which has *count* items.
-
-    The first ones may be the chunks of one document, or copies of each other.
-    """
-    rows = collection.conn.execute(
-        """
-        select embedding
-        from embeddings
-        where typeof(embedding) = 'blob'
-        and rowid in (
-          select rowid
-          from (
-            select rowid, row_number() over (order by id) as number
-            from embeddings
-            where collection_id = ?
-          )
-          where number % ? = 0
-        )
-        limit ?
-        """,
-        [collection.id, max(1, count // SAMPLED), SAMPLED],
-    )
-    return read_vectors(rows, [], length, SAMPLED)[0]

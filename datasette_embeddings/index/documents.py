@@ -56,10 +56,17 @@ class Documents:
 
         A row of number 0 is a document of its own.
         """
-        below = numbers.min(initial=0) - 1 - np.arange(len(numbers))
+        below = numbers.min(initial=0) - len(numbers) + np.arange(len(numbers))
         own = np.where(numbers, numbers, below)
-        numbers, of_rows = np.unique(own, return_inverse=True)
-        return cls(numbers, of_rows.astype(np.int32), len(numbers) < len(own))
+        order: Any = slice(None)
+        # Nearly always they ascend already
+        if (np.diff(own) < 0).any():
+            order = np.argsort(own, kind="stable")
+            own = own[order]
+        is_first = np.diff(own, prepend=own[:1] - 1) > 0
+        of_rows = np.empty(len(own), np.int32)
+        of_rows[order] = np.cumsum(is_first) - 1
+        return cls(own[is_first], of_rows, len(own) > is_first.sum())
 
     def values(self, some: ByNumber) -> Values:
         """The value of each document, (m,); 0 of one that has none."""
@@ -97,6 +104,8 @@ class Compared(NamedTuple):
     #: The cosine of each, and the mean of all cosines of its document: (m,)
     cosines: Values
     means: Values
+    #: False if many of them were deleted meanwhile: a search has to start again
+    is_whole: bool = True
 
 
 def best_rows(

@@ -49,6 +49,8 @@ class Filter:
     accepts: Keep
     #: Those that it accepts, where they are known
     only: frozenset[str] | None = None
+    #: How all of them begin
+    prefix: str = ""
 
     def __call__(self, item_id: str) -> bool:
         return self.accepts(item_id)

@@ -11,6 +11,7 @@ from typing import Any
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import InvalidInputError, ModelError
+from datasette_embeddings.index.cache import LEAST_SAVED, indexes
 from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import EmbeddingModel, ignore
@@ -141,7 +142,10 @@ def ingest(
         start, progress = options.start, options.progress
         build(collection, similarities, start=start, progress=progress)
     if options.rebuild and options.limit is None:
-        collection_writes.finish_rebuild(collection, name)
+        collection = collection_writes.finish_rebuild(collection, name)
+    collection = current(collection)
+    if collection.has_compact or collection.most_items >= LEAST_SAVED:
+        indexes.save(collection)
     return report
 
 
@@ -191,7 +195,8 @@ class _Run:
                     store_content=ownership.stores_content,
                     ownership=ownership,
                 )
-            self.staging.fail(embedded.failures)
+            if embedded.failures:
+                self.staging.fail(embedded.failures)
             chunks += sum(len(each.chunks or ()) for each in embedded.documents)
             truncated += embedded.truncated
         index_staged_words(collection, self.staging)
@@ -243,8 +248,10 @@ class _Run:
         counts["unchanged"] += counts.pop("adopted", 0)
         counts["failed"] += counts["unread"]
         states: dict[str, Any] = counts
-        failures = tuple(self.staging.failures(FAILURES_SHOWN))
-        report = Report(**states, failures=failures)
+        report = Report(**states)
+        if report.failed:
+            failures = tuple(self.staging.failures(FAILURES_SHOWN))
+            report = replace(report, failures=failures)
         if collection is None or self.options.limit is not None:
             return report
         if report.unread:

@@ -76,7 +76,9 @@ class Options:
             return Filter(only.__contains__, only)
         if without:
             return lambda item_id: item_id.startswith(prefix) and item_id not in without
-        return (lambda item_id: item_id.startswith(prefix)) if prefix else None
+        if not prefix:
+            return None
+        return Filter(lambda item_id: item_id.startswith(prefix), prefix=prefix)
 
 
 def nearest_to_vector(
@@ -232,7 +234,8 @@ class Comparison:
             chosen = chosen[best]
         ids = [found.ids[place] for place in chosen]
         arrays = found.cosines[chosen], found.means[chosen]
-        return Compared(found.rows[chosen], ids, *arrays), values[chosen]
+        whole = found.is_whole
+        return Compared(found.rows[chosen], ids, *arrays, whole), values[chosen]
 
 
 def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:

@@ -112,6 +112,8 @@ class Ranking:
             return own
 
         near, _cosines = comparison.exactly(comparison.best(NEAREST, cosines), cosines)
+        if not (found.is_whole and near.is_whole):
+            return self.by_both(vector, index, is_exact=is_exact)
         nearest = np.sort(near.cosines)[-NEAREST:]
         if not len(nearest):
             return [], None

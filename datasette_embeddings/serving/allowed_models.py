@@ -210,9 +210,7 @@ def start(config: Config) -> None:
                 logger.warning("The model %r: %s", model_id, reason)
     if missing:
         raise errors.ConfigError(missing)
-    indexes.memory_limit_mb = config.index_memory_mb
-    indexes.kind, declared = config.index, config.collections
-    indexes.kinds = {name: each.index for name, each in declared.items() if each.index}
+    indexes.configure(config)
     if config.preload:
         # Not on the event loop: the look-up reads folders, and may import llm
         model_thread.submit(_preload, config)

@@ -54,6 +54,11 @@ class RowReader:
         self._keys = [names.index(key) for key in keys] or [0]
         self._metadata = {name: names.index(name) for name in source.metadata_columns}
         self._contents = [names.index(name) for name in contents]
+        named = getattr(source, "title_column", None)
+        titles = TITLES if named is None else (named,)
+        self._title = next(
+            (names.index(each) for each in titles if each in names), None
+        )
         found = self._used()
         if not found:
             raise SourceError(
@@ -77,14 +82,6 @@ class RowReader:
         taken = {*self._keys, *self._metadata.values()}
         return [each for each in every if each not in taken]
 
-    def _title(self, row: Sequence[object]) -> str | None:
-        """The title of a row: the column that the source names, or one of TITLES."""
-        named = getattr(self._source, "title_column", None)
-        names = TITLES if named is None else (named,)
-        name = next((each for each in names if each in self._names), None)
-        title = None if name is None else row[self._names.index(name)]
-        return None if title is None or isinstance(title, bytes) else str(title)
-
     def documents(self, rows: Iterator[NumberedRow]) -> Iterator[Document | Failure]:
         """The document of each of *rows*, or the reason why it has none."""
         for number, values in rows:
@@ -104,7 +101,10 @@ class RowReader:
                         )
                 contents = [values[each] for each in self._used()]
                 content = content_of_row(self._source, self._names, contents)
-                yield Document(item_id, content, metadata or None, self._title(row))
+                title = None if self._title is None else row[self._title]
+                if title is not None:
+                    title = None if isinstance(title, bytes) else str(title)
+                yield Document(item_id, content, metadata or None, title)
             except SourceError as error:
                 failed = f"row {number}" if item_id is None else item_id
                 yield Failure(failed, str(error), is_item=item_id is not None)

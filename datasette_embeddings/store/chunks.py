@@ -118,10 +118,13 @@ def of_documents(
 DOCUMENT = "coalesce(chunks.document_id, embeddings.id)"
 
 
-def items_with_chunks(collection: Collection) -> str:
-    """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to."""
+def items_with_chunks(collection: Collection, *, by_rowid: bool = False) -> str:
+    """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to.
+
+    *by_rowid* is for some rowids: without it, SQLite would look through all items.
+    """
     return f"""
-        from embeddings
+        from embeddings {"not indexed" if by_rowid else ""}
         left join {table_or_empty("_embedding_chunks", collection.columns)} as chunks
           on chunks.collection_id = embeddings.collection_id
           and chunks.id = embeddings.id

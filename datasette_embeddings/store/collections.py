@@ -35,6 +35,7 @@ from datasette_embeddings.sources.definitions import (
     source_from_json,
 )
 from datasette_embeddings.store import schema
+from datasette_embeddings.store.collections_sql import COLLECTIONS_SQL
 from datasette_embeddings.store.items import Items
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -58,6 +59,10 @@ class Collection(Items):
     synced: int | None = None
     #: Some of its items are chunks of documents
     has_chunks: bool = False
+    #: A compact index of it is saved
+    has_compact: bool = False
+    #: The greatest rowid of all items, which are no more than that
+    most_items: int = field(default=0, compare=False)
     #: Documents of which the model read only the beginning; None if that is unknown
     truncated: int | None = None
     is_building: bool = False
@@ -201,42 +206,11 @@ def all_collections(
     columns = schema.read_columns(conn)
     if not columns["collections"] or not columns["embeddings"]:
         return []
-    # llm writes names as TEXT.  The length of any one vector gives the dimensions
-    cursor = conn.execute(
-        f"""
-        select
-          facts.*,
-          collections.*,
-          (
-            select length(embedding)
-            from embeddings
-            where collection_id = collections.id
-            and typeof(embedding) = 'blob'
-            limit 1
-          ) as length,
-          exists (
-            select 1
-            from {schema.table_or_empty("_embedding_chunks", columns)} as chunks
-            where collection_id = collections.id
-          ) as has_chunks,
-          exists (
-            select 1
-            from sqlite_master
-            where name = '_embedding_words_' || collections.id
-          ) as has_words,
-          (select file from pragma_database_list where name = 'main') as path
-        from collections
-        left join {schema.table_or_empty("_embedding_collections", columns)} as facts
-          on facts.collection_id = collections.id
-          and facts.name = collections.name
-          and facts.model = collections.model
-        where typeof(collections.name) = 'text'
-        and typeof(collections.model) = 'text'
-        and coalesce(collections.name = ?, true)
-        order by collections.name
-        """,
-        [name],
-    )
+    tables = {
+        name: schema.table_or_empty(f"_embedding_{name}", columns)
+        for name in ("collections", "chunks", "compact")
+    }
+    cursor = conn.execute(COLLECTIONS_SQL.format(**tables), [name])
     names = [column[0] for column in cursor.description]
     rows = [dict(zip(names, row, strict=True)) for row in cursor]
     sources = schema.read_sources(conn) if columns["_embedding_sources"] else {}
@@ -280,6 +254,8 @@ def _collection(
         sources=tuple(own),
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
+        has_compact=bool(row["has_compact"]),
+        most_items=row["most_items"] or 0,
         truncated=truncated if isinstance(truncated, int) and own else None,
         is_building=row["state"] == BUILDING,
         words=_words(row) if has_facts else None,

@@ -29,8 +29,8 @@ def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     columns = schema.read_columns(conn)
     if not columns["embeddings"]:
         return {}
-    # Words are not counted: their documents are
-    facts = [e for e in schema.OUR_TABLES if e not in schema.WORDS_TABLES]
+    # What is made of documents is not counted: they are
+    facts = [e for e in schema.OUR_TABLES if e not in schema.DERIVED_TABLES]
     chunks = [LOST_CHUNKS] if columns["_embedding_chunks"] else []
     kinds = {
         "embeddings without a collection": [ORPHANS],

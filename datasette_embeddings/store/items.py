@@ -69,7 +69,20 @@ class Items:
 
     def count_items(self) -> int:
         """How many items it has."""
-        return self._count("from embeddings where collection_id = ?")
+        # SQLite counts a whole table four times as fast as a part of it
+        row = self.conn.execute(
+            """
+            select case
+              when exists (select 1 from embeddings where collection_id < :id)
+              or exists (select 1 from embeddings where collection_id > :id)
+              or exists (select 1 from embeddings where collection_id is null)
+              then (select count(*) from embeddings where collection_id = :id)
+              else (select count(*) from embeddings)
+            end
+            """,
+            {"id": self.id},
+        ).fetchone()
+        return int(row[0])
 
     def item_ids(self) -> set[str]:
         """The id of every item that has a vector."""

@@ -45,6 +45,10 @@ REQUIRED_COLUMNS = {
         "text",
     ),
     "_embedding_vocabulary": ("collection_id", "word", "documents"),
+    "_embedding_compact": ("collection_id", "facts", "center", "mean", "left_out"),
+    "_embedding_compact_rows": (
+        *("collection_id", "block", "rowids", "numbers", "signs"),
+    ),
     "similarities": ("collection_id", "id", "other_id", "score"),
     "_embedding_similarity_marks": ("collection_id", "id", "state", "lowest"),
 }
@@ -53,7 +57,10 @@ RAW_TABLES = tuple(REQUIRED_COLUMNS)
 #: Those that are not of llm: their rows belong to a collection by its id
 OUR_TABLES = RAW_TABLES[2:]
 #: Those that are made again from what is stored, with the words of each document
-WORDS_TABLES = ("_embedding_words", "_embedding_vocabulary")
+DERIVED_TABLES = (
+    *("_embedding_words", "_embedding_vocabulary"),
+    *("_embedding_compact", "_embedding_compact_rows"),
+)
 #: How the name of each collection's FTS5 table begins, and those of its shadow tables
 WORDS_OF_COLLECTION = "_embedding_words_"
 #: The name of a table of this package or llm's

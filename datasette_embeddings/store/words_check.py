@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from typing import Any
 
 from datasette_embeddings.documents import Document
-from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
+from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.indexed_text import IndexedText
 from datasette_embeddings.store.schema import table_or_empty, words_table
@@ -40,65 +38,6 @@ def is_current_sql(collection: Collection) -> str:
             and chunks.document_id = _embedding_words.document_id
             and chunks.document_hash is _embedding_words.content_hash
           )
-        )
-    """
-
-
-def numbered_vectors(
-    collection: Collection, column: str = "id"
-) -> Iterator[tuple[Any, int, bytes]]:
-    """A *column* of each item, its document's number in the words index, its vector.
-
-    Where the words of a document are missing, or those of another content, the number
-    is 0, or one below 0 of its chunks; where no words are indexed, it is 0 of all.
-    """
-    if not collection.has_words:
-        return collection.conn.execute(
-            f"""
-            select {column}, 0, embedding
-            from embeddings
-            where collection_id = {int(collection.id)}
-            and typeof(id) = 'text'
-            and typeof(embedding) = 'blob'
-            """
-        )
-    return collection.conn.execute(
-        f"""
-        select embeddings.{column}, {_number_sql(collection)}, embedding
-        {items_with_chunks(collection)}
-        and typeof(embedding) = 'blob'
-        """
-    )
-
-
-def _number_sql(collection: Collection) -> str:
-    """SQL for the number of a row of items_with_chunks()."""
-    of_chunks = "null"
-    if collection.has_chunks:
-        of_chunks = """
-            (
-              select -min(other.rowid)
-              from _embedding_chunks as other
-              where other.collection_id = chunks.collection_id
-              and other.document_id = chunks.document_id
-            )
-        """
-    return f"""
-        coalesce(
-          (
-            select _embedding_words.id
-            from _embedding_words
-            where _embedding_words.collection_id = embeddings.collection_id
-            and _embedding_words.document_id = {DOCUMENT}
-            and _embedding_words.content_hash
-              is coalesce(
-                chunks.document_hash,
-                embeddings.content_hash,
-                _embedding_words.content_hash
-              )
-          ),
-          {of_chunks},
-          0
         )
     """
 

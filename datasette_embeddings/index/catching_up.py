@@ -1,0 +1,179 @@
+"""Compact indexes that follow their collections, and the saved ones they begin with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasette_embeddings.index.building import (
+    blocks,
+    index_of,
+    read_compact,
+    with_landmarks,
+)
+from datasette_embeddings.index.compact import CompactIndex, signs_of
+from datasette_embeddings.index.documents import Documents, Numbers
+from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.compact_index import SavedIndex
+from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, first_new
+from datasette_embeddings.store.numbered import (
+    count_words,
+    items_of_words,
+    numbered_vectors,
+    numbers_of,
+    odd_items,
+)
+from datasette_embeddings.store.schema import one_moment
+
+# Above this part of new rows, all are read: the center may be another.  A run that
+# saves an index reads them sooner, because nobody waits for it
+MOST_NEW, MOST_ADDED = 0.5, 0.25
+# A saved index may lack this part of the rows, or have as many that were deleted
+MOST_UNSAVED = 0.01
+# New rows stand beside the others, which need not be copied, up to this part
+MOST_BESIDE = 0.05
+
+
+def save_compact(collection: Collection) -> None:
+    """Save the compact index of *collection*, unless one lacks few rows."""
+    with one_moment(collection.conn):
+        index = _to_save(collection)
+    if index is not None:
+        SavedIndex(collection).write(index.facts, index.rows)
+
+
+def _to_save(collection: Collection) -> CompactIndex | None:
+    """The index as it should be saved; None if the saved one will do."""
+    lock, facts = threading.RLock(), SavedIndex(collection).facts()
+    index = None if facts is None else restored(collection, lock)
+    if facts is None or index is None or index.facts.added > MOST_ADDED * facts.rows:
+        return read_compact(collection, lock)
+    changed = index.facts.added - facts.added + index.surplus
+    if changed <= MOST_UNSAVED * facts.rows:
+        return None
+    return with_landmarks(index.without_gone())
+
+
+def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
+    """The saved index of *collection* with what came since; None if it is of no use."""
+    saved = SavedIndex(collection)
+    facts = saved.facts()
+    if facts is None:
+        return None
+    rowids, numbers = np.empty(facts.rows, np.int64), np.empty(facts.rows, np.int64)
+    signs = np.empty((facts.rows, facts.bytes_of_signs), np.uint8)
+    end = 0
+    try:
+        for block in saved.blocks(facts):
+            some = slice(end, end + len(block[0]))
+            rowids[some], numbers[some], signs[some] = block
+            end = some.stop
+    except (TypeError, ValueError):
+        return None
+    if end != facts.rows or (np.diff(rowids) <= 0).any():
+        return None
+    return caught_up(index_of(collection, lock, facts, (rowids, numbers, signs)))
+
+
+def caught_up(index: CompactIndex) -> CompactIndex | None:
+    """*index* with what was committed since; None if most of it is another by now."""
+    own = index.collection
+    index = replace(index, count=own.count_items())
+    first = first_new(own, OF_VECTORS, index.facts.of_vectors)
+    end = int(np.searchsorted(index.rowids, first))
+    most = MOST_NEW * end - index.facts.added
+    numbers = _current_numbers(index, end, first, most)
+    added = None if numbers is None else _added(index, first, most)
+    if numbers is None or added is None:
+        return None
+    if end == len(index.rowids) and not len(added.rowids) and numbers is index.numbers:
+        return index
+    left_out = index.facts.left_out
+    left_out = np.append(left_out[left_out < first], added.left_out)
+    first_signs, *others = [*_cut(index.signs, end), added.signs]
+    signs = [first_signs, np.concatenate(others)]
+    if len(signs[1]) > MOST_BESIDE * end:
+        signs = [np.concatenate(signs)]
+    numbers = np.append(numbers, added.numbers)
+    return with_landmarks(
+        replace(
+            index,
+            facts=replace(
+                index.facts,
+                left_out=left_out,
+                added=index.facts.added + len(added.rowids),
+            ),
+            rowids=np.append(index.rowids[:end], added.rowids),
+            numbers=numbers,
+            signs=signs,
+            documents=Documents.of(numbers),
+            gone=np.append(index.gone[:end], np.zeros(len(added.rowids), bool)),
+        )
+    )
+
+
+class _Added(NamedTuple):
+    """New rows, as those of an index."""
+
+    rowids: NDArray[np.int64]
+    numbers: Numbers
+    signs: NDArray[np.uint8]
+    left_out: NDArray[np.int64]
+
+
+def _added(index: CompactIndex, first: int, most: float) -> _Added | None:
+    """The rows from the rowid *first* on; None if they are more than *most*."""
+    facts = index.facts
+    none, signs = np.empty(0, np.int64), np.empty((0, facts.bytes_of_signs), np.uint8)
+    odd = np.array(odd_items(index.collection, first), np.int64)
+    parts = [_Added(none, none, signs, odd)]
+    rows = numbered_vectors(index.collection, "rowid", first)
+    for block in blocks(rows, facts.length):
+        signs = signs_of(block.vectors, facts.center)
+        parts.append(_Added(block.rowids, block.numbers, signs, block.left_out))
+        most -= len(block.rowids) + len(block.left_out)
+        if most < 0:
+            return None
+    return _Added(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _current_numbers(
+    index: CompactIndex, end: int, first: int, most: float
+) -> Numbers | None:
+    """The numbers of the first *end* rows, whose rowids are below *first*.
+
+    None if those of more than *most* may be others than they were.
+    """
+    own, numbers = index.collection, index.numbers
+    same: Numbers = numbers if end == len(numbers) else numbers[:end]
+    if not own.has_words:
+        return np.zeros(end, np.int64) if numbers.any() else same
+    word = first_new(own, OF_WORDS, index.facts.of_words)
+    changed = {*index.rowids[:end][numbers[:end] >= word].tolist()}
+    if len(changed) > most or count_words(own, word) > most:
+        return None
+    changed |= {rowid for rowid in items_of_words(own, word) if rowid < first}
+    if not changed:
+        return same
+    rowids = np.array(sorted(changed), np.int64)
+    found = numbers_of(own, rowids.tolist())
+    places = np.searchsorted(index.rowids, rowids)
+    current: Numbers = same.copy()
+    places = places.clip(max=end - 1)
+    is_here = index.rowids[places] == rowids
+    current[places[is_here]] = [found.get(each, 0) for each in rowids[is_here].tolist()]
+    return current
+
+
+def _cut(parts: Sequence[NDArray[np.uint8]], end: int) -> list[NDArray[np.uint8]]:
+    """The first *end* rows of *parts*."""
+    cut = []
+    for part in parts:
+        cut.append(part[:end])
+        end -= len(cut[-1])
+    return cut
