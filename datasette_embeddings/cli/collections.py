@@ -15,9 +15,10 @@ from datasette_embeddings.cli.output import Row, progress, write
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.check import (
+    complete_collections,
     delete_inconsistent_rows,
-    index_all_words,
     problems,
 )
 from datasette_embeddings.ingest.run import IngestOptions
@@ -178,7 +179,7 @@ def similarities(
 
 
 FIX = options.flag(
-    "--fix", "Delete orphaned rows, sync what is not current, and index its words."
+    "--fix", "Delete orphaned rows, sync what is not current, and index it."
 )
 
 
@@ -193,7 +194,7 @@ def check(
     fix: bool,
     config_file: Path | None,
 ) -> None:
-    """Find problems: orphans, mixed dimensions, stale and failed items, lost words.
+    """Find problems: orphans, mixed dimensions, stale and failed items, wrong indexes.
 
     \b
         datasette embeddings check docs.db
@@ -201,19 +202,21 @@ def check(
 
     The exit code is 2 if there are problems; with --fix, if some remain.
     """
+    config = config_in(config_file)
+    indexes.configure(config)
     with open_database(database, writable=fix) as conn:
         found = list(problems(conn))
         if fix and found:
             delete_inconsistent_rows(conn)
             # Those that exist, not those that the file declares
-            config = replace(config_in(config_file), collections={})
-            sync_collections(ctx, conn, config, IngestOptions(prune=True))
+            existing = replace(config, collections={})
+            sync_collections(ctx, conn, existing, IngestOptions(prune=True))
             # Rows of another type that the sync has brought again
             delete_inconsistent_rows(conn)
             found = list(problems(conn))
         elif fix:
             # Of llm, or of an earlier release: nothing is wrong without
-            index_all_words(conn)
+            complete_collections(conn)
     if not found and output_format is None:
         click.echo(f"{database}: nothing is wrong", err=True)
     else:

@@ -24,6 +24,7 @@ from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import CollectionConfig, Config, SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
 from datasette_embeddings.ingest.sync import SyncOutcome, stored_sources
 from datasette_embeddings.ingest.sync import sync as sync_all
@@ -32,7 +33,7 @@ from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store.collections import collection as collection_named
-from datasette_embeddings.store.collections import find_collection
+from datasette_embeddings.store.collections import current, find_collection
 
 # The exit code of a run that went through, but for some rows
 SOME_FAILED = 2
@@ -128,6 +129,8 @@ def embed(
     # Rows of a file need no database that exists already
     create = writable and bool(declared.input or declared.files)
     config = config_in(config_file)
+    if config_file is not None:
+        indexes.configure(config)
     has_failed = False
     with open_database(database, writable=writable, create=create) as conn:
         sources = _sources(conn, collection, declared)
@@ -199,6 +202,7 @@ def sync(
     """
     options = IngestOptions(prune=True, **given)
     config = config_in(config_file, database)
+    indexes.configure(config)
     writable = not options.dry_run
     reads_files = any(each.input or each.files for each in config.collections.values())
     create = writable and reads_files
@@ -243,4 +247,5 @@ def sync_collections(
                 skipped = collection_named(conn, outcome.collection)
                 index_words(skipped)
                 refresh(skipped)
+                indexes.save(current(skipped))
     return outcomes

@@ -21,6 +21,7 @@ from datasette_embeddings.errors import (
     SourceError,
     quoted,
 )
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import matches
 from datasette_embeddings.sources.definitions import TableSource
@@ -28,7 +29,7 @@ from datasette_embeddings.store import collections
 from datasette_embeddings.store.attaching import finish_sync, writing
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collection_writes import create_collection
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, Vector, decode
 
@@ -114,6 +115,7 @@ def imported(
         write_vectors(collection, vectors, source_id=source_id)
     is_first = attached is not None and attached.synced is None
     finish_sync(collection, source if is_first else None)
+    indexes.save(current(collection))
     return collection, len(vectors)
 
 

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.ingest.words import index_words, repair_words
 from datasette_embeddings.similarities.refreshing import count_stale
@@ -15,7 +17,8 @@ from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import integrity, words_check
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
-from datasette_embeddings.store.collections import Collection, collections
+from datasette_embeddings.store.collections import Collection, collections, current
+from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
@@ -67,6 +70,8 @@ def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
     odd_rows = integrity.count_odd_rows(collection)
     yield "rows with values of another type", odd_rows, remedy
     yield from _problems_of_words(collection)
+    wrong = count_wrong(collection)
+    yield "items that are wrong in the compact index", wrong, "check --fix"
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     failed = collection.failures()
@@ -123,16 +128,20 @@ def _stale_rows(
     yield "rows whose words are not indexed", unindexed, FIX_OR_SYNC
 
 
-def index_all_words(conn: sqlite3.Connection) -> None:
-    """Index the stored texts of all collections, such as those of llm."""
+def complete_collections(conn: sqlite3.Connection) -> None:
+    """Index the stored texts of all collections, such as those of llm.
+
+    Of those that are large enough, a compact index is saved.
+    """
     for collection in collections(conn):
         index_words(collection)
+        indexes.save(current(collection))
 
 
 def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     """Delete rows of no collection, and what a sync can bring again or has brought.
 
-    The words of what is left are indexed.
+    The words and the vectors of what is left are indexed.
     """
     for each in unfinished(conn):
         remove_collection(each)
@@ -145,3 +154,6 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     integrity.remove_strays(conn)
     for collection in collections(conn):
         repair_words(collection)
+        if count_wrong(collection):
+            SavedIndex(collection).delete()
+        indexes.save(current(collection))

@@ -69,8 +69,12 @@ class SavedIndex:
             return None
         row = self.conn.execute(
             """
-            select facts, center, mean, left_out
-            from _embedding_compact
+            select facts, center, mean, left_out, (
+              select total(length(rowids))
+              from _embedding_compact_rows as rows
+              where rows.collection_id = compact.collection_id
+            )
+            from _embedding_compact as compact
             where collection_id = ?
             """,
             [self.collection.id],
@@ -148,7 +152,9 @@ class SavedIndex:
             )
 
 
-def _facts(text: str, center: bytes, mean: bytes, left_out: bytes) -> IndexFacts:
+def _facts(
+    text: str, center: bytes, mean: bytes, left_out: bytes, size: float
+) -> IndexFacts:
     values: dict[str, Any] = json.loads(text)
     of_vectors, of_words = (
         {int(rowid): str(digest) for rowid, digest in values[name].items()}
@@ -166,4 +172,6 @@ def _facts(text: str, center: bytes, mean: bytes, left_out: bytes) -> IndexFacts
     )
     if not len(facts.center) or len(facts.center) != len(facts.mean):
         raise ValueError("The center is not of the same dimensions as the mean")
+    if facts.rows * np.dtype(INT64).itemsize != size:
+        raise ValueError("There are not as many rows as there should be")
     return facts
