@@ -72,9 +72,7 @@ class Writer:
                 )
             )
         with transaction(self.conn):
-            write_documents(
-                collection(self.conn, name), embedded, store_content=True
-            )
+            write_documents(collection(self.conn, name), embedded, store_content=True)
 
     def replace_as_llm(self, item_id):
         vector = self.random.standard_normal(DIMENSIONS).astype(np.float32)
@@ -120,16 +118,19 @@ def assert_current(index):
     own = index.collection
     rowids, numbers, signs = index.rows
     assert (np.diff(rowids) > 0).all()
-    places, expected = [], {}
+    places = []
+    in_use = own.conn.execute("select id from _embedding_words").fetchall()
     rows = numbered_vectors(own, "rowid", LOWEST)
     for block in blocks(rows, index.facts.length):
         here = np.searchsorted(rowids, block.rowids)
         assert rowids[here].tolist() == block.rowids.tolist()
-        assert numbers[here].tolist() == block.numbers.tolist()
+        # A number that no document has any longer finds nothing
+        is_lost = (block.numbers == 0) & (numbers[here] > 0)
+        assert not np.isin(numbers[here][is_lost], in_use).any()
+        assert numbers[here][~is_lost].tolist() == block.numbers[~is_lost].tolist()
         own_signs = signs_of(block.vectors, index.facts.center)
         assert (signs[here] == own_signs).all()
         places += here.tolist()
-        expected |= dict(zip(here.tolist(), block.numbers.tolist(), strict=True))
     assert index.count == own.count_items()
     found = index.nearest(np.ones(DIMENSIONS, np.float32), 10_000)
     assert {hit.id for hit in found} == own.item_ids()
@@ -152,7 +153,15 @@ def changes(writer):
         with transaction(writer.conn):
             Words(writer.collection).write([document])
 
+    def number_reused():
+        last = "select document_id from _embedding_words order by id desc limit 2"
+        documents = [document_id for (document_id,) in writer.conn.execute(last)]
+        with transaction(writer.conn):
+            Words(writer.collection).delete(documents)
+        writer.write([f"new {rest.integers(1_000_000)}"])
+
     return {
+        "number reused": number_reused,
         "new": lambda: writer.write([f"new {rest.integers(1_000_000)}"]),
         "changed": lambda: writer.write(some(5)),
         "last changed": lambda: writer.write(ids()[-2:]),
@@ -211,10 +220,8 @@ def test_a_saved_index_and_what_came_since_are_the_whole(writer, seed):
         name = chosen.choice([*changes(writer)])
         changes(writer)[name]()
         assert_current(compact_indexes().index(writer.collection))
-        assert count_wrong(writer.collection) in (0, writer.collection.count_items())
         if chosen.random() < 0.3:
             compact_indexes().save(writer.collection)
-            assert count_wrong(writer.collection) == 0
 
 
 def vectors_read(monkeypatch):
@@ -253,12 +260,28 @@ def test_a_start_reads_no_vector_that_is_saved(writer, monkeypatch):
 
 
 def test_rows_of_the_last_seconds_are_read_again(tmp_path):
-    # A row may be deleted and come back with its rowid within a second
+    # The last row may go and come back as it was, after another one that did not
     writer, own = Writer(tmp_path / "x.db"), compact_indexes()
     own.index(writer.collection)
-    last = last_items(writer)
-    writer.delete(last)
-    writer.write(last)
+    *_others, changed, last = writer.conn.execute(
+        """
+        select collection_id, id, embedding, content, content_hash, updated
+        from embeddings
+        order by rowid
+        """
+    )
+    other = [*changed]
+    other[2] = encode(np.ones(DIMENSIONS))
+    writer.delete([changed[1], last[1]])
+    with writer.conn:
+        writer.conn.executemany(
+            """
+            insert into embeddings
+              (collection_id, id, embedding, content, content_hash, updated)
+            values (?, ?, ?, ?, ?, ?)
+            """,
+            [other, last],
+        )
     assert_current(own.index(writer.collection))
     writer.conn.close()
 
@@ -311,7 +334,7 @@ DAMAGES = {
     "no facts": "update _embedding_compact set facts = null",
     "a center": "update _embedding_compact set center = x'00000000'",
     "few rows": "update _embedding_compact set facts = json_set(facts, '$.rows', 3)",
-    "many rows": "update _embedding_compact set facts = json_set(facts, '$.rows', 1e15)",
+    "many rows": "update _embedding_compact set facts = json_set(facts, '$.rows', 1e9)",
     "no rows": "update _embedding_compact set facts = json_set(facts, '$.rows', -1)",
 }
 
