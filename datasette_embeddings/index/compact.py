@@ -37,6 +37,8 @@ CANDIDATES = 400
 FEW = 3
 # Vectors that are read at a time where thousands are equally alike
 BLOCK_ROWS = 4_096
+# Rows whose signs are counted at a time
+SLICE = 65_536
 #: Memory for an item beside its bits: rowid, number, document, its number
 BYTES_PER_ITEM = 29
 # Of what a search reads, the part that may have been deleted
@@ -92,7 +94,10 @@ class CompactIndex:
         counts = self._differing(query)
         counts[~self.passing(keep)] = len(query) + 1
         # Counting is faster than to look for the place of the worst
-        sums = np.cumsum(np.bincount(counts)[: len(query) + 1])
+        tally = np.zeros(len(query) + 2, np.intp)
+        for each in _slices(len(counts)):
+            tally += np.bincount(counts[each], minlength=len(tally))
+        sums = np.cumsum(tally[:-1])
         most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
         rows = np.flatnonzero(counts <= min(most, len(query)))
         found, ids, cosines = self._read(rows, query)
@@ -158,11 +163,15 @@ class CompactIndex:
         if len(vector) != len(self.facts.mean):
             raise DimensionMismatchError(len(self.facts.mean), len(vector))
         own = signs_of(vector[None], self.facts.center)
-        counts = [np.empty(0, np.uint16)]
-        for part in filter(len, self.signs):
-            found = simsimd.cdist(own, part, "hamming", dtype="bin8")
-            counts.append(np.asarray(found)[0].astype(np.uint16))
-        return np.concatenate(counts)
+        counts = np.empty(len(self.rowids), np.uint16)
+        end = 0
+        for part in self.signs:
+            for each in _slices(len(part)):
+                some = part[each]
+                found = simsimd.cdist(own, some, "hamming", dtype="bin8")
+                counts[end : end + len(some)] = np.asarray(found)[0]
+                end += len(some)
+        return counts
 
     def average_cosine(self, vector: Vector) -> float:
         """As :meth:`VectorIndex.average_cosine`."""
@@ -255,6 +264,12 @@ class CompactIndex:
             kept[places] = True
             cosines[places] = np.einsum("ij,j->i", vectors, vector).clip(-1, 1)
         return rows[kept], ids, cosines[kept]
+
+
+def _slices(count: int) -> Iterator[slice]:
+    """All of *count* rows, so few at a time that what is made of them is small."""
+    for start in range(0, count, SLICE):
+        yield slice(start, start + SLICE)
 
 
 def signs_of(vectors: Vectors, center: Vector) -> NDArray[np.uint8]:

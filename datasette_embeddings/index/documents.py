@@ -56,11 +56,16 @@ class Documents:
 
         A row of number 0 is a document of its own.
         """
-        below = numbers.min(initial=0) - len(numbers) + np.arange(len(numbers))
-        own = np.where(numbers, numbers, below)
+        own: Numbers = numbers
+        if not numbers.all():
+            below = numbers.min(initial=0) - len(numbers) + np.arange(len(numbers))
+            own = np.where(numbers, numbers, below)
+        steps = np.diff(own)
+        if (steps > 0).all():
+            # Nearly always
+            return cls(own, np.arange(len(own), dtype=np.int32), False)
         order: Any = slice(None)
-        # Nearly always they ascend already
-        if (np.diff(own) < 0).any():
+        if (steps < 0).any():
             order = np.argsort(own, kind="stable")
             own = own[order]
         is_first = np.diff(own, prepend=own[:1] - 1) > 0

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasette_embeddings.config import (
     DEFAULT_LIMIT,
@@ -33,7 +34,7 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.vectors import Vector
 
 #: The scores of rows, by their cosines and the mean cosines of their documents
-Scores: TypeAlias = Callable[["Rows | slice", Values, Values], Values]
+Scores: TypeAlias = Callable[[Rows, Values, Values], Values]
 # How many more chunks than documents a search asks for, at first and again
 MORE_CHUNKS = 4
 
@@ -195,28 +196,42 @@ class Comparison:
         if self.least is not None:
             self.passing &= self.cosines >= self.least - index.slack
 
+    def depth(self, limit: int) -> int:
+        """How many rows include the *limit* best, where cosines are not exact."""
+        times, fewest = self.index.spread
+        return max(times * limit, fewest)
+
+    def candidates(
+        self, values: Values, limit: int, documents: NDArray[np.bool_]
+    ) -> Rows:
+        """Rows that include the *limit* best by *values*, (n,), and all of *documents*.
+
+        *values* are as exact as the cosines; *documents*, (m,), says which are meant.
+        """
+        passing = np.where(self.passing, values, -np.inf)
+        best = best_rows(passing, limit, self.one_of, 2 * self.error)
+        rows = np.flatnonzero(documents[self.documents.of_rows] & self.passing)
+        if self.one_of is not None:
+            rows = rows[self.one_of.best_of_each(rows, values[rows])]
+        return np.union1d(best, rows)
+
     def best(
         self,
+        rows: Rows,
         limit: int,
         scores: Scores,
         steepness: float = 1.0,
         more: float = 0.0,
         most: int = 0,
-        among: Rows | None = None,
     ) -> Rows:
-        """Rows that include the *limit* best by *scores*, of all or of those *among*.
+        """Those of *rows* that include the *limit* best by *scores*.
 
         They also include up to *most* of those that are by *more* lower.  A score
         changes by *steepness* times as much as the cosine.
         """
-        rows = slice(None) if among is None else among
         values = scores(rows, self.cosines[rows], self.means[rows])
-        values = np.where(self.passing[rows], values, -np.inf)
-        times, fewest = self.index.spread
-        depth, wrong = max(times * limit, fewest), 2 * steepness * self.error
-        one_of = self.one_of if among is None else None
-        found = best_rows(values, depth, one_of, wrong, more, most)
-        return found if among is None else among[found]
+        margin = 2 * steepness * self.error
+        return rows[best_rows(values, self.depth(limit), None, margin, more, most)]
 
     def exactly(self, rows: Rows, scores: Scores) -> tuple[Compared, Values]:
         """*rows* that pass, compared exactly, and their *scores*."""

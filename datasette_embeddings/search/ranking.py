@@ -87,7 +87,7 @@ class Ranking:
             return [], None
         words, exact = map(documents.values, (self.shares.of_rare, self.titled))
 
-        def scores(rows: Rows | slice, own: Values, means: Values) -> Values:
+        def scores(rows: Rows, own: Values, means: Values) -> Values:
             meaning = (OWN * own + OF_DOCUMENT * means - average) / (1 - average)
             places = documents.of_rows[rows]
             return _score(words[places], exact[places], meaning)
@@ -95,30 +95,28 @@ class Ranking:
         # First without common words, which are read where they could make a difference
         steepness = MEANING / (1 - average)
         more = WORDS * (1 + BENT) * self.shares.most_of_common
-        most = max(end, MOST_READ)
-        rows = comparison.best(end, scores, steepness, more, most)
+        most, near = max(comparison.depth(end), MOST_READ), comparison.cosines
+        if documents.has_chunks:
+            near = OWN * near + OF_DOCUMENT * comparison.means
+        rows = comparison.candidates(near, most, (words > 0) | (exact > 0))
+        nearest = comparison.best(rows, NEAREST, lambda _rows, own, _means: own)
+        rows = comparison.best(rows, end, scores, steepness, more, most)
         if len(rows) > most and comparison.error > ROUNDING:
             return self.by_both(vector, index, is_exact=True)
         places = np.unique(documents.of_rows[rows])
         words[places] += self.shares.of_common(documents.numbers[places])
         share = max(words[places].max(), self.shares.of_rare.values.max(initial=0.0))
-        rows = comparison.best(end, scores, steepness, among=rows)
-        found, final = comparison.exactly(rows, scores)
+        rows = comparison.best(rows, end, scores, steepness)
+        found, final = comparison.exactly(np.union1d(rows, nearest), scores)
+        if not found.is_whole:
+            return self.by_both(vector, index, is_exact=is_exact)
+        if not len(found.rows):
+            return [], None
         places = documents.of_rows[found.rows]
         parts = final.tolist(), found.cosines.tolist(), exact[places], words[places]
-        ranked = map(Ranked, found.ids, *parts)
-
-        def cosines(_rows: Rows | slice, own: Values, _means: Values) -> Values:
-            return own
-
-        near, _cosines = comparison.exactly(comparison.best(NEAREST, cosines), cosines)
-        if not (found.is_whole and near.is_whole):
-            return self.by_both(vector, index, is_exact=is_exact)
-        nearest = np.sort(near.cosines)[-NEAREST:]
-        if not len(nearest):
-            return [], None
-        closeness = float(nearest[-1] + share / 2)
-        return self._page(ranked, near=nearest[0] - ROUNDING), closeness
+        cosines = np.sort(found.cosines)[-NEAREST:]
+        page = self._page(map(Ranked, found.ids, *parts), near=cosines[0] - ROUNDING)
+        return page, float(cosines[-1] + share / 2)
 
     def _of_documents(self, some: ByNumber, shares: ByNumber) -> list[Ranked]:
         """Those of *some* documents that pass the filters, by their *shares*."""
