@@ -19,7 +19,7 @@ from datasette_embeddings import datasette_plugin, distribution, sqlite_utils_pl
 PACKAGE = Path(datasette_embeddings.__file__).parent
 # The way of the data.  A module imports from its own folder and from earlier lines
 ORDER = [
-    {"distribution"},
+    {"distribution", "memory"},
     {"errors"},
     {"validation"},
     {"config", "databases", "documents", "images"},

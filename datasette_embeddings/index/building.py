@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.index.compact import CompactIndex, signs_of
-from datasette_embeddings.index.documents import ROUNDING, Documents, Numbers
+from datasette_embeddings.index.documents import ROUNDING, Documents, Numbers, small
 from datasette_embeddings.index.matrix import NO_DIRECTION
 from datasette_embeddings.index.reading import read_vectors
 from datasette_embeddings.store.collections import Collection
@@ -82,7 +82,7 @@ def index_of(
     collection: Collection, lock: threading.RLock, facts: IndexFacts, rows: Block
 ) -> CompactIndex:
     """The compact index of *rows*, which are those of *facts*."""
-    rowids, numbers, signs = rows
+    rowids, numbers, signs = small(rows[0]), small(rows[1]), rows[2]
     documents, gone = Documents.of(numbers), np.zeros(len(rowids), bool)
     return CompactIndex(
         collection, lock, facts, rowids, numbers, [signs], documents, gone

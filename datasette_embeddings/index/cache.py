@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from datasette_embeddings import memory
 from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB, IndexKind, Settings
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index import matrix
@@ -93,6 +94,7 @@ class _DatabaseIndexes:
                     state, index = loaded.state, loaded.current(own)
                 if index is None:
                     state, index = self._read(own, memory_limit, kind)
+                    memory.release()
             self._loaded[own.id] = _Loaded(version, state, index)
             return index
 

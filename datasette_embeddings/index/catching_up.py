@@ -17,7 +17,7 @@ from datasette_embeddings.index.building import (
     with_landmarks,
 )
 from datasette_embeddings.index.compact import CompactIndex, signs_of
-from datasette_embeddings.index.documents import Documents, Numbers
+from datasette_embeddings.index.documents import Documents, Numbers, places_of, small
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, first_new
@@ -65,19 +65,22 @@ def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | No
     facts = saved.facts()
     if facts is None:
         return None
-    rowids, numbers = np.empty(facts.rows, np.int64), np.empty(facts.rows, np.int64)
+    rowids, numbers = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
     signs = np.empty((facts.rows, facts.bytes_of_signs), np.uint8)
     end = 0
     try:
         for block in saved.blocks(facts):
+            rowids.append(small(block[0]))
+            numbers.append(small(block[1]))
             some = slice(end, end + len(block[0]))
-            rowids[some], numbers[some], signs[some] = block
+            signs[some] = block[2]
             end = some.stop
     except (TypeError, ValueError):
         return None
-    if end != facts.rows or (np.diff(rowids) <= 0).any():
+    rows = np.concatenate(rowids), np.concatenate(numbers), signs
+    if not end == facts.rows == len(rows[1]) or (np.diff(rows[0]) <= 0).any():
         return None
-    return caught_up(index_of(collection, lock, facts, (rowids, numbers, signs)))
+    return caught_up(index_of(collection, lock, facts, rows))
 
 
 def caught_up(index: CompactIndex) -> CompactIndex | None:
@@ -99,7 +102,7 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
     signs = [first_signs, np.concatenate(others)]
     if len(signs[1]) > MOST_BESIDE * end:
         signs = [np.concatenate(signs)]
-    numbers = np.append(numbers, added.numbers)
+    numbers = small(np.append(numbers, added.numbers))
     return with_landmarks(
         replace(
             index,
@@ -108,7 +111,7 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
                 left_out=left_out,
                 added=index.facts.added + len(added.rowids),
             ),
-            rowids=np.append(index.rowids[:end], added.rowids),
+            rowids=small(np.append(index.rowids[:end], added.rowids)),
             numbers=numbers,
             signs=signs,
             documents=Documents.of(numbers),
@@ -162,10 +165,8 @@ def _current_numbers(
         return same
     rowids = np.array(sorted(changed), np.int64)
     found = numbers_of(own, rowids.tolist())
-    places = np.searchsorted(index.rowids, rowids)
+    places, is_here = places_of(rowids, index.rowids[:end])
     current: Numbers = same.copy()
-    places = places.clip(max=end - 1)
-    is_here = index.rowids[places] == rowids
     current[places[is_here]] = [found.get(each, 0) for each in rowids[is_here].tolist()]
     return current
 

@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.errors import DimensionMismatchError
-from datasette_embeddings.index.documents import Compared, Documents, Rows, Values
+from datasette_embeddings.index.documents import (
+    Compared,
+    Documents,
+    Numbers,
+    Rows,
+    Values,
+    places_of,
+)
 from datasette_embeddings.index.matrix import BY_MEANING, Filter, Hit, Keep, best_first
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.compact_index import Block, IndexFacts
@@ -39,8 +46,8 @@ FEW = 3
 BLOCK_ROWS = 4_096
 # Rows whose signs are counted at a time
 SLICE = 65_536
-#: Memory for an item beside its bits: rowid, number, document, its number
-BYTES_PER_ITEM = 29
+#: Memory for an item beside its bits: rowid, number, document, whether it is gone
+BYTES_PER_ITEM = 13
 # Of what a search reads, the part that may have been deleted
 GONE = 0.1
 
@@ -54,9 +61,9 @@ class CompactIndex:
     #: Center, mean, recall, and what tells how much of it is current
     facts: IndexFacts
     #: In order, (n,)
-    rowids: NDArray[np.int64]
+    rowids: Numbers
     #: The number of each row's document in the words index, (n,)
-    numbers: NDArray[np.int64]
+    numbers: Numbers
     #: In parts, of which each has (m, d / 8)
     signs: Sequence[NDArray[np.uint8]]
     documents: Documents
@@ -140,8 +147,8 @@ class CompactIndex:
     def _are_among(self, rowids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the rowid of each row is one of *rowids*, (n,)."""
         among = np.zeros(len(self.rowids), bool)
-        places = np.searchsorted(self.rowids, rowids).clip(max=len(among) - 1)
-        among[places[self.rowids[places] == rowids]] = True
+        places, is_here = places_of(rowids, self.rowids)
+        among[places[is_here]] = True
         return among
 
     def cosines(

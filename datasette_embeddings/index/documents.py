@@ -10,12 +10,30 @@ from numpy.typing import NDArray
 
 #: More than the rounding error of the float32 score of two vectors of length 1
 ROUNDING = 1e-5
+# Differences of smaller numbers fit 32 bits
+SMALL = 10**9
 
 #: The numbers of documents, and values that they have
-Numbers: TypeAlias = NDArray[np.int64]
+Numbers: TypeAlias = NDArray[np.signedinteger[Any]]
 Values: TypeAlias = NDArray[np.floating[Any]]
 #: Rows of a matrix
 Rows: TypeAlias = NDArray[np.intp]
+
+
+def small(numbers: Numbers) -> Numbers:
+    """*numbers* in half the memory, if none is as large as a billion."""
+    most = max(numbers.max(initial=0), -numbers.min(initial=0))
+    return numbers.astype(np.int32) if most < SMALL else numbers
+
+
+def places_of(some: Numbers, numbers: Numbers) -> tuple[Rows, NDArray[np.bool_]]:
+    """The place of each of *some* in *numbers*, which ascend, and if it is there."""
+    if not len(numbers):
+        return np.zeros(len(some), np.intp), np.zeros(len(some), bool)
+    # Of another type, all numbers would be converted.  One that does not fit is nowhere
+    places = np.searchsorted(numbers, some.astype(numbers.dtype))
+    places = places.clip(max=len(numbers) - 1)
+    return places, numbers[places] == some
 
 
 @dataclass(frozen=True)
@@ -30,10 +48,10 @@ class ByNumber:
 
     def of(self, numbers: Numbers) -> Values:
         """The value of each of *numbers*, (m,); 0 of one that has none."""
-        if not len(self):
-            return np.zeros(len(numbers))
-        places = np.searchsorted(self.numbers, numbers).clip(max=len(self) - 1)
-        return np.where(self.numbers[places] == numbers, self.values[places], 0)
+        places, is_here = places_of(numbers, self.numbers)
+        values = np.zeros(len(numbers))
+        values[is_here] = self.values[places[is_here]]
+        return values
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,7 @@ class Documents:
     def values(self, some: ByNumber) -> Values:
         """The value of each document, (m,); 0 of one that has none."""
         values = np.zeros(len(self.numbers), np.float32)
-        places = np.searchsorted(self.numbers, some.numbers)
-        places = places.clip(max=len(values) - 1)
-        is_here = self.numbers[places] == some.numbers
+        places, is_here = places_of(some.numbers, self.numbers)
         values[places[is_here]] = some.values[is_here]
         return values
 

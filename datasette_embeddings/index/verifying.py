@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import numpy as np
-
 from datasette_embeddings.index.building import LOWEST, blocks
 from datasette_embeddings.index.catching_up import restored
 from datasette_embeddings.index.compact import signs_of
+from datasette_embeddings.index.documents import places_of
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.numbered import numbered_vectors
@@ -32,8 +31,7 @@ def count_wrong(collection: Collection) -> int:
         wrong = 0
         rows = numbered_vectors(collection, "rowid", LOWEST)
         for block in blocks(rows, facts.length):
-            places = np.searchsorted(rowids, block.rowids).clip(max=len(rowids) - 1)
-            is_right = rowids[places] == block.rowids
+            places, is_right = places_of(block.rowids, rowids)
             is_right &= numbers[places] == block.numbers
             expected = signs_of(block.vectors, facts.center)
             is_right &= (signs[places] == expected).all(axis=1)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from datasette_embeddings import errors
+from datasette_embeddings import errors, memory
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.index.cache import indexes
@@ -101,6 +101,7 @@ class AllowedModel:
             ) from error
         # Weak, so that an idle model is unloaded
         self._model = weakref.ref(model)
+        memory.release()
         return model
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -211,6 +212,7 @@ def start(config: Config) -> None:
     if missing:
         raise errors.ConfigError(missing)
     indexes.configure(config)
+    memory.give_back_large_arrays()
     if config.preload:
         # Not on the event loop: the look-up reads folders, and may import llm
         model_thread.submit(_preload, config)

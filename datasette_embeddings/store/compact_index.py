@@ -54,7 +54,9 @@ class IndexFacts:
 
 
 #: The rowids, the numbers of the documents, and the signs of some items
-Block = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]
+Block = tuple[
+    NDArray[np.signedinteger[Any]], NDArray[np.signedinteger[Any]], NDArray[np.uint8]
+]
 
 
 class SavedIndex:
@@ -113,6 +115,8 @@ class SavedIndex:
             "of_vectors": facts.of_vectors,
             "of_words": facts.of_words,
         }
+        rowids, numbers, signs = rows
+        rows = rowids.astype(INT64), numbers.astype(INT64), signs
         arrays = facts.center, facts.mean, facts.left_out
         blobs = [each.tobytes() for each in arrays]
         prepare(self.conn)
