@@ -97,17 +97,26 @@ def compare(count: int, names: list[str]) -> None:
                 print(f"| {each} | {reason(error)} | | | | | | |", flush=True)
                 continue
             right = right or found["found"]
-            pairs = zip(found["found"], right, strict=True)
-            recall = np.mean([len({*a} & {*b}) / K for a, b in pairs])
-            print(
-                f"| {each} | {found['build']:.1f} s | {found['start']:.2f} s | "
-                f"{found['memory']:.0f} MB | {found['disk']:.0f} MB | "
-                f"{found['median']:.2f} ms | {found['late']:.2f} ms | {recall:.3f} |",
-                flush=True,
-            )
+            print_row(each, found, right)
     print(f"\n{loads()} at the end\n")
     for each in names:
         print(f"- {each}: {WAYS[each].settings}")
+
+
+def print_row(name: str, found: dict, right: list[list[int]]) -> None:
+    """Print what was measured of a way; *right* are the nearest of each question."""
+    pairs = zip(found["found"], right, strict=True)
+    recall = np.mean([len({*a} & {*b}) / K for a, b in pairs])
+    cells = [
+        f"{found['build']:.1f} s" if WAYS[name].build else "",
+        f"{found['start']:.2f} s",
+        f"{found['memory']:.0f} MB",
+        f"{found['disk']:.0f} MB",
+        f"{found['median']:.2f} ms",
+        f"{found['late']:.2f} ms",
+        f"{recall:.3f}",
+    ]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def both_steps(name: str, folder: Path) -> dict:
@@ -146,7 +155,8 @@ def loads() -> str:
 
 def built(way: Way, database: Path, folder: Path) -> dict[str, float]:
     before, start = bytes_of(database, folder), time.perf_counter()
-    way.build(database, folder)
+    if way.build:
+        way.build(database, folder)
     taken = time.perf_counter() - start
     return {"build": taken, "disk": (bytes_of(database, folder) - before) / 1e6}
 

@@ -5,6 +5,8 @@ A table of texts is embedded by a stand-in for a model, whose vectors are those 
 table is embedded again, as `sync` does, and new processes search: with the kind of
 index that a collection of that size gets, and with a compact one. The line of a work
 over all counts, by least squares of logarithms, rises by its exponent: 1 is linear.
+There is one of the seconds, and one of the processor's time, which other load hardly
+changes.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from drawing import line_chart
-from measuring import duration, seconds
+from measuring import duration
 from stand_in import StandIn
 
 from datasette_embeddings import Options, collection, search_text
@@ -43,24 +45,29 @@ TURNS = 3
 NOISE = 0.05
 
 
+#: Seconds on the clock, and of the processor
+Taken = tuple[float, float]
+
+
 class Walker(StandIn):
-    """The vectors of a random walk, one for each text, and how long it took."""
+    """The vectors of a random walk, one for each text, and what they took."""
 
     def __init__(self, model_id: str, seed: int = 0) -> None:
         super().__init__(model_id)
         self._random = np.random.default_rng(seed)
         self._ahead: Vectors = np.empty((0, self.dimensions), np.float32)
-        #: Seconds
-        self.taken = 0.0
+        self.taken: Taken = (0.0, 0.0)
 
     def embed_passages(self, texts: Sequence[str], **_callbacks: object) -> Vectors:
-        start = time.perf_counter()
-        while len(self._ahead) < len(texts):
+        clock, used = timed(partial(self._walk, len(texts)))
+        self.taken = self.taken[0] + clock, self.taken[1] + used
+        found, self._ahead = np.split(self._ahead, [len(texts)])
+        return found
+
+    def _walk(self, count: int) -> None:
+        while len(self._ahead) < count:
             more = walks(self._random, self.dimensions)
             self._ahead = np.concatenate([self._ahead, more])
-        found, self._ahead = np.split(self._ahead, [len(texts)])
-        self.taken += time.perf_counter() - start
-        return found
 
 
 class Asked(StandIn):
@@ -79,32 +86,35 @@ def growth(counts: list[int], picture: Path | None) -> None:
 
     *picture*, if one is given, shows the seconds with the index that each count gets.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Taken]] = {}
     for count in counts:
         for work, taken in works_of(count).items():
             found.setdefault(work, []).append(taken)
-    print("\n| |", *(f"{each:,} |" for each in counts), "exponent |")
-    print("|---" * (len(counts) + 2) + "|")
-    for work, taken in found.items():
-        pairs = zip(taken, counts, strict=True)
+    print("\n| |", *(f"{n:,} |" for n in counts), "exponent | of processor time |")
+    print("|---" * (len(counts) + 3) + "|")
+    clocks = {work: [clock for clock, _used in each] for work, each in found.items()}
+    for work, clock in clocks.items():
+        pairs = zip(clock, counts, strict=True)
         cells = [
             f"{duration(each)}, {duration(1000 * each / n)} |" for each, n in pairs
         ]
-        print(f"| {work} |", *cells, verdict(counts, taken))
+        used = [each for _clock, each in found[work]]
+        print(f"| {work} |", *cells, verdict(counts, clock), verdict(counts, used))
     if picture:
-        lines = {work: each for work, each in found.items() if "index" not in work}
+        lines = {work: each for work, each in clocks.items() if "index" not in work}
         line_chart(picture, "seconds", "items", counts, lines)
 
 
-def works_of(count: int) -> dict[str, float]:
-    """The seconds of each work with *count* rows, whose sizes are printed."""
+def works_of(count: int) -> dict[str, Taken]:
+    """What each work takes with *count* rows, whose sizes are printed."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "rows.db"
         works, sizes = in_new_process("written", path, count), []
         for kind in ("auto", "compact"):
+            in_new_process("saved", path, kind)
             some = [in_new_process("searched", path, kind) for _ in range(TURNS)]
             works |= medians(some)
-            sizes.append(f"{works.pop('index'):,.0f} MB")
+            sizes.append(f"{works.pop('index')[0]:,.0f} MB")
         sizes = [f"{path.stat().st_size / 1e6:,.0f} MB", *sizes]
     print(
         f"{count:,} rows: database {sizes[0]}, index {sizes[1]}, compact {sizes[2]}, "
@@ -114,8 +124,19 @@ def works_of(count: int) -> dict[str, float]:
     return works
 
 
-def medians(turns: list[dict[str, float]]) -> dict[str, float]:
-    return {work: float(np.median([each[work] for each in turns])) for work in turns[0]}
+def medians(turns: list[dict[str, Taken]]) -> dict[str, Taken]:
+    return {work: median([each[work] for each in turns]) for work in turns[0]}
+
+
+def median(taken: list[Taken]) -> Taken:
+    clock, used = np.median(taken, axis=0).tolist()
+    return clock, used
+
+
+def timed(work: Callable[[], object]) -> Taken:
+    clock, used = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - used
 
 
 def verdict(counts: list[int], taken: list[float]) -> str:
@@ -126,23 +147,31 @@ def verdict(counts: list[int], taken: list[float]) -> str:
     return f"{exponent:.2f}{'' if is_linear else ', MORE THAN LINEAR'} |"
 
 
-def in_new_process(step: str, *arguments: object) -> dict[str, float]:
+def in_new_process(step: str, *arguments: object) -> dict[str, Taken]:
     command = [sys.executable, __file__, step, *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
+    found: dict[str, Taken] = json.loads(done.stdout)
     return found
 
 
-def written(path: str, count: str) -> dict[str, float]:
+def written(path: str, count: str) -> dict[str, Taken]:
     conn = sqlite3.connect(path)
     conn.execute("create table rows (id integer primary key, body text)")
     conn.executemany("insert into rows (body) values (?)", bodies(int(count)))
     conn.commit()
     source, model = table_source(conn, "rows"), Walker("walk")
-    first = seconds(lambda: ingest(conn, NAME, source, model)) - model.taken
-    again = [seconds(lambda: ingest(conn, NAME, source, model)) for _ in range(TURNS)]
-    second = float(np.median(again))
+    run = partial(ingest, conn, NAME, source, model)
+    clock, used = timed(run)
+    first = clock - model.taken[0], used - model.taken[1]
+    second = median([timed(run) for _ in range(TURNS)])
     return {"embed, without the model": first, "sync, nothing changed": second}
+
+
+def saved(path: str, kind: str) -> dict[str, Taken]:
+    """Save the index that a run saves where the settings ask for *kind*."""
+    indexes.kind = kind
+    indexes.save(collection(sqlite3.connect(path), NAME))
+    return {}
 
 
 def bodies(count: int) -> Iterator[tuple[str]]:
@@ -152,24 +181,20 @@ def bodies(count: int) -> Iterator[tuple[str]]:
             yield (text,)
 
 
-def searched(path: str, kind: str) -> dict[str, float]:
+def searched(path: str, kind: str) -> dict[str, Taken]:
     conn = sqlite3.connect(path)
     questions = questions_of(conn)
-    model = Asked("walk", questions)
-    start = time.perf_counter()
+    model, asked = Asked("walk", questions), [*questions]
     indexes.kind = kind
     found = collection(conn, NAME)
-    asked = [*questions]
-    search(found, asked[0], model, "meaning")
-    first = time.perf_counter() - start
     suffix = "" if kind == "auto" else f", {kind} index"
+    first = timed(partial(search, found, asked[0], model, "meaning"))
     taken = {f"first answer{suffix}": first}
-    taken["index"] = indexes.index(found).size / 1e6
     for mode, name in (("meaning", "meaning"), ("both", "words and meaning")):
         works = [partial(search, found, each, model, mode) for each in asked]
-        times = [seconds(work) for work in works]
-        taken[f"search by {name}{suffix}"] = float(np.median(times))
-    return taken
+        taken[f"search by {name}{suffix}"] = median([timed(work) for work in works])
+    # Megabytes
+    return {**taken, "index": (indexes.index(found).size / 1e6, 0.0)}
 
 
 def search(found: Collection, text: str, model: Asked, mode: str) -> None:
@@ -194,9 +219,7 @@ def questions_of(conn: sqlite3.Connection) -> dict[str, np.ndarray]:
     return found
 
 
+STEPS = {"written": written, "saved": saved, "searched": searched}
+
 if __name__ == "__main__":
-    print(
-        json.dumps(
-            {"written": written, "searched": searched}[sys.argv[1]](*sys.argv[2:])
-        )
-    )
+    print(json.dumps(STEPS[sys.argv[1]](*sys.argv[2:])))

@@ -33,7 +33,8 @@ class Way:
     A search returns the numbers of the ``K`` nearest items, from 0.
     """
 
-    build: Callable[[Path, Path], None]
+    #: None for what saves nothing
+    build: Callable[[Path, Path], None] | None
     load: Callable[[Path, Path], Search]
     #: Imported before the clock of *load* runs
     libraries: tuple[str, ...]
@@ -85,22 +86,26 @@ def load_product(_database: Path, folder: Path) -> Search:
     return search
 
 
-def load_ours(kind: str, database: Path, _folder: Path) -> Search:
+def ours(kind: str, database: Path) -> tuple:
+    """Indexes of *kind*, and the collection of *database*."""
     from datasette_embeddings import collection
     from datasette_embeddings.index.cache import Indexes
 
     indexes = Indexes()
     indexes.kind = kind
-    found = collection(sqlite3.connect(database), "walk")
-
-    def search(vector: np.ndarray) -> list[int]:
-        return [int(hit.id) for hit in indexes.index(found).nearest(vector, K)]
-
-    return search
+    return indexes, collection(sqlite3.connect(database), "walk")
 
 
-def build_ours(kind: str, database: Path, folder: Path) -> None:
-    load_ours(kind, database, folder)(np.ones(DIMENSIONS, np.float32))
+def build_ours(database: Path, _folder: Path) -> None:
+    indexes, found = ours("compact", database)
+    indexes.save(found)
+
+
+def load_ours(kind: str, database: Path, _folder: Path) -> Search:
+    indexes, found = ours(kind, database)
+    return lambda vector: [
+        int(hit.id) for hit in indexes.index(found).nearest(vector, K)
+    ]
 
 
 OWN = {
@@ -109,16 +114,16 @@ OWN = {
         save_vectors, load_product, (), "every vector in memory, one product a search"
     ),
     "ours, exact": Way(
-        partial(build_ours, "exact"),
+        None,
         partial(load_ours, "exact"),
         ("datasette_embeddings.index.cache", "simsimd"),
-        "`index: exact`, every vector in memory; to 100,000, the most that it is for",
+        "`index: exact`, every vector in memory, read from the database; up to 100,000",
         most=100_000,
     ),
     "ours, compact": Way(
-        partial(build_ours, "compact"),
+        build_ours,
         partial(load_ours, "compact"),
         ("datasette_embeddings.index.cache", "simsimd"),
-        "`index: compact`, as it is; the 400 most alike are read and compared",
+        "`index: compact`, saved in the database; the best 400 compared exactly",
     ),
 }
