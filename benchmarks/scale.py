@@ -1,20 +1,27 @@
-"""A collection that is larger than the memory for it, beside other ways to search it.
+"""How searches grow with a collection, beside other ways to search.
 
-    pip install faiss-cpu turbovec
-    python benchmarks/scale.py [--count 300000]
+    pip install apsw faiss-cpu lancedb duckdb-ext-vss sqlite-vec sqliteai-vector \
+        turbovec usearch vectorlite-py
+    python benchmarks/scale.py [--count N ...] [--way NAME ...]
+    python benchmarks/scale.py --growth [--count N ...] [--picture FILE.svg]
+    python benchmarks/scale.py --real DB COLLECTION
 
-Vectors of 384 dimensions from `scripts/random_walk.py`, seed 0; 100 questions are near
-some of them.  Measured: the seconds until the first answer, resident memory beyond that
-of the process before, and the median and 99th of 100 searches for the ten nearest; the
-recall is the part of them that the exact search finds.  Each way runs in a process of
-its own.  Ours: the compact index over the SQLite file, with ids.  Against: sqlite-vec's
-vec0 on disk, faiss (Flat, HNSW) and turbovec at two bits with the best 30 compared
-exactly, all three with every vector in memory.
+The first makes the table of all ways. Vectors of 384 dimensions are from
+`scripts/random_walk.py`, seed 0; 100 questions are near some of them. Measured:
+the seconds to build what a way saves, and its bytes beside the database; in a new
+process, the seconds from opening that to the first answer, resident memory beyond the
+process before, and the median and 99th of 100 searches for the ten nearest. The recall
+is the part of them that the exact product finds. Two threads for each; files are in
+the system's cache. A way that fails, or takes 20 minutes, is reported; others go on.
+
+`--growth` measures this package alone, see `scale_growth.py`; `--real` what a compact
+index finds of 300 items of a real collection.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sqlite3
@@ -22,57 +29,151 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-from datasette_embeddings import collection
-from datasette_embeddings.index.cache import Indexes
-from datasette_embeddings.vectors import Vector, Vectors, normalize
+from scale_databases import DATABASES
+from scale_libraries import LIBRARIES
+from scale_ways import DIMENSIONS, OWN, THREADS, K, Way, items_of
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-DIMENSIONS, QUESTIONS, K = 384, 100, 10
-Search = Callable[[Vector], list[int]]
+WAYS = OWN | LIBRARIES | DATABASES
+QUESTIONS, MOST_SECONDS = 100, 20 * 60
+#: The names by which libraries are told how many threads to use
+THREAD_NAMES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"),
+    *("LANCE_CPU_THREADS", "LANCE_IO_THREADS", "TOKIO_WORKER_THREADS"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--count", type=int, default=300_000)
-    parser.add_argument("--way", choices=WAYS)
-    parser.add_argument("--database", type=Path)
+    parser.add_argument("--count", type=int, nargs="+")
+    parser.add_argument("--way", choices=WAYS, nargs="+", default=[*WAYS])
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--real", nargs=2, metavar=("DB", "COLLECTION"))
+    parser.add_argument("--step", choices=["build", "search"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.way:
-        print(json.dumps(measured(WAYS[given.way], given.database)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "walk.db"
+    # The package is imported where it is measured: its memory counts for it alone
+    if given.real:
+        from scale_real import real
+
+        real(*given.real)
+    elif given.growth:
+        from scale_growth import COUNTS, growth
+
+        growth(given.count or COUNTS, given.picture)
+    elif given.step:
+        step = built if given.step == "build" else searched
+        folder = given.folder
+        print(json.dumps(step(WAYS[given.way[0]], folder / "walk.db", folder / "way")))
+    else:
+        for count in given.count or [100_000]:
+            compare(count, given.way)
+
+
+def compare(count: int, names: list[str]) -> None:
+    """Print a line for each of *names*, and one for each that could not be measured."""
+    exact = next(iter(WAYS))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        database = folder / "walk.db"
         script = SCRIPTS / "random_walk.py"
-        command = [sys.executable, script, path, str(given.count), "--no-words"]
+        command = [sys.executable, script, database, str(count), "--no-words"]
         subprocess.run(command, check=True)
+        size = database.stat().st_size / 1e6
+        print(f"\n{count:,} vectors, database {size:,.0f} MB, {loads()}\n")
+        print("| | build | start | memory | disk | median | 99 of 100 | recall |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
         right = None
-        for way in WAYS:
-            command = [sys.executable, __file__, "--way", way, "--database", path]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"{way:22} {done.stderr.strip().splitlines()[-1]}")
+        for each in [exact, *(other for other in names if other != exact)]:
+            if count > WAYS[each].most:
                 continue
-            found = json.loads(done.stdout)
+            try:
+                found = both_steps(each, folder)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                print(f"| {each} | {reason(error)} | | | | | | |", flush=True)
+                continue
             right = right or found["found"]
-            pairs = zip(found["found"], right, strict=True)
-            recall = np.mean([len({*a} & {*b}) / K for a, b in pairs])
-            print(
-                f"{way:22} first answer {found['first']:6.1f} s, "
-                f"memory {found['memory']:5.0f} MB, median {found['median']:7.2f} ms, "
-                f"99 of 100 {found['late']:7.2f} ms, recall {recall:.4f}"
-            )
+            print_row(each, found, right)
+    print(f"\n{loads()} at the end\n")
+    for each in names:
+        print(f"- {each}: {WAYS[each].settings}")
 
 
-def measured(way: Callable[[Path], Search], path: Path) -> dict[str, object]:
-    conn = sqlite3.connect(path)
-    questions = near_some_of(conn)
-    before, start = resident(), time.perf_counter()
-    search = way(path)
+def print_row(name: str, found: dict, right: list[list[int]]) -> None:
+    """Print what was measured of a way; *right* are the nearest of each question."""
+    pairs = zip(found["found"], right, strict=True)
+    recall = np.mean([len({*a} & {*b}) / K for a, b in pairs])
+    cells = [
+        f"{found['build']:.1f} s" if WAYS[name].build else "",
+        f"{found['start']:.2f} s",
+        f"{found['memory']:.0f} MB",
+        f"{found['disk']:.0f} MB",
+        f"{found['median']:.2f} ms",
+        f"{found['late']:.2f} ms",
+        f"{recall:.3f}",
+    ]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def both_steps(name: str, folder: Path) -> dict:
+    """What both processes of a way measured; what it saved is deleted."""
+    threads = dict.fromkeys(THREAD_NAMES, str(THREADS))
+    found = {}
+    with tempfile.TemporaryDirectory(dir=folder) as saved:
+        (folder / "way").symlink_to(saved)
+        try:
+            for step in ("build", "search"):
+                options = ["--step", step, "--way", name, "--folder", folder]
+                done = subprocess.run(
+                    [sys.executable, __file__, *options],
+                    capture_output=True,
+                    check=True,
+                    env=os.environ | threads,
+                    timeout=MOST_SECONDS,
+                )
+                found |= json.loads(done.stdout.splitlines()[-1])
+        finally:
+            (folder / "way").unlink()
+    return found
+
+
+def reason(error: subprocess.SubprocessError) -> str:
+    """Why a way could not be measured."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"more than {MOST_SECONDS / 60:.0f} minutes"
+    lines = error.stderr.decode().strip().splitlines()
+    return lines[-1] if lines else f"ended with {error.returncode}"
+
+
+def loads() -> str:
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+def built(way: Way, database: Path, folder: Path) -> dict[str, float]:
+    before, start = bytes_of(database, folder), time.perf_counter()
+    if way.build:
+        way.build(database, folder)
+    taken = time.perf_counter() - start
+    return {"build": taken, "disk": (bytes_of(database, folder) - before) / 1e6}
+
+
+def bytes_of(*paths: Path) -> int:
+    """What files, and all in folders, have on disk."""
+    files = [*paths, *(each for path in paths for each in path.rglob("*"))]
+    return sum(each.stat().st_size for each in files if each.is_file())
+
+
+def searched(way: Way, database: Path, folder: Path) -> dict[str, object]:
+    questions = near_some_of(database)
+    before = resident()
+    for library in way.libraries:
+        importlib.import_module(library)
+    start = time.perf_counter()
+    search = way.load(database, folder)
     search(questions[0])
     first, times, found = time.perf_counter() - start, [], []
     for question in questions:
@@ -80,7 +181,7 @@ def measured(way: Callable[[Path], Search], path: Path) -> dict[str, object]:
         found.append(search(question))
         times.append(1000 * (time.perf_counter() - start))
     return {
-        "first": first,
+        "start": first,
         "memory": resident() - before,
         "median": float(np.median(times)),
         "late": float(np.percentile(times, 99)),
@@ -88,107 +189,23 @@ def measured(way: Callable[[Path], Search], path: Path) -> dict[str, object]:
     }
 
 
-def near_some_of(conn: sqlite3.Connection) -> Vectors:
-    random = np.random.default_rng(1)
-    (count,) = conn.execute("select max(rowid) from embeddings").fetchone()
+def near_some_of(database: Path) -> np.ndarray:
+    """Questions as near some items as a step of a walk is: (QUESTIONS, DIMENSIONS)."""
+    conn, random = sqlite3.connect(database), np.random.default_rng(1)
     rows = [
         conn.execute("select embedding from embeddings where rowid = ?", [each])
-        for each in random.integers(1, count + 1, QUESTIONS).tolist()
+        for each in random.integers(1, items_of(database) + 1, QUESTIONS).tolist()
     ]
     vectors = np.frombuffer(b"".join(row.fetchone()[0] for row in rows), np.float32)
     noise = random.standard_normal((QUESTIONS, DIMENSIONS)) / np.sqrt(DIMENSIONS)
-    return normalize(vectors.reshape(QUESTIONS, -1) + np.float32(0.5 * noise))
-
-
-def every_vector(path: Path) -> Vectors:
-    conn = sqlite3.connect(path)
-    (count,) = conn.execute("select count(*) from embeddings").fetchone()
-    vectors = np.empty((count, DIMENSIONS), np.float32)
-    rows = conn.execute("select embedding from embeddings order by rowid")
-    for row, (blob,) in zip(vectors, rows, strict=True):
-        row[:] = np.frombuffer(blob, np.float32)
-    return vectors
-
-
-def numpy_product(path: Path) -> Search:
-    vectors = every_vector(path)
-
-    def search(vector: Vector) -> list[int]:
-        scores = vectors @ vector
-        best = np.argpartition(scores, -K)[-K:]
-        return best[np.argsort(-scores[best])].tolist()
-
-    return search
-
-
-def ours(path: Path) -> Search:
-    indexes = Indexes()
-    indexes.kind = "compact"
-    found = collection(sqlite3.connect(path), "walk")
-
-    def search(vector: Vector) -> list[int]:
-        return [int(hit.id) for hit in indexes.index(found).nearest(vector, K)]
-
-    return search
-
-
-def vec0(path: Path) -> Search:
-    import apsw
-    import sqlite_vec
-
-    conn = apsw.Connection(str(path.with_suffix(".vec.db")))
-    conn.enable_load_extension(True)
-    conn.load_extension(sqlite_vec.loadable_path())
-    conn.execute(f"create virtual table items using vec0(vector float[{DIMENSIONS}])")
-    rows = sqlite3.connect(path).execute("select rowid - 1, embedding from embeddings")
-    with conn:
-        conn.executemany("insert into items (rowid, vector) values (?, ?)", rows)
-
-    def search(vector: Vector) -> list[int]:
-        sql = "select rowid from items where vector match ? and k = ? order by distance"
-        return [row for (row,) in conn.execute(sql, [vector.tobytes(), K])]
-
-    return search
-
-
-def faiss_index(path: Path, description: str) -> Search:
-    import faiss
-
-    index = faiss.index_factory(DIMENSIONS, description, faiss.METRIC_INNER_PRODUCT)
-    index.add(every_vector(path))
-    return lambda vector: index.search(vector[None], K)[1][0].tolist()
-
-
-def turbovec(path: Path) -> Search:
-    from turbovec import TurboQuantIndex
-
-    vectors = every_vector(path)
-    index = TurboQuantIndex(DIMENSIONS, 2)
-    index.add(vectors)
-    index.prepare()
-
-    def search(vector: Vector) -> list[int]:
-        _scores, rows = index.search(vector[None], 30)
-        rows = np.asarray(rows[0])
-        return rows[np.argsort(-(vectors[rows] @ vector))][:K].tolist()
-
-    return search
+    found = vectors.reshape(QUESTIONS, -1) + np.float32(0.5 * noise)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def resident() -> float:
+    """Megabytes of memory of this process."""
     printed = subprocess.check_output(["ps", "-o", "rss=", "-p", str(os.getpid())])
     return int(printed) * 1024 / 1e6
-
-
-#: The first is exact: it tells the recall of the others
-WAYS: dict[str, Callable[[Path], Search]] = {
-    "numpy's product": numpy_product,
-    "ours, compact": ours,
-    "sqlite-vec": vec0,
-    "faiss Flat": lambda path: faiss_index(path, "Flat"),
-    "faiss HNSW32": lambda path: faiss_index(path, "HNSW32"),
-    "turbovec, 2 bits": turbovec,
-}
 
 
 if __name__ == "__main__":

@@ -49,14 +49,11 @@ def write(path: Path, count: int, dimensions: int, seed: int, has_words: bool) -
     if not has_words:
         Words(collection).create(NO_WORDS)
         collection = current(collection)
-    weights = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
     for start in range(0, count, WINDOW):
         vectors = walks(random, dimensions)[: count - start]
-        places = random.random((len(vectors), LENGTH)) * weights[-1]
-        numbers = np.searchsorted(weights, places)
         documents = [
-            Document(f"{start + n}", " ".join(f"w{each}" for each in row))
-            for n, row in enumerate(numbers.tolist())
+            Document(f"{start + n}", text)
+            for n, text in enumerate(texts(random, len(vectors)))
         ]
         embedded = [
             EmbeddedDocument(each, None, [each], vectors[n : n + 1])
@@ -75,6 +72,14 @@ def walks(random: np.random.Generator, dimensions: int) -> Vectors:
     for n in range(1, STEPS):
         vectors[n] = normalize(vectors[n - 1] + STEP * normalize(steps[n]))
     return vectors.reshape(-1, dimensions)
+
+
+def texts(random: np.random.Generator, count: int) -> list[str]:
+    """*count* texts of LENGTH words."""
+    weights = np.cumsum(1 / np.arange(1, VOCABULARY + 1))
+    places = random.random((count, LENGTH)) * weights[-1]
+    numbers = np.searchsorted(weights, places)
+    return [" ".join(f"w{each}" for each in row) for row in numbers.tolist()]
 
 
 if __name__ == "__main__":
