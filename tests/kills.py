@@ -12,12 +12,14 @@ import os
 import re
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 from datasette.cli import cli
 
+from datasette_embeddings.ingest import run
 from datasette_embeddings.models import registry
-from datasette_embeddings.store import staging
+from datasette_embeddings.store import documents, staging
 from tests.models import StandIn, runtimes_with
 
 _forks = multiprocessing.get_context("forkserver")
@@ -29,6 +31,14 @@ class Words(StandIn):
 
     def token_spans(self, texts):
         return [[each.span() for each in re.finditer(r"\S+", text)] for text in texts]
+
+
+class Clock:
+    """Some seconds behind."""
+
+    @staticmethod
+    def time() -> float:
+        return time.time() - 9
 
 
 def embed(path: Path, *arguments: str, last: int | None = None) -> int:
@@ -52,6 +62,10 @@ def _embed(path, arguments, last):
     registry.RUNTIMES = runtimes_with(Words())
     # Small windows, so that a run has many moments between two commits
     staging.WINDOW_DOCUMENTS = 16
+    # A compact index is saved where the settings declare one
+    run.LEAST_SAVED = 1
+    # Rows of the last seconds would be read again at once
+    documents.time = Clock
     numbers, connect = itertools.count(1), sqlite3.connect
 
     def begins(_sql):
@@ -67,6 +81,6 @@ def _embed(path, arguments, last):
         return conn
 
     sqlite3.connect = traced
-    run = ["embed", path, "docs", "-m", Words.model_id, *arguments, "--silent"]
-    cli(["embeddings", *run], standalone_mode=False)
+    command = ["embed", path, "docs", "-m", Words.model_id, *arguments, "--silent"]
+    cli(["embeddings", *command], standalone_mode=False)
     _counted(path).write_text(str(next(numbers) - 1))

@@ -13,9 +13,7 @@ import pytest
 from datasette_embeddings.chunking import Chunk
 from datasette_embeddings.documents import Document
 from datasette_embeddings.index import cache, catching_up
-from datasette_embeddings.index.building import LOWEST, blocks, read_compact
-from datasette_embeddings.index.cache import Indexes
-from datasette_embeddings.index.compact import signs_of
+from datasette_embeddings.index.building import blocks, read_compact
 from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.store import documents as documents_module
@@ -23,10 +21,11 @@ from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.documents import EmbeddedDocument, write_documents
-from datasette_embeddings.store.numbered import numbered_vectors
 from datasette_embeddings.store.schema import transaction
 from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import encode, normalize
+from tests.following import assert_current, compact_indexes
+from tests.kills import Clock
 from tests.test_ranking import VOCABULARY
 
 DIMENSIONS = 64
@@ -100,41 +99,10 @@ class Writer:
 @pytest.fixture
 def writer(tmp_path, monkeypatch):
     """Its rows are old enough to be remembered."""
-    clock = type("Clock", (), {"time": staticmethod(lambda: time.time() - 9)})
-    monkeypatch.setattr(documents_module, "time", clock)
+    monkeypatch.setattr(documents_module, "time", Clock)
     made = Writer(tmp_path / "x.db")
     yield made
     made.conn.close()
-
-
-def compact_indexes():
-    own = Indexes()
-    own.kind = "compact"
-    return own
-
-
-def assert_current(index):
-    """Every item is in *index* as it is; what else there is, no search finds."""
-    own = index.collection
-    rowids, numbers, signs = index.rows
-    assert (np.diff(rowids) > 0).all()
-    places = []
-    in_use = own.conn.execute("select id from _embedding_words").fetchall()
-    rows = numbered_vectors(own, "rowid", LOWEST)
-    for block in blocks(rows, index.facts.length):
-        here = np.searchsorted(rowids, block.rowids)
-        assert rowids[here].tolist() == block.rowids.tolist()
-        # A number that no document has any longer finds nothing
-        is_lost = (block.numbers == 0) & (numbers[here] > 0)
-        assert not np.isin(numbers[here][is_lost], in_use).any()
-        assert numbers[here][~is_lost].tolist() == block.numbers[~is_lost].tolist()
-        own_signs = signs_of(block.vectors, index.facts.center)
-        assert (signs[here] == own_signs).all()
-        places += here.tolist()
-    assert index.count == own.count_items()
-    found = index.nearest(np.ones(DIMENSIONS, np.float32), 10_000)
-    assert {hit.id for hit in found} == own.item_ids()
-    assert len(found) == len(places)
 
 
 def changes(writer):

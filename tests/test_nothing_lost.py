@@ -18,10 +18,13 @@ import numpy as np
 import pytest
 
 from datasette_embeddings.errors import SourceError
+from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.vectors import decode
 from tests import kills
+from tests.following import assert_current, compact_indexes
 from tests.models import StandIn
 from tests.words_in_step import assert_in_step
 
@@ -142,6 +145,36 @@ def test_killed_at_any_statement_the_next_run_completes_the_work(
         assert kills.embed(path, *arguments) == 0
     assert died > 0
     assert_same_contents(killed, whole, journal_mode)
+
+
+@journal_modes
+@in_chunks_too
+def test_killed_at_any_statement_the_compact_index_is_that_of_the_vectors(
+    tmp_path, journal_mode, arguments
+):
+    killed, whole = two_databases(tmp_path, journal_mode)
+    settings = tmp_path / "metadata.yml"
+    settings.write_text("plugins: {datasette-embeddings: {index: compact}}")
+    arguments = [*OPTIONS, *arguments, "--prune", "--config", str(settings)]
+    for path in (killed, whole):
+        assert kills.embed(path, *arguments) == 0
+    change_docs(whole, 0)
+    assert kills.embed(whole, *arguments) == 0
+    count = kills.statements(whole)
+    moments, searcher = random.Random(f"{journal_mode} {arguments}"), compact_indexes()
+    conn, died = sqlite3.connect(killed), 0
+    for step in range(KILLS // 6):
+        change_docs(killed, step)
+        last = moments.randint(1, count)
+        died += kills.embed(killed, *arguments, last=last) == -signal.SIGKILL
+        found = collection(conn, "docs")
+        # That of a server, that of its next start, and the one in the file
+        for index in (searcher.index(found), compact_indexes().index(found)):
+            assert_current(index)
+        assert found.has_compact
+        assert count_wrong(found) == 0
+    assert died > 0
+    conn.close()
 
 
 @pytest.mark.long

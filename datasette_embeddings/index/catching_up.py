@@ -61,6 +61,12 @@ def _to_save(collection: Collection) -> CompactIndex | None:
 
 def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
     """The saved index of *collection* with what came since; None if it is of no use."""
+    index = as_saved(collection, lock)
+    return None if index is None else caught_up(index)
+
+
+def as_saved(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
+    """The saved index of *collection*; None if there is none, or if it is damaged."""
     saved = SavedIndex(collection)
     facts = saved.facts()
     if facts is None:
@@ -80,7 +86,7 @@ def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | No
     rows = np.concatenate(rowids), np.concatenate(numbers), signs
     if not end == facts.rows == len(rows[1]) or (np.diff(rows[0]) <= 0).any():
         return None
-    return caught_up(index_of(collection, lock, facts, rows))
+    return index_of(collection, lock, facts, rows)
 
 
 def caught_up(index: CompactIndex) -> CompactIndex | None:
