@@ -23,12 +23,15 @@ from datasette_embeddings.similarities.knn import (
     one_core_each,
 )
 from datasette_embeddings.similarities.lists import ROUNDING, Lists
-from datasette_embeddings.similarities.vector_file import StoredDocuments
+from datasette_embeddings.similarities.vector_file import BLOCK_ROWS, StoredDocuments
 from datasette_embeddings.vectors import Vectors
 
-# Multiplications of numbers. The first take 3 to 6 minutes on two cores: every pair of
-# 230,000 vectors of 384 numbers. All rounds take at most the others, 5 to 9 minutes
-EVERY_PAIR, ALL_ROUNDS = 2e13, 2.5e13
+# Numbers that are multiplied; to look at a score takes as long as some of them. The
+# first take 3 to 6 minutes on two cores: every pair of 230,000 vectors of 384 numbers.
+# All rounds take at most the others, 5 to 9 minutes
+EVERY_PAIR, ALL_ROUNDS, PER_SCORE = 3e13, 4e13, 200
+# More rounds find next to nothing
+MOST_ROUNDS = 40
 # Documents that are compared with all, and what part of their nearest ends the rounds
 SAMPLED, ENOUGH = 300, 0.98
 # Clusters that a vector joins. One finds half as many pairs, and three take longer
@@ -41,7 +44,7 @@ LARGEST = 4
 
 def is_affordable(rows: int, vectors: int, dimensions: int) -> bool:
     """Whether *rows* vectors are compared with all of *vectors*."""
-    return rows * vectors * dimensions <= EVERY_PAIR
+    return rows * vectors * (dimensions + PER_SCORE) <= EVERY_PAIR
 
 
 def compare_in_rounds(
@@ -53,15 +56,17 @@ def compare_in_rounds(
     """Nearly all lists, and what part of the nearest they have, as measured."""
     random = np.random.default_rng(0)
     total, count = len(documents.ids), documents.vectors.count
+    lists, recall = Lists(np.arange(total), total, settings), 1.0
+    if not total:
+        return lists, recall
     clusters = max(JOINED, round(JOINED * math.sqrt(count)))
     # A round multiplies each vector with the centers and with its clusters
-    multiplied = clusters + JOINED**2 * count / clusters
-    work = count * multiplied * documents.vectors.dimensions
-    rounds = max(1, int(ALL_ROUNDS / max(1, work)))
+    scores = count * (clusters + JOINED**2 * count / clusters)
+    work = scores * (documents.vectors.dimensions + PER_SCORE)
+    rounds = min(MOST_ROUNDS, max(1, int(ALL_ROUNDS / max(1, work))))
     start(rounds * count)
     sample = np.sort(random.choice(total, min(SAMPLED, total), replace=False))
     expected = compare_exactly(documents, settings, sample)
-    lists, recall = Lists(np.arange(total), total, settings), 0.0
     with one_core_each() as threads:
 
         def compare(members: Positions) -> int:
@@ -79,6 +84,9 @@ def compare_in_rounds(
             recall = _recall(lists, sample, expected)
             if recall >= ENOUGH:
                 break
+        if total < count:
+            _score_again(documents, lists, threads)
+            recall = _recall(lists, sample, expected)
     return lists, recall
 
 
@@ -182,6 +190,32 @@ def _clusters(
         for start in range(0, len(members), most):
             parts.append(np.sort(mixed[start : start + most]))
     return parts
+
+
+def _score_again(
+    documents: StoredDocuments, lists: Lists, threads: ThreadPoolExecutor
+) -> None:
+    """Score documents by all their vectors, of which the best pair may not have met."""
+    order = np.argsort(documents.of_vector, kind="stable")
+    owners, every = documents.of_vector[order], np.arange(len(documents.ids))
+    firsts = np.searchsorted(owners, every)
+    ends = np.searchsorted(owners, every, side="right")
+
+    def score(start: int) -> None:
+        for row in every[start : start + BLOCK_ROWS].tolist():
+            others = lists.others[row][lists.others[row] >= 0]
+            if len(others):
+                of_each = [order[firsts[n] : ends[n]] for n in (row, *others.tolist())]
+                lengths = np.array([len(rows) for rows in of_each])
+                rows = np.concatenate(of_each)
+                vectors = documents.vectors.rows(np.sort(rows))
+                vectors = vectors[np.argsort(np.argsort(rows))]
+                pairs = vectors @ vectors[: lengths[0]].T
+                starts = np.cumsum(lengths) - lengths
+                scores = np.maximum.reduceat(pairs.max(axis=1), starts)[1:]
+                lists.add(np.full(len(others), row), others, scores)
+
+    list(threads.map(score, every[::BLOCK_ROWS].tolist()))
 
 
 def _recall(lists: Lists, sample: Positions, expected: Lists) -> float:
