@@ -7,11 +7,12 @@ other lists.  If more than a part of the documents changed, all lists are comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
@@ -65,7 +66,8 @@ def build(
     """Store the nearest others of each document, and keep them up to date from now on.
 
     *start* is called with the number of lists to make, *progress* with how many more
-    are made.
+    are made. In a large collection each list counts once for each round, of which fewer
+    may be enough.
     """
     if settings.limit < 1:
         raise InvalidInputError(
@@ -212,17 +214,14 @@ class _Run:
             if each in positions:
                 cutoffs[positions[each]] = cutoff
         cutoffs[self.changed] = cutoffs[lost] = np.inf
-        joining: dict[int, dict[int, float]] = {}
+        joining: dict[int, list[tuple[int, float]]] = {}
 
         def collect_joining(block: Positions, all_: Positions, scores: Vectors) -> None:
             rows, columns = np.nonzero(scores >= cutoffs[all_] - knn.CLOSE)
             values = scores[rows, columns].tolist()
             others = zip(block[rows].tolist(), values, strict=True)
-            for column, (other, score) in zip(
-                all_[columns].tolist(), others, strict=True
-            ):
-                found = joining.setdefault(column, {})
-                found[other] = max(score, found.get(other, score))
+            for column, other in zip(all_[columns].tolist(), others, strict=True):
+                joining.setdefault(column, []).append(other)
 
         start(len(self.changed) + len(lost))
         lists = [
@@ -234,13 +233,15 @@ class _Run:
         self.stored = self.table.rows(sorted(affected))
         for each, other, score in self.stored:
             if each in joined and other in positions:
-                joining[positions[each]][positions[other]] = score
+                joining[positions[each]].append((positions[other], score))
         return lists + [self._joined(*each) for each in joining.items()]
 
-    def _joined(self, position: int, scored: Mapping[int, float]) -> Nearest:
+    def _joined(self, position: int, scored: list[tuple[int, float]]) -> Nearest:
         """The list of a document: the best of those *scored*, old and new."""
         limit, least = self.settings.limit, self.least
-        candidates = sorted(scored.items(), key=lambda each: (-each[1], each[0]))
+        # A document may come with several vectors: its best score counts
+        best = dict(sorted(scored, key=itemgetter(1)))
+        candidates = sorted(best.items(), key=itemgetter(1), reverse=True)
         others = np.array([other for other, _score in candidates], dtype=np.intp)
         scores = [score for _other, score in candidates[: limit + 1]]
         # As in knn: numpy takes three times as long for a thousand short lists
