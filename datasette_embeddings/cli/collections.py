@@ -72,7 +72,10 @@ def show_collection(database: Path, collection: str) -> None:
     with open_database(database) as conn:
         found = stored.collection(conn, collection)
         counts = count_items_of_sources(found)
-        related = Similarities(found).settings
+        table = Similarities(found)
+        related = None if table.settings is None else asdict(table.settings)
+        if related is not None and table.recall is not None:
+            related["recall"] = table.recall
         row = {
             **_collection_row(found),
             "failed": found.count_failures(),
@@ -89,7 +92,7 @@ def show_collection(database: Path, collection: str) -> None:
                 for each in found.sources
             ],
             "without_source": counts.get(None, 0),
-            "similarities": None if related is None else asdict(related),
+            "similarities": related,
             "words": found.words,
             "indexed": count_indexed(found),
             "closeness": found.closeness,
@@ -172,10 +175,10 @@ def similarities(
         settings = SimilaritySettings(limit, min_score)
         with progress(collection, silent=silent) as callbacks:
             done = refreshing.build(found, settings, **callbacks)
-    click.echo(
-        f"{collection}: {done.compared:,} of {done.documents:,} documents compared",
-        err=True,
-    )
+    line = f"{collection}: {done.compared:,} of {done.documents:,} documents compared"
+    if done.recall is not None:
+        line += f"; the lists have {done.recall:.1%} of the nearest, as measured"
+    click.echo(line, err=True)
 
 
 FIX = options.flag(

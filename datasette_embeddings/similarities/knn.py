@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,6 +27,8 @@ from datasette_embeddings.models.base import ignore
 from datasette_embeddings.vectors import Vector, Vectors
 
 Positions = NDArray[np.intp]
+#: Is called with the positions of rows, (b,), and columns, (m,), and scores, (b, m)
+Watch = Callable[[Positions, Positions, Vectors], None]
 
 # Bytes of the scores of a block of rows with all rows
 BLOCK_BYTES = 24_000_000
@@ -114,12 +116,12 @@ def nearest(
     positions: Sequence[int],
     *,
     progress: Callable[[int], None] = ignore,
-    watch: Callable[[Positions, Vectors], None] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Nearest]:
     """The nearest others of the documents at *positions*, block by block.
 
     *progress* is called with the number of documents of each block that is done,
-    *watch* with the positions and the scores, (b, n), of each block.
+    *watch* with the scores of each block with all documents.
     """
     rows = BLOCK_BYTES // (4 * max(1, len(documents.vectors)))
     rows = min(MOST_ROWS, max(LEAST_ROWS, rows))
@@ -133,23 +135,30 @@ def nearest(
         if documents.starts is None:
             local.scores = scores
         if watch is not None:
-            watch(block, scores)
+            watch(block, np.arange(scores.shape[1]), scores)
         return list(_nearest_of(documents, block, scores, settings))
 
     with ExitStack() as stack:
         lists: Iterator[list[Nearest]] = map(lists_of, blocks)
         if len(blocks) > 1:
-            from threadpoolctl import threadpool_limits
-
-            # One core per block: a product that takes all cores keeps them spinning
-            # while the best of its scores are found
-            stack.enter_context(threadpool_limits(1, "blas"))
-            workers = min(os.cpu_count() or 1, MOST_WORKERS)
-            threads = stack.enter_context(ThreadPoolExecutor(workers))
-            lists = threads.map(lists_of, blocks)
+            lists = stack.enter_context(one_core_each()).map(lists_of, blocks)
         for some in lists:
             progress(len(some))
             yield from some
+
+
+@contextmanager
+def one_core_each() -> Iterator[ThreadPoolExecutor]:
+    """Threads whose products take one core each.
+
+    A product that takes all cores keeps them spinning while the best of its scores
+    are found.
+    """
+    from threadpoolctl import threadpool_limits
+
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as threads:
+        yield threads
 
 
 def _nearest_of(
@@ -164,7 +173,7 @@ def _nearest_of(
     least = settings.min_score
     scores[np.arange(len(positions)), positions] = NO_SCORE
     # One more tells whether the last is close to the first that is left out
-    best, values = _best(scores, limit + 1)
+    best, values = best_columns(scores, limit + 1)
     close = values[:, :-1] - values[:, 1:] < CLOSE
     if least is not None:
         close = np.concatenate([close, np.abs(values - least) < CLOSE], axis=1)
@@ -198,7 +207,7 @@ def reranked(
     return Nearest(position, candidates[order], scores[order].astype(np.float32))
 
 
-def _best(scores: Vectors, count: int) -> tuple[Positions, Vectors]:
+def best_columns(scores: Vectors, count: int) -> tuple[Positions, Vectors]:
     """The columns and scores of the *count* best of each row, best first, (b, k)."""
     rows, columns = scores.shape
     if columns < count:

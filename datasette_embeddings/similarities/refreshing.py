@@ -7,9 +7,8 @@ other lists.  If more than a part of the documents changed, all lists are comput
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -23,10 +22,20 @@ from datasette_embeddings.models.base import ignore
 from datasette_embeddings.similarities import knn
 from datasette_embeddings.similarities.changes import changes, read_documents
 from datasette_embeddings.similarities.knn import Nearest, Positions, nearest, reranked
+from datasette_embeddings.similarities.partitions import (
+    compare_exactly,
+    compare_in_rounds,
+    is_affordable,
+)
+from datasette_embeddings.similarities.vector_file import StoredDocuments, VectorFile
 from datasette_embeddings.store.collections import Collection, current
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
-from datasette_embeddings.store.similarities import Similarities, SimilarityRow
+from datasette_embeddings.store.similarities import (
+    Similarities,
+    SimilarityRow,
+    kept_in_memory,
+)
 from datasette_embeddings.vectors import Vectors
 
 # A run starts again when another program wrote meanwhile, at most so often
@@ -43,6 +52,8 @@ class Refreshed:
 
     compared: int
     documents: int
+    #: What part of the nearest the lists have, as measured; None if they have all
+    recall: float | None = None
 
 
 def build(
@@ -55,7 +66,8 @@ def build(
     """Store the nearest others of each document, and keep them up to date from now on.
 
     *start* is called with the number of lists to make, *progress* with how many more
-    are made.
+    are made. In a large collection each list counts once for each round, of which fewer
+    may be enough.
     """
     if settings.limit < 1:
         raise InvalidInputError(
@@ -69,22 +81,26 @@ def build(
     # Its result changes with every commit of another connection
     read_version = partial(conn.execute, "pragma data_version")
     Similarities(collection).prepare()
-    with _kept_in_memory(conn):
+    is_large = _is_large(collection)
+    with kept_in_memory(conn, is_mapped=not is_large):
         for attempt in range(ATTEMPTS):
             # The last attempt makes other programs wait
             is_last = attempt == ATTEMPTS - 1
-            with transaction(conn) if is_last else nullcontext():
+            with (
+                transaction(conn) if is_last else nullcontext(),
+                VectorFile() if is_large else nullcontext() as file,
+            ):
                 version = read_version().fetchone()
                 with one_moment(conn):
                     state, table = _state(collection), Similarities(collection)
                     if (table.settings, table.state) == (settings, state):
                         break
-                    run = _Run(collection, settings, state)
+                    run = _Run(collection, settings, state, file)
                 lists = run.lists(start, progress)
                 with transaction(conn):
                     if version == read_version().fetchone() or run.is_current():
                         return run.write(lists)
-    return Refreshed(0, collection.count_items())
+    return Refreshed(0, collection.count_items(), table.recall)
 
 
 def refresh(collection: Collection) -> Refreshed | None:
@@ -98,7 +114,8 @@ def count_stale(collection: Collection) -> int:
     table = Similarities(collection)
     if table.settings is None:
         return 0
-    changed, gone = changes(*read_documents(collection), table.marks())
+    with VectorFile() if _is_large(collection) else nullcontext() as file:
+        changed, gone = changes(*read_documents(collection, file), table.marks())
     return len(changed) + len(gone)
 
 
@@ -116,6 +133,12 @@ def _state(collection: Collection) -> list[float | None]:
     return [RULES, *collection.snapshot()]
 
 
+def _is_large(collection: Collection) -> bool:
+    """Whether to compare all vectors of *collection* would take too long."""
+    count = collection.count_items()
+    return not is_affordable(count, count, collection.dimensions or 0)
+
+
 class _Run:
     """What is to be done to the similarities of a collection, as it was at first."""
 
@@ -124,40 +147,68 @@ class _Run:
         collection: Collection,
         settings: SimilaritySettings,
         state: list[float | None],
+        file: VectorFile | None,
     ) -> None:
         self.collection, self.settings, self.state = collection, settings, state
         self.least = knn.NO_SCORE if settings.min_score is None else settings.min_score
-        self.documents, self.states = read_documents(collection)
+        self.documents, self.states = read_documents(collection, file)
         self.table = Similarities(collection)
-        self.marks = self.table.marks()
-        self.changed, self.gone = changes(self.documents, self.states, self.marks)
+        self.marks, self.recall = self.table.marks(), self.table.recall
+        changed, self.gone = changes(self.documents, self.states, self.marks)
+        #: The positions of documents to compare
+        self.changed: Sequence[int] = changed
         total = len(self.documents.ids)
         has_much = not self.marks or len(self.changed) > MOST_CHANGED * total
-        self.is_full = has_much or self.table.settings != settings
-        if self.is_full:
-            self.changed = list(range(total))
+        was_large = file is None and self.recall is not None
+        self.is_full = has_much or was_large or self.table.settings != settings
         #: The lists that may change, as they are stored
         self.stored: list[SimilarityRow] = []
 
     def is_current(self) -> bool:
         """Whether neither the vectors nor the lists have changed since."""
         state = _state(self.collection)
-        return state == self.state and self.table.marks() == self.marks
+        return state == self.state and (
+            self.is_full or self.table.marks() == self.marks
+        )
 
     def lists(
         self, start: Callable[[int], None], progress: Callable[[int], None]
-    ) -> list[Nearest]:
-        """Every list that changes."""
-        made = partial(nearest, self.documents, self.settings, progress=progress)
-        if self.is_full:
+    ) -> Iterable[Nearest]:
+        """Every list that changes, by the id of its document."""
+        lists = None if self.is_full else self._changed_lists(start, progress)
+        if lists is None:
+            self.is_full, self.changed = True, range(len(self.documents.ids))
+            # They are many, and all are written again
+            self.marks = {}
+            if isinstance(self.documents, StoredDocuments):
+                found, self.recall = compare_in_rounds(
+                    self.documents, self.settings, start, progress
+                )
+                return found
+            self.recall = None
             start(len(self.changed))
-            return list(made(self.changed))
+            every = self.documents, self.settings, self.changed
+            lists = list(nearest(*every, progress=progress))
+        return sorted(lists, key=lambda each: self.documents.ids[each.position])
+
+    def _changed_lists(
+        self, start: Callable[[int], None], progress: Callable[[int], None]
+    ) -> list[Nearest] | None:
+        """The lists that change; None if it takes too long to compare them all."""
         ids = self.documents.ids
         positions = {each: position for position, each in enumerate(ids)}
         changed = {ids[position] for position in self.changed}
         old = [*self.gone, *(changed & self.marks.keys())]
         losers = self.table.lists_with(old) - changed
         lost = [positions[each] for each in losers if each in positions]
+        made: Callable[..., Iterable[Nearest]]
+        if isinstance(self.documents, StoredDocuments):
+            file, part = self.documents.vectors, (len(changed) + len(lost)) / len(ids)
+            if not is_affordable(round(file.count * part), file.count, file.dimensions):
+                return None
+            made = partial(compare_exactly, self.documents, self.settings)
+        else:
+            made = partial(nearest, self.documents, self.settings)
         cutoffs = np.full(len(ids), np.inf, dtype=np.float32)
         for each, (_state, cutoff) in self.marks.items():
             if each in positions:
@@ -165,15 +216,18 @@ class _Run:
         cutoffs[self.changed] = cutoffs[lost] = np.inf
         joining: dict[int, list[tuple[int, float]]] = {}
 
-        def collect_joining(block: Positions, scores: Vectors) -> None:
-            rows, columns = np.nonzero(scores >= cutoffs - knn.CLOSE)
+        def collect_joining(block: Positions, all_: Positions, scores: Vectors) -> None:
+            rows, columns = np.nonzero(scores >= cutoffs[all_] - knn.CLOSE)
             values = scores[rows, columns].tolist()
             others = zip(block[rows].tolist(), values, strict=True)
-            for column, other in zip(columns.tolist(), others, strict=True):
+            for column, other in zip(all_[columns].tolist(), others, strict=True):
                 joining.setdefault(column, []).append(other)
 
         start(len(self.changed) + len(lost))
-        lists = [*made(self.changed, watch=collect_joining), *made(lost)]
+        lists = [
+            *made(self.changed, progress=progress, watch=collect_joining),
+            *made(lost, progress=progress),
+        ]
         joined = {ids[position] for position in joining}
         affected = losers | changed | joined | set(self.gone)
         self.stored = self.table.rows(sorted(affected))
@@ -182,26 +236,28 @@ class _Run:
                 joining[positions[each]].append((positions[other], score))
         return lists + [self._joined(*each) for each in joining.items()]
 
-    def _joined(self, position: int, candidates: list[tuple[int, float]]) -> Nearest:
-        """The list of a document: the best of *candidates*, old and new."""
+    def _joined(self, position: int, scored: list[tuple[int, float]]) -> Nearest:
+        """The list of a document: the best of those *scored*, old and new."""
         limit, least = self.settings.limit, self.least
-        candidates.sort(key=itemgetter(1), reverse=True)
+        # A document may come with several vectors: its best score counts
+        best = dict(sorted(scored, key=itemgetter(1)))
+        candidates = sorted(best.items(), key=itemgetter(1), reverse=True)
         others = np.array([other for other, _score in candidates], dtype=np.intp)
         scores = [score for _other, score in candidates[: limit + 1]]
         # As in knn: numpy takes three times as long for a thousand short lists
         gaps = [abs(one - next_) for one, next_ in pairwise(scores)]
         gaps += [abs(each - least) for each in scores]
-        if any(gap < knn.CLOSE for gap in gaps):
+        is_close = any(gap < knn.CLOSE for gap in gaps)
+        if is_close and isinstance(self.documents, knn.Documents):
             return reranked(self.documents, position, others, self.settings)
         near = [min(score, 1.0) for score in scores[:limit] if score >= least]
         found = np.array(near, dtype=np.float32)
         return Nearest(position, others[: len(near)], found)
 
-    def write(self, lists: Sequence[Nearest]) -> Refreshed:
+    def write(self, lists: Iterable[Nearest]) -> Refreshed:
         """Put *lists* into the table; part of a transaction."""
         current(self.collection)
         ids = self.documents.ids
-        lists = sorted(lists, key=lambda each: ids[each.position])
         rows: Iterable[SimilarityRow] = _rows(ids, lists)
         deleted: list[tuple[str, str]] = []
         if self.is_full:
@@ -217,8 +273,8 @@ class _Run:
         )
         self.table.write(rows, marks, deleted=deleted, gone=self.gone)
         state = None if is_recent(self.state) else self.state
-        self.table.store_settings(self.settings, state)
-        return Refreshed(len(self.changed), len(ids))
+        self.table.store_settings(self.settings, state, self.recall)
+        return Refreshed(len(self.changed), len(ids), self.recall)
 
     def _cutoff(self, found: Nearest) -> float:
         """What a new document must score to join a list."""
@@ -226,26 +282,8 @@ class _Run:
         return float(found.scores[-1]) if is_full else self.least
 
 
-def _rows(ids: Sequence[str], lists: Sequence[Nearest]) -> Iterator[SimilarityRow]:
+def _rows(ids: Sequence[str], lists: Iterable[Nearest]) -> Iterator[SimilarityRow]:
     for each in lists:
         others, scores = each.others.tolist(), each.scores.tolist()
         for other, score in zip(others, scores, strict=True):
             yield ids[each.position], ids[other], score
-
-
-@contextmanager
-def _kept_in_memory(conn: sqlite3.Connection) -> Iterator[None]:
-    """Within, the changes of a transaction are not written before its commit.
-
-    In rollback-journal mode SQLite would lock readers out when its cache is full. The
-    file is mapped into memory, which halves the time that reading every vector takes.
-    """
-    before = conn.execute("pragma cache_spill").fetchone()[0]
-    mapped = conn.execute("pragma mmap_size").fetchone()
-    conn.execute("pragma cache_spill = off")
-    conn.execute("pragma mmap_size = 1000000000")
-    try:
-        yield
-    finally:
-        conn.execute(f"pragma cache_spill = {int(before)}")
-        conn.execute(f"pragma mmap_size = {mapped[0] if mapped else 0}")
