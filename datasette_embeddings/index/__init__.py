@@ -1,1 +1,1 @@
-"""A collection's vectors as one matrix in memory, exact and always fresh."""
+"""A collection's vectors in memory, all of them or one bit of each number."""
