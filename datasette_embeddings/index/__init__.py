@@ -1,1 +1,1 @@
-"""A collection's vectors as one matrix in memory, exact and always fresh."""
+"""Indexes of a collection in memory, exact or compact, which follow every commit."""

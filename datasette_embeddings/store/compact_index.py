@@ -22,6 +22,9 @@ from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, Vector
 # Items of a block: 1.5 MB of signs of 384 dimensions
 BLOCK = 32_768
 INT64 = "<i8"
+LARGEST_ROWID = 2**63 - 1
+#: What numpy raises for values that another program has written
+DAMAGED = (TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -71,25 +74,29 @@ class SavedIndex:
             return None
         row = self.conn.execute(
             """
-            select facts, center, mean, left_out, (
-              select total(length(rowids))
-              from _embedding_compact_rows as rows
-              where rows.collection_id = compact.collection_id
-            )
-            from _embedding_compact as compact
+            select facts, center, mean, left_out
+            from _embedding_compact
+            where collection_id = ?
+            """,
+            [self.collection.id],
+        ).fetchone()
+        sizes = self.conn.execute(
+            """
+            select total(length(rowids)), total(length(signs))
+            from _embedding_compact_rows
             where collection_id = ?
             """,
             [self.collection.id],
         ).fetchone()
         try:
-            return None if row is None else _facts(*row)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return None if row is None else _facts(*row, *sizes)
+        except (*DAMAGED, AttributeError, KeyError, OverflowError, RecursionError):
             return None
 
     def blocks(self, facts: IndexFacts) -> Iterator[Block]:
         """The saved rows, by rowid.
 
-        :raises ValueError: if another program has damaged them.
+        :raises TypeError, ValueError: if another program has damaged them.
         """
         for rowids, numbers, signs in self.conn.execute(
             """
@@ -100,10 +107,11 @@ class SavedIndex:
             """,
             [self.collection.id],
         ):
+            count = len(rowids) // np.dtype(INT64).itemsize
             yield (
                 np.frombuffer(rowids, INT64),
                 np.frombuffer(numbers, INT64),
-                np.frombuffer(signs, np.uint8).reshape(-1, facts.bytes_of_signs),
+                np.frombuffer(signs, np.uint8).reshape(count, facts.bytes_of_signs),
             )
 
     def write(self, facts: IndexFacts, rows: Block) -> None:
@@ -157,8 +165,9 @@ class SavedIndex:
 
 
 def _facts(
-    text: str, center: bytes, mean: bytes, left_out: bytes, size: float
+    text: str, center: bytes, mean: bytes, left_out: bytes, *sizes: float
 ) -> IndexFacts:
+    """The facts of a row; *sizes* are the bytes of all rowids and of all signs."""
     values: dict[str, Any] = json.loads(text)
     of_vectors, of_words = (
         {int(rowid): str(digest) for rowid, digest in values[name].items()}
@@ -176,6 +185,11 @@ def _facts(
     )
     if not len(facts.center) or len(facts.center) != len(facts.mean):
         raise ValueError("The center is not of the same dimensions as the mean")
-    if facts.rows * np.dtype(INT64).itemsize != size:
+    if not (np.isfinite([facts.center, facts.mean]).all() and 0 <= facts.recall <= 1):
+        raise ValueError("There are numbers that cannot be")
+    if max(map(abs, [*of_vectors, *of_words]), default=0) > LARGEST_ROWID:
+        raise ValueError("There are rowids that SQLite does not have")
+    expected = facts.rows * np.dtype(INT64).itemsize, facts.rows * facts.bytes_of_signs
+    if sizes != expected:
         raise ValueError("There are not as many rows as there should be")
     return facts
