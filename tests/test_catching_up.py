@@ -321,6 +321,38 @@ def test_a_row_with_a_low_rowid_is_not_missed(writer):
     assert_current(own.index(writer.collection))
 
 
+def test_rows_that_are_read_again_count_as_new_once(writer, monkeypatch):
+    own = compact_indexes()
+    own.index(writer.collection)
+    # Rows of the last seconds are read again with each commit
+    monkeypatch.setattr(documents_module, "time", time)
+    for number in range(8):
+        writer.write([f"new {number}"])
+        index = own.index(writer.collection)
+    assert 8 <= index.facts.added <= 16
+    assert_current(index)
+
+
+def test_rowids_that_cannot_ascend_are_read_again(writer):
+    own = compact_indexes()
+    with writer.conn:
+        writer.conn.execute(
+            "update embeddings set rowid = ? where id = '9'", [2**63 - 1]
+        )
+    own.index(writer.collection)
+    writer.write(["any"])
+    assert_current(own.index(writer.collection))
+
+
+def test_a_table_that_is_missing_counts_as_no_index(writer):
+    compact_indexes().save(writer.collection)
+    with writer.conn:
+        writer.conn.execute("drop table _embedding_compact_rows")
+    assert_current(compact_indexes().index(writer.collection))
+    SavedIndex(writer.collection).delete()
+    assert not writer.collection.has_compact
+
+
 @pytest.mark.parametrize("left", ["no items", "no vectors"])
 def test_an_index_without_rows_is_not_saved(writer, left):
     own = compact_indexes()

@@ -62,8 +62,9 @@ def _to_save(collection: Collection) -> CompactIndex | None:
     index = None if facts is None else restored(collection, lock)
     if facts is None or index is None or index.facts.added > MOST_ADDED * facts.rows:
         return read_compact(collection, lock)
-    changed = index.facts.added - facts.added + index.surplus
-    if changed <= MOST_UNSAVED * facts.rows:
+    first = first_new(collection, OF_VECTORS, facts.of_vectors)
+    read_again = np.count_nonzero(index.rowids >= first)
+    if read_again + index.surplus <= MOST_UNSAVED * facts.rows:
         return None
     return with_landmarks(index.without_gone())
 
@@ -129,7 +130,9 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
             facts=replace(
                 index.facts,
                 left_out=left_out,
-                added=index.facts.added + len(added.rowids),
+                # Of those that were added before, some were read again
+                added=max(0, index.facts.added - len(index.rowids) + end)
+                + len(added.rowids),
             ),
             rowids=small(np.append(index.rowids[:end], added.rowids)),
             numbers=numbers,

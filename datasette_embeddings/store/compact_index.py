@@ -7,7 +7,7 @@ may be another since, and these are read again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.landmarks import Landmarks
+from datasette_embeddings.store.landmarks import LARGEST_ROWID, Landmarks
 from datasette_embeddings.store.schema import prepare, transaction
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, Vector
 
 # Items of a block: 1.5 MB of signs of 384 dimensions
 BLOCK = 32_768
 INT64 = "<i8"
-LARGEST_ROWID = 2**63 - 1
+TABLES = ("_embedding_compact", "_embedding_compact_rows")
 #: What numpy raises for values that another program has written
 DAMAGED = (TypeError, ValueError)
 
@@ -70,7 +70,7 @@ class SavedIndex:
 
     def facts(self) -> IndexFacts | None:
         """The facts of the saved index; None without one, or if they are damaged."""
-        if not self.collection.columns["_embedding_compact"]:
+        if not all(map(self.collection.columns.get, TABLES)):
             return None
         row = self.conn.execute(
             """
@@ -153,12 +153,13 @@ class SavedIndex:
 
     def delete(self) -> None:
         """Delete the saved index, if there is one."""
-        if self.collection.columns["_embedding_compact"]:
+        there = [each for each in TABLES if self.collection.columns[each]]
+        if there:
             with transaction(self.conn):
-                self._delete()
+                self._delete(there)
 
-    def _delete(self) -> None:
-        for table in ("_embedding_compact", "_embedding_compact_rows"):
+    def _delete(self, tables: Iterable[str] = TABLES) -> None:
+        for table in tables:
             self.conn.execute(
                 f"delete from {table} where collection_id = ?", [self.collection.id]
             )
@@ -187,7 +188,7 @@ def _facts(
         raise ValueError("The center is not of the same dimensions as the mean")
     if not (np.isfinite([facts.center, facts.mean]).all() and 0 <= facts.recall <= 1):
         raise ValueError("There are numbers that cannot be")
-    if max(map(abs, [*of_vectors, *of_words]), default=0) > LARGEST_ROWID:
+    if max(map(abs, [*of_vectors, *of_words]), default=0) >= LARGEST_ROWID:
         raise ValueError("There are rowids that SQLite does not have")
     expected = facts.rows * np.dtype(INT64).itemsize, facts.rows * facts.bytes_of_signs
     if sizes != expected:
