@@ -64,7 +64,10 @@ def progress(
     from tqdm import tqdm
 
     # disable=None: only on a terminal.  The rows have a total, then their similarities
-    with tqdm(desc=label, unit=unit, leave=False, disable=silent or None) as bar:
+    # No smoothing: long texts come first in each window, so that its speed grows
+    with tqdm(
+        desc=label, unit=unit, leave=False, disable=silent or None, smoothing=0
+    ) as bar:
         yield {"start": bar.reset, "progress": bar.update}
 
 

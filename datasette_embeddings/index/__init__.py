@@ -1,1 +1,1 @@
-"""Indexes of a collection in memory, exact or compact, which follow every commit."""
+"""A collection's vectors in memory, all of them or one bit of each number."""

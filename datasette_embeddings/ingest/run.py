@@ -40,7 +40,8 @@ FAILURES_SHOWN = 10
 class IngestOptions:
     """Options of a run.
 
-    *start* is called with the number of rows, *progress* with how many more are done.
+    *start* is called with the number of rows to embed, *progress* with how many more
+    are done.
     """
 
     #: Delete items whose row was deleted
@@ -180,9 +181,8 @@ class _Run:
         ownership = ownership_of(collection, self.source)
         self.staging.compare(collection, ownership)
         counts = self.staging.counts()
-        total = sum(counts.values())
-        self.options.start(total)
-        self.options.progress(total - sum(counts[state] for state in WRITTEN))
+        # Only those, so that what is left tells how long it will take
+        self.options.start(sum(counts[state] for state in WRITTEN))
         if counts["empty"]:
             delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
