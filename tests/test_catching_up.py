@@ -272,14 +272,99 @@ def test_an_index_that_lacks_few_rows_is_not_saved_again(writer):
 
 
 def test_a_search_starts_again_where_most_of_what_it_finds_was_deleted(writer):
-    own = compact_indexes()
+    index = compact_indexes().index(writer.collection)
     query = writer.collection.vector("5")
-    found = own.index(writer.collection).nearest(query, 300)
+    found = index.nearest(query, 300)
     writer.delete([hit.id for hit in found])
-    index = own.index(writer.collection)
     left = index.nearest(query, 300)
     assert {hit.id for hit in left} == writer.collection.item_ids()
     assert len(left) == 100
+
+
+def test_another_search_that_noticed_what_was_deleted_changes_nothing(writer):
+    index = compact_indexes().index(writer.collection)
+    rows = np.arange(len(index.rowids))
+    writer.delete(writer.ids()[:300])
+    found = index.compared(rows, writer.collection.vector(writer.ids()[0]))
+    assert not found.is_whole
+    # Of a search whose rows were chosen before
+    assert not index.compared(rows, writer.collection.vector(found.ids[0])).is_whole
+
+
+@pytest.mark.parametrize("keep", [None, lambda _id: True], ids=["all", "filtered"])
+def test_vectors_that_are_no_longer_as_they_were_end_a_search(writer, keep):
+    index = compact_indexes().index(writer.collection)
+    query = writer.collection.vector("5")
+    with writer.conn:
+        writer.conn.execute("update embeddings set embedding = x'00' where id <> '5'")
+    assert [hit.id for hit in index.nearest(query, 3, keep=keep)] == ["5"]
+
+
+def test_an_index_of_which_most_was_deleted_is_read_again(writer):
+    own = compact_indexes()
+    own.index(writer.collection)
+    writer.delete(writer.ids()[:300])
+    assert len(own.index(writer.collection).rowids) == 100
+
+
+def test_a_row_with_a_low_rowid_is_not_missed(writer):
+    own = compact_indexes()
+    own.index(writer.collection)
+    with writer.conn:
+        writer.conn.execute(
+            """
+            insert into embeddings (rowid, collection_id, id, embedding, updated)
+            values (-5, ?, 'low', ?, 1)
+            """,
+            [writer.collection.id, encode(np.ones(DIMENSIONS))],
+        )
+    assert_current(own.index(writer.collection))
+
+
+def test_rows_that_are_read_again_count_as_new_once(writer, monkeypatch):
+    own = compact_indexes()
+    own.index(writer.collection)
+    # Rows of the last seconds are read again with each commit
+    monkeypatch.setattr(documents_module, "time", time)
+    for number in range(8):
+        writer.write([f"new {number}"])
+        index = own.index(writer.collection)
+    assert 8 <= index.facts.added <= 16
+    assert_current(index)
+
+
+def test_rowids_that_cannot_ascend_are_read_again(writer):
+    own = compact_indexes()
+    with writer.conn:
+        writer.conn.execute(
+            "update embeddings set rowid = ? where id = '9'", [2**63 - 1]
+        )
+    own.index(writer.collection)
+    writer.write(["any"])
+    assert_current(own.index(writer.collection))
+
+
+def test_a_table_that_is_missing_counts_as_no_index(writer):
+    compact_indexes().save(writer.collection)
+    with writer.conn:
+        writer.conn.execute("drop table _embedding_compact_rows")
+    assert_current(compact_indexes().index(writer.collection))
+    SavedIndex(writer.collection).delete()
+    assert not writer.collection.has_compact
+
+
+@pytest.mark.parametrize("left", ["no items", "no vectors"])
+def test_an_index_without_rows_is_not_saved(writer, left):
+    own = compact_indexes()
+    own.save(writer.collection)
+    with writer.conn:
+        if left == "no items":
+            writer.conn.execute("delete from embeddings")
+        else:
+            writer.conn.execute("update embeddings set embedding = x'00'")
+    own.save(writer.collection)
+    assert not writer.collection.has_compact
+    assert count_wrong(writer.collection) == 0
 
 
 def test_an_index_that_is_no_longer_needed_is_deleted(writer):
@@ -292,6 +377,8 @@ def test_an_index_that_is_no_longer_needed_is_deleted(writer):
     assert SavedIndex(writer.collection).facts() is None
 
 
+TEXT = "update _embedding_compact set facts = replace(facts, '{}', '{}')"
+NAN = encode(np.full(DIMENSIONS, np.nan)).hex()
 DAMAGES = {
     "the rows": "delete from _embedding_compact_rows",
     "a block": "update _embedding_compact_rows set signs = x'00'",
@@ -303,6 +390,12 @@ DAMAGES = {
     "a center": "update _embedding_compact set center = x'00000000'",
     "few rows": "update _embedding_compact set facts = json_set(facts, '$.rows', 3)",
     "many rows": "update _embedding_compact set facts = json_set(facts, '$.rows', 1e9)",
+    "infinite rows": TEXT.format('"rows": 400', '"rows": Infinity'),
+    "recall": TEXT.format('"recall": 1.0', '"recall": NaN'),
+    "landmarks": TEXT.format('"of_words": {', f'"of_words": {{"{10**30}": "", '),
+    "depth": f"update _embedding_compact set facts = '{'[' * 100_000}'",
+    "no numbers": f"update _embedding_compact set center = x'{NAN}'",
+    "few signs": "update _embedding_compact_rows set signs = zeroblob(8)",
     "no rows": "update _embedding_compact set facts = json_set(facts, '$.rows', -1)",
 }
 

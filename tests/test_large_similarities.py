@@ -126,6 +126,15 @@ def test_changes_are_compared_with_all_and_other_lists_are_kept(monkeypatch):
     ]
 
 
+def test_what_joins_lists_of_equal_scores_comes_by_its_id():
+    equal = {f"equal {n:02}": [1.0] * DIMENSIONS for n in range(12)}
+    conn, made, _done = built({**walks(), **equal})
+    new = {"a": [1.0] * DIMENSIONS, "z": [1.0] * DIMENSIONS}
+    refresh(write(conn, made, new))
+    others = {row[1] for row in table(conn) if row[0] == "equal 11"}
+    assert others & {"a", "z"} == {"a"}
+
+
 def test_many_changes_are_compared_in_rounds_again():
     conn, made, _done = built(walks())
     changed = dict(list(walks(seed=1).items())[:160])

@@ -19,7 +19,7 @@ from datasette_embeddings.index.building import (
 from datasette_embeddings.index.compact import CompactIndex, signs_of
 from datasette_embeddings.index.documents import Documents, Numbers, places_of, small
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.compact_index import SavedIndex
+from datasette_embeddings.store.compact_index import DAMAGED, SavedIndex
 from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, first_new
 from datasette_embeddings.store.numbered import (
     count_words,
@@ -33,6 +33,8 @@ from datasette_embeddings.store.schema import one_moment
 # Above this part of new rows, all are read: the center may be another.  A run that
 # saves an index reads them sooner, because nobody waits for it
 MOST_NEW, MOST_ADDED = 0.5, 0.25
+# Above this part of deleted rows, too: they take memory, and each search counts them
+MOST_GONE = 0.5
 # A saved index may lack this part of the rows, or have as many that were deleted
 MOST_UNSAVED = 0.01
 # New rows stand beside the others, which need not be copied, up to this part
@@ -40,11 +42,18 @@ MOST_BESIDE = 0.05
 
 
 def save_compact(collection: Collection) -> None:
-    """Save the compact index of *collection*, unless one lacks few rows."""
+    """Save the compact index of *collection*, unless one lacks few rows.
+
+    One without any rows is not saved: it would tell nothing.
+    """
     with one_moment(collection.conn):
         index = _to_save(collection)
-    if index is not None:
+    if index is None:
+        return
+    if len(index.rowids):
         SavedIndex(collection).write(index.facts, index.rows)
+    else:
+        SavedIndex(collection).delete()
 
 
 def _to_save(collection: Collection) -> CompactIndex | None:
@@ -53,8 +62,9 @@ def _to_save(collection: Collection) -> CompactIndex | None:
     index = None if facts is None else restored(collection, lock)
     if facts is None or index is None or index.facts.added > MOST_ADDED * facts.rows:
         return read_compact(collection, lock)
-    changed = index.facts.added - facts.added + index.surplus
-    if changed <= MOST_UNSAVED * facts.rows:
+    first = first_new(collection, OF_VECTORS, facts.of_vectors)
+    read_again = np.count_nonzero(index.rowids >= first)
+    if read_again + index.surplus <= MOST_UNSAVED * facts.rows:
         return None
     return with_landmarks(index.without_gone())
 
@@ -81,7 +91,7 @@ def as_saved(collection: Collection, lock: threading.RLock) -> CompactIndex | No
             some = slice(end, end + len(block[0]))
             signs[some] = block[2]
             end = some.stop
-    except (TypeError, ValueError):
+    except DAMAGED:
         return None
     rows = np.concatenate(rowids), np.concatenate(numbers), signs
     if not end == facts.rows == len(rows[1]) or (np.diff(rows[0]) <= 0).any():
@@ -100,10 +110,15 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
     added = None if numbers is None else _added(index, first, most)
     if numbers is None or added is None:
         return None
-    if end == len(index.rowids) and not len(added.rowids) and numbers is index.numbers:
-        return index
     left_out = index.facts.left_out
     left_out = np.append(left_out[left_out < first], added.left_out)
+    rows = end + len(added.rowids)
+    surplus = rows + len(left_out) - index.count
+    # Below 0, rows came with other rowids than SQLite gives by itself
+    if not rows or not 0 <= surplus <= MOST_GONE * rows:
+        return None
+    if end == len(index.rowids) and not len(added.rowids) and numbers is index.numbers:
+        return index
     first_signs, *others = [*_cut(index.signs, end), added.signs]
     signs = [first_signs, np.concatenate(others)]
     if len(signs[1]) > MOST_BESIDE * end:
@@ -115,7 +130,9 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
             facts=replace(
                 index.facts,
                 left_out=left_out,
-                added=index.facts.added + len(added.rowids),
+                # Of those that were added before, some were read again
+                added=max(0, index.facts.added - len(index.rowids) + end)
+                + len(added.rowids),
             ),
             rowids=small(np.append(index.rowids[:end], added.rowids)),
             numbers=numbers,

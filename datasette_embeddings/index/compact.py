@@ -98,18 +98,11 @@ class CompactIndex:
         query = normalize(vector)
         if limit < 1 or not len(self.rowids) or not query.any():
             return []
-        counts = self._differing(query)
-        counts[~self.passing(keep)] = len(query) + 1
-        # Counting is faster than to look for the place of the worst
-        tally = np.zeros(len(query) + 2, np.intp)
-        for each in _slices(len(counts)):
-            tally += np.bincount(counts[each], minlength=len(tally))
-        sums = np.cumsum(tally[:-1])
-        most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
-        rows = np.flatnonzero(counts <= min(most, len(query)))
-        found, ids, cosines = self._read(rows, query)
-        if self._marks_gone(rows, found):
-            return self.nearest(vector, limit, keep=keep)
+        while True:
+            rows = self._most_alike(query, limit, keep)
+            found, ids, cosines = self._read(rows, query)
+            if not self._marks_gone(rows, found):
+                break
         hits = (
             Hit(item_id, cosine, cosine=cosine, matched=BY_MEANING)
             for item_id, cosine in zip(ids, cosines.tolist(), strict=True)
@@ -118,13 +111,25 @@ class CompactIndex:
         )
         return best_first(hits, limit)
 
+    def _most_alike(self, query: Vector, limit: int, keep: Keep | None) -> Rows:
+        """The rows to compare exactly: those with the fewest other signs."""
+        counts = self._differing(query)
+        counts[~self.passing(keep)] = len(query) + 1
+        # Counting is faster than to look for the place of the worst
+        tally = np.zeros(len(query) + 2, np.intp)
+        for each in _slices(len(counts)):
+            tally += np.bincount(counts[each], minlength=len(tally))
+        sums = np.cumsum(tally[:-1])
+        most = int(np.searchsorted(sums, max(4 * limit, CANDIDATES)))
+        return np.flatnonzero(counts <= min(most, len(query)))
+
     def passing(self, keep: Keep | None) -> NDArray[np.bool_]:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
             return ~self.gone
         with self.lock:
             rowids = np.fromiter(self._passing(keep), np.int64)
-        return self._are_among(rowids)
+        return self._are_among(rowids) & ~self.gone
 
     def _passing(self, keep: Keep) -> Iterator[int]:
         """The rowids of items that *keep* accepts."""
@@ -192,18 +197,18 @@ class CompactIndex:
         Rows whose items were deleted meanwhile are left out.
         """
         has_chunks = self.documents.has_chunks
-        rows = self.documents.relatives(rows) if has_chunks else rows
-        found, ids, cosines = self._read(rows, vector)
+        every = self.documents.relatives(rows) if has_chunks else rows
+        found, ids, cosines = self._read(every, vector)
         means = self.documents.means(cosines, found) if has_chunks else cosines
         return Compared(found, ids, cosines, means, not self._marks_gone(rows, found))
 
     def _marks_gone(self, rows: Rows, found: Rows) -> bool:
         """Whether so many of *rows* were deleted that a search has to start again.
 
-        It can, because from then on all that are deleted are marked.
+        It can, because from then on all that are deleted are marked.  Another thread
+        may have marked *rows* since they were chosen: they are missing all the same.
         """
         missing = np.setdiff1d(rows, found)
-        missing = missing[~self.gone[missing]]
         if len(missing) <= GONE * len(rows):
             return False
         self._look_for_gone()

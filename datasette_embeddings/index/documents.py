@@ -22,7 +22,7 @@ Rows: TypeAlias = NDArray[np.intp]
 
 def small(numbers: Numbers) -> Numbers:
     """*numbers* in half the memory, if none is as large as a billion."""
-    most = max(numbers.max(initial=0), -numbers.min(initial=0))
+    most = max(int(numbers.max(initial=0)), -int(numbers.min(initial=0)))
     return numbers.astype(np.int32) if most < SMALL else numbers
 
 

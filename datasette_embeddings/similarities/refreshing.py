@@ -1,6 +1,7 @@
 """The table of similarities, made and kept up to date as vectors are added and change.
 
-After any history the table is what a full run would write.  A list is computed again if
+After any history the table is what a full run would write; in a large collection, which
+is compared in random clusters, a list that is computed again is exact.  That is so if
 its document changed or lost a neighbour; new documents that are near enough join the
 other lists.  If more than a part of the documents changed, all lists are computed.
 """
@@ -218,8 +219,11 @@ class _Run:
 
         def collect_joining(block: Positions, all_: Positions, scores: Vectors) -> None:
             rows, columns = np.nonzero(scores >= cutoffs[all_] - knn.CLOSE)
-            values = scores[rows, columns].tolist()
-            others = zip(block[rows].tolist(), values, strict=True)
+            values = scores[rows, columns]
+            if isinstance(self.documents, StoredDocuments):
+                # As the stored ones are, to which they are equal or not
+                values = values.round(knn.DIGITS)
+            others = zip(block[rows].tolist(), values.tolist(), strict=True)
             for column, other in zip(all_[columns].tolist(), others, strict=True):
                 joining.setdefault(column, []).append(other)
 
@@ -241,7 +245,7 @@ class _Run:
         limit, least = self.settings.limit, self.least
         # A document may come with several vectors: its best score counts
         best = dict(sorted(scored, key=itemgetter(1)))
-        candidates = sorted(best.items(), key=itemgetter(1), reverse=True)
+        candidates = sorted(best.items(), key=lambda each: (-each[1], each[0]))
         others = np.array([other for other, _score in candidates], dtype=np.intp)
         scores = [score for _other, score in candidates[: limit + 1]]
         # As in knn: numpy takes three times as long for a thousand short lists

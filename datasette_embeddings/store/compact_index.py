@@ -7,7 +7,7 @@ may be another since, and these are read again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.store.collections import Collection
-from datasette_embeddings.store.landmarks import Landmarks
+from datasette_embeddings.store.landmarks import LARGEST_ROWID, Landmarks
 from datasette_embeddings.store.schema import prepare, transaction
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, Vector
 
 # Items of a block: 1.5 MB of signs of 384 dimensions
 BLOCK = 32_768
 INT64 = "<i8"
+TABLES = ("_embedding_compact", "_embedding_compact_rows")
+#: What numpy raises for values that another program has written
+DAMAGED = (TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,33 @@ class SavedIndex:
 
     def facts(self) -> IndexFacts | None:
         """The facts of the saved index; None without one, or if they are damaged."""
-        if not self.collection.columns["_embedding_compact"]:
+        if not all(map(self.collection.columns.get, TABLES)):
             return None
         row = self.conn.execute(
             """
-            select facts, center, mean, left_out, (
-              select total(length(rowids))
-              from _embedding_compact_rows as rows
-              where rows.collection_id = compact.collection_id
-            )
-            from _embedding_compact as compact
+            select facts, center, mean, left_out
+            from _embedding_compact
+            where collection_id = ?
+            """,
+            [self.collection.id],
+        ).fetchone()
+        sizes = self.conn.execute(
+            """
+            select total(length(rowids)), total(length(signs))
+            from _embedding_compact_rows
             where collection_id = ?
             """,
             [self.collection.id],
         ).fetchone()
         try:
-            return None if row is None else _facts(*row)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return None if row is None else _facts(*row, *sizes)
+        except (*DAMAGED, AttributeError, KeyError, OverflowError, RecursionError):
             return None
 
     def blocks(self, facts: IndexFacts) -> Iterator[Block]:
         """The saved rows, by rowid.
 
-        :raises ValueError: if another program has damaged them.
+        :raises TypeError, ValueError: if another program has damaged them.
         """
         for rowids, numbers, signs in self.conn.execute(
             """
@@ -100,10 +107,11 @@ class SavedIndex:
             """,
             [self.collection.id],
         ):
+            count = len(rowids) // np.dtype(INT64).itemsize
             yield (
                 np.frombuffer(rowids, INT64),
                 np.frombuffer(numbers, INT64),
-                np.frombuffer(signs, np.uint8).reshape(-1, facts.bytes_of_signs),
+                np.frombuffer(signs, np.uint8).reshape(count, facts.bytes_of_signs),
             )
 
     def write(self, facts: IndexFacts, rows: Block) -> None:
@@ -145,20 +153,22 @@ class SavedIndex:
 
     def delete(self) -> None:
         """Delete the saved index, if there is one."""
-        if self.collection.columns["_embedding_compact"]:
+        there = [each for each in TABLES if self.collection.columns[each]]
+        if there:
             with transaction(self.conn):
-                self._delete()
+                self._delete(there)
 
-    def _delete(self) -> None:
-        for table in ("_embedding_compact", "_embedding_compact_rows"):
+    def _delete(self, tables: Iterable[str] = TABLES) -> None:
+        for table in tables:
             self.conn.execute(
                 f"delete from {table} where collection_id = ?", [self.collection.id]
             )
 
 
 def _facts(
-    text: str, center: bytes, mean: bytes, left_out: bytes, size: float
+    text: str, center: bytes, mean: bytes, left_out: bytes, *sizes: float
 ) -> IndexFacts:
+    """The facts of a row; *sizes* are the bytes of all rowids and of all signs."""
     values: dict[str, Any] = json.loads(text)
     of_vectors, of_words = (
         {int(rowid): str(digest) for rowid, digest in values[name].items()}
@@ -176,6 +186,11 @@ def _facts(
     )
     if not len(facts.center) or len(facts.center) != len(facts.mean):
         raise ValueError("The center is not of the same dimensions as the mean")
-    if facts.rows * np.dtype(INT64).itemsize != size:
+    if not (np.isfinite([facts.center, facts.mean]).all() and 0 <= facts.recall <= 1):
+        raise ValueError("There are numbers that cannot be")
+    if max(map(abs, [*of_vectors, *of_words]), default=0) >= LARGEST_ROWID:
+        raise ValueError("There are rowids that SQLite does not have")
+    expected = facts.rows * np.dtype(INT64).itemsize, facts.rows * facts.bytes_of_signs
+    if sizes != expected:
         raise ValueError("There are not as many rows as there should be")
     return facts

@@ -18,6 +18,8 @@ from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.items import RECENT_S
 from datasette_embeddings.store.schema import rows_in
 
+#: The largest that SQLite has
+LARGEST_ROWID = 2**63 - 1
 #: A digest of each row that is remembered, by rowid
 Landmarks: TypeAlias = Mapping[int, str]
 
@@ -42,9 +44,12 @@ def landmarks(
 ) -> Landmarks:
     """Those of some of *rowids*, which ascend: the last, and ever fewer before it.
 
-    Rows of the last seconds are left out: they may change without a trace.
+    Rows of the last seconds are left out: they may change without a trace.  After the
+    largest rowid that there can be, SQLite gives any, and none is of use.
     """
     count = len(rowids)
+    if count and rowids[-1] == LARGEST_ROWID:
+        return {}
     places = {count - 2**power for power in range(count.bit_length())}
     return _digests(collection, sql, [int(rowids[place]) for place in sorted(places)])
 
