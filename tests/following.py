@@ -19,7 +19,7 @@ def compact_indexes():
 def assert_current(index):
     """Every item is in *index* as it is; what else there is, no search finds."""
     own = index.collection
-    rowids, numbers, signs = index.rows
+    rowids, numbers, signs = index.block
     assert (np.diff(rowids) > 0).all()
     places = []
     in_use = own.conn.execute("select id from _embedding_words").fetchall()

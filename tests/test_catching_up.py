@@ -367,11 +367,15 @@ def test_an_index_without_rows_is_not_saved(writer, left):
     assert count_wrong(writer.collection) == 0
 
 
-def test_an_index_that_is_no_longer_needed_is_deleted(writer):
+def test_only_the_setting_exact_deletes_a_saved_index(writer):
     own = compact_indexes()
     own.save(writer.collection)
-    assert writer.collection.has_compact
+    writer.write([f"new {number}" for number in range(20)])
+    # A run without the settings of the server keeps it up to date
     own.kind = "auto"
+    own.save(writer.collection)
+    assert SavedIndex(writer.collection).facts().rows == 420
+    own.kind = "exact"
     own.save(writer.collection)
     assert not writer.collection.has_compact
     assert SavedIndex(writer.collection).facts() is None
@@ -380,6 +384,7 @@ def test_an_index_that_is_no_longer_needed_is_deleted(writer):
 TEXT = "update _embedding_compact set facts = replace(facts, '{}', '{}')"
 NAN = encode(np.full(DIMENSIONS, np.nan)).hex()
 DAMAGES = {
+    "a table": "drop table _embedding_compact_rows",
     "the rows": "delete from _embedding_compact_rows",
     "a block": "update _embedding_compact_rows set signs = x'00'",
     "numbers": "update _embedding_compact_rows set rowids = 'text'",

@@ -83,9 +83,9 @@ def index_of(
 ) -> CompactIndex:
     """The compact index of *rows*, which are those of *facts*."""
     rowids, numbers, signs = small(rows[0]), small(rows[1]), rows[2]
-    documents, gone = Documents.of(numbers), np.zeros(len(rowids), bool)
+    documents, deleted = Documents.of(numbers), np.zeros(len(rowids), bool)
     return CompactIndex(
-        collection, lock, facts, rowids, numbers, [signs], documents, gone
+        collection, lock, facts, rowids, numbers, [signs], documents, deleted
     )
 
 

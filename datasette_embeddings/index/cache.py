@@ -190,18 +190,19 @@ class Indexes:
         return index
 
     def save(self, collection: Collection) -> None:
-        """Save the compact index of *collection*, or delete one that it does not need.
+        """Save the compact index of *collection*, if it needs one or has one.
 
-        One that lacks few rows stays as it is.
+        One that lacks few rows stays as it is.  Only the setting ``exact`` deletes it,
+        because a server may have less memory than the run that saves.
         """
         kind = self.kinds.get(collection.name, self.kind)
         length = BYTES_PER_NUMBER * (collection.dimensions or 0)
         size = exact_size(collection.count_items(), length)
         limit = self.memory_limit_mb * BYTES_PER_MB
-        if kind == "compact" or (kind == "auto" and size > limit):
-            save_compact(collection)
-        elif collection.has_compact:
+        if kind == "exact":
             SavedIndex(collection).delete()
+        elif kind == "compact" or size > limit or collection.has_compact:
+            save_compact(collection)
 
     def state(
         self, conn: sqlite3.Connection, path: str, *, immutable: bool = False

@@ -34,7 +34,7 @@ from datasette_embeddings.store.schema import one_moment
 # saves an index reads them sooner, because nobody waits for it
 MOST_NEW, MOST_ADDED = 0.5, 0.25
 # Above this part of deleted rows, too: they take memory, and each search counts them
-MOST_GONE = 0.5
+MOST_DELETED = 0.5
 # A saved index may lack this part of the rows, or have as many that were deleted
 MOST_UNSAVED = 0.01
 # New rows stand beside the others, which need not be copied, up to this part
@@ -51,7 +51,7 @@ def save_compact(collection: Collection) -> None:
     if index is None:
         return
     if len(index.rowids):
-        SavedIndex(collection).write(index.facts, index.rows)
+        SavedIndex(collection).write(index.facts, index.block)
     else:
         SavedIndex(collection).delete()
 
@@ -66,7 +66,7 @@ def _to_save(collection: Collection) -> CompactIndex | None:
     read_again = np.count_nonzero(index.rowids >= first)
     if read_again + index.surplus <= MOST_UNSAVED * facts.rows:
         return None
-    return with_landmarks(index.without_gone())
+    return with_landmarks(index.without_deleted())
 
 
 def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
@@ -115,7 +115,7 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
     rows = end + len(added.rowids)
     surplus = rows + len(left_out) - index.count
     # Below 0, rows came with other rowids than SQLite gives by itself
-    if not rows or not 0 <= surplus <= MOST_GONE * rows:
+    if not rows or not 0 <= surplus <= MOST_DELETED * rows:
         return None
     if end == len(index.rowids) and not len(added.rowids) and numbers is index.numbers:
         return index
@@ -138,7 +138,7 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
             numbers=numbers,
             signs=signs,
             documents=Documents.of(numbers),
-            gone=np.append(index.gone[:end], np.zeros(len(added.rowids), bool)),
+            deleted=np.append(index.deleted[:end], np.zeros(len(added.rowids), bool)),
         )
     )
 

@@ -40,16 +40,14 @@ from datasette_embeddings.vectors import (
 
 #: Items that a search compares exactly, at least
 CANDIDATES = 400
-# Ids are looked for one by one if they are fewer than one in so many
-FEW = 3
 # Vectors that are read at a time where thousands are equally alike
 BLOCK_ROWS = 4_096
 # Rows whose signs are counted at a time
 SLICE = 65_536
-#: Memory for an item beside its bits: rowid, number, document, whether it is gone
+#: Memory for an item beside its bits: rowid, number, document, whether it is deleted
 BYTES_PER_ITEM = 13
 # Of what a search reads, the part that may have been deleted
-GONE = 0.1
+DELETED = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class CompactIndex:
     signs: Sequence[NDArray[np.uint8]]
     documents: Documents
     #: Rows that are known to be deleted, (n,); they are marked as searches notice them
-    gone: NDArray[np.bool_]
+    deleted: NDArray[np.bool_]
     #: The items of the collection, skipped ones included
     count: int = 0
 
@@ -101,7 +99,7 @@ class CompactIndex:
         while True:
             rows = self._most_alike(query, limit, keep)
             found, ids, cosines = self._read(rows, query)
-            if not self._marks_gone(rows, found):
+            if not self._marks_deleted(rows, found):
                 break
         hits = (
             Hit(item_id, cosine, cosine=cosine, matched=BY_MEANING)
@@ -126,10 +124,10 @@ class CompactIndex:
     def passing(self, keep: Keep | None) -> NDArray[np.bool_]:
         """Which rows are of items that *keep* accepts, (n,)."""
         if keep is None:
-            return ~self.gone
+            return ~self.deleted
         with self.lock:
             rowids = np.fromiter(self._passing(keep), np.int64)
-        return self._are_among(rowids) & ~self.gone
+        return self._are_among(rowids) & ~self.deleted
 
     def _passing(self, keep: Keep) -> Iterator[int]:
         """The rowids of items that *keep* accepts."""
@@ -141,8 +139,9 @@ class CompactIndex:
             and typeof(id) = 'text'
         """
         only = keep.only if isinstance(keep, Filter) else None
-        if only is not None and len(only) <= len(self.rowids) // FEW:
-            found = rows_in(conn, f"{sql} and id in", own, list(only))
+        if only is not None:
+            # In the order of the index, eight times as fast
+            found = rows_in(conn, f"{sql} and id in", own, sorted(only))
         else:
             prefix = keep.prefix if isinstance(keep, Filter) else ""
             rows = conn.execute(f"{sql} and id >= ? order by id", [*own, prefix])
@@ -200,23 +199,25 @@ class CompactIndex:
         every = self.documents.relatives(rows) if has_chunks else rows
         found, ids, cosines = self._read(every, vector)
         means = self.documents.means(cosines, found) if has_chunks else cosines
-        return Compared(found, ids, cosines, means, not self._marks_gone(rows, found))
+        return Compared(
+            found, ids, cosines, means, not self._marks_deleted(rows, found)
+        )
 
-    def _marks_gone(self, rows: Rows, found: Rows) -> bool:
+    def _marks_deleted(self, rows: Rows, found: Rows) -> bool:
         """Whether so many of *rows* were deleted that a search has to start again.
 
         It can, because from then on all that are deleted are marked.  Another thread
         may have marked *rows* since they were chosen: they are missing all the same.
         """
         missing = np.setdiff1d(rows, found)
-        if len(missing) <= GONE * len(rows):
+        if len(missing) <= DELETED * len(rows):
             return False
-        self._look_for_gone()
-        self.gone[missing] = True
+        self._look_for_deleted()
+        self.deleted[missing] = True
         return True
 
     @property
-    def rows(self) -> Block:
+    def block(self) -> Block:
         """Rowids, numbers and signs as they are saved."""
         return self.rowids, self.numbers, np.concatenate(self.signs)
 
@@ -225,10 +226,10 @@ class CompactIndex:
         """How many rows there are that were deleted."""
         return len(self.rowids) + self.skipped - self.count
 
-    def without_gone(self) -> CompactIndex:
+    def without_deleted(self) -> CompactIndex:
         """The index without the rows that were deleted."""
-        self._look_for_gone()
-        left = ~self.gone
+        self._look_for_deleted()
+        left = ~self.deleted
         rowids, numbers = self.rowids[left], self.numbers[left]
         return replace(
             self,
@@ -237,16 +238,16 @@ class CompactIndex:
             numbers=numbers,
             signs=[np.concatenate(self.signs)[left]],
             documents=Documents.of(numbers),
-            gone=np.zeros(len(rowids), bool),
+            deleted=np.zeros(len(rowids), bool),
         )
 
-    def _look_for_gone(self) -> None:
+    def _look_for_deleted(self) -> None:
         """Mark all rows that were deleted."""
         sql = "select rowid from embeddings where collection_id = ?"
         with self.lock:
             left = self.collection.conn.execute(sql, [self.collection.id])
             rowids = np.fromiter((rowid for (rowid,) in left), np.int64)
-        self.gone[:] |= ~self._are_among(rowids)
+        self.deleted[:] |= ~self._are_among(rowids)
 
     def _read(self, rows: Rows, vector: Vector) -> tuple[Rows, list[str], Values]:
         """Those of *rows* that are still there, their ids and cosines to *vector*."""

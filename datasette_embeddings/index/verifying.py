@@ -28,7 +28,7 @@ def count_wrong(collection: Collection) -> int:
         index = caught_up(saved)
         if index is None:
             return 0
-        rowids, numbers, signs = index.rows
+        rowids, numbers, signs = index.block
         wrong = 0
         rows = numbered_vectors(collection, "rowid", LOWEST)
         for block in blocks(rows, index.facts.length):

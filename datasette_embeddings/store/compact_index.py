@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasette_embeddings.migrations import COMPACT_TABLES
 from datasette_embeddings.store.collections import Collection
 from datasette_embeddings.store.landmarks import LARGEST_ROWID, Landmarks
 from datasette_embeddings.store.schema import prepare, transaction
@@ -129,6 +130,9 @@ class SavedIndex:
         blobs = [each.tobytes() for each in arrays]
         prepare(self.conn)
         with transaction(self.conn):
+            # One may have been dropped
+            for sql in COMPACT_TABLES:
+                self.conn.execute(sql)
             self._delete()
             self.conn.execute(
                 """
