@@ -97,8 +97,9 @@ def rank(
         assert vector is not None
         assert index is not None
         hits, closeness = ranking.by_both(vector, index)
-        chunks = stored_chunks(collection, [hit.id for hit in hits])
-        hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in hits]
+        if collection.has_chunks:
+            chunks = stored_chunks(collection, [hit.id for hit in hits])
+            hits = [replace(hit, chunk=chunks.get(hit.id)) for hit in hits]
         least = collection.closeness
         if least is None:
             least = LEAST_CLOSENESS.get(collection.model_id)
