@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.similarities import partitions
 from datasette_embeddings.similarities.refreshing import build, count_stale, refresh
+from datasette_embeddings.similarities.vector_file import VectorFile
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.similarities import Similarities
 from tests.test_similarities import (
@@ -248,3 +250,13 @@ def test_the_command_prints_the_part_that_was_found(articles_db, monkeypatch):
     conn = sqlite3.connect(path)
     assert len(articles_table(conn)) == 12
     conn.close()
+
+
+def test_a_file_of_vectors_that_ends_too_early_is_an_error():
+    with VectorFile() as file:
+        file.clear(2)
+        file.append(np.ones((5, 2), np.float32))
+        assert (file.block(0) == 1).all()
+        os.ftruncate(file._file.fileno(), 20)
+        with pytest.raises(DatabaseError, match="ends too early"):
+            file.block(0)

@@ -95,9 +95,14 @@ class VectorFile:
         with self._lock:
             for start, length in runs:
                 self._file.seek(start * self._width)
-                size = length * self._width
-                self._file.readinto(memory[end : end + size])
-                end += size
+                part = memory[end : end + length * self._width]
+                end += len(part)
+                # The system may give less than it is asked for
+                while part:
+                    found = self._file.readinto(part)
+                    if not found:
+                        raise DatabaseError("The file of vectors ends too early")
+                    part = part[found:]
         return vectors
 
 
