@@ -29,7 +29,7 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.collections import Collection, collection
+from datasette_embeddings.store.collections import StoredCollection, collection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def database(pages: Sequence[dict[str, Any]]) -> sqlite3.Connection:
 
 
 def mrr(
-    found: Collection,
+    found: StoredCollection,
     questions: Sequence[dict[str, Any]],
     model: EmbeddingModel,
     options: Options,

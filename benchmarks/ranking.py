@@ -24,14 +24,14 @@ import numpy as np
 from datasette_embeddings import collection, load_model
 from datasette_embeddings.config import MODES
 from datasette_embeddings.index.documents import ByNumber
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.evaluation import DEPTH, Run, evaluate, interval
-from datasette_embeddings.search.matches import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.questions import read_questions
 from datasette_embeddings.search.ranking import BENT
 from datasette_embeddings.search.words import WordSearch
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 RRF = 60
 FOLDS, SEED = 10, 15
@@ -99,7 +99,11 @@ class Parts:
 
     @classmethod
     def of(
-        cls, found: Collection, search: WordSearch, cosines: Mapping[str, float], asked
+        cls,
+        found: StoredCollection,
+        search: WordSearch,
+        cosines: Mapping[str, float],
+        asked,
     ) -> Parts:
         place = {name: number for number, name in enumerate(sorted(cosines))}
         matched = search.matches(Query.read(asked.text))

@@ -31,7 +31,7 @@ from datasette_embeddings import Options, collection, search_text
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vectors, normalize
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))
@@ -197,7 +197,7 @@ def searched(path: str, kind: str) -> dict[str, Taken]:
     return {**taken, "index": (indexes.index(found).size / 1e6, 0.0)}
 
 
-def search(found: Collection, text: str, model: Asked, mode: str) -> None:
+def search(found: StoredCollection, text: str, model: Asked, mode: str) -> None:
     search_text(found, text, model=model, options=Options(mode=mode))
 
 

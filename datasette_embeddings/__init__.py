@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from datasette_embeddings.errors import EmbeddingsError
     from datasette_embeddings.models.cross_encoder import load_reranker
     from datasette_embeddings.models.registry import load_model
-    from datasette_embeddings.search.matches import (
+    from datasette_embeddings.search.answers import (
         Answer,
-        Match,
         answer_text,
         search_text,
         search_vector,
         similar_items,
     )
+    from datasette_embeddings.search.matches import Match
     from datasette_embeddings.search.nearest import Options
     from datasette_embeddings.sql.functions import register
     from datasette_embeddings.store.collections import (
-        Collection,
+        StoredCollection,
         collection,
         collections,
     )
 
 __all__ = [
     "Answer",
-    "Collection",
     "Document",
     "EmbeddingsError",
     "Match",
     "Options",
+    "StoredCollection",
     "answer_text",
     "collection",
     "collections",
@@ -60,13 +60,13 @@ _MODULES = {
     "errors": ("EmbeddingsError",),
     "models.cross_encoder": ("load_reranker",),
     "models.registry": ("load_model",),
-    "search.matches": (
-        *("Answer", "Match"),
-        *("answer_text", "search_text", "search_vector", "similar_items"),
+    "search.answers": (
+        *("Answer", "answer_text", "search_text", "search_vector", "similar_items"),
     ),
+    "search.matches": ("Match",),
     "search.nearest": ("Options",),
     "sql.functions": ("register",),
-    "store.collections": ("Collection", "collection", "collections"),
+    "store.collections": ("StoredCollection", "collection", "collections"),
 }
 
 

@@ -14,7 +14,7 @@ from datasette_embeddings import collection
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search import text_search
-from datasette_embeddings.search.matches import answer_text
+from datasette_embeddings.search.answers import answer_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collection_writes import (

@@ -6,7 +6,7 @@ import pytest
 
 from datasette_embeddings.errors import ModelMismatchError, ModelSettingsMismatchError
 from datasette_embeddings.ingest.run import IngestOptions, ingest
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections
 from tests.models import StandIn

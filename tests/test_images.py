@@ -10,12 +10,8 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import UnknownItemError
 from datasette_embeddings.images import media_type
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.search.matches import (
-    has_images,
-    item_image,
-    matches,
-    similar_items,
-)
+from datasette_embeddings.search.answers import similar_items
+from datasette_embeddings.search.matches import has_images, item_image, matches
 from datasette_embeddings.sources.table_rows import (
     LARGEST_COMPARED_IMAGE,
     SourceRow,

@@ -7,7 +7,7 @@ import pytest
 
 from datasette_embeddings.errors import InvalidInputError, UnknownCollectionError
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source

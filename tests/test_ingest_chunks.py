@@ -9,7 +9,7 @@ import pytest
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
-from datasette_embeddings.search.matches import (
+from datasette_embeddings.search.answers import (
     search_text,
     search_vector,
     similar_items,

@@ -24,9 +24,9 @@ from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import ModelSettings
-from datasette_embeddings.search.matches import search_vector
+from datasette_embeddings.search.answers import search_vector
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.collections import Collection, collections
+from datasette_embeddings.store.collections import StoredCollection, collections
 from datasette_embeddings.vectors import decode, encode
 from tests import programs
 from tests.hub import MODEL_ID, llm_environment
@@ -398,7 +398,7 @@ def test_a_database_of_an_older_llm_is_left_to_a_newer_one(older_database, model
     with open_database(older_database, writable=True) as conn:
         embeddings_migrations.apply(Database(conn))
         [old] = collections(conn)
-        assert old == Collection(conn, 1, "old", ModelSettings(MODEL_ID), 384)
+        assert old == StoredCollection(conn, 1, "old", ModelSettings(MODEL_ID), 384)
         matches = search_vector(old, model.embed_query(QUESTION))
     assert [(match.id, match.metadata) for match in matches] == [
         ("2", {"page": 2}),

@@ -23,7 +23,7 @@ from datasette_embeddings.models import cross_encoder
 from datasette_embeddings.models.cross_encoder import load_reranker
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.search import reranking
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.reranking import rerank
 from datasette_embeddings.sources.from_config import table_source

@@ -4,7 +4,8 @@ import pytest
 
 import datasette_embeddings
 from datasette_embeddings.errors import InvalidInputError, UnknownItemError
-from datasette_embeddings.search.matches import Match, search_text, similar_items
+from datasette_embeddings.search.answers import search_text, similar_items
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
 from datasette_embeddings.store import collections
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.search.matches import search_vector, similar_items
+from datasette_embeddings.search.answers import search_vector, similar_items
 from datasette_embeddings.search.nearest import Options, selected_items
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source

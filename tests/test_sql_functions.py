@@ -11,7 +11,7 @@ import pytest
 import datasette_embeddings
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sql import context, searches
 from datasette_embeddings.sql.context import Policy

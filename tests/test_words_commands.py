@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.search.matches import answer_text
+from datasette_embeddings.search.answers import answer_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.store.collections import collection, collections
 from datasette_embeddings.store.schema import words_table

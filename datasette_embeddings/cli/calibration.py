@@ -16,12 +16,12 @@ from datasette_embeddings.search.calibration import (
 from datasette_embeddings.search.questions import Question, read_texts
 from datasette_embeddings.search.text_search import FEWEST_DOCUMENTS, mode_of
 from datasette_embeddings.store.collection_writes import store_closeness
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.words_check import count_indexed
 
 
 def off_topic_texts(
-    collection: Collection, path: Path | None, *, is_alone: bool
+    collection: StoredCollection, path: Path | None, *, is_alone: bool
 ) -> list[str]:
     """The questions in the file at *path* that *collection* has no answers to.
 
@@ -50,7 +50,7 @@ def off_topic_texts(
 
 
 def calibrated(
-    collection: Collection,
+    collection: StoredCollection,
     model: EmbeddingModel,
     real: Sequence[Question],
     off_topic: Sequence[str],

@@ -26,7 +26,7 @@ from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.words_check import count_indexed
@@ -48,7 +48,7 @@ def list_collections(database: Path, output_format: str | None) -> None:
     write(rows, output_format or "table")
 
 
-def _collection_row(collection: Collection) -> Row:
+def _collection_row(collection: StoredCollection) -> Row:
     return {
         "name": collection.name,
         "model": collection.model_id,

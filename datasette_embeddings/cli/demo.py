@@ -25,7 +25,7 @@ from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections

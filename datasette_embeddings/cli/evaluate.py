@@ -30,7 +30,7 @@ from datasette_embeddings.ingest.known_items import collection_without, known_it
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search import evaluation
-from datasette_embeddings.search.matches import search_text
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.questions import (
     MOST_QUESTIONS,
@@ -41,7 +41,7 @@ from datasette_embeddings.search.questions import (
 from datasette_embeddings.search.text_search import mode_of
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.chunks import existing_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 # As many questions as --known-item asks, unless --sample says another number
 SAMPLE, SEED = 1_000, 15
@@ -180,7 +180,7 @@ def _is_low(run: evaluation.Run, min_mrr: float | None) -> bool:
     return True
 
 
-def _modes(collection: Collection, asked: Sequence[Mode]) -> list[Mode]:
+def _modes(collection: StoredCollection, asked: Sequence[Mode]) -> list[Mode]:
     """The modes that are *asked* for, or all in which *collection* can be searched."""
     for mode in asked:
         mode_of(collection, mode)
@@ -189,7 +189,7 @@ def _modes(collection: Collection, asked: Sequence[Mode]) -> list[Mode]:
     return [mode for mode in MODES if mode in (asked or _possible(collection))]
 
 
-def _possible(collection: Collection) -> Sequence[Mode]:
+def _possible(collection: StoredCollection) -> Sequence[Mode]:
     return MODES if collection.has_words else ("meaning",)
 
 
@@ -204,8 +204,12 @@ def _guarded(modes: Sequence[Mode], min_mrr: float | None) -> str:
 
 @contextmanager
 def _searched(
-    found: Sequence[Collection], column: str | None, config: Config, *, silent: bool
-) -> Iterator[list[tuple[Collection, EmbeddingModel]]]:
+    found: Sequence[StoredCollection],
+    column: str | None,
+    config: Config,
+    *,
+    silent: bool,
+) -> Iterator[list[tuple[StoredCollection, EmbeddingModel]]]:
     """The collections that are *found*, without *column*, each with its model."""
     with ExitStack() as stack:
         searched = []
@@ -220,7 +224,8 @@ def _searched(
 
 
 def _answerable(
-    asked: Sequence[Question], searched: Sequence[tuple[Collection, EmbeddingModel]]
+    asked: Sequence[Question],
+    searched: Sequence[tuple[StoredCollection, EmbeddingModel]],
 ) -> list[Question]:
     """The questions that each of *searched* can answer; prints what is left out."""
     for each, _model in searched:
@@ -256,7 +261,7 @@ def _sampled(asked: list[Question], sample: int | None) -> list[Question]:
 
 
 def _runs(
-    searched: Sequence[tuple[Collection, EmbeddingModel]],
+    searched: Sequence[tuple[StoredCollection, EmbeddingModel]],
     modes: Sequence[Mode],
     asked: Sequence[Question],
     *,
@@ -276,7 +281,7 @@ def _runs(
 
 
 def _ranking(
-    collection: Collection, model: EmbeddingModel, mode: Mode, text: str
+    collection: StoredCollection, model: EmbeddingModel, mode: Mode, text: str
 ) -> list[str]:
     """The ids of the documents that a search for *text* finds, best first."""
     options = Options(limit=evaluation.DEPTH, mode=mode)

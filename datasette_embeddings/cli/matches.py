@@ -10,10 +10,11 @@ import click
 
 from datasette_embeddings.cli.output import printable, write
 from datasette_embeddings.config import NO_WORDS
-from datasette_embeddings.search.matches import Answer, Match
+from datasette_embeddings.search.answers import Answer
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 # Characters of a match's content that a terminal shows
 SNIPPET_LENGTH = 200
@@ -22,7 +23,7 @@ LINE_LENGTH = 100
 
 
 def show_how(
-    answer: Answer, options: Options, collection: Collection, database: Path
+    answer: Answer, options: Options, collection: StoredCollection, database: Path
 ) -> None:
     """Say where the text was not searched for as it was typed, or not by words."""
     if answer.corrected is not None:

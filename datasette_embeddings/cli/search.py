@@ -24,7 +24,7 @@ from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.search.matches import (
+from datasette_embeddings.search.answers import (
     Answer,
     answer_text,
     search_vector,

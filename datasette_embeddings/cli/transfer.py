@@ -29,7 +29,7 @@ from datasette_embeddings.store import collections
 from datasette_embeddings.store.attaching import finish_sync, writing
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collection_writes import create_collection
-from datasette_embeddings.store.collections import Collection, current
+from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.documents import write_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, Vector, decode
 
@@ -82,7 +82,7 @@ def imported(
     other: sqlite3.Connection | None = None,
     name: str | None = None,
     model_id: str,
-) -> tuple[Collection, int]:
+) -> tuple[StoredCollection, int]:
     """The collection of the vectors of *table*, and how many there are.
 
     They are here, or in the database *other*.  The collection is called *name*, or as
@@ -139,7 +139,7 @@ def export(database: Path, collection: str) -> None:
     click.echo(f"{collection}: {count:,} items written", err=True)
 
 
-def _rows(collection: Collection) -> Iterator[dict[str, Any]]:
+def _rows(collection: StoredCollection) -> Iterator[dict[str, Any]]:
     """Every item of *collection*, by id."""
     ids = sorted(collection.item_ids())
     length, _count = collection.usual_vector_length()

@@ -16,7 +16,7 @@ from datasette_embeddings.index.compact import CompactIndex, signs_of
 from datasette_embeddings.index.documents import ROUNDING, Documents, Numbers, small
 from datasette_embeddings.index.matrix import NO_DIRECTION
 from datasette_embeddings.index.reading import read_vectors
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import Block, IndexFacts
 from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, landmarks
 from datasette_embeddings.store.numbered import numbered_vectors, odd_items
@@ -49,7 +49,7 @@ def blocks(rows: Iterator[tuple[Any, ...]], length: int) -> Iterator[ItemsBlock]
         yield ItemsBlock(rowids[usable], numbers[usable], vectors, rowids[~usable])
 
 
-def read_compact(collection: Collection, lock: threading.RLock) -> CompactIndex:
+def read_compact(collection: StoredCollection, lock: threading.RLock) -> CompactIndex:
     """The compact index of *collection*, of the vectors of the usual length."""
     count = collection.count_items()
     sample, length = _sample(collection, count)
@@ -79,7 +79,7 @@ def read_compact(collection: Collection, lock: threading.RLock) -> CompactIndex:
 
 
 def index_of(
-    collection: Collection, lock: threading.RLock, facts: IndexFacts, rows: Block
+    collection: StoredCollection, lock: threading.RLock, facts: IndexFacts, rows: Block
 ) -> CompactIndex:
     """The compact index of *rows*, which are those of *facts*."""
     rowids, numbers, signs = small(rows[0]), small(rows[1]), rows[2]
@@ -130,7 +130,7 @@ class _Measure:
         return float(np.mean(found or 1)) / min(NEAREST, len(index.rowids) or 1)
 
 
-def _sample(collection: Collection, count: int) -> tuple[Vectors, int]:
+def _sample(collection: StoredCollection, count: int) -> tuple[Vectors, int]:
     """Up to ``SAMPLED`` vectors from all over *collection*, of *count* items.
 
     With them, the length in bytes that most have.  The first items would not do: they

@@ -25,7 +25,7 @@ from datasette_embeddings.index.catching_up import caught_up, restored, save_com
 from datasette_embeddings.index.compact import CompactIndex
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.index.reading import read_index
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.numbered import numbered_vectors
@@ -56,7 +56,7 @@ class _Loaded:
     state: object
     index: Index
 
-    def current(self, collection: Collection) -> Index | None:
+    def current(self, collection: StoredCollection) -> Index | None:
         """The index with what was committed since; None if it has to be read again."""
         if isinstance(self.index, CompactIndex):
             return caught_up(replace(self.index, collection=collection))
@@ -78,7 +78,7 @@ class _DatabaseIndexes:
         self.conn = self._open()
 
     def index(
-        self, collection: Collection, memory_limit: int, kind: IndexKind
+        self, collection: StoredCollection, memory_limit: int, kind: IndexKind
     ) -> Index:
         """The index of *collection*, with everything that is committed by now."""
         with self.lock:
@@ -99,7 +99,7 @@ class _DatabaseIndexes:
             return index
 
     def _read(
-        self, collection: Collection, memory_limit: int, kind: IndexKind
+        self, collection: StoredCollection, memory_limit: int, kind: IndexKind
     ) -> tuple[object, Index]:
         """The index of *collection*, and the state that it is of."""
         length = BYTES_PER_NUMBER * (collection.dimensions or 0)
@@ -165,7 +165,7 @@ class Indexes:
         declared = settings.collections.items()
         self.kinds = {name: each.index for name, each in declared if each.index}
 
-    def index(self, collection: Collection, *, immutable: bool = False) -> Index:
+    def index(self, collection: StoredCollection, *, immutable: bool = False) -> Index:
         """The index of *collection*.
 
         Changes that its connection has not committed are not in it. *immutable* opens
@@ -189,7 +189,7 @@ class Indexes:
                 idle.evict(idle_id)
         return index
 
-    def save(self, collection: Collection) -> None:
+    def save(self, collection: StoredCollection) -> None:
         """Save the compact index of *collection*, if it needs one or has one.
 
         One that lacks few rows stays as it is.  Only the setting ``exact`` deletes it,

@@ -18,7 +18,7 @@ from datasette_embeddings.index.building import (
 )
 from datasette_embeddings.index.compact import CompactIndex, signs_of
 from datasette_embeddings.index.documents import Documents, Numbers, places_of, small
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import DAMAGED, SavedIndex
 from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, first_new
 from datasette_embeddings.store.numbered import (
@@ -41,7 +41,7 @@ MOST_UNSAVED = 0.01
 MOST_BESIDE = 0.05
 
 
-def save_compact(collection: Collection) -> None:
+def save_compact(collection: StoredCollection) -> None:
     """Save the compact index of *collection*, unless one lacks few rows.
 
     One without any rows is not saved: it would tell nothing.
@@ -56,7 +56,7 @@ def save_compact(collection: Collection) -> None:
         SavedIndex(collection).delete()
 
 
-def _to_save(collection: Collection) -> CompactIndex | None:
+def _to_save(collection: StoredCollection) -> CompactIndex | None:
     """The index as it should be saved; None if the saved one will do."""
     lock, facts = threading.RLock(), SavedIndex(collection).facts()
     index = None if facts is None else restored(collection, lock)
@@ -69,13 +69,17 @@ def _to_save(collection: Collection) -> CompactIndex | None:
     return with_landmarks(index.without_deleted())
 
 
-def restored(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
+def restored(
+    collection: StoredCollection, lock: threading.RLock
+) -> CompactIndex | None:
     """The saved index of *collection* with what came since; None if it is of no use."""
     index = as_saved(collection, lock)
     return None if index is None else caught_up(index)
 
 
-def as_saved(collection: Collection, lock: threading.RLock) -> CompactIndex | None:
+def as_saved(
+    collection: StoredCollection, lock: threading.RLock
+) -> CompactIndex | None:
     """The saved index of *collection*; None if there is none, or if it is damaged."""
     saved = SavedIndex(collection)
     facts = saved.facts()

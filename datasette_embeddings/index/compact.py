@@ -27,7 +27,7 @@ from datasette_embeddings.index.documents import (
     places_of,
 )
 from datasette_embeddings.index.matrix import BY_MEANING, Filter, Hit, Keep, best_first
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import Block, IndexFacts
 from datasette_embeddings.store.schema import rows_in
 from datasette_embeddings.vectors import (
@@ -54,7 +54,7 @@ DELETED = 0.1
 class CompactIndex:
     """The signs of the vectors of a collection, and of what they are."""
 
-    collection: Collection
+    collection: StoredCollection
     lock: threading.RLock = field(repr=False)
     #: Center, mean, recall, and what tells how much of it is current
     facts: IndexFacts

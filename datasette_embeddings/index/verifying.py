@@ -8,12 +8,12 @@ from datasette_embeddings.index.building import LOWEST, blocks
 from datasette_embeddings.index.catching_up import as_saved, caught_up
 from datasette_embeddings.index.compact import signs_of
 from datasette_embeddings.index.documents import places_of
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.numbered import numbered_vectors
 from datasette_embeddings.store.schema import one_moment
 
 
-def count_wrong(collection: Collection) -> int:
+def count_wrong(collection: StoredCollection) -> int:
     """How many items the saved index has not, or not as they are.
 
     It is what a search would use: with the rows that were committed since.  One that is

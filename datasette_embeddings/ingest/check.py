@@ -17,7 +17,11 @@ from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import integrity, words_check
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
-from datasette_embeddings.store.collections import Collection, collections, current
+from datasette_embeddings.store.collections import (
+    StoredCollection,
+    collections,
+    current,
+)
 from datasette_embeddings.store.compact_index import SavedIndex
 from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staged_changes import count_unstaged
@@ -60,7 +64,7 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
                 yield Problem(collection.name, problem, count, remedy)
 
 
-def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
+def _problems_of(collection: StoredCollection) -> Iterator[tuple[str, int, str]]:
     """Each possible problem of *collection*, its count and its remedy."""
     odd = integrity.count_odd_vectors(collection)
     reason = _why_not_repairable(collection) if odd else None
@@ -87,7 +91,7 @@ def _problems_of(collection: Collection) -> Iterator[tuple[str, int, str]]:
             yield "a source that cannot be read", 1, str(error)
 
 
-def _problems_of_words(collection: Collection) -> Iterator[tuple[str, int, str]]:
+def _problems_of_words(collection: StoredCollection) -> Iterator[tuple[str, int, str]]:
     damaged = words_check.is_damaged(collection)
     yield "a words index that is damaged", int(damaged), "check --fix"
     outdated = len(words_check.outdated(collection))
@@ -99,7 +103,7 @@ def _problems_of_words(collection: Collection) -> Iterator[tuple[str, int, str]]
         yield "stored texts whose words are not indexed", unindexed, FIX_OR_SYNC
 
 
-def _why_not_repairable(collection: Collection) -> str | None:
+def _why_not_repairable(collection: StoredCollection) -> str | None:
     """Why a vector of *collection* cannot be embedded again, if it cannot."""
     try:
         stored_sources(collection)
@@ -109,7 +113,7 @@ def _why_not_repairable(collection: Collection) -> str | None:
 
 
 def _stale_rows(
-    collection: Collection, source: Source
+    collection: StoredCollection, source: Source
 ) -> Iterator[tuple[str, int, str]]:
     conn = collection.conn
     with (

@@ -17,11 +17,11 @@ from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.questions import LONGEST_QUESTION, Question
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.collections import collection as collection_named
 
 
-def known_items(collection: Collection, column: str) -> list[Question]:
+def known_items(collection: StoredCollection, column: str) -> list[Question]:
     """A question for each text of *column*: which rows have it?
 
     :raises InvalidInputError: if the rows of *collection* have no such column.
@@ -51,13 +51,13 @@ def known_items(collection: Collection, column: str) -> list[Question]:
 
 @contextmanager
 def collection_without(
-    collection: Collection,
+    collection: StoredCollection,
     column: str,
     model: EmbeddingModel,
     *,
     start: Callable[[int], None],
     progress: Callable[[int], None],
-) -> Iterator[Collection]:
+) -> Iterator[StoredCollection]:
     """*collection* without the content of *column*, embedded in a temporary database.
 
     It is *collection* itself where that does not contain the column.
@@ -90,7 +90,7 @@ def collection_without(
             indexes.close()
 
 
-def _table_source(collection: Collection, column: str) -> TableSource:
+def _table_source(collection: StoredCollection, column: str) -> TableSource:
     source = collection.source
     if not isinstance(source, TableSource):
         raise InvalidInputError(

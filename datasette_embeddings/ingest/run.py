@@ -20,7 +20,11 @@ from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store.attaching import check_source, finish_sync, writing
-from datasette_embeddings.store.collections import Collection, current, find_collection
+from datasette_embeddings.store.collections import (
+    StoredCollection,
+    current,
+    find_collection,
+)
 from datasette_embeddings.store.diff import WRITTEN
 from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
@@ -151,7 +155,7 @@ def ingest(
 
 
 def _check_deletions(
-    existing: Collection, source: Source, options: IngestOptions
+    existing: StoredCollection, source: Source, options: IngestOptions
 ) -> None:
     """Check that the run will not delete items of another source, or of none."""
     check_source(existing, source)
@@ -176,7 +180,7 @@ class _Run:
     options: IngestOptions
     staging: Staging
 
-    def write(self, collection: Collection) -> Report:
+    def write(self, collection: StoredCollection) -> Report:
         """Bring *collection* up to date."""
         ownership = ownership_of(collection, self.source)
         self.staging.compare(collection, ownership)
@@ -210,7 +214,10 @@ class _Run:
         return replace(report, truncated=truncated, chunks=shown_chunks)
 
     def _embed(
-        self, window: Sequence[Document], collection: Collection, ownership: Ownership
+        self,
+        window: Sequence[Document],
+        collection: StoredCollection,
+        ownership: Ownership,
     ) -> Embedded:
         dimensions = self.model.dimensions or collection.dimensions
         if ownership.is_other_kind:
@@ -235,9 +242,9 @@ class _Run:
 
     def _report(
         self,
-        collection: Collection | None,
+        collection: StoredCollection | None,
         ownership: Ownership,
-        delete: Callable[[Collection, Sequence[int]], int],
+        delete: Callable[[StoredCollection, Sequence[int]], int],
     ) -> Report:
         """How many rows are in each state by now, and how many were deleted.
 
@@ -267,7 +274,7 @@ class _Run:
         gone = (delete if report.pruned else count_unstaged)(collection, own)
         return replace(report, gone=gone, replaced=replaced)
 
-    def report_without_writing(self, existing: Collection | None) -> Report:
+    def report_without_writing(self, existing: StoredCollection | None) -> Report:
         """What a run would do."""
         if self.options.rebuild:
             existing = None

@@ -20,7 +20,7 @@ from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.sources.queries import with_current_tables
-from datasette_embeddings.store.collections import Collection, collections
+from datasette_embeddings.store.collections import StoredCollection, collections
 
 #: Brings a collection up to date with a source: its name, the source, its declaration
 Work = Callable[[str, Source, "CollectionConfig | None"], Report]
@@ -68,7 +68,7 @@ def _outcomes(
     conn: sqlite3.Connection,
     name: str,
     config: CollectionConfig | None,
-    existing: Collection | None,
+    existing: StoredCollection | None,
     work: Work,
 ) -> Iterator[SyncOutcome]:
     """The outcome of the declared source, then of those with other prefixes."""
@@ -99,7 +99,7 @@ def _outcomes(
             yield SyncOutcome(name, error=error, prefix=shown)
 
 
-def stored_sources(collection: Collection) -> list[Source]:
+def stored_sources(collection: StoredCollection) -> list[Source]:
     """The sources of *collection* that can be read again, by prefix.
 
     :raises SourceUnavailableError: if there is none, with the reason.
@@ -115,7 +115,7 @@ def stored_sources(collection: Collection) -> list[Source]:
     return sources
 
 
-def _why_unavailable(collection: Collection) -> str:
+def _why_unavailable(collection: StoredCollection) -> str:
     if collection.sources:
         return "its rows came from standard input; pipe them to embed again"
     return "another program made it, and where its rows come from is not known"

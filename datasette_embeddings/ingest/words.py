@@ -5,14 +5,14 @@ from __future__ import annotations
 from datasette_embeddings.config import DEFAULT_WORDS
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collection_writes import drop_stale_facts
-from datasette_embeddings.store.collections import Collection, current
+from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.schema import prepare
 from datasette_embeddings.store.staging import Staging
 from datasette_embeddings.store.words import WINDOW, Words
 from datasette_embeddings.store.words_check import is_damaged, outdated, unindexed
 
 
-def index_staged_words(collection: Collection, staging: Staging) -> None:
+def index_staged_words(collection: StoredCollection, staging: Staging) -> None:
     """Index the staged documents whose words are not indexed, or under another title.
 
     Those that are embedded have their words already.
@@ -23,7 +23,7 @@ def index_staged_words(collection: Collection, staging: Staging) -> None:
                 Words(found).write(window)
 
 
-def index_words(collection: Collection, kind: str | None = None) -> None:
+def index_words(collection: StoredCollection, kind: str | None = None) -> None:
     """Index the stored texts that no source brings, such as those of llm.
 
     The words of documents that no longer exist are deleted.  *kind* is that of the
@@ -50,7 +50,7 @@ def index_words(collection: Collection, kind: str | None = None) -> None:
         last = rows[-1][0]
 
 
-def repair_words(collection: Collection) -> None:
+def repair_words(collection: StoredCollection) -> None:
     """Bring the words index in step with what is stored, also if it is damaged."""
     if is_damaged(collection):
         with writing(collection) as found:

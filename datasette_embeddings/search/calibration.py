@@ -13,7 +13,7 @@ from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.nearest import Options, checked_query
 from datasette_embeddings.search.text_search import query_of, rank
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 #: In percent: the questions off topic that a threshold must flag, and the real ones
 #: that it may
@@ -56,7 +56,9 @@ class Calibration:
         return off_topic, sum(each <= most for each in self.real)
 
 
-def closeness_of(collection: Collection, text: str, model: EmbeddingModel) -> float:
+def closeness_of(
+    collection: StoredCollection, text: str, model: EmbeddingModel
+) -> float:
     """How close the answer of *collection* is to *text*, by words and meaning."""
     options = Options(limit=1)
     query = query_of(collection, checked_query(text), options)

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from datasette_embeddings.config import Mode
-from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.models.base import EmbeddingModel
-from datasette_embeddings.models.cross_encoder import CrossEncoder
-from datasette_embeddings.search.nearest import (
-    Options,
-    checked_query,
-    nearest_to_item,
-    nearest_to_vector,
-)
-from datasette_embeddings.search.reranking import Reranking, rerank, widened
 from datasette_embeddings.search.snippets import Piece, excerpt
-from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
 from datasette_embeddings.store.chunks import stored_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
-from datasette_embeddings.vectors import Vector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,103 +78,7 @@ class Match:
         return excerpt(content, query, length)
 
 
-def search_text(
-    collection: Collection,
-    text: str,
-    *,
-    model: EmbeddingModel | None,
-    options: Options = Options(),
-) -> list[Match]:
-    """The items of *collection* that are best for *text*, best first.
-
-    By its words and meaning, or by what *options* say; words alone need no *model*.
-
-    :raises InvalidInputError: if *text* is blank.
-    :raises ModelMismatchError: if the vectors of *collection* are of another model.
-    :raises ModelSettingsMismatchError: if they were made with other settings of it.
-    """
-    return answer_text(collection, text, model=model, options=options).matches
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The matches of a text, by what they were ranked, and how it was understood."""
-
-    matches: list[Match]
-    mode: Mode
-    #: The text with other spelling, by which words were looked for
-    corrected: str | None = None
-    #: Whether a match is close to the text; None where that is not known of the model
-    close: bool | None = None
-    #: The cross-encoder that ordered the best matches
-    reranked: str | None = None
-    #: Why the one of the options did not
-    not_reranked: str | None = None
-
-
-def answer_text(
-    collection: Collection,
-    text: str,
-    *,
-    model: EmbeddingModel | None,
-    options: Options = Options(),
-) -> Answer:
-    """As :func:`search_text`, with what a page tells about the answer."""
-    query = query_of(collection, checked_query(text), options)
-    vector, index = None, None
-    if options.mode != "words":
-        if model is None:
-            raise InvalidInputError("Expected a model, as mode is not 'words'")
-        collection.check_settings(model.settings)
-        vector, index = model.embed_query(query.text), indexes.index(collection)
-    wanted = options if options.rerank is None else widened(options)
-    found = rank(collection, query, vector, options=wanted, index=index)
-    best = matches(collection, found.hits)
-    answer = Answer(best, found.mode, found.corrected, found.close)
-    if options.rerank is None:
-        return answer
-    deadline = time.monotonic() + options.rerank_time_limit_ms / 1000
-    best, how = reranked(query.text, answer.matches, options.rerank, deadline=deadline)
-    return replace(
-        answer,
-        matches=best[options.offset : options.offset + options.limit],
-        reranked=how.model_id,
-        not_reranked=how.reason,
-    )
-
-
-def reranked(
-    query: str, found: Sequence[Match], model: CrossEncoder, *, deadline: float
-) -> tuple[list[Match], Reranking]:
-    """*found* in the order of *model*, each with its score, and how that was done."""
-    how = rerank(query, [each.text for each in found], model, deadline=deadline)
-    best_first = [
-        replace(found[place], rerank_score=how.scores.get(place)) for place in how.order
-    ]
-    return best_first, how
-
-
-def search_vector(
-    collection: Collection, vector: Vector, *, options: Options = Options()
-) -> list[Match]:
-    """The items of *collection* closest to *vector*, best first.
-
-    :raises DimensionMismatchError: if *vector* is not as long as those of the items.
-    """
-    return matches(collection, nearest_to_vector(collection, vector, options=options))
-
-
-def similar_items(
-    collection: Collection, item_id: str, *, options: Options = Options()
-) -> list[Match]:
-    """The items of *collection* closest to one of its own, which is left out.
-
-    :raises UnknownItemError: if the collection has no such item.
-    """
-    return matches(collection, nearest_to_item(collection, item_id, options=options))
-
-
-def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
+def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
     items = collection.items([hit.id for hit in hits])
     ids = {hit.document_id: hit.id for hit in hits}
@@ -241,7 +130,7 @@ def matches(collection: Collection, hits: Sequence[Hit]) -> list[Match]:
 
 
 def sources_of(
-    collection: Collection, document_ids: Iterable[str]
+    collection: StoredCollection, document_ids: Iterable[str]
 ) -> dict[str, Source]:
     """The current source of each of *document_ids* that has the prefix of one.
 
@@ -266,7 +155,7 @@ def sources_of(
 
 
 def _source_rows(
-    collection: Collection, sources: Mapping[str, Source]
+    collection: StoredCollection, sources: Mapping[str, Source]
 ) -> dict[str, SourceRow | None]:
     """The row of each document that a table brought; None if it was deleted."""
     tables: dict[TableSource, list[str]] = {}
@@ -282,7 +171,7 @@ def _source_rows(
     return rows
 
 
-def item_image(collection: Collection, item_id: str) -> bytes | None:
+def item_image(collection: StoredCollection, item_id: str) -> bytes | None:
     """The bytes of an item's image, stored or in its source row; None without one."""
     image = collection.image(item_id)
     source = sources_of(collection, [item_id]).get(item_id)
@@ -293,7 +182,7 @@ def item_image(collection: Collection, item_id: str) -> bytes | None:
     return image
 
 
-def has_images(collection: Collection) -> bool:
+def has_images(collection: StoredCollection) -> bool:
     """Whether *collection* is one of images, by its sources and its first items."""
     is_declared = any(each.source.images for each in collection.current_sources)
     return is_declared or collection.has_stored_images()

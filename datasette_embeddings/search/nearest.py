@@ -30,7 +30,7 @@ from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 
 #: The scores of rows, by their cosines and the mean cosines of their documents
@@ -83,7 +83,7 @@ class Options:
 
 
 def nearest_to_vector(
-    collection: Collection,
+    collection: StoredCollection,
     vector: Vector,
     *,
     options: Options = Options(),
@@ -99,7 +99,7 @@ def nearest_to_vector(
 
 
 def nearest_to_item(
-    collection: Collection,
+    collection: StoredCollection,
     item_id: str,
     *,
     options: Options = Options(),
@@ -140,7 +140,7 @@ def nearest_to_item(
 
 
 def _page(
-    collection: Collection,
+    collection: StoredCollection,
     ranking: Callable[[int], list[Hit]],
     options: Options,
     accept: Callable[[list[Hit]], list[Hit]] = list,
@@ -253,13 +253,15 @@ class Comparison:
         return Compared(found.rows[chosen], ids, *arrays, whole), values[chosen]
 
 
-def selected_items(collection: Collection, selection: Selection) -> frozenset[str]:
+def selected_items(
+    collection: StoredCollection, selection: Selection
+) -> frozenset[str]:
     """Ids of items whose source rows match *selection*, and of rows without an item."""
     documents = selected_ids(collection.conn, source_table(collection), selection)
     return frozenset(documents | chunks.chunks_of_documents(collection, documents))
 
 
-def source_table(collection: Collection) -> TableSource:
+def source_table(collection: StoredCollection) -> TableSource:
     """The table whose rows *collection* holds, its only source."""
     if not isinstance(collection.source, TableSource):
         raise InvalidInputError(

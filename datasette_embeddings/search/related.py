@@ -8,7 +8,7 @@ from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.index.matrix import BY_MEANING, Hit
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.store.chunks import existing_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.similarities import Similarities
 
 
@@ -22,7 +22,7 @@ class Pair:
 
 
 def related_items(
-    collection: Collection, document_id: str, *, limit: int = DEFAULT_LIMIT
+    collection: StoredCollection, document_id: str, *, limit: int = DEFAULT_LIMIT
 ) -> list[Match]:
     """The stored similarities of a document, best first, as far as they still exist."""
     stored = Similarities(collection).of(document_id)
@@ -37,7 +37,7 @@ def related_items(
 
 
 def similar_pairs(
-    collection: Collection, *, limit: int = DEFAULT_LIMIT, offset: int = 0
+    collection: StoredCollection, *, limit: int = DEFAULT_LIMIT, offset: int = 0
 ) -> list[Pair]:
     """The most similar pairs of documents as stored, each pair once, best first."""
     rows = Similarities(collection).pairs(limit=limit, offset=offset)

@@ -22,7 +22,7 @@ from itertools import accumulate
 import numpy as np
 
 from datasette_embeddings.index.documents import ByNumber, Numbers, Values, best_value
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.schema import rows_in, words_table
 from datasette_embeddings.store.words_check import is_current_sql
 
@@ -48,7 +48,7 @@ class Counts:
     A term is a string of FTS5's query language: ``"word"``, ``"a phrase"``.
     """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: StoredCollection) -> None:
         self._conn, self._table = collection.conn, words_table(collection.id)
         self._state = collection.words_state()
         #: All documents that are indexed
@@ -79,7 +79,7 @@ class Counts:
 class Shares:
     """The share of each document, by the terms of a query."""
 
-    collection: Collection
+    collection: StoredCollection
     #: Those that some documents have, the rarest first, and how many at most have them
     #: and the rarer ones
     sums: Mapping[str, int]
@@ -94,7 +94,7 @@ class Shares:
 
     @classmethod
     def of(
-        cls, collection: Collection, counts: Mapping[str, int], total: int
+        cls, collection: StoredCollection, counts: Mapping[str, int], total: int
     ) -> Shares:
         """Those of *collection*, by how many of *total* documents have each term."""
         idf = {

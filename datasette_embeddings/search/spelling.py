@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 # Letters of a word that is corrected; shorter ones have too many neighbors
 SHORTEST, LONGEST = 4, 24
@@ -12,7 +12,7 @@ LONG_WORD = 8
 COMPARED = 20
 
 
-def nearest_word(collection: Collection, word: str) -> str | None:
+def nearest_word(collection: StoredCollection, word: str) -> str | None:
     """The word of *collection* with the fewest edits from *word*, the commonest first.
 
     An edit is a letter too many, missing, another one, or two of them swapped (optimal

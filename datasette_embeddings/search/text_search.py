@@ -14,7 +14,7 @@ from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.ranking import Ranking
 from datasette_embeddings.search.words import WordSearch
 from datasette_embeddings.store.chunks import chunks_of_documents, stored_chunks
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 
 # The lowest closeness of an answer, by model: what is below is about something else.
@@ -40,7 +40,7 @@ class TextHits:
     closeness: float | None = None
 
 
-def mode_of(collection: Collection, mode: Mode) -> Mode:
+def mode_of(collection: StoredCollection, mode: Mode) -> Mode:
     """*mode*, as far as the words of *collection* are indexed."""
     if collection.has_words or mode == "meaning":
         return mode
@@ -53,7 +53,7 @@ def mode_of(collection: Collection, mode: Mode) -> Mode:
     return "meaning"
 
 
-def query_of(collection: Collection, text: str, options: Options) -> Query:
+def query_of(collection: StoredCollection, text: str, options: Options) -> Query:
     """*text* as it is read: word for word where only its meaning counts."""
     if mode_of(collection, options.mode) == "meaning":
         return Query(text, text)
@@ -61,7 +61,7 @@ def query_of(collection: Collection, text: str, options: Options) -> Query:
 
 
 def rank(
-    collection: Collection,
+    collection: StoredCollection,
     query: Query,
     vector: Vector | None,
     *,

@@ -15,7 +15,7 @@ from datasette_embeddings.search.query import WORD, Query
 from datasette_embeddings.search.shares import Counts, Shares
 from datasette_embeddings.search.spelling import nearest_word
 from datasette_embeddings.store.chunks import existing_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.indexed_text import camel_parts, reversed_title
 from datasette_embeddings.store.schema import rows_in, words_table
 from datasette_embeddings.store.words_check import is_current_sql
@@ -48,7 +48,7 @@ class WordMatches:
 class WordSearch:
     """The words index of *collection*, as a search reads it."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: StoredCollection) -> None:
         self.collection, self.conn = collection, collection.conn
         self.table = words_table(collection.id)
         self.counts = Counts(collection)

@@ -12,7 +12,8 @@ from functools import partial
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.models.cross_encoder import load_reranker
-from datasette_embeddings.search.matches import Match, reranked
+from datasette_embeddings.search.answers import reranked
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.reranking import Reranking
 from datasette_embeddings.serving.allowed_models import LONGEST_LOGGED, log_once
 

@@ -16,7 +16,7 @@ from datasette_embeddings.similarities.vector_file import (
     StoredDocuments,
     VectorFile,
 )
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.similarities import Marks, marked_vectors
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, Vectors
 
@@ -25,7 +25,7 @@ LEFT_OUT = "-"
 
 
 def read_documents(
-    collection: Collection, file: VectorFile | None = None
+    collection: StoredCollection, file: VectorFile | None = None
 ) -> tuple[Documents | StoredDocuments, Mapping[str, str]]:
     """The documents of *collection* that can be compared, and the state of all by id.
 
@@ -59,7 +59,7 @@ def read_documents(
 
 
 def _read_columns(
-    collection: Collection, file: VectorFile | None, length: int
+    collection: StoredCollection, file: VectorFile | None, length: int
 ) -> tuple[list[list[Any]], Vectors, NDArray[np.bool_]]:
     """Owners, states and hashes of all rows, their vectors, and which have one.
 

@@ -29,7 +29,7 @@ from datasette_embeddings.similarities.partitions import (
     is_affordable,
 )
 from datasette_embeddings.similarities.vector_file import StoredDocuments, VectorFile
-from datasette_embeddings.store.collections import Collection, current
+from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import (
@@ -58,7 +58,7 @@ class Refreshed:
 
 
 def build(
-    collection: Collection,
+    collection: StoredCollection,
     settings: SimilaritySettings,
     *,
     start: Callable[[int], None] = ignore,
@@ -104,13 +104,13 @@ def build(
     return Refreshed(0, collection.count_items(), table.recall)
 
 
-def refresh(collection: Collection) -> Refreshed | None:
+def refresh(collection: StoredCollection) -> Refreshed | None:
     """Bring the similarities of *collection* up to date; None if it has none."""
     settings = Similarities(collection).settings
     return None if settings is None else build(collection, settings)
 
 
-def count_stale(collection: Collection) -> int:
+def count_stale(collection: StoredCollection) -> int:
     """How many documents changed, came or went since their similarities were stored."""
     table = Similarities(collection)
     if table.settings is None:
@@ -120,7 +120,7 @@ def count_stale(collection: Collection) -> int:
     return len(changed) + len(gone)
 
 
-def remove(collection: Collection) -> None:
+def remove(collection: StoredCollection) -> None:
     """Delete the similarities of *collection*, and stop keeping them up to date."""
     table = Similarities(collection)
     table.prepare()
@@ -129,12 +129,12 @@ def remove(collection: Collection) -> None:
         table.store_settings(None)
 
 
-def _state(collection: Collection) -> list[float | None]:
+def _state(collection: StoredCollection) -> list[float | None]:
     """The state of the vectors, as it is stored with their similarities."""
     return [RULES, *collection.snapshot()]
 
 
-def _is_large(collection: Collection) -> bool:
+def _is_large(collection: StoredCollection) -> bool:
     """Whether to compare all vectors of *collection* would take too long."""
     count = collection.count_items()
     return not is_affordable(count, count, collection.dimensions or 0)
@@ -145,7 +145,7 @@ class _Run:
 
     def __init__(
         self,
-        collection: Collection,
+        collection: StoredCollection,
         settings: SimilaritySettings,
         state: list[float | None],
         file: VectorFile | None,

@@ -24,7 +24,7 @@ from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sql.calls import sql_function
 from datasette_embeddings.sql.context import Context, SearchKey
 from datasette_embeddings.store import collections
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 
 # Answers that a connection remembers: a join may search for the same once a row
@@ -80,7 +80,7 @@ def embed_search_by(
     """The same by 'both' words and meaning, by 'meaning' alone or by 'words' alone."""
 
     def best(
-        found: Collection, *, options: Options, index: Index | None
+        found: StoredCollection, *, options: Options, index: Index | None
     ) -> Sequence[Hit]:
         options = replace(options, mode=mode)
         query, vector = query_of(found, checked_query(text), options), None

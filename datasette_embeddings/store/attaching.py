@@ -9,13 +9,17 @@ from contextlib import contextmanager
 
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.sources.definitions import Source, SourceState
-from datasette_embeddings.store.collections import Collection, all_collections, current
+from datasette_embeddings.store.collections import (
+    StoredCollection,
+    all_collections,
+    current,
+)
 from datasette_embeddings.store.origins import has_items, owner_sql
 from datasette_embeddings.store.schema import OLD_SOURCE_ID, transaction
 
 
 def check_source(
-    collection: Collection, source: Source, *, replace_source: bool = False
+    collection: StoredCollection, source: Source, *, replace_source: bool = False
 ) -> None:
     """Check that *source* may bring items into *collection*."""
     if source.is_standard_input or replace_source:
@@ -35,7 +39,7 @@ def check_source(
 
 
 def attach_source(
-    collection: Collection, source: Source, *, replace_source: bool = False
+    collection: StoredCollection, source: Source, *, replace_source: bool = False
 ) -> None:
     """Make *source* the one of its prefix in *collection*, if it may be.
 
@@ -58,7 +62,9 @@ def attach_source(
 
 
 @contextmanager
-def writing(known: Collection, source_id: int | None = None) -> Iterator[Collection]:
+def writing(
+    known: StoredCollection, source_id: int | None = None
+) -> Iterator[StoredCollection]:
     """A transaction that writes to *known*, and the collection as it is by now.
 
     Nothing is written if it, or the source of *source_id*, has gone meanwhile.
@@ -73,7 +79,7 @@ def writing(known: Collection, source_id: int | None = None) -> Iterator[Collect
         yield found
 
 
-def finish_sync(collection: Collection, source: Source | None) -> None:
+def finish_sync(collection: StoredCollection, source: Source | None) -> None:
     """Store that a run has read all of *source*, whose rules apply from now on.
 
     The sources that it replaced go if they have no items left.
@@ -144,7 +150,7 @@ def move_old_sources(conn: sqlite3.Connection) -> None:
 
 
 def _insert(
-    collection: Collection,
+    collection: StoredCollection,
     prefix: str,
     source: str,
     state: SourceState,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasette_embeddings.documents import title_before_chunks
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.schema import (
     rows_in,
     table_or_empty,
@@ -42,7 +42,7 @@ class StoredChunk:
 
 
 def stored_chunks(
-    collection: Collection, item_ids: Sequence[str]
+    collection: StoredCollection, item_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
     """Those of *item_ids* that are chunks, by id."""
     rows = _rows(collection, _facts(collection), "id in", item_ids)
@@ -50,7 +50,7 @@ def stored_chunks(
 
 
 def stored_documents(
-    collection: Collection, document_ids: Sequence[str]
+    collection: StoredCollection, document_ids: Sequence[str]
 ) -> Mapping[str, StoredChunk]:
     """The first chunk of each of *document_ids* that is stored as chunks."""
     condition = "position = 0 and document_id in"
@@ -58,7 +58,7 @@ def stored_documents(
     return {row[1]: StoredChunk(*row[1:]) for row in rows}
 
 
-def _facts(collection: Collection) -> str:
+def _facts(collection: StoredCollection) -> str:
     """SQL for the id of a chunk, and the fields of :class:`StoredChunk`."""
     # Databases of earlier releases have no titles
     has_titles = "title" in collection.columns["_embedding_chunks"]
@@ -66,7 +66,7 @@ def _facts(collection: Collection) -> str:
     return f'id, document_id, document_hash, position, start, "end", {title}'
 
 
-def chunk_ids(collection: Collection, document_id: str) -> list[str]:
+def chunk_ids(collection: StoredCollection, document_id: str) -> list[str]:
     """The items that are chunks of a document, in their order."""
     rows = _rows(collection, "position, id", "document_id in", [document_id])
     # Rows of Datasette have no order
@@ -74,7 +74,7 @@ def chunk_ids(collection: Collection, document_id: str) -> list[str]:
 
 
 def _rows(
-    collection: Collection, columns: str, condition: str, values: Sequence[str]
+    collection: StoredCollection, columns: str, condition: str, values: Sequence[str]
 ) -> Iterable[tuple[Any, ...]]:
     """*columns* of the chunks for which *condition* holds, which ends with ``in``."""
     if not collection.has_chunks:
@@ -84,7 +84,7 @@ def _rows(
 
 
 def chunks_of_documents(
-    collection: Collection, document_ids: Container[str]
+    collection: StoredCollection, document_ids: Container[str]
 ) -> set[str]:
     """The items of *collection* that are chunks of one of *document_ids*."""
     if not collection.has_chunks:
@@ -95,7 +95,7 @@ def chunks_of_documents(
 
 
 def of_documents(
-    collection: Collection, expression: str, ids: Sequence[str]
+    collection: StoredCollection, expression: str, ids: Sequence[str]
 ) -> Iterator[tuple[str, Any]]:
     """Each of *ids* that is an item or a document in chunks, and SQL about an item."""
     items = f"select id, {expression} from embeddings where collection_id = ?"
@@ -118,7 +118,7 @@ def of_documents(
 DOCUMENT = "coalesce(chunks.document_id, embeddings.id)"
 
 
-def items_with_chunks(collection: Collection, *, by_rowid: bool = False) -> str:
+def items_with_chunks(collection: StoredCollection, *, by_rowid: bool = False) -> str:
     """SQL for the rows of ``embeddings`` with ``chunks``, and a WHERE to add to.
 
     *by_rowid* is for some rowids: without it, SQLite would look through all items.
@@ -134,12 +134,14 @@ def items_with_chunks(collection: Collection, *, by_rowid: bool = False) -> str:
     """
 
 
-def existing_documents(collection: Collection, document_ids: Sequence[str]) -> set[str]:
+def existing_documents(
+    collection: StoredCollection, document_ids: Sequence[str]
+) -> set[str]:
     """Which of *document_ids* have an embedding, or chunks that have."""
     return {each for each, _one in of_documents(collection, "1", document_ids)}
 
 
-def boilerplate(collection: Collection, item_ids: Sequence[str]) -> set[str]:
+def boilerplate(collection: StoredCollection, item_ids: Sequence[str]) -> set[str]:
     """Which of *item_ids* do not count when documents are compared.
 
     These are chunks whose text occurs in other documents too.  If that is true of all
@@ -173,7 +175,7 @@ _IS_SHARED = """
 
 
 def _compared_chunks(
-    collection: Collection, condition: str, values: Sequence[str]
+    collection: StoredCollection, condition: str, values: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """The chunks for which *condition* holds, and the document of each."""
     sql = f"""

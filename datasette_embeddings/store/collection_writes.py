@@ -27,7 +27,7 @@ from datasette_embeddings.store import schema
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
 from datasette_embeddings.store.collections import (
     BUILDING,
-    Collection,
+    StoredCollection,
     all_collections,
     collection,
     current,
@@ -55,7 +55,7 @@ def create_collection(
     replace_source: bool = False,
     words: str | None = None,
     state: str = READY,
-) -> Collection:
+) -> StoredCollection:
     """The collection called *name*, created if it does not exist, with *source*.
 
     *made_with* is a model's id if nothing else is known of it.  Who may see a
@@ -162,7 +162,9 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         conn.execute(f"delete {rows}")
 
 
-def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Collection:
+def rename_collection(
+    conn: sqlite3.Connection, name: str, new_name: str
+) -> StoredCollection:
     """The collection called *name*, now called *new_name*."""
     found = collection(conn, name)
     check_name(new_name)
@@ -173,7 +175,7 @@ def rename_collection(conn: sqlite3.Connection, name: str, new_name: str) -> Col
     return replace(found, name=new_name)
 
 
-def _rename(collection: Collection, name: str) -> None:
+def _rename(collection: StoredCollection, name: str) -> None:
     for table, column in (
         ("collections", "id"),
         ("_embedding_collections", "collection_id"),
@@ -185,14 +187,14 @@ def _rename(collection: Collection, name: str) -> None:
             )
 
 
-def store_closeness(collection: Collection, closeness: float) -> None:
+def store_closeness(collection: StoredCollection, closeness: float) -> None:
     """Store from which *closeness* on an answer of *collection* is close."""
     schema.prepare(collection.conn)
     with schema.transaction(collection.conn):
         _store_closeness(current(collection), closeness)
 
 
-def _store_closeness(collection: Collection, closeness: float | None) -> None:
+def _store_closeness(collection: StoredCollection, closeness: float | None) -> None:
     collection.conn.execute(
         """
         update _embedding_collections
@@ -203,7 +205,7 @@ def _store_closeness(collection: Collection, closeness: float | None) -> None:
     )
 
 
-def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
+def delete_collection(conn: sqlite3.Connection, name: str) -> StoredCollection:
     """Delete the collection called *name* with all that belongs to it; return it."""
     found = collection(conn, name)
     for twin in (NEW_NAME, OLD_NAME):
@@ -212,7 +214,7 @@ def delete_collection(conn: sqlite3.Connection, name: str) -> Collection:
     return found
 
 
-def remove_collection(collection: Collection) -> None:
+def remove_collection(collection: StoredCollection) -> None:
     """Delete *collection* with all that belongs to it."""
     conn = collection.conn
     with schema.transaction(conn):
@@ -228,7 +230,7 @@ def begin_rebuild(
     source: Source,
     *,
     words: str | None = None,
-) -> Collection:
+) -> StoredCollection:
     """A hidden collection that will replace the one called *name*.
 
     One that an earlier run left unfinished is continued, if it is of the same model,
@@ -250,7 +252,7 @@ def begin_rebuild(
     )
 
 
-def finish_rebuild(building: Collection, name: str) -> Collection:
+def finish_rebuild(building: StoredCollection, name: str) -> StoredCollection:
     """The collection called *name*, which is *building* from now on.
 
     The names change in one transaction; the old collection is deleted afterwards.
@@ -278,6 +280,8 @@ def _remove_unfinished(conn: sqlite3.Connection, start_of_name: str) -> None:
             remove_collection(each)
 
 
-def unfinished(conn: sqlite3.Connection, name: str | None = None) -> list[Collection]:
+def unfinished(
+    conn: sqlite3.Connection, name: str | None = None
+) -> list[StoredCollection]:
     """Collections that an interrupted rebuild left: built in part, or replaced."""
     return [each for each in all_collections(conn, name) if each.is_building]

@@ -43,7 +43,7 @@ BUILDING = "building"
 
 
 @dataclass(frozen=True)
-class Collection(Items):
+class StoredCollection(Items):
     """A named set of embeddings of one model, as it was when it was read.
 
     It is used through *conn*; on another connection, for example in another thread,
@@ -73,7 +73,7 @@ class Collection(Items):
     #: The database file; empty in memory
     path: str = field(default="", compare=False, repr=False)
 
-    def bound_to(self, conn: sqlite3.Connection) -> Collection:
+    def bound_to(self, conn: sqlite3.Connection) -> StoredCollection:
         """The same collection, used through *conn*."""
         return replace(self, conn=conn)
 
@@ -160,12 +160,12 @@ class Collection(Items):
             raise ModelSettingsMismatchError(self.name, "dimensions", own, dimensions)
 
 
-def collections(conn: sqlite3.Connection) -> list[Collection]:
+def collections(conn: sqlite3.Connection) -> list[StoredCollection]:
     """Every collection in *conn*, by name."""
     return [each for each in all_collections(conn) if not each.is_building]
 
 
-def collection(conn: sqlite3.Connection, name: str) -> Collection:
+def collection(conn: sqlite3.Connection, name: str) -> StoredCollection:
     """The collection called *name*.
 
     :raises UnknownCollectionError: if there is none.
@@ -179,13 +179,13 @@ def _unknown(conn: sqlite3.Connection, name: str) -> UnknownCollectionError:
     return UnknownCollectionError(name, [each.name for each in collections(conn)])
 
 
-def find_collection(conn: sqlite3.Connection, name: str) -> Collection | None:
+def find_collection(conn: sqlite3.Connection, name: str) -> StoredCollection | None:
     """The collection called *name*, or None."""
     found = all_collections(conn, name)
     return next((each for each in found if not each.is_building), None)
 
 
-def current(known: Collection) -> Collection:
+def current(known: StoredCollection) -> StoredCollection:
     """*known* as it is by now, also while it is being rebuilt.
 
     :raises UnknownCollectionError: if another program deleted it meanwhile.
@@ -198,7 +198,7 @@ def current(known: Collection) -> Collection:
 
 def all_collections(
     conn: sqlite3.Connection, name: str | None = None
-) -> list[Collection]:
+) -> list[StoredCollection]:
     """Every collection, by name, or those called *name*; also what is being rebuilt.
 
     :raises SchemaError: if a table has one of our names but not the columns.
@@ -222,7 +222,7 @@ def _collection(
     columns: schema.Columns,
     row: dict[str, Any],
     sources: Mapping[int, Sequence[CollectionSource]],
-) -> Collection:
+) -> StoredCollection:
     """The collection of *row*."""
     # Without facts, the sources of this id are of a deleted collection
     has_facts, old = row["collection_id"] is not None, row["source"]
@@ -239,7 +239,7 @@ def _collection(
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     normalized, truncated = row["normalized"], row.get("truncated")
     closeness = row.get("closeness")
-    return Collection(
+    return StoredCollection(
         conn,
         row["id"],
         row["name"],

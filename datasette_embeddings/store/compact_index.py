@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.migrations import COMPACT_TABLES
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.landmarks import LARGEST_ROWID, Landmarks
 from datasette_embeddings.store.schema import prepare, transaction
 from datasette_embeddings.vectors import BYTES_PER_NUMBER, FLOAT32, Vector
@@ -66,7 +66,7 @@ Block = tuple[
 class SavedIndex:
     """The compact index of *collection* in the tables for it."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: StoredCollection) -> None:
         self.collection, self.conn = collection, collection.conn
 
     def facts(self) -> IndexFacts | None:

@@ -12,7 +12,7 @@ import numpy as np
 from datasette_embeddings.chunking import Chunk, chunk_id
 from datasette_embeddings.documents import Document, title_before_chunks
 from datasette_embeddings.store.chunks import DELETE_OLD
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import Ownership, write_origins, write_truncated
 from datasette_embeddings.store.schema import PARAMETERS
 from datasette_embeddings.store.words import Words
@@ -51,7 +51,7 @@ def items_of(document: Document, chunks: Sequence[Chunk] | None) -> list[Documen
 
 
 def vectors_of_hashes(
-    collection: Collection,
+    collection: StoredCollection,
     hashes: Sequence[tuple[bytes, bytes]],
     *,
     dimensions: int | None,
@@ -113,7 +113,7 @@ _IS_USABLE = """
 
 
 def write_documents(
-    collection: Collection,
+    collection: StoredCollection,
     embedded: Sequence[EmbeddedDocument],
     *,
     store_content: bool,
@@ -162,7 +162,7 @@ def write_documents(
 
 
 def _chunk_rows(
-    collection: Collection, each: EmbeddedDocument, *, has_title: bool
+    collection: StoredCollection, each: EmbeddedDocument, *, has_title: bool
 ) -> Iterator[tuple[object, ...]]:
     """The rows of the chunks of a document."""
     document = each.document
@@ -179,7 +179,7 @@ def _chunk_rows(
 
 
 def write_embeddings(
-    collection: Collection,
+    collection: StoredCollection,
     documents: Sequence[Document],
     vectors: Vectors,
     *,
@@ -236,7 +236,7 @@ def write_embeddings(
 
 
 def write_vectors(
-    collection: Collection,
+    collection: StoredCollection,
     vectors: Sequence[tuple[str, Vector]],
     *,
     source_id: int | None = None,

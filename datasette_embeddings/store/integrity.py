@@ -7,7 +7,7 @@ import time
 
 from datasette_embeddings.store import schema
 from datasette_embeddings.store.collection_writes import drop_stale_facts, stale_facts
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import owner_sql
 from datasette_embeddings.store.similarities import Similarities
 
@@ -63,20 +63,20 @@ def remove_strays(conn: sqlite3.Connection) -> None:
             )
 
 
-def count_odd_vectors(collection: Collection) -> int:
+def count_odd_vectors(collection: StoredCollection) -> int:
     """Items without a vector, or with one of another length than most."""
     length, _number = collection.usual_vector_length()
     return _count(collection.conn, ODD_VECTORS, collection.id, length)
 
 
-def remove_odd_vectors(collection: Collection) -> None:
+def remove_odd_vectors(collection: StoredCollection) -> None:
     """Delete items without a vector, or with one of another length than most."""
     length, _number = collection.usual_vector_length()
     with schema.transaction(collection.conn):
         collection.conn.execute(f"delete {ODD_VECTORS}", [collection.id, length])
 
 
-def count_odd_rows(collection: Collection) -> int:
+def count_odd_rows(collection: StoredCollection) -> int:
     """How many rows of *collection* have a value of the wrong type for its column.
 
     Another program wrote them.  The row or the value is left out of answers.
@@ -85,7 +85,7 @@ def count_odd_rows(collection: Collection) -> int:
     return sum(_count(collection.conn, odd, collection.id) for odd in odd_rows)
 
 
-def remove_odd_rows(collection: Collection, *, is_known: bool) -> None:
+def remove_odd_rows(collection: StoredCollection, *, is_known: bool) -> None:
     """Repair what :func:`count_odd_rows` counts, as far as that loses nothing.
 
     Rows that a source brought are deleted, and the next sync brings them again; so are
@@ -119,7 +119,7 @@ def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
     }
 
 
-def _repair_items(collection: Collection, odd: str) -> None:
+def _repair_items(collection: StoredCollection, odd: str) -> None:
     conn = collection.conn
     conn.execute(
         f"delete {odd} and {owner_sql(collection)} is not null", [collection.id]

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.items import RECENT_S
 from datasette_embeddings.store.schema import rows_in
 
@@ -40,7 +40,7 @@ OF_WORDS = """
 
 
 def landmarks(
-    collection: Collection, sql: str, rowids: Sequence[int] | NDArray[np.int64]
+    collection: StoredCollection, sql: str, rowids: Sequence[int] | NDArray[np.int64]
 ) -> Landmarks:
     """Those of some of *rowids*, which ascend: the last, and ever fewer before it.
 
@@ -54,14 +54,16 @@ def landmarks(
     return _digests(collection, sql, [int(rowids[place]) for place in sorted(places)])
 
 
-def first_new(collection: Collection, sql: str, known: Landmarks) -> int:
+def first_new(collection: StoredCollection, sql: str, known: Landmarks) -> int:
     """From which rowid on rows may be other ones than when *known* were taken."""
     found = _digests(collection, sql, list(known))
     same = (rowid for rowid, digest in found.items() if known[rowid] == digest)
     return max(same, default=0) + 1
 
 
-def _digests(collection: Collection, sql: str, rowids: Sequence[int]) -> dict[int, str]:
+def _digests(
+    collection: StoredCollection, sql: str, rowids: Sequence[int]
+) -> dict[int, str]:
     recent, digests = time.time() - RECENT_S, dict[int, str]()
     for rowid, updated, *facts in rows_in(
         collection.conn, sql, [collection.id], rowids

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks, of_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.schema import rows_in
 
 
 def numbered_vectors(
-    collection: Collection, column: str = "id", first: int | None = None
+    collection: StoredCollection, column: str = "id", first: int | None = None
 ) -> Iterator[tuple[Any, int, bytes]]:
     """A *column* of each item, its document's number in the words index, its vector.
 
@@ -25,7 +25,7 @@ def numbered_vectors(
     return collection.conn.execute(sql)
 
 
-def odd_items(collection: Collection, first: int) -> list[int]:
+def odd_items(collection: StoredCollection, first: int) -> list[int]:
     """The rowids from *first* on whose id is no TEXT, or whose vector is no BLOB."""
     rows = collection.conn.execute(
         """
@@ -40,14 +40,14 @@ def odd_items(collection: Collection, first: int) -> list[int]:
     return [rowid for (rowid,) in rows]
 
 
-def numbers_of(collection: Collection, rowids: Sequence[int]) -> dict[int, int]:
+def numbers_of(collection: StoredCollection, rowids: Sequence[int]) -> dict[int, int]:
     """The number of the document of each item of *rowids* that there still is."""
     sql = _numbered_sql(collection, "rowid", "null", by_rowid=True)
     rows = rows_in(collection.conn, f"{sql} and embeddings.rowid in", [], rowids)
     return {rowid: number for rowid, number, _null in rows}
 
 
-def count_words(collection: Collection, first: int) -> int:
+def count_words(collection: StoredCollection, first: int) -> int:
     """How many documents have words numbered from *first* on."""
     row = collection.conn.execute(
         "select count(*) from _embedding_words where +collection_id = ? and id >= ?",
@@ -56,7 +56,7 @@ def count_words(collection: Collection, first: int) -> int:
     return int(row[0])
 
 
-def items_of_words(collection: Collection, first: int) -> set[int]:
+def items_of_words(collection: StoredCollection, first: int) -> set[int]:
     """The rowids of the items whose documents have words numbered from *first* on."""
     if not collection.has_words:
         return set()
@@ -70,7 +70,7 @@ def items_of_words(collection: Collection, first: int) -> set[int]:
 
 
 def _numbered_sql(
-    collection: Collection, column: str, value: str, *, by_rowid: bool
+    collection: StoredCollection, column: str, value: str, *, by_rowid: bool
 ) -> str:
     """SQL for *column*, number and *value* of each item, with a WHERE to add to."""
     number = _number_sql(collection) if collection.has_words else "0"
@@ -81,7 +81,7 @@ def _numbered_sql(
     """
 
 
-def _number_sql(collection: Collection) -> str:
+def _number_sql(collection: StoredCollection) -> str:
     """SQL for the number of a row of items_with_chunks()."""
     of_chunks = "null"
     if collection.has_chunks:

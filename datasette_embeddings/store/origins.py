@@ -18,13 +18,13 @@ from datasette_embeddings.sources.definitions import (
     UnreadableSource,
 )
 from datasette_embeddings.store.chunks import of_documents
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.schema import OLD_SOURCE_ID, listed
 
 NO_OWNER = "null"
 
 
-def owner_sql(collection: Collection) -> str:
+def owner_sql(collection: StoredCollection) -> str:
     """SQL for the id of the source that brought a row of ``embeddings``, or null.
 
     0.2a0 stored only the one source of a collection.  It is taken as the origin of
@@ -49,7 +49,7 @@ def owner_sql(collection: Collection) -> str:
     """
 
 
-def _old_owner(collection: Collection) -> str:
+def _old_owner(collection: StoredCollection) -> str:
     (source,) = collection.sources
     if source.state is not SourceState.CURRENT or not source.synced:
         return NO_OWNER
@@ -113,7 +113,7 @@ class Ownership:
         return f"{self.owner} in ({listed(self.own_ids)})"
 
 
-def ownership_of(collection: Collection | None, source: Source) -> Ownership:
+def ownership_of(collection: StoredCollection | None, source: Source) -> Ownership:
     """How *source* relates to the sources of *collection*; None is one not yet made."""
     chunking, is_pipe = source.chunking, source.is_standard_input
     stores_content = source.store_content or not isinstance(source, TableSource)
@@ -150,7 +150,9 @@ def ownership_of(collection: Collection | None, source: Source) -> Ownership:
 
 
 def write_origins(
-    collection: Collection, source_id: int | None, items: Iterable[tuple[str, bool]]
+    collection: StoredCollection,
+    source_id: int | None,
+    items: Iterable[tuple[str, bool]],
 ) -> None:
     """Store that *source_id* brought *items*: ids, and whether it supplied metadata.
 
@@ -179,7 +181,7 @@ def write_origins(
 
 
 def write_truncated(
-    collection: Collection, items: Iterable[tuple[str, bool | None]]
+    collection: StoredCollection, items: Iterable[tuple[str, bool | None]]
 ) -> None:
     """Store of some items whether the model read only the beginning; or None."""
     collection.conn.executemany(
@@ -193,7 +195,7 @@ def write_truncated(
     )
 
 
-def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
+def count_items_of_sources(collection: StoredCollection) -> dict[int | None, int]:
     """How many items each source brought, by its id; None for items of no source."""
     rows = collection.conn.execute(
         f"""
@@ -207,7 +209,7 @@ def count_items_of_sources(collection: Collection) -> dict[int | None, int]:
     return dict(rows.fetchall())
 
 
-def has_items(collection: Collection, source_id: int | None) -> bool:
+def has_items(collection: StoredCollection, source_id: int | None) -> bool:
     """Whether the source of that id brought any item, or for None, no source did."""
     row = collection.conn.execute(
         f"""
@@ -222,12 +224,12 @@ def has_items(collection: Collection, source_id: int | None) -> bool:
     return row is not None
 
 
-def has_unsourced_items(collection: Collection) -> bool:
+def has_unsourced_items(collection: StoredCollection) -> bool:
     """Whether items of *collection* are, or would be, of none of its sources."""
     return owner_sql(collection) == NO_OWNER or has_items(collection, None)
 
 
-def owners(collection: Collection, ids: Sequence[str]) -> dict[str, int]:
+def owners(collection: StoredCollection, ids: Sequence[str]) -> dict[str, int]:
     """The id of the source that brought each of *ids*, items or documents in chunks."""
     found = of_documents(collection, owner_sql(collection), ids)
     return {each: source_id for each, source_id in found if source_id is not None}

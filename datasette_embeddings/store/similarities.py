@@ -13,7 +13,7 @@ from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import SIMILARITY_TABLES
 from datasette_embeddings.store import schema
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 # Another program may have written the limit
 LARGEST_LIMIT = 1_000_000
@@ -29,7 +29,7 @@ Marks: TypeAlias = dict[str, tuple[str, float]]
 MarkedVector: TypeAlias = tuple[str, str, bytes | None, bytes]
 
 
-def marked_vectors(collection: Collection) -> Iterator[MarkedVector]:
+def marked_vectors(collection: StoredCollection) -> Iterator[MarkedVector]:
     """Every vector of *collection*, with a text that changes whenever the vector does.
 
     llm replaces rows, which gives them new rowids; an update in place sets `updated`.
@@ -68,7 +68,7 @@ _VALID_ROWS = f"""
 class Similarities:
     """The stored similarities of a collection: the nearest others of each document."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: StoredCollection) -> None:
         self.collection = collection
         self.conn = collection.conn
 

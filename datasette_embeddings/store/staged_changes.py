@@ -11,7 +11,7 @@ from datasette_embeddings.store.chunks import (
     existing_documents,
     items_with_chunks,
 )
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
 from datasette_embeddings.store.schema import has_no_item, listed, transaction
@@ -23,7 +23,7 @@ DELETED_AT_ONCE = 1_000
 
 
 def record_failures(
-    collection: Collection, source_id: int | None, *, is_complete: bool
+    collection: StoredCollection, source_id: int | None, *, is_complete: bool
 ) -> None:
     """Store the staged rows of a source that failed; if *is_complete*, only these."""
     failed = f"from {STAGED} where state in ('{FAILED}', '{UNREAD}')"
@@ -55,13 +55,13 @@ def record_failures(
             )
 
 
-def delete_emptied(collection: Collection, ownership: Ownership) -> None:
+def delete_emptied(collection: StoredCollection, ownership: Ownership) -> None:
     """Delete the documents of the source whose rows no longer have any content."""
     _delete(collection, ownership.is_own_sql, _EMPTIED)
 
 
 def count_unstaged(
-    collection: Collection, source_ids: Iterable[int], *, of_others: bool = False
+    collection: StoredCollection, source_ids: Iterable[int], *, of_others: bool = False
 ) -> int:
     """How many documents that *source_ids* brought, or all others, are not staged."""
     is_own = f"coalesce({owner_sql(collection)} in ({listed(source_ids)}), 0)"
@@ -72,7 +72,7 @@ def count_unstaged(
     return int(row[0])
 
 
-def delete_unstaged(collection: Collection, source_ids: Iterable[int]) -> int:
+def delete_unstaged(collection: StoredCollection, source_ids: Iterable[int]) -> int:
     """Delete the documents that *source_ids* brought and that are not staged.
 
     Returns how many there were.  Items that another program writes meanwhile stay.
@@ -86,7 +86,7 @@ _EMPTIED = f"exists ({_STAGED} = '{EMPTY}')"
 _UNSTAGED = f"not exists ({_STAGED} is not '{UNREAD}')"
 
 
-def _items_sql(collection: Collection, is_own: str, condition: str) -> str:
+def _items_sql(collection: StoredCollection, is_own: str, condition: str) -> str:
     """Item and document of the items that fulfil both conditions."""
     return f"""
         select embeddings.id as item_id, {DOCUMENT} as document_id
@@ -96,7 +96,7 @@ def _items_sql(collection: Collection, is_own: str, condition: str) -> str:
     """
 
 
-def _delete(collection: Collection, is_own: str, condition: str) -> int:
+def _delete(collection: StoredCollection, is_own: str, condition: str) -> int:
     """Delete the items that fulfil both conditions; return how many documents.
 
     They are listed first, and each transaction deletes some of those that are still of
@@ -140,7 +140,7 @@ def _delete(collection: Collection, is_own: str, condition: str) -> int:
         conn.execute(f"drop table if exists {DELETED}")
 
 
-def _delete_words(collection: Collection, rows: tuple[int, int, int]) -> None:
+def _delete_words(collection: StoredCollection, rows: tuple[int, int, int]) -> None:
     """Delete the words of the listed documents that have no item left."""
     found = collection.conn.execute(
         f"""

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from datasette_embeddings.documents import Document, Failure
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.diff import (
     EMPTY,
     FAILED,
@@ -136,7 +136,9 @@ class Staging:
 
     conn: sqlite3.Connection
 
-    def compare(self, collection: Collection | None, ownership: Ownership) -> None:
+    def compare(
+        self, collection: StoredCollection | None, ownership: Ownership
+    ) -> None:
         """Set the state of each row: new, changed or as it is in *collection*.
 
         A row whose item another source brought fails.
@@ -203,7 +205,7 @@ class Staging:
                 return
             yield window
 
-    def unindexed_sql(self, collection: Collection) -> str:
+    def unindexed_sql(self, collection: StoredCollection) -> str:
         """The condition for rows whose words are not those that are indexed."""
         return f"""
             state not in ('{EMPTY}', '{FAILED}', '{UNREAD}')
@@ -217,7 +219,7 @@ class Staging:
             )
         """
 
-    def count_unindexed(self, collection: Collection) -> int:
+    def count_unindexed(self, collection: StoredCollection) -> int:
         """How many rows are embedded as they are, and their words not indexed.
 
         Without those of stored texts that have no words at all.

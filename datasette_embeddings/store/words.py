@@ -17,7 +17,7 @@ from datasette_embeddings.config import NO_WORDS
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.store import schema
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.indexed_text import IndexedText, reversed_title
 
 #: What FTS5 calls the tokenizer of each kind of words index
@@ -36,7 +36,7 @@ class Words:
     Every write is part of the transaction that writes the vectors.
     """
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: StoredCollection) -> None:
         self.collection, self.conn = collection, collection.conn
         self.table = schema.words_table(collection.id)
 
@@ -212,7 +212,7 @@ class Words:
             )
 
 
-def drop(collection: Collection) -> None:
+def drop(collection: StoredCollection) -> None:
     """Delete the words index of *collection*."""
     drop_tables(collection)
     if collection.columns["_embedding_words"]:
@@ -221,7 +221,7 @@ def drop(collection: Collection) -> None:
         )
 
 
-def drop_tables(collection: Collection) -> None:
+def drop_tables(collection: StoredCollection) -> None:
     """Delete all of the words index that is made of the texts in _embedding_words."""
     conn, table = collection.conn, schema.words_table(collection.id)
     conn.execute(f"drop table if exists {table}_terms")

@@ -6,7 +6,7 @@ import sqlite3
 
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.chunks import items_with_chunks
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.indexed_text import IndexedText
 from datasette_embeddings.store.schema import table_or_empty, words_table
 from datasette_embeddings.store.words import TOKENIZERS, WINDOW
@@ -16,7 +16,7 @@ COPY, TEXTS = "_embedding_words_copy", "_embedding_words_texts"
 SHADOWS = ("data", "idx", "docsize", "config")
 
 
-def is_current_sql(collection: Collection) -> str:
+def is_current_sql(collection: StoredCollection) -> str:
     """SQL for whether a row of _embedding_words has the words of its document.
 
     Where it has not, the document was deleted, or another program has replaced it.
@@ -42,7 +42,7 @@ def is_current_sql(collection: Collection) -> str:
     """
 
 
-def outdated(collection: Collection) -> list[str]:
+def outdated(collection: StoredCollection) -> list[str]:
     """The documents whose indexed words are not those of their content."""
     if not collection.has_words:
         return []
@@ -59,7 +59,7 @@ def outdated(collection: Collection) -> list[str]:
 
 
 def unindexed(
-    collection: Collection, after: int, limit: int = WINDOW
+    collection: StoredCollection, after: int, limit: int = WINDOW
 ) -> list[tuple[int, Document]]:
     """Whole items with rowids above *after* whose content is stored, not its words.
 
@@ -81,13 +81,13 @@ def unindexed(
     ]
 
 
-def count_unindexed(collection: Collection) -> int:
+def count_unindexed(collection: StoredCollection) -> int:
     """How many whole items there are whose content is stored, not its words."""
     sql = f"select count(*) {_unindexed_sql(collection)}"
     return int(collection.conn.execute(sql).fetchone()[0])
 
 
-def _unindexed_sql(collection: Collection) -> str:
+def _unindexed_sql(collection: StoredCollection) -> str:
     return f"""
         {items_with_chunks(collection)}
         and chunks.id is null
@@ -101,7 +101,7 @@ def _unindexed_sql(collection: Collection) -> str:
     """
 
 
-def count_indexed(collection: Collection) -> int:
+def count_indexed(collection: StoredCollection) -> int:
     """How many documents have their words indexed."""
     if not collection.has_words:
         return 0
@@ -111,7 +111,7 @@ def count_indexed(collection: Collection) -> int:
     return int(row[0])
 
 
-def is_lost(collection: Collection) -> bool:
+def is_lost(collection: StoredCollection) -> bool:
     """Whether the collection had a words index whose table is no longer there."""
     if (
         collection.words is not None
@@ -131,7 +131,7 @@ def is_lost(collection: Collection) -> bool:
     return row is not None
 
 
-def is_damaged(collection: Collection) -> bool:
+def is_damaged(collection: StoredCollection) -> bool:
     """Whether the FTS5 table has other words than the texts that it was made of.
 
     FTS5 compares an index with its content where it has some.  So the comparison is of
@@ -158,7 +158,7 @@ def is_damaged(collection: Collection) -> bool:
     return False
 
 
-def _copy(collection: Collection) -> None:
+def _copy(collection: StoredCollection) -> None:
     conn = collection.conn
     conn.execute(
         f"""

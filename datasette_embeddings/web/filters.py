@@ -19,7 +19,7 @@ from datasette_embeddings.sources.table_rows import (
     counted_values,
     selectable_columns,
 )
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 
 #: ``created__gt`` and what it is compared with
 Filter: TypeAlias = tuple[str, str]
@@ -53,7 +53,7 @@ class Facet:
 
 def applied(
     datasette: Datasette,
-    collection: Collection,
+    collection: StoredCollection,
     pairs: Sequence[Filter],
     facet: str | None,
 ) -> tuple[Facet | None, frozenset[str] | None]:

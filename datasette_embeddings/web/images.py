@@ -12,7 +12,7 @@ from datasette.utils.asgi import Request, Response
 from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.matches import item_image
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
 from datasette_embeddings.web.middleware import cors_headers, page_view
@@ -61,7 +61,9 @@ async def image(datasette: Datasette, request: Request) -> Response:
     return Response(content, headers=headers, content_type=media_type)
 
 
-def _content_and_etag(item_id: str, collection: Collection) -> tuple[bytes | None, str]:
+def _content_and_etag(
+    item_id: str, collection: StoredCollection
+) -> tuple[bytes | None, str]:
     content = item_image(collection, item_id)
     return content, f'"{hashlib.sha256(content or b"").hexdigest()[:32]}"'
 

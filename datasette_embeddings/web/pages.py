@@ -14,7 +14,7 @@ from datasette_embeddings.config import DEFAULT_LIMIT
 from datasette_embeddings.distribution import version
 from datasette_embeddings.search.related import Pair, similar_pairs
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import database_color, run_sql_path
@@ -83,7 +83,7 @@ async def _pairs(
     return target, address, page
 
 
-def _read_pairs(size: int, offset: int, collection: Collection) -> dict[str, Any]:
+def _read_pairs(size: int, offset: int, collection: StoredCollection) -> dict[str, Any]:
     # Pairs of deleted rows are left out, so fewer than *size* need not be all
     similarities = Similarities(collection)
     after = similarities.pairs(limit=1, offset=offset + size)

@@ -17,7 +17,7 @@ from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.queries import tables_of_query
-from datasette_embeddings.store.collections import Collection, all_collections
+from datasette_embeddings.store.collections import StoredCollection, all_collections
 from datasette_embeddings.store.origins import has_unsourced_items
 from datasette_embeddings.store.schema import RAW_NAME, columns_of, raw_tables
 from datasette_embeddings.web import compat
@@ -31,7 +31,7 @@ NOT_SERVED = frozenset({"_internal", "_memory"})
 # missing, and Datasette allows what is missing, or its source cannot be read
 UNKNOWN = ""
 #: A collection, None for those of an unknown schema, and the tables that it requires
-Required: TypeAlias = tuple[Collection | None, frozenset[str]]
+Required: TypeAlias = tuple[StoredCollection | None, frozenset[str]]
 
 
 class _Known(threading.local):
@@ -60,7 +60,7 @@ def served_databases(datasette: Datasette) -> list[Database]:
 
 async def visible_collections(
     datasette: Datasette, actor: Actor, database: Database, name: str | None = None
-) -> list[Collection]:
+) -> list[StoredCollection]:
     """The collections whose sources *actor* may see, or the one called *name*.
 
     The permission for *database* itself is the caller's to ask.
@@ -75,7 +75,7 @@ async def visible_collections(
     ]
 
 
-def required_tables(collection: Collection) -> set[str]:
+def required_tables(collection: StoredCollection) -> set[str]:
     """The tables that a visitor must be allowed to see, to see *collection*.
 
     Items of no source require the table ``embeddings``.

@@ -17,7 +17,7 @@ from datasette.utils.asgi import Request
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.serving.allowed_models import AllowedModel
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import permissions
 from datasette_embeddings.web.compat import Actor, is_allowed
 from datasette_embeddings.web.http_errors import NotFoundError
@@ -34,7 +34,7 @@ class Target:
 
     datasette: Datasette
     database: Database
-    collection: Collection
+    collection: StoredCollection
 
     @cached_property
     def path(self) -> str:
@@ -102,7 +102,7 @@ class Target:
         key = match.document_id.removeprefix(source.id_prefix)
         return f"{table}/{tilde_encode(key) if len(source.key_columns) == 1 else key}"
 
-    async def read(self, function: Callable[[Collection], Result]) -> Result:
+    async def read(self, function: Callable[[StoredCollection], Result]) -> Result:
         """What *function* returns for the collection, in a thread of the database."""
         found: Result = await self.database.execute_fn(
             lambda conn: function(self.collection.bound_to(conn))
@@ -156,7 +156,7 @@ async def listed_targets(
         database = await resolve_database(datasette, request)
         databases = [database]
     return database, [
-        (target, await target.read(Collection.count_items))
+        (target, await target.read(StoredCollection.count_items))
         for database in databases
         for target in await visible_targets(datasette, request.actor, database)
     ]

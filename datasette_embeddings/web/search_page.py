@@ -21,7 +21,7 @@ from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import has_images, matches
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.table_rows import selectable_columns
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
@@ -135,7 +135,7 @@ async def _form_context(target: Target) -> dict[str, Any]:
     return context
 
 
-def _read_form(collection: Collection) -> dict[str, Any]:
+def _read_form(collection: StoredCollection) -> dict[str, Any]:
     source, columns = collection.source, list[str]()
     if isinstance(source, TableSource):
         columns = selectable_columns(collection.conn, source)
@@ -206,7 +206,9 @@ def _by_words_path(address: Address) -> str | None:
     return address.with_args({"_mode": "words", "_min_cosine": None, "_next": None})
 
 
-def _image_path(target: Target, item_id: str, collection: Collection) -> str | None:
+def _image_path(
+    target: Target, item_id: str, collection: StoredCollection
+) -> str | None:
     return target.image_path(matches(collection, [Hit(item_id, 1.0)])[0])
 
 

@@ -26,7 +26,7 @@ from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
 from datasette_embeddings.serving.reranking import rerank_for_visitor, shown_name
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
@@ -203,7 +203,7 @@ def _search(
     request: SearchRequest,
     query: Query | None,
     vector: Vector | None,
-    collection: Collection,
+    collection: StoredCollection,
     *,
     is_reranked: bool = False,
 ) -> SearchResponse:
@@ -259,7 +259,7 @@ def _search(
     )
 
 
-def _check_length(collection: Collection, vector: Vector) -> None:
+def _check_length(collection: StoredCollection, vector: Vector) -> None:
     expected = collection.dimensions
     if expected not in (None, len(vector)):
         raise errors.InvalidInputError(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from datasette_embeddings.serving import allowed_models
-from datasette_embeddings.store.collections import Collection
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import embed_api, openapi, search_response
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, http, make_datasette, running
@@ -270,7 +270,7 @@ def broken(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("something deep")
 
-    monkeypatch.setattr(Collection, "count_items", fail)
+    monkeypatch.setattr(StoredCollection, "count_items", fail)
     monkeypatch.setattr(search_response, "rank", fail)
     monkeypatch.setattr(embed_api, "passage_vectors", fail)
     for module in (embed_api, openapi):

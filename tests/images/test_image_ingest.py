@@ -19,7 +19,7 @@ from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.check import problems
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
-from datasette_embeddings.search.matches import (
+from datasette_embeddings.search.answers import (
     search_text,
     search_vector,
     similar_items,
