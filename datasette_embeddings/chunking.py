@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from datasette_embeddings.documents import AUTO_CHUNKS, Chunking
 from datasette_embeddings.errors import MissingLibraryError
@@ -38,6 +38,18 @@ UNSPACED = (
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
 WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}][^\s{UNSPACED}]*")
+# A text without such a line is not taken for Markdown
+HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S", re.MULTILINE)
+#: The most characters of a heading that are kept; there are six levels
+HEADING_CHARACTERS = 100
+
+
+class Heading(NamedTuple):
+    """A heading of a text in Markdown: where its line begins, level 1 to 6, words."""
+
+    start: int
+    level: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,8 @@ class Chunk:
     text: str
     #: What the model reads before *text*; None if nothing
     title: str | None = None
+    #: The headings of the document that are open where it starts, from the outermost
+    headings: tuple[str, ...] = ()
 
     @property
     def passage(self) -> str:
@@ -63,26 +77,43 @@ def chunk_id(document_id: str, position: int) -> str:
 
 
 def split(
-    text: str, chunking: Chunking, *, tokens: TokenSpans, size: int
+    text: str,
+    chunking: Chunking,
+    *,
+    tokens: TokenSpans,
+    size: int,
+    may_be_markdown: bool = True,
 ) -> list[Chunk]:
     """The chunks of *text*, of at most *size* tokens each, none of white space only.
 
     None has fewer than :data:`FEWEST_WORDS` words, unless *text* has fewer, or *size*
-    leaves no room for them.
+    leaves no room for them.  In a text that *may_be_markdown*,
+    lines of Markdown such as "## Install" are headings.
     """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
-    sections, cuts = [(0, len(text))], CUTS[chunking.method]
-    if cuts[0] is _markdown_sections:
+    sections, headings = [(0, len(text))], list[Heading]()
+    is_in_sections = chunking.method == "markdown"
+    if is_in_sections or (may_be_markdown and HEADING.search(text)):
+        found, headings = _outline(text)
         # No chunk reaches beyond the part below a heading
-        sections, cuts = cuts[0](text), cuts[1:]
+        sections = found if is_in_sections else sections
+    cuts = CUTS[chunking.method]
     spans = [span for section in sections for span in splitter.chunks(section, cuts)]
     chunks: list[Chunk] = []
+    waiting, opened = list(reversed(headings)), list[Heading]()
     for start, end in splitter.without_short(spans):
         passage = text[start:end]
         start += len(passage) - len(passage.lstrip())
         passage = passage.strip()
+        while waiting and waiting[-1].start <= start:
+            heading = waiting.pop()
+            opened = [each for each in opened if each.level < heading.level]
+            opened.append(heading)
         if passage:
-            chunks.append(Chunk(len(chunks), start, start + len(passage), passage))
+            above = tuple(each.text for each in opened if each.text)
+            chunks.append(
+                Chunk(len(chunks), start, start + len(passage), passage, headings=above)
+            )
     return chunks
 
 
@@ -106,25 +137,38 @@ def sentences(text: str) -> list[Span]:
     return _side_by_side([each["start_index"] for each in found], len(text))
 
 
-def _markdown_sections(text: str) -> list[Span]:
-    """Pieces that begin at a heading; one with nothing below it joins the next."""
+def _outline(text: str) -> tuple[list[Span], list[Heading]]:
+    """The pieces of a text in Markdown that begin at a heading, and the headings.
+
+    A piece with nothing below its heading joins the next.
+    """
     from markdown_it import MarkdownIt
 
+    markdown = MarkdownIt("commonmark")
+    # Where paragraphs are is enough; a heading is read below
+    blocks = MarkdownIt("commonmark").disable("inline")
     starts = [0, *(match.end() for match in LINE_END.finditer(text)), len(text)]
     # A carriage return would count as a line of its own
-    tokens = MarkdownIt("commonmark").parse(text.replace("\r", " "))
-    found = [0]
+    tokens = blocks.parse(text.replace("\r", " "))
+    sections, headings = [0], list[Heading]()
     has_content = False
-    for token in tokens:
+    for token, inside in pairwise(tokens):
         if token.level or token.map is None:
             continue
         if token.type == "heading_open":
+            start = starts[token.map[0]]
             if has_content:
-                found.append(starts[token.map[0]])
+                sections.append(start)
             has_content = False
+            parts = markdown.parseInline(inside.content)[0].children or ()
+            words = "".join(
+                " " if each.type == "softbreak" else each.content for each in parts
+            )
+            level = int(token.tag.removeprefix("h"))
+            headings.append(Heading(start, level, words[:HEADING_CHARACTERS]))
         elif token.type != "heading_close":
             has_content = True
-    return _side_by_side(found, len(text))
+    return _side_by_side(sections, len(text)), headings
 
 
 _paragraphs = partial(_cut_after, re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+"))
@@ -135,7 +179,7 @@ CUTS: dict[str, tuple[Cut, ...]] = {
     "fixed": (_words,),
     "sentences": (sentences, _words),
     "paragraphs": (_paragraphs, _lines, _words),
-    "markdown": (_markdown_sections, _paragraphs, _lines, _words),
+    "markdown": (_paragraphs, _lines, _words),
     AUTO_CHUNKS: (_paragraphs, _lines, _words),
 }
 

@@ -208,7 +208,12 @@ def m010_compact(db: Any) -> None:  # noqa: ANN401
         db.execute(sql)
 
 
+def m011_headings(db: Any) -> None:  # noqa: ANN401
+    if "headings" not in db["_embedding_chunks"].columns_dict:
+        db.execute("alter table _embedding_chunks add column headings text")
+
+
 OUR_STEPS = (
     *(m006_our_tables, m007_words, m008_passages, m009_words_state),
-    m010_compact,
+    *(m010_compact, m011_headings),
 )

@@ -119,7 +119,7 @@ DAMAGES = {
     },
     "a chunk without a place": (
         "insert into _embedding_chunks values"
-        " (1, '1', null, null, 'x', 'y', 'z', null, null)",
+        " (1, '1', null, null, 'x', 'y', 'z', null, null, null)",
         ("articles", "rows with values of another type", 1),
     ),
     "a failure without an id": (

@@ -64,6 +64,13 @@ def own_tokens(model, texts):
     return [count - added for count in model.count_tokens(texts)]
 
 
+def slice_of(text, position, chunk):
+    """The chunk that *position* and the offsets of *chunk* name; headings are kept."""
+    start, end = chunk.start, chunk.end
+    passage = text[start:end].strip()
+    return Chunk(position, start, end, passage, headings=chunk.headings)
+
+
 def shared_tokens(tokens, chunks):
     """How many tokens each chunk repeats of the one before."""
     return [
@@ -83,10 +90,7 @@ def test_a_chunk_is_the_slice_of_the_document_that_its_offsets_name(
     model, text, method, size, overlap
 ):
     chunks = chunks_of(model, text, method, size, overlap)
-    assert chunks == [
-        Chunk(position, each.start, each.end, text[each.start : each.end].strip())
-        for position, each in enumerate(chunks)
-    ]
+    assert chunks == [slice_of(text, *each) for each in enumerate(chunks)]
 
 
 @pytest.mark.parametrize("size", [12, 254])
@@ -354,10 +358,7 @@ def test_any_text_is_split_into_slices_that_fit_and_cover_it(
     installed(method)
     tokens = [match.span() for match in re.finditer(token, text)]
     chunks = split(text, Chunking(method, size, overlap), tokens=tokens, size=size)
-    assert chunks == [
-        Chunk(position, each.start, each.end, text[each.start : each.end].strip())
-        for position, each in enumerate(chunks)
-    ]
+    assert chunks == [slice_of(text, *each) for each in enumerate(chunks)]
     for each in chunks:
         assert sum(each.start <= start < each.end for start, _ in tokens) <= size
     assert max(shared_tokens(tokens, chunks), default=0) <= overlap

@@ -311,7 +311,10 @@ def test_standard_input_may_be_closed(articles_db):
 def test_search_writes_llms_keys(run, articles_db):
     found = lines(run("search", articles_db, "articles", "pets", "--format", "nl"))
     assert [list(each) for each in found] == [
-        ["id", "score", "cosine", "matched", "content", "metadata", "stale"]
+        [
+            *("id", "score", "cosine", "matched", "title", "headings", "content"),
+            *("metadata", "stale"),
+        ]
     ] * 6
     assert found[0]["id"] == "5"
 
@@ -324,7 +327,7 @@ def test_search_writes_json_csv_and_tables(run, articles_db):
     assert [row["id"] for row in rows] == [each["id"] for each in nl]
     table = run(*arguments, "table").stdout.splitlines()
     assert (table[0].split(), len(table)) == (
-        ["id", "score", "cosine", "matched", "content", "metadata", "stale"],
+        ["id", "score", "cosine", "matched", "title", "content", "metadata", "stale"],
         4,
     )
 

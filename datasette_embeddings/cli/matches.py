@@ -65,15 +65,20 @@ def show_matches(
             **({"rerank_score": match.rerank_score} if is_reranked else {}),
             "cosine": match.cosine,
             "matched": ", ".join(match.matched) if is_table else match.matched,
-            "content": printable(shortened(match.content, LINE_LENGTH))
-            if cut and match.content is not None
-            else match.content,
+            "title": _on_a_line(match.title) if cut else match.title,
+            # A table has them in the title
+            **({} if is_table else {"headings": match.headings}),
+            "content": _on_a_line(match.content) if cut else match.content,
             "metadata": match.metadata,
             "stale": match.stale,
         }
         for match in matches
     ]
     write(rows, output_format)
+
+
+def _on_a_line(text: str | None) -> str | None:
+    return None if text is None else printable(shortened(text, LINE_LENGTH))
 
 
 def show_reranking(matches: Sequence[Match], options: Options) -> None:

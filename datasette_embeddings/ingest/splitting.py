@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from datasette_embeddings.chunking import CHUNK_ID, Chunk, TokenSpans, split
+from datasette_embeddings.chunking import CHUNK_ID, Chunk, split
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
     Chunking,
@@ -18,6 +18,8 @@ from datasette_embeddings.models.base import EmbeddingModel
 # The share of what the model reads that a title may take, and the tokens for the blank
 # line after it
 TITLE_SHARE, AFTER_TITLE = 4, 2
+# In the metadata of a file of code, whose comments may begin as headings do
+CODE = "code"
 
 
 def split_documents(
@@ -48,9 +50,17 @@ def split_documents(
         titles = _titles(split_ones, model, largest // TITLE_SHARE)
     for position, (title, count) in zip(long, titles, strict=True):
         room = largest - count - AFTER_TITLE if title else size
-        chunks[position] = _chunks(
-            documents[position], chunking, spans[position], min(size, room), title
+        document, rules = documents[position], chunking
+        if chunking.overlap >= min(size, room):
+            rules = replace(chunking, overlap=min(size, room) - 1)
+        found = split(
+            str(document.content),
+            rules,
+            tokens=spans[position],
+            size=min(size, room),
+            may_be_markdown=(document.metadata or {}).get("kind") != CODE,
         )
+        chunks[position] = [_titled(each, title) for each in found]
     return chunks
 
 
@@ -70,16 +80,7 @@ def _titles(
     return [known[title] for title in titles]
 
 
-def _chunks(
-    document: Document, chunking: Chunking, tokens: TokenSpans, size: int, title: str
-) -> list[Chunk]:
-    """The chunks of *document*, with its *title* in front unless they begin with it."""
-    if chunking.overlap >= size:
-        chunking = replace(chunking, overlap=size - 1)
-    chunks = split(str(document.content), chunking, tokens=tokens, size=size)
-    return [
-        replace(each, title=title)
-        if title and not each.text.startswith(title)
-        else each
-        for each in chunks
-    ]
+def _titled(chunk: Chunk, title: str) -> Chunk:
+    """*chunk* with *title* in front, unless it begins with it."""
+    is_there = not title or chunk.text.startswith(title)
+    return chunk if is_there else replace(chunk, title=title)

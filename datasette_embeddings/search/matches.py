@@ -11,10 +11,13 @@ from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.snippets import Piece, excerpt
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import stored_documents
+from datasette_embeddings.store.chunks import StoredChunk, stored_documents
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
+
+#: Between the title of a document and the headings above a chunk
+HEADINGS_BETWEEN = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,10 @@ class Match:
     cosine: float | None = None
     #: What it was found by: "exact" (its title), "words", "meaning"
     matched: tuple[str, ...] = ()
+    #: That of its document; for a chunk, joined with the *headings*
     title: str | None = None
+    #: For a chunk: the headings of the document that are open where it starts
+    headings: tuple[str, ...] = ()
     content: str | None = None
     metadata: Mapping[str, object] | None = None
     #: For a chunk: where its content is in the document, in characters
@@ -93,17 +99,17 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
     found = []
     for hit in hits:
         document_id = hit.document_id
-        item = items.get(hit.id, StoredItem(hit.id, None, None))
+        item = items.get(hit.id) or StoredItem(hit.id, None, None)
         chunk = hit.chunk or documents.get(hit.id)
-        embedded = item.content_hash if chunk is None else chunk.document_hash
         row = rows.get(document_id)
-        stale = None
-        if row is None and ids[document_id] in deleted:
-            stale = True
-        elif row is not None and None not in (row.content_hash, embedded):
-            stale = row.content_hash != embedded
-            stale = stale or (chunk is not None and chunk.has_other_title(row.title))
-        current = SourceRow(None, None) if stale or row is None else row
+        stale = True if row is None and ids[document_id] in deleted else None
+        if row is not None:
+            stale = _is_changed(row, item, chunk)
+        current = (None if stale else row) or SourceRow(None, None)
+        headings = hit.chunk.headings if hit.chunk and not stale else ()
+        source = sources.get(document_id)
+        is_row = isinstance(source, TableSource)
+        title = current.title if is_row else _stored_title(item, chunk)
         start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
         content = item.content
         if content is None and current.content is not None:
@@ -115,7 +121,8 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
                 document_id=document_id,
                 cosine=hit.cosine,
                 matched=hit.matched,
-                title=current.title,
+                title=_joined(title, headings),
+                headings=headings,
                 content=content,
                 metadata=item.metadata,
                 start=start,
@@ -123,10 +130,36 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
                 has_row=row is not None,
                 has_image=item.has_image or current.has_image,
                 stale=stale,
-                source=sources.get(document_id),
+                source=source,
             )
         )
     return found
+
+
+def _is_changed(
+    row: SourceRow, item: StoredItem, chunk: StoredChunk | None
+) -> bool | None:
+    """Whether *row* was changed since it was embedded; None if that is unknown."""
+    embedded = item.content_hash if chunk is None else chunk.document_hash
+    if None in (row.content_hash, embedded):
+        return None
+    has_other_title = chunk is not None and chunk.has_other_title(row.title)
+    return row.content_hash != embedded or has_other_title
+
+
+def _stored_title(item: StoredItem, chunk: StoredChunk | None) -> str | None:
+    """The title of an item that is no row of a table: of its metadata, or a chunk."""
+    title = (item.metadata or {}).get("title")
+    if isinstance(title, str) and title.strip():
+        return title
+    return None if chunk is None else chunk.title
+
+
+def _joined(title: str | None, headings: tuple[str, ...]) -> str | None:
+    """*title* and the *headings* below it; the first heading may repeat the title."""
+    if title and headings and headings[0].casefold() == title.strip().casefold():
+        headings = headings[1:]
+    return HEADINGS_BETWEEN.join([*([title] if title else ()), *headings]) or None
 
 
 def sources_of(

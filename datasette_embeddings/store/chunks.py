@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,19 @@ class StoredChunk:
     end: int
     #: The title of the document that the model read; None if it read none
     title: str | None = None
+    #: A JSON list of the headings above it; None without any
+    headings_json: str | None = None
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The headings of the document that are open where it starts."""
+        try:
+            found = json.loads(self.headings_json or "[]")
+        except (ValueError, RecursionError):
+            # Another program wrote it
+            return ()
+        is_list = isinstance(found, list)
+        return tuple(e for e in found if isinstance(e, str)) if is_list else ()
 
     def has_other_title(self, title: str | None) -> bool:
         """Whether *title* is not the one that the model read."""
@@ -60,10 +74,14 @@ def stored_documents(
 
 def _facts(collection: StoredCollection) -> str:
     """SQL for the id of a chunk, and the fields of :class:`StoredChunk`."""
-    # Databases of earlier releases have no titles
-    has_titles = "title" in collection.columns["_embedding_chunks"]
-    title = typed_sql("title", "text") if has_titles else "null"
-    return f'id, document_id, document_hash, position, start, "end", {title}'
+    # Databases of earlier releases have neither titles nor headings
+    known = collection.columns["_embedding_chunks"]
+    title, headings = (
+        typed_sql(each, "text") if each in known else "null"
+        for each in ("title", "headings")
+    )
+    facts = 'id, document_id, document_hash, position, start, "end"'
+    return f"{facts}, {title}, {headings}"
 
 
 def chunk_ids(collection: StoredCollection, document_id: str) -> list[str]:

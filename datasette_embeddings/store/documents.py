@@ -146,8 +146,8 @@ def write_documents(
         """
         insert or replace into _embedding_chunks
           (collection_id, id, document_id, document_hash, position, start, "end",
-           title, passage_hash)
-        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+           title, passage_hash, headings)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             row
@@ -175,6 +175,7 @@ def _chunk_rows(
             *(collection.id, item.id, document.id, document.content_hash),
             *(chunk.position, chunk.start, chunk.end, title),
             None if passage is item else passage.content_hash,
+            json.dumps(chunk.headings) if chunk.headings else None,
         )
 
 

@@ -62,6 +62,7 @@ class Target:
             "cosine": match.cosine,
             "matched": match.matched,
             "title": match.title,
+            "headings": match.headings,
             "content": match.content,
             "url": self.row_path(match),
             "image_url": self.image_path(match),

@@ -66,6 +66,7 @@ async def test_a_search_answers_what_the_design_promises(datasette):
                 "id": "5",
                 "matched": ["meaning"],
                 "title": "Kittens",
+                "headings": [],
                 "content": "Kittens Young cats need food four times a day "
                 "and a warm place to sleep.",
                 "url": "/articles/articles/5",

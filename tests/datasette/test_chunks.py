@@ -45,6 +45,7 @@ async def test_a_match_is_the_best_passage_of_a_document(chunked):
     assert best == {
         "id": "docs:a/b#1#1",
         "title": "Guide",
+        "headings": [],
         "content": GUIDE.split("\n\n")[1],
         "url": "/articles/docs/a~2Fb~231",
         "image_url": None,
