@@ -33,8 +33,8 @@ from commands import datasette_environment
 from measuring import duration, print_line, seconds
 from server_memory import Server, resident_megabytes
 
-from datasette_embeddings import collection
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.store.collections import collection
 
 SCRIPT = Path(__file__).parent.parent / "scripts/random_walk.py"
 NAME, VOCABULARY, QUESTIONS, SEARCHES = "walk", 50_000, 100, 1_000

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import seconds
 
-from datasette_embeddings import load_model, search_text
+from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import AUTO_CHUNKS, Chunking
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasette_embeddings import collection, load_model
+from datasette_embeddings import load_model
 from datasette_embeddings.config import MODES
 from datasette_embeddings.index.documents import ByNumber
 from datasette_embeddings.search.answers import search_text
@@ -31,7 +31,7 @@ from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.questions import read_questions
 from datasette_embeddings.search.ranking import BENT
 from datasette_embeddings.search.words import WordSearch
-from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.collections import StoredCollection, collection
 
 RRF = 60
 FOLDS, SEED = 10, 15

@@ -27,11 +27,12 @@ from drawing import line_chart
 from measuring import duration
 from stand_in import StandIn
 
-from datasette_embeddings import Options, collection, search_text
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.search.answers import search_text
+from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.collections import StoredCollection, collection
 from datasette_embeddings.vectors import Vectors, normalize
 
 sys.path.append(str(Path(__file__).parent.parent / "scripts"))

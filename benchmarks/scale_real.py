@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasette_embeddings import collection
 from datasette_embeddings.index import compact
 from datasette_embeddings.index.cache import Indexes
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.vectors import normalize
 
 QUESTIONS, K = 300, 10

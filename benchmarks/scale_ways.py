@@ -88,8 +88,8 @@ def load_product(_database: Path, folder: Path) -> Search:
 
 def ours(kind: str, database: Path) -> tuple:
     """Indexes of *kind*, and the collection of *database*."""
-    from datasette_embeddings import collection
     from datasette_embeddings.index.cache import Indexes
+    from datasette_embeddings.store.collections import collection
 
     indexes = Indexes()
     indexes.kind = kind

@@ -29,7 +29,7 @@ from commands import datasette_environment
 from measuring import duration, print_line, seconds
 from server_memory import Server
 
-from datasette_embeddings import collection, load_model
+from datasette_embeddings import load_model
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.documents import Document
 from datasette_embeddings.index.cache import indexes
@@ -37,6 +37,7 @@ from datasette_embeddings.search import ranking, shares
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.store.collection_writes import create_collection
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.documents import EmbeddedDocument, write_documents
 from datasette_embeddings.store.schema import transaction, words_table
 from datasette_embeddings.vectors import normalize

@@ -17,56 +17,46 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.datasette_plugin import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from datasette_embeddings.documents import Document
     from datasette_embeddings.errors import EmbeddingsError
     from datasette_embeddings.models.cross_encoder import load_reranker
     from datasette_embeddings.models.registry import load_model
-    from datasette_embeddings.search.answers import (
-        Answer,
-        answer_text,
-        search_text,
-        search_vector,
-        similar_items,
-    )
+    from datasette_embeddings.python.collection import Collection
+    from datasette_embeddings.python.embeddings import Embeddings
+    from datasette_embeddings.python.items import Item
+    from datasette_embeddings.python.vectors import cosine, decode, encode
+    from datasette_embeddings.search.answers import Answer
     from datasette_embeddings.search.matches import Match
-    from datasette_embeddings.search.nearest import Options
     from datasette_embeddings.sql.functions import register
-    from datasette_embeddings.store.collections import (
-        StoredCollection,
-        collection,
-        collections,
-    )
+    from datasette_embeddings.web.plugins import search_collection
 
 __all__ = [
     "Answer",
-    "Document",
+    "Collection",
+    "Embeddings",
     "EmbeddingsError",
+    "Item",
     "Match",
-    "Options",
-    "StoredCollection",
-    "answer_text",
-    "collection",
-    "collections",
+    "cosine",
+    "decode",
+    "encode",
     "load_model",
     "load_reranker",
     "register",
-    "search_text",
-    "search_vector",
-    "similar_items",
+    "search_collection",
 ]
 # The modules that the public names are imported from when they are first used
 _MODULES = {
-    "documents": ("Document",),
     "errors": ("EmbeddingsError",),
     "models.cross_encoder": ("load_reranker",),
     "models.registry": ("load_model",),
-    "search.answers": (
-        *("Answer", "answer_text", "search_text", "search_vector", "similar_items"),
-    ),
+    "python.collection": ("Collection",),
+    "python.embeddings": ("Embeddings",),
+    "python.items": ("Item",),
+    "python.vectors": ("cosine", "decode", "encode"),
+    "search.answers": ("Answer",),
     "search.matches": ("Match",),
-    "search.nearest": ("Options",),
     "sql.functions": ("register",),
-    "store.collections": ("StoredCollection", "collection", "collections"),
+    "web.plugins": ("search_collection",),
 }
 
 

@@ -55,12 +55,8 @@ def open_database(
         raise DatabaseError(f"Expected a database file at {path}, found {found}")
     mode = "rwc" if create else "rw" if writable else "ro"
     try:
-        conn = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S
-        )
+        conn = connect(path, mode)
         try:
-            # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
-            conn.text_factory = partial(str, encoding="utf-8", errors="replace")
             # SQLite opens any file; the first read fails if it is no database
             conn.execute("pragma schema_version").fetchone()
             yield conn
@@ -71,6 +67,19 @@ def open_database(
                 path.unlink()
     except sqlite3.DatabaseError as error:
         raise explained(error, path) from error
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to the file at *path*, in a *mode* of SQLite's, for any thread."""
+    conn = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=False,
+    )
+    # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
+    conn.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return conn
 
 
 def explained(error: sqlite3.Error, path: Path) -> DatabaseError:

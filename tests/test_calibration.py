@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import collection
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.search import questions
 from datasette_embeddings.search.calibration import Calibration
 from datasette_embeddings.search.questions import read_texts
+from datasette_embeddings.store.collections import collection
 
 DATA = Path(__file__).parent.parent / "benchmarks" / "data"
 OFF_TOPIC = json.loads((DATA / "off_topic.json").read_text())["stdlib"]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import collection
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.search import text_search
@@ -21,6 +20,7 @@ from datasette_embeddings.store.collection_writes import (
     rename_collection,
     store_closeness,
 )
+from datasette_embeddings.store.collections import collection
 from tests.models import StandIn
 
 DATA = Path(__file__).parent.parent / "benchmarks" / "data"

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from llm.cli import cli as llm
 
-from datasette_embeddings import register, search_text
+from datasette_embeddings import register
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
 from datasette_embeddings.ingest.run import ingest
@@ -19,6 +19,7 @@ from datasette_embeddings.models import names, registry
 from datasette_embeddings.models.names import ModelSpec, stored_name
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from tests import programs

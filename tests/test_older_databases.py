@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import collection, search_text, similar_items
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.search.answers import search_text, similar_items
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.origins import has_unsourced_items
 
 DATA = Path(__file__).parent / "data" / "0.2a0"

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-import datasette_embeddings
 from datasette_embeddings.errors import InvalidInputError, UnknownItemError
-from datasette_embeddings.search.answers import search_text, similar_items
+from datasette_embeddings.search.answers import answer_text, search_text, similar_items
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import Options, checked_limit, checked_query
 from datasette_embeddings.store import collections
@@ -108,15 +107,14 @@ def test_a_snippet_is_the_beginning_after_the_title(title, content, snippet):
     assert match.snippet(10) == snippet
 
 
-def test_an_answer_has_its_mode_and_its_spelling(articles, model):
-    """The public functions and options are all that it needs."""
-    found = datasette_embeddings.collection(articles, "articles")
-    by_words = datasette_embeddings.Options(mode="words")
-    answer = datasette_embeddings.answer_text(
-        found, "kitens", model=None, options=by_words
+def test_an_answer_has_its_mode_and_its_spelling(collection):
+    """And is a sequence of its matches."""
+    answer = answer_text(
+        collection, "kitens", model=None, options=Options(mode="words")
     )
-    assert isinstance(answer, datasette_embeddings.Answer)
-    assert [match.id for match in answer.matches] == ["5"]
+    assert [match.id for match in answer] == ["5"] == [answer[0].id]
+    assert answer[:5] == answer.matches
+    assert len(answer) == 1
     assert (answer.mode, answer.corrected) == ("words", "kittens")
     with pytest.raises(InvalidInputError, match="Expected a model"):
-        datasette_embeddings.search_text(found, "kittens", model=None)
+        search_text(collection, "kittens", model=None)

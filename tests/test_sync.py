@@ -142,8 +142,8 @@ def test_what_cannot_be_read_again_is_left_as_it_is(run, articles_db):
     result = run("sync", articles_db)
     assert result.exit_code == 0
     assert result.stderr.splitlines()[1:] == [
-        "llm: left as it is: another program made it, and where its rows come from is "
-        "not known",
+        "llm: left as it is: Python code or another program stored its items, "
+        "which have no source",
         "piped: left as it is: its rows came from standard input; pipe them to embed "
         "again",
     ]

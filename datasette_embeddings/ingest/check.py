@@ -59,12 +59,17 @@ def problems(conn: sqlite3.Connection) -> Iterator[Problem]:
         problem = "a rebuild that did not finish"
         yield Problem(each.name, problem, each.count_items(), remedy)
     for collection in collections(conn):
-        for problem, count, remedy in _problems_of(collection):
-            if count:
-                yield Problem(collection.name, problem, count, remedy)
+        yield from problems_of(collection)
 
 
-def _problems_of(collection: StoredCollection) -> Iterator[tuple[str, int, str]]:
+def problems_of(collection: StoredCollection) -> Iterator[Problem]:
+    """Everything that is wrong in *collection*."""
+    for problem, count, remedy in _possible_problems(collection):
+        if count:
+            yield Problem(collection.name, problem, count, remedy)
+
+
+def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int, str]]:
     """Each possible problem of *collection*, its count and its remedy."""
     odd = integrity.count_odd_vectors(collection)
     reason = _why_not_repairable(collection) if odd else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as Container
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,11 +17,16 @@ from datasette_embeddings.documents import (
     Document,
     Failure,
 )
-from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
+from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.ingest.splitting import split_documents
 from datasette_embeddings.models.base import Callback, EmbeddingModel, Outcome, ignore
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.store.documents import EmbeddedDocument, items_of
+from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.documents import (
+    EmbeddedDocument,
+    items_of,
+    vectors_of_hashes,
+)
 from datasette_embeddings.vectors import Vector, Vectors
 
 SIMPLEST_TEXT = "a"
@@ -109,6 +115,37 @@ def embed_documents(
         each.content in cut for some in embedded for each in some.passages or ()
     )
     return Embedded(embedded, failures, truncated)
+
+
+def embed_into(
+    collection: StoredCollection,
+    documents: Sequence[Document],
+    model: EmbeddingModel,
+    *,
+    chunking: Chunking | None,
+    takes_over: bool = True,
+    progress: Callback = ignore,
+) -> Embedded:
+    """As :func:`embed_documents`, for *collection*, whose vectors are taken over.
+
+    Not so without *takes_over*: the same bytes have another vector as text than as an
+    image.
+    """
+    dimensions = model.dimensions or collection.dimensions
+    known = partial(
+        vectors_of_hashes, collection, dimensions=dimensions if takes_over else None
+    )
+    try:
+        embedded = embed_documents(
+            documents, model, chunking=chunking, known=known, progress=progress
+        )
+    except ModelError as error:
+        raise ModelError(
+            f"{error}. What was committed is kept; run it again to go on"
+        ) from error
+    for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
+        collection.check_dimensions(dimensions)
+    return embedded
 
 
 def _with_truncation(

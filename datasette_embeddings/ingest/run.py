@@ -5,16 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.documents import Document, Failure
-from datasette_embeddings.errors import InvalidInputError, ModelError
+from datasette_embeddings.documents import Failure
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
-from datasette_embeddings.ingest.embed import Embedded, check_model, embed_documents
+from datasette_embeddings.ingest.embed import check_model, embed_into
 from datasette_embeddings.ingest.words import index_staged_words, index_words
-from datasette_embeddings.models.base import EmbeddingModel, ignore
+from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
@@ -26,7 +25,7 @@ from datasette_embeddings.store.collections import (
     find_collection,
 )
 from datasette_embeddings.store.diff import WRITTEN
-from datasette_embeddings.store.documents import vectors_of_hashes, write_documents
+from datasette_embeddings.store.documents import write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
@@ -50,8 +49,8 @@ class IngestOptions:
 
     #: Delete items whose row was deleted
     prune: bool = False
-    start: Callable[[int], None] = ignore
-    progress: Callable[[int], None] = ignore
+    start: Callback = ignore
+    progress: Callback = ignore
     #: Take only the first rows
     limit: int | None = None
     #: Build the collection again beside the old one, and swap them at the end
@@ -148,10 +147,15 @@ def ingest(
         build(collection, similarities, start=start, progress=progress)
     if options.rebuild and options.limit is None:
         collection = collection_writes.finish_rebuild(collection, name)
+    save_index(collection)
+    return report
+
+
+def save_index(collection: StoredCollection) -> None:
+    """Save the compact index of *collection*, if it has one or is large."""
     collection = current(collection)
     if collection.has_compact or collection.most_items >= LEAST_SAVED:
         indexes.save(collection)
-    return report
 
 
 def _check_deletions(
@@ -191,7 +195,14 @@ class _Run:
             delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
         for window in self.staging.windows():
-            embedded = self._embed(window, collection, ownership)
+            embedded = embed_into(
+                collection,
+                window,
+                self.model,
+                chunking=self.source.chunking,
+                takes_over=not ownership.is_other_kind,
+                progress=self.options.progress,
+            )
             with writing(collection, ownership.source_id):
                 write_documents(
                     collection,
@@ -212,33 +223,6 @@ class _Run:
         is_split = chunks > 0 or (ownership.is_chunked and not ownership.is_auto)
         shown_chunks = chunks if is_split else None
         return replace(report, truncated=truncated, chunks=shown_chunks)
-
-    def _embed(
-        self,
-        window: Sequence[Document],
-        collection: StoredCollection,
-        ownership: Ownership,
-    ) -> Embedded:
-        dimensions = self.model.dimensions or collection.dimensions
-        if ownership.is_other_kind:
-            # The same bytes have another vector as text than as an image
-            dimensions = None
-        known = partial(vectors_of_hashes, collection, dimensions=dimensions)
-        try:
-            embedded = embed_documents(
-                window,
-                self.model,
-                chunking=self.source.chunking,
-                known=known,
-                progress=self.options.progress,
-            )
-        except ModelError as error:
-            raise ModelError(
-                f"{error}. What was committed is kept; run it again to go on"
-            ) from error
-        for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
-            collection.check_dimensions(dimensions)
-        return embedded
 
     def _report(
         self,

@@ -118,7 +118,7 @@ def stored_sources(collection: StoredCollection) -> list[Source]:
 def _why_unavailable(collection: StoredCollection) -> str:
     if collection.sources:
         return "its rows came from standard input; pipe them to embed again"
-    return "another program made it, and where its rows come from is not known"
+    return "Python code or another program stored its items, which have no source"
 
 
 def current_source(conn: sqlite3.Connection, source: Source) -> Source:

@@ -20,7 +20,7 @@ from datasette_embeddings.vectors import Vector, VectorCache, Vectors
 #: The vector of a content, or the reason why it has none
 Outcome: TypeAlias = "Vector | str"
 #: Called with a number
-Callback: TypeAlias = Callable[[int], None]
+Callback: TypeAlias = Callable[[int], object]
 Content = TypeVar("Content")
 # Of models that torch runs: larger ones are no faster on a processor, but on a GPU
 BATCH_SIZE, GPU_BATCH_SIZE = 32, 256

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 from datasette_embeddings.config import Mode
 from datasette_embeddings.errors import InvalidInputError
@@ -43,8 +44,8 @@ def search_text(
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The matches of a text, by what they were ranked, and how it was understood."""
+class Answer(Sequence[Match]):
+    """The matches of a query, as a sequence, and how it was understood."""
 
     matches: list[Match]
     mode: Mode
@@ -56,6 +57,18 @@ class Answer:
     reranked: str | None = None
     #: Why the one of the options did not
     not_reranked: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.matches)
+
+    @overload
+    def __getitem__(self, place: int) -> Match: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Match]: ...
+
+    def __getitem__(self, place: int | slice) -> Match | list[Match]:
+        return self.matches[place]
 
 
 def answer_text(

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.models.base import ignore
+from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.vectors import Vector, Vectors
 
 Positions = NDArray[np.intp]
@@ -115,7 +115,7 @@ def nearest(
     settings: SimilaritySettings,
     positions: Sequence[int],
     *,
-    progress: Callable[[int], None] = ignore,
+    progress: Callback = ignore,
     watch: Watch | None = None,
 ) -> Iterator[Nearest]:
     """The nearest others of the documents at *positions*, block by block.

@@ -9,13 +9,13 @@ all that a comparison with every vector finds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.models.base import ignore
+from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.similarities.knn import (
     BLOCK_BYTES,
     Positions,
@@ -50,8 +50,8 @@ def is_affordable(rows: int, vectors: int, dimensions: int) -> bool:
 def compare_in_rounds(
     documents: StoredDocuments,
     settings: SimilaritySettings,
-    start: Callable[[int], None] = ignore,
-    progress: Callable[[int], None] = ignore,
+    start: Callback = ignore,
+    progress: Callback = ignore,
 ) -> tuple[Lists, float]:
     """Nearly all lists, and what part of the nearest they have, as measured."""
     random = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def compare_exactly(
     settings: SimilaritySettings,
     positions: Sequence[int] | Positions,
     *,
-    progress: Callable[[int], None] = ignore,
+    progress: Callback = ignore,
     watch: Watch | None = None,
 ) -> Lists:
     """The nearest of all others of the documents at *positions*.

@@ -19,7 +19,7 @@ import numpy as np
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.models.base import ignore
+from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.similarities import knn
 from datasette_embeddings.similarities.changes import changes, read_documents
 from datasette_embeddings.similarities.knn import Nearest, Positions, nearest, reranked
@@ -61,8 +61,8 @@ def build(
     collection: StoredCollection,
     settings: SimilaritySettings,
     *,
-    start: Callable[[int], None] = ignore,
-    progress: Callable[[int], None] = ignore,
+    start: Callback = ignore,
+    progress: Callback = ignore,
 ) -> Refreshed:
     """Store the nearest others of each document, and keep them up to date from now on.
 
@@ -172,9 +172,7 @@ class _Run:
             self.is_full or self.table.marks() == self.marks
         )
 
-    def lists(
-        self, start: Callable[[int], None], progress: Callable[[int], None]
-    ) -> Iterable[Nearest]:
+    def lists(self, start: Callback, progress: Callback) -> Iterable[Nearest]:
         """Every list that changes, by the id of its document."""
         lists = None if self.is_full else self._changed_lists(start, progress)
         if lists is None:
@@ -193,7 +191,7 @@ class _Run:
         return sorted(lists, key=lambda each: self.documents.ids[each.position])
 
     def _changed_lists(
-        self, start: Callable[[int], None], progress: Callable[[int], None]
+        self, start: Callback, progress: Callback
     ) -> list[Nearest] | None:
         """The lists that change; None if it takes too long to compare them all."""
         ids = self.documents.ids

@@ -132,6 +132,15 @@ def of_documents(
         yield from rows_in(collection.conn, query, [collection.id], ids)
 
 
+def titles_in_metadata(
+    collection: StoredCollection, document_ids: Sequence[str]
+) -> dict[str, str]:
+    """The text called ``title`` in the stored metadata of some documents, by id."""
+    title = "case when json_valid(metadata) then json_extract(metadata, '$.title') end"
+    found = of_documents(collection, title, document_ids)
+    return {each: value for each, value in found if isinstance(value, str)}
+
+
 #: SQL for the document of a row of :func:`items_with_chunks`
 DOCUMENT = "coalesce(chunks.document_id, embeddings.id)"
 

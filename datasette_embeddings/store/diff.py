@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.documents import TITLE_CHARACTERS
+import json
+from collections.abc import Sequence
+
+from datasette_embeddings.documents import TITLE_CHARACTERS, Document
+from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import Ownership
-from datasette_embeddings.store.schema import Columns, listed, table_or_empty
+from datasette_embeddings.store.schema import (
+    PARAMETERS,
+    Columns,
+    listed,
+    table_or_empty,
+)
 
 STAGED = "temp._embedding_staged"
 # States of a staged row
@@ -67,6 +76,42 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
           case when {other_form} then '{CHANGED}' else '{NEW}' end
         )
     """
+
+
+def states_of(
+    collection: StoredCollection, ownership: Ownership, documents: Sequence[Document]
+) -> list[str]:
+    """The state of each of *documents*, as if they were staged."""
+    if collection.dimensions is None:
+        return [NEW] * len(documents)
+    states = list[str]()
+    sql = state_sql(ownership, collection.columns)
+    names = "id", "content_hash", "metadata", "title"
+    portion = PARAMETERS // len(names)
+    for start in range(0, len(documents), portion):
+        some = documents[start : start + portion]
+        rows = [
+            ", ".join(f":{name}{number}" for name in names)
+            for number in range(len(some))
+        ]
+        values: dict[str, object] = {"collection_id": collection.id}
+        for number, each in enumerate(some):
+            metadata = None if each.metadata is None else json.dumps(each.metadata)
+            row = each.id, each.content_hash, metadata, each.title
+            values |= {f"{n}{number}": v for n, v in zip(names, row, strict=True)}
+        found = collection.conn.execute(
+            f"""
+            with _embedding_staged ({", ".join(names)}) as (
+              values {", ".join(f"({row})" for row in rows)}
+            )
+            select id, {sql}
+            from _embedding_staged
+            """,
+            values,
+        )
+        state = dict(found.fetchall())
+        states += [state[each.id] for each in some]
+    return states
 
 
 def _facts(ownership: Ownership) -> str:

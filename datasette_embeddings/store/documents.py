@@ -224,9 +224,10 @@ def write_embeddings(
                 "store": store_content,
                 "content": document.content,
                 "content_hash": document.content_hash,
-                "metadata": json.dumps(document.metadata)
-                if document.metadata
-                else None,
+                # An empty mapping takes the place of what was stored
+                "metadata": None
+                if document.metadata is None
+                else json.dumps(document.metadata),
                 "now": now,
             }
             for document, vector in zip(documents, vectors, strict=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from datasette_embeddings.databases import quote
@@ -120,13 +121,25 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
         conn.rollback()
 
 
+# One lock for each file that this process writes. Writers of one process wait for each
+# other here: SQLite looks again at intervals, and one of many threads can go without
+_writers: dict[str, threading.RLock] = {}
+
+
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All of the block or nothing, taking the write lock at once."""
-    if not conn.in_transaction:
+    if conn.in_transaction:
+        with conn:
+            yield
+        return
+    path = conn.execute("pragma database_list").fetchone()[2]
+    # A database in memory has one connection
+    lock = _writers.setdefault(path, threading.RLock()) if path else nullcontext()
+    with lock:
         conn.execute("begin immediate")
-    with conn:
-        yield
+        with conn:
+            yield
 
 
 def read_columns(conn: sqlite3.Connection) -> Columns:

@@ -12,14 +12,13 @@ from datasette_embeddings.store.chunks import (
     items_with_chunks,
 )
 from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.deleting import DELETED_AT_ONCE
 from datasette_embeddings.store.diff import EMPTY, FAILED, STAGED, UNREAD
 from datasette_embeddings.store.origins import Ownership, owner_sql
 from datasette_embeddings.store.schema import has_no_item, listed, transaction
 from datasette_embeddings.store.words import Words
 
 DELETED = "temp._embedding_deleted"
-# Items that one transaction deletes
-DELETED_AT_ONCE = 1_000
 
 
 def record_failures(

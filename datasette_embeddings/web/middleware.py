@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -28,6 +28,7 @@ from datasette_embeddings.web.server import config_of
 View: TypeAlias = Callable[..., Awaitable["Response"]]
 #: Of an answer in JSON
 Body: TypeAlias = dict[str, Any]
+Result = TypeVar("Result")
 
 READS = ("GET", "HEAD")
 # The parameter of Datasette's shapes: the answer itself, and the list in it
@@ -58,7 +59,7 @@ def page_view(*methods: str, limited: bool = False) -> Callable[[View], View]:
 
 
 def _guarded(
-    methods: tuple[str, ...], limited: bool, error_response: View, view: View
+    methods: tuple[str, ...], is_limited: bool, error_response: View, view: View
 ) -> View:
     async def handle(datasette: Datasette, request: Request) -> Response:
         try:
@@ -68,17 +69,15 @@ def _guarded(
                 return Response("", headers=headers)
             if request.method not in methods:
                 raise http_errors.MethodNotAllowedError(methods, request.method)
-            config = config_of(datasette)
             arguments: list[Any] = [datasette, request]
             if request.method == "POST":
                 if not is_own_post(request):
                     raise http_errors.ForbiddenError(FOREIGN_POST)
-                arguments.append(await read_body(request, config.max_body_bytes))
-            if not limited:
+                limit = config_of(datasette).max_body_bytes
+                arguments.append(await read_body(request, limit))
+            if not is_limited:
                 return await view(*arguments)
-            if datasette not in _limiters:
-                _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
-            return await _limiters[datasette].run(view, *arguments)
+            return await limited(datasette, view, *arguments)
         except Exception as error:
             expected = _expected(request, error)
             return await error_response(datasette, request, expected)
@@ -129,8 +128,10 @@ class Limiter:
         self._slots = asyncio.Semaphore(at_once)
         self._waiting = 0
 
-    async def run(self, view: View, *arguments: object) -> Response:
-        """What *view* returns, when its turn comes."""
+    async def run(
+        self, work: Callable[..., Awaitable[Result]], *arguments: object
+    ) -> Result:
+        """What *work* returns, when its turn comes."""
         if self._slots.locked() and self._waiting >= self._most_waiting:
             raise errors.ServerBusyError(self._at_once, self._most_waiting)
         self._waiting += 1
@@ -139,12 +140,25 @@ class Limiter:
         finally:
             self._waiting -= 1
         try:
-            return await view(*arguments)
+            return await work(*arguments)
         finally:
             self._slots.release()
 
 
 _limiters: WeakKeyDictionary[Datasette, Limiter] = WeakKeyDictionary()
+
+
+async def limited(
+    datasette: Datasette, work: Callable[..., Awaitable[Result]], *arguments: object
+) -> Result:
+    """What *work* returns, one of the ``max_searches`` that run at a time.
+
+    :raises ServerBusyError: if ``max_waiting`` wait already.
+    """
+    if datasette not in _limiters:
+        config = config_of(datasette)
+        _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
+    return await _limiters[datasette].run(work, *arguments)
 
 
 # Responses

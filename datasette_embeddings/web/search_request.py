@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 from datasette.utils import MultiParams, value_as_boolean
@@ -208,7 +209,7 @@ def from_args(
     for name in ("as_typed", "typing"):
         with suppress(ValueError):
             given[name] = value_as_boolean(args.get(FIELD_NAMES[name]) or "")
-    request = _checked(given, config, FIELD_NAMES)
+    request = checked(given, config, FIELD_NAMES)
     return replace(request, filters=filters_of(args))
 
 
@@ -219,7 +220,7 @@ def from_body(body: bytes, config: Config) -> SearchRequest:
     if len(queries) != 1:
         found = ", ".join(queries) or "none"
         raise InvalidInputError(f"Expected one of {', '.join(QUERIES)}; found {found}")
-    return _checked(given, config, {})
+    return checked(given, config)
 
 
 def filters_of(args: MultiParams) -> tuple[Filter, ...]:
@@ -232,9 +233,12 @@ def filters_of(args: MultiParams) -> tuple[Filter, ...]:
     )
 
 
-def _checked(
-    given: Mapping[str, object], config: Config, names: Mapping[str, str]
+def checked(
+    given: Mapping[str, object],
+    config: Config,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> SearchRequest:
+    """The search of the fields *given*, which *names* have in the request."""
     request = validated(SearchRequest, given, names=names)
     if given.get("size") is None:
         request = replace(request, size=min(DEFAULT_LIMIT, config.max_size))

@@ -1,0 +1,1 @@
+"""The classes for Python programs: a database of collections, and one of them."""

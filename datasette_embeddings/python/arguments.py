@@ -1,0 +1,104 @@
+"""The arguments of the verbs, as the rest of the package takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from datasette_embeddings.config import MODES
+from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Document
+from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.models.base import check_utf8
+from datasette_embeddings.python.conditions import items_where
+from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.store.collections import StoredCollection
+
+#: An item id; a number stands for its text, as a primary key does
+Id: TypeAlias = str | int
+#: Id, content and perhaps metadata, or a mapping with these names and ``title``
+Entry: TypeAlias = (
+    "tuple[Id, Content | None] "
+    "| tuple[Id, Content | None, Mapping[str, object] | None] "
+    "| Mapping[str, Any]"
+)
+ENTRY_NAMES = ("id", "content", "metadata", "title")
+# Characters; a model reads only the beginning
+LONGEST_QUERY = 1_000_000
+LARGEST_OFFSET = 10**9
+
+
+def id_text(item_id: object) -> str:
+    """*item_id* as text."""
+    if isinstance(item_id, bool) or not isinstance(item_id, str | int):
+        raise InvalidInputError(
+            f"Expected an id, a text or a whole number; found {quoted(item_id)}"
+        )
+    check_utf8([str(item_id)])
+    return str(item_id)
+
+
+def document_of(
+    item_id: Id,
+    content: Any,  # noqa: ANN401 - checked when it is embedded
+    metadata: Mapping[str, object] | None = None,
+    title: str | None = None,
+) -> Document:
+    """A document of these parts; the title becomes one of its metadata."""
+    if title is not None:
+        metadata = {**(metadata or {}), "title": title}
+    return Document(id_text(item_id), content, metadata)
+
+
+def document_of_entry(entry: object) -> Document:
+    """The document of an entry of ``embed_many``."""
+    if isinstance(entry, Mapping):
+        if {"id", "content"} <= entry.keys() <= set(ENTRY_NAMES):
+            known = {name: entry.get(name) for name in ENTRY_NAMES[2:]}
+            return document_of(entry["id"], entry["content"], **known)
+    elif isinstance(entry, tuple | list) and len(entry) in (2, 3):
+        return document_of(*entry)
+    raise InvalidInputError(
+        "Expected (id, content), (id, content, metadata) or a mapping of id, content, "
+        f"metadata and title; found {quoted(entry)}"
+    )
+
+
+def chunking_of(chunk: str) -> Chunking | None:
+    """The way to split a text; None for whole texts."""
+    return None if chunk == NO_CHUNKS else Chunking(chunk)
+
+
+def checked_content(query: Content) -> Content:
+    """*query*, if it is a text or bytes to search for."""
+    is_short = not isinstance(query, str) or len(query) <= LONGEST_QUERY
+    if not isinstance(query, str | bytes) or not is_short:
+        raise InvalidInputError(
+            f"Expected a text of at most {LONGEST_QUERY:,} characters, or the bytes of "
+            f"an image, to search for; found {quoted(query)}"
+        )
+    return query
+
+
+def search_options(
+    collection: StoredCollection,
+    *,
+    limit: int,
+    offset: int,
+    where: str | None,
+    params: Mapping[str, object] | None,
+    **others: Any,  # noqa: ANN401 - the other fields of Options
+) -> Options:
+    """The options of a search, checked; *where* is looked up in *collection*."""
+    if not isinstance(offset, int) or not 0 <= offset <= LARGEST_OFFSET:
+        raise InvalidInputError(
+            f"Expected an offset, a whole number from 0; found {quoted(offset)}"
+        )
+    mode = others.get("mode", MODES[0])
+    if mode not in MODES:
+        raise InvalidInputError(
+            f"Expected a mode, one of {', '.join(MODES)}; found {quoted(mode)}"
+        )
+    if params is not None and where is None:
+        raise InvalidInputError("Expected where with params, found params alone")
+    among = None if where is None else items_where(collection, where, params)
+    return Options(limit=checked_limit(limit), offset=offset, among=among, **others)
