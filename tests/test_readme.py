@@ -19,7 +19,6 @@ from datasette.cli import cli as datasette
 from tests.datasette.conftest import served
 
 REPOSITORY = Path(__file__).parent.parent
-README = REPOSITORY / "README.md"
 SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
 SERVED = "http://127.0.0.1:8001"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -140,12 +139,16 @@ def test_the_client_of_openai_is_answered_as_the_document_says(served_demo):
 
 
 @pytest.mark.skipif(not SAME_LIBRARY, reason="the outputs are those of Python 3.11.7")
-def test_the_python_example_prints_what_stands_below_it(demo, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "count"), [("README.md", 1), ("docs/python.md", 9)])
+def test_python_prints_what_stands_below_it(demo, tmp_path, monkeypatch, name, count):
     shutil.copyfile(demo.path, tmp_path / "demo.db")
     monkeypatch.chdir(tmp_path)
-    text = re.search(r"```pycon\n(.*?)```", README.read_text("utf-8"), re.DOTALL)[1]
-    test = DocTestParser().get_doctest(text, {}, "README", "README.md", 0)
+    text = (REPOSITORY / name).read_text("utf-8")
+    blocks = re.findall(r"```pycon\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == count
+    # One program, whose variables go from block to block
+    test = DocTestParser().get_doctest("\n".join(blocks), {}, name, name, 0)
     runner = DocTestRunner(optionflags=ELLIPSIS)
     runner.run(test, clear_globs=False)
-    test.globs["conn"].close()
+    test.globs["db"].close()
     assert runner.failures == 0

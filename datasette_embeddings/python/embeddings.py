@@ -58,6 +58,10 @@ class Embeddings:
         with self._database.connections.lent() as conn:
             return [Collection(self._database, each.name) for each in collections(conn)]
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a collection called *name*."""
+        return any(each.name == name for each in self.collections())
+
     def collection(
         self,
         name: str,
