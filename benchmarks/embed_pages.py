@@ -78,7 +78,16 @@ def write_pages(path: Path, corpus: Path, limit: int | None) -> int:
 
 def embed(db: Path, environment: dict[str, str]) -> None:
     # As llm does, which reads the beginning of a page
-    options = ["--table", "pages", "-c", "title", "-c", "body", "--chunk", "none"]
+    options = [
+        "--table",
+        "pages",
+        "--column",
+        "title",
+        "--column",
+        "body",
+        "--chunk",
+        "none",
+    ]
     command = ["embeddings", "embed", db, COLLECTION, *options]
     run("datasette", *command, environment=environment)
 

@@ -1,7 +1,7 @@
 """Words and meaning in one ranking, beside the usual ways to join them.
 
     datasette embeddings demo demo.db
-    datasette embeddings embed til.db til --table til -c title -c body
+    datasette embeddings embed til.db til --table til --column title --column body
     python benchmarks/ranking.py demo.db stdlib benchmarks/data/questions_stdlib.json
     python benchmarks/ranking.py til.db til benchmarks/data/questions_til.json
 

@@ -180,7 +180,8 @@ class CollectionConfig(Checked):
     chunk_size: CountOrZero | None = None
     chunk_overlap: CountOrZero = 0
     model: Text | None = None
-    store: Flag = False
+    #: None: the content is kept, unless it stays in a table
+    store: Flag | None = None
     words: WordsKind | None = None
     similarities: Similarities | None = None
     #: A cross-encoder that orders the best matches of a search again

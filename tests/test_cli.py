@@ -55,7 +55,7 @@ def source_db(tmp_path, articles_db):
 
 
 def test_embed_says_what_it_did(run, source_db):
-    arguments = ["embed", source_db, "mine", "-t", "articles", "-c", "body"]
+    arguments = ["embed", source_db, "mine", "-t", "articles", "--column", "body"]
     first, second = run(*arguments), run(*arguments)
     assert first.stderr == "mine: 6 new, 0 changed, 0 unchanged\n"
     assert second.stderr == "mine: 0 new, 0 changed, 6 unchanged\n"
@@ -129,7 +129,16 @@ def test_only_the_first_failures_are_printed(run, source_db):
 
 
 def test_the_chunks_of_a_document_are_shown_with_their_place(run, source_db):
-    options = ["-t", "articles", "-c", "body", "--chunk", "fixed", "--chunk-size", "6"]
+    options = [
+        "-t",
+        "articles",
+        "--column",
+        "body",
+        "--chunk",
+        "fixed",
+        "--chunk-size",
+        "6",
+    ]
     run("embed", source_db, "mine", *options)
     result = run("search", source_db, "mine", "planets", "-n", 1)
     assert "Night sky  (meaning; characters " in result.stdout
@@ -338,7 +347,7 @@ def test_tables_cut_the_content_to_a_line_and_full_prints_it_all(run, source_db)
     conn.execute("update articles set body = ? where id = 2", [text])
     conn.commit()
     conn.close()
-    run("embed", source_db, "mine", "-t", "articles", "-c", "body")
+    run("embed", source_db, "mine", "-t", "articles", "--column", "body")
     for command, asked in [("search", "planets"), ("similar", "1")]:
         arguments = [command, source_db, "mine", asked, "-n", 1, "--format"]
         if command == "similar":
@@ -412,7 +421,7 @@ ERRORS = {
         "No table 'nowhere' in this database: it has",
     ),
     "no column": (
-        ["embed", "articles.db", "x", "-t", "articles", "-c", "text"],
+        ["embed", "articles.db", "x", "-t", "articles", "--column", "text"],
         "No column 'text' in the table 'articles': it has 'id', 'title', 'body'",
     ),
     "no collection": (
@@ -659,7 +668,8 @@ def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):
         (["--files", "md", "--images"], "found the option --images"),
         (["--files", "md", "*.md", "--files", "md", "-c", "x"], "the option -c"),
         (["--table", "--silent"], "after --table, found the option --silent"),
-        (["-t", "a", "-c", "--prune"], "after --column, found the option --prune"),
+        (["-t", "a", "--column", "--prune"], "after --column, found the option"),
+        (["a", "-c", "--prune"], "after --content, found the option --prune"),
     ],
 )
 def test_an_option_is_never_the_value_of_another(run, tmp_path, arguments, message):
@@ -703,16 +713,22 @@ def test_the_version_is_that_of_the_distribution(run):
     )
 
 
-def test_a_database_in_place_of_a_command_is_explained(run, articles_db):
-    result = run("collections", articles_db)
-    assert f"No such command '{articles_db}'" in result.stderr
-    assert "Try 'embeddings collections --help'" in result.stderr
+def test_collections_and_models_list_without_a_command(run, articles_db):
+    for group in ("collections", "models", "embed-models"):
+        listed = run(group, "list", articles_db, "--format", "nl")
+        assert lines(listed) == lines(run(group, articles_db, "--format", "nl"))
+        assert lines(listed) == lines(run(group, "--format", "nl", "-d", articles_db))
+    result = run("collections", "nowhere.db")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        2,
+        "Error: No such command 'nowhere.db'.",
+    )
 
 
 def test_the_format_of_the_input_has_an_option_of_its_own(run, source_db):
     result = run("embed", source_db, "mine", "-", "--format", "nl", input="")
-    assert (result.exit_code, "'nl' is not 'json'" in result.stderr) == (2, True)
-    assert "use --input-format" in run("embed", "--help").stdout
+    assert (result.exit_code, "use --input-format nl" in result.stderr) == (2, True)
+    assert "--input-format." in run("embed", "--help").stdout
 
 
 def test_the_help_lists_every_command_under_a_heading_and_uncut(run):
@@ -782,7 +798,7 @@ def test_no_table_steers_a_terminal(run, tmp_path, command):
     conn.commit()
     conn.close()
     name = f"x{steering}"
-    run("embed", path, name, "-t", "t", "-c", "body", "--prefix", steering)
+    run("embed", path, name, "-t", "t", "--column", "body", "--prefix", steering)
     values = {"db": path, "name": name, "id": f"{steering}c"}
     result = run(*(each.format(**values) for each in command.split(" ")))
     assert "]0;owned" in result.output
@@ -798,7 +814,7 @@ def test_data_keeps_every_character(run, tmp_path, output_format):
     conn.execute("insert into t values (?, ?)", [text, text])
     conn.commit()
     conn.close()
-    run("embed", path, "x", "-t", "t", "-c", "body")
+    run("embed", path, "x", "-t", "t", "--column", "body")
     arguments = ["search", path, "x", "cat", "--full", "--format", output_format]
     written = run(*arguments).stdout
     if output_format == "csv":

@@ -152,7 +152,7 @@ def source_db(run, articles_db):
 
 
 def test_two_collections_are_compared(run, articles_db, questions):
-    run("embed", articles_db, "titles", "--table", "articles", "-c", "title")
+    run("embed", articles_db, "titles", "--table", "articles", "--column", "title")
     arguments = "evaluate", articles_db, "articles", questions, *MEANING
     result = run(*arguments, "--compare", "titles")
     assert result.exit_code == 0, result.output
@@ -226,7 +226,7 @@ def test_a_collection_without_words_is_searched_by_meaning(run, articles_db, que
 
 
 def test_a_column_is_needed_to_search_in(run, articles_db):
-    run("embed", articles_db, "titles", "--table", "articles", "-c", "title")
+    run("embed", articles_db, "titles", "--table", "articles", "--column", "title")
     result = run("evaluate", articles_db, "titles", "--known-item", "title")
     assert result.exit_code == 1
     assert "found only that column in 'titles'" in result.stderr

@@ -39,7 +39,16 @@ def test_ndjson_has_a_line_an_item(run, articles_db, stored):
 
 def test_chunks_come_with_their_place_in_the_document(run, articles_db):
     options = ["-t", "articles", "--chunk", "fixed", "--chunk-size", "5"]
-    run("embed", articles_db, "chunks", *options, "--metadata", "title", "-c", "body")
+    run(
+        "embed",
+        articles_db,
+        "chunks",
+        *options,
+        "--metadata",
+        "title",
+        "--column",
+        "body",
+    )
     rows = [
         json.loads(line)
         for line in run("export", articles_db, "chunks").stdout.splitlines()

@@ -89,9 +89,9 @@ def test_a_row_that_is_emptied_loses_its_words(articles_db):
 
 
 def test_a_new_title_alone_is_indexed_without_the_model(articles_db, monkeypatch):
-    run("embed", articles_db, "bodies", *TABLE, "-c", "body")
+    run("embed", articles_db, "bodies", *TABLE, "--column", "body")
     change(articles_db, "update articles set title = 'Marmalade' where id = 5")
-    report = run("embed", articles_db, "bodies", *TABLE, "-c", "body").stderr
+    report = run("embed", articles_db, "bodies", *TABLE, "--column", "body").stderr
     assert "0 new, 0 changed, 6 unchanged" in report
     assert found(articles_db, "marmalade", "bodies") == ["5"]
     assert found(articles_db, "kittens", "bodies") == []
@@ -262,7 +262,7 @@ def test_words_of_other_languages_are_found(articles_db, kind, text, expected):
 
 
 def test_words_are_counted_for_each_collection_alone(articles_db):
-    run("embed", articles_db, "bodies", *TABLE, "-c", "body")
+    run("embed", articles_db, "bodies", *TABLE, "--column", "body")
     change(articles_db, "delete from articles where id = 5")
     run("sync", articles_db, "bodies")
     with closing(sqlite3.connect(articles_db)) as conn:

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.cli import options
-from datasette_embeddings.cli.commands import Command, Group
-from datasette_embeddings.cli.embed import SOME_FAILED, sync_collections
-from datasette_embeddings.cli.output import Row, progress, write
+from datasette_embeddings.cli.commands import Command, ListingGroup
+from datasette_embeddings.cli.output import SOME_FAILED, Row, progress, write
 from datasette_embeddings.cli.settings import config_in
+from datasette_embeddings.cli.sync import sync_collections
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.index.cache import indexes
@@ -32,15 +32,25 @@ from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.words_check import count_indexed
 
 
-@click.group(cls=Group)
+@click.group(cls=ListingGroup)
 def collections() -> None:
-    """List, show, rename and delete collections."""
+    """List, show, rename and delete collections. Without a command: list them.
+
+    \b
+        datasette embeddings collections docs.db
+        datasette embeddings collections show docs.db articles
+    """
 
 
 @collections.command("list", options=(options.FORMAT,))
 @options.database_argument
 def list_collections(database: Path, output_format: str | None) -> None:
-    """List the collections of a database, with model and number of items."""
+    """List the collections of a database, with model and number of items.
+
+    \b
+        datasette embeddings collections list docs.db
+        datasette embeddings collections docs.db --format json
+    """
     with open_database(database) as conn:
         rows = [_collection_row(each) for each in stored.collections(conn)]
     if not rows and output_format is None:
@@ -68,7 +78,11 @@ def source_line(each: CollectionSource) -> str:
 @options.database_argument
 @options.collection_argument
 def show_collection(database: Path, collection: str) -> None:
-    """Show the model, the sources and the state of COLLECTION as JSON."""
+    """Show the model, the sources and the state of COLLECTION as JSON.
+
+    \b
+        datasette embeddings collections show docs.db articles
+    """
     with open_database(database) as conn:
         found = stored.collection(conn, collection)
         counts = count_items_of_sources(found)
@@ -114,7 +128,11 @@ def iso_time(seconds: int | None) -> str | None:
 @options.collection_argument
 @click.argument("new_name")
 def rename_collection(database: Path, collection: str, new_name: str) -> None:
-    """Give COLLECTION another name."""
+    """Give COLLECTION another name.
+
+    \b
+        datasette embeddings collections rename docs.db articles posts
+    """
     with open_database(database, writable=True) as conn:
         renamed = collection_writes.rename_collection(conn, collection, new_name)
     click.echo(f"{collection} is now {renamed.name}", err=True)
@@ -125,7 +143,11 @@ def rename_collection(database: Path, collection: str, new_name: str) -> None:
 @options.collection_argument
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def delete_collection(database: Path, collection: str, *, yes: bool) -> None:
-    """Delete COLLECTION and all its embeddings; the source table stays."""
+    """Delete COLLECTION and all its embeddings; the source table stays.
+
+    \b
+        datasette embeddings collections delete docs.db articles --yes
+    """
     with open_database(database, writable=True) as conn:
         count = stored.collection(conn, collection).count_items()
         if not yes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,30 +19,45 @@ from datasette_embeddings.errors import EmbeddingsError, quoted
 
 # The module and function of each command, and its line in the help
 SECTIONS = {
-    "Build and update": {
-        "embed": ("embed:embed", "Embed a table, query or files."),
-        "sync": ("embed:sync", "Update every collection."),
-        "similarities": ("collections:similarities", "Precompute similar documents."),
+    "Build": {
+        "embed": ("embed:embed", "Embed a text, a file, a table, a query or files."),
         "import": ("transfer:import_table", "Take vectors of another tool."),
+        "similarities": ("collections:similarities", "Precompute similar documents."),
+        "demo": ("demo:demo", "Build a database to try."),
     },
     "Search": {
         "search": ("search:search", "Search by a text or an image."),
-        "similar": ("search:similar", "Find items like one of them."),
+        "similar": ("search:similar", "Find items like one of them, or like a text."),
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
-    "Manage": {
+    "Look": {
         "collections": (
             "collections:collections",
             "List, show, rename and delete collections.",
         ),
         "models": ("models:models", "List, download and export models."),
-        "check": ("collections:check", "Find and fix problems."),
         "export": ("transfer:export", "Write vectors as JSON."),
     },
-    "Try it": {"demo": ("demo:demo", "Build a database to try.")},
+    "Keep": {
+        "sync": ("sync:sync", "Update every collection."),
+        "check": ("collections:check", "Find and fix problems."),
+    },
 }
 COMMANDS = dict(chain.from_iterable(each.items() for each in SECTIONS.values()))
+# The names of llm; the help does not show them
+ALIASES = {"embed-multi": "embed", "embed-models": "models"}
+DATABASE_VARIABLE = "DATASETTE_EMBEDDINGS_DB"
+MODEL_VARIABLE = "DATASETTE_EMBEDDINGS_MODEL"
+SQLITE_HEADER = b"SQLite format 3\0"
 _IS_VERBOSE = f"{__name__}.is_verbose"
+_DATABASE_NAMED_BY = f"{__name__}.database_named_by"
+_DATABASE = click.Option(
+    ["database_option", "-d", "--database"],
+    type=click.Path(),
+    metavar="FILE",
+    help=f"The database, instead of DB; so is {DATABASE_VARIABLE}.",
+    expose_value=False,
+)
 
 
 def _set_verbose(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -55,10 +71,25 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
     return "\n".join([str(error), *(f"  {reason}" for reason in reasons)])
 
 
+class DatabaseArgument(click.Argument):
+    """DB, the first argument, unless ``--database`` or the environment names it."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - click
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter:
+            raise click.UsageError(
+                "Expected a database file, as the first argument, with --database or "
+                f"in {DATABASE_VARIABLE}",
+                ctx,
+            ) from None
+
+
 class Command(click.Command):
     """A command with *options* and ``--verbose``; its help has *sections* of others.
 
-    The name of an option is never taken as the value of another one.
+    One that takes a database also takes ``--database``.  The name of an option is never
+    taken as the value of another one.
     """
 
     def __init__(
@@ -77,7 +108,11 @@ class Command(click.Command):
             expose_value=False,
             callback=_set_verbose,
         )
-        self.params += [*chain.from_iterable(sections.values()), *options, verbose]
+        self.params += [*chain.from_iterable(sections.values()), *options]
+        self.takes_database = any(isinstance(p, DatabaseArgument) for p in self.params)
+        if self.takes_database:
+            self.params.append(_DATABASE)
+        self.params.append(verbose)
 
     def format_options(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -91,6 +126,14 @@ class Command(click.Command):
                 formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not ctx.resilient_parsing:
+            self._check_values(ctx, args)
+            if self.takes_database:
+                args = self._with_database(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _check_values(self, ctx: click.Context, args: list[str]) -> None:
+        """Check that no name of an option stands where the value of one belongs."""
         params = [
             each for each in self.get_params(ctx) if isinstance(each, click.Option)
         ]
@@ -106,13 +149,55 @@ class Command(click.Command):
                     f"found the option {min(found)}",
                     ctx,
                 )
-        return super().parse_args(ctx, args)
+
+    def _with_database(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """*args* with the database in front that an option or the environment names."""
+        found, _rest, _order = self.make_parser(ctx).parse_args([*args])
+        named = "--database"
+        given, first = (found.get(name) for name in ("database_option", "database"))
+        if not isinstance(given, str):
+            named, given = DATABASE_VARIABLE, os.environ.get(DATABASE_VARIABLE)
+        if not given:
+            return args
+        if isinstance(first, str) and _is_database(first):
+            raise click.UsageError(
+                f"{named} names the database {given}, so the arguments begin after DB; "
+                f"found the database {first}. Leave out one of them",
+                ctx,
+            )
+        ctx.meta[_DATABASE_NAMED_BY] = named
+        return [given, *args]
+
+
+def is_database_named(ctx: click.Context) -> bool:
+    """Whether an option or the environment named the database, not an argument."""
+    return _DATABASE_NAMED_BY in ctx.meta
+
+
+def _is_database(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(SQLITE_HEADER)) == SQLITE_HEADER
+    except (OSError, ValueError):
+        return False
 
 
 class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+
+class ListingGroup(Group):
+    """A group whose command ``list`` runs if none is named, as those of llm do."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else "-"
+        is_command = first in (*self.commands, *self.get_help_option_names(ctx))
+        is_of_list = first.startswith("-") or os.path.exists(first)
+        if is_of_list and not (is_command or ctx.resilient_parsing):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
 
 
 class LazyGroup(Group):
@@ -122,6 +207,7 @@ class LazyGroup(Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
         path, _line = COMMANDS[name]

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.cli.commands import Group
-from datasette_embeddings.cli.options import CONFIG, FORMAT, flag
+from datasette_embeddings.cli.commands import ListingGroup
+from datasette_embeddings.cli.options import (
+    CONFIG,
+    FORMAT,
+    flag,
+    optional_database_argument,
+)
 from datasette_embeddings.cli.output import Row, write
 from datasette_embeddings.cli.settings import (
     config_in,
@@ -26,23 +31,25 @@ from datasette_embeddings.models.registry import candidates, find, load, model_s
 from datasette_embeddings.store.collections import collections
 
 
-@click.group(cls=Group, invoke_without_command=True)
-@click.pass_context
-def models(ctx: click.Context) -> None:
-    """List, download and export embedding models. Without a command: list them."""
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_models)
+@click.group(cls=ListingGroup)
+def models() -> None:
+    """List, download and export embedding models. Without a command: list them.
+
+    \b
+        datasette embeddings models
+        datasette embeddings models fetch BAAI/bge-small-en-v1.5
+    """
 
 
 @models.command("list", options=(CONFIG, FORMAT))
-@click.argument("database", required=False, type=click.Path(path_type=Path))
+@optional_database_argument
 def list_models(
     database: Path | None, config_file: Path | None, output_format: str | None
 ) -> None:
     """List the models that can run here, and why others cannot.
 
     These are the bundled model, those of the settings, of the hub's cache and of llm's
-    plugins, and with DATABASE those of its collections. Nothing is loaded or
+    plugins, and with DB those of its collections. Nothing is loaded or
     downloaded.
 
     \b

@@ -8,13 +8,21 @@ from typing import Any
 import click
 from click import Choice, Option
 
+from datasette_embeddings.cli.commands import MODEL_VARIABLE, DatabaseArgument
 from datasette_embeddings.cli.output import FORMATS as OUTPUT_FORMATS
 from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_MODEL, NO_WORDS, WORDS
 from datasette_embeddings.documents import AUTO_CHUNKS, METHODS, NO_CHUNKS
 from datasette_embeddings.sources.row_files import FORMATS as INPUT_FORMATS
 
-database_argument = click.argument(
-    "database", type=click.Path(path_type=Path), metavar="DB"
+database_argument, optional_database_argument = (
+    click.argument(
+        "database",
+        cls=DatabaseArgument,
+        type=click.Path(path_type=Path),
+        metavar="[DB]",
+        required=is_required,
+    )
+    for is_required in (True, False)
 )
 collection_argument = click.argument("collection")
 
@@ -33,7 +41,23 @@ def _many(names: str, text: str, **settings: Any) -> Option:  # noqa: ANN401 - o
 
 
 def limit(text: str) -> Option:
-    return option("-n --limit", text, default=DEFAULT_LIMIT, show_default=True)
+    names = "limit -n --number --limit"
+    return option(names, text, default=DEFAULT_LIMIT, show_default=True)
+
+
+class _EmbedFormat(Choice[str]):
+    """The forms that ``embed`` prints; those of rows have another option."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - as click declares it
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        if value in INPUT_FORMATS and value not in self.choices:
+            message = f"{value!r} is a format of rows: use --input-format {value}"
+            self.fail(message, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 CONFIG = option(
@@ -52,15 +76,35 @@ MIN_SCORE = option(
 )
 SILENT = flag("--silent", "No progress bar.")
 
+VECTOR_FORMATS = ("json", "blob", "base64", "hex")
+
 # Of `search` and `similar`
 MATCH_OPTIONS = (
     limit("How many matches to show."),
+    option("--prefix", "Only items whose ids begin with this.", default=""),
     flag("--all-chunks", "Show every matching chunk of a document, not only the best."),
     flag("--full", "Print the whole content of each match, as nl and json always do."),
     FORMAT,
 )
 # Of `embed`, below the headings of its help
+ITEM_OPTIONS = (
+    option("-c --content", "The text to embed."),
+    option(
+        "content_file -i --input",
+        "Embed the text of this file, or - for standard input.",
+        type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+        metavar="FILE",
+    ),
+    flag("--binary", "FILE is not a text: an image, or what else the model takes."),
+    option(
+        "output_format -f --format",
+        "Print the vector in this form. Of rows, json prints the summary; the format "
+        "of INPUT is --input-format.",
+        type=_EmbedFormat(VECTOR_FORMATS),
+    ),
+)
 SOURCE_OPTIONS = {
+    "One item": ITEM_OPTIONS,
     "Where the rows come from": (
         option("-t --table", "Embed the rows of this table or view."),
         option("--sql", "Embed the rows of a query: first the id, then content."),
@@ -84,21 +128,38 @@ SOURCE_OPTIONS = {
         ),
         _many("encodings --encoding", "Encoding of files that are not UTF-8."),
     ),
-    "What of a row is embedded and kept": (
-        _many("columns -c --column", "A column to embed."),
+    "What is embedded and kept": (
+        _many("columns --column", "A column to embed."),
         option("--template", "Jinja for the content: '{{ title }}: {{ body }}'"),
         flag("--strip-html", "Leave out HTML tags."),
-        _many("--id", "A column that identifies a row."),
+        _many("--id", "The id of one item; of rows, a column with it."),
         option("--prefix", "Text in front of each id.", default=""),
-        _many("--metadata", "A column kept with the item."),
-        option("--title", "The column that names a row in results."),
-        flag("--store", "Copy the content of a table too."),
+        _many("--metadata", "JSON kept with one item; of rows, a column."),
+        option("--title", "What names one item in results; of rows, a column."),
+        option(
+            "--store/--no-store",
+            "Keep the content, or only the vectors. Default: that of a table is not "
+            "copied, all other is kept.",
+            default=None,
+        ),
     ),
     "Model, chunks and words": (
         option(
             "-m --model",
-            f"Default: the collection's model; for a new one {DEFAULT_MODEL}.",
+            "Default: the collection's model; for a new one that of the settings, or "
+            f"{MODEL_VARIABLE}, or {DEFAULT_MODEL}.",
         ),
+        option(
+            "passage_prompt --prepend",
+            "Text in front of each text for the model, not stored. The collection "
+            "remembers it.",
+        ),
+        option(
+            "--batch-size",
+            "Texts that the model takes together.",
+            type=click.IntRange(min=1),
+        ),
+        option("api_key --key", "The key of a model behind an API."),
         option(
             "--chunk",
             "Where to split texts into chunks that fit the model. Default: as in the "
@@ -135,6 +196,11 @@ SOURCE_OPTIONS = {
         ),
     ),
 }
+SUMMARY = option(
+    "output_format --format",
+    "json: print the summary as JSON. Default: for people.",
+    type=Choice(["json"]),
+)
 # Of `embed` and `sync`
 RUN_OPTIONS = (
     option(
@@ -147,11 +213,6 @@ RUN_OPTIONS = (
     flag(
         "replace_source --replace",
         "Replace another source, and delete the items that only that one had.",
-    ),
-    option(
-        "output_format --format",
-        "The summary as JSON; for INPUT use --input-format.",
-        type=Choice(["json"]),
     ),
     SILENT,
     CONFIG,

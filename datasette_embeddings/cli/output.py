@@ -16,6 +16,8 @@ from datasette_embeddings.ingest.run import Report
 
 Row: TypeAlias = Mapping[str, object]
 
+# The exit code of a run that went through, but for some rows
+SOME_FAILED = 2
 FORMATS = ("nl", "json", "csv", "table")
 
 

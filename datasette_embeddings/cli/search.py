@@ -1,4 +1,4 @@
-"""``search`` and ``similar``: matches for a text, an image or an item."""
+"""``search`` and ``similar``: matches for a text, a file or an item."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.contents import read_file
 from datasette_embeddings.cli.matches import show_how, show_matches, show_reranking
 from datasette_embeddings.cli.options import (
     CONFIG,
@@ -21,18 +22,22 @@ from datasette_embeddings.cli.options import (
 from datasette_embeddings.cli.settings import config_in, fetched_reranker
 from datasette_embeddings.config import MODES
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.documents import Content
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.images import MAX_BYTES
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.answers import (
     Answer,
     answer_text,
+    search_text,
     search_vector,
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.store import collections
+from datasette_embeddings.store.collections import StoredCollection
 
 # Bytes of a text to search for; models read far less
 MAX_TEXT_BYTES = 1_000_000
@@ -42,11 +47,13 @@ _INPUT = option(
     "text_file -i --input",
     "Search for the text in this file, or - for standard input, instead of TEXT.",
     type=_FILE,
+    metavar="FILE",
 )
 _IMAGE = option(
     "--image",
     "Search by this image, or - for standard input, instead of TEXT.",
     type=_FILE,
+    metavar="FILE",
 )
 _RANKING = (
     option(
@@ -140,10 +147,7 @@ def search(
             answer = answer_text(found, query, model=model, options=options)
         else:
             assert model is not None
-            found.check_settings(model.settings)
-            vector = model.embed_images([query])[0]
-            by_image = search_vector(found, vector, options=options)
-            answer = Answer(by_image, "meaning")
+            answer = _answer_image(found, query, model, options)
     if is_text:
         show_how(answer, options, found, database)
     if answer.close is False and answer.matches and output_format is None:
@@ -153,60 +157,99 @@ def search(
     show_reranking(answer.matches, options)
 
 
-@click.command(cls=Command, options=(MIN_SCORE, *MATCH_OPTIONS))
+def _answer_image(
+    collection: StoredCollection, image: bytes, model: EmbeddingModel, options: Options
+) -> Answer:
+    """The matches of an image."""
+    collection.check_settings(model.settings)
+    vector = model.embed_images([image])[0]
+    return Answer(search_vector(collection, vector, options=options), "meaning")
+
+
+_SIMILAR_OPTIONS = (
+    option("-c --content", "Find items like this text, instead of ID."),
+    option(
+        "content_file -i --input",
+        "Find items like the text of this file, or - for standard input.",
+        type=_FILE,
+        metavar="FILE",
+    ),
+    flag("--binary", "FILE is not a text: an image, or what else the model takes."),
+    MIN_SCORE,
+    *MATCH_OPTIONS,
+    flag("plain -p --plain", "Print for people: the default."),
+    CONFIG,
+)
+
+
+@click.command(cls=Command, options=_SIMILAR_OPTIONS)
 @database_argument
 @collection_argument
-@click.argument("item_id", metavar="ID")
+@click.argument("item_id", metavar="[ID]", required=False)
 def similar(
     database: Path,
     collection: str,
-    item_id: str,
+    item_id: str | None,
     *,
+    content: str | None,
+    content_file: Path | None,
+    binary: bool,
     limit: int,
     full: bool,
     output_format: str | None,
+    plain: bool,
+    config_file: Path | None,
     **given: Any,  # noqa: ANN401 - fields of Options
 ) -> None:
-    """Find the items of COLLECTION closest to its item ID. Needs no model.
+    """Find the items of COLLECTION closest to its item ID, which needs no model.
+
+    With --content or --input, those closest in meaning to a text or a file.
 
     \b
         datasette embeddings similar docs.db articles 17
+        datasette embeddings similar docs.db articles 17 --prefix 2026/ -n 3
+        datasette embeddings similar docs.db articles -c "how to make a backup"
+        datasette embeddings similar shop.db photos -i chair.jpg --binary
     """
-    options = Options(checked_limit(limit), **given)
+    if [item_id, content, content_file].count(None) != 2:
+        raise InvalidInputError("Expected one of ID, --content TEXT and --input FILE")
+    if binary and content_file is None:
+        raise InvalidInputError("--binary goes with --input FILE")
+    if plain and output_format is not None:
+        raise InvalidInputError("Expected --plain or --format, found both")
+    options = Options(checked_limit(limit), mode="meaning", **given)
+    query: Content | None = content
+    if content_file is not None:
+        query = _content_of(content_file, is_binary=binary, way_out="--binary --input")
+    config = config_in(config_file, database)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
-        matches = similar_items(found, item_id, options=options)
+        if item_id is not None:
+            matches = similar_items(found, item_id, options=options)
+        else:
+            model = load_model(found.model_id, found.located_models(config.models))
+            if isinstance(query, bytes):
+                matches = _answer_image(found, query, model, options).matches
+            else:
+                matches = search_text(found, query or "", model=model, options=options)
     show_matches(matches, output_format, full=full)
 
 
-def _query(text: str | None, text_file: Path | None, image: Path | None) -> str | bytes:
+def _query(text: str | None, text_file: Path | None, image: Path | None) -> Content:
     """The text to search for, or the bytes of the image."""
     if [text, text_file, image].count(None) != 2:
         raise InvalidInputError("Expected one of TEXT, --input FILE and --image FILE")
     if text is not None and text != STDIN:
         return text
     path = image or text_file or Path(STDIN)
-    name = "standard input" if str(path) == STDIN else str(path)
-    kind, most_bytes = "a text", MAX_TEXT_BYTES
-    if image is not None:
-        kind, most_bytes = "an image", MAX_BYTES
-    try:
-        with click.open_file(str(path), "rb") as file:
-            content: bytes = file.read(most_bytes + 1)
-    except (OSError, RuntimeError) as error:
-        # click raises RuntimeError where standard input is closed
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInputError(f"{name} cannot be read: {reason}") from error
-    if len(content) > most_bytes:
-        raise InvalidInputError(
-            f"Expected {kind} of at most {most_bytes:,} bytes, found more in {name}"
-        )
-    if image is not None:
-        return content
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(
-            f"Expected a text in UTF-8 in {name}, found other bytes. "
-            f"To search by an image, use: --image {path}"
-        ) from error
+    return _content_of(path, is_binary=image is not None, way_out="--image")
+
+
+def _content_of(path: Path, *, is_binary: bool, way_out: str) -> Content:
+    """What is in the file at *path*; *way_out* is the option for one without text."""
+    return read_file(
+        path,
+        is_binary=is_binary,
+        most_bytes=MAX_BYTES if is_binary else MAX_TEXT_BYTES,
+        otherwise=f"To search by an image, use: {way_out} {path}",
+    )

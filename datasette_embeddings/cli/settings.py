@@ -7,32 +7,52 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
 
-from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
-from datasette_embeddings.errors import ConfigError, quoted
+from datasette_embeddings.cli.commands import MODEL_VARIABLE
+from datasette_embeddings.config import (
+    DEFAULT_MODEL,
+    LLM_EMBED,
+    PLUGIN_NAME,
+    CollectionConfig,
+    Config,
+)
+from datasette_embeddings.errors import ConfigError, InvalidInputError, quoted
+from datasette_embeddings.ingest.embed import embedding_models
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cross_encoder import CrossEncoder, load_reranker
-from datasette_embeddings.models.names import ModelSpec, is_path
+from datasette_embeddings.models.names import (
+    ModelSpec,
+    absolute,
+    is_path,
+    is_same_model,
+)
 from datasette_embeddings.models.registry import load, model_spec, with_llm_keys
 from datasette_embeddings.sources.definitions import STDIN
+from datasette_embeddings.store.collections import StoredCollection
 
 
 def config_in(path: Path | None, database: Path | None = None) -> Config:
     """The settings in the file at *path*, with its paths as they are from here.
 
     Collections at its top level are declared for every database; those under
-    ``databases: NAME: plugins:`` for a *database* of that name.
+    ``databases: NAME: plugins:`` for a *database* of that name.  Where the file has no
+    default model, it is that of the environment.
     """
+    default_model = os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
+    default_model = absolute(default_model)
     if path is None:
-        return Config()
+        return Config(default_model=default_model)
     content = _content(path)
+    settings = _plugin_settings(content, path)
+    if settings is None or isinstance(settings, Mapping):
+        settings = {"default_model": default_model, **(settings or {})}
     config = with_llm_keys(
         Config.from_plugin_config(
-            _plugin_settings(content, path),
-            llm_embed=_plugin_settings(content, path, LLM_EMBED),
+            settings, llm_embed=_plugin_settings(content, path, LLM_EMBED)
         )
     )
     collections = dict(config.collections)
@@ -55,10 +75,44 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
     )
 
 
-def fetched_model(model_id: str, config: Config) -> EmbeddingModel:
-    """The model called *model_id*; missing files are downloaded, with a note."""
-    spec = replace(model_spec(model_id, config.models), may_download=True)
-    return load(spec, on_download=partial(say_fetching, spec))
+def fetched_model(
+    model_id: str, config: Config, options: Mapping[str, Any] = MappingProxyType({})
+) -> EmbeddingModel:
+    """The model called *model_id*; missing files are downloaded, with a note.
+
+    *options* are those of a command, which apply instead of its settings.
+
+    :raises InvalidInputError: for a key of a model that runs on this machine.
+    """
+    spec = model_spec(model_id, config.models)
+    given = replace(spec.config, **options)
+    spec = replace(spec, config=given, may_download=True)
+    model = load(spec, on_download=partial(say_fetching, spec))
+    if "api_key" in options and not model.is_remote:
+        raise InvalidInputError(
+            f"--key goes with a model behind an API, but {model.model_id!r} runs on "
+            "this machine; leave out --key"
+        )
+    return model
+
+
+def model_of(
+    existing: StoredCollection | None,
+    model_id: str | None,
+    config: Config,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> EmbeddingModel:
+    """The model called *model_id*, or that of the collection, or the default one.
+
+    *options* are those of the command, which apply instead of its settings.
+    """
+    if existing is not None and (
+        model_id is None or is_same_model(model_id, existing.model_id)
+    ):
+        models = embedding_models(existing, config.models)
+        config = replace(config, models=models)
+        model_id = model_id or existing.model_id
+    return fetched_model(model_id or config.default_model, config, options)
 
 
 def fetched_reranker(model_id: str, config: Config) -> CrossEncoder:

@@ -33,8 +33,8 @@ class Source:
     chunking: Chunking | None = None
     #: The content is an image: the bytes of a file, or a BLOB
     images: bool = False
-    #: The content is copied, even that of a table, which could be read there
-    store_content: bool = False
+    #: The content is kept beside its vectors; None: unless it stays in a table
+    store_content: bool | None = None
 
     #: The fields that say where the rows are; the first shows which kind it is
     place: ClassVar[tuple[str, ...]] = ()

@@ -122,7 +122,9 @@ class StoredCollection(Items):
         return located(models, self.model_id, self.home)
 
     def check_settings(self, settings: ModelSettings) -> None:
-        """Check that vectors of *settings* can be compared with those stored here.
+        """Check that queries of *settings* can be compared with the stored vectors.
+
+        The passage prompt does not matter: no query has it.
 
         :raises ModelMismatchError: if they are of another model.
         :raises ModelSettingsMismatchError: if a setting of the model has changed.
@@ -132,18 +134,26 @@ class StoredCollection(Items):
             folder = folder_of_collection(self.model_id, self.home)
             if folder is None or not is_same_folder(found, folder):
                 raise ModelMismatchError(self.name, self.model_id, stored_id(found))
+        self._check_settings(settings, but=("model_id", "passage_prompt"))
+
+    def check_same_settings(self, settings: ModelSettings) -> None:
+        """As :meth:`check_settings`, and of the passage prompt too."""
+        self.check_settings(settings)
+        self._check_settings(settings, but=("model_id",))
+
+    def _check_settings(self, settings: ModelSettings, but: Sequence[str]) -> None:
         for name, mine in vars(self.settings).items():
             other = getattr(settings, name)
-            if name != "model_id" and None not in (mine, other) and mine != other:
+            if name not in but and None not in (mine, other) and mine != other:
                 words = name.replace("_", " ")
                 raise ModelSettingsMismatchError(self.name, words, mine, other)
 
     def check_can_add(self, settings: ModelSettings) -> None:
-        """Check that vectors of *settings* may be added, as :meth:`check_settings`."""
+        """Check that vectors of *settings* may be added."""
         # An empty collection takes any settings of its model
         is_empty = self.dimensions is None
         own = replace(self, settings=ModelSettings(self.model_id)) if is_empty else self
-        own.check_settings(settings)
+        own.check_same_settings(settings)
         own.check_dimensions(settings.dimensions)
 
     def check_dimensions(self, dimensions: int | None) -> None:

@@ -116,7 +116,9 @@ class Ownership:
 def ownership_of(collection: StoredCollection | None, source: Source) -> Ownership:
     """How *source* relates to the sources of *collection*; None is one not yet made."""
     chunking, is_pipe = source.chunking, source.is_standard_input
-    stores_content = source.store_content or not isinstance(source, TableSource)
+    stores_content = source.store_content
+    if stores_content is None:
+        stores_content = not isinstance(source, TableSource)
     if collection is None:
         return Ownership(is_pipe=is_pipe, is_chunked=chunking is not None)
     attached = collection.attached(source)
