@@ -68,9 +68,9 @@ lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/mypy
 	$(TEST_ENV)/bin/codespell
 
-# Writes the outputs in docs/sql-functions.md again
+# Writes the outputs in docs/sql-functions.md and docs/cli.md again
 docs: $(TEST_ENV)/.installed
-	$(TEST_ENV)/bin/cog -rP docs/sql-functions.md
+	$(TEST_ENV)/bin/cog -rP docs/sql-functions.md docs/cli.md
 
 # Needed only after a change of the script: the weights are part of the repository
 bundled-model: $(TEST_ENV)/.installed

@@ -122,6 +122,8 @@ def _own_llm(tmp_path_factory):
     """llm without the settings of the person who tests, and without writing there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_USER_PATH", str(tmp_path_factory.mktemp("llm-user")))
+        for name in ("DB", "MODEL"):
+            patch.delenv(f"DATASETTE_EMBEDDINGS_{name}", raising=False)
         yield
 
 

@@ -651,6 +651,7 @@ def commands(group, path=()):
 def test_every_command_has_help(run, path):
     result = run(*path, "--help")
     assert (result.exit_code, len(result.stdout.splitlines()) > 4) == (0, True)
+    assert f"      datasette embeddings {' '.join(path)} " in result.stdout
 
 
 def test_unknown_sqlite_errors_are_passed_on_with_the_file(tmp_path):

@@ -23,13 +23,15 @@ SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
 TEXT = "\n".join(path.read_text("utf-8") for path in DOCS)
 
 
-def test_every_output_in_the_sql_docs_is_what_the_example_gives(monkeypatch):
+@pytest.mark.parametrize("name", ["sql-functions", "cli"])
+def test_every_output_in_the_docs_is_what_the_example_gives(monkeypatch, name):
+    """The results of SQL, and the help of every command."""
     monkeypatch.chdir(REPOSITORY)
     said = io.StringIO()
     cog = Cog()
     cog.set_output(stdout=said, stderr=said)
-    status = cog.main(["cog", "-P", "--check", "docs/sql-functions.md"])
-    assert status == 0, said.getvalue()
+    status = cog.main(["cog", "-P", "--check", f"docs/{name}.md"])
+    assert status == 0, f"{said.getvalue()} Run: make docs"
 
 
 @pytest.mark.parametrize(
