@@ -21,7 +21,6 @@ from datasette_embeddings.config import (
     Config,
 )
 from datasette_embeddings.errors import ConfigError, InvalidInputError, quoted
-from datasette_embeddings.ingest.embed import embedding_models
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cross_encoder import CrossEncoder, load_reranker
 from datasette_embeddings.models.names import (
@@ -109,8 +108,7 @@ def model_of(
     if existing is not None and (
         model_id is None or is_same_model(model_id, existing.model_id)
     ):
-        models = embedding_models(existing, config.models)
-        config = replace(config, models=models)
+        config = replace(config, models=existing.embedding_models(config.models))
         model_id = model_id or existing.model_id
     return fetched_model(model_id or config.default_model, config, options)
 

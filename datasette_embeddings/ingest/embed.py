@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from datasette_embeddings.chunking import CHUNK_ID, Chunk
-from datasette_embeddings.config import ModelConfig
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
     Chunking,
@@ -21,7 +20,6 @@ from datasette_embeddings.documents import (
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.ingest.splitting import split_documents
 from datasette_embeddings.models.base import Callback, EmbeddingModel, Outcome, ignore
-from datasette_embeddings.models.registry import configured_id, model_spec
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.documents import (
@@ -47,24 +45,6 @@ class Embedded:
     failures: Sequence[Failure]
     #: Items of which the model read only the beginning
     truncated: int
-
-
-def embedding_models(
-    collection: StoredCollection, models: Mapping[str, ModelConfig]
-) -> Mapping[str, ModelConfig]:
-    """*models*, with which the model of *collection* loads to embed more of its items.
-
-    It has the passage prompt of the collection, unless *models* give it one.
-    """
-    models, prompt = (
-        collection.located_models(models),
-        collection.settings.passage_prompt,
-    )
-    spec = model_spec(collection.model_id, models)
-    if not prompt or spec.config.passage_prompt is not None:
-        return models
-    name = configured_id(collection.model_id, models) or spec.model_id
-    return {**models, name: replace(spec.config, passage_prompt=prompt)}
 
 
 def check_model(source: Source, model: EmbeddingModel) -> None:

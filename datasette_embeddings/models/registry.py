@@ -94,6 +94,17 @@ def with_llm_keys(config: Config) -> Config:
     return replace(config, models=models) if config.llm_keys else config
 
 
+def with_passage_prompt(
+    models: Mapping[str, ModelConfig], model_id: str, prompt: str | None
+) -> Mapping[str, ModelConfig]:
+    """*models*, where *model_id* has this passage prompt, unless they give it one."""
+    spec = model_spec(model_id, models)
+    if not prompt or spec.config.passage_prompt is not None:
+        return models
+    name = configured_id(model_id, models) or spec.model_id
+    return {**models, name: replace(spec.config, passage_prompt=prompt)}
+
+
 def only_a_key(key: str | None) -> ModelConfig:
     """The configuration of a model of which only the key is known."""
     return ModelConfig(runtime="llm", api_key=key)

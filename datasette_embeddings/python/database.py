@@ -92,7 +92,7 @@ class Database:
         given = self._given.get(found.model_id)
         if given is not None:
             return given
-        models = found.located_models(self.models)
+        models = found.embedding_models(self.models)
         return load_model(found.model_id, models, may_download=self.may_download)
 
     def _loaded(self, model: str | EmbeddingModel) -> EmbeddingModel:

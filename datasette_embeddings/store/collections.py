@@ -27,6 +27,7 @@ from datasette_embeddings.models.names import (
     located,
     stored_id,
 )
+from datasette_embeddings.models.registry import with_passage_prompt
 from datasette_embeddings.sources.definitions import (
     CollectionSource,
     Source,
@@ -120,6 +121,13 @@ class StoredCollection(Items):
     ) -> Mapping[str, ModelConfig]:
         """*models*, with which its model id loads from any working directory."""
         return located(models, self.model_id, self.home)
+
+    def embedding_models(
+        self, models: Mapping[str, ModelConfig]
+    ) -> Mapping[str, ModelConfig]:
+        """As :meth:`located_models`, with its passage prompt, unless one is given."""
+        prompt = self.settings.passage_prompt
+        return with_passage_prompt(self.located_models(models), self.model_id, prompt)
 
     def check_settings(self, settings: ModelSettings) -> None:
         """Check that queries of *settings* can be compared with the stored vectors.
