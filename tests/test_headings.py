@@ -7,15 +7,16 @@ import re
 
 import pytest
 
-from datasette_embeddings import collection, search_text, similar_items
 from datasette_embeddings.chunking import HEADING_CHARACTERS, split
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.documents import AUTO_CHUNKS, Chunking, Document
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.ingest.splitting import split_documents
+from datasette_embeddings.search.answers import search_text, similar_items
 from datasette_embeddings.search.matches import HEADINGS_BETWEEN
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.store.collections import collection
 
 GUIDE = """\
 # Guide
@@ -199,7 +200,7 @@ def test_the_title_of_an_item_of_no_table_is_that_of_its_metadata(tmp_path, run)
         rows,
         "--metadata",
         "title",
-        "-c",
+        "--column",
         "text",
         "--silent",
         "--similarities",
