@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
@@ -74,16 +75,6 @@ def error_text(ctx: click.Context, error: EmbeddingsError) -> str:
 class DatabaseArgument(click.Argument):
     """DB, the first argument, unless ``--database`` or the environment names it."""
 
-    def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - click
-        try:
-            return super().process_value(ctx, value)
-        except click.MissingParameter:
-            raise click.UsageError(
-                "Expected a database file, as the first argument, with --database or "
-                f"in {DATABASE_VARIABLE}",
-                ctx,
-            ) from None
-
 
 class Command(click.Command):
     """A command with *options* and ``--verbose``; its help has *sections* of others.
@@ -126,14 +117,6 @@ class Command(click.Command):
                 formatter.write_dl([each for each in records if each is not None])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing:
-            self._check_values(ctx, args)
-            if self.takes_database:
-                args = self._with_database(ctx, args)
-        return super().parse_args(ctx, args)
-
-    def _check_values(self, ctx: click.Context, args: list[str]) -> None:
-        """Check that no name of an option stands where the value of one belongs."""
         params = [
             each for each in self.get_params(ctx) if isinstance(each, click.Option)
         ]
@@ -149,6 +132,18 @@ class Command(click.Command):
                     f"found the option {min(found)}",
                     ctx,
                 )
+        if self.takes_database and not ctx.resilient_parsing:
+            args = self._with_database(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            if not isinstance(error.param, DatabaseArgument):
+                raise
+            raise click.UsageError(
+                "Expected a database file, as the first argument, with --database or "
+                f"in {DATABASE_VARIABLE}",
+                ctx,
+            ) from None
 
     def _with_database(self, ctx: click.Context, args: list[str]) -> list[str]:
         """*args* with the database in front that an option or the environment names."""
@@ -239,15 +234,17 @@ class LazyGroup(Group):
             ) from None
 
 
-@click.group(cls=LazyGroup)
-@click.version_option(package_name=distribution.NAME, message="%(package)s %(version)s")
-def embeddings() -> None:
-    """Semantic search over SQLite: build collections of embeddings and search them.
+HELP = """
+    Semantic search over SQLite: build collections of embeddings and search them.
 
     \b
         datasette embeddings embed docs.db articles --table articles
         datasette embeddings search docs.db articles "how to make a backup"
-    """
+"""
+embeddings = LazyGroup("embeddings", help=inspect.cleandoc(HELP))
+click.version_option(package_name=distribution.NAME, message="%(package)s %(version)s")(
+    embeddings
+)
 
 
 @contextmanager

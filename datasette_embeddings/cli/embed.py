@@ -21,7 +21,7 @@ from datasette_embeddings.cli.options import (
     optional_database_argument,
 )
 from datasette_embeddings.cli.output import SOME_FAILED, progress, show_report
-from datasette_embeddings.cli.settings import config_in, model_of
+from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import (
     NO_WORDS,
     CollectionConfig,
@@ -71,7 +71,7 @@ def embed_source(
         )
     declared = declared or CollectionConfig()
     existing = find_collection(conn, name)
-    model = model_of(existing, declared.model, config, model_options)
+    model = fetched_model(declared.model, config, model_options, existing=existing)
     words = declared.words
     if source.store_content is False and not isinstance(source, TableSource):
         words = _words_without_content(words, existing)

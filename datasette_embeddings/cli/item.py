@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from datasette_embeddings.cli.commands import is_database_named
 from datasette_embeddings.cli.contents import read_file
 from datasette_embeddings.cli.output import show_report
-from datasette_embeddings.cli.settings import fetched_model, model_of
+from datasette_embeddings.cli.settings import fetched_model
 from datasette_embeddings.config import NO_WORDS, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.documents import (
@@ -66,15 +66,13 @@ def embed_item(
                 f"print its vector; found only {database}"
             )
         content = _content(given)
-        model = fetched_model(
-            given["model"] or config.default_model, config, model_options
-        )
+        model = fetched_model(given["model"], config, model_options)
         print_vector(_vector(model, content), given["output_format"] or "json")
         return
     document = _document(given)
     with open_database(database, writable=True, create=True) as conn:
         existing = find_collection(conn, collection)
-        model = model_of(existing, given["model"], config, model_options)
+        model = fetched_model(given["model"], config, model_options, existing=existing)
         words, store = given["words"], given["store"] is not False
         if existing is None and not store:
             words = words or NO_WORDS

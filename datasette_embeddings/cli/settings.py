@@ -75,17 +75,28 @@ def config_in(path: Path | None, database: Path | None = None) -> Config:
 
 
 def fetched_model(
-    model_id: str, config: Config, options: Mapping[str, Any] = MappingProxyType({})
+    model_id: str | None,
+    config: Config,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    existing: StoredCollection | None = None,
 ) -> EmbeddingModel:
     """The model called *model_id*; missing files are downloaded, with a note.
 
+    Without *model_id* it is that of the *existing* collection, or the default one.
     *options* are those of a command, which apply instead of its settings.
 
     :raises InvalidInputError: for a key of a model that runs on this machine.
     """
-    spec = model_spec(model_id, config.models)
-    given = replace(spec.config, **options)
-    spec = replace(spec, config=given, may_download=True)
+    models = config.models
+    if existing is not None:
+        model_id = model_id or existing.model_id
+        if is_same_model(model_id, existing.model_id):
+            models = existing.embedding_models(models)
+    spec = model_spec(model_id or config.default_model, models)
+    if options:
+        spec = replace(spec, config=replace(spec.config, **options))
+    spec = replace(spec, may_download=True)
     model = load(spec, on_download=partial(say_fetching, spec))
     if "api_key" in options and not model.is_remote:
         raise InvalidInputError(
@@ -93,24 +104,6 @@ def fetched_model(
             "this machine; leave out --key"
         )
     return model
-
-
-def model_of(
-    existing: StoredCollection | None,
-    model_id: str | None,
-    config: Config,
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> EmbeddingModel:
-    """The model called *model_id*, or that of the collection, or the default one.
-
-    *options* are those of the command, which apply instead of its settings.
-    """
-    if existing is not None and (
-        model_id is None or is_same_model(model_id, existing.model_id)
-    ):
-        config = replace(config, models=existing.embedding_models(config.models))
-        model_id = model_id or existing.model_id
-    return fetched_model(model_id or config.default_model, config, options)
 
 
 def fetched_reranker(model_id: str, config: Config) -> CrossEncoder:
