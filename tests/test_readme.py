@@ -81,7 +81,12 @@ def assert_same(shown: str, found: str, *, is_sample: bool) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("README.md", 8), ("docs/building.md", 8), ("docs/searching.md", 3)],
+    [
+        ("README.md", 8),
+        ("docs/building.md", 8),
+        ("docs/searching.md", 3),
+        ("docs/cli.md", 3),
+    ],
 )
 def test_every_command_prints_what_stands_below_it(
     demo, tmp_path, monkeypatch, name, count
