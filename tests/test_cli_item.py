@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from datasette_embeddings import Embeddings
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest.embed import SIMPLEST_IMAGE
 from datasette_embeddings.vectors import decode, encode
@@ -232,7 +233,7 @@ def test_similar_is_asked_one_thing(run, arguments, message):
 
 
 def test_what_is_prepended_is_remembered_and_not_stored(run, model):
-    (row,) = ([("1", "a cat")],)
+    row = [("1", "a cat")]
     embed = ["embed", "articles.db", "pets", "-", "--input-format", "csv"]
     assert run(*embed, "--prepend", "passage: ", input=csv_of(row)).exit_code == 0
     expected = model.embed_passages(["passage: a cat", "passage: a dog"])
@@ -252,6 +253,35 @@ def test_what_is_prepended_is_remembered_and_not_stored(run, model):
     )
     refused = run(*embed, "--prepend", "text: ", input=csv_of(row))
     assert (refused.exit_code, "--rebuild" in refused.stderr) == (1, True)
+    with Embeddings("articles.db") as db:
+        db.collection("pets").embed("4", "a dog")
+    [vector] = [
+        decode(vector) for item_id, _text, vector in query(sql) if item_id == "4"
+    ]
+    assert np.array_equal(vector, found["2"][1])
+
+
+def test_a_sync_and_a_rebuild_keep_what_is_prepended_until_it_is_taken_away(run, model):
+    embed = ["embed", "articles.db", "bodies", "-t", "articles", "--column", "body"]
+    run(*embed, "--prepend", "passage: ")
+    with closing(sqlite3.connect("articles.db")) as conn:
+        conn.execute("update articles set body = 'Cats' where id = 5")
+        conn.commit()
+    sql = """
+        select embedding
+        from embeddings
+        join collections on collections.id = collection_id
+        where name = 'bodies' and embeddings.id = '5'
+    """
+    for arguments, text in (
+        (["sync", "articles.db", "bodies"], "passage: Cats"),
+        (["sync", "articles.db", "bodies", "--rebuild"], "passage: Cats"),
+        ([*embed, "--rebuild", "--prepend", ""], "Cats"),
+    ):
+        assert run(*arguments).exit_code == 0
+        [(vector,)] = query(sql)
+        expected = model.embed_passages([text])[0]
+        assert decode(vector) == pytest.approx(expected, abs=1e-6)
 
 
 def csv_of(rows):
