@@ -113,6 +113,10 @@ WRONG = {
         "To embed them as they are, use: --binary --input image",
     ),
     "a model of texts": (["-i", "image", "--binary"], "takes texts, not images"),
+    "a collection of it": (
+        ["new.db", "x", "a", "-i", "image", "--binary"],
+        "takes texts, not images; choose one that takes images with --model",
+    ),
     "no file": (["-i", "nowhere"], "nowhere cannot be read: No such file"),
     "a key": (["-c", "x", "--key", "k"], "--key goes with a model behind an API"),
     "rows as hex": (
@@ -132,6 +136,7 @@ def test_a_wrong_mixture_names_the_right_option(run, articles_db, name):
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
     assert message in result.stderr
     assert articles_db.read_bytes() == before
+    assert not (articles_db.parent / "new.db").exists()
 
 
 @pytest.mark.parametrize("command", ["embed", "embed-multi"])
@@ -304,6 +309,8 @@ def test_no_store_says_that_words_have_the_texts(run):
     run("embed", "articles.db", "x", "-", input=rows)
     said = run("embed", "articles.db", "x", "-", "--no-store", input=rows).stderr
     assert "the words of x are indexed, with their texts; --no-words keeps none" in said
+    said = run("embed", "articles.db", "x", "2", "-c", "text", "--no-store").stderr
+    assert "Note: the words of x are indexed" in said
     said = run("embed", "articles.db", "x", "-", "--no-store", "--no-words", input=rows)
     assert "Note" not in said.stderr
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from datasette_embeddings.cli.commands import Command
-from datasette_embeddings.cli.item import embed_item
+from datasette_embeddings.cli.item import embed_item, words_without_content
 from datasette_embeddings.cli.options import (
     RUN_OPTIONS,
     SOURCE_OPTIONS,
@@ -22,12 +22,7 @@ from datasette_embeddings.cli.options import (
 )
 from datasette_embeddings.cli.output import SOME_FAILED, progress, show_report
 from datasette_embeddings.cli.settings import config_in, fetched_model
-from datasette_embeddings.config import (
-    NO_WORDS,
-    CollectionConfig,
-    Config,
-    SimilaritySettings,
-)
+from datasette_embeddings.config import CollectionConfig, Config, SimilaritySettings
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
@@ -36,7 +31,7 @@ from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.store.collections import StoredCollection, find_collection
+from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.store.collections import collection as collection_named
 
 PRUNE = flag("--prune", "Delete items whose source row was deleted.")
@@ -74,29 +69,12 @@ def embed_source(
     model = fetched_model(declared.model, config, model_options, existing=existing)
     words = declared.words
     if source.store_content is False and not isinstance(source, TableSource):
-        words = _words_without_content(words, existing)
+        words = words_without_content(words, existing)
     with progress(name, silent=silent) as callbacks:
         options = replace(
             options, similarities=declared.similarities, words=words, **callbacks
         )
         return ingest(conn, name, source, model, options=options)
-
-
-def _words_without_content(
-    words: str | None, existing: StoredCollection | None
-) -> str | None:
-    """The kind of words index for rows whose texts are not kept: none by default.
-
-    The index has the texts, too.
-    """
-    if words is None and existing is not None and existing.has_words:
-        click.echo(
-            f"Note: the words of {existing.name} are indexed, with their texts; "
-            "--no-words keeps none",
-            err=True,
-        )
-        return None
-    return words or NO_WORDS
 
 
 @click.command(

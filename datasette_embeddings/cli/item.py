@@ -25,14 +25,13 @@ from datasette_embeddings.documents import (
     Document,
 )
 from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.ingest.items import embed_items
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.store.collection_writes import create_collection
-from datasette_embeddings.store.collections import find_collection
+from datasette_embeddings.store.collections import StoredCollection, find_collection
 from datasette_embeddings.vectors import Vector, encode
 
-# Bytes of a text, as of a file in a folder
-MAX_TEXT_BYTES = 100_000_000
 # Parameters of `embed` that go with one item, stored or not
 OF_ITEM = {
     *("database", "database_option", "collection", "input", "config_file", "silent"),
@@ -73,9 +72,14 @@ def embed_item(
     with open_database(database, writable=True, create=True) as conn:
         existing = find_collection(conn, collection)
         model = fetched_model(given["model"], config, model_options, existing=existing)
+        if isinstance(document.content, bytes) and not model.supports_images:
+            raise InvalidInputError(
+                f"The model {model.model_id!r} takes texts, not images; choose one "
+                "that takes images with --model"
+            )
         words, store = given["words"], given["store"] is not False
-        if existing is None and not store:
-            words = words or NO_WORDS
+        if not store:
+            words = words_without_content(words, existing)
         stored = create_collection(conn, collection, model.settings, None, words=words)
         report = embed_items(
             stored, model, [document], chunking=_chunking(given), store=store
@@ -85,6 +89,23 @@ def embed_item(
         show_report(collection, report, None)
         if given["output_format"] is not None:
             print_vector(stored.vector(document.id), given["output_format"])
+
+
+def words_without_content(
+    words: str | None, existing: StoredCollection | None
+) -> str | None:
+    """The kind of words index for texts that are not kept: none by default.
+
+    The index has the texts, too.
+    """
+    if words is None and existing is not None and existing.has_words:
+        click.echo(
+            f"Note: the words of {existing.name} are indexed, with their texts; "
+            "--no-words keeps none",
+            err=True,
+        )
+        return None
+    return words or NO_WORDS
 
 
 def print_vector(vector: Vector, output_format: str) -> None:
@@ -165,7 +186,7 @@ def _content(given: Mapping[str, Any]) -> Content:
         content = read_file(
             path,
             is_binary=is_binary,
-            most_bytes=MAX_TEXT_BYTES,
+            most_bytes=MAX_BYTES,
             otherwise=f"To embed them as they are, use: --binary --input {path}",
         )
     if not content.strip():
