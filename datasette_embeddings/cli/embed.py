@@ -31,8 +31,8 @@ from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
-from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.store.collections import collection as collection_named
+from datasette_embeddings.store.collections import find_collection
 
 PRUNE = flag("--prune", "Delete items whose source row was deleted.")
 
