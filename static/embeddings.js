@@ -12,7 +12,7 @@
   const QUIET_MS = 1000; // after the last key, before a screen reader reads the status out
   const READING_MS = 3000; // typing after such a pause makes a new entry of the history
   // Fields that are left out of the URL when they are empty
-  const OPTIONAL = ["_mode", "_min_score", "_min_cosine", "_prefix", "_facet"];
+  const OPTIONAL = ["_mode", "_min_score", "_min_cosine", "_prefix", "_facet", "_sort"];
   const SMALL_BYTES = 200_000; // a larger image is reduced before it is sent
   const SMALL_SIDE = 512; // pixels; models read fewer
 
@@ -37,14 +37,16 @@
     // form.action may be the field of a filter on a column called action
     const url = new URL(form.getAttribute("action"), location.href);
     const hasQuery = image || box.value.trim();
-    for (const [name, value] of new FormData(form)) {
+    const fields = new FormData(form);
+    const sort = fields.get("_sort_by_desc") ? "_sort_desc" : "_sort";
+    for (const [name, value] of fields) {
       const isEmpty =
         (name === "q" && !value.trim()) || (OPTIONAL.includes(name) && !value);
       if (name === "_like") {
         if (!hasQuery) url.searchParams.append("like", value);
-      } else if (!isEmpty && !name.startsWith("_filter_")) {
+      } else if (!isEmpty && !/^_(filter_|sort_by_desc)/.test(name)) {
         // A new filter is sent by the button
-        url.searchParams.append(name, value);
+        url.searchParams.append(name === "_sort" ? sort : name, value);
       }
     }
     return url.href;

@@ -920,3 +920,56 @@ def test_an_argument_that_is_not_utf_8_is_an_error(
     result = run(*command, articles_db, *arguments)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Expected text in UTF-8, found ")
+
+
+@pytest.fixture
+def items_db(run, tmp_path):
+    """A collection of a pipe, with metadata."""
+    rows = "id,text,topic,year\n1,cats purr,pets,2019\n2,dogs bark,pets,2021\n"
+    rows += "3,stars shine,sky,2022\n"
+    columns = ["-c", "text", "--metadata", "topic", "--metadata", "year"]
+    path = str(tmp_path / "items.db")
+    run("embed", path, "items", "-", *columns, "--silent", input=rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--where", "topic = 'pets'", "--sort", "id"], "12"),
+        (["--where", "year > :y", "-p", "y", "2020", "--sort-desc", "year"], "32"),
+        (["--where", "topic = :t and year < :y", "-p", "t", "sky", "-p", "y", "9"], ""),
+        (["--sort", "year"], "123"),
+        (["--sort-desc", "topic", "-n", "1"], "1"),
+    ],
+)
+def test_search_and_similar_go_by_metadata(run, items_db, options, expected):
+    command = ["search", items_db, "items", "cats purr", "--format", "nl", *options]
+    assert [each["id"] for each in lines(run(*command))] == [*expected]
+
+
+def test_items_like_one_go_by_metadata(run, items_db):
+    command = ["similar", items_db, "items", "1", "--format", "nl"]
+    found = lines(run(*command, "--where", "topic = 'pets'"))
+    assert [each["id"] for each in found] == ["2"]
+    found = lines(run(*command, "--sort-desc", "year"))
+    assert [each["id"] for each in found] == ["3", "2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--where", "colour = 1"], "colour; the columns are id, topic, year"),
+        (["--where", "year > :y"], "binding"),
+        (["--param", "y", "2020"], "Expected --where with --param, found none"),
+        (["--sort", "colour"], "No column 'colour' in the metadata of 'items'; it has"),
+        (["--sort", "id", "--sort-desc", "id"], "found both"),
+    ],
+)
+def test_a_condition_that_does_not_fit_says_what_there_is(
+    run, items_db, options, message
+):
+    for command in (["search", items_db, "items", "cats"], ["similar", items_db]):
+        rest = [] if command[0] == "search" else ["items", "1"]
+        result = run(*command, *rest, *options)
+        assert (result.exit_code, message in result.stderr) == (1, True)

@@ -71,6 +71,32 @@ FORMAT = option(
     "nl: a JSON object a line, with llm's keys. Default: for people.",
     type=Choice(OUTPUT_FORMATS),
 )
+
+
+def row_options(param: str = "-p --param") -> tuple[Option, ...]:
+    """The options of ``sqlite-utils rows``, for the rows or metadata of items."""
+    return (
+        option(
+            "--where",
+            "Only items for which this SQL is true of their row or metadata: "
+            "'year > :y'",
+            metavar="SQL",
+        ),
+        _many(
+            f"params {param}",
+            f"A value of --where: {param.split()[0]} y 2020.",
+            nargs=2,
+            metavar="NAME VALUE",
+        ),
+        option(
+            "--sort",
+            "Show the best matches in the order of this column.",
+            metavar="COLUMN",
+        ),
+        option("--sort-desc", "The same in descending order.", metavar="COLUMN"),
+    )
+
+
 MIN_SCORE = option(
     "--min-score", "Leave out matches below this cosine similarity.", type=float
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from datasette_embeddings.cli.options import (
     database_argument,
     flag,
     option,
+    row_options,
 )
 from datasette_embeddings.cli.settings import config_in, fetched_reranker
 from datasette_embeddings.config import MODES
@@ -34,8 +37,10 @@ from datasette_embeddings.search.answers import (
     search_vector,
     similar_items,
 )
+from datasette_embeddings.search.conditions import items_where
 from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.sources.definitions import STDIN
+from datasette_embeddings.sources.table_rows import number_or
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collections import StoredCollection
 
@@ -86,7 +91,7 @@ _RERANK_TIME_LIMIT = option(
 @click.command(
     cls=Command,
     options=(
-        *(_INPUT, _IMAGE, *_RANKING, *MATCH_OPTIONS),
+        *(_INPUT, _IMAGE, *_RANKING, *row_options(), *MATCH_OPTIONS),
         *(_RERANK, _RERANK_TIME_LIMIT, CONFIG),
     ),
 )
@@ -102,6 +107,8 @@ def search(
     image: Path | None,
     rerank: str | None,
     time_limit_ms: int | None,
+    where: str | None,
+    params: Sequence[tuple[str, str]],
     limit: int,
     full: bool,
     output_format: str | None,
@@ -118,8 +125,8 @@ def search(
     \b
         datasette embeddings search docs.db articles "how to make a backup"
         datasette embeddings search docs.db articles backup --format nl | jq .id
-        datasette embeddings search docs.db articles backup --config metadata.yml
         datasette embeddings search docs.db articles os.walk --mode words
+        datasette embeddings search docs.db articles backup --where "year > 2020"
         datasette embeddings search docs.db articles -i question.txt
         fortune | datasette embeddings search docs.db articles -
         datasette embeddings search shop.db photos --image chair.jpg
@@ -141,6 +148,7 @@ def search(
         raise InvalidInputError("Expected a text to search for by words, not an image")
     with open_database(database) as conn:
         found, model = collections.collection(conn, collection), None
+        options = replace(options, among=_among(found, where, params))
         if not by_words:
             model = load_model(found.model_id, found.located_models(config.models))
         if isinstance(query, str):
@@ -176,6 +184,8 @@ _SIMILAR_OPTIONS = (
     ),
     flag("--binary", "FILE is not a text: an image, or what else the model takes."),
     MIN_SCORE,
+    # -p is --plain, as in llm
+    *row_options("--param"),
     *MATCH_OPTIONS,
     flag("plain -p --plain", "Print for people: the default."),
     CONFIG,
@@ -194,6 +204,8 @@ def similar(
     content: str | None,
     content_file: Path | None,
     binary: bool,
+    where: str | None,
+    params: Sequence[tuple[str, str]],
     limit: int,
     full: bool,
     output_format: str | None,
@@ -224,6 +236,7 @@ def similar(
     config = config_in(config_file, database)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
+        options = replace(options, among=_among(found, where, params))
         if item_id is not None:
             matches = similar_items(found, item_id, options=options)
         else:
@@ -233,6 +246,19 @@ def similar(
             else:
                 matches = search_text(found, query or "", model=model, options=options)
     show_matches(matches, output_format, full=full)
+
+
+def _among(
+    collection: StoredCollection, where: str | None, params: Sequence[tuple[str, str]]
+) -> frozenset[str] | None:
+    """The items for which *where* is true; None without it."""
+    if where is None:
+        if params:
+            raise InvalidInputError("Expected --where with --param, found none")
+        return None
+    # As numbers, because metadata have no types that would convert a text
+    values = {name.lstrip(":"): number_or(value) for name, value in params}
+    return items_where(collection, where, values)
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> Content:

@@ -9,7 +9,7 @@ from datasette_embeddings.config import MODES
 from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Document
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import check_utf8
-from datasette_embeddings.python.conditions import items_where
+from datasette_embeddings.search.conditions import items_where
 from datasette_embeddings.search.nearest import Options, checked_limit
 from datasette_embeddings.store.collections import StoredCollection
 

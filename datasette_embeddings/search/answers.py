@@ -20,6 +20,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_vector,
 )
 from datasette_embeddings.search.reranking import Reranking, rerank, widened
+from datasette_embeddings.search.selecting import in_order
 from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
@@ -89,14 +90,17 @@ def answer_text(
     wanted = options if options.rerank is None else widened(options)
     found = rank(collection, query, vector, options=wanted, index=index)
     best = matches(collection, found.hits)
-    answer = Answer(best, found.mode, found.corrected, found.close)
     if options.rerank is None:
-        return answer
+        best = in_order(collection, best, options.sort, options.sort_desc)
+        return Answer(best, found.mode, found.corrected, found.close)
     deadline = time.monotonic() + options.rerank_time_limit_ms / 1000
-    best, how = reranked(query.text, answer.matches, options.rerank, deadline=deadline)
-    return replace(
-        answer,
-        matches=best[options.offset : options.offset + options.limit],
+    best, how = reranked(query.text, best, options.rerank, deadline=deadline)
+    best = best[options.offset : options.offset + options.limit]
+    return Answer(
+        in_order(collection, best, options.sort, options.sort_desc),
+        found.mode,
+        found.corrected,
+        found.close,
         reranked=how.model_id,
         not_reranked=how.reason,
     )
@@ -120,7 +124,8 @@ def search_vector(
 
     :raises DimensionMismatchError: if *vector* is not as long as those of the items.
     """
-    return matches(collection, nearest_to_vector(collection, vector, options=options))
+    found = matches(collection, nearest_to_vector(collection, vector, options=options))
+    return in_order(collection, found, options.sort, options.sort_desc)
 
 
 def similar_items(
@@ -130,4 +135,5 @@ def similar_items(
 
     :raises UnknownItemError: if the collection has no such item.
     """
-    return matches(collection, nearest_to_item(collection, item_id, options=options))
+    found = matches(collection, nearest_to_item(collection, item_id, options=options))
+    return in_order(collection, found, options.sort, options.sort_desc)

@@ -27,8 +27,6 @@ from datasette_embeddings.index.documents import (
 )
 from datasette_embeddings.index.matrix import Filter, Hit, Keep, best_first
 from datasette_embeddings.models.cross_encoder import CrossEncoder
-from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.table_rows import Selection, selected_ids
 from datasette_embeddings.store import chunks
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
@@ -58,8 +56,12 @@ class Options:
     all_chunks: bool = False
     #: Only items whose ids begin with it
     prefix: str = ""
-    #: Only these items, as :func:`selected_items` returns them
+    #: Only these items, as :func:`selecting.selected_items` returns them
     among: frozenset[str] | None = None
+    #: Shows the matches in the order of this column; the score decides which they are
+    sort: str | None = None
+    #: The same from the end of the column
+    sort_desc: str | None = None
     #: Not these items
     without: frozenset[str] = frozenset()
     #: Orders the best matches of a search by text again
@@ -251,24 +253,6 @@ class Comparison:
         arrays = found.cosines[chosen], found.means[chosen]
         whole = found.is_whole
         return Compared(found.rows[chosen], ids, *arrays, whole), values[chosen]
-
-
-def selected_items(
-    collection: StoredCollection, selection: Selection
-) -> frozenset[str]:
-    """Ids of items whose source rows match *selection*, and of rows without an item."""
-    documents = selected_ids(collection.conn, source_table(collection), selection)
-    return frozenset(documents | chunks.chunks_of_documents(collection, documents))
-
-
-def source_table(collection: StoredCollection) -> TableSource:
-    """The table whose rows *collection* holds, its only source."""
-    if not isinstance(collection.source, TableSource):
-        raise InvalidInputError(
-            "Filters and facets need a source table, and the collection "
-            f"{collection.name!r} was not made from one"
-        )
-    return collection.source
 
 
 def checked_query(text: str, *, max_length: int | None = None) -> str:

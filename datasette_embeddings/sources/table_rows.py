@@ -1,35 +1,24 @@
-"""Some rows of a source table: those of items, and those that a filter selects."""
+"""The rows of a source table that items came from."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
-from datasette_embeddings.databases import declared_columns, quote
+from datasette_embeddings.databases import quote
 from datasette_embeddings.documents import Document, item_id_of, key_values
-from datasette_embeddings.errors import InvalidInputError, SourceError
+from datasette_embeddings.errors import SourceError
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.sources.content import content_of_row
-from datasette_embeddings.sources.definitions import ROWID, TableSource
+from datasette_embeddings.sources.definitions import TableSource
 
-Value: TypeAlias = str | int | float
 MAX_INTEGER = 2**63
 # SQLite takes at least 999 parameters in one statement
 MOST_PARAMETERS = 900
 # A search reads images up to this many bytes to compare them with the embedded ones
 LARGEST_COMPARED_IMAGE = 1_000_000
-# The start of SQLite's message where the filter is at fault, and what it means
-FILTER_ERRORS = {
-    "interrupted": "takes longer than this server's time limit for SQL",
-    "malformed JSON": "needs JSON, which a row of that column is not",
-    "too many SQL variables": "has more values than SQLite takes",
-    "LIKE or GLOB pattern too complex": "has a pattern that is too long for SQLite",
-    "Expression tree is too large": "has more conditions than SQLite takes",
-}
 
 
 @dataclass(frozen=True)
@@ -108,6 +97,15 @@ def image_of_row(
     return image if isinstance(image, bytes) else None
 
 
+def values_of(
+    conn: sqlite3.Connection, source: TableSource, column: str, item_ids: Sequence[str]
+) -> dict[str, object]:
+    """What *column* holds in the row of each of *item_ids* that exists."""
+    sql = _select_sql(source, [source.column_sql(column)])
+    rows = _rows_of(conn, source, sql, item_ids)
+    return {item_id: value for item_id, (value,) in rows.items()}
+
+
 def _value_sql(source: TableSource, column: str, largest: int | None) -> str:
     value = source.column_sql(column)
     # SQLite knows the length of a BLOB without reading it
@@ -154,78 +152,3 @@ def number_or(text: str) -> int | float | str:
         if str(number) == text and abs(number) < MAX_INTEGER:
             return number
     return text
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Rows that fulfil all *conditions*, pieces of SQL that name their *values*."""
-
-    conditions: tuple[str, ...] = ()
-    values: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The conditions as one; true if there is none."""
-        return " and ".join(f"({each})" for each in self.conditions) or "true"
-
-
-def selected_ids(
-    conn: sqlite3.Connection, source: TableSource, selection: Selection
-) -> set[str]:
-    """The item id of every row of *source* that *selection* takes."""
-    sql = f"""
-        select {", ".join(map(quote, source.key_columns))}
-        from main.{quote(source.table)}
-        where {selection.where}
-    """
-    with _explained():
-        keys = map(tuple, conn.execute(sql, dict(selection.values)))
-        # A row with NULL in its key has no item
-        return {source.id_prefix + item_id_of(key) for key in keys if None not in key}
-
-
-def counted_values(
-    conn: sqlite3.Connection,
-    source: TableSource,
-    column: str,
-    *,
-    selection: Selection,
-    limit: int,
-) -> list[tuple[Value, int]]:
-    """The *limit* most frequent values of *column* in *selection*, each with its count.
-
-    NULL and BLOBs are left out.
-    """
-    sql = f"""
-        select {quote(column)}, count(*)
-        from main.{quote(source.table)}
-        where {selection.where}
-        and typeof({quote(column)}) not in ('null', 'blob')
-        group by 1
-        order by 2 desc, 1
-        limit :embeddings_limit
-    """
-    with _explained():
-        rows = conn.execute(sql, {**selection.values, "embeddings_limit": limit})
-        return list(map(tuple, rows))
-
-
-def selectable_columns(conn: sqlite3.Connection, source: TableSource) -> list[str]:
-    """The columns of *source* that conditions may name."""
-    names = [column.name for column in declared_columns(conn, source.table)]
-    return names if ROWID not in source.key_columns else [ROWID, *names]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        for start, meaning in FILTER_ERRORS.items():
-            if str(error).startswith(start):
-                raise InvalidInputError(f"The filter {meaning}") from error
-        raise
-    except (OverflowError, UnicodeEncodeError) as error:
-        raise InvalidInputError(
-            f"The filter has a value SQL cannot take: {error}"
-        ) from error

@@ -20,15 +20,16 @@ async def code_samples(
     """The search of *response* in SQL, if the visitor may run SQL, and with curl.
 
     Each sample has a title, a text and the path that answers it. A search with
-    conditions has none in SQL, whose functions take no conditions; one by an image has
-    none at all: neither an address nor SQL can hold the image.
+    conditions or another order has none in SQL, whose functions take neither; one by an
+    image has none at all: neither an address nor SQL can hold the image.
     """
     datasette, asked = response.target.datasette, response.request
     if asked.text is None and asked.like is None:
         return []
     samples = []
-    is_narrowed = (asked.min_score, asked.min_cosine) != (None, None)
-    if not (asked.filters or asked.prefix or is_narrowed or asked.as_typed):
+    options = asked.min_score, asked.min_cosine, asked.order
+    is_other = asked.as_typed or any(each is not None for each in options)
+    if not (asked.filters or asked.prefix or is_other):
         database, (sql, values) = response.target.database.name, _sql(response)
         page = await run_sql_path(datasette, request.actor, database, sql, values)
         if page is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,13 +12,15 @@ from datasette.filters import Filters
 from datasette.utils import sqlite_timelimit
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.search.nearest import selected_items, source_table
-from datasette_embeddings.sources.table_rows import (
+from datasette_embeddings.search.selecting import (
+    Rows,
     Selection,
     Value,
     counted_values,
-    selectable_columns,
+    rows_of,
+    selected_items,
 )
+from datasette_embeddings.sources.table_rows import number_or
 from datasette_embeddings.store.collections import StoredCollection
 
 #: ``created__gt`` and what it is compared with
@@ -56,43 +58,48 @@ def applied(
     collection: StoredCollection,
     pairs: Sequence[Filter],
     facet: str | None,
+    sort: str | None = None,
 ) -> tuple[Facet | None, frozenset[str] | None]:
-    """The counts of the column *facet*, and the items that *pairs* let pass."""
-    source, conn = source_table(collection), collection.conn
-    columns = selectable_columns(conn, source)
-    if facet is not None:
-        check_column(facet, columns)
-    passing = selection(source.table, columns, pairs)
-    counts, selected = None, None
+    """The counts of the column *facet*, and the items that *pairs* let pass.
+
+    The column *sort* is checked only.
+    """
+    _check_count(len(pairs))
+    conn, counts, selected = collection.conn, None, None
+    named = [column for column, _lookup, _value in Filters(pairs).selections()]
+    shown = [each for each in (facet, sort) if each is not None]
     with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")):
+        rows = rows_of(collection, [*named, *shown])
+        for column in shown:
+            rows.check_column(column)
+        passing = selection(rows, pairs)
         if facet is not None:
             limit = datasette.setting("default_facet_size")
             values = counted_values(
-                conn, source, facet, selection=passing, limit=limit + 1
+                conn, rows, facet, selection=passing, limit=limit + 1
             )
             counts = Facet(facet, values[:limit], len(values) > limit)
         if pairs:
-            selected = selected_items(collection, passing)
+            selected = selected_items(collection, passing, rows=rows)
     return counts, selected
 
 
-def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Selection:
-    """The rows of *table*, which has *columns*, that all of *pairs* let pass.
+def selection(rows: Rows, pairs: Sequence[Filter]) -> Selection:
+    """Those of *rows* that all of *pairs* let pass.
 
     A column or comparison that there is not is an error, where Datasette would leave
     the filter out.
     """
-    _check_count(len(pairs))
     filters = Filters(sorted(pairs))
     for column, lookup, _value in filters.selections():
-        check_column(column, columns)
+        rows.check_column(column)
         if lookup not in comparisons():
             raise InvalidInputError(
                 f"No comparison {quoted(lookup)} for the column {quoted(column)}; "
                 f"there are {', '.join(comparisons())}"
             )
     try:
-        conditions, values = filters.build_where_clauses(table)
+        conditions, values = filters.build_where_clauses(rows.name)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInputError(
             f"A filter has a value out of place: {error}"
@@ -102,22 +109,31 @@ def selection(table: str, columns: Sequence[str], pairs: Sequence[Filter]) -> Se
             "Expected a filter's JSON list to hold texts and numbers"
         )
     _check_count(len(values))
+    if rows.is_metadata:
+        values = _typed(conditions, values)
     return Selection(tuple(conditions), values)
+
+
+def _typed(
+    conditions: Sequence[str], values: Mapping[str, object]
+) -> dict[str, object]:
+    """*values* with numbers for texts that read as such: metadata convert none.
+
+    Those in an array stay as they are: in ``:p0 in (select ...)`` they come first.
+    """
+    in_arrays = {each.split()[0][1:] for each in conditions if each.startswith(":")}
+    return {
+        name: number_or(value)
+        if isinstance(value, str) and name not in in_arrays
+        else value
+        for name, value in values.items()
+    }
 
 
 def _check_count(count: int) -> None:
     if count > MOST_VALUES:
         raise InvalidInputError(
             f"Expected at most {MOST_VALUES:,} values in filters, found {count:,}"
-        )
-
-
-def check_column(column: str, columns: Sequence[str]) -> None:
-    """Refuse a *column* that the source table does not have."""
-    if column not in columns:
-        raise InvalidInputError(
-            f"No column {quoted(column)} in the source table; "
-            f"it has {', '.join(columns)}"
         )
 
 

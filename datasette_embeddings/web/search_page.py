@@ -19,8 +19,7 @@ from datasette_embeddings.config import Config
 from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import has_images, matches
-from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.table_rows import selectable_columns
+from datasette_embeddings.search.selecting import rows_of
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
@@ -43,7 +42,7 @@ LENGTHS = {"snippet_length": 280, "title_length": 200, "metadata_length": 100}
 # Filters that a page names, each with a link that removes it
 SHOWN_FILTERS = 20
 # Fields of the form that are left out of the URL when they are empty
-OPTIONAL = ("_mode", "_min_score", "_min_cosine", "_prefix", "_facet")
+OPTIONAL = ("_mode", "_min_score", "_min_cosine", "_prefix", "_facet", "_sort")
 # What the form offers to search by, the default first
 MODES = {"both": "words and meaning", "meaning": "meaning", "words": "words"}
 # What a match was found by, in words
@@ -53,7 +52,11 @@ TYPING = "_typing"
 # What the form keeps of "more like this" until the user types a text
 KEPT_LIKE = "_like"
 # Parameters that only the form sends
-FORM_NAMES = (KEPT_LIKE, "_filter_column", "_filter_op", "_filter_value")
+SORT_BY_DESC = "_sort_by_desc"
+FORM_NAMES = (
+    *(KEPT_LIKE, SORT_BY_DESC),
+    *("_filter_column", "_filter_op", "_filter_value"),
+)
 
 
 @page_view("GET", "HEAD", "POST", limited=True)
@@ -136,11 +139,11 @@ async def _form_context(target: Target) -> dict[str, Any]:
 
 
 def _read_form(collection: StoredCollection) -> dict[str, Any]:
-    source, columns = collection.source, list[str]()
-    if isinstance(source, TableSource):
-        columns = selectable_columns(collection.conn, source)
+    rows = rows_of(collection, ())
+    # Ids alone are no choice
+    has_choice = not rows.is_metadata or len(rows.columns) > 1
     return {
-        "columns": columns,
+        "columns": rows.columns if has_choice else (),
         "has_images": has_images(collection),
         "failed": collection.count_failures(),
     }
@@ -275,7 +278,7 @@ def _tidy_path(address: Address) -> str | None:
         return None
     # An empty box of the form asks nothing; in a URL written by hand it is an error
     kept = [
-        pair
+        ("_sort_desc", pair[1]) if pair[0] == "_sort" and SORT_BY_DESC in args else pair
         for pair in address.pairs
         if pair[0] not in left_out and pair != (search_request.QUERY, "")
     ]

@@ -44,6 +44,8 @@ NAMES = {
     "_prefix": "prefix",
     "_chunks": "chunks",
     "_facet": "facet",
+    "_sort": "sort",
+    "_sort_desc": "sort_desc",
 }
 FIELD_NAMES = {field_name: name for name, field_name in NAMES.items()}
 # More than any model has: others are not worth reading
@@ -156,9 +158,18 @@ class SearchRequest(Checked):
     chunks: Annotated[Literal["best", "all"], Expected()] = "best"
     """In a chunked collection, the best chunk of each document or all chunks."""
     filters: Filters = ()
-    """Conditions on columns of the source table."""
+    """Conditions on columns of the source table, or on the metadata of items."""
     facet: Text | None = None
-    """A column of the source table whose values to count."""
+    """A column, or a key of the metadata, whose values to count."""
+    sort: Text | None = None
+    """A column, or a key of the metadata, by which the matches are shown."""
+    sort_desc: Text | None = None
+    """The same from its end; instead of the other."""
+
+    @property
+    def order(self) -> str | None:
+        """The column by which the matches are shown, from either end."""
+        return self.sort or self.sort_desc
 
     def to_json(self) -> Mapping[str, object]:
         """The request as an answer repeats it; without vectors and images."""
@@ -172,6 +183,8 @@ class SearchRequest(Checked):
             "min_cosine": self.min_cosine,
             "prefix": self.prefix or None,
             "filters": [list(pair) for pair in self.filters] or None,
+            "sort": self.sort,
+            "sort_desc": self.sort_desc,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -242,6 +255,9 @@ def checked(
     request = validated(SearchRequest, given, names=names)
     if given.get("size") is None:
         request = replace(request, size=min(DEFAULT_LIMIT, config.max_size))
+    if request.sort is not None and request.sort_desc is not None:
+        shown = [names.get(name, name) for name in ("sort", "sort_desc")]
+        raise InvalidInputError(f"Expected either {' or '.join(shown)}, found both")
     if request.text is not None:
         checked_query(request.text, max_length=config.max_query_length)
     if request.size > config.max_size:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from datasette.app import Datasette
+from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
@@ -22,6 +23,7 @@ from datasette_embeddings.search.nearest import (
 )
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.reranking import widened
+from datasette_embeddings.search.selecting import in_order
 from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import image_vectors, query_embedder
@@ -138,9 +140,20 @@ async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     is_reranked = reranker is not None
     work = partial(_search, target, request, query, vector, is_reranked=is_reranked)
     response = await target.read(work)
-    if reranker is None:
+    if reranker is not None:
+        response = await _reranked(response, reranker, config)
+    if request.order is None:
         return response
-    return await _reranked(response, reranker, config)
+    return await target.read(partial(_sorted, response))
+
+
+def _sorted(response: SearchResponse, collection: StoredCollection) -> SearchResponse:
+    """*response* in the order of a column; its page has the best matches as before."""
+    request, found = response.request, response.matches
+    limit_ms = response.target.datasette.setting("sql_time_limit_ms")
+    with sqlite_timelimit(collection.conn, limit_ms):
+        found = in_order(collection, found, request.sort, request.sort_desc)
+    return replace(response, matches=found)
 
 
 async def _reranked(
@@ -209,9 +222,9 @@ def _search(
 ) -> SearchResponse:
     """The response in one state of the database, with all that a reranker reads."""
     facet, selected = None, None
-    if request.filters or request.facet is not None:
+    if request.filters or request.facet or request.order:
         facet, selected = filters.applied(
-            target.datasette, collection, request.filters, request.facet
+            target.datasette, collection, request.filters, request.facet, request.order
         )
     if vector is None and query is None and request.like is None:
         return SearchResponse(target, request, collection.count_items(), facet=facet)

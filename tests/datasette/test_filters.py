@@ -6,6 +6,7 @@ import sqlite3
 from urllib.parse import urlencode
 
 import pytest
+from bs4 import BeautifulSoup
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SEARCH = "/notes/-/embeddings/notes.json"
 TOPICS = ["sqlite", "python", "", None, '["a", "b"]']
+COLUMNS = ["id", "title", "topic", "year", "created", "tags"]
 ROWS = [
     (
         number,
@@ -56,6 +58,10 @@ def notes_db(tmp_path_factory, model):
     recent = table_source(conn, "recent", content_columns=["title"], key_columns=["id"])
     ingest(conn, "recent", recent, model)
     ingest(conn, "titles", query_source(conn, "select id, title from notes"), model)
+    rules = Source(metadata_columns=("title", "topic", "year", "created", "tags"))
+    sql = "select id, title as text, * from notes"
+    metadata = query_source(conn, sql, content_columns=["text"], rules=rules)
+    ingest(conn, "metadata", metadata, model)
     conn.close()
     return path
 
@@ -200,6 +206,8 @@ async def test_a_facet_needs_no_question(datasette):
         ("topic__in=[1", "A filter has a value out of place: "),
         ("topic__in=[[1]]", "Expected a filter's JSON list to hold texts and numbers"),
         ("topic__arraycontains=x", "needs JSON, which a row of that column is not"),
+        ("_sort=colour", "No column 'colour' in the source table"),
+        ("_sort=year&_sort_desc=id", "Expected either _sort or _sort_desc, found both"),
         ("_facet=colour", "No column 'colour' in the source table"),
         ("_facet=topic&_facet=year", "Expected one _facet, found 2"),
         ("year__gt=9999999999999999999999", "a value SQL cannot take"),
@@ -218,11 +226,79 @@ async def test_what_cannot_be_answered_is_said(datasette, query, message):
     assert page.status_code == (200 if query[:3] == "_sh" else 400)
 
 
-async def test_a_collection_of_a_query_has_no_columns_to_filter(datasette):
-    path = "/notes/-/embeddings/titles.json?q=note"
-    for query in ("title=x", "_facet=title"):
-        status, body = await get_json(datasette, f"{path}&{query}")
-        assert (status, "need a source table" in body["error"]) == (400, True)
+METADATA = "/notes/-/embeddings/metadata.json"
+
+
+@pytest.mark.parametrize("query", FILTERS)
+async def test_a_filter_does_to_metadata_what_it_does_to_columns(datasette, query):
+    _status, expected = await get_json(datasette, f"{SEARCH}?q=note&_size=100&{query}")
+    status, body = await get_json(datasette, f"{METADATA}?q=note&_size=100&{query}")
+    ids = [
+        sorted(match["id"] for match in each["matches"]) for each in (expected, body)
+    ]
+    assert (status, ids[1]) == (200, ids[0])
+
+
+@pytest.mark.parametrize("facet_query", ["topic", "year", "topic&year__gt=2018"])
+async def test_a_facet_counts_metadata_as_it_counts_columns(datasette, facet_query):
+    column = facet_query.partition("&")[0]
+    _status, expected = await get_json(datasette, f"{SEARCH}?_facet={facet_query}")
+    status, body = await get_json(datasette, f"{METADATA}?_facet={facet_query}")
+    assert (status, facet(body, column)) == (200, facet(expected, column))
+
+
+@pytest.mark.parametrize(
+    "order", ["_sort=year", "_sort_desc=title", "_sort_desc=topic"]
+)
+async def test_matches_come_in_the_order_of_a_column(datasette, order):
+    best = (await get_json(datasette, f"{SEARCH}?q=note&_size=7"))[1]["matches"]
+    for path in (SEARCH, METADATA):
+        status, body = await get_json(datasette, f"{path}?q=note&_size=7&{order}")
+        name, column = order.split("=")
+        rows = [ROWS[int(match["id"])] for match in body["matches"]]
+        values = [row[("id", "title", "topic", "year").index(column)] for row in rows]
+        known = [value for value in values if value is not None]
+        assert (status, known) == (200, sorted(known, reverse=name == "_sort_desc"))
+        assert values[len(known) :] == [None] * (7 - len(known))
+        if path == SEARCH:
+            assert {m["id"] for m in best} == {m["id"] for m in body["matches"]}
+        assert body["query"][name.removeprefix("_")] == column
+    sort = {name.removeprefix("_"): column}
+    response = await datasette.client.post(
+        METADATA, json={"text": "note", "size": 7, **sort}
+    )
+    assert response.json()["matches"] == body["matches"]
+
+
+async def test_the_form_offers_keys_of_metadata_and_its_order_leads_to_an_address(
+    datasette,
+):
+    page = METADATA.removesuffix(".json")
+    response = await datasette.client.get(f"{page}?q=note&_sort_desc=year")
+    form = BeautifulSoup(response.text, "html.parser")
+    offered = [each.text for each in form.select("#embeddings-sort option")]
+    assert offered == ["- score -", *COLUMNS]
+    assert form.select_one("#embeddings-sort option[selected]").text == "year"
+    assert "in the order of year" in form.select_one("#embeddings-status").text
+    query = "q=note&_sort=year&_sort_by_desc=on"
+    response = await datasette.client.get(f"{page}?{query}")
+    assert response.headers["location"] == f"{page}?q=note&_sort_desc=year"
+    response = await datasette.client.get(f"{page}?q=note&_sort=&_sort_by_desc=on")
+    assert response.headers["location"] == f"{page}?q=note"
+
+
+async def test_a_collection_without_metadata_offers_no_columns(datasette):
+    response = await datasette.client.get("/notes/-/embeddings/titles?q=note")
+    assert "embeddings-sort" not in response.text
+    status, body = await get_json(
+        datasette, "/notes/-/embeddings/titles.json?q=note&title=x"
+    )
+    message = "No column 'title' in the metadata of 'titles'; it has id"
+    assert (status, body["error"]) == (400, message)
+    status, body = await get_json(
+        datasette, "/notes/-/embeddings/titles.json?q=note&id=17"
+    )
+    assert [match["id"] for match in body["matches"]] == ["17"]
 
 
 async def test_a_filter_that_takes_too_long_is_stopped(tmp_path, model):
@@ -364,7 +440,7 @@ async def test_the_list_alone_is_given_as_datasette_does(datasette):
     matches = objects["matches"]
     assert (await get_json(datasette, f"{path}&_shape=array"))[1] == matches
     _status, collections = await get_json(datasette, "/-/embeddings.json?_shape=array")
-    names = ["notes", "q", "recent", "titles"]
+    names = ["metadata", "notes", "q", "recent", "titles"]
     assert [each["name"] for each in collections] == names
 
 

@@ -1,14 +1,12 @@
-"""The condition ``where`` of a search in Python: SQL over the columns of the items."""
+"""The condition ``where`` of a search: SQL over the columns of the items."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
 
 from datasette_embeddings.errors import InvalidInputError, quoted
-from datasette_embeddings.search.nearest import selected_items, source_table
-from datasette_embeddings.sources.table_rows import Selection, selectable_columns
+from datasette_embeddings.search.selecting import Selection, rows_of, selected_items
 from datasette_embeddings.store.collections import StoredCollection
 
 
@@ -25,16 +23,14 @@ def items_where(
             'Expected params as a mapping, such as {"p": 10} for :p; '
             f"found {quoted(params)}"
         )
+    rows = rows_of(collection)
     try:
         _check_expression(collection.conn, where, values)
-        return selected_items(collection, Selection((f"{where}\n",), values))
+        selection = Selection((f"{where}\n",), values)
+        return selected_items(collection, selection, rows=rows)
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
-        columns = ""
-        if "no such column" in str(error):
-            with suppress(InvalidInputError):
-                source = source_table(collection)
-                names = selectable_columns(collection.conn, source)
-                columns = f"; the columns are {', '.join(names)}"
+        is_name = "no such column" in str(error)
+        columns = f"; the columns are {', '.join(rows.columns)}" if is_name else ""
         raise InvalidInputError(
             "Expected where to be one SQL expression, such as 'price < :p', found "
             f"{quoted(where)}: {error}{columns}"
