@@ -175,6 +175,8 @@ class CollectionConfig(Checked):
     strip_html: Flag = False
     metadata: Names = ()
     title: Text | None = None
+    #: What begins the addresses of items on the owner's site, or Jinja for them
+    url: Text | None = None
     prefix: AnyText = ""
     chunk: Text | None = None
     chunk_size: CountOrZero | None = None

@@ -161,6 +161,11 @@ SOURCE_OPTIONS = {
         _many("--id", "The id of one item; of rows, a column with it."),
         option("--prefix", "Text in front of each id.", default=""),
         _many("--metadata", "JSON kept with one item; of rows, a column."),
+        option(
+            "--url --base-url",
+            "Where items are on your site: what begins their addresses, such as "
+            "https://example.com/notes/, or Jinja such as '/{{ year }}/{{ slug }}'.",
+        ),
         option("--title", "What names one item in results; of rows, a column."),
         option(
             "--store/--no-store",

@@ -12,6 +12,7 @@ from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.ingest.words import index_words, repair_words
+from datasette_embeddings.search.matches import makes_no_address
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
@@ -28,6 +29,7 @@ from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
 FIX_OR_SYNC = "check --fix, or sync"
+URL = "embed with a --url of columns, or of keys of the metadata, that items have"
 # States of source rows that a sync changes
 STALE_STATES = {
     "new": "rows that are not embedded yet",
@@ -92,6 +94,8 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
             with suppress(SourceUnavailableError):
                 source = current_source(collection.conn, each.source)
                 yield from _stale_rows(collection, source)
+            is_unlinked = makes_no_address(collection, each.source)
+            yield "a url that makes no address of an item", int(is_unlinked), URL
         except EmbeddingsError as error:
             yield "a source that cannot be read", 1, str(error)
 

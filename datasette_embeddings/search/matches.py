@@ -5,19 +5,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from datasette_embeddings.chunking import chunk_id
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.snippets import Piece, excerpt
-from datasette_embeddings.sources.definitions import Source, TableSource
+from datasette_embeddings.sources.definitions import Source, SourceState, TableSource
+from datasette_embeddings.sources.links import link
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import StoredChunk, stored_documents
+from datasette_embeddings.store.chunks import (
+    StoredChunk,
+    stored_chunks,
+    stored_documents,
+)
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
 
 #: Between the title of a document and the headings above a chunk
 HEADINGS_BETWEEN = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
+# Items for which a url is tried
+TRIED_ITEMS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +65,8 @@ class Match:
     stale: bool | None = None
     #: The source that a sync reads it from
     source: Source | None = None
+    #: Its address on the owner's site, http(s): or from "/", as its source's url says
+    url: str | None = None
     #: What the reranker gave it: the higher, the better
     rerank_score: float | None = None
 
@@ -133,7 +143,60 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
                 source=source,
             )
         )
-    return found
+    has_links = any(each.source.url for each in collection.sources)
+    return _with_addresses(collection, found, rows) if has_links else found
+
+
+def _with_addresses(
+    collection: StoredCollection,
+    found: Sequence[Match],
+    rows: Mapping[str, SourceRow | None],
+) -> list[Match]:
+    """*found* with the addresses that the rules of their sources give them."""
+    # A document in chunks is no item, but its chunks have its metadata
+    chunked = [each.id for each in found if each.metadata is None]
+    if not collection.has_chunks:
+        chunked = []
+    first = collection.items([chunk_id(each, 0) for each in chunked])
+    piped = [each for each in collection.sources if each.state is SourceState.PIPED]
+    linked = []
+    for match in found:
+        fitting = [e.source for e in piped if match.document_id.startswith(e.prefix)]
+        source = match.source or (fitting[-1] if fitting else None)
+        item, row = first.get(chunk_id(match.id, 0)), rows.get(match.document_id)
+        metadata = match.metadata or (item and item.metadata)
+        # Of a chunk, it may be the title with the headings
+        title = None if match.headings else match.title
+        values = {"title": title, **(metadata or {})}
+        if row is not None:
+            values |= {"title": row.title, **row.linked}
+        if source is not None and not match.row_is_missing:
+            match = replace(match, url=link(source, match.document_id, values))
+        linked.append(match)
+    return linked
+
+
+def makes_no_address(collection: StoredCollection, source: Source) -> bool:
+    """Whether the url of *source* makes an address for none of some of its items."""
+    if source.url is None:
+        return False
+    rows = collection.conn.execute(
+        """
+        select id
+        from embeddings
+        where collection_id = ?
+        and substr(id, 1, length(?2)) = ?2
+        limit ?
+        """,
+        [collection.id, source.id_prefix, TRIED_ITEMS],
+    )
+    ids = [item_id for (item_id,) in rows if isinstance(item_id, str)]
+    chunks = stored_chunks(collection, ids)
+    found = matches(
+        collection, [Hit(each, 1.0, chunk=chunks.get(each)) for each in ids]
+    )
+    own = [match for match in found if match.source == source and not match.stale]
+    return bool(own) and all(match.url is None for match in own)
 
 
 def _is_changed(

@@ -35,6 +35,8 @@ class Source:
     images: bool = False
     #: The content is kept beside its vectors; None: unless it stays in a table
     store_content: bool | None = None
+    #: Jinja that renders the address of an item on the owner's site
+    url: str | None = None
 
     #: The fields that say where the rows are; the first shows which kind it is
     place: ClassVar[tuple[str, ...]] = ()
@@ -80,6 +82,8 @@ class TableSource(Source):
     key_columns: tuple[str, ...]
     content_columns: tuple[str, ...]
     title_column: str | None = None
+    #: Those that *url* uses
+    url_columns: tuple[str, ...] = ()
 
     place = ("table",)
 

@@ -28,6 +28,7 @@ from datasette_embeddings.sources.definitions import (
     TableSource,
     UnreadableSource,
 )
+from datasette_embeddings.sources.links import columns_of_link, link_template
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
 
@@ -72,7 +73,10 @@ def source_from_config(
         chunking=chunking,
         images=config.images,
         store_content=config.store,
+        url=config.url and link_template(config.url),
     )
+    if rules.url is not None:
+        _check_link(config, rules.url)
     columns = {"key_columns": config.id, "content_columns": config.columns}
     encodings = config.encodings
     if config.table is not None:
@@ -91,6 +95,19 @@ def source_from_config(
         folders = tuple((stored_path(conn, each), glob) for each, glob in config.files)
         return FolderSource(folders, encodings, **vars(rules))
     return None
+
+
+def _check_link(config: CollectionConfig, url: str) -> None:
+    """Refuse a *url* with a name that is neither kept with an item nor a column."""
+    if config.table or config.files:
+        return
+    used = columns_of_link(url, config.metadata)
+    missing = [name for name in used if name not in config.metadata]
+    if missing:
+        raise SourceError(
+            f"The url uses {missing[0]!r}, which is not kept with an item: add it with "
+            f"--metadata {missing[0]}"
+        )
 
 
 def _chunking(
@@ -159,7 +176,11 @@ def table_source(
     names = [column.name for column in columns]
     if rules.template is not None:
         content_columns = columns_of_template(rules.template, names)
-    given = (*content_columns, *key_columns, *rules.metadata_columns, title_column)
+    linked = [] if rules.url is None else columns_of_link(rules.url, names)
+    given = (
+        *(*content_columns, *key_columns, *rules.metadata_columns, *linked),
+        title_column,
+    )
     for name in given:
         if name is not None and name not in (*names, ROWID):
             raise SourceError(
@@ -181,7 +202,12 @@ def table_source(
         content_columns = _default_content(table, free, images=rules.images)
     title = title_column or next((name for name in TITLES if name in names), None)
     return TableSource(
-        table, tuple(key_columns), tuple(content_columns), title, **vars(rules)
+        table,
+        tuple(key_columns),
+        tuple(content_columns),
+        title,
+        tuple(linked),
+        **vars(rules),
     )
 
 

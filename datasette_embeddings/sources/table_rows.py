@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from datasette_embeddings.databases import quote
@@ -19,6 +19,8 @@ MAX_INTEGER = 2**63
 MOST_PARAMETERS = 900
 # A search reads images up to this many bytes to compare them with the embedded ones
 LARGEST_COMPARED_IMAGE = 1_000_000
+# Characters of a value in the address of an item
+LONGEST_LINKED = 2_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class SourceRow:
     content: str | None
     #: It holds an image, which :func:`image_of_row` reads
     has_image: bool = False
+    #: The columns that the address of its item uses
+    linked: Mapping[str, object] = field(default_factory=dict)
     #: The hash of the content as it is embedded, b"" where it cannot be embedded, None
     #: for an image that is too large to be read for that
     content_hash: bytes | None = None
@@ -40,9 +44,9 @@ def source_rows(
 ) -> dict[str, SourceRow]:
     """The rows of *item_ids*; an id whose row was deleted is left out."""
     rows = _rows_of(conn, source, _row_sql(source), item_ids)
-    found = {}
-    for item_id, (title, has_image, *values) in rows.items():
-        content, digest = None, None
+    found, count = {}, len(source.content_columns)
+    for item_id, (title, has_image, *selected) in rows.items():
+        content, digest, values = None, None, selected[:count]
         # Imported vectors have no content, and an image that is too large was not read
         if values and not (has_image and values == [None]):
             try:
@@ -55,6 +59,7 @@ def source_rows(
             None if title is None else str(title),
             content if isinstance(content, str) else None,
             bool(has_image),
+            dict(zip(source.url_columns, selected[count:], strict=True)),
             digest,
         )
     return found
@@ -70,6 +75,7 @@ def _row_sql(source: TableSource) -> tuple[str, str]:
         has_image = f"typeof({source.column_sql(source.image_column)}) = 'blob'"
     largest = LARGEST_COMPARED_IMAGE if source.images else None
     values = [_value_sql(source, name, largest) for name in source.content_columns]
+    values += [_value_sql(source, name, LONGEST_LINKED) for name in source.url_columns]
     return _select_sql(source, [title, has_image, *values])
 
 

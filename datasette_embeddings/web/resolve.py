@@ -64,7 +64,7 @@ class Target:
             "title": match.title,
             "headings": match.headings,
             "content": match.content,
-            "url": self.row_path(match),
+            "url": match.url or self.row_path(match),
             "image_url": self.image_path(match),
             "metadata": match.metadata,
             "document_id": match.document_id,
@@ -90,6 +90,10 @@ class Target:
         if not match.has_image or len(match.id) > LONGEST_LINKED_ID:
             return None
         return f"{self.path}/image/{tilde_encode(match.id)}"
+
+    def url(self, match: Match) -> str | None:
+        """Where *match* is on the owner's site, else the page of its source row."""
+        return match.url or self.row_path(match)
 
     def row_path(self, match: Match) -> str | None:
         """The page of the source row of *match*, if there is one."""

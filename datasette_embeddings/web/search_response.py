@@ -142,7 +142,7 @@ async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     response = await target.read(work)
     if reranker is not None:
         response = await _reranked(response, reranker, config)
-    if request.order is None:
+    if not (request.sort or request.sort_desc):
         return response
     return await target.read(partial(_sorted, response))
 
@@ -222,7 +222,7 @@ def _search(
 ) -> SearchResponse:
     """The response in one state of the database, with all that a reranker reads."""
     facet, selected = None, None
-    if request.filters or request.facet or request.order:
+    if request.filters or request.facet or request.sort or request.sort_desc:
         facet, selected = filters.applied(
             target.datasette, collection, request.filters, request.facet, request.order
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from urllib.parse import quote
 
 import pytest
 from bs4 import BeautifulSoup
 
-from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.config import CollectionConfig, SimilaritySettings
+from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import Source
-from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.sources.from_config import source_from_config, table_source
 from datasette_embeddings.web.compat import is_modern
-from tests.datasette.conftest import execute, make_datasette
+from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio
 SEARCH = "/articles/-/embeddings/articles"
@@ -104,3 +106,28 @@ if is_modern():
         (address,) = set(found) - set(MENU)
         assert address == "/articles/-/embeddings/notes?like=n%3Ax~2Fy%2C1"
         assert (await datasette.client.get(address)).status_code == 200
+
+
+async def test_results_lead_to_the_site_of_the_owner(articles_db, model):
+    conn = sqlite3.connect(articles_db)
+    config = CollectionConfig(table="articles", url="https://me.dev/{{ title }}?a=<b>")
+    options = IngestOptions(similarities=SimilaritySettings(3))
+    source = source_from_config(conn, config)
+    ingest(conn, "articles", source, model, options=options)
+    titles = dict(conn.execute("select cast(id as text), title from articles"))
+    conn.close()
+    datasette = make_datasette(articles_db)
+    _status, body = await get_json(datasette, f"{SEARCH}.json?q=cats")
+    expected = {
+        f"https://me.dev/{quote(titles[match['id']])}?a=<b>"
+        for match in body["matches"]
+    }
+    assert {match["url"] for match in body["matches"]} == expected
+    for path in (f"{SEARCH}?q=cats", f"{SEARCH}/pairs", "/articles/articles/1"):
+        response = await datasette.client.get(path)
+        page = BeautifulSoup(response.text, "html.parser")
+        links = {each["href"] for each in page.select("a[href^='https://me.dev']")}
+        assert links
+        assert links <= expected
+    _status, body = await get_json(datasette, f"{SEARCH}/pairs.json")
+    assert {body["pairs"][0]["url"], body["pairs"][0]["other_url"]} <= expected
