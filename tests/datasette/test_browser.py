@@ -76,6 +76,9 @@ def notes_db(tmp_path_factory, model):
     notes = table_source(conn, "notes", content_columns=columns, rules=rules)
     ingest(conn, "notes", notes, model)
     ingest(conn, "vacant", table_source(conn, "vacant"), model)
+    rules = Source(metadata_columns=("topic", "year"), url="/story/{{ path }}")
+    sql = "select id || '.md', body, topic, 2000 + id as year from notes where id < 25"
+    ingest(conn, "stories", query_source(conn, sql, rules=rules), model)
     ingest(conn, "bare", query_source(conn, "select id, title from notes"), model)
     conn.execute("delete from notes where id = 26")
     conn.execute(
@@ -204,6 +207,25 @@ def test_a_faulty_filter_can_be_removed(page):
     expect(status(page)).to_contain_text("No column 'colour'")
     page.get_by_role("link", name="Remove the filter").click()
     expect(titles(page).first).to_contain_text("Kittens")
+
+
+@with_and_without_script
+def test_metadata_are_filtered_counted_and_ordered_as_columns_are(page):
+    page.goto("/notes/-/embeddings/stories?q=cats")
+    summary(page, "Filters and options").click()
+    page.get_by_label("Count the values of").select_option("topic")
+    page.get_by_label("Show in the order of").select_option("year")
+    page.get_by_label("descending").check()
+    page.get_by_role("button", name="Apply").click()
+    path = "/notes/-/embeddings/stories?q=cats&_facet=topic&_sort_desc=year"
+    expect(page).to_have_url(path)
+    expect(status(page)).to_contain_text("in the order of year")
+    page.get_by_role("link", name="baking", exact=True).click()
+    expect(page).to_have_url(f"{path}&topic=baking")
+    expect(titles(page)).to_have_count(6)
+    assert title_texts(page) == [f"{number}.md" for number in range(12, 6, -1)]
+    first = titles(page).get_by_role("link").first
+    expect(first).to_have_attribute("href", "/story/12")
 
 
 @without_script
@@ -544,7 +566,8 @@ def test_who_reads_on_while_an_answer_comes_stays_at_that_place(own_page):
 PLACES = {
     "list": "/-/embeddings",
     "form": SEARCH,
-    "everything": f"{SEARCH}?q=gloves&_facet=topic&action__not=x&_min_score=-1&_size=2",
+    "everything": f"{SEARCH}?q=gloves&_facet=topic&action__not=x&_min_score=-1&_size=2"
+    "&_sort_desc=title",
     "gone": f"{SEARCH}?q=the+endgame+of+chess",
     "like": f"{SEARCH}?like=25",
     "fault": f"{SEARCH}?q=cats&_size=none",
