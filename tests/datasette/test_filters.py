@@ -279,7 +279,7 @@ async def test_the_form_offers_keys_of_metadata_and_its_order_leads_to_an_addres
     offered = [each.text for each in form.select("#embeddings-sort option")]
     assert offered == ["- score -", *COLUMNS]
     assert form.select_one("#embeddings-sort option[selected]").text == "year"
-    assert "in the order of year" in form.select_one("#embeddings-status").text
+    assert "in descending order of year" in form.select_one("#embeddings-status").text
     query = "q=note&_sort=year&_sort_by_desc=on"
     response = await datasette.client.get(f"{page}?{query}")
     assert response.headers["location"] == f"{page}?q=note&_sort_desc=year"
