@@ -77,6 +77,7 @@ HEAVY = {
     "torchvision",
     "tqdm",
     "transformers",
+    "watchfiles",
     "yaml",
 }
 MODULES = {

@@ -41,6 +41,7 @@ SECTIONS = {
     },
     "Keep": {
         "sync": ("sync:sync", "Update every collection."),
+        "watch": ("watch:watch", "Keep every collection up to date."),
         "check": ("collections:check", "Find and fix problems."),
     },
 }

@@ -58,14 +58,15 @@ def embed_source(
             f"Expected --limit or {other}, found both: a part would replace the "
             "whole. Try a few rows under another collection name"
         )
-    if isinstance(source, TableSource) and source.key_columns == (ROWID,):
+    existing = find_collection(conn, name)
+    is_by_rowid = isinstance(source, TableSource) and source.key_columns == (ROWID,)
+    if is_by_rowid and existing is None:
         click.echo(
             f"Note: {source.description} has no primary key, so its rowid is the "
             "item id; VACUUM can renumber it. embed --id names another column",
             err=True,
         )
     declared = declared or CollectionConfig()
-    existing = find_collection(conn, name)
     model = fetched_model(declared.model, config, model_options, existing=existing)
     words = declared.words
     if source.store_content is False and not isinstance(source, TableSource):

@@ -80,12 +80,17 @@ def show_report(collection: str, report: Report, output_format: str | None) -> N
         row = {"collection": collection, **asdict(report), "failures": failures}
         click.echo(json.dumps(row, ensure_ascii=False))
         return
-    click.echo(report_line(collection, report), err=True)
+    for line in (report_line(collection, report), *failure_lines(report)):
+        click.echo(line, err=True)
+
+
+def failure_lines(report: Report) -> Iterator[str]:
+    """The first of the rows that failed, a line for each, and how many more did."""
     for failure in report.failures:
-        click.echo(f"  {printable(failure.id)}: {printable(failure.error)}", err=True)
+        yield f"  {printable(failure.id)}: {printable(failure.error)}"
     more = report.failed - len(report.failures)
     if more > 0:
-        click.echo(f"  … and {more:,} more: datasette embeddings check", err=True)
+        yield f"  … and {more:,} more: datasette embeddings check"
 
 
 def report_line(collection: str, report: Report) -> str:

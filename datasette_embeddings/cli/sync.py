@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,8 +59,7 @@ def sync(
     config = config_in(config_file, database)
     indexes.configure(config)
     writable = not options.dry_run
-    reads_files = any(each.input or each.files for each in config.collections.values())
-    create = writable and reads_files
+    create = writable and declares_files(config)
     with open_database(database, writable=writable, create=create) as conn:
         outcomes = sync_collections(
             ctx, conn, config, options, collections, silent, output_format
@@ -73,6 +72,11 @@ def sync(
         ctx.exit(SOME_FAILED)
 
 
+def declares_files(config: Config) -> bool:
+    """Whether a database could be made from files that *config* declares alone."""
+    return any(each.input or each.files for each in config.collections.values())
+
+
 def sync_collections(
     ctx: click.Context,
     conn: sqlite3.Connection,
@@ -83,24 +87,47 @@ def sync_collections(
     output_format: str | None = None,
 ) -> list[SyncOutcome]:
     """Bring collections up to date, *only* these if given, and print each outcome."""
-    run = partial(embed_source, conn, config, options, silent=silent)
     outcomes = []
-    for outcome in sync_all(conn, config.collections, run, only=only):
+    for outcome in synced(conn, config, options, only, silent=silent):
         outcomes.append(outcome)
-        name = printable(outcome.collection)
-        if outcome.prefix is not None:
-            name = f"{name} (prefix {printable(outcome.prefix)!r})"
         if outcome.report is not None:
-            label = name if output_format is None else outcome.collection
+            label = label_of(outcome) if output_format is None else outcome.collection
             show_report(label, outcome.report, output_format)
-        elif outcome.error is not None:
-            click.echo(f"Error: {name}: {error_text(ctx, outcome.error)}", err=True)
         else:
-            click.echo(f"{name}: left as it is: {outcome.skipped}", err=True)
-            if not options.dry_run:
-                # llm or a pipe may have written rows
-                skipped = collection_named(conn, outcome.collection)
-                index_words(skipped)
-                refresh(skipped)
-                indexes.save(current(skipped))
+            click.echo(problem_line(ctx, outcome), err=True)
     return outcomes
+
+
+def synced(
+    conn: sqlite3.Connection,
+    config: Config,
+    options: IngestOptions,
+    only: Sequence[str] = (),
+    *,
+    silent: bool = True,
+) -> Iterator[SyncOutcome]:
+    """Bring collections up to date, *only* these if given: each outcome."""
+    run = partial(embed_source, conn, config, options, silent=silent)
+    for outcome in sync_all(conn, config.collections, run, only=only):
+        if outcome.skipped is not None and not options.dry_run:
+            # llm or a pipe may have written rows
+            skipped = collection_named(conn, outcome.collection)
+            index_words(skipped)
+            refresh(skipped)
+            indexes.save(current(skipped))
+        yield outcome
+
+
+def label_of(outcome: SyncOutcome) -> str:
+    """The name of the collection, with the prefix of the source if it has several."""
+    name = printable(outcome.collection)
+    if outcome.prefix is None:
+        return name
+    return f"{name} (prefix {printable(outcome.prefix)!r})"
+
+
+def problem_line(ctx: click.Context, outcome: SyncOutcome) -> str:
+    """Why there is no report of *outcome*."""
+    if outcome.error is not None:
+        return f"Error: {label_of(outcome)}: {error_text(ctx, outcome.error)}"
+    return f"{label_of(outcome)}: left as it is: {outcome.skipped}"

@@ -75,6 +75,15 @@ def files_of_folders(
             yield _read(path, root, item_id, source)
 
 
+def paths_of_folders(conn: sqlite3.Connection, source: FolderSource) -> Iterator[Path]:
+    """The files of *source* that a run would read; none of a folder that is not there.
+
+    :raises SourceError: if a glob is invalid, or a folder cannot be read.
+    """
+    for stored, pattern in source.folders:
+        yield from _matching(Path(real_path(conn, stored)), pattern)[0]
+
+
 def _matching(root: Path, pattern: str) -> tuple[list[Path], list[OSError]]:
     """The files below *root* that *pattern* matches, and why folders cannot be listed.
 

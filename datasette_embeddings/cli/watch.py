@@ -1,0 +1,179 @@
+"""``watch``: collections that follow their files and tables."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from datasette_embeddings.cli.commands import (
+    Command,
+    ended_like_interrupted,
+    error_text,
+)
+from datasette_embeddings.cli.options import (
+    CONFIG,
+    SILENT,
+    database_argument,
+    flag,
+    option,
+)
+from datasette_embeddings.cli.output import failure_lines, report_line
+from datasette_embeddings.cli.settings import config_in
+from datasette_embeddings.cli.sync import declares_files, label_of, problem_line, synced
+from datasette_embeddings.config import Config
+from datasette_embeddings.databases import explained, open_database
+from datasette_embeddings.errors import EmbeddingsError
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.sync import SyncOutcome
+from datasette_embeddings.ingest.watching import Watch
+
+INTERVAL = option(
+    "--interval",
+    "How often to look at tables and files, and how long they must rest before they "
+    "are read.",
+    type=click.FloatRange(0.1, 3_600),
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+)
+POLL = flag(
+    "--poll",
+    "List folders every 20 intervals, for network file systems that do not report "
+    "changes.",
+)
+
+
+@click.command(cls=Command, sections={"This run": (INTERVAL, POLL, SILENT, CONFIG)})
+@database_argument
+@click.argument("collections", nargs=-1, metavar="[COLLECTION]...")
+@click.pass_context
+def watch(
+    ctx: click.Context,
+    /,
+    database: Path,
+    collections: tuple[str, ...],
+    *,
+    config_file: Path | None,
+    silent: bool,
+    interval: float,
+    poll: bool,
+) -> None:
+    """Keep every collection up to date while files and tables change.
+
+    It begins as sync does, and prints a line for each collection; then a line for each
+    change. With names, only these collections. Ctrl-C or SIGTERM ends it.
+
+    \b
+        datasette embeddings watch docs.db
+        datasette embeddings watch docs.db notes articles
+        datasette embeddings watch docs.db --config metadata.yml --interval 2
+
+    What failed is tried again after a minute, and when its source changes.
+    """
+    config = config_in(config_file, database)
+    indexes.configure(config)
+    news, is_first = _News(ctx), True
+    with suppress(KeyboardInterrupt), ended_like_interrupted():
+        while True:
+            create = is_first and declares_files(config)
+            try:
+                with open_database(database, writable=True, create=create) as conn:
+                    watched = Watch(
+                        conn,
+                        config.collections,
+                        only=collections,
+                        interval=interval,
+                        polls=poll,
+                    )
+                    is_first = False
+                    follow = _Following(conn, database, config, news, silent)
+                    follow.until_replaced(watched)
+            except EmbeddingsError as error:
+                if is_first:
+                    raise
+                news.tell_problem(error)
+            time.sleep(interval)
+
+
+@dataclass(frozen=True)
+class _Following:
+    """Keeps the collections of one database file up to date."""
+
+    conn: sqlite3.Connection
+    database: Path
+    config: Config
+    news: _News
+    silent: bool
+
+    def until_replaced(self, watched: Watch) -> None:
+        """Sync each collection that is due, until another file is the database."""
+        while True:
+            try:
+                name = watched.wait()
+            except sqlite3.Error as error:
+                self.news.tell_problem(explained(error, self.database))
+                continue
+            if name is None:
+                return
+            started = time.monotonic()
+            is_done = self._sync(name)
+            watched.finish(name, time.monotonic() - started, has_failed=not is_done)
+
+    def _sync(self, name: str) -> bool:
+        """Whether all rows of the sources of *name* were embedded."""
+        is_done, options = True, IngestOptions(prune=True)
+        try:
+            for outcome in synced(
+                self.conn, self.config, options, [name], silent=self.silent
+            ):
+                self.news.tell(outcome)
+                failed = outcome.report is not None and outcome.report.failed > 0
+                is_done = is_done and outcome.error is None and not failed
+        except EmbeddingsError as error:
+            self.news.tell(SyncOutcome(name, error=error))
+            return False
+        except sqlite3.Error as error:
+            self.news.tell_problem(explained(error, self.database), name)
+            return False
+        return is_done
+
+
+@dataclass
+class _News:
+    """Prints a line for each change, and for what else differs from the time before."""
+
+    ctx: click.Context
+    _told: dict[tuple[str | None, str | None], object] = field(default_factory=dict)
+
+    def tell(self, outcome: SyncOutcome) -> None:
+        """Print what *outcome* brings, unless nothing was done and nothing differs."""
+        key, report = (outcome.collection, outcome.prefix), outcome.report
+        if report is None:
+            line = problem_line(self.ctx, outcome)
+            self._print(key, line, [line])
+            return
+        gone = report.gone if report.pruned else 0
+        done = report.new, report.changed, report.metadata, report.replaced, gone
+        if any(done):
+            self._told.pop(key, None)
+        lines = [report_line(label_of(outcome), report), *failure_lines(report)]
+        self._print(key, (report.empty, report.failures), lines)
+
+    def tell_problem(self, error: EmbeddingsError, name: str | None = None) -> None:
+        """Print *error* of the whole database, found at the sync of *name*."""
+        line = f"Error: {error_text(self.ctx, error)}"
+        self._print((name, None), line, [line])
+
+    def _print(
+        self, key: tuple[str | None, str | None], found: object, lines: list[str]
+    ) -> None:
+        if self._told.get(key) != found:
+            text = "\n".join(lines)
+            click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
+        self._told[key] = found

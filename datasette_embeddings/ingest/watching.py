@@ -1,0 +1,288 @@
+"""Finds the collections whose sources change, while files and tables do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.databases import real_path
+from datasette_embeddings.errors import EmbeddingsError, UnknownCollectionError
+from datasette_embeddings.sources.definitions import (
+    FileSource,
+    FolderSource,
+    QuerySource,
+    Source,
+)
+from datasette_embeddings.sources.folders import paths_of_folders
+from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.store.collections import StoredCollection, collections
+
+# Intervals after which a source that never stops changing is read all the same
+MOST_INTERVALS = 20
+# In seconds: the longest pause after a sync, and until one that failed is tried again
+LONGEST_PAUSE = RETRY = 60.0
+# A signal is handled between two steps of waiting
+STEP_MS = 100
+
+#: Numbers that differ if a file does; None if it cannot be reached
+State: TypeAlias = "tuple[int, ...] | None"
+Reports: TypeAlias = "Iterator[Set[tuple[int, str]]]"
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the rows of a collection are read from."""
+
+    database: bool
+    #: Files of rows, and databases that queries attach
+    files: tuple[str, ...]
+    folders: tuple[FolderSource, ...]
+    #: The real paths of those folders
+    roots: tuple[str, ...]
+
+
+@dataclass
+class _Watched:
+    """What is known of a collection; times are those of :func:`time.monotonic`."""
+
+    inputs: _Inputs
+    #: When its inputs changed first, and last, since they were compared
+    first: float | None
+    last: float
+    #: What the last look saw, and what the last comparison found
+    seen: object = None
+    compared: object = None
+    #: No sync begins before
+    paused: float = 0.0
+    #: When a sync that failed is tried again
+    retry: float | None = None
+
+    def touch(self, now: float) -> None:
+        """Note that an input may have changed."""
+        self.first, self.last = now if self.first is None else self.first, now
+
+
+class Watch:
+    """The collections of a database, *declared* or stored, as their sources change.
+
+    It looks every *interval* seconds.  A collection is due when its sources have
+    changed, and then not for an interval, or for MOST_INTERVALS without rest.  After
+    a sync it pauses as long as that took, so that a busy database takes half of the
+    time at most.  With *polls* the folders are listed every MOST_INTERVALS, for file
+    systems that do not report changes.
+
+    :raises UnknownCollectionError: if one of *only* is neither declared nor stored.
+    """
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        declared: Mapping[str, CollectionConfig],
+        *,
+        only: Sequence[str] = (),
+        interval: float,
+        polls: bool = False,
+    ) -> None:
+        self._conn, self._declared, self._only = conn, declared, only
+        self._interval = interval
+        self._changes = _FolderChanges(interval, polls=polls)
+        self._path = conn.execute("pragma database_list").fetchone()[2]
+        self._file = _identity(self._path)
+        self._version: int | None = None
+        self._watched: dict[str, _Watched] = {}
+        # The first sync waits for nothing
+        self._look(-float("inf"))
+        for name in only:
+            if name not in self._watched:
+                names = [*declared, *(each.name for each in collections(conn))]
+                raise UnknownCollectionError(name, names)
+
+    def wait(self) -> str | None:
+        """The name of a collection that is due; None if another file is the database.
+
+        :raises sqlite3.Error: if the database cannot be read.
+        """
+        while _identity(self._path) == self._file:
+            for name, each in self._watched.items():
+                if self._is_due(each):
+                    return name
+            roots = [e for each in self._watched.values() for e in each.inputs.roots]
+            changed = self._changes.wait(roots)
+            now = time.monotonic()
+            self._look(now)
+            for each in self._watched.values():
+                if not changed.isdisjoint(each.inputs.roots):
+                    each.touch(now)
+        return None
+
+    def finish(self, name: str, seconds: float, *, has_failed: bool) -> None:
+        """Note that the sync of *name* ended, after so many *seconds*."""
+        each, now = self._watched[name], time.monotonic()
+        each.paused = now + min(seconds, LONGEST_PAUSE)
+        each.retry = now + RETRY if has_failed else None
+
+    def _is_due(self, each: _Watched) -> bool:
+        now = time.monotonic()
+        if now < each.paused:
+            return False
+        is_due = each.retry is not None and now >= each.retry
+        if each.first is not None and (
+            now - each.last >= self._interval
+            or now - each.first >= MOST_INTERVALS * self._interval
+        ):
+            each.first = None
+            # Files changed in the folder, but maybe none that the source reads
+            found = each.seen, self._listed(each.inputs)
+            is_due = is_due or found != each.compared
+            each.compared = found
+        return is_due
+
+    def _listed(self, inputs: _Inputs) -> int | None:
+        """A number that differs if the files differ that the folders have."""
+        with suppress(EmbeddingsError, OSError):
+            return hash(
+                tuple(
+                    (str(path), _state(path))
+                    for source in inputs.folders
+                    for path in paths_of_folders(self._conn, source)
+                )
+            )
+        return None
+
+    def _look(self, now: float) -> None:
+        """Touch the collections whose database, files or folders are others now."""
+        version = self._conn.execute("pragma data_version").fetchone()[0]
+        if version != self._version:
+            self._read_sources(now)
+            self._version = version
+        for each in self._watched.values():
+            seen = (
+                version if each.inputs.database else None,
+                [_state(path) for path in each.inputs.files],
+                [_identity(root) for root in each.inputs.roots],
+            )
+            if seen != each.seen:
+                each.seen = seen
+                each.touch(now)
+
+    def _read_sources(self, now: float) -> None:
+        """Read which collections there are, and what they are made from."""
+        stored = {each.name: each for each in collections(self._conn)}
+        watched = {}
+        for name in dict.fromkeys([*self._declared, *stored]):
+            if not self._only or name in self._only:
+                declared = self._declared.get(name)
+                inputs = _inputs_of(self._conn, declared, stored.get(name))
+                watched[name] = self._watched.get(name) or _Watched(inputs, now, now)
+                watched[name].inputs = inputs
+        self._watched = watched
+
+
+class _FolderChanges:
+    """Reports in which folders something changes."""
+
+    def __init__(self, interval: float, *, polls: bool) -> None:
+        self._interval_ms, self._polls = round(interval * 1000), polls
+        self._folders: Mapping[str, State] = {}
+        self._reports: Reports | None = None
+
+    def wait(self, roots: Iterable[str]) -> set[str]:
+        """Wait for an interval at most; the *roots* in which files may have changed.
+
+        Each that is new, or another folder than before, is among them.
+        """
+        states = {root: _identity(root) for root in roots}
+        folders: Mapping[str, State] = {
+            root: state for root, state in states.items() if state is not None
+        }
+        is_new = self._reports is None or folders != self._folders
+        if self._reports is None or is_new:
+            self._reports, self._folders = self._watch(folders), folders
+        paths = set[str]()
+        try:
+            paths = {path for _change, path in next(self._reports)}
+        except FileNotFoundError:
+            # It was there a moment ago
+            self._reports = None
+        except (OSError, RuntimeError):
+            # There are more folders than the system reports changes of
+            self._polls, self._reports = True, None
+        if not paths.isdisjoint(folders):
+            # Reports of a folder end when it is deleted
+            self._reports = None
+        if is_new or self._polls:
+            return set(folders)
+        return {
+            root
+            for root in folders
+            if any(path == root or path.startswith(root + os.sep) for path in paths)
+        }
+
+    def _watch(self, folders: Iterable[str]) -> Reports:
+        from watchfiles import watch
+
+        return watch(
+            *(() if self._polls else folders),
+            # Which files count is what the sources know
+            watch_filter=None,
+            step=min(STEP_MS, self._interval_ms),
+            debounce=self._interval_ms,
+            rust_timeout=self._interval_ms,
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        )
+
+
+def _inputs_of(
+    conn: sqlite3.Connection,
+    declared: CollectionConfig | None,
+    existing: StoredCollection | None,
+) -> _Inputs:
+    sources: list[Source | None] = []
+    if existing is not None:
+        sources = [each.source for each in existing.current_sources]
+    if declared is not None:
+        # Its table may be created later, which is a change of the database
+        with suppress(EmbeddingsError):
+            sources.append(source_from_config(conn, declared))
+    files, folders = list[str](), list[FolderSource]()
+    for source in sources:
+        if isinstance(source, FileSource):
+            files.append(real_path(conn, source.path))
+        elif isinstance(source, FolderSource):
+            folders.append(source)
+        elif isinstance(source, QuerySource):
+            attached = [real_path(conn, path) for _alias, path in source.attached]
+            # What is committed is in either file
+            files += [*attached, *(f"{path}-wal" for path in attached)]
+    # Without sources, other programs write to it
+    database = not sources or any(
+        not isinstance(each, FileSource | FolderSource) for each in sources
+    )
+    roots = [
+        os.path.realpath(real_path(conn, folder))
+        for source in folders
+        for folder, _glob in source.folders
+    ]
+    return _Inputs(database, tuple(files), tuple(folders), tuple(roots))
+
+
+def _state(path: str | os.PathLike[str]) -> State:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return found.st_dev, found.st_ino, found.st_size, *times
+
+
+def _identity(path: str) -> State:
+    """Which file or folder is at *path*, whatever is in it."""
+    state = _state(path)
+    return state and state[:2]
