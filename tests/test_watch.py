@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,18 +16,25 @@ from contextlib import closing, contextmanager
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.ingest import watching
 from datasette_embeddings.ingest.watching import Watch
 from tests.programs import ours
 
 # A busy machine may be slow; nothing here takes longer than it must
 PATIENCE = 60
-# A minute of watching in a moment
+INSERT = "insert into articles (body) values ('new')"
+# It waits less for a lock and for the next try, and commits more often
 HASTY = """
+from datasette.cli import cli
 from datasette_embeddings import databases
 from datasette_embeddings.ingest import watching
+from datasette_embeddings.store import staging
+
 databases.BUSY_TIMEOUT_S = watching.RETRY = 0.2
-from datasette.cli import cli
+staging.WINDOW_DOCUMENTS = 8
 cli()
 """
 
@@ -117,12 +125,13 @@ def test_collections_follow_files_and_tables(articles_db, notes, tmp_path):
 
 
 def test_what_fails_is_told_once_and_tried_again(tmp_path, notes):
-    declared = {"later": {"table": "later"}, "notes": {"files": [[str(notes), "*.md"]]}}
-    settings, path = tmp_path / "settings.yml", tmp_path / "new.db"
+    rows, path = tmp_path / "rows.csv", tmp_path / "new.db"
+    declared = {"rows": {"input": str(rows)}, "notes": {"files": {str(notes): "*.md"}}}
+    settings = tmp_path / "settings.yml"
     plugins = {"datasette-embeddings": {"collections": declared}}
-    settings.write_text(yaml.safe_dump({"plugins": plugins}))
+    settings.write_text(yaml.safe_dump({"plugins": plugins}, sort_keys=False))
     with running(path, "--config", settings, code=HASTY) as program:
-        assert program.line().startswith("Error: later: No table 'later'")
+        assert program.line().startswith(f"Error: rows: {rows} cannot be read")
         assert program.line() == "notes: 2 new, 0 changed, 0 unchanged"
         with closing(sqlite3.connect(path)) as conn:
             conn.execute("begin exclusive")
@@ -130,9 +139,45 @@ def test_what_fails_is_told_once_and_tried_again(tmp_path, notes):
             assert program.line().startswith(f"Error: {path} is locked")
             conn.rollback()
         assert program.line() == "notes: 0 new, 1 changed, 1 unchanged"
-        change(path, "create table later (id integer primary key, body text)")
-        assert program.line() == "later: 0 new, 0 changed, 0 unchanged"
+        rows.write_text("id,body\n1,one\n")
+        assert program.line() == "rows: 1 new, 0 changed, 0 unchanged"
         assert program.end(signal.SIGINT) == (None, 0)
+
+
+def test_a_database_that_is_replaced_is_followed(articles_db, tmp_path):
+    following = tmp_path / "following.db"
+    shutil.copy(articles_db, following)
+    change(following, INSERT)
+    with running(articles_db, "articles") as program:
+        assert program.line() == "articles: 0 new, 0 changed, 6 unchanged"
+        following.replace(articles_db)
+        assert program.line() == "articles: 1 new, 0 changed, 6 unchanged"
+        articles_db.unlink()
+        missing = f"Error: Expected a database file at {articles_db}, found nothing"
+        assert program.line() == missing
+        assert program.end(signal.SIGTERM) == (None, 0)
+
+
+def test_a_run_that_is_killed_leaves_a_database_to_go_on_with(articles_db):
+    rows = ", ".join(f"('Body {number}')" for number in range(100))
+    with (
+        closing(sqlite3.connect(articles_db)) as conn,
+        running(articles_db, code=HASTY) as program,
+    ):
+        assert program.line() == "articles: 0 new, 0 changed, 6 unchanged"
+        conn.execute(f"insert into articles (body) values {rows}")
+        conn.commit()
+        before = conn.execute("pragma data_version").fetchone()
+        while conn.execute("pragma data_version").fetchone() == before:
+            time.sleep(0.01)
+        program.process.kill()
+    ours("sync", articles_db)
+    assert "nothing is wrong" in ours("check", articles_db).output
+
+
+def test_a_collection_that_is_not_there_is_an_error(articles_db):
+    result = CliRunner().invoke(embeddings, ["watch", str(articles_db), "nowhere"])
+    assert (result.exit_code, "No collection 'nowhere'" in result.output) == (1, True)
 
 
 @pytest.fixture
@@ -144,25 +189,103 @@ def watch(articles, articles_db, notes):
     return found
 
 
-def settle(found):
+def settle(found, *, seconds=0, has_failed=False):
+    """The collection that is due, which is not synced at all."""
     name = found.wait()
-    found.finish(name, 0, has_failed=False)
+    found.finish(name, seconds, has_failed=has_failed)
     return name
 
 
-def test_only_commits_of_others_count(watch, articles, articles_db, notes):
-    articles.execute("insert into articles values (7, 'Moon', 'far')")
+def test_its_own_commits_do_not_count(watch, articles, articles_db, notes):
+    articles.execute(INSERT)
     articles.commit()
-    # Its own commit would be found no later
+    # What is found of it is found before this
     save_by_renaming(notes / "a.md", "new")
     assert settle(watch) == "notes"
-    change(articles_db, "insert into articles values (8, 'Sun', 'near')")
+    change(articles_db, INSERT)
     assert settle(watch) == "articles"
 
 
 def test_files_that_the_source_does_not_read_do_not_count(watch, articles_db, notes):
-    (notes / "a.txt").write_text("new")
     (notes / ".a.md.swp").write_text("new")
-    time.sleep(0.3)
-    change(articles_db, "insert into articles values (8, 'Sun', 'near')")
+    (notes / "a.txt").write_text("new")
+    for _ in range(3):
+        change(articles_db, INSERT)
+        assert settle(watch) == "articles"
+
+
+def test_a_folder_that_is_made_again_is_followed(watch, notes):
+    for _ in range(2):
+        shutil.rmtree(notes)
+        notes.mkdir()
+        (notes / "c.md").write_text("new")
+        assert settle(watch) == "notes"
+        (notes / "below").mkdir()
+        (notes / "c.md").write_text("newer")
+        assert settle(watch) == "notes"
+
+
+def test_a_table_that_never_rests_is_read_all_the_same(watch, articles_db):
+    ends = threading.Event()
+
+    def write():
+        with closing(sqlite3.connect(articles_db)) as conn:
+            while not ends.wait(0.01):
+                conn.execute(INSERT)
+                conn.commit()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert settle(watch) == "articles"
+    finally:
+        ends.set()
+        writer.join()
+
+
+def test_a_pause_after_a_sync_is_as_long_as_the_sync(watch, articles_db, notes):
+    change(articles_db, INSERT)
+    assert settle(watch, seconds=PATIENCE) == "articles"
+    change(articles_db, INSERT)
+    for text in ("new", "newer"):
+        save_by_renaming(notes / "a.md", text)
+        assert settle(watch) == "notes"
+
+
+def test_a_sync_that_failed_is_tried_again(watch, articles_db, monkeypatch):
+    monkeypatch.setattr(watching, "RETRY", 0.1)
+    change(articles_db, INSERT)
+    assert settle(watch, has_failed=True) == "articles"
     assert settle(watch) == "articles"
+
+
+def test_a_collection_that_another_program_makes_is_followed(watch, articles_db, notes):
+    ours("embed", articles_db, "more", "--files", notes, "*.md", "--prefix", "more/")
+    first = settle(watch)
+    # The table has no change, but its database has
+    assert {first, settle(watch)} == {"articles", "more"}
+    save_by_renaming(notes / "a.md", "new")
+    assert {settle(watch), settle(watch)} == {"notes", "more"}
+
+
+def test_a_query_follows_the_databases_that_it_attaches(watch, articles_db, tmp_path):
+    other = tmp_path / "other.db"
+    change(other, "create table rows (id integer primary key, body text)")
+    sql = "select id, body from other.rows"
+    with closing(sqlite3.connect(other)) as conn:
+        conn.execute("pragma journal_mode = wal")
+        # Not in the main file until the last connection is closed
+        conn.execute("insert into rows values (1, 'one')")
+        conn.commit()
+        ours("embed", articles_db, "query", "--sql", sql, "--attach", "other", other)
+        assert {settle(watch), settle(watch)} == {"articles", "query"}
+        conn.execute("insert into rows values (2, 'two')")
+        conn.commit()
+        assert settle(watch) == "query"
+
+
+def test_folders_can_be_listed_instead(articles, watch, notes):
+    found = Watch(articles, {}, only=["notes"], interval=0.05, polls=True)
+    assert settle(found) == "notes"
+    (notes / "a.md").write_text("new")
+    assert settle(found) == "notes"

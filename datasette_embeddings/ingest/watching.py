@@ -115,10 +115,11 @@ class Watch:
             roots = [e for each in self._watched.values() for e in each.inputs.roots]
             changed = self._changes.wait(roots)
             now = time.monotonic()
-            self._look(now)
             for each in self._watched.values():
                 if not changed.isdisjoint(each.inputs.roots):
                     each.touch(now)
+            # Last, because a database that is locked is an error
+            self._look(now)
         return None
 
     def finish(self, name: str, seconds: float, *, has_failed: bool) -> None:
