@@ -189,10 +189,10 @@ def watch(articles, articles_db, notes):
     return found
 
 
-def settle(found, *, seconds=0, has_failed=False):
+def settle(found, **how):
     """The collection that is due, which is not synced at all."""
     name = found.wait()
-    found.finish(name, seconds, has_failed=has_failed)
+    found.finish(name, **how)
     return name
 
 
@@ -243,9 +243,9 @@ def test_a_table_that_never_rests_is_read_all_the_same(watch, articles_db):
         writer.join()
 
 
-def test_a_pause_after_a_sync_is_as_long_as_the_sync(watch, articles_db, notes):
+def test_a_sync_that_finds_nothing_is_followed_by_a_pause(watch, articles_db, notes):
     change(articles_db, INSERT)
-    assert settle(watch, seconds=PATIENCE) == "articles"
+    assert settle(watch, idle=PATIENCE) == "articles"
     change(articles_db, INSERT)
     for text in ("new", "newer"):
         save_by_renaming(notes / "a.md", text)

@@ -121,27 +121,27 @@ class _Following:
                 continue
             if name is None:
                 return
-            started = time.monotonic()
-            is_done = self._sync(name)
-            watched.finish(name, time.monotonic() - started, has_failed=not is_done)
+            self._sync(name, watched)
 
-    def _sync(self, name: str) -> bool:
-        """Whether all rows of the sources of *name* were embedded."""
-        is_done, options = True, IngestOptions(prune=True)
+    def _sync(self, name: str, watched: Watch) -> None:
+        """Sync the collection *name*, and tell *watched* how that went."""
+        started, options = time.monotonic(), IngestOptions(prune=True)
+        has_done = has_failed = False
         try:
             for outcome in synced(
                 self.conn, self.config, options, [name], silent=self.silent
             ):
-                self.news.tell(outcome)
+                has_done = self.news.tell(outcome) or has_done
                 failed = outcome.report is not None and outcome.report.failed > 0
-                is_done = is_done and outcome.error is None and not failed
+                has_failed = has_failed or failed or outcome.error is not None
         except EmbeddingsError as error:
             self.news.tell(SyncOutcome(name, error=error))
-            return False
+            has_failed = True
         except sqlite3.Error as error:
             self.news.tell_problem(explained(error, self.database), name)
-            return False
-        return is_done
+            has_failed = True
+        idle = 0.0 if has_done else time.monotonic() - started
+        watched.finish(name, idle=idle, has_failed=has_failed)
 
 
 @dataclass
@@ -151,19 +151,20 @@ class _News:
     ctx: click.Context
     _told: dict[tuple[str | None, str | None], object] = field(default_factory=dict)
 
-    def tell(self, outcome: SyncOutcome) -> None:
-        """Print what *outcome* brings, unless nothing was done and nothing differs."""
+    def tell(self, outcome: SyncOutcome) -> bool:
+        """Print *outcome*, if it is news; whether anything was written."""
         key, report = (outcome.collection, outcome.prefix), outcome.report
         if report is None:
             line = problem_line(self.ctx, outcome)
             self._print(key, line, [line])
-            return
+            return False
         gone = report.gone if report.pruned else 0
-        done = report.new, report.changed, report.metadata, report.replaced, gone
-        if any(done):
+        written = report.new, report.changed, report.metadata, report.replaced, gone
+        if any(written):
             self._told.pop(key, None)
         lines = [report_line(label_of(outcome), report), *failure_lines(report)]
         self._print(key, (report.empty, report.failures), lines)
+        return any(written)
 
     def tell_problem(self, error: EmbeddingsError, name: str | None = None) -> None:
         """Print *error* of the whole database, found at the sync of *name*."""

@@ -25,7 +25,10 @@ from datasette_embeddings.store.collections import StoredCollection, collections
 
 # Intervals after which a source that never stops changing is read all the same
 MOST_INTERVALS = 20
-# In seconds: the longest pause after a sync, and until one that failed is tried again
+# A sync that found nothing is followed by a pause so many times as long, which keeps a
+# table in a busy database from taking more than a fifth of the time
+PAUSE = 4
+# In seconds: the longest such pause, and until a sync that failed is tried again
 LONGEST_PAUSE = RETRY = 60.0
 # A signal is handled between two steps of waiting
 STEP_MS = 100
@@ -72,10 +75,9 @@ class Watch:
     """The collections of a database, *declared* or stored, as their sources change.
 
     It looks every *interval* seconds.  A collection is due when its sources have
-    changed, and then not for an interval, or for MOST_INTERVALS without rest.  After
-    a sync it pauses as long as that took, so that a busy database takes half of the
-    time at most.  With *polls* the folders are listed every MOST_INTERVALS, for file
-    systems that do not report changes.
+    changed, and then not for an interval, or for MOST_INTERVALS without rest.  With
+    *polls* the folders are listed every MOST_INTERVALS, for file systems that do not
+    report changes.
 
     :raises UnknownCollectionError: if one of *only* is neither declared nor stored.
     """
@@ -122,10 +124,10 @@ class Watch:
             self._look(now)
         return None
 
-    def finish(self, name: str, seconds: float, *, has_failed: bool) -> None:
-        """Note that the sync of *name* ended, after so many *seconds*."""
+    def finish(self, name: str, *, idle: float = 0.0, has_failed: bool = False) -> None:
+        """Note that *name* was synced; *idle* are the seconds if nothing was found."""
         each, now = self._watched[name], time.monotonic()
-        each.paused = now + min(seconds, LONGEST_PAUSE)
+        each.paused = now + min(PAUSE * idle, LONGEST_PAUSE)
         each.retry = now + RETRY if has_failed else None
 
     def _is_due(self, each: _Watched) -> bool:
