@@ -74,7 +74,8 @@ def watch(
         datasette embeddings watch docs.db notes articles
         datasette embeddings watch docs.db --config metadata.yml --interval 2
 
-    What failed is tried again after a minute, and when its source changes.
+    After an error a collection is tried again when a minute has passed. Rows that
+    failed are tried again with the next change.
     """
     config = config_in(config_file, database)
     indexes.configure(config)
@@ -132,8 +133,7 @@ class _Following:
                 self.conn, self.config, options, [name], silent=self.silent
             ):
                 has_done = self.news.tell(outcome) or has_done
-                failed = outcome.report is not None and outcome.report.failed > 0
-                has_failed = has_failed or failed or outcome.error is not None
+                has_failed = has_failed or outcome.error is not None
         except EmbeddingsError as error:
             self.news.tell(SyncOutcome(name, error=error))
             has_failed = True
@@ -154,6 +154,8 @@ class _News:
     def tell(self, outcome: SyncOutcome) -> bool:
         """Print *outcome*, if it is news; whether anything was written."""
         key, report = (outcome.collection, outcome.prefix), outcome.report
+        # The database could be read
+        self._told.pop((None, None), None)
         if report is None:
             line = problem_line(self.ctx, outcome)
             self._print(key, line, [line])
