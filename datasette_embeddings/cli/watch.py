@@ -113,7 +113,7 @@ class _Following:
     silent: bool
 
     def until_replaced(self, watched: Watch) -> None:
-        """Sync each collection that is due, until another file is the database."""
+        """Sync each collection that is due, until the file is replaced."""
         while True:
             try:
                 name = watched.wait()
@@ -138,7 +138,9 @@ class _Following:
             self.news.tell(SyncOutcome(name, error=error))
             has_failed = True
         except sqlite3.Error as error:
-            self.news.tell_problem(explained(error, self.database), name)
+            # SQLite writes to no file that was moved away
+            if not watched.is_replaced:
+                self.news.tell_problem(explained(error, self.database), name)
             has_failed = True
         idle = 0.0 if has_done else time.monotonic() - started
         watched.finish(name, idle=idle, has_failed=has_failed)

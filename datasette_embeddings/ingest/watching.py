@@ -105,12 +105,17 @@ class Watch:
                 names = [*declared, *(each.name for each in collections(conn))]
                 raise UnknownCollectionError(name, names)
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file, or none, is where the database was."""
+        return _identity(self._path) != self._file
+
     def wait(self) -> str | None:
-        """The name of a collection that is due; None if another file is the database.
+        """The name of a collection that is due; None if the database was replaced.
 
         :raises sqlite3.Error: if the database cannot be read.
         """
-        while _identity(self._path) == self._file:
+        while not self.is_replaced:
             for name, each in self._watched.items():
                 if self._is_due(each):
                     return name
