@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from contextlib import closing, contextmanager
 
 import pytest
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest import watching
-from datasette_embeddings.ingest.watching import Watch
+from datasette_embeddings.ingest.watching import FolderChanges, Watch
 from tests.programs import ours
 
 # A busy machine may be slow; nothing here takes longer than it must
@@ -184,7 +185,14 @@ def watch(articles, articles_db, notes):
 
 def settle(found, **how):
     """The collection that is due, which is not synced at all."""
-    name = found.wait()
+    alarm = threading.Timer(PATIENCE, interrupt_main)
+    alarm.start()
+    try:
+        name = found.wait()
+    except KeyboardInterrupt:
+        pytest.fail("Nothing is due")
+    finally:
+        alarm.cancel()
     found.finish(name, **how)
     return name
 
@@ -218,19 +226,31 @@ def test_a_folder_that_is_made_again_is_followed(watch, notes):
         assert settle(watch) == "notes"
 
 
-def test_a_table_that_never_rests_is_read_all_the_same(watch, articles_db):
-    ends = threading.Event()
+def test_a_folder_that_is_moved_away_and_back_is_followed(watch, notes, tmp_path):
+    notes.rename(tmp_path / "away")
+    (tmp_path / "away").rename(notes)
+    (notes / "c.md").write_text("new")
+    assert settle(watch) == "notes"
+    for text in ("newer", "newest"):
+        (notes / "c.md").write_text(text)
+        assert settle(watch) == "notes"
+
+
+def test_a_table_that_never_rests_is_read_all_the_same(articles, articles_db):
+    found, ends = Watch(articles, {}, interval=0.1), threading.Event()
+    assert settle(found) == "articles"
 
     def write():
         with closing(sqlite3.connect(articles_db)) as conn:
-            while not ends.wait(0.01):
+            conn.execute("pragma synchronous = off")
+            while not ends.is_set():
                 conn.execute(INSERT)
                 conn.commit()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert settle(watch) == "articles"
+        assert settle(found) == "articles"
     finally:
         ends.set()
         writer.join()
@@ -282,3 +302,17 @@ def test_folders_can_be_listed_instead(articles, watch, notes):
     assert settle(found) == "notes"
     (notes / "a.md").write_text("new")
     assert settle(found) == "notes"
+
+
+def test_folders_are_listed_where_the_system_reports_no_more(notes):
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    changes, limits = FolderChanges(0.05, polls=False), resource.RLIMIT_NOFILE
+    first, most = resource.getrlimit(limits)
+    descriptor = os.dup(1)
+    os.close(descriptor)
+    resource.setrlimit(limits, (descriptor, most))
+    try:
+        assert changes.wait([str(notes)]) == {str(notes)}
+    finally:
+        resource.setrlimit(limits, (first, most))
+    assert changes.wait([str(notes)]) == {str(notes)}

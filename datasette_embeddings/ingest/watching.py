@@ -93,7 +93,7 @@ class Watch:
     ) -> None:
         self._conn, self._declared, self._only = conn, declared, only
         self._interval = interval
-        self._changes = _FolderChanges(interval, polls=polls)
+        self._changes = FolderChanges(interval, polls=polls)
         self._path = conn.execute("pragma database_list").fetchone()[2]
         self._file = _identity(self._path)
         self._version: int | None = None
@@ -164,7 +164,7 @@ class Watch:
         return None
 
     def _look(self, now: float) -> None:
-        """Touch the collections whose database, files or folders are others now."""
+        """Touch the collections whose database or files have changed."""
         version = self._conn.execute("pragma data_version").fetchone()[0]
         if version != self._version:
             self._read_sources(now)
@@ -173,7 +173,6 @@ class Watch:
             seen = (
                 version if each.inputs.database else None,
                 [_state(path) for path in each.inputs.files],
-                [_identity(root) for root in each.inputs.roots],
             )
             if seen != each.seen:
                 each.seen = seen
@@ -192,26 +191,24 @@ class Watch:
         self._watched = watched
 
 
-class _FolderChanges:
+class FolderChanges:
     """Reports in which folders something changes."""
 
     def __init__(self, interval: float, *, polls: bool) -> None:
         self._interval_ms, self._polls = round(interval * 1000), polls
-        self._folders: Mapping[str, State] = {}
+        self._states: Mapping[str, State] = {}
         self._reports: Reports | None = None
 
     def wait(self, roots: Iterable[str]) -> set[str]:
         """Wait for an interval at most; the *roots* in which files may have changed.
 
-        Each that is new, or another folder than before, is among them.
+        All of them are, when one is another folder than before, or is not there now.
         """
         states = {root: _identity(root) for root in roots}
-        folders: Mapping[str, State] = {
-            root: state for root, state in states.items() if state is not None
-        }
-        is_new = self._reports is None or folders != self._folders
+        is_new = self._reports is None or states != self._states
         if self._reports is None or is_new:
-            self._reports, self._folders = self._watch(folders), folders
+            there = [root for root, state in states.items() if state is not None]
+            self._reports, self._states = self._watch(there), states
         paths = set[str]()
         try:
             paths = {path for _change, path in next(self._reports)}
@@ -221,14 +218,14 @@ class _FolderChanges:
         except (OSError, RuntimeError):
             # There are more folders than the system reports changes of
             self._polls, self._reports = True, None
-        if not paths.isdisjoint(folders):
-            # Reports of a folder end when it is deleted
+        if not paths.isdisjoint(states):
+            # Reports of a folder end when it is deleted or moved
             self._reports = None
         if is_new or self._polls:
-            return set(folders)
+            return set(states)
         return {
             root
-            for root in folders
+            for root in states
             if any(path == root or path.startswith(root + os.sep) for path in paths)
         }
 
