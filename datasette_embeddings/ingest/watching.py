@@ -219,7 +219,7 @@ class FolderChanges:
             # There are more folders than the system reports changes of
             self._polls, self._reports = True, None
         if not paths.isdisjoint(states):
-            # Reports of a folder end when it is deleted or moved
+            # Reports of a folder end when it is deleted; the next may have its number
             self._reports = None
         if is_new or self._polls:
             return set(states)
