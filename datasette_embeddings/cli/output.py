@@ -80,8 +80,9 @@ def show_report(collection: str, report: Report, output_format: str | None) -> N
         row = {"collection": collection, **asdict(report), "failures": failures}
         click.echo(json.dumps(row, ensure_ascii=False))
         return
-    for line in (report_line(collection, report), *failure_lines(report)):
-        click.echo(line, err=True)
+    click.echo(report_line(collection, report), err=True)
+    if report.failed:
+        click.echo("\n".join(failure_lines(report)), err=True)
 
 
 def failure_lines(report: Report) -> Iterator[str]:
