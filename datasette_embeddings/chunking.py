@@ -83,25 +83,29 @@ def split(
     tokens: TokenSpans,
     size: int,
     may_be_markdown: bool = True,
+    pieces: Sequence[Span] | None = None,
 ) -> list[Chunk]:
     """The chunks of *text*, of at most *size* tokens each, none of white space only.
 
     None has fewer than :data:`FEWEST_WORDS` words, unless *text* has fewer, or *size*
-    leaves no room for them.  In a text that *may_be_markdown*,
-    lines of Markdown such as "## Install" are headings.
+    leaves no room for them, or a plugin has chosen the *pieces*.  In a text that
+    *may_be_markdown*, lines such as "## Install" are headings.
     """
     splitter = _Splitter(text, tokens, size, chunking.overlap)
-    sections, headings = [(0, len(text))], list[Heading]()
+    sections: Sequence[Span] = [(0, len(text))]
+    headings = list[Heading]()
     is_in_sections = chunking.method == "markdown"
     if is_in_sections or (may_be_markdown and HEADING.search(text)):
         found, headings = _outline(text)
         # No chunk reaches beyond the part below a heading
         sections = found if is_in_sections else sections
-    cuts = CUTS[chunking.method]
+    cuts = CUTS.get(chunking.method, CUTS[AUTO_CHUNKS])
+    sections = sections if pieces is None else pieces
     spans = [span for section in sections for span in splitter.chunks(section, cuts)]
+    spans = splitter.without_short(spans) if pieces is None else spans
     chunks: list[Chunk] = []
     waiting, opened = list(reversed(headings)), list[Heading]()
-    for start, end in splitter.without_short(spans):
+    for start, end in spans:
         passage = text[start:end]
         start += len(passage) - len(passage.lstrip())
         passage = passage.strip()

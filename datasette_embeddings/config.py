@@ -168,6 +168,7 @@ class CollectionConfig(Checked):
     #: Folder and glob
     files: Pairs = ()
     images: Flag = False
+    caption: Text | None = None
     encodings: Names = ()
     id: Names = ()
     columns: Names = ()

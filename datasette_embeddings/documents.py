@@ -22,6 +22,8 @@ Content: TypeAlias = str | bytes
 METHODS = ("fixed", "sentences", "paragraphs", "markdown")
 #: Split only texts that are too long, and split none: they are cut
 AUTO_CHUNKS, NO_CHUNKS = "auto", "none"
+#: Images get no captions
+NO_CAPTIONS = "none"
 #: The most characters of a title that stand in front of a chunk
 TITLE_CHARACTERS = 200
 
@@ -35,6 +37,8 @@ class Document:
     metadata: Mapping[str, object] | None = None
     #: What names it in results; found by its words, but embedded only with a chunk
     title: str | None = field(default=None, compare=False)
+    #: A text about an image, stored and found by its words
+    caption: str | None = field(default=None, compare=False)
     #: The content hash, if it was computed before
     known_hash: bytes | None = field(default=None, compare=False, repr=False)
 
@@ -68,10 +72,11 @@ class Failure:
 class Chunking:
     """How documents are split.
 
-    *method* is one of :data:`METHODS`, or ``auto``: a text of at most *size* tokens
-    stays whole, and a longer one is split into paragraphs.  *size* is the maximum
-    number of tokens of a chunk; None stands for as many as the model reads.  *overlap*
-    is the maximum number of tokens that a chunk repeats of the one before.
+    *method* is one of :data:`METHODS`, the name of a plugin's chunker, or ``auto``: a
+    text of at most *size* tokens stays whole, a longer one is split into paragraphs.
+    *size* is the maximum number of tokens of a chunk; None stands for as many as the
+    model reads.  *overlap* is the maximum number of tokens that a chunk repeats of the
+    one before.
     """
 
     method: str
@@ -80,12 +85,12 @@ class Chunking:
     #: The model reads the title of the document before each chunk
     titled: bool = True
 
+    @property
+    def is_of_plugin(self) -> bool:
+        """Whether a plugin splits texts."""
+        return self.method not in (*METHODS, AUTO_CHUNKS)
+
     def __post_init__(self) -> None:
-        if self.method not in (*METHODS, AUTO_CHUNKS):
-            raise InvalidInputError(
-                f"Expected a chunking method: {AUTO_CHUNKS}, {NO_CHUNKS} or one of "
-                f"{', '.join(METHODS)}; found {self.method!r}"
-            )
         if self.size is not None and self.size < 1:
             raise InvalidInputError(
                 f"Expected a chunk size of at least 1 token, found {self.size}"

@@ -311,12 +311,11 @@ def test_no_chunk_has_few_words_where_there_is_room(text, method, size, overlap)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("lines",), "one of fixed, sentences, paragraphs, markdown; found 'lines'"),
         (("fixed", 0), "at least 1 token, found 0"),
         (("fixed", 5, 5), "from 0 to less than the chunk size, found 5"),
         (("fixed", None, -1), "from 0 to less than the chunk size, found -1"),
     ],
-    ids=["method", "size", "overlap", "negative overlap"],
+    ids=["size", "overlap", "negative overlap"],
 )
 def test_chunking_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(InvalidInputError, match=message):

@@ -23,7 +23,7 @@ ORDER = [
     {"errors"},
     {"validation"},
     {"config", "databases", "documents", "images"},
-    {"migrations", "vectors"},
+    {"hooks", "migrations", "vectors"},
     {"sources"},
     {"chunking"},
     {"models"},
@@ -38,8 +38,9 @@ ORDER = [
     {"datasette_plugin", "sqlite_utils_plugin"},
     {"__init__"},
 ]
-# A command reads the configuration file as Datasette does
-KNOW_DATASETTE = {"cli", "datasette_plugin", "web"}
+# A command reads the configuration file as Datasette does, and hooks of this package
+# are called through Datasette's plugin manager
+KNOW_DATASETTE = {"cli", "datasette_plugin", "hooks", "web"}
 # Any program that loads plugins imports these, so their functions import the rest
 LIGHT = {"datasette_plugin.py", "sqlite_utils_plugin.py"}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50

@@ -173,6 +173,12 @@ SOURCE_OPTIONS = {
             "copied, all other is kept.",
             default=None,
         ),
+        option(
+            "--caption",
+            "Let a plugin write a text about each image, found by words; or none. "
+            "Default: as in the collection.",
+            metavar="NAME",
+        ),
     ),
     "Model, chunks and words": (
         option(
@@ -193,10 +199,11 @@ SOURCE_OPTIONS = {
         option("api_key --key", "The key of a model behind an API."),
         option(
             "--chunk",
-            "Where to split texts into chunks that fit the model. Default: as in the "
-            "collection; in a new one auto, which splits only long texts. With none "
-            "the model reads the beginning of a long text.",
-            type=Choice([AUTO_CHUNKS, *METHODS, NO_CHUNKS]),
+            "Where to split texts into chunks that fit the model: "
+            f"{', '.join((AUTO_CHUNKS, *METHODS, NO_CHUNKS))}, or a chunker of a "
+            "plugin. Default: as in the collection; in a new one auto, which splits "
+            "only long texts. With none the model reads the beginning of a long text.",
+            metavar="NAME",
         ),
         option(
             "--chunk-size",

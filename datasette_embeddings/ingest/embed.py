@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from datasette_embeddings import hooks
 from datasette_embeddings.chunking import CHUNK_ID, Chunk
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
@@ -57,6 +58,10 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
     chunking = source.chunking
     if chunking is not None and (chunking.size or chunking.method != AUTO_CHUNKS):
         chunking.checked_size(model.passage_tokens)
+    if chunking is not None and chunking.is_of_plugin:
+        hooks.chunker(chunking.method)
+    if source.caption is not None:
+        hooks.captioner(source.caption)
 
 
 def embed_documents(
@@ -76,8 +81,9 @@ def embed_documents(
     :raises EmbeddingsError: if the model fails on the simplest content too.
     """
     chunks: Sequence[list[Chunk] | None] = [None] * len(documents)
+    embedded, failures = list[EmbeddedDocument](), list[Failure]()
     if chunking is not None:
-        chunks = _chunks(documents, model, chunking)
+        chunks = _chunks(documents, model, chunking, failures)
     parts = [
         # A whole document is its only item, and what the model reads
         ([document], [document]) if own is None else _parts(document, own)
@@ -100,8 +106,9 @@ def embed_documents(
     cut = _embed(new, model, outcomes, report)
     # What had to be tried again was reported again
     report(len(by_content))
-    embedded, failures = list[EmbeddedDocument](), list[Failure]()
     for document, own, (items, passages) in zip(documents, chunks, parts, strict=True):
+        if not passages:
+            continue
         found = [outcomes[each.content] for each in passages]
         error = next((each for each in found if isinstance(each, str)), None)
         if error is not None:
@@ -197,7 +204,10 @@ def _parts(
 
 
 def _chunks(
-    documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking
+    documents: Sequence[Document],
+    model: EmbeddingModel,
+    chunking: Chunking,
+    failures: list[Failure],
 ) -> list[list[Chunk] | None]:
     """The chunks of each document; None for one that stays whole."""
     chunks: list[list[Chunk] | None] = [None] * len(documents)
@@ -215,9 +225,8 @@ def _chunks(
         ]
     if positions:
         some = [documents[position] for position in positions]
-        for position, own in zip(
-            positions, split_documents(some, model, chunking), strict=True
-        ):
+        split = split_documents(some, model, chunking, failures)
+        for position, own in zip(positions, split, strict=True):
             chunks[position] = own
     return chunks
 

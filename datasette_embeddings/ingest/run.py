@@ -11,6 +11,7 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
+from datasette_embeddings.ingest.captions import with_captions
 from datasette_embeddings.ingest.embed import check_model, embed_into
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
@@ -194,7 +195,7 @@ class _Run:
         if counts["empty"]:
             delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
-        for window in self.staging.windows():
+        for window in self.staging.windows(uses_plugin=self.source.uses_plugin):
             embedded = embed_into(
                 collection,
                 window,
@@ -203,6 +204,9 @@ class _Run:
                 takes_over=not ownership.is_other_kind,
                 progress=self.options.progress,
             )
+            if self.source.caption is not None:
+                name, keeps = self.source.caption, ownership.keeps_captions
+                embedded = with_captions(collection, embedded, name, keeps=keeps)
             with writing(collection, ownership.source_id):
                 write_documents(
                     collection,

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from datasette_embeddings.chunking import CHUNK_ID, Chunk, split
+from datasette_embeddings import hooks
+from datasette_embeddings.chunking import CHUNK_ID, Chunk, Span, split
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
     Chunking,
     Document,
+    Failure,
     title_before_chunks,
 )
-from datasette_embeddings.errors import ModelError
+from datasette_embeddings.errors import ModelError, SourceError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 
 # The share of what the model reads that a title may take, and the tokens for the blank
@@ -23,10 +25,17 @@ CODE = "code"
 
 
 def split_documents(
-    documents: Sequence[Document], model: EmbeddingModel, chunking: Chunking
+    documents: Sequence[Document],
+    model: EmbeddingModel,
+    chunking: Chunking,
+    failures: list[Failure],
 ) -> list[list[Chunk] | None]:
-    """The chunks of each of *documents*; None for one that stays whole."""
+    """The chunks of each of *documents*; None for one that stays whole.
+
+    One that the chunker of a plugin fails on has none, and is added to *failures*.
+    """
     is_auto = chunking.method == AUTO_CHUNKS
+    chunker = hooks.chunker(chunking.method) if chunking.is_of_plugin else None
     size = chunking.checked_size(model.passage_tokens)
     try:
         spans = model.token_spans([str(each.content) for each in documents])
@@ -50,18 +59,45 @@ def split_documents(
         titles = _titles(split_ones, model, largest // TITLE_SHARE)
     for position, (title, count) in zip(long, titles, strict=True):
         room = largest - count - AFTER_TITLE if title else size
-        document, rules = documents[position], chunking
-        if chunking.overlap >= min(size, room):
-            rules = replace(chunking, overlap=min(size, room) - 1)
+        document, size_left = documents[position], min(size, room)
+        try:
+            pieces = None if chunker is None else _pieces(chunker, document)
+        except Exception as error:  # a plugin may fail in any way
+            reason = hooks.failure("chunker", chunking.method, error)
+            failures.append(Failure(document.id, reason))
+            chunks[position] = []
+            continue
         found = split(
             str(document.content),
-            rules,
+            replace(chunking, overlap=min(chunking.overlap, size_left - 1)),
             tokens=spans[position],
-            size=min(size, room),
+            size=size_left,
             may_be_markdown=(document.metadata or {}).get("kind") != CODE,
+            pieces=pieces,
         )
         chunks[position] = [_titled(each, title) for each in found]
     return chunks
+
+
+def _pieces(chunker: hooks.Chunker, document: Document) -> list[Span]:
+    """The spans of *document* that *chunker* gives, each after the one before.
+
+    :raises SourceError: for anything else.
+    """
+    text, pieces, last = str(document.content), list[Span](), -1
+    for each in chunker(text):
+        start, end = each
+        is_span = isinstance(start, int) and isinstance(end, int)
+        if not (is_span and last < start < end <= len(text)):
+            raise SourceError(
+                "expected spans (start, end) in characters, each starting after the "
+                f"one before, of a text of {len(text):,}; found {quoted(each)}"
+            )
+        pieces.append((start, end))
+        last = start
+    if not any(text[start:end].strip() for start, end in pieces):
+        raise SourceError("expected at least one chunk that is not blank, found none")
+    return pieces
 
 
 def _titles(

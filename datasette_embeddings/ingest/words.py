@@ -6,6 +6,7 @@ from datasette_embeddings.config import DEFAULT_WORDS
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.collection_writes import drop_stale_facts
 from datasette_embeddings.store.collections import StoredCollection, current
+from datasette_embeddings.store.documents import with_stored_captions
 from datasette_embeddings.store.schema import prepare
 from datasette_embeddings.store.staging import Staging
 from datasette_embeddings.store.words import WINDOW, Words
@@ -20,7 +21,7 @@ def index_staged_words(collection: StoredCollection, staging: Staging) -> None:
     if collection.has_words:
         for window in staging.windows(staging.unindexed_sql(collection)):
             with writing(collection) as found:
-                Words(found).write(window)
+                Words(found).write(with_stored_captions(found, window))
 
 
 def index_words(collection: StoredCollection, kind: str | None = None) -> None:

@@ -33,6 +33,8 @@ class Source:
     chunking: Chunking | None = None
     #: The content is an image: the bytes of a file, or a BLOB
     images: bool = False
+    #: What a plugin calls its way to make captions of images
+    caption: str | None = None
     #: The content is kept beside its vectors; None: unless it stays in a table
     store_content: bool | None = None
     #: Jinja that renders the address of an item on the owner's site
@@ -58,6 +60,12 @@ class Source:
         For rows from outside of the database it is the table ``embeddings``.
         """
         return ("embeddings",)
+
+    @property
+    def uses_plugin(self) -> bool:
+        """Whether a plugin chunks its texts or makes captions of its images."""
+        is_chunked = self.chunking is not None and self.chunking.is_of_plugin
+        return is_chunked or self.caption is not None
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""

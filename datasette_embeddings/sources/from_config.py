@@ -13,7 +13,13 @@ from datasette_embeddings.databases import (
     stored_path,
     tables_and_views,
 )
-from datasette_embeddings.documents import AUTO, AUTO_CHUNKS, NO_CHUNKS, Chunking
+from datasette_embeddings.documents import (
+    AUTO,
+    AUTO_CHUNKS,
+    NO_CAPTIONS,
+    NO_CHUNKS,
+    Chunking,
+)
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.sources.content import columns_of_template, template_of
 from datasette_embeddings.sources.definitions import (
@@ -39,6 +45,7 @@ BELONGS_TO = {
     "attach": ("sql",),
     "input_format": ("input",),
     "images": ("table", "sql", "files"),
+    "caption": ("table", "sql", "files"),
     "encodings": ("input", "files"),
     "id": ("table", "sql", "input"),
     "columns": ("table", "sql", "input"),
@@ -72,6 +79,7 @@ def source_from_config(
         id_prefix=config.prefix,
         chunking=chunking,
         images=config.images,
+        caption=_caption(config, stored),
         store_content=config.store,
         url=config.url and link_template(config.url),
     )
@@ -116,19 +124,36 @@ def _chunking(
     """How texts are split: as *config* says, or else as in a source that is stored."""
     if config.images or config.chunk == NO_CHUNKS:
         return None
-    state = SourceState.PIPED if config.input == STDIN else SourceState.CURRENT
-    before = [
-        each.source.chunking
-        for each in stored
-        if (each.prefix, each.state) == (config.prefix, state)
-        and not (each.source.images or isinstance(each.source, UnreadableSource))
-    ]
+    before = [e.chunking for e in _before(config, stored) if not e.images]
     if config.chunk is None:
         return before[0] if before else AUTO
     given = Chunking(config.chunk, config.chunk_size, config.chunk_overlap)
     # As an earlier release split them; --rebuild adds the titles
     untitled = replace(given, titled=False)
     return untitled if before[:1] == [untitled] else given
+
+
+def _caption(
+    config: CollectionConfig, stored: Sequence[CollectionSource]
+) -> str | None:
+    """What makes captions: as *config* says, or else as in a source that is stored."""
+    if config.caption is None:
+        before = [each.caption for each in _before(config, stored)]
+        return before[0] if before and config.images else None
+    return None if config.caption == NO_CAPTIONS else config.caption
+
+
+def _before(
+    config: CollectionConfig, stored: Sequence[CollectionSource]
+) -> list[Source]:
+    """The *stored* sources that *config* may describe anew."""
+    state = SourceState.PIPED if config.input == STDIN else SourceState.CURRENT
+    return [
+        each.source
+        for each in stored
+        if (each.prefix, each.state) == (config.prefix, state)
+        and not isinstance(each.source, UnreadableSource)
+    ]
 
 
 def _problems(config: CollectionConfig) -> Iterator[str]:
@@ -148,6 +173,8 @@ def _problems(config: CollectionConfig) -> Iterator[str]:
     splits = config.chunk not in (None, NO_CHUNKS, AUTO_CHUNKS)
     if config.images and (splits or config.strip_html or config.template):
         yield "Images have no text to split, to strip of HTML or to put in a template"
+    if config.caption not in (None, NO_CAPTIONS) and not config.images:
+        yield "Captions are of images; add --images, or 'images: true', or leave it out"
     if config.images and len(config.columns) > 1:
         yield f"Expected one column of images, found {', '.join(config.columns)}"
     if config.chunk in (None, NO_CHUNKS) and (

@@ -56,6 +56,7 @@ def state_sql(ownership: Ownership, columns: Columns) -> str:
               when {int(all_changed)}
               or hash is not _embedding_staged.content_hash
               or has_other_title
+              or {int(ownership.is_captioned)} and not has_caption
               or owner in ({listed(ownership.changed)})
                 then '{CHANGED}'
               when (
@@ -115,10 +116,15 @@ def states_of(
 
 
 def _facts(ownership: Ownership) -> str:
+    # The text of an image is its caption
+    content = "coalesce(embeddings.content, embeddings.content_blob)"
+    if ownership.is_of_images:
+        content = "embeddings.content_blob"
     return f"""
         embeddings.metadata as old_metadata,
         {ownership.owner} as owner,
-        coalesce(embeddings.content, embeddings.content_blob) is not null as has_content
+        {content} is not null as has_content,
+        typeof(embeddings.content) = 'text' as has_caption
     """
 
 
@@ -171,7 +177,7 @@ def _stored_chunks(ownership: Ownership, chunks: str, *, has_titles: bool) -> st
     is_same = "1" if ownership.is_pipe else f"{ownership.owner} is first.owner"
     is_brought = "1" if ownership.is_pipe else "first.owner is not null"
     return f"""
-        select hash, has_other_title, old_metadata, owner, has_content
+        select hash, has_other_title, old_metadata, owner, has_content, has_caption
         from (
           select
             document_hash as hash,

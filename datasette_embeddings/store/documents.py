@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from datasette_embeddings.documents import Document, title_before_chunks
 from datasette_embeddings.store.chunks import DELETE_OLD
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import Ownership, write_origins, write_truncated
-from datasette_embeddings.store.schema import PARAMETERS
+from datasette_embeddings.store.schema import PARAMETERS, rows_in
 from datasette_embeddings.store.words import Words
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
@@ -189,8 +189,8 @@ def write_embeddings(
 ) -> None:
     """Store a vector for each of *documents*, replacing what their ids had.
 
-    An item that had its content stored keeps it so.  Metadata that *documents* do not
-    supply stay where *ownership* says so.
+    An item that had its content stored keeps it so; the text of an image is its
+    caption.  Metadata that are not supplied stay where *ownership* says so.
     """
     now = int(time.time())
     is_stored = "(:store or embeddings.content is not null or content_blob is not null)"
@@ -204,8 +204,10 @@ def write_embeddings(
           :collection_id,
           :id,
           :embedding,
-          case when typeof(:content) = 'text' and {is_stored} then :content end,
-          case when typeof(:content) = 'blob' and {is_stored} then :content end,
+          case when typeof(:content) = 'text' and {is_stored}
+            then :content else :caption end,
+          case when typeof(:content) = 'blob' and (:store or content_blob is not null)
+            then :content end,
           :content_hash,
           coalesce(
             :metadata,
@@ -223,6 +225,7 @@ def write_embeddings(
                 "embedding": encode(vector),
                 "store": store_content,
                 "content": document.content,
+                "caption": document.caption,
                 "content_hash": document.content_hash,
                 # An empty mapping takes the place of what was stored
                 "metadata": None
@@ -235,6 +238,28 @@ def write_embeddings(
     )
     brought = ((each.id, bool(each.metadata)) for each in documents)
     write_origins(collection, ownership.source_id, brought)
+
+
+def with_stored_captions(
+    collection: StoredCollection, documents: Sequence[Document]
+) -> list[Document]:
+    """*documents*, where each image has the caption that is stored for it, if any."""
+    images = [each.id for each in documents if isinstance(each.content, bytes)]
+    sql = """
+        select id, content_hash, content
+        from embeddings
+        where collection_id = ?
+        and typeof(content) = 'text'
+        and id in
+    """
+    rows = rows_in(collection.conn, sql, [collection.id], images)
+    captions = {(item_id, digest): caption for item_id, digest, caption in rows}
+    return [
+        replace(each, caption=captions.get((each.id, each.content_hash)))
+        if isinstance(each.content, bytes)
+        else each
+        for each in documents
+    ]
 
 
 def write_vectors(

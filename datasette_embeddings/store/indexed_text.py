@@ -30,7 +30,9 @@ class IndexedText:
     def of(cls, document: Document) -> IndexedText:
         """The words of *document*: its title or id, and the rest of its content."""
         title = document.title or document.id
-        content = document.content if isinstance(document.content, str) else ""
+        content = document.content
+        if not isinstance(content, str):
+            content = document.caption or ""
         texts = title, content.removeprefix(title)
         # NUL ends a text for FTS5, and separates the two here
         return cls(*(_with_parts(each.replace(SEPARATOR, " ")) for each in texts))

@@ -74,11 +74,16 @@ class Ownership:
     source_id: int | None = None
     #: The ids of those that it replaces
     replaced: tuple[int, ...] = ()
-    #: The ids of all these whose documents were split differently, or are images now
-    #: and were texts: all are embedded again
+    #: The ids of all these whose documents were split differently, had captions of
+    #: another plugin, or are images now and were texts: all are embedded again
     changed: tuple[int, ...] = ()
     #: Texts are images now, or images texts: no stored vector is of the same content
     is_other_kind: bool = False
+    is_of_images: bool = False
+    #: A plugin makes captions of its images
+    is_captioned: bool = False
+    #: Those that are stored are of the same plugin
+    keeps_captions: bool = True
     #: It supplied metadata before, and no longer does
     clears_metadata: bool = False
     is_pipe: bool = False
@@ -135,13 +140,17 @@ def ownership_of(collection: StoredCollection | None, source: Source) -> Ownersh
     known = [e for e in every if not isinstance(e.source, UnreadableSource)]
     of_other_kind = [e for e in known if e.source.images != source.images]
     rechunked = [e for e in known if e.source.chunking != source.chunking]
+    recaptioned = [e for e in known if e.source.caption not in (None, source.caption)]
     had_metadata = attached is not None and bool(attached.source.metadata_columns)
     return Ownership(
         owner_sql(collection),
         source_id=None if attached is None or is_pipe else attached.id,
         replaced=tuple(each.id for each in others),
-        changed=tuple(each.id for each in [*of_other_kind, *rechunked]),
+        changed=tuple(each.id for each in [*of_other_kind, *rechunked, *recaptioned]),
         is_other_kind=bool(of_other_kind),
+        is_of_images=source.images,
+        is_captioned=source.images and source.caption is not None,
+        keeps_captions=not recaptioned,
         clears_metadata=had_metadata and not source.metadata_columns and not is_pipe,
         is_pipe=is_pipe,
         is_chunked=chunking is not None,

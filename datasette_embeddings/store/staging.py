@@ -33,6 +33,8 @@ from datasette_embeddings.store.origins import Ownership
 # that a crash can lose
 WINDOW_DOCUMENTS = 1_024
 WINDOW_CHARACTERS = 4_000_000
+# The same where a plugin chunks or captions, which may call a model that costs money
+WINDOW_OF_PLUGINS = 16
 # Bytes of image files, not of decoded images
 WINDOW_BYTES = 64_000_000
 OF_ANOTHER_SOURCE = (
@@ -172,9 +174,10 @@ class Staging:
         return Counter(dict(self.conn.execute(sql).fetchall()))
 
     def windows(
-        self, condition: str = f"state in {WRITTEN}"
+        self, condition: str = f"state in {WRITTEN}", *, uses_plugin: bool = False
     ) -> Iterator[list[Document]]:
         """The documents to write, or those that fulfil *condition*, some at a time."""
+        at_once = WINDOW_OF_PLUGINS if uses_plugin else WINDOW_DOCUMENTS
         last = 0
         while True:
             window, filled = list[Document](), 0.0
@@ -194,12 +197,15 @@ class Staging:
                 for number, item_id, content, metadata, title, digest in rows:
                     last = number
                     known = json.loads(metadata) if metadata else None
-                    window.append(Document(item_id, content, known, title, digest))
+                    document = Document(
+                        item_id, content, known, title, known_hash=digest
+                    )
+                    window.append(document)
                     most = WINDOW_BYTES
                     if isinstance(content, str):
                         most = WINDOW_CHARACTERS
                     filled += len(content) / most
-                    if filled >= 1 or len(window) >= WINDOW_DOCUMENTS:
+                    if filled >= 1 or len(window) >= at_once:
                         break
             if not window:
                 return

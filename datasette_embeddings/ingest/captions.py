@@ -1,0 +1,53 @@
+"""Captions of images, which a plugin makes, beside the images that are stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from datasette_embeddings import hooks
+from datasette_embeddings.documents import Failure
+from datasette_embeddings.errors import SourceError, quoted
+from datasette_embeddings.ingest.embed import Embedded
+from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.documents import with_stored_captions
+
+MOST_CHARACTERS = 10_000
+
+
+def with_captions(
+    collection: StoredCollection, embedded: Embedded, name: str, *, keeps: bool
+) -> Embedded:
+    """*embedded*, where each image has the caption that the plugin's *name* makes.
+
+    With *keeps*, one that is stored for the same image is not made again.  An image
+    whose caption cannot be made is not written, but one of the failures.
+    """
+    make = hooks.captioner(name)
+    documents = [each.document for each in embedded.documents]
+    if keeps:
+        documents = with_stored_captions(collection, documents)
+    done, failures = [], [*embedded.failures]
+    for each, document in zip(embedded.documents, documents, strict=True):
+        if isinstance(document.content, bytes) and document.caption is None:
+            try:
+                caption = _checked(make(document.content))
+            except Exception as error:  # a plugin may fail in any way
+                reason = hooks.failure("captioner", name, error)
+                failures.append(Failure(document.id, reason))
+                continue
+            document = replace(document, caption=caption)
+        is_whole = each.chunks is None
+        items = [document] if is_whole else each.items
+        done.append(replace(each, document=document, items=items))
+    return replace(embedded, documents=done, failures=failures)
+
+
+def _checked(caption: object) -> str:
+    if not isinstance(caption, str) or not caption.strip():
+        raise SourceError(f"expected a text, found {quoted(caption)}")
+    if len(caption) > MOST_CHARACTERS:
+        raise SourceError(
+            f"expected at most {MOST_CHARACTERS:,} characters, found {len(caption):,}"
+        )
+    caption.encode()
+    return caption.strip()
