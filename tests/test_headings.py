@@ -96,7 +96,7 @@ def test_headings_are_those_of_commonmark(text, expected):
 def test_a_comment_of_code_is_no_heading(model, kind, expected):
     text = "# a b\n\n" + "print('words')\n" * 5
     document = Document("a.py", text, {"kind": kind})
-    [[chunk]] = split_documents([document], model, Chunking("paragraphs"))
+    [[chunk]] = split_documents([document], model, Chunking("paragraphs"), [])
     assert chunk.headings == expected
 
 

@@ -58,7 +58,7 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
     chunking = source.chunking
     if chunking is not None and (chunking.size or chunking.method != AUTO_CHUNKS):
         chunking.checked_size(model.passage_tokens)
-    if chunking is not None and chunking.is_of_plugin:
+    if source.uses_plugin and chunking is not None and chunking.is_of_plugin:
         hooks.chunker(chunking.method)
     if source.caption is not None:
         hooks.captioner(source.caption)

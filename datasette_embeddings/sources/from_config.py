@@ -79,7 +79,7 @@ def source_from_config(
         id_prefix=config.prefix,
         chunking=chunking,
         images=config.images,
-        caption=_caption(config, stored),
+        caption=_caption(config, stored) if config.images else None,
         store_content=config.store,
         url=config.url and link_template(config.url),
     )
@@ -139,7 +139,7 @@ def _caption(
     """What makes captions: as *config* says, or else as in a source that is stored."""
     if config.caption is None:
         before = [each.caption for each in _before(config, stored)]
-        return before[0] if before and config.images else None
+        return before[0] if before else None
     return None if config.caption == NO_CAPTIONS else config.caption
 
 

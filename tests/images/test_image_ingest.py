@@ -456,8 +456,8 @@ def test_a_window_ends_where_its_files_are_large(photos, clip, monkeypatch):
     windows = []
     original = staging.Staging.windows
 
-    def watched(self, *of):
-        for window in original(self, *of):
+    def watched(self, *of, **options):
+        for window in original(self, *of, **options):
             windows.append([len(each.content) for each in window])
             yield window
 
