@@ -46,7 +46,7 @@ def chunker(name: str) -> Chunker:
     if name not in known:
         own = ", ".join((AUTO_CHUNKS, NO_CHUNKS, *METHODS))
         raise InvalidInputError(
-            f"Expected a way to chunk, one of {own}, or one of an installed plugin "
+            f"Expected a chunking method, one of {own}, or one of an installed plugin "
             f"({_names(known)}); found {quoted(name)}. Install the plugin that has it, "
             "or choose another with --chunk"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -14,6 +16,7 @@ from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.ingest.splitting import split_documents
 from datasette_embeddings.search.answers import search_text, similar_items
 from datasette_embeddings.search.matches import HEADINGS_BETWEEN
+from datasette_embeddings.search.related import related_items
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
@@ -209,6 +212,9 @@ def test_the_title_of_an_item_of_no_table_is_that_of_its_metadata(tmp_path, run)
     found = run("search", db, "notes", "kittens", "--format", "nl")
     titles = {row["id"]: row["title"] for row in map(json.loads, found.splitlines())}
     assert titles == {"1": "Cats", "2": None}
+    with closing(sqlite3.connect(db)) as conn:
+        [related] = related_items(collection(conn, "notes"), "2")
+    assert (related.id, related.title) == ("1", "Cats")
 
 
 @pytest.fixture

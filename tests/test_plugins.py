@@ -338,7 +338,9 @@ def test_a_caption_that_is_no_text_is_a_failure(photos, plugin, caption, reason)
 
 
 def test_captions_go_with_images_and_an_installed_plugin(photos, model, describe):
-    with pytest.raises(InvalidInputError, match="Captions are of images"):
+    with pytest.raises(
+        InvalidInputError, match=r"Expected images .* found a source of texts"
+    ):
         embedded(photos, model, "photos", columns=("title",), caption="describe")
     message = "'describe', 'shout'.*found 'paint'. Install the plugin"
     with pytest.raises(InvalidInputError, match=message):

@@ -61,6 +61,11 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
     if source.uses_plugin and chunking is not None and chunking.is_of_plugin:
         hooks.chunker(chunking.method)
     if source.caption is not None:
+        if not source.images:
+            raise InvalidInputError(
+                "Expected images to write captions of, found a source of texts; add "
+                "--images, or leave out the caption with --caption none"
+            )
         hooks.captioner(source.caption)
 
 

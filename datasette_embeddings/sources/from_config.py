@@ -79,7 +79,7 @@ def source_from_config(
         id_prefix=config.prefix,
         chunking=chunking,
         images=config.images,
-        caption=_caption(config, stored) if config.images else None,
+        caption=_caption(config, stored) if config.caption or stored else None,
         store_content=config.store,
         url=config.url and link_template(config.url),
     )
@@ -138,8 +138,10 @@ def _caption(
 ) -> str | None:
     """What makes captions: as *config* says, or else as in a source that is stored."""
     if config.caption is None:
-        before = [each.caption for each in _before(config, stored)]
-        return before[0] if before else None
+        before = [each.caption for each in _before(config, stored) if each.images]
+        # A folder need not say again that it has images
+        keeps = config.images or config.files
+        return before[0] if before and keeps else None
     return None if config.caption == NO_CAPTIONS else config.caption
 
 
@@ -173,8 +175,6 @@ def _problems(config: CollectionConfig) -> Iterator[str]:
     splits = config.chunk not in (None, NO_CHUNKS, AUTO_CHUNKS)
     if config.images and (splits or config.strip_html or config.template):
         yield "Images have no text to split, to strip of HTML or to put in a template"
-    if config.caption not in (None, NO_CAPTIONS) and not config.images:
-        yield "Captions are of images; add --images, or 'images: true', or leave it out"
     if config.images and len(config.columns) > 1:
         yield f"Expected one column of images, found {', '.join(config.columns)}"
     if config.chunk in (None, NO_CHUNKS) and (

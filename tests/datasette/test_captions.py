@@ -46,7 +46,9 @@ def shop_db(tmp_path):
 async def test_an_image_is_found_and_shown_with_its_caption(shop_db, monkeypatch, mode):
     monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(Eyes()))
     shop = make_datasette(shop_db, settings=EYES)
-    _status, answer = await get_json(shop, f"{SEARCH}.json?q=penguins&_mode={mode}&_size=3")
+    _status, answer = await get_json(
+        shop, f"{SEARCH}.json?q=penguins&_mode={mode}&_size=3"
+    )
     assert answer["mode"] == mode
     for match in answer["matches"]:
         assert "words" in match["matched"]
