@@ -16,14 +16,15 @@ from click.testing import CliRunner
 from datasette import hookimpl
 from datasette.plugins import pm
 
-from datasette_embeddings import collection, search_text
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.check import problems
 from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.store.collections import collection
 from tests.models import Eyes
 
 REPOSITORY = Path(__file__).parent.parent
@@ -389,7 +390,7 @@ def test_the_plugin_of_the_documentation_works(plays, installed, tmp_path):
     with sqlite3.connect(path) as copy:
         plays.backup(copy)
     command = [sys.executable, "-m", "datasette", "embeddings"]
-    embed = ["embed", str(path), "plays", "-t", "plays", "-c", "body", "--silent"]
+    embed = ["embed", str(path), "plays", "-t", "plays", "--column", "body", "--silent"]
     done = subprocess.run(
         [*command, *embed, "--chunk", "speakers"],
         capture_output=True,

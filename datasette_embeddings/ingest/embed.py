@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from datasette_embeddings import hooks
 from datasette_embeddings.chunking import CHUNK_ID, Chunk
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
@@ -58,15 +57,6 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
     chunking = source.chunking
     if chunking is not None and (chunking.size or chunking.method != AUTO_CHUNKS):
         chunking.checked_size(model.passage_tokens)
-    if source.uses_plugin and chunking is not None and chunking.is_of_plugin:
-        hooks.chunker(chunking.method)
-    if source.caption is not None:
-        if not source.images:
-            raise InvalidInputError(
-                "Expected images to write captions of, found a source of texts; add "
-                "--images, or leave out the caption with --caption none"
-            )
-        hooks.captioner(source.caption)
 
 
 def embed_documents(

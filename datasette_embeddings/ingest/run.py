@@ -11,8 +11,8 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
-from datasette_embeddings.ingest.captions import with_captions
 from datasette_embeddings.ingest.embed import check_model, embed_into
+from datasette_embeddings.ingest.plugins import check_plugins, with_captions
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
@@ -111,6 +111,8 @@ def ingest(
     :raises UnknownCollectionError: if another program deletes or swaps it meanwhile.
     """
     check_model(source, model)
+    if source.uses_plugin:
+        check_plugins(source)
     chunking = source.chunking
     if options.rebuild and chunking is not None:
         # Chunks of an earlier release have no title in front of them

@@ -194,6 +194,7 @@ def write_embeddings(
     """
     now = int(time.time())
     is_stored = "(:store or embeddings.content is not null or content_blob is not null)"
+    kept_metadata = f"case when {ownership.keeping_sql} then embeddings.metadata end"
     # replace, not update: a new rowid tells every reader that the row has changed
     collection.conn.executemany(
         f"""
@@ -209,10 +210,7 @@ def write_embeddings(
           case when typeof(:content) = 'blob' and (:store or content_blob is not null)
             then :content end,
           :content_hash,
-          coalesce(
-            :metadata,
-            case when {ownership.keeping_sql} then embeddings.metadata end
-          ),
+          coalesce(:metadata, {kept_metadata}),
           :now
         from (select 1)
         left join embeddings

@@ -1,4 +1,4 @@
-"""Captions of images, which a plugin makes, beside the images that are stored."""
+"""What plugins bring to a run: their chunkers, and captions of images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ from dataclasses import replace
 
 from datasette_embeddings import hooks
 from datasette_embeddings.documents import Failure
-from datasette_embeddings.errors import SourceError, quoted
+from datasette_embeddings.errors import InvalidInputError, SourceError, quoted
 from datasette_embeddings.ingest.embed import Embedded
+from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.documents import with_stored_captions
 
 MOST_CHARACTERS = 10_000
+
+
+def check_plugins(source: Source) -> None:
+    """Check that plugins have the chunker and the captions that *source* names."""
+    chunking = source.chunking
+    if chunking is not None and chunking.is_of_plugin:
+        hooks.chunker(chunking.method)
+    if source.caption is None:
+        return
+    if not source.images:
+        raise InvalidInputError(
+            "Expected images to write captions of, found a source of texts; add "
+            "--images, or leave out the caption with --caption none"
+        )
+    hooks.captioner(source.caption)
 
 
 def with_captions(
