@@ -104,5 +104,5 @@ $(NEXT_ENV)/.installed: pyproject.toml | $(UV)
 
 $(IMAGES_ENV)/.installed: pyproject.toml | $(UV)
 	$(VENV) $(IMAGES_ENV)
-	$(INSTALL) --python $(IMAGES_ENV) --editable '.[images]' '$(NEXT)' $(IMAGES_TOOLS)
+	$(INSTALL) --python $(IMAGES_ENV) --editable '.[images,documents]' '$(NEXT)' $(IMAGES_TOOLS)
 	touch $@

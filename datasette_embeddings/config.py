@@ -162,13 +162,20 @@ class CollectionConfig(Checked):
     sql: Text | None = None
     #: Other databases that *sql* reads: alias and path
     attach: Pairs = ()
-    #: Path of a CSV, TSV, JSON or NDJSON file; "-" is the standard input
+    #: Path of a folder, or of a CSV, TSV, JSON or NDJSON file; "-" is standard input
     input: Text | None = None
     input_format: Text | None = None
+    #: Of a folder: which of its files, and patterns of those that are left out
+    glob: Names = ()
+    exclude: Names = ()
+    #: Leave out what is hidden or ignored.  None: as in the collection, or true
+    ignore: Flag | None = None
     #: Folder and glob
     files: Pairs = ()
     images: Flag = False
     caption: Text | None = None
+    #: The bytes of files of any kind
+    binary: Flag = False
     encodings: Names = ()
     id: Names = ()
     columns: Names = ()

@@ -69,6 +69,18 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A file, or a whole folder, that is not embedded, and need not be.
+
+    *kind* is that of the file, or why it is left out whatever it is.
+    """
+
+    kind: str
+    #: An item that stays if it exists: the file could be read before
+    id: str | None = None
+
+
+@dataclass(frozen=True)
 class Chunking:
     """How documents are split.
 

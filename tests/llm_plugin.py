@@ -47,6 +47,22 @@ class Images(Letters):
         yield from [self.vector(item) for item in items]
 
 
+class Ears(Letters):
+    """It hears WAV files, which are bytes, and reads no text."""
+
+    model_id = "ears-of-the-test"
+    supports_text = False
+    supports_binary = True
+
+    def embed_batch(self, items, key=None):
+        items = list(items)
+        self.asked.append(items)
+        for item in items:
+            if not item.startswith(b"RIFF"):
+                raise ValueError("I hear nothing")
+        yield from [self.vector(item) for item in items]
+
+
 class Wrong(Letters):
     """It answers with whatever it was given to answer."""
 
@@ -77,5 +93,6 @@ def register_embedding_models(register):
     register(Letters(), aliases=("abc",))
     register(Locked())
     register(Images(), aliases=("eyes-of-the-test",))
+    register(Ears())
     register(Wrong())
     register(Crowded())

@@ -114,6 +114,7 @@ def test_embed_tells_a_script_what_it_did(run, source_db):
         "replaced": 0,
         "is_dry_run": False,
         "failures": [{"id": "row 2", "error": "Line 2 is no JSON: Expecting value"}],
+        "left_out": {},
     }
 
 
@@ -442,7 +443,10 @@ ERRORS = {
         ["search", "articles.db", "articles", "x", "-n", "0"],
         "from 1; found 0",
     ),
-    "no source": (["embed", "articles.db", "x"], "Expected --table, --sql, --files"),
+    "no source": (
+        ["embed", "articles.db", "x"],
+        "Expected a folder, a file of rows, --table or --sql",
+    ),
     "two sources": (
         ["embed", "articles.db", "x", "-t", "articles", "--sql", "select 1, 2"],
         "Expected one of table, sql, input, files; found table and sql",

@@ -17,18 +17,15 @@ from types import SimpleNamespace
 import pytest
 
 from datasette_embeddings.config import CollectionConfig
-from datasette_embeddings.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources import folders, reading
+from datasette_embeddings.sources import files as files_module
+from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.from_config import source_from_config
 
 CSV = "id,title,body\n1,Bread,Flour\n2,Bees,\n"
 OBJECTS = [{"id": 1, "title": "Bread"}, {"id": 2, "title": "Bees"}]
 LINES = "".join(f"{json.dumps(each)}\n" for each in OBJECTS)
-NO_TEXT = (
-    "Expected text, found binary data. Embed images with --files and --images; "
-    "convert PDFs, office documents and archives to text first"
-)
 GERMAN = (
     "Die Bäckerei öffnet früh: Für süße Brötchen müssen die Gäste über die Straße "
     "gehen, und wer zu spät kommt, hört schon von weitem, dass die schönsten Stücke "
@@ -310,8 +307,6 @@ def test_a_field_may_be_longer_than_csv_allows_by_itself(rows):
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     with pytest.raises(SourceError, match="cannot be read: No such file or dir"):
         read(input=str(tmp_path / "none.csv"))
-    with pytest.raises(SourceError, match="cannot be read: Is a directory"):
-        read(input=str(tmp_path))
 
 
 @pytest.mark.parametrize("content", [CSV, CSV.encode("utf-16")], ids=["text", "utf-16"])
@@ -532,16 +527,21 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(folder, tmp_path):
 
 @pytest.mark.parametrize("images", [False, True], ids=["text", "image"])
 def test_a_file_of_ten_gigabytes_fails_alone_and_is_not_read(folder, images):
-    with (folder / "huge.md").open("wb") as file:
+    name = "huge.png" if images else "huge.md"
+    with (folder / name).open("wb") as file:
         file.truncate(10 * 2**30)
+    if images:
+        (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     # In a process that has not the memory to read it
     script = (
         "import resource, sys\n"
         "from tests.test_files import files\n"
         "from datasette_embeddings.documents import Failure\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
-        f"found = files(sys.argv[1], pattern='*.md', images={images})\n"
-        "print([each for each in found if isinstance(each, Failure)], len(found))\n"
+        f"found = files(sys.argv[1], pattern='*.*', images={images})\n"
+        "failures = [each for each in found if isinstance(each, Failure)]\n"
+        "documents = [each for each in found if isinstance(each, tuple)]\n"
+        "print(failures, len(documents))\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", script, str(folder)],
@@ -552,14 +552,14 @@ def test_a_file_of_ten_gigabytes_fails_alone_and_is_not_read(folder, images):
     )
     most = "50,000,000" if images else "100,000,000"
     reason = f"Expected a file of at most {most} bytes, found 10,737,418,240"
-    expected = [Failure("huge.md", reason)]
-    assert result.stdout == f"{expected} 3\n", result.stderr
+    expected = [Failure(name, reason)]
+    assert result.stdout == f"{expected} {1 if images else 3}\n", result.stderr
 
 
 def test_no_more_of_a_file_is_read_than_it_may_have(folder, monkeypatch):
     # As of one that grows after its size was looked at
-    monkeypatch.setattr(folders, "_check_status", lambda _status, _largest: None)
-    monkeypatch.setattr(folders, "MAX_TEXT_BYTES", 4)
+    monkeypatch.setattr(files_module, "_check_status", lambda _status, _largest: None)
+    monkeypatch.setattr(files_module, "MAX_TEXT_BYTES", 4)
     reason = "Expected a file of at most 4 bytes, found more"
     assert files(folder, pattern="?.md") == [
         Failure("a.md", reason),
@@ -568,14 +568,14 @@ def test_no_more_of_a_file_is_read_than_it_may_have(folder, monkeypatch):
 
 
 def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(folder, monkeypatch):
-    check = folders._check_status
+    check = files_module._check_status
 
     def checked_and_replaced(status, largest):
         check(status, largest)
         os.remove(folder / "a.md")
         os.mkfifo(folder / "a.md")
 
-    monkeypatch.setattr(folders, "_check_status", checked_and_replaced)
+    monkeypatch.setattr(files_module, "_check_status", checked_and_replaced)
     assert files(folder, pattern="a.md") == [
         Failure("a.md", "Expected a file; it is a pipe, socket or device")
     ]
@@ -590,7 +590,7 @@ def test_a_file_whose_name_is_not_utf_8_fails_alone(folder):
     assert bad.error == "The name of the file is not in UTF-8; rename it"
 
 
-def test_each_file_has_its_own_encoding_and_a_binary_one_is_a_failure(folder):
+def test_each_file_has_its_own_encoding_and_a_binary_one_is_left_out(folder):
     (folder / "b.md").write_bytes(GERMAN.encode("cp1252"))
     (folder / "c.md").write_bytes(GERMAN.encode("utf-16"))
     (folder / "d.md").write_bytes(bytes(range(256)))
@@ -598,7 +598,7 @@ def test_each_file_has_its_own_encoding_and_a_binary_one_is_a_failure(folder):
         ("a.md", "# Äpfel"),
         ("b.md", GERMAN),
         ("c.md", GERMAN),
-        Failure("d.md", NO_TEXT),
+        LeftOut("binary"),
         ("z.md", "zebra"),
     ]
 
@@ -632,14 +632,18 @@ BINARY_FILES = {
 }
 
 
+# By their bytes, because the name says something else
+LEFT_OUT_AS = {"png": "picture", "jpeg": "picture"}
+
+
 @pytest.mark.parametrize("content", BINARY_FILES.values(), ids=BINARY_FILES)
 @pytest.mark.parametrize("encodings", [(), ("latin-1",)], ids=["", "latin-1"])
-def test_a_file_that_is_no_text_fails_with_advice(tmp_path, rows, content, encodings):
-    folder = tmp_path / "files"
-    folder.mkdir()
-    (folder / "a").write_bytes(content)
-    [failure] = files(folder, pattern="*", encodings=encodings)
-    assert failure.error == NO_TEXT
+def test_a_file_that_is_no_text_is_left_out(request, folder, rows, content, encodings):
+    (folder / "z.md").write_bytes(content)
+    *_, left_out = files(folder, pattern="*.md", encodings=encodings)
+    kind = request.node.callspec.id.rpartition("-")[2]
+    expected = LeftOut(LEFT_OUT_AS.get(kind, "binary"))
+    assert left_out == (LeftOut("pdf", "z.md") if kind == "pdf" else expected)
     with pytest.raises(SourceError, match="found binary data"):
         rows(content, encodings=encodings)
 

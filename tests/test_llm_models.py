@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from llm import Collection
 from llm.cli import cli as llm
 from llm.plugins import pm
@@ -22,7 +23,10 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import llm_models, registry
 from datasette_embeddings.models.names import ModelSpec, Unavailable
 from datasette_embeddings.models.registry import find, load_model, model_spec
+from datasette_embeddings.search.answers import similar_items
+from datasette_embeddings.search.matches import has_images
 from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.vectors import decode
 from tests import llm_plugin, programs
 from tests.hub import MODEL_ID
@@ -182,6 +186,49 @@ def test_a_plugin_is_given_nothing_but_the_formats_that_are_named(content, monke
         InvalidInputError, match="Expected an image, JPEG, PNG, GIF, WebP"
     ):
         model.embed_images([content])
+
+
+def test_a_model_of_bytes_is_given_files_of_any_kind(tmp_path):
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (folder / name).write_bytes(b"RIFF" + name.encode())
+    (folder / "d.wav").write_bytes(b"silence")
+    db = str(tmp_path / "a.db")
+    arguments = ["embed", db, "sounds", str(folder), "--silent", "--binary"]
+    run = CliRunner().invoke(embeddings, [*arguments, "-m", "ears-of-the-test"])
+    assert (run.exit_code, run.stderr) == (
+        2,
+        "sounds: 3 new, 0 changed, 0 unchanged, 1 failed; the next run tries again\n"
+        "  d.wav: The model 'ears-of-the-test' of llm fails: I hear nothing\n",
+    )
+    with closing(sqlite3.connect(db)) as conn:
+        rows = conn.execute(
+            """
+            select id, embedding, content_blob, json_extract(metadata, '$.kind')
+            from embeddings
+            """
+        ).fetchall()
+    for item_id, vector, content, kind in rows:
+        assert (content, kind) == (b"RIFF" + item_id.encode(), "audio")
+        expected = np.array(llm_plugin.Ears.vector(content), dtype=np.float32)
+        assert np.array_equal(decode(vector), expected)
+    with closing(sqlite3.connect(db)) as conn:
+        sounds = collection(conn, "sounds")
+        found = similar_items(sounds, "a.wav")
+        assert [match.has_image for match in found] == [False, False]
+        assert not has_images(sounds)
+    (folder / "d.wav").unlink()
+    again = CliRunner().invoke(embeddings, ["sync", db, "--silent"])
+    assert again.stderr == "sounds: 0 new, 0 changed, 3 unchanged\n"
+
+
+def test_a_model_that_takes_no_bytes_is_refused_with_binary(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    arguments = ["embed", tmp_path / "a.db", "x", tmp_path, "--binary", "-m", LETTERS]
+    result = CliRunner().invoke(embeddings, list(map(str, arguments)))
+    assert result.exit_code == 1
+    assert "does not take files of any kind; choose a model of llm" in result.output
 
 
 def test_a_model_of_texts_takes_no_images():

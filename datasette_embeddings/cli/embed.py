@@ -96,7 +96,7 @@ def embed(
 ) -> None:
     """Embed rows or one item into COLLECTION, or print a vector.
 
-    Rows come from a table, a query, files, or INPUT: a CSV, TSV, JSON or
+    Rows come from a table, a query, or INPUT: a folder of files, a CSV, TSV, JSON or
     newline-delimited JSON file, or - for standard input. Those that have not changed
     are skipped. Without any of these, the sources of the collection are read again.
 
@@ -112,8 +112,7 @@ def embed(
           --column title --column body
         datasette embeddings embed docs.db recent \\
           --sql "select id, title, body from articles where year > 2020"
-        datasette embeddings embed docs.db notes --files ~/notes '**/*.md' \\
-          --chunk markdown
+        datasette embeddings embed docs.db notes ~/notes --exclude 'drafts/**'
         symbex '*.*' --nl | datasette embeddings embed code.db functions -
         datasette embeddings embed docs.db phrases hello -c "Hello world"
         datasette embeddings embed -c "Hello world" -f hex
@@ -131,11 +130,12 @@ def embed(
     if given["content"] is not None or given["content_file"] is not None:
         embed_item(ctx, database, collection, config, model_options, given)
         return
-    item = {name: given.pop(name) for name in ("content", "content_file", "binary")}
+    del given["content"], given["content_file"]
     output_format = given["output_format"]
-    if output_format not in (None, "json") or item["binary"]:
-        found = "--binary" if item["binary"] else f"--format {output_format}"
-        raise InvalidInputError(f"{found} goes with one item: --content or --input")
+    if output_format not in (None, "json"):
+        raise InvalidInputError(
+            f"--format {output_format} goes with one item: --content or --input"
+        )
     if database is None or collection is None:
         raise click.UsageError(
             "Expected DB and COLLECTION, or --content or --input", ctx
@@ -190,7 +190,7 @@ def _sources(
     source = source_from_config(conn, declared, existing.sources if existing else ())
     if source is not None:
         return [source]
-    expected = "Expected --table, --sql, --files or an input file"
+    expected = "Expected a folder, a file of rows, --table or --sql"
     own = replace(declared, model=None, similarities=None, words=None)
     if existing is None or own != CollectionConfig():
         raise InvalidInputError(f"{expected}, to say what to embed")

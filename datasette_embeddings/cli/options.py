@@ -121,7 +121,11 @@ ITEM_OPTIONS = (
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
         metavar="FILE",
     ),
-    flag("--binary", "FILE is not a text: an image, or what else the model takes."),
+    flag(
+        "--binary",
+        "FILE, or each file of a folder, is not a text: an image, or what else the "
+        "model takes.",
+    ),
     option(
         "output_format -f --format",
         "Print the vector in this form. Of rows, json prints the summary; the format "
@@ -145,6 +149,18 @@ SOURCE_OPTIONS = {
             "Embed files, such as docs '**/*.md'; the id is the path.",
             nargs=2,
             metavar="FOLDER GLOB",
+        ),
+        _many("--glob", "Which files of the folder INPUT. Default: all, '**/*'."),
+        _many(
+            "--exclude",
+            "Files and folders to leave out, as in a .gitignore: 'drafts/**'.",
+            metavar="PATTERN",
+        ),
+        option(
+            "--ignore/--no-ignore",
+            "Leave out hidden files, node_modules, and what .gitignore says. Default: "
+            "as in the collection; in a new one --ignore.",
+            default=None,
         ),
         flag("--images", "The content is images: files, or a BLOB column."),
         option(

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import click
 
 from datasette_embeddings.ingest.run import Report
+from datasette_embeddings.sources.file_kinds import described
 
 Row: TypeAlias = Mapping[str, object]
 
@@ -81,6 +82,8 @@ def show_report(collection: str, report: Report, output_format: str | None) -> N
         click.echo(json.dumps(row, ensure_ascii=False))
         return
     click.echo(report_line(collection, report), err=True)
+    if report.left_out:
+        click.echo(f"  left out: {described(report.left_out)}", err=True)
     if report.failed:
         click.echo("\n".join(failure_lines(report)), err=True)
 

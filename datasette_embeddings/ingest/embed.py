@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Collection as Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,6 +18,7 @@ from datasette_embeddings.documents import (
 )
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError, ModelError
 from datasette_embeddings.ingest.splitting import split_documents
+from datasette_embeddings.ingest.truncation import with_truncation
 from datasette_embeddings.models.base import Callback, EmbeddingModel, Outcome, ignore
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store.collections import StoredCollection
@@ -54,6 +54,11 @@ def check_model(source: Source, model: EmbeddingModel) -> None:
             f"The model {model.model_id!r} takes texts, not images; choose one that "
             "takes images with embed --model"
         )
+    if source.binary and not model.supports_binary:
+        raise InvalidInputError(
+            f"The model {model.model_id!r} does not take files of any kind; choose a "
+            "model of llm that does, or embed pictures with --images"
+        )
     chunking = source.chunking
     if chunking is not None and (chunking.size or chunking.method != AUTO_CHUNKS):
         chunking.checked_size(model.passage_tokens)
@@ -65,6 +70,7 @@ def embed_documents(
     *,
     chunking: Chunking | None,
     known: Callable[[Sequence[tuple[bytes, bytes]]], Mapping[bytes, Vector]],
+    binary: bool = False,
     progress: Callback = ignore,
 ) -> Embedded:
     """A vector for each of *documents*, or for each of their chunks.
@@ -98,7 +104,7 @@ def embed_documents(
     report = _scaled(progress, max(1, len(by_content)), len(documents))
     report(len(outcomes))
     new = [content for content in by_content if content not in outcomes]
-    cut = _embed(new, model, outcomes, report)
+    cut = _embed(new, model, outcomes, report, binary=binary)
     # What had to be tried again was reported again
     report(len(by_content))
     for document, own, (items, passages) in zip(documents, chunks, parts, strict=True):
@@ -112,7 +118,7 @@ def embed_documents(
         vectors = np.stack(found)
         embedded.append(EmbeddedDocument(document, own, items, vectors, passages))
     if cut or stored or model.max_tokens is None:
-        embedded = _with_truncation(embedded, model, cut, stored)
+        embedded = with_truncation(embedded, model, cut, stored)
     truncated = sum(
         each.content in cut for some in embedded for each in some.passages or ()
     )
@@ -126,6 +132,7 @@ def embed_into(
     *,
     chunking: Chunking | None,
     takes_over: bool = True,
+    binary: bool = False,
     progress: Callback = ignore,
 ) -> Embedded:
     """As :func:`embed_documents`, for *collection*, whose vectors are taken over.
@@ -139,7 +146,12 @@ def embed_into(
     )
     try:
         embedded = embed_documents(
-            documents, model, chunking=chunking, known=known, progress=progress
+            documents,
+            model,
+            chunking=chunking,
+            known=known,
+            binary=binary,
+            progress=progress,
         )
     except ModelError as error:
         raise ModelError(
@@ -148,39 +160,6 @@ def embed_into(
     for dimensions in {each.vectors.shape[1] for each in embedded.documents}:
         collection.check_dimensions(dimensions)
     return embedded
-
-
-def _with_truncation(
-    embedded: Sequence[EmbeddedDocument],
-    model: EmbeddingModel,
-    cut: Container[Content],
-    stored: Container[bytes],
-) -> list[EmbeddedDocument]:
-    """*embedded*, where whole texts know whether the model read all of them."""
-    texts = {
-        str(each.document.content): each.document.content_hash in stored
-        for each in embedded
-        if each.chunks is None and isinstance(each.document.content, str)
-    }
-    known: dict[Content, bool | None] = {text: text in cut for text in texts}
-    if model.max_tokens is None:
-        known = dict.fromkeys(texts)
-    else:
-        # They were not embedded now.  A token has at least one byte
-        most = model.passage_tokens or 0
-        again = [e for e, is_stored in texts.items() if is_stored]
-        again = [text for text in again if len(text.encode()) >= most]
-        if again:
-            counts = model.count_tokens(again)
-            known |= {
-                t: n > model.max_tokens for t, n in zip(again, counts, strict=True)
-            }
-    return [
-        replace(each, truncated=known.get(each.document.content, False))
-        if each.chunks is None
-        else each
-        for each in embedded
-    ]
 
 
 def _parts(
@@ -245,8 +224,10 @@ def _embed(
     model: EmbeddingModel,
     outcomes: dict[Content, Outcome],
     progress: Callback,
+    *,
+    binary: bool,
 ) -> set[Content]:
-    """Add the outcomes of *contents*, all texts or all images; return those cut short.
+    """Add the outcomes of *contents*, all texts or all bytes; return those cut short.
 
     Where all of them fail together, each half is tried.
     """
@@ -256,7 +237,8 @@ def _embed(
     cut = set[int]()
     try:
         if isinstance(contents[0], bytes):
-            found = model.image_outcomes(contents, progress=progress)  # type: ignore[arg-type]
+            embed = model.binary_outcomes if binary else model.image_outcomes
+            found = embed(contents, progress=progress)  # type: ignore[arg-type]
         else:
             found = model.embed_passages(
                 contents,  # type: ignore[arg-type]
@@ -265,13 +247,16 @@ def _embed(
             )
     except EmbeddingsError as error:
         # Before the halves, so that a model that is down is asked only twice
-        _check_works(model, error)
+        _check_works(model, error, binary=binary)
         if len(contents) == 1:
             outcomes[contents[0]] = str(error)
             return set()
         middle = len(contents) // 2
         halves = contents[:middle], contents[middle:]
-        return set().union(*(_embed(h, model, outcomes, progress) for h in halves))
+        found_cut = (
+            _embed(half, model, outcomes, progress, binary=binary) for half in halves
+        )
+        return set().union(*found_cut)
     for content, outcome in zip(contents, found, strict=True):
         is_vector = not isinstance(outcome, str)
         if is_vector and not np.isfinite(outcome).all():
@@ -280,12 +265,17 @@ def _embed(
     return {contents[position] for position in cut}
 
 
-def _check_works(model: EmbeddingModel, error: EmbeddingsError) -> None:
-    """Raise *error* if the model fails on the simplest content too."""
+def _check_works(
+    model: EmbeddingModel, error: EmbeddingsError, *, binary: bool
+) -> None:
+    """Raise *error* if the model fails on the simplest content too.
+
+    Of the files that a model of *binary* content takes, none is known to be simple.
+    """
     try:
         if model.supports_text:
             model.embed_passages([SIMPLEST_TEXT])
-        else:
+        elif not binary:
             model.embed_images([SIMPLEST_IMAGE])
     except EmbeddingsError:
         raise error from None

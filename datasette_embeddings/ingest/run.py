@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasette_embeddings.config import SimilaritySettings
@@ -12,12 +12,13 @@ from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
 from datasette_embeddings.ingest.embed import check_model, embed_into
+from datasette_embeddings.ingest.folders import as_read
 from datasette_embeddings.ingest.plugins import check_plugins, with_captions
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
 from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
-from datasette_embeddings.sources.definitions import Source
+from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store.attaching import check_source, finish_sync, writing
 from datasette_embeddings.store.collections import (
@@ -25,7 +26,7 @@ from datasette_embeddings.store.collections import (
     current,
     find_collection,
 )
-from datasette_embeddings.store.diff import WRITTEN
+from datasette_embeddings.store.diff import LEFT_OUT, WRITTEN
 from datasette_embeddings.store.documents import write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
 from datasette_embeddings.store.similarities import Similarities
@@ -93,6 +94,8 @@ class Report:
     is_dry_run: bool = False
     #: The first of the rows that failed
     failures: tuple[Failure, ...] = ()
+    #: Files of a folder that are not embedded by design: how many of each kind
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def ingest(
@@ -110,13 +113,14 @@ def ingest(
 
     :raises UnknownCollectionError: if another program deletes or swaps it meanwhile.
     """
+    if options.rebuild and source.chunking is not None:
+        # Chunks of an earlier release have no title in front of them
+        source = replace(source, chunking=replace(source.chunking, titled=True))
+    if isinstance(source, FolderSource):
+        source = as_read(conn, name, source, model, rebuild=options.rebuild)
     check_model(source, model)
     if source.uses_plugin:
         check_plugins(source)
-    chunking = source.chunking
-    if options.rebuild and chunking is not None:
-        # Chunks of an earlier release have no title in front of them
-        source = replace(source, chunking=replace(chunking, titled=True))
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,
@@ -204,6 +208,7 @@ class _Run:
                 self.model,
                 chunking=self.source.chunking,
                 takes_over=not ownership.is_other_kind,
+                binary=self.source.binary,
                 progress=self.options.progress,
             )
             if self.source.caption is not None:
@@ -244,8 +249,9 @@ class _Run:
         # Items taken over from another source, or from none, are unchanged too
         counts["unchanged"] += counts.pop("adopted", 0)
         counts["failed"] += counts["unread"]
+        left_out = self.staging.left_out() if counts.pop(LEFT_OUT, 0) else {}
         states: dict[str, Any] = counts
-        report = Report(**states)
+        report = Report(**states, left_out=left_out)
         if report.failed:
             failures = tuple(self.staging.failures(FAILURES_SHOWN))
             report = replace(report, failures=failures)

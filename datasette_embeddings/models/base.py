@@ -63,6 +63,8 @@ class EmbeddingModel(ABC):
     batch_size: int
     supports_text: bool = True
     supports_images: bool = False
+    #: It takes the bytes of files; of which kinds, only it knows
+    supports_binary: bool = False
     #: It may send texts to another machine, and cost money
     is_remote: bool = False
     #: When it was last requested, on the monotonic clock
@@ -153,6 +155,12 @@ class EmbeddingModel(ABC):
             f"The model {self.model_id!r} takes texts, not images; use a collection "
             "whose model takes images"
         )
+
+    def binary_outcomes(
+        self, contents: Sequence[bytes], *, progress: Callback = ignore
+    ) -> Sequence[Outcome]:
+        """As :meth:`image_outcomes`, of files of any kind."""
+        raise ModelError(f"The model {self.model_id!r} takes no files of any kind")
 
     def embed_images(
         self, images: Sequence[bytes], *, progress: Callback = ignore

@@ -117,7 +117,7 @@ class LlmModel(RemoteModel):
         )
         self._running = threading.Lock()
         self.supports_text = registered.supports_text
-        self.supports_images = registered.supports_binary
+        self.supports_images = self.supports_binary = registered.supports_binary
 
     def _embed_texts(self, texts: Sequence[str], progress: Callback) -> Vectors:
         if not self.supports_text:
@@ -132,7 +132,14 @@ class LlmModel(RemoteModel):
         # A plugin decodes any format, and some formats start other programs
         for image in images:
             check_images([image])
-        return list(self._batched(images, self._run, progress=progress))
+        return self.binary_outcomes(images, progress=progress)
+
+    def binary_outcomes(
+        self, contents: Sequence[bytes], *, progress: Callback = ignore
+    ) -> Sequence[Outcome]:
+        if not self.supports_binary:
+            return super().binary_outcomes(contents, progress=progress)
+        return list(self._batched(contents, self._run, progress=progress))
 
     def _run(self, contents: Sequence[Content]) -> Vectors:
         # Without a configured key, llm looks for its own

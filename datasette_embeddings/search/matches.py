@@ -121,6 +121,7 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
         is_row = isinstance(source, TableSource)
         title = current.title if is_row else _stored_title(item, chunk)
         start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
+        has_image = item.has_image and not (source and source.binary)
         content = item.content
         if content is None and current.content is not None:
             content = current.content[start:end]
@@ -138,7 +139,7 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
                 start=start,
                 end=end,
                 has_row=row is not None,
-                has_image=item.has_image or current.has_image,
+                has_image=has_image or current.has_image,
                 stale=stale,
                 source=source,
             )
@@ -280,5 +281,7 @@ def item_image(collection: StoredCollection, item_id: str) -> bytes | None:
 
 def has_images(collection: StoredCollection) -> bool:
     """Whether *collection* is one of images, by its sources and its first items."""
-    is_declared = any(each.source.images for each in collection.current_sources)
-    return is_declared or collection.has_stored_images()
+    sources = [each.source for each in collection.current_sources]
+    if any(each.images for each in sources):
+        return True
+    return not any(e.binary for e in sources) and collection.has_stored_images()

@@ -35,6 +35,8 @@ class Source:
     images: bool = False
     #: What a plugin calls its way to make captions of images
     caption: str | None = None
+    #: The content is the bytes of a file of any kind
+    binary: bool = False
     #: The content is kept beside its vectors; None: unless it stays in a table
     store_content: bool | None = None
     #: Jinja that renders the address of an item on the owner's site
@@ -42,6 +44,11 @@ class Source:
 
     #: The fields that say where the rows are; the first shows which kind it is
     place: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether the content is bytes, and not a text."""
+        return self.images or self.binary
 
     @property
     def description(self) -> str:
@@ -177,6 +184,12 @@ class FolderSource(Source):
 
     folders: tuple[tuple[str, str], ...]
     encodings: tuple[str, ...] = ()
+    #: Patterns as in a ``.gitignore``, of files and folders that are left out
+    exclude: tuple[str, ...] = ()
+    #: What is hidden or ignored is left out; not so in sources of earlier releases
+    ignore: bool = False
+    #: Each file is read as its name tells; earlier releases took each for a text
+    by_kind: bool = False
 
     place = ("folders",)
 

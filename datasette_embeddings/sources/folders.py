@@ -2,170 +2,172 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
-import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from datasette_embeddings.databases import real_path
-from datasette_embeddings.documents import Document, Failure
+from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.databases import real_path, stored_path
+from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.images import MAX_BYTES
-from datasette_embeddings.sources.content import stripped
-from datasette_embeddings.sources.definitions import FolderSource
-from datasette_embeddings.sources.text_files import decoded
+from datasette_embeddings.sources.converters import DocumentConverter
+from datasette_embeddings.sources.definitions import (
+    CollectionSource,
+    FolderSource,
+    SourceState,
+)
+from datasette_embeddings.sources.exclusions import FilesBelow, files_below
+from datasette_embeddings.sources.file_kinds import PICTURE, described, kind_of
+from datasette_embeddings.sources.files import FileReader
 
-# No search result is longer, and memory holds up to three copies of a text
-MAX_TEXT_BYTES = 100_000_000
-# Files to which static site generators and note programs add front matter: a block of
-# YAML or TOML at the start
-WITH_FRONT_MATTER = (
-    *(".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"),
-    *(".html", ".htm", ".adoc", ".asciidoc"),
-)
-# A line "---" may also be a thematic break.  What follows is front matter only if all
-# of its lines are those of a mapping, and another such line ends it.  A line is a key,
-# a comment, indented, an item of a list, the end of a list or object, or blank.  Each
-# matches in one way only: what a lookahead matched is not tried again
-KEY = r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s\-#:"'\[{][^\n]*?):\s"""
-YAML = re.compile(
-    r"---[ \t]*\r?\n"
-    rf"(?:(?:#[^\n]*\n)*(?={KEY})"
-    rf"(?:(?={KEY}|#|[ \t]+\S|-\s|[\]}}]|[^\S\n]*\n)[^\n]*\n)*)?"
-    r"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
-)
-# Of TOML the first entry is enough: nothing else in Markdown begins with "+++"
-TOML = re.compile(
-    r"\+\+\+[ \t]*\r?\n"
-    r"(?:(?:#[^\n]*|[^\S\n]*)\n)*"
-    r"""(?:(?=[\w.\-"' ]+=|\[)(?:(?!\+\+\+[ \t]*\r?(?:\n|\Z))[^\n]*\n)*)?"""
-    r"\+\+\+[ \t]*(?:\r?\n|\Z)"
-)
+#: The glob of every file
+ALL_FILES = "**/*"
+
+
+def with_folder(
+    conn: sqlite3.Connection,
+    config: CollectionConfig,
+    path: str,
+    stored: Sequence[CollectionSource],
+) -> CollectionConfig:
+    """*config* with *path*, its input, among its files if that is a folder."""
+    known = {
+        folder
+        for each in stored
+        if isinstance(each.source, FolderSource)
+        for folder, _glob in each.source.folders
+    }
+    # A folder that is missing now is no file of rows
+    if not Path(path).is_dir() and stored_path(conn, path) not in known:
+        return config
+    globs = config.glob or (ALL_FILES,)
+    files = (*config.files, *((path, each) for each in globs))
+    return replace(config, input=None, glob=(), files=files)
+
+
+def as_stored(
+    source: FolderSource, config: CollectionConfig, stored: Sequence[CollectionSource]
+) -> FolderSource:
+    """*source* with the rules of the stored one of its folders, or those of today."""
+    ignore = by_kind = True
+    for each in stored:
+        before = each.source
+        is_current = (each.prefix, each.state) == (
+            source.id_prefix,
+            SourceState.CURRENT,
+        )
+        if isinstance(before, FolderSource) and is_current and before.is_same(source):
+            # A new release deletes nothing by itself, and embeds nothing again
+            ignore, by_kind = before.ignore, before.by_kind
+    if config.ignore is not None:
+        ignore = config.ignore
+    return replace(source, ignore=ignore, by_kind=by_kind)
 
 
 def files_of_folders(
     conn: sqlite3.Connection, source: FolderSource
-) -> Iterator[Document | Failure]:
+) -> Generator[Document | Failure | LeftOut, None, None]:
     """Each file that a glob matches; each file or folder that cannot be read.
 
     Links to folders are not followed, so that none can lead round in a circle.  A link
     to a file is followed if the file lies within the folder.
+
+    :raises SourceError: if nothing in a folder can be embedded.
     """
+    with DocumentConverter() as converter:
+        for root, globs in _globs(conn, source).items():
+            below = files_below(root, source.exclude, ignore=source.ignore)
+            for error in below.errors:
+                closed = Path(error.filename).relative_to(root).as_posix()
+                reason = f"The folder cannot be read: {error.strerror}"
+                yield Failure(f"{source.id_prefix}{closed}/", reason, is_item=False)
+            paths = _matching(root, globs, below)
+            reader = FileReader(root, source, converter)
+            left_out, is_empty = Counter[str](), not below.errors
+            for each in chain(
+                map(LeftOut, below.left_out.elements()), map(reader.read, paths)
+            ):
+                if isinstance(each, LeftOut):
+                    left_out[each.kind] += 1
+                else:
+                    is_empty = False
+                yield each
+            if is_empty:
+                # As for an emptied folder, nothing is deleted
+                raise SourceError(
+                    f"Expected files to embed in {root}, found none: left out "
+                    f"{described(left_out)}"
+                )
+
+
+def has_pictures(conn: sqlite3.Connection, source: FolderSource) -> bool:
+    """Whether the name of a file of *source* says that it is a picture."""
+    for root, globs in _globs(conn, source).items():
+        below = files_below(root, source.exclude, ignore=source.ignore)
+        if any(kind_of(path) == PICTURE for path in _matching(root, globs, below)):
+            return True
+    return False
+
+
+def _globs(conn: sqlite3.Connection, source: FolderSource) -> dict[Path, list[str]]:
+    """The globs of each folder."""
+    globs: dict[Path, list[str]] = {}
     for stored, pattern in source.folders:
         root = Path(real_path(conn, stored))
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
             raise SourceError(f"Expected a folder at {root}, found {found}")
-        paths, errors = _matching(root, pattern)
-        for error in errors:
-            closed = Path(error.filename).relative_to(root).as_posix()
-            reason = f"The folder cannot be read: {error.strerror}"
-            yield Failure(f"{source.id_prefix}{closed}/", reason, is_item=False)
-        if not paths and not errors:
-            # An emptied or unmounted folder would empty the collection
-            raise SourceError(
-                f"Expected files that match {pattern!r} in {root}, found none. Check "
-                "folder and glob; if the files are deleted for good, put another "
-                "source in its place with --replace"
-            )
-        for path in paths:
-            item_id = f"{source.id_prefix}{path.relative_to(root).as_posix()}"
-            yield _read(path, root, item_id, source)
+        globs.setdefault(root, []).append(pattern)
+    return globs
 
 
 def paths_of_folders(conn: sqlite3.Connection, source: FolderSource) -> Iterator[Path]:
-    """The files of *source* that a run would read; none of a folder that is not there.
+    """The files of *source* that a run would look at.
 
-    :raises SourceError: if a glob is invalid, or a folder cannot be read.
+    :raises SourceError: if a folder is not there, or a glob matches nothing.
     """
-    for stored, pattern in source.folders:
-        yield from _matching(Path(real_path(conn, stored)), pattern)[0]
+    for root, globs in _globs(conn, source).items():
+        below = files_below(root, source.exclude, ignore=source.ignore)
+        yield from _matching(root, globs, below)
 
 
-def _matching(root: Path, pattern: str) -> tuple[list[Path], list[OSError]]:
-    """The files below *root* that *pattern* matches, and why folders cannot be listed.
+def _matching(root: Path, globs: Sequence[str], below: FilesBelow) -> list[Path]:
+    """The files that one of *globs* matches, in order.
 
-    A link that leads nowhere is a file, too.
+    :raises SourceError: if a glob matches none.
     """
-    errors: list[OSError] = []
-    # A glob follows links to folders, and skips those that it cannot list
-    below = {
-        Path(folder, name)
-        for folder, _folders, names in os.walk(root, onerror=errors.append)
-        for name in names
-    }
+    matching = set[Path]()
+    for pattern in globs:
+        found = _of_glob(root, pattern, below.files)
+        if not found and not below.errors:
+            # An emptied or unmounted folder would empty the collection
+            left_out = f" (left out: {described(below.left_out)})"
+            raise SourceError(
+                f"Expected files that match {pattern!r} in {root}, found none"
+                f"{left_out if below.left_out else ''}. Check folder and glob; if the "
+                "files are deleted for good, put another source in its place with "
+                "--replace"
+            )
+        matching |= found
+    return sorted(matching)
+
+
+def _of_glob(root: Path, pattern: str, files: set[Path]) -> set[Path]:
+    """Those of *files*, which are below *root*, that *pattern* matches."""
+    if pattern == ALL_FILES:
+        # Without looking into folders that are left out
+        return files
     try:
         if ".." in Path(pattern).parts:
             raise ValueError
-        return sorted(below.intersection(root.glob(pattern))), errors
+        # A glob follows links to folders, and skips those that it cannot list
+        return files.intersection(root.glob(pattern))
     except (ValueError, NotImplementedError, IndexError) as error:
         raise SourceError(
             f"Expected a glob within the folder, such as '**/*.md'; found {pattern!r}"
         ) from error
     except OSError as error:
         raise SourceError(f"{root} cannot be read: {error.strerror}") from error
-
-
-def _read(
-    path: Path, root: Path, item_id: str, source: FolderSource
-) -> Document | Failure:
-    """The document in the file at *path*, or the reason why it failed."""
-    try:
-        item_id.encode()
-        content = _bytes_of(path, root, source)
-        title = path.relative_to(root).with_suffix("").as_posix()
-        if source.images:
-            return Document(item_id, content, title=title)
-        text = decoded(content, source.encodings)
-        if path.suffix.lower() in WITH_FRONT_MATTER:
-            block = YAML.match(text) or TOML.match(text)
-            text = text[block.end() :] if block else text
-        text = str(stripped(text)) if source.strip_html else text
-        return Document(item_id, text, title=title)
-    except UnicodeEncodeError:
-        return Failure(item_id, "The name of the file is not in UTF-8; rename it")
-    except OSError as error:
-        return Failure(item_id, f"The file cannot be read: {error.strerror or error}")
-    except SourceError as error:
-        return Failure(item_id, str(error))
-
-
-def _bytes_of(path: Path, root: Path, source: FolderSource) -> bytes:
-    """The content of the file at *path*, which lies below *root*.
-
-    :raises SourceError: for a link that leads out of *root*, for anything but a file,
-        and for a file that is too large.  Only its size is read for that.
-    """
-    real = os.path.realpath(path, strict=True)
-    if not Path(real).is_relative_to(os.path.realpath(root, strict=True)):
-        raise SourceError(
-            "The link leads out of the folder; to embed the file, name the folder that "
-            "it is in with --files as well"
-        )
-    largest = MAX_BYTES if source.images else MAX_TEXT_BYTES
-    # Checked before it is opened, because opening a device can have effects
-    _check_status(os.stat(real), largest)
-    with open(real, "rb", opener=_opened_without_waiting) as file:
-        # Again, because another file may have taken its place
-        _check_status(os.fstat(file.fileno()), largest)
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise SourceError(f"Expected a file of at most {largest:,} bytes, found more")
-    return content
-
-
-def _opened_without_waiting(path: str, flags: int) -> int:
-    """A descriptor of *path*, without waiting for a pipe or following a link."""
-    nonblocking = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(path, flags | nonblocking)
-
-
-def _check_status(status: os.stat_result, largest: int) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise SourceError("Expected a file; it is a pipe, socket or device")
-    if status.st_size > largest:
-        raise SourceError(
-            f"Expected a file of at most {largest:,} bytes, found {status.st_size:,}"
-        )

@@ -34,6 +34,7 @@ from datasette_embeddings.sources.definitions import (
     TableSource,
     UnreadableSource,
 )
+from datasette_embeddings.sources.folders import as_stored, with_folder
 from datasette_embeddings.sources.links import columns_of_link, link_template
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
@@ -46,6 +47,9 @@ BELONGS_TO = {
     "input_format": ("input",),
     "images": ("table", "sql", "files"),
     "caption": ("table", "sql", "files"),
+    "binary": ("files",),
+    "exclude": ("files",),
+    "glob": ("a folder as input",),
     "encodings": ("input", "files"),
     "id": ("table", "sql", "input"),
     "columns": ("table", "sql", "input"),
@@ -64,13 +68,15 @@ def source_from_config(
     Where *config* does not say how texts are split, they are as in the *stored* source
     of that prefix.
     """
+    if config.input is not None and config.input != STDIN:
+        config = with_folder(conn, config, config.input, stored)
     problems = list(_problems(config))
     if problems:
         raise InvalidInputError(*problems)
     if config.template is not None:
         template_of(config.template)
     chunking: Chunking | None = AUTO
-    if stored or config.images or config.chunk is not None:
+    if stored or config.images or config.binary or config.chunk is not None:
         chunking = _chunking(config, stored)
     rules = Source(
         metadata_columns=config.metadata,
@@ -80,6 +86,7 @@ def source_from_config(
         chunking=chunking,
         images=config.images,
         caption=_caption(config, stored) if config.caption or stored else None,
+        binary=config.binary,
         store_content=config.store,
         url=config.url and link_template(config.url),
     )
@@ -101,7 +108,8 @@ def source_from_config(
         return FileSource(path, kind, encodings, **own)
     if config.files:
         folders = tuple((stored_path(conn, each), glob) for each, glob in config.files)
-        return FolderSource(folders, encodings, **vars(rules))
+        found = FolderSource(folders, encodings, config.exclude, **vars(rules))
+        return as_stored(found, config, stored)
     return None
 
 
@@ -122,9 +130,9 @@ def _chunking(
     config: CollectionConfig, stored: Sequence[CollectionSource]
 ) -> Chunking | None:
     """How texts are split: as *config* says, or else as in a source that is stored."""
-    if config.images or config.chunk == NO_CHUNKS:
+    if config.images or config.binary or config.chunk == NO_CHUNKS:
         return None
-    before = [e.chunking for e in _before(config, stored) if not e.images]
+    before = [e.chunking for e in _before(config, stored) if not e.is_bytes]
     if config.chunk is None:
         return before[0] if before else AUTO
     given = Chunking(config.chunk, config.chunk_size, config.chunk_overlap)
@@ -172,15 +180,22 @@ def _problems(config: CollectionConfig) -> Iterator[str]:
         )
     if config.template is not None and config.columns:
         yield "Expected either columns or a template, which names its own columns"
-    splits = config.chunk not in (None, NO_CHUNKS, AUTO_CHUNKS)
-    if config.images and (splits or config.strip_html or config.template):
-        yield "Images have no text to split, to strip of HTML or to put in a template"
-    if config.images and len(config.columns) > 1:
-        yield f"Expected one column of images, found {', '.join(config.columns)}"
+    if config.images or config.binary:
+        yield from _problems_of_bytes(config)
     if config.chunk in (None, NO_CHUNKS) and (
         config.chunk_size or config.chunk_overlap
     ):
         yield "A chunk size or overlap goes with a way to chunk, such as paragraphs"
+
+
+def _problems_of_bytes(config: CollectionConfig) -> Iterator[str]:
+    if config.images and config.binary:
+        yield "Expected images or binary, found both"
+    splits = config.chunk not in (None, NO_CHUNKS, AUTO_CHUNKS)
+    if splits or config.strip_html or config.template:
+        yield "Images have no text to split, to strip of HTML or to put in a template"
+    if len(config.columns) > 1:
+        yield f"Expected one column of images, found {', '.join(config.columns)}"
 
 
 def table_source(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from itertools import islice
 
-from datasette_embeddings.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.content import RowReader, Rows
 from datasette_embeddings.sources.definitions import (
@@ -29,10 +29,14 @@ DATABASE_ERRORS = ("database", "disk", "unable to open", "attempt to write")
 @contextmanager
 def documents(
     conn: sqlite3.Connection, source: Source, *, limit: int | None = None
-) -> Iterator[Iterator[Document | Failure]]:
-    """The first *limit* rows of *source*, each as a document or as a failure."""
+) -> Iterator[Iterator[Document | Failure | LeftOut]]:
+    """The first *limit* rows of *source*, each as a document or as a failure.
+
+    Between them comes what is left out of a folder.
+    """
     if isinstance(source, FolderSource):
-        yield islice(files_of_folders(conn, source), limit)
+        with closing(files_of_folders(conn, source)) as files:
+            yield _first(files, limit)
     elif isinstance(source, FileSource):
         with rows_of_file(conn, source) as (names, rows):
             # Without names there are no rows
@@ -41,6 +45,18 @@ def documents(
     elif isinstance(source, TableSource | QuerySource):
         with _database_rows(conn, source, limit) as (names, rows):
             yield RowReader(source, names).documents(rows)
+
+
+def _first(
+    files: Iterator[Document | Failure | LeftOut], limit: int | None
+) -> Iterator[Document | Failure | LeftOut]:
+    """The first *limit* of *files*, and what was left out before."""
+    count = 0
+    for each in files:
+        count += not isinstance(each, LeftOut)
+        if limit is not None and count > limit:
+            return
+        yield each
 
 
 @contextmanager

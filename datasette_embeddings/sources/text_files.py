@@ -26,6 +26,10 @@ HEAD_BYTES = 4_096
 PDF = b"%PDF-"
 
 
+class BinaryDataError(SourceError):
+    """A file is no text in any encoding."""
+
+
 def decoded(content: bytes, encodings: Sequence[str] = ()) -> str:
     """*content* as text."""
     with text_stream(io.BytesIO(content), encodings) as text:
@@ -76,9 +80,9 @@ def _encoding_of(file: IO[bytes], encodings: Sequence[str]) -> str:
         if _is_text(file, encoding) and not head.startswith(PDF):
             return encoding
     if b"\0" in head or head.startswith(PDF):
-        raise SourceError(
-            "Expected text, found binary data. Embed images with --files and --images; "
-            "convert PDFs, office documents and archives to text first"
+        raise BinaryDataError(
+            "Expected text, found binary data. Embed pictures and documents as files "
+            "of a folder"
         )
     raise SourceError(
         f"Expected text in {' or '.join(['UTF-8', *encodings])}, found another "

@@ -26,6 +26,8 @@ WRITTEN = (NEW, CHANGED, METADATA, ADOPTED)
 EMPTY, FAILED = "empty", "failed"
 # A row that failed, and whose item id is unknown
 UNREAD = "unread"
+# Files that are not embedded by design
+LEFT_OUT = "left out"
 
 
 def state_sql(ownership: Ownership, columns: Columns) -> str:

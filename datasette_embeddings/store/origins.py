@@ -138,7 +138,8 @@ def ownership_of(collection: StoredCollection | None, source: Source) -> Ownersh
     ]
     every = others if attached is None else [attached, *others]
     known = [e for e in every if not isinstance(e.source, UnreadableSource)]
-    of_other_kind = [e for e in known if e.source.images != source.images]
+    kind = source.images, source.binary
+    of_other_kind = [e for e in known if (e.source.images, e.source.binary) != kind]
     rechunked = [e for e in known if e.source.chunking != source.chunking]
     recaptioned = [e for e in known if e.source.caption not in (None, source.caption)]
     had_metadata = attached is not None and bool(attached.source.metadata_columns)

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
-from datasette_embeddings.documents import Document, Failure
+from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.diff import (
     EMPTY,
     FAILED,
+    LEFT_OUT,
     NEW,
     STAGED,
     UNREAD,
@@ -47,7 +48,7 @@ STEP = 10_000
 
 @contextmanager
 def staged(
-    conn: sqlite3.Connection, documents: Iterable[Document | Failure]
+    conn: sqlite3.Connection, documents: Iterable[Document | Failure | LeftOut]
 ) -> Iterator[Staging]:
     """*documents* in a temporary table, which is dropped after the block.
 
@@ -106,12 +107,14 @@ _CREATE = f"""
 """
 
 
-def _row(document: Document | Failure) -> tuple[object, ...]:
-    item_id = document.id.encode("utf-8", "backslashreplace").decode()
+def _row(document: Document | Failure | LeftOut) -> tuple[object, ...]:
+    item_id = document.id and document.id.encode("utf-8", "backslashreplace").decode()
 
     def row(state: str | None, error: str | None = None) -> tuple[object, ...]:
         return item_id, None, None, None, None, None, state, error
 
+    if isinstance(document, LeftOut):
+        return row(LEFT_OUT, document.kind)
     if isinstance(document, Failure):
         return row(FAILED if document.is_item else UNREAD, document.error)
     try:
@@ -128,7 +131,7 @@ def _row(document: Document | Failure) -> tuple[object, ...]:
     except (TypeError, ValueError) as error:
         return row(FAILED, f"The metadata is no JSON: {error}")
     title = document.title and document.title.encode("utf-8", "replace").decode()
-    name = reversed_title(title or item_id)
+    name = reversed_title(title or document.id)
     return item_id, content, content_hash, metadata, title, name, None, None
 
 
@@ -173,6 +176,11 @@ class Staging:
         sql = f"select state, count(*) from {STAGED} group by state"
         return Counter(dict(self.conn.execute(sql).fetchall()))
 
+    def left_out(self) -> dict[str, int]:
+        """How many files of each kind are not embedded by design."""
+        sql = f"select error, count(*) from {STAGED} where state = ? group by error"
+        return dict(self.conn.execute(sql, [LEFT_OUT]).fetchall())
+
     def windows(
         self, condition: str = f"state in {WRITTEN}", *, uses_plugin: bool = False
     ) -> Iterator[list[Document]]:
@@ -214,7 +222,7 @@ class Staging:
     def unindexed_sql(self, collection: StoredCollection) -> str:
         """The condition for rows whose words are not those that are indexed."""
         return f"""
-            state not in ('{EMPTY}', '{FAILED}', '{UNREAD}')
+            state not in ('{EMPTY}', '{FAILED}', '{UNREAD}', '{LEFT_OUT}')
             and not exists (
               select 1
               from _embedding_words as words
