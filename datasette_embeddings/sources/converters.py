@@ -15,6 +15,7 @@ from time import monotonic
 from types import TracebackType
 
 from datasette_embeddings.errors import SourceError
+from datasette_embeddings.sources import converted_texts
 
 PROGRAM = "datasette_embeddings.sources.conversion_process"
 # The folder that holds the package; Python looks for modules where it starts
@@ -38,6 +39,8 @@ class DocumentConverter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._process is not None:
+            converted_texts.delete_oldest()
         self._end()
 
     def text(self, content: bytes, suffix: str) -> str:
@@ -45,6 +48,14 @@ class DocumentConverter:
 
         :raises SourceError: if it cannot be converted, or takes too long.
         """
+        path = converted_texts.path_of(content, suffix)
+        text = converted_texts.read(path)
+        if text is None:
+            text = self._converted(content, suffix)
+            converted_texts.write(path, text)
+        return text
+
+    def _converted(self, content: bytes, suffix: str) -> str:
         process = self._started()
         assert process.stdin is not None
         assert process.stdout is not None

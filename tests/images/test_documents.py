@@ -14,8 +14,21 @@ from pptx import Presentation
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Document, Failure
 from datasette_embeddings.errors import SourceError
-from datasette_embeddings.sources import conversion_process, converters, reading
+from datasette_embeddings.sources import (
+    conversion_process,
+    converted_texts,
+    converters,
+    reading,
+)
 from datasette_embeddings.sources.from_config import source_from_config
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path_factory, monkeypatch):
+    """The folder of converted texts, an empty one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    return converted_texts.folder()
+
 
 WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
@@ -195,3 +208,40 @@ def test_modules_of_the_working_directory_are_not_imported(tmp_path, monkeypatch
     (tmp_path / "a.pdf").write_bytes(pdf("Bees"))
     monkeypatch.chdir(tmp_path)
     assert read(tmp_path, glob=("*.pdf",))["a.pdf"].content.strip() == "Bees"
+
+
+def test_a_document_that_did_not_change_is_not_converted_again(
+    tmp_path, kept, monkeypatch
+):
+    (tmp_path / "a.pdf").write_bytes(pdf("Bees"))
+    first = read(tmp_path)["a.pdf"]
+    monkeypatch.setattr(converters, "PROGRAM", "no_program")
+    assert read(tmp_path)["a.pdf"] == first
+    [path] = kept.iterdir()
+    assert (path.stat().st_mode & 0o77, kept.stat().st_mode & 0o77) == (0, 0)
+    path.write_bytes(b"\xff")
+    (tmp_path / "b.pdf").write_bytes(pdf("Wasps"))
+    assert all(isinstance(each, Failure) for each in read(tmp_path).values())
+
+
+def test_only_so_many_texts_are_kept(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(converted_texts, "MOST_FILES", 2)
+    for number in range(4):
+        (tmp_path / f"{number}.docx").write_bytes(word(f"Heading {number}", "text"))
+    assert len(read(tmp_path)) == 4
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_documents_are_converted_where_no_text_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with converters.DocumentConverter() as converter:
+        assert converter.text(pdf("Bees"), ".pdf").strip() == "Bees"
+
+
+@pytest.mark.parametrize("text", ["a\r\nb\rc\n", "", "\ud800"], ids=ascii)
+def test_a_text_is_kept_as_it_is_or_not_at_all(kept, text):
+    path = kept / "a.txt"
+    converted_texts.write(path, text)
+    expected = None if text == "\ud800" else text
+    assert converted_texts.read(path) == expected
