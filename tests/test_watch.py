@@ -22,20 +22,20 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest import watching
 from datasette_embeddings.ingest.watching import FolderChanges, Watch
+from tests.conftest import write_articles
 from tests.programs import ours
 
 # A busy machine may be slow; nothing here takes longer than it must
 PATIENCE = 60
 INSERT = "insert into articles (body) values ('new')"
-# It waits less for a lock and for the next try, and commits more often
-HASTY = """
+# The command with other constants
+PROGRAM = """
 from datasette.cli import cli
 from datasette_embeddings import databases
 from datasette_embeddings.ingest import watching
 from datasette_embeddings.store import staging
 
-databases.BUSY_TIMEOUT_S = watching.RETRY = 0.2
-staging.WINDOW_DOCUMENTS = 8
+{}
 cli()
 """
 
@@ -64,12 +64,18 @@ class Program:
 
 
 @contextmanager
-def running(*arguments, code=None):
-    command = [sys.executable, *(["-c", code] if code else ["-m", "datasette"])]
-    command += ["embeddings", "watch", *map(str, arguments), "--interval", "0.1"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"}
-    ) as process:
+def running(*arguments, where=""):
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM.format(where),
+        "embeddings",
+        "watch",
+        *map(str, arguments),
+        "--interval",
+        "0.1",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield Program(process)
         finally:
@@ -131,7 +137,8 @@ def test_what_fails_is_told_once_and_tried_again(tmp_path, notes):
     settings = tmp_path / "settings.yml"
     plugins = {"datasette-embeddings": {"collections": declared}}
     settings.write_text(yaml.safe_dump({"plugins": plugins}, sort_keys=False))
-    with running(path, "--config", settings, code=HASTY) as program:
+    hasty = "databases.BUSY_TIMEOUT_S = watching.RETRY = 0.2"
+    with running(path, "--config", settings, where=hasty) as program:
         assert program.line().startswith(f"Error: rows: {rows} cannot be read")
         assert program.line() == "notes: 2 new, 0 changed, 0 unchanged"
         with closing(sqlite3.connect(path)) as conn:
@@ -152,21 +159,26 @@ def test_what_fails_is_told_once_and_tried_again(tmp_path, notes):
         assert program.end(signal.SIGINT) == (None, 0)
 
 
-def test_a_run_that_is_killed_leaves_a_database_to_go_on_with(articles_db):
-    rows = ", ".join(f"('Body {number}')" for number in range(40))
+def test_a_run_that_is_killed_leaves_a_database_to_go_on_with(tmp_path):
+    path = tmp_path / "articles.db"
+    with closing(sqlite3.connect(path)) as conn:
+        write_articles(conn)
     with (
-        closing(sqlite3.connect(articles_db)) as conn,
-        running(articles_db, code=HASTY) as program,
+        closing(sqlite3.connect(path)) as conn,
+        running(path, where="staging.WINDOW_DOCUMENTS = 8") as program,
     ):
+        assert program.line() == f"{path} has no collections yet, and none is declared"
+        ours("embed", path, "articles", "--table", "articles")
         assert program.line() == "articles: 0 new, 0 changed, 6 unchanged"
+        rows = ", ".join(f"('Body {number}')" for number in range(40))
         conn.execute(f"insert into articles (body) values {rows}")
         conn.commit()
         before = conn.execute("pragma data_version").fetchone()
         while conn.execute("pragma data_version").fetchone() == before:
             time.sleep(0.01)
         program.process.kill()
-    ours("sync", articles_db)
-    assert "nothing is wrong" in ours("check", articles_db).output
+    ours("sync", path)
+    assert "nothing is wrong" in ours("check", path).output
 
 
 def test_a_collection_that_is_not_there_is_an_error(articles_db):

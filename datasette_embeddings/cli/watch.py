@@ -93,6 +93,8 @@ def watch(
                         polls=poll,
                     )
                     is_first = False
+                    if not watched.names:
+                        news.tell_none(database)
                     follow = _Following(conn, database, config, news, silent)
                     follow.until_replaced(watched)
             except EmbeddingsError as error:
@@ -174,6 +176,11 @@ class _News:
         """Print *error* of the whole database, found at the sync of *name*."""
         line = f"Error: {error_text(self.ctx, error)}"
         self._print((name, None), line, [line])
+
+    def tell_none(self, database: Path) -> None:
+        """Print that there is nothing to do yet."""
+        line = f"{database} has no collections yet, and none is declared"
+        self._print((None, None), line, [line])
 
     def _print(
         self, key: tuple[str | None, str | None], found: object, lines: list[str]

@@ -106,6 +106,11 @@ class Watch:
                 raise UnknownCollectionError(name, names)
 
     @property
+    def names(self) -> list[str]:
+        """The names of the collections by now."""
+        return list(self._watched)
+
+    @property
     def is_replaced(self) -> bool:
         """Whether another file, or none, is where the database was."""
         return _identity(self._path) != self._file
