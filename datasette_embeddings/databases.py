@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasette_embeddings.errors import DatabaseError
 
 BUSY_TIMEOUT_S = 10.0
+LAST_TRY_MS = 1_000
 # The start of SQLite's message, and what a person can do about it
 ADVICE = {
     "database is locked": (
@@ -37,6 +41,34 @@ ADVICE = {
         "is damaged. Restore a copy, or try the sqlite3 program's .recover"
     ),
 }
+
+
+#: The locks that threads hold while they write to a file, by its path. SQLite looks
+#: again at intervals whether a file is free, so that one of many threads can go without
+#: until its time is up; here they wait for each other
+WRITERS: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+
+class PatientConnection(sqlite3.Connection):
+    """A connection that gets its turn among the writers of this process.
+
+    Without WAL, a commit shuts out all readers. When the time of one of them is up, it
+    tries once more while no thread of this process writes.
+    """
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:  # noqa: ANN401
+        try:
+            return super().execute(*arguments)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or self.in_transaction:
+                raise
+        path = str(super().execute("pragma database_list").fetchone()[2])
+        with WRITERS[path]:
+            super().execute(f"pragma busy_timeout = {LAST_TRY_MS}")
+            try:
+                return super().execute(*arguments)
+            finally:
+                super().execute(f"pragma busy_timeout = {int(BUSY_TIMEOUT_S * 1_000)}")
 
 
 @contextmanager
@@ -69,13 +101,16 @@ def open_database(
         raise explained(error, path) from error
 
 
-def connect(path: Path, mode: str) -> sqlite3.Connection:
+def connect(
+    path: Path, mode: str, kind: type[sqlite3.Connection] = sqlite3.Connection
+) -> sqlite3.Connection:
     """A connection to the file at *path*, in a *mode* of SQLite's, for any thread."""
     conn = sqlite3.connect(
         f"{path.resolve().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         check_same_thread=False,
+        factory=kind,
     )
     # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
     conn.text_factory = partial(str, encoding="utf-8", errors="replace")

@@ -48,7 +48,7 @@ SAMPLE_MODULES = {"argparse", "calendar", "collections", "difflib", "filecmp", "
 SAMPLE_MODULES |= {"mimetypes", "random"}
 # They load torch and what stands on it, which takes a process 8 seconds
 WITH_TORCH = {"test_bundled_model.py", "test_llm.py", "test_llm_models.py"}
-WITH_TORCH |= {"test_models.py", "test_reranking.py"}
+WITH_TORCH |= {"test_models.py", "test_python_llm.py", "test_reranking.py"}
 ARTICLES = [
     (1, "Sourdough", "Flour, water and salt become bread with a wild yeast starter."),
     (2, "Night sky", "With a small telescope you can see the rings of Saturn."),

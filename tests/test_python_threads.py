@@ -12,6 +12,7 @@ import pytest
 
 from datasette_embeddings import Embeddings
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.store.collections import collection
 from tests.models import StandIn
 
@@ -103,6 +104,41 @@ def test_a_writer_waits_for_another_thread_as_long_as_it_takes(tmp_path, monkeyp
         notes = db.collection("notes", model=StandIn(), create=True)
         expected = run_threads(notes, 8, 20)
         assert {each.id: each.content for each in notes} == expected
+
+
+@pytest.mark.parametrize("reader", ["get", "index"])
+def test_a_reader_waits_for_the_writers_of_its_process(tmp_path, monkeypatch, reader):
+    """Without WAL a commit shuts it out, and the next writer is faster than it."""
+    path = tmp_path / "notes.db"
+    with Embeddings(path) as db:
+        notes = db.collection("notes", model=StandIn(), create=True)
+        notes.embed("a", "text")
+        with db._database.stored("notes") as stored:
+            read = {
+                "get": lambda: notes.get("a").id,
+                "index": lambda: indexes.index(stored).ids[0],
+            }[reader]
+        waits, writers = threading.Event(), threading.RLock()
+
+        class Writers(dict):
+            def __missing__(self, _path):
+                if threading.current_thread() is not threading.main_thread():
+                    waits.set()
+                return writers
+
+        for module in ("databases", "store.schema", "index.cache"):
+            monkeypatch.setattr(f"datasette_embeddings.{module}.WRITERS", Writers())
+        for module in ("databases", "index.cache"):
+            monkeypatch.setattr(f"datasette_embeddings.{module}.BUSY_TIMEOUT_S", 0.0)
+        indexes.close()
+        db._database.connections._idle.clear()
+        with ThreadPoolExecutor(1) as pool, closing(sqlite3.connect(path)) as conn:
+            with writers:
+                conn.execute("begin exclusive")
+                found = pool.submit(read)
+                assert waits.wait(60)
+                conn.rollback()
+            assert found.result() == "a"
 
 
 def test_a_caller_may_write_while_it_is_read_from(tmp_path):

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from datasette_embeddings import memory
 from datasette_embeddings.config import DEFAULT_INDEX_MEMORY_MB, IndexKind, Settings
+from datasette_embeddings.databases import BUSY_TIMEOUT_S, WRITERS
 from datasette_embeddings.errors import DatabaseError
 from datasette_embeddings.index import matrix
 from datasette_embeddings.index.building import read_compact
@@ -133,7 +134,9 @@ class _DatabaseIndexes:
 
     def _open(self) -> sqlite3.Connection:
         # One thread at a time uses it, under the lock, but not always the same
-        return sqlite3.connect(self._uri, uri=True, check_same_thread=False)
+        return sqlite3.connect(
+            self._uri, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False
+        )
 
     def _file_state(self) -> tuple[int, ...]:
         """Numbers that change when the file is written, or another takes its place."""
@@ -179,7 +182,14 @@ class Indexes:
         limit = self.memory_limit_mb * BYTES_PER_MB
         database = self._database(collection.path, immutable)
         kind = self.kinds.get(collection.name, self.kind)
-        index = database.index(collection, limit, kind)
+        try:
+            index = database.index(collection, limit, kind)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            # Once more, while no thread of this process writes
+            with WRITERS[collection.path]:
+                index = database.index(collection, limit, kind)
         key = database, collection.id
         with self._lock:
             self._sizes[key] = index.size

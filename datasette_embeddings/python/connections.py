@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from datasette_embeddings.databases import connect, explained
+from datasette_embeddings.databases import PatientConnection, connect, explained
 from datasette_embeddings.errors import DatabaseError
 
 MEMORY = ":memory:"
@@ -54,7 +54,7 @@ class FileConnections:
                 f"Expected a database file at {self.path}, found {found}; "
                 "collection(name, create=True) makes one"
             )
-        return connect(self.path, "rwc" if create else "rw")
+        return connect(self.path, "rwc" if create else "rw", PatientConnection)
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         # An error may have left a transaction open

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
-from datasette_embeddings.databases import quote
+from datasette_embeddings.databases import WRITERS, quote
 from datasette_embeddings.errors import DatabaseError, SchemaError
 from datasette_embeddings.migrations import migrate
 from datasette_embeddings.sources.definitions import (
@@ -121,11 +120,6 @@ def one_moment(conn: sqlite3.Connection) -> Iterator[None]:
         conn.rollback()
 
 
-# One lock for each file that this process writes. Writers of one process wait for each
-# other here: SQLite looks again at intervals, and one of many threads can go without
-_writers: dict[str, threading.RLock] = {}
-
-
 @contextmanager
 def transaction(conn: sqlite3.Connection) -> Iterator[None]:
     """All of the block or nothing, taking the write lock at once."""
@@ -135,8 +129,7 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
         return
     path = conn.execute("pragma database_list").fetchone()[2]
     # A database in memory has one connection
-    lock = _writers.setdefault(path, threading.RLock()) if path else nullcontext()
-    with lock:
+    with WRITERS[path] if path else nullcontext():
         conn.execute("begin immediate")
         with conn:
             yield
