@@ -3,7 +3,8 @@
     python benchmarks/ingest_memory.py [--rows N ...]
 
 Measured: the peak memory of a process that embeds a table of synthetic rows with a
-stand-in whose vectors cost nothing, and then runs again over the unchanged rows.
+stand-in whose vectors cost nothing, runs again over the unchanged rows, and then
+embeds as many entries with `embed_many`.
 
 Against: itself with fewer rows, because it must not grow with them.
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from measuring import duration, print_line, seconds
 from stand_in import StandIn
 
+from datasette_embeddings import Embeddings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
 
@@ -57,12 +59,17 @@ def measure(rows: int) -> None:
         first = seconds(lambda: ingest(conn, "rows", source, model))
         second = seconds(lambda: ingest(conn, "rows", source, model))
         conn.close()
+        entries = ((n, f"number {n} of many, " * 20) for n in range(rows))
+        with Embeddings(Path(folder) / "items.db") as db:
+            items = db.collection("items", model=model, create=True)
+            third = seconds(lambda: items.embed_many(entries))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS
     peak_mb = peak / (1_000_000 if sys.platform == "darwin" else 1_000)
     print_line(
         f"{rows} rows",
-        [f"first run {duration(first)}", f"second {duration(second)}"],
+        [f"first run {duration(first)}", f"second {duration(second)}"]
+        + [f"embed_many {duration(third)}"],
         peak_mb,
         " MB",
         at_most=300,
