@@ -68,8 +68,11 @@ def measure(rows: int) -> None:
     peak_mb = peak / (1_000_000 if sys.platform == "darwin" else 1_000)
     print_line(
         f"{rows} rows",
-        [f"first run {duration(first)}", f"second {duration(second)}"]
-        + [f"embed_many {duration(third)}"],
+        [
+            f"first run {duration(first)}",
+            f"second {duration(second)}",
+            f"embed_many {duration(third)}",
+        ],
         peak_mb,
         " MB",
         at_most=300,
