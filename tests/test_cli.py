@@ -323,7 +323,7 @@ def test_search_writes_llms_keys(run, articles_db):
     assert [list(each) for each in found] == [
         [
             *("id", "score", "cosine", "matched", "title", "headings", "content"),
-            *("metadata", "stale"),
+            *("metadata", "url", "stale"),
         ]
     ] * 6
     assert found[0]["id"] == "5"
@@ -931,7 +931,7 @@ def items_db(run, tmp_path):
     """A collection of a pipe, with metadata."""
     rows = "id,text,topic,year\n1,cats purr,pets,2019\n2,dogs bark,pets,2021\n"
     rows += "3,stars shine,sky,2022\n"
-    columns = ["-c", "text", "--metadata", "topic", "--metadata", "year"]
+    columns = ["--column", "text", "--metadata", "topic", "--metadata", "year"]
     path = str(tmp_path / "items.db")
     run("embed", path, "items", "-", *columns, "--silent", input=rows)
     return path

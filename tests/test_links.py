@@ -229,8 +229,8 @@ def test_items_of_a_pipe_have_addresses_and_the_command_line_prints_them(tmp_pat
 
     db = tmp_path / "rows.db"
     rows = json.dumps([{"id": 1, "text": "cats purr", "slug": "on-cats"}])
-    columns = ["-c", "text", "--metadata", "slug", "--silent"]
-    run("embed", db, "rows", "-", *columns, "--url", "/{{ slug }}", input=rows)
+    columns = ["--column", "text", "--metadata", "slug", "--silent"]
+    run("embed", db, "rows", "-", *columns, "--base-url", "/{{ slug }}", input=rows)
     found = run("search", db, "rows", "cats", "--format", "nl")
     assert json.loads(found)["url"] == "/on-cats"
     run("embed", db, "rows", "-", *columns, "--base-url", "https://a.b/", input=rows)

@@ -70,7 +70,7 @@ def show_matches(
             **({} if is_table else {"headings": match.headings}),
             "content": _on_a_line(match.content) if cut else match.content,
             "metadata": match.metadata,
-            "url": match.url,
+            **({} if is_table else {"url": match.url}),
             "stale": match.stale,
         }
         for match in matches

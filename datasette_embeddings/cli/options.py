@@ -178,7 +178,7 @@ SOURCE_OPTIONS = {
         option("--prefix", "Text in front of each id.", default=""),
         _many("--metadata", "JSON kept with one item; of rows, a column."),
         option(
-            "--url --base-url",
+            "url --base-url",
             "Where items are on your site: what begins their addresses, such as "
             "https://example.com/notes/, or Jinja such as '/{{ year }}/{{ slug }}'.",
         ),

@@ -29,7 +29,7 @@ from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
 FIX_OR_SYNC = "check --fix, or sync"
-URL = "embed with a --url of columns, or of keys of the metadata, that items have"
+URL = "embed with a --base-url of columns or metadata that items have"
 # States of source rows that a sync changes
 STALE_STATES = {
     "new": "rows that are not embedded yet",
