@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from urllib.parse import urlencode
 
@@ -469,3 +470,45 @@ async def test_metadata_of_a_match_is_given(tmp_path, model):
     conn.close()
     _status, body = await get_json(make_datasette(path), f"{SEARCH}?q=text")
     assert body["matches"][0]["metadata"] == {"year": 2022}
+
+
+async def test_many_names_that_no_item_has_are_one_error(datasette):
+    query = "&".join(f"nothing{number}=1" for number in range(1_000))
+    status, body = await get_json(datasette, f"{METADATA}?q=note&{query}")
+    message = "No column 'nothing0' in the metadata of 'metadata'; it has id, title"
+    assert (status, body["error"][: len(message)]) == (400, message)
+    status, body = await get_json(datasette, f"{METADATA}?{query}&one=more")
+    message = "Expected at most 1,000 values in filters, found 1,001"
+    assert (status, body["error"]) == (400, message)
+
+
+@pytest.fixture(scope="module")
+def large_db(tmp_path_factory, model):
+    """Metadata that take SQLite far longer than 50 ms."""
+    path = tmp_path_factory.mktemp("large") / "notes.db"
+    conn = sqlite3.connect(path)
+    rules = Source(metadata_columns=("topic",))
+    sql = "select 1 as id, 'a text' as text, 'x' as topic"
+    ingest(conn, "notes", query_source(conn, sql, rules=rules), model)
+    metadata = json.dumps({f"key {number}": "x" * 20 for number in range(100)})
+    conn.execute(
+        """
+        with numbers(n) as (
+          select 2 union all select n + 1 from numbers where n < 20000
+        )
+        insert into embeddings (collection_id, id, embedding, metadata, updated)
+        select collection_id, n, x'00', ?, updated from numbers, embeddings
+        """,
+        [metadata],
+    )
+    conn.commit()
+    conn.close()
+    return path
+
+
+@pytest.mark.parametrize("query", ["topic=x", "nothing=x", "_facet=topic", "_sort=no"])
+async def test_a_search_of_metadata_that_takes_too_long_is_stopped(large_db, query):
+    datasette = make_datasette(large_db, sql_time_limit_ms=50)
+    status, body = await get_json(datasette, f"{SEARCH}?q=x&{query}")
+    message = "The filter takes longer than this server's time limit for SQL"
+    assert (status, body["error"]) == (400, message)
