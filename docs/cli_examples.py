@@ -97,6 +97,7 @@ STORED = (
     Pair(
         "llm embed-multi c --files texts '*.txt' --encoding latin-1 -m MODEL --store",
         f"{OURS} embed docs.db c --files texts '*.txt' --encoding latin-1",
+        "Files get metadata. `embed docs.db c texts` takes the whole folder.",
     ),
     Pair(
         "llm embed-multi c --files photos '*.png' --binary -m clip --store",
