@@ -105,26 +105,25 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
     documents = stored_documents(collection, chunked) if chunked else {}
     missing = [ids[each] for each, row in rows.items() if row is None]
     # An item of no source never had a row
-    deleted = owners(collection, missing) if missing else ()
-    found = []
+    deleted, found = owners(collection, missing) if missing else (), []
     for hit in hits:
         document_id = hit.document_id
         item = items.get(hit.id) or StoredItem(hit.id, None, None)
         chunk = hit.chunk or documents.get(hit.id)
-        row = rows.get(document_id)
-        stale = True if row is None and ids[document_id] in deleted else None
-        if row is not None:
+        if (row := rows.get(document_id)) is None:
+            stale = True if ids[document_id] in deleted else None
+        else:
             stale = _is_changed(row, item, chunk)
         current = (None if stale else row) or SourceRow(None, None)
         headings = hit.chunk.headings if hit.chunk and not stale else ()
         source = sources.get(document_id)
         is_row = isinstance(source, TableSource)
-        title = current.title if is_row else _stored_title(item, chunk)
         start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
         has_image = item.has_image and not (source and source.binary)
         content = item.content
         if content is None and current.content is not None:
             content = current.content[start:end]
+        title = current.title if is_row else _stored_title(item, chunk)
         found.append(
             Match(
                 id=hit.id,

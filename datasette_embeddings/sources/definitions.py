@@ -76,12 +76,10 @@ class Source:
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""
-        return self._rows() == other._rows() != {}
-
-    def _rows(self) -> dict[str, object]:
-        values = {name: getattr(self, name) for name in self.place}
+        places = [[getattr(each, e) for e in each.place] for each in (self, other)]
         # Folders and databases may be in another order
-        return {k: set(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        mine, its = ([set(e) if isinstance(e, tuple) else e for e in p] for p in places)
+        return self.place == other.place != () and mine == its
 
     def to_json(self) -> str:
         """JSON that :func:`source_from_json` reads, without default values."""
