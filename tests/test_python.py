@@ -316,6 +316,15 @@ def test_a_filter_by_columns_and_one_by_ids(articles_db):
         assert ids(articles.nearest(vector.tolist(), prefix="6")) == ["6"]
 
 
+def test_given_items_are_filtered_by_their_metadata(tmp_path):
+    with Embeddings(tmp_path / "notes.db") as db:
+        notes = db.collection("notes", create=True)
+        for year in (2019, 2021, 2022):
+            notes.embed(year, f"Notes of {year}", metadata={"year": year})
+        found = notes.search("notes", where="year > :y", params={"y": 2020})
+        assert sorted(ids(found)) == ["2021", "2022"]
+
+
 @pytest.mark.parametrize(
     ("where", "params", "message"),
     [
