@@ -269,6 +269,9 @@ def test_we_find_the_similar_items_that_llm_finds(llm, llm_database, collection)
             "score": pytest.approx(match["score"], abs=1e-5),
             "cosine": pytest.approx(match["score"], abs=1e-5),
             "matched": ["meaning"],
+            "title": None,
+            "headings": [],
+            "url": None,
             "stale": None,
         }
         for match in expected
