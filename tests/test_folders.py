@@ -117,6 +117,10 @@ def test_a_folder_is_embedded_by_its_name_alone(run, folder, tmp_path):
     searched = run("search", db, "notes", "purring", "--format", "nl")
     first = json.loads(searched.stdout.splitlines()[0])
     assert (first["id"], first["metadata"]["kind"]) == ("readme.md", "markdown")
+    similar = run("similar", db, "notes", "notes/list.txt").stdout
+    # The path of each file, and its title where that is another
+    named = {line[7:] for line in similar.splitlines() if line[0] != " "}
+    assert {"readme.md  About cats", "code/main.py"} < named
 
 
 def test_the_files_of_a_folder_are_read_by_their_kind(folder):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
@@ -14,6 +14,7 @@ from datasette_embeddings.search.answers import Answer
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.sources.definitions import FolderSource
 from datasette_embeddings.store.collections import StoredCollection
 
 # Characters of a match's content that a terminal shows
@@ -95,8 +96,17 @@ def show_reranking(matches: Sequence[Match], options: Options) -> None:
     click.echo(note, err=True)
 
 
+def _name_of(match: Match) -> str:
+    """The title of a match; of a file its path, and what more the title tells."""
+    path, title = match.document_id, match.title
+    if not isinstance(match.source, FolderSource):
+        return title or path
+    tells_more = title is not None and title != PurePosixPath(path).stem
+    return f"{path}  {title}" if tells_more else path
+
+
 def _show_match(match: Match, *, full: bool) -> None:
-    line = f"{match.score:.3f}  {printable(match.title or match.document_id)}"
+    line = f"{match.score:.3f}  {printable(_name_of(match))}"
     notes = []
     if match.score != match.cosine:
         # A search by meaning finds all by it
