@@ -22,6 +22,8 @@ Content: TypeAlias = str | bytes
 METHODS = ("fixed", "sentences", "paragraphs", "markdown")
 #: Split only texts that are too long, and split none: they are cut
 AUTO_CHUNKS, NO_CHUNKS = "auto", "none"
+#: The methods of this package: any other is the chunker of a plugin
+OWN_METHODS = (*METHODS, AUTO_CHUNKS)
 #: Images get no captions
 NO_CAPTIONS = "none"
 #: The most characters of a title that stand in front of a chunk
@@ -96,11 +98,6 @@ class Chunking:
     overlap: int = 0
     #: The model reads the title of the document before each chunk
     titled: bool = True
-
-    @property
-    def is_of_plugin(self) -> bool:
-        """Whether a plugin splits texts."""
-        return self.method not in (*METHODS, AUTO_CHUNKS)
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from datasette_embeddings import hooks
-from datasette_embeddings.documents import Failure
+from datasette_embeddings.documents import OWN_METHODS, Failure
 from datasette_embeddings.errors import InvalidInputError, SourceError, quoted
 from datasette_embeddings.ingest.embed import Embedded
 from datasette_embeddings.sources.definitions import Source
@@ -18,7 +18,7 @@ MOST_CHARACTERS = 10_000
 def check_plugins(source: Source) -> None:
     """Check that plugins have the chunker and the captions that *source* names."""
     chunking = source.chunking
-    if chunking is not None and chunking.is_of_plugin:
+    if chunking is not None and chunking.method not in OWN_METHODS:
         hooks.chunker(chunking.method)
     if source.caption is None:
         return

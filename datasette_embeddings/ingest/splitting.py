@@ -9,6 +9,7 @@ from datasette_embeddings import hooks
 from datasette_embeddings.chunking import CHUNK_ID, Chunk, Span, split
 from datasette_embeddings.documents import (
     AUTO_CHUNKS,
+    OWN_METHODS,
     Chunking,
     Document,
     Failure,
@@ -35,7 +36,8 @@ def split_documents(
     One that the chunker of a plugin fails on has none, and is added to *failures*.
     """
     is_auto = chunking.method == AUTO_CHUNKS
-    chunker = hooks.chunker(chunking.method) if chunking.is_of_plugin else None
+    is_of_plugin = chunking.method not in OWN_METHODS
+    chunker = hooks.chunker(chunking.method) if is_of_plugin else None
     size = chunking.checked_size(model.passage_tokens)
     try:
         spans = model.token_spans([str(each.content) for each in documents])
