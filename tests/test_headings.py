@@ -174,19 +174,21 @@ def test_headings_that_another_program_wrote_are_left_out(guides, model, written
 
 def test_a_file_has_its_title_in_results_whole_and_in_chunks(tmp_path, run):
     (tmp_path / "long.md").write_text(f"{GUIDE}\n" + "Words of no meaning. " * 200)
+    (tmp_path / "tool.py").write_text("# a comment\n" + "print('words')\n" * 200)
     (tmp_path / "short.md").write_text("A bicycle needs air.\n")
     db = tmp_path / "files.db"
-    run("embed", db, "notes", "--files", tmp_path, "*.*", "--silent")
+    size = "--chunk", "auto", "--chunk-size", 20
+    run("embed", db, "notes", "--files", tmp_path, "*.*", *size, "--silent")
     found = run("search", db, "notes", "penguin herring", "--format", "nl")
-    [row, *_others] = map(json.loads, found.splitlines())
-    assert row["title"].startswith("long")
-    assert row["headings"][:1] == ["Guide"]
-    assert (
-        run("search", db, "notes", "herring", "-n", "1")
-        .splitlines()[0]
-        .count(join("", ""))
-        >= 1
-    )
+    rows = {
+        row["id"].partition("#")[0]: row for row in map(json.loads, found.splitlines())
+    }
+    long = rows["long.md"]
+    # The title is the first heading
+    assert (long["title"], long["headings"]) == (join(*LINUX), [*LINUX])
+    assert (rows["short.md"]["title"], rows["short.md"]["headings"]) == ("short", [])
+    assert (rows["tool.py"]["title"], rows["tool.py"]["headings"]) == ("tool", [])
+    assert join(*LINUX) in run("search", db, "notes", "herring", "-n", "1")
 
 
 def test_the_title_of_an_item_of_no_table_is_that_of_its_metadata(tmp_path, run):

@@ -134,15 +134,14 @@ def ingest(
         run = _Run(source, model, options, staging, uses_plugin)
         if options.dry_run:
             return run.report_without_writing(existing)
-        settings, words = model.settings, options.words
+        words, replaces = options.words, options.replace_source
         if options.rebuild:
             collection = collection_writes.begin_rebuild(
-                conn, name, settings, source, words=words
+                conn, name, model.settings, source, words=words
             )
         else:
-            replaces = options.replace_source
             collection = collection_writes.create_collection(
-                conn, name, settings, source, replace_source=replaces, words=words
+                conn, name, model.settings, source, replace_source=replaces, words=words
             )
         report = run.write(collection)
     index_words(collection)
