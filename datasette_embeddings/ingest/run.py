@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.documents import AUTO_CHUNKS, OWN_METHODS, Failure
+from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
 from datasette_embeddings.ingest.embed import check_model, embed_into
@@ -119,9 +119,7 @@ def ingest(
     if isinstance(source, FolderSource):
         source = as_read(conn, name, source, model, rebuild=options.rebuild)
     check_model(source, model)
-    method = AUTO_CHUNKS if source.chunking is None else source.chunking.method
-    uses_plugin = source.caption is not None or method not in OWN_METHODS
-    if uses_plugin:
+    if source.uses_plugin:
         check_plugins(source)
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
@@ -131,7 +129,7 @@ def ingest(
         existing = find_collection(conn, name)
         if existing is not None and not options.replace_source:
             _check_deletions(existing, source, options)
-        run = _Run(source, model, options, staging, uses_plugin)
+        run = _Run(source, model, options, staging)
         if options.dry_run:
             return run.report_without_writing(existing)
         words, replaces = options.words, options.replace_source
@@ -190,8 +188,6 @@ class _Run:
     model: EmbeddingModel
     options: IngestOptions
     staging: Staging
-    #: A plugin chunks the texts, or makes captions of the images
-    uses_plugin: bool
 
     def write(self, collection: StoredCollection) -> Report:
         """Bring *collection* up to date."""
@@ -203,7 +199,7 @@ class _Run:
         if counts["empty"]:
             delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
-        for window in self.staging.windows(uses_plugin=self.uses_plugin):
+        for window in self.staging.windows(uses_plugin=self.source.uses_plugin):
             embedded = embed_into(
                 collection,
                 window,

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from datasette_embeddings.databases import quote
-from datasette_embeddings.documents import Chunking
+from datasette_embeddings.documents import AUTO_CHUNKS, OWN_METHODS, Chunking
 from datasette_embeddings.errors import EmbeddingsError, quoted
 
 ROWID = "rowid"
@@ -67,6 +67,12 @@ class Source:
         For rows from outside of the database it is the table ``embeddings``.
         """
         return ("embeddings",)
+
+    @property
+    def uses_plugin(self) -> bool:
+        """Whether a plugin chunks its texts or makes captions of its images."""
+        method = AUTO_CHUNKS if self.chunking is None else self.chunking.method
+        return method not in OWN_METHODS or self.caption is not None
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""
