@@ -215,7 +215,7 @@ def test_vectors_of_an_unknown_source_are_not_deleted(run, articles_db):
     )
     result = run("check", articles_db, "--fix", "--format", "nl")
     assert found(result) == [("articles", "vectors of another length than most", 1)]
-    assert "not known" in result.stdout
+    assert "have no source" in result.stdout
     conn = sqlite3.connect(articles_db)
     assert conn.execute("select count(*) from embeddings").fetchone() == (6,)
     conn.close()

@@ -315,7 +315,6 @@ FILES = {"files": (("notes", "*.md"),)}
             TABLE | {"chunk_size": 9},
             "A chunk size or overlap goes with a way to chunk, such as paragraphs",
         ),
-        (TABLE | {"chunk": "lines"}, "one of fixed, sentences, paragraphs, markdown"),
         (
             {"input": "x.csv", "images": True, "chunk_overlap": 1},
             "'images' goes with .*, not with input; A chunk size or overlap goes",

@@ -46,6 +46,7 @@ def shop_db(tmp_path):
 @pytest.mark.parametrize("mode", ["words", "both"])
 async def test_an_image_is_found_and_shown_with_its_caption(shop_db, monkeypatch, mode):
     monkeypatch.setattr(registry, "RUNTIMES", runtimes_with(Eyes()))
+    monkeypatch.setattr(registry, "_loaded", {})
     shop = make_datasette(shop_db, settings=EYES)
     _status, answer = await get_json(
         shop, f"{SEARCH}.json?q=penguins&_mode={mode}&_size=3"

@@ -52,7 +52,7 @@ TABLES = {
     "_embedding_collections": 17,
     "_embedding_sources": 6,
     "_embedding_origins": 6,
-    "_embedding_chunks": 9,
+    "_embedding_chunks": 10,
     "_embedding_failures": 6,
     "_embedding_similarity_marks": 4,
 }
