@@ -13,7 +13,8 @@ from datasette_embeddings.errors import ModelError, ServerBusyError, UnknownMode
 from datasette_embeddings.serving.allowed_models import AllowedModel, model_thread
 from datasette_embeddings.serving.query_embedder import QueryEmbedder
 from datasette_embeddings.vectors import VectorCache
-from datasette_embeddings.web.middleware import Limiter
+from datasette_embeddings.web import middleware
+from datasette_embeddings.web.middleware import limited
 from tests.models import StandIn
 
 pytestmark = pytest.mark.asyncio
@@ -151,34 +152,41 @@ async def test_the_cache_keeps_no_long_texts_and_gives_no_one_a_vector_to_change
     assert (len(remembered), kept.flags.writeable) == (0, False)
 
 
+class Limited:
+    """Stands for a Datasette with these settings, which alone are asked for."""
+
+    def __init__(self, at_once, waiting):
+        middleware._limiters[self] = middleware.Limiter(at_once, waiting)
+
+
 async def test_a_limiter_lets_so_many_through_and_so_many_wait():
-    limiter = Limiter(2, 1)
+    datasette = Limited(2, 1)
     inside, leave = [], asyncio.Event()
 
     async def visit(name):
         inside.append(name)
         await leave.wait()
 
-    visits = [asyncio.ensure_future(limiter.run(visit, name)) for name in "abc"]
+    visits = [asyncio.ensure_future(limited(datasette, visit, name)) for name in "abc"]
     await begun(*visits)
     assert inside == ["a", "b"]
     with pytest.raises(
         ServerBusyError, match="answers 2 searches at once and lets 1 wait"
     ):
-        await limiter.run(visit, "d")
+        await limited(datasette, visit, "d")
     leave.set()
     await asyncio.gather(*visits)
     assert inside == ["a", "b", "c"]
 
 
 async def test_a_request_that_is_cancelled_in_the_queue_leaves_room():
-    limiter, leave = Limiter(1, 1), asyncio.Event()
-    running = asyncio.ensure_future(limiter.run(leave.wait))
+    datasette, leave = Limited(1, 1), asyncio.Event()
+    running = asyncio.ensure_future(limited(datasette, leave.wait))
     await begun(running)
     for _ in range(3):
-        waiting = asyncio.ensure_future(limiter.run(leave.wait))
+        waiting = asyncio.ensure_future(limited(datasette, leave.wait))
         await begun(waiting)
         waiting.cancel()
         await begun(waiting)
     leave.set()
-    assert await running is await limiter.run(leave.wait) is True
+    assert await running is await limited(datasette, leave.wait) is True

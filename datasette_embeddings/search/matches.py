@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -97,23 +97,22 @@ class Match:
 def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
     """*hits* with title, content and metadata, from the store or the source row."""
     items = collection.items([hit.id for hit in hits])
-    ids = {hit.document_id: hit.id for hit in hits}
-    sources = sources_of(collection, ids)
-    rows = _source_rows(collection, sources)
+    sources = sources_of(collection, {hit.document_id for hit in hits})
+    rows, deleted = _source_rows(collection, sources)
     # Documents that are stored as chunks are no items
     chunked = [hit.id for hit in hits if hit.id not in items]
     documents = stored_documents(collection, chunked) if chunked else {}
-    missing = [ids[each] for each, row in rows.items() if row is None]
-    # An item of no source never had a row
-    deleted, found = owners(collection, missing) if missing else (), []
+    found = []
     for hit in hits:
         document_id = hit.document_id
         item = items.get(hit.id) or StoredItem(hit.id, None, None)
         chunk = hit.chunk or documents.get(hit.id)
-        if (row := rows.get(document_id)) is None:
-            stale = True if ids[document_id] in deleted else None
-        else:
-            stale = _is_changed(row, item, chunk)
+        embedded = item.content_hash if chunk is None else chunk.document_hash
+        row = rows.get(document_id)
+        stale = True if document_id in deleted else None
+        if row is not None and None not in (row.content_hash, embedded):
+            stale = row.content_hash != embedded
+            stale = stale or (chunk is not None and chunk.has_other_title(row.title))
         current = (None if stale else row) or SourceRow(None, None)
         headings = hit.chunk.headings if hit.chunk and not stale else ()
         source = sources.get(document_id)
@@ -131,7 +130,7 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
                 document_id=document_id,
                 cosine=hit.cosine,
                 matched=hit.matched,
-                title=_joined(title, headings),
+                title=_joined(title, headings) if headings else title,
                 headings=headings,
                 content=content,
                 metadata=item.metadata,
@@ -199,17 +198,6 @@ def makes_no_address(collection: StoredCollection, source: Source) -> bool:
     return bool(own) and all(match.url is None for match in own)
 
 
-def _is_changed(
-    row: SourceRow, item: StoredItem, chunk: StoredChunk | None
-) -> bool | None:
-    """Whether *row* was changed since it was embedded; None if that is unknown."""
-    embedded = item.content_hash if chunk is None else chunk.document_hash
-    if None in (row.content_hash, embedded):
-        return None
-    has_other_title = chunk is not None and chunk.has_other_title(row.title)
-    return row.content_hash != embedded or has_other_title
-
-
 def _stored_title(item: StoredItem, chunk: StoredChunk | None) -> str | None:
     """The title of an item that is no row of a table: of its metadata, or a chunk."""
     title = (item.metadata or {}).get("title")
@@ -252,8 +240,8 @@ def sources_of(
 
 def _source_rows(
     collection: StoredCollection, sources: Mapping[str, Source]
-) -> dict[str, SourceRow | None]:
-    """The row of each document that a table brought; None if it was deleted."""
+) -> tuple[dict[str, SourceRow | None], Container[str]]:
+    """The row of each document of a table, or None; and those whose row was deleted."""
     tables: dict[TableSource, list[str]] = {}
     for document_id, source in sources.items():
         if isinstance(source, TableSource):
@@ -264,7 +252,9 @@ def _source_rows(
         with suppress(sqlite3.OperationalError):
             found = source_rows(collection.conn, table, document_ids)
             rows |= {each: found.get(each) for each in document_ids}
-    return rows
+    missing = [each for each, row in rows.items() if row is None]
+    # An item of no source never had a row
+    return rows, owners(collection, missing) if missing else ()
 
 
 def item_image(collection: StoredCollection, item_id: str) -> bytes | None:

@@ -240,7 +240,7 @@ def begin_rebuild(
     new_name = NEW_NAME.format(name=name)
     for begun in unfinished(conn, new_name):
         with suppress(ModelMismatchError, ModelSettingsMismatchError):
-            begun.check_same_settings(settings)
+            begun.check_settings(settings, ignored=())
             # The rows of a pipe may be of another pipe
             if begun.source == source and words in (None, begun.words):
                 return begun

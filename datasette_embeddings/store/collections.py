@@ -129,10 +129,12 @@ class StoredCollection(Items):
         prompt = self.settings.passage_prompt
         return with_passage_prompt(self.located_models(models), self.model_id, prompt)
 
-    def check_settings(self, settings: ModelSettings) -> None:
-        """Check that queries of *settings* can be compared with the stored vectors.
+    def check_settings(
+        self, settings: ModelSettings, *, ignored: Sequence[str] = ("passage_prompt",)
+    ) -> None:
+        """Check that vectors of *settings* can be compared with those stored here.
 
-        The passage prompt does not matter: no query has it.
+        Those *ignored* may differ: no query has the passage prompt.
 
         :raises ModelMismatchError: if they are of another model.
         :raises ModelSettingsMismatchError: if a setting of the model has changed.
@@ -142,17 +144,11 @@ class StoredCollection(Items):
             folder = folder_of_collection(self.model_id, self.home)
             if folder is None or not is_same_folder(found, folder):
                 raise ModelMismatchError(self.name, self.model_id, stored_id(found))
-        self._check_settings(settings, but=("model_id", "passage_prompt"))
-
-    def check_same_settings(self, settings: ModelSettings) -> None:
-        """As :meth:`check_settings`, and of the passage prompt too."""
-        self.check_settings(settings)
-        self._check_settings(settings, but=("model_id",))
-
-    def _check_settings(self, settings: ModelSettings, but: Sequence[str]) -> None:
         for name, mine in vars(self.settings).items():
             other = getattr(settings, name)
-            if name not in but and None not in (mine, other) and mine != other:
+            if name in ("model_id", *ignored) or None in (mine, other):
+                continue
+            if mine != other:
                 words = name.replace("_", " ")
                 raise ModelSettingsMismatchError(self.name, words, mine, other)
 
@@ -161,7 +157,7 @@ class StoredCollection(Items):
         # An empty collection takes any settings of its model
         is_empty = self.dimensions is None
         own = replace(self, settings=ModelSettings(self.model_id)) if is_empty else self
-        own.check_same_settings(settings)
+        own.check_settings(settings, ignored=())
         own.check_dimensions(settings.dimensions)
 
     def check_dimensions(self, dimensions: int | None) -> None:

@@ -120,29 +120,11 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 class Limiter:
-    """Runs *at_once* requests, and lets *waiting* more wait for their turn."""
+    """Lets *at_once* requests run, and *waiting* more wait for their turn."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
-        self._at_once = at_once
-        self._most_waiting = waiting
-        self._slots = asyncio.Semaphore(at_once)
-        self._waiting = 0
-
-    async def run(
-        self, work: Callable[..., Awaitable[Result]], *arguments: object
-    ) -> Result:
-        """What *work* returns, when its turn comes."""
-        if self._slots.locked() and self._waiting >= self._most_waiting:
-            raise errors.ServerBusyError(self._at_once, self._most_waiting)
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            return await work(*arguments)
-        finally:
-            self._slots.release()
+        self.at_once, self.most_waiting = at_once, waiting
+        self.slots, self.waiting = asyncio.Semaphore(at_once), 0
 
 
 _limiters: WeakKeyDictionary[Datasette, Limiter] = WeakKeyDictionary()
@@ -158,7 +140,18 @@ async def limited(
     if datasette not in _limiters:
         config = config_of(datasette)
         _limiters[datasette] = Limiter(config.max_searches, config.max_waiting)
-    return await _limiters[datasette].run(work, *arguments)
+    limiter = _limiters[datasette]
+    if limiter.slots.locked() and limiter.waiting >= limiter.most_waiting:
+        raise errors.ServerBusyError(limiter.at_once, limiter.most_waiting)
+    limiter.waiting += 1
+    try:
+        await limiter.slots.acquire()
+    finally:
+        limiter.waiting -= 1
+    try:
+        return await work(*arguments)
+    finally:
+        limiter.slots.release()
 
 
 # Responses

@@ -28,10 +28,13 @@ def _fit_query(case):
     query = case.query or {}
     if "q" in query and "like" in query:
         del query["like"]
+    if "_sort" in query and "_sort_desc" in query:
+        del query["_sort_desc"]
     if query.get("_mode") == "words":
         query.pop("_min_cosine", None)
-    if query.get("_facet"):
-        query["_facet"] = COLUMN
+    for name in ("_facet", "_sort", "_sort_desc"):
+        if query.get(name):
+            query[name] = COLUMN
     if "dimensions" in query:
         query["dimensions"] = DIMENSIONS
     if case.operation.path.endswith("{collection}.json"):
@@ -55,8 +58,11 @@ def _fit_body(body):
         body["like"] = ITEM
     if body.get("dimensions") is not None:
         body["dimensions"] = DIMENSIONS
-    if body.get("facet") is not None:
-        body["facet"] = COLUMN
+    if body.get("sort") is not None:
+        body.pop("sort_desc", None)
+    for name in ("facet", "sort", "sort_desc"):
+        if body.get(name) is not None:
+            body[name] = COLUMN
     if body.get("filters"):
         values = body["filters"].values()
         body["filters"] = dict(zip(FILTERS, values, strict=False))

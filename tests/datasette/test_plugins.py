@@ -94,7 +94,7 @@ async def test_it_takes_its_turn_among_the_searches_of_visitors(
 ):
     datasette = make_datasette(articles_db)
     full = middleware.Limiter(1, 0)
-    await full._slots.acquire()
+    await full.slots.acquire()
     monkeypatch.setitem(middleware._limiters, datasette, full)
     with pytest.raises(ServerBusyError):
         await search(datasette, None)
