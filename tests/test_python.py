@@ -325,6 +325,24 @@ def test_given_items_are_filtered_by_their_metadata(tmp_path):
         assert sorted(ids(found)) == ["2021", "2022"]
 
 
+def test_a_filter_by_metadata(standing):
+    notes, _model = standing
+    notes.embed_many([(n, f"text {n}", {"n": n}) for n in range(9)])
+    found = notes.search("text", where="n > :least", params={"least": 6})
+    assert sorted(ids(found)) == ["7", "8"]
+    assert ids(notes.similar(1, where="id = 5 or n = 1")) == ["5"]
+    with pytest.raises(InvalidInputError, match="price"):
+        notes.search("text", where="price < 3")
+
+
+def test_the_title_of_an_item_is_that_of_its_metadata(notes):
+    notes.embed("moon", "It has craters.", title="The Moon")
+    assert notes.get("moon").title == "The Moon"
+    assert notes.search("moon", mode="words")[0].title == "The Moon"
+    notes.embed("long", LONG, title="Numbers")
+    assert notes.get("long").title == "Numbers"
+
+
 @pytest.mark.parametrize(
     ("where", "params", "message"),
     [
