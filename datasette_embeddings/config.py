@@ -182,6 +182,8 @@ class CollectionConfig(Checked):
     template: Text | None = None
     strip_html: Flag = False
     metadata: Names = ()
+    #: Keys of the metadata that filters find by an index; "none" removes it
+    metadata_index: Names = ()
     title: Text | None = None
     #: What begins the addresses of items on the owner's site, or Jinja for them
     url: Text | None = None

@@ -345,6 +345,7 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "words": None,
         "indexed": 0,
         "closeness": None,
+        "metadata_index": [],
     }
 
 

@@ -27,6 +27,7 @@ from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.metadata_index import MetadataIndex
 from datasette_embeddings.store.origins import count_items_of_sources
 from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.words_check import count_indexed
@@ -110,6 +111,7 @@ def show_collection(database: Path, collection: str) -> None:
             "words": found.words,
             "indexed": count_indexed(found),
             "closeness": found.closeness,
+            "metadata_index": MetadataIndex(found).keys(),
         }
         if found.truncated:
             row["truncated"] = found.truncated

@@ -33,6 +33,7 @@ from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store.collections import collection as collection_named
 from datasette_embeddings.store.collections import find_collection
+from datasette_embeddings.store.metadata_index import index_metadata
 
 PRUNE = flag("--prune", "Delete items whose source row was deleted.")
 
@@ -75,7 +76,10 @@ def embed_source(
         options = replace(
             options, similarities=declared.similarities, words=words, **callbacks
         )
-        return ingest(conn, name, source, model, options=options)
+        report = ingest(conn, name, source, model, options=options)
+    if declared.metadata_index and not options.dry_run:
+        index_metadata(collection_named(conn, name), declared.metadata_index)
+    return report
 
 
 @click.command(
@@ -168,7 +172,10 @@ def _embed_rows(
     with open_database(database, writable=writable, create=create) as conn:
         sources = _sources(conn, collection, declared)
         if not sources and not options.dry_run:
-            index_words(collection_named(conn, collection), declared.words)
+            existing = collection_named(conn, collection)
+            index_words(existing, declared.words)
+            if declared.metadata_index:
+                index_metadata(existing, declared.metadata_index)
         embed = partial(
             embed_source, conn, config, options, model_options=model_options
         )
@@ -184,22 +191,25 @@ def _sources(
 ) -> list[Source]:
     """The source that the options name, or else those of the collection.
 
-    None if it has none, and only its stored texts are to be indexed.
+    None if it has none, and only its stored texts or metadata are to be indexed.
     """
     existing = find_collection(conn, name)
     source = source_from_config(conn, declared, existing.sources if existing else ())
     if source is not None:
         return [source]
     expected = "Expected a folder, a file of rows, --table or --sql"
-    own = replace(declared, model=None, similarities=None, words=None)
+    own = replace(
+        declared, model=None, similarities=None, words=None, metadata_index=()
+    )
     if existing is None or own != CollectionConfig():
         raise InvalidInputError(f"{expected}, to say what to embed")
     try:
         return stored_sources(existing)
     except SourceUnavailableError as reason:
-        if declared.words is not None and declared == CollectionConfig(
-            words=declared.words
-        ):
+        indexes = CollectionConfig(
+            words=declared.words, metadata_index=declared.metadata_index
+        )
+        if declared == indexes != CollectionConfig():
             return []
         message = f"{expected} to embed into {name!r}: {reason}"
         raise InvalidInputError(message) from reason

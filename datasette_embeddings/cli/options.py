@@ -177,6 +177,11 @@ SOURCE_OPTIONS = {
         _many("--id", "The id of one item; of rows, a column with it."),
         option("--prefix", "Text in front of each id.", default=""),
         _many("--metadata", "JSON kept with one item; of rows, a column."),
+        _many(
+            "--metadata-index",
+            "A key of the metadata that filters find by an index; none removes it.",
+            metavar="KEY",
+        ),
         option(
             "url --base-url",
             "Where items are on your site: what begins their addresses, such as "

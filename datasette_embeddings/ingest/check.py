@@ -24,6 +24,7 @@ from datasette_embeddings.store.collections import (
     current,
 )
 from datasette_embeddings.store.compact_index import SavedIndex
+from datasette_embeddings.store.metadata_index import MetadataIndex, repair_index
 from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
@@ -83,6 +84,9 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
     yield from _problems_of_words(collection)
     wrong = count_wrong(collection)
     yield "items that are wrong in the compact index", wrong, "check --fix"
+    index = MetadataIndex(collection)
+    unindexed = index.count_wrong() or int(index.is_stale())
+    yield "items that are wrong in the index of metadata", unindexed, "check --fix"
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     failed = collection.failures()
@@ -159,6 +163,8 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     for each in unfinished(conn):
         remove_collection(each)
     for collection in collections(conn):
+        # First: where a table of the index is missing, no item can be written
+        repair_index(collection)
         is_repairable = _why_not_repairable(collection) is None
         if is_repairable:
             integrity.remove_odd_vectors(collection)

@@ -87,7 +87,10 @@ def rows_of(collection: StoredCollection, named: Sequence[str] | None = None) ->
         with _explained():
             keys = metadata_keys(collection, named)
         description = f"the metadata of {collection.name!r}"
-        sql = metadata_rows(collection, keys)
+        # SQL compares names without case
+        used = {each.lower() for each in named or keys}
+        needed = [each for each in keys if each.lower() in used]
+        sql = metadata_rows(collection, needed)
         columns = [ID, *keys]
         return Rows(sql, METADATA, description, columns, is_metadata=True)
     names = [each.name for each in declared_columns(collection.conn, source.table)]

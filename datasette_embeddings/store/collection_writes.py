@@ -33,6 +33,7 @@ from datasette_embeddings.store.collections import (
     current,
     find_collection,
 )
+from datasette_embeddings.store.metadata_index import MetadataIndex, index_metadata
 from datasette_embeddings.store.words import Words, stale_tables
 
 READY = "ready"
@@ -218,6 +219,7 @@ def remove_collection(collection: StoredCollection) -> None:
     """Delete *collection* with all that belongs to it."""
     conn = collection.conn
     with schema.transaction(conn):
+        MetadataIndex(collection).drop()
         conn.execute("delete from embeddings where collection_id = ?", [collection.id])
         conn.execute("delete from collections where id = ?", [collection.id])
         drop_stale_facts(conn)
@@ -245,11 +247,15 @@ def begin_rebuild(
             if begun.source == source and words in (None, begun.words):
                 return begun
         remove_collection(begun)
-    if words is None and (old := find_collection(conn, name)) is not None:
+    old = find_collection(conn, name)
+    if words is None and old is not None:
         words = old.words
-    return create_collection(
+    building = create_collection(
         conn, new_name, settings, source, words=words, state=BUILDING
     )
+    if old is not None:
+        index_metadata(building, MetadataIndex(old).keys())
+    return building
 
 
 def finish_rebuild(building: StoredCollection, name: str) -> StoredCollection:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from datasette_embeddings.databases import quote
-from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
+from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import StoredCollection
-from datasette_embeddings.store.schema import rows_in
+from datasette_embeddings.store.metadata_index import (
+    ITEM,
+    LONGEST_KEY,
+    MetadataIndex,
+    is_json_sql,
+    value_sql,
+)
+from datasette_embeddings.store.schema import rows_in, table_or_empty
 
 #: The first column of the rows, and their name
 ID, METADATA = "id", "metadata"
 # Keys that are columns without being named, and how many of the first and of the last
 # items are looked at to find them
 MOST_KEYS, SAMPLED_ITEMS = 100, 250
-LONGEST_KEY = 200
-# A key that a path of SQLite's JSON functions can have in quotation marks
-PLAIN_KEY = re.compile(r"[ !#-\[\]-~]+")
-_IS_JSON = """
-    typeof(embeddings.metadata) = 'text' and json_valid(embeddings.metadata)
-"""
+_IS_JSON = is_json_sql("embeddings.metadata")
 _KEYS = f"json_each(case when {_IS_JSON} then embeddings.metadata end)"
 _ALL = "select metadata from embeddings where collection_id = :id"
 _SOME = f"""
@@ -51,7 +52,8 @@ def metadata_keys(
     )
     sources = collection.current_sources
     declared = [name for each in sources for name in each.source.metadata_columns]
-    known = [*declared, *(key for (key,) in found)][:MOST_KEYS]
+    indexed = MetadataIndex(collection).keys()
+    known = [*declared, *indexed, *(key for (key,) in found)][:MOST_KEYS]
     missing = {each for each in named or () if len(each) <= LONGEST_KEY}
     missing -= {ID, *known}
     if missing:
@@ -74,31 +76,44 @@ def metadata_keys(
 
 def metadata_rows(collection: StoredCollection, keys: Sequence[str]) -> str:
     """SQL for a row of each document, called ``metadata``: its id and these *keys*."""
+    index = MetadataIndex(collection)
+    indexed = index.keys()
+    item_id = f"indexed.{ITEM}" if indexed else "embeddings.id"
     # A cast, because a number is compared with the result of one as a text
-    columns = [f"cast({DOCUMENT} as text) as {quote(ID)}"]
-    columns += [f"{_value_sql(key)} as {quote(key)}" for key in keys]
+    document = f"cast(coalesce(chunks.document_id, {item_id}) as text)"
+    columns = [f"{document} as {quote(ID)}"]
+    for key in keys:
+        value = f"indexed.{quote(key)}" if key in indexed else value_sql(key)
+        columns.append(f"{value} as {quote(key)}")
+    rows = items_with_chunks(collection)
+    if indexed:
+        reads_items = not {*keys} <= {*indexed}
+        rows = _indexed_rows(collection, index.table, reads_items=reads_items)
     return f"""(
         select {", ".join(columns)}
-        {items_with_chunks(collection)}
+        {rows}
         and coalesce(chunks.position, 0) = 0
     ) as {METADATA}
     """
 
 
-def _value_sql(key: str) -> str:
-    """SQL for the value of *key*.
-
-    A text that reads as a number is one, as in metadata from CSV; a list is JSON.
+def _indexed_rows(
+    collection: StoredCollection, table: str, *, reads_items: bool
+) -> str:
+    """SQL for the rows of the index *table*, with their chunks and perhaps items."""
+    columns = collection.columns if collection.has_chunks else {"_embedding_chunks": ()}
+    own = f"collection_id = {int(collection.id)}"
+    items = f"""
+        left join embeddings
+          on embeddings.{own}
+          and embeddings.id = indexed.{ITEM}
     """
-    text = key.replace("'", "''")
-    value = f"(select value from json_each(embeddings.metadata) where key = '{text}')"
-    if PLAIN_KEY.fullmatch(key):
-        value = f"json_extract(embeddings.metadata, '$.\"{text}\"')"
     return f"""
-        case when {_IS_JSON} then
-          case when typeof({value}) = 'text'
-          and {value} glob '[-0-9]*'
-          and cast(cast({value} as numeric) as text) = {value}
-          then cast({value} as numeric) else {value} end
-        end
+        from {table} as indexed
+        {items if reads_items else ""}
+        left join {table_or_empty("_embedding_chunks", columns)} as chunks
+          on chunks.{own}
+          and chunks.id = indexed.{ITEM}
+          and typeof(chunks.document_id) = 'text'
+        where true
     """

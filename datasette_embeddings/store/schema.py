@@ -63,9 +63,12 @@ DERIVED_TABLES = (
 )
 #: How the name of each collection's FTS5 table begins, and those of its shadow tables
 WORDS_OF_COLLECTION = "_embedding_words_"
+#: How the name of the table begins that has the indexed metadata of a collection
+METADATA_OF_COLLECTION = "_embedding_metadata_"
 #: The name of a table of this package or llm's
 RAW_NAME = re.compile(
-    "|".join([*RAW_TABLES, f"{WORDS_OF_COLLECTION}.*"]), re.IGNORECASE
+    "|".join([*RAW_TABLES, f"{WORDS_OF_COLLECTION}.*", f"{METADATA_OF_COLLECTION}.*"]),
+    re.IGNORECASE,
 )
 # The types of values in each column: other programs may have written anything there
 COLUMN_TYPES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -105,6 +108,11 @@ Columns: TypeAlias = Mapping[str, Sequence[str]]
 def words_table(collection_id: int) -> str:
     """The name of the FTS5 table of a collection; its shadow tables begin with it."""
     return f"{WORDS_OF_COLLECTION}{int(collection_id)}"
+
+
+def metadata_table(collection_id: int) -> str:
+    """The name of the table with the indexed metadata of a collection."""
+    return f"{METADATA_OF_COLLECTION}{int(collection_id)}"
 
 
 @contextmanager
@@ -204,8 +212,13 @@ def read_timestamp(value: object) -> int | None:
 def raw_tables(conn: sqlite3.Connection) -> list[str]:
     """Every table of which the visitor of one collection may see another's rows."""
     rows = conn.execute(
-        "select name from sqlite_master where lower(name) glob ?",
-        [f"{WORDS_OF_COLLECTION}*"],
+        """
+        select name
+        from sqlite_master
+        where type in ('table', 'view')
+        and (lower(name) glob ? or lower(name) glob ?)
+        """,
+        [f"{WORDS_OF_COLLECTION}*", f"{METADATA_OF_COLLECTION}*"],
     )
     return [*RAW_TABLES, *(name for (name,) in rows)]
 
