@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from datasette_embeddings import Embeddings
@@ -316,22 +317,13 @@ def test_no_store_says_that_words_have_the_texts(run):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("datasette embeddings simila", "similarities similar"),
-        ("datasette embeddings collections re", "rename"),
-        ("datasette embeddings embed docs.db x --pre", "--prefix --prepend"),
-        ("datasette embeddings search docs.db x --mode m", "meaning"),
-    ],
-)
-def test_bash_completes_what_the_docs_turn_on(words, expected):
+def test_bash_completes_what_the_docs_turn_on():
     """The function of click, called as Tab calls it."""
-    script = f"""
+    script = """
         eval "$(_DATASETTE_COMPLETE=bash_source datasette)"
-        COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        COMP_WORDS=(datasette embeddings embed docs.db x --pre); COMP_CWORD=5
         _datasette_completion datasette
-        echo "${{COMPREPLY[@]}}"
+        echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(
         ["bash", "-c", script],
@@ -340,4 +332,18 @@ def test_bash_completes_what_the_docs_turn_on(words, expected):
         check=True,
         env={**os.environ, "PATH": PROGRAMS},
     )
-    assert done.stdout.strip() == expected
+    assert done.stdout.strip() == "--prefix --prepend"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["simila"], ["similarities", "similar"]),
+        (["collections", "re"], ["rename"]),
+        (["search", "docs.db", "x", "--mode", "m"], ["meaning"]),
+    ],
+)
+def test_commands_and_values_are_completed(words, expected):
+    completion = ShellComplete(embeddings, {}, "embeddings", "_EMBEDDINGS_COMPLETE")
+    found = completion.get_completions(words[:-1], words[-1])
+    assert [each.value for each in found] == expected

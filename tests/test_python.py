@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 
@@ -36,6 +35,7 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from tests.models import Eyes, StandIn
+from tests.programs import ours
 
 TEXTS = [
     ("bread", "Bread rises overnight with a wild yeast starter."),
@@ -293,8 +293,7 @@ def test_a_collection_can_be_deleted_and_made_again(notes, db):
 
 
 def test_similarities_are_kept_up_to_date(notes, db, tmp_path):
-    command = [sys.executable, "-m", "datasette", "embeddings", "similarities"]
-    subprocess.run([*command, tmp_path / "notes.db", "notes", "--silent"], check=True)
+    ours("similarities", tmp_path / "notes.db", "notes", "--silent")
     notes.embed("jupiter", "A telescope shows the moons of Jupiter.")
     pairs = "select other_id from similarities where id = 'saturn' order by score desc"
     assert query(db, pairs)[0] == ("jupiter",)
@@ -540,8 +539,6 @@ def test_what_llm_left_is_taken_over(tmp_path):
 
 
 def test_frames_have_a_row_for_each_item(notes):
-    pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
     notes.embed("tyre", TEXTS[2][1], {"kind": "x"})
     frame, table = notes.to_pandas(), notes.to_arrow()
     assert list(frame["id"]) == ["bread", "saturn", "tyre"]
