@@ -76,7 +76,7 @@ STORED = (
     Pair(
         "llm embed-multi c notes.csv -m MODEL --store",
         f"{OURS} embed docs.db c notes.csv",
-        "`embed-multi` is understood as `embed`.",
+        "`embed-multi` means `embed`.",
     ),
     Pair(
         "llm embed-multi c - --format nl -m MODEL --store < notes.nl",
@@ -142,11 +142,7 @@ LISTED = (
         f"{OURS} collections delete docs.db notes --yes",
         "Without `--yes` it asks.",
     ),
-    Pair(
-        "llm embed-models",
-        f"{OURS} models",
-        "`embed-models` is understood as `models`.",
-    ),
+    Pair("llm embed-models", f"{OURS} models", "`embed-models` means `models`."),
 )
 #: They have no single command on one side
 OTHERS = (
@@ -158,7 +154,7 @@ OTHERS = (
     Pair(
         "llm collections path",
         "echo $DATASETTE_EMBEDDINGS_DB",
-        "There is no database that nobody named.",
+        "There is no default database.",
     ),
 )
 

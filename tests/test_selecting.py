@@ -12,11 +12,11 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_vector, similar_items
-from datasette_embeddings.search.conditions import items_where
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.selecting import (
     Selection,
     counted_values,
+    items_where,
     rows_of,
     selected_ids,
     selected_items,

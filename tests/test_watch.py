@@ -131,7 +131,7 @@ def test_collections_follow_files_and_tables(articles_db, notes, tmp_path):
     assert "nothing is wrong" in ours("check", articles_db).output
 
 
-def test_what_fails_is_told_once_and_tried_again(tmp_path, notes):
+def test_what_fails_is_printed_once_and_tried_again(tmp_path, notes):
     rows, path = tmp_path / "rows.csv", tmp_path / "new.db"
     declared = {"rows": {"input": str(rows)}, "notes": {"files": {str(notes): "*.md"}}}
     settings = tmp_path / "settings.yml"

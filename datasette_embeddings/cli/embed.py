@@ -86,7 +86,7 @@ def embed_source(
     cls=Command, sections={**SOURCE_OPTIONS, "This run": (PRUNE, *RUN_OPTIONS)}
 )
 @optional_database_argument
-@click.argument("collection", metavar="COLLECTION", required=False)
+@click.argument("collection", required=False)
 @click.argument("input", required=False)
 @click.pass_context
 def embed(

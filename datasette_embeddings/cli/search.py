@@ -37,8 +37,8 @@ from datasette_embeddings.search.answers import (
     search_vector,
     similar_items,
 )
-from datasette_embeddings.search.conditions import items_where
 from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.sources.table_rows import number_or
 from datasette_embeddings.store import collections

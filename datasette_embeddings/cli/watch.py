@@ -29,7 +29,7 @@ from datasette_embeddings.config import Config
 from datasette_embeddings.databases import explained, open_database
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.run import IngestOptions, Report
 from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.ingest.watching import Watch
 
@@ -79,7 +79,7 @@ def watch(
     """
     config = config_in(config_file, database)
     indexes.configure(config)
-    news, is_first = _News(ctx), True
+    printer, is_first = _Printer(ctx), True
     with suppress(KeyboardInterrupt), ended_like_interrupted():
         while True:
             create = is_first and declares_files(config)
@@ -94,13 +94,13 @@ def watch(
                     )
                     is_first = False
                     if not watched.names:
-                        news.tell_none(database)
-                    follow = _Following(conn, database, config, news, silent)
+                        printer.print_none(database)
+                    follow = _Following(conn, database, config, printer, silent)
                     follow.until_replaced(watched)
             except EmbeddingsError as error:
                 if is_first:
                     raise
-                news.tell_problem(error)
+                printer.print_error(error)
             time.sleep(interval)
 
 
@@ -111,7 +111,7 @@ class _Following:
     conn: sqlite3.Connection
     database: Path
     config: Config
-    news: _News
+    printer: _Printer
     silent: bool
 
     def until_replaced(self, watched: Watch) -> None:
@@ -120,64 +120,70 @@ class _Following:
             try:
                 name = watched.wait()
             except sqlite3.Error as error:
-                self.news.tell_problem(explained(error, self.database))
+                self.printer.print_error(explained(error, self.database))
                 continue
             if name is None:
                 return
             self._sync(name, watched)
 
     def _sync(self, name: str, watched: Watch) -> None:
-        """Sync the collection *name*, and tell *watched* how that went."""
+        """Sync the collection *name*, and report the result to *watched*."""
         started, options = time.monotonic(), IngestOptions(prune=True)
-        has_done = has_failed = False
+        has_written = has_failed = False
         try:
             for outcome in synced(
                 self.conn, self.config, options, [name], silent=self.silent
             ):
-                has_done = self.news.tell(outcome) or has_done
+                self.printer.print_outcome(outcome)
+                has_written = has_written or _has_written(outcome.report)
                 has_failed = has_failed or outcome.error is not None
         except EmbeddingsError as error:
-            self.news.tell(SyncOutcome(name, error=error))
+            self.printer.print_outcome(SyncOutcome(name, error=error))
             has_failed = True
         except sqlite3.Error as error:
             # SQLite writes to no file that was moved away
             if not watched.is_replaced:
-                self.news.tell_problem(explained(error, self.database), name)
+                self.printer.print_error(explained(error, self.database), name)
             has_failed = True
-        idle = 0.0 if has_done else time.monotonic() - started
+        idle = 0.0 if has_written else time.monotonic() - started
         watched.finish(name, idle=idle, has_failed=has_failed)
 
 
+def _has_written(report: Report | None) -> bool:
+    """Whether a run changed any item."""
+    if report is None:
+        return False
+    deleted = report.replaced or (report.pruned and report.gone)
+    return bool(report.new or report.changed or report.metadata or deleted)
+
+
 @dataclass
-class _News:
+class _Printer:
     """Prints a line for each change, and for what else differs from the time before."""
 
     ctx: click.Context
-    _told: dict[tuple[str | None, str | None], object] = field(default_factory=dict)
+    _printed: dict[tuple[str | None, str | None], object] = field(default_factory=dict)
 
-    def tell(self, outcome: SyncOutcome) -> bool:
-        """Print *outcome*, if it is news; whether anything was written."""
+    def print_outcome(self, outcome: SyncOutcome) -> None:
+        """Print *outcome*, unless nothing was written and it is the same as before."""
         key, report = (outcome.collection, outcome.prefix), outcome.report
         # The database could be read
-        self._told.pop((None, None), None)
+        self._printed.pop((None, None), None)
         if report is None:
             line = problem_line(self.ctx, outcome)
             self._print(key, line, [line])
-            return False
-        gone = report.gone if report.pruned else 0
-        written = report.new, report.changed, report.metadata, report.replaced, gone
-        if any(written):
-            self._told.pop(key, None)
+            return
+        if _has_written(report):
+            self._printed.pop(key, None)
         lines = [report_line(label_of(outcome), report), *failure_lines(report)]
         self._print(key, (report.empty, report.failures), lines)
-        return any(written)
 
-    def tell_problem(self, error: EmbeddingsError, name: str | None = None) -> None:
+    def print_error(self, error: EmbeddingsError, name: str | None = None) -> None:
         """Print *error* of the whole database, found at the sync of *name*."""
         line = f"Error: {error_text(self.ctx, error)}"
         self._print((name, None), line, [line])
 
-    def tell_none(self, database: Path) -> None:
+    def print_none(self, database: Path) -> None:
         """Print that there is nothing to do yet."""
         line = f"{database} has no collections yet, and none is declared"
         self._print((None, None), line, [line])
@@ -185,7 +191,7 @@ class _News:
     def _print(
         self, key: tuple[str | None, str | None], found: object, lines: list[str]
     ) -> None:
-        if self._told.get(key) != found:
+        if self._printed.get(key) != found:
             text = "\n".join(lines)
             click.echo(f"{time.strftime('%H:%M:%S')} {text}", err=True)
-        self._told[key] = found
+        self._printed[key] = found

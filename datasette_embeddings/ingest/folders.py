@@ -1,4 +1,4 @@
-"""How a folder is read: its texts or its pictures."""
+"""Whether a folder is one of texts or of pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasette_embeddings.sources.folders import has_pictures
 from datasette_embeddings.store.collections import find_collection
 
 
-def as_read(
+def for_model(
     conn: sqlite3.Connection,
     name: str,
     source: FolderSource,

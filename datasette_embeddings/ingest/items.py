@@ -1,4 +1,4 @@
-"""Stores given items in a collection: they are of no source, and none deletes them."""
+"""Stores given items in a collection. They belong to no source; no run deletes them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def embed_items(
     Up to *batch_size* of them at a time are embedded and committed, so that memory does
     not grow with their number. Of several with one id the last stays. One that fails
     does not stop the others; one without content deletes the item that it had. An item
-    that a source brought is of no source once it is written here. *progress* is called
+    that a source brought belongs to none once it is written here. *progress* is called
     with the number of documents that are done.
 
     :raises ModelError: if the model fails on everything. What was committed stays.

@@ -12,7 +12,7 @@ from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
 from datasette_embeddings.ingest.embed import check_model, embed_into
-from datasette_embeddings.ingest.folders import as_read
+from datasette_embeddings.ingest.folders import for_model
 from datasette_embeddings.ingest.plugins import check_plugins, with_captions
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
@@ -117,7 +117,7 @@ def ingest(
         # Chunks of an earlier release have no title in front of them
         source = replace(source, chunking=replace(source.chunking, titled=True))
     if isinstance(source, FolderSource):
-        source = as_read(conn, name, source, model, rebuild=options.rebuild)
+        source = for_model(conn, name, source, model, rebuild=options.rebuild)
     check_model(source, model)
     if source.uses_plugin:
         check_plugins(source)

@@ -210,11 +210,12 @@ class FolderChanges:
         All of them are, when one is another folder than before, or is not there now.
         """
         states = {root: _identity(root) for root in roots}
-        is_new = self._reports is None or states != self._states
-        if self._reports is None or is_new:
+        if states != self._states:
+            self._reports, self._states = None, states
+        is_new, paths = self._reports is None, set[str]()
+        if self._reports is None:
             there = [root for root, state in states.items() if state is not None]
-            self._reports, self._states = self._watch(there), states
-        paths = set[str]()
+            self._reports = self._watch(there)
         try:
             paths = {path for _change, path in next(self._reports)}
         except FileNotFoundError:

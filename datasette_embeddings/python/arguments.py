@@ -9,8 +9,8 @@ from datasette_embeddings.config import MODES
 from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Document
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import check_utf8
-from datasette_embeddings.search.conditions import items_where
 from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.store.collections import StoredCollection
 
 #: An item id; a number stands for its text, as a primary key does
@@ -53,8 +53,9 @@ def document_of_entry(entry: object) -> Document:
     """The document of an entry of ``embed_many``."""
     if isinstance(entry, Mapping):
         if {"id", "content"} <= entry.keys() <= set(ENTRY_NAMES):
-            known = {name: entry.get(name) for name in ENTRY_NAMES[2:]}
-            return document_of(entry["id"], entry["content"], **known)
+            title = entry.get("title")
+            content, metadata = entry["content"], entry.get("metadata")
+            return document_of(entry["id"], content, metadata, title)
     elif isinstance(entry, tuple | list) and len(entry) in (2, 3):
         return document_of(*entry)
     raise InvalidInputError(

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 
 from datasette_embeddings.config import Config, ModelConfig
@@ -91,12 +91,7 @@ class Embeddings:
     def __enter__(self) -> Embeddings:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -104,46 +104,58 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
     documents = stored_documents(collection, chunked) if chunked else {}
     found = []
     for hit in hits:
-        document_id = hit.document_id
         item = items.get(hit.id) or StoredItem(hit.id, None, None)
         chunk = hit.chunk or documents.get(hit.id)
         embedded = item.content_hash if chunk is None else chunk.document_hash
-        row = rows.get(document_id)
-        stale = True if document_id in deleted else None
+        row = rows.get(hit.document_id)
+        stale = True if hit.document_id in deleted else None
         if row is not None and None not in (row.content_hash, embedded):
             stale = row.content_hash != embedded
             stale = stale or (chunk is not None and chunk.has_other_title(row.title))
-        current = (None if stale else row) or SourceRow(None, None)
-        headings = hit.chunk.headings if hit.chunk and not stale else ()
-        source = sources.get(document_id)
-        is_row = isinstance(source, TableSource)
-        start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
-        has_image = item.has_image and not (source and source.binary)
-        content = item.content
-        if content is None and current.content is not None:
-            content = current.content[start:end]
-        title = current.title if is_row else _stored_title(item, chunk)
-        found.append(
-            Match(
-                id=hit.id,
-                score=hit.score,
-                document_id=document_id,
-                cosine=hit.cosine,
-                matched=hit.matched,
-                title=_joined(title, headings) if headings else title,
-                headings=headings,
-                content=content,
-                metadata=item.metadata,
-                start=start,
-                end=end,
-                has_row=row is not None,
-                has_image=has_image or current.has_image,
-                stale=stale,
-                source=source,
-            )
-        )
+        source = sources.get(hit.document_id)
+        found.append(_match(hit, item, chunk, source, row, stale))
     has_links = any(each.source.url for each in collection.sources)
     return _with_addresses(collection, found, rows) if has_links else found
+
+
+def _match(
+    hit: Hit,
+    item: StoredItem,
+    chunk: StoredChunk | None,
+    source: Source | None,
+    row: SourceRow | None,
+    stale: bool | None,
+) -> Match:
+    """*hit* with what is known of its item, and of its row unless that is *stale*.
+
+    *chunk* is that of the hit, or the first one of the document that the hit is.
+    """
+    current = SourceRow(None, None) if stale or row is None else row
+    start, end = (hit.chunk.start, hit.chunk.end) if hit.chunk else (None, None)
+    content = item.content
+    if content is None and current.content is not None:
+        content = current.content[start:end]
+    is_row = isinstance(source, TableSource)
+    title = current.title if is_row else _stored_title(item, chunk)
+    headings = hit.chunk.headings if hit.chunk and not stale else ()
+    is_binary = source is not None and source.binary
+    return Match(
+        id=hit.id,
+        score=hit.score,
+        document_id=hit.document_id,
+        cosine=hit.cosine,
+        matched=hit.matched,
+        title=_joined(title, headings) if headings else title or None,
+        headings=headings,
+        content=content,
+        metadata=item.metadata,
+        start=start,
+        end=end,
+        has_row=row is not None,
+        has_image=current.has_image or (item.has_image and not is_binary),
+        stale=stale,
+        source=source,
+    )
 
 
 def _with_addresses(
@@ -153,15 +165,14 @@ def _with_addresses(
 ) -> list[Match]:
     """*found* with the addresses that the rules of their sources give them."""
     # A document in chunks is no item, but its chunks have its metadata
-    chunked = [each.id for each in found if each.metadata is None]
-    if not collection.has_chunks:
-        chunked = []
+    chunked = [e.id for e in found if e.metadata is None and collection.has_chunks]
     first = collection.items([chunk_id(each, 0) for each in chunked])
     piped = [each for each in collection.sources if each.state is SourceState.PIPED]
     linked = []
     for match in found:
-        fitting = [e.source for e in piped if match.document_id.startswith(e.prefix)]
-        source = match.source or (fitting[-1] if fitting else None)
+        # Of those whose prefix it has, the last has the longest
+        pipes = [e.source for e in piped if match.document_id.startswith(e.prefix)]
+        source = match.source or (pipes[-1] if pipes else None)
         item, row = first.get(chunk_id(match.id, 0)), rows.get(match.document_id)
         metadata = match.metadata or (item and item.metadata)
         # Of a chunk, it may be the title with the headings
@@ -208,7 +219,7 @@ def _stored_title(item: StoredItem, chunk: StoredChunk | None) -> str | None:
 
 def _joined(title: str | None, headings: tuple[str, ...]) -> str | None:
     """*title* and the *headings* below it; the first heading may repeat the title."""
-    if title and headings and headings[0].casefold() == title.strip().casefold():
+    if title and headings[0].casefold() == title.strip().casefold():
         headings = headings[1:]
     return HEADINGS_BETWEEN.join([*([title] if title else ()), *headings]) or None
 

@@ -1,4 +1,4 @@
-"""The rows that filters, facets and sorting are about, and the items they stand for.
+"""The rows that filters, facets, ``where`` and sorting are about, and their items.
 
 Of a collection whose only source is a table they are the rows of that table, of any
 other one the metadata of its items: a column for each key, and ``id``.
@@ -156,6 +156,53 @@ def selected_items(
     """
     documents = selected_ids(collection.conn, rows or rows_of(collection), selection)
     return frozenset(documents | chunks.chunks_of_documents(collection, documents))
+
+
+def items_where(
+    collection: StoredCollection, where: str, params: Mapping[str, object] | None
+) -> frozenset[str]:
+    """The ids of the items for which *where* holds, with *params* for its ``:names``.
+
+    :raises InvalidInputError: if it is not one expression, or names another column.
+    """
+    values = {} if params is None else params
+    if not isinstance(values, Mapping):
+        raise InvalidInputError(
+            'Expected params as a mapping, such as {"p": 10} for :p; '
+            f"found {quoted(params)}"
+        )
+    selection = Selection((f"{where}\n",), values)
+    # To find the keys of all items takes longer than most conditions
+    for named in ((), None):
+        rows = rows_of(collection, named)
+        try:
+            _check_expression(collection.conn, where, values)
+            return selected_items(collection, selection, rows=rows)
+        except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+            is_name, fault = "no such column" in str(error), error
+        if not is_name:
+            break
+    columns = f"; the columns are {', '.join(rows.columns)}" if is_name else ""
+    raise InvalidInputError(
+        "Expected where to be one SQL expression, such as 'price < :p', found "
+        f"{quoted(where)}: {fault}{columns}"
+    ) from fault
+
+
+def _check_expression(
+    conn: sqlite3.Connection, where: str, params: Mapping[str, object]
+) -> None:
+    """Let SQLite raise its error unless *where* is one expression.
+
+    It reads the whole statement before it looks for tables and columns.
+    """
+    # With brackets and without: neither can be closed within
+    sql = f"explain select case when (\n{where}\n) then 1 when {where}\n then 1 end"
+    try:
+        conn.execute(sql, dict(params)).close()
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith("no such"):
+            raise
 
 
 def in_order(

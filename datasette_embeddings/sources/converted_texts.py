@@ -44,7 +44,7 @@ def read(path: Path) -> str | None:
 
 
 def write(path: Path, text: str) -> None:
-    """Keep *text* at *path*, readable for nobody else; not where that is impossible."""
+    """Keep *text* at *path*, which only this user can read; or not, if that fails."""
     with suppress(OSError, UnicodeEncodeError):
         encoded = text.encode()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from threading import Timer
 from time import monotonic
-from types import TracebackType
 
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources import converted_texts
@@ -33,12 +32,7 @@ class DocumentConverter:
     def __enter__(self) -> DocumentConverter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._process is not None:
             converted_texts.delete_oldest()
         self._end()

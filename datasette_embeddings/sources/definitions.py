@@ -76,10 +76,14 @@ class Source:
 
     def is_same(self, other: Source) -> bool:
         """Whether both are the same table, query or files; their rules may differ."""
-        places = [[getattr(each, e) for e in each.place] for each in (self, other)]
-        # Folders and databases may be in another order
-        mine, its = ([set(e) if isinstance(e, tuple) else e for e in p] for p in places)
-        return self.place == other.place != () and mine == its
+        if self.place != other.place or not self.place:
+            return False
+        for name in self.place:
+            mine, its = getattr(self, name), getattr(other, name)
+            # Folders and databases may be in another order
+            if mine != its and not (isinstance(mine, tuple) and set(mine) == set(its)):
+                return False
+        return True
 
     def to_json(self) -> str:
         """JSON that :func:`source_from_json` reads, without default values."""

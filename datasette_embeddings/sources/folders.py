@@ -17,7 +17,7 @@ from datasette_embeddings.sources.converters import DocumentConverter
 from datasette_embeddings.sources.definitions import (
     CollectionSource,
     FolderSource,
-    SourceState,
+    Source,
 )
 from datasette_embeddings.sources.exclusions import FilesBelow, files_below
 from datasette_embeddings.sources.file_kinds import PICTURE, described, kind_of
@@ -48,23 +48,19 @@ def with_folder(
     return replace(config, input=None, glob=(), files=files)
 
 
-def as_stored(
-    source: FolderSource, config: CollectionConfig, stored: Sequence[CollectionSource]
+def with_stored_rules(
+    source: FolderSource, ignore: bool | None, before: Sequence[Source]
 ) -> FolderSource:
-    """*source* with the rules of the stored one of its folders, or those of today."""
-    ignore = by_kind = True
-    for each in stored:
-        before = each.source
-        is_current = (each.prefix, each.state) == (
-            source.id_prefix,
-            SourceState.CURRENT,
-        )
-        if isinstance(before, FolderSource) and is_current and before.is_same(source):
+    """*source* with the rules of that of its folders *before*, or those of today.
+
+    *ignore* is the rule of that name where an option gives it.
+    """
+    source = replace(source, ignore=True, by_kind=True)
+    for each in before:
+        if isinstance(each, FolderSource) and each.is_same(source):
             # A new release deletes nothing by itself, and embeds nothing again
-            ignore, by_kind = before.ignore, before.by_kind
-    if config.ignore is not None:
-        ignore = config.ignore
-    return replace(source, ignore=ignore, by_kind=by_kind)
+            source = replace(source, ignore=each.ignore, by_kind=each.by_kind)
+    return source if ignore is None else replace(source, ignore=ignore)
 
 
 def files_of_folders(

@@ -34,7 +34,7 @@ from datasette_embeddings.sources.definitions import (
     TableSource,
     UnreadableSource,
 )
-from datasette_embeddings.sources.folders import as_stored, with_folder
+from datasette_embeddings.sources.folders import with_folder, with_stored_rules
 from datasette_embeddings.sources.links import columns_of_link, link_template
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.sources.row_files import FORMATS
@@ -109,7 +109,7 @@ def source_from_config(
     if config.files:
         folders = tuple((stored_path(conn, each), glob) for each, glob in config.files)
         found = FolderSource(folders, encodings, config.exclude, **vars(rules))
-        return as_stored(found, config, stored)
+        return with_stored_rules(found, config.ignore, _before(config, stored))
     return None
 
 
@@ -156,7 +156,7 @@ def _caption(
 def _before(
     config: CollectionConfig, stored: Sequence[CollectionSource]
 ) -> list[Source]:
-    """The *stored* sources that *config* may describe anew."""
+    """The *stored* sources in whose place that of *config* comes."""
     state = SourceState.PIPED if config.input == STDIN else SourceState.CURRENT
     return [
         each.source

@@ -8,6 +8,8 @@ import sys
 from datetime import date, time
 from typing import Any
 
+from datasette_embeddings.sources.file_kinds import HTML, KINDS, MARKDOWN
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -15,8 +17,8 @@ else:
 
 # Files to which static site generators and note programs add it
 SUFFIXES = (
-    *(".md", ".markdown", ".mdown", ".mkd", ".mkdn", ".mdx", ".qmd", ".rmd"),
-    *(".html", ".htm", ".adoc", ".asciidoc"),
+    *(suffix for suffix, kind in KINDS.items() if kind in (MARKDOWN, HTML)),
+    *(".adoc", ".asciidoc"),
 )
 # A line "---" may also be a thematic break.  What follows is front matter only if all
 # of its lines are those of a mapping, and another such line ends it.  A line is a key,
