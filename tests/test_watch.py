@@ -30,13 +30,13 @@ PATIENCE = 60
 INSERT = "insert into articles (body) values ('new')"
 # The command with other constants
 PROGRAM = """
-from datasette.cli import cli
 from datasette_embeddings import databases
+from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest import watching
 from datasette_embeddings.store import staging
 
 {}
-cli()
+embeddings()
 """
 
 
@@ -69,7 +69,6 @@ def running(*arguments, where=""):
         sys.executable,
         "-c",
         PROGRAM.format(where),
-        "embeddings",
         "watch",
         *map(str, arguments),
         "--interval",
@@ -278,6 +277,15 @@ def test_a_sync_that_finds_nothing_is_followed_by_a_pause(watch, articles_db, no
     for text in ("new", "newer"):
         save_by_renaming(notes / "a.md", text)
         assert settle(watch) == "notes"
+
+
+def test_the_first_sync_is_followed_by_no_pause(articles, articles_db, monkeypatch):
+    """It loads the model, which takes long once."""
+    monkeypatch.setattr(watching, "LONGEST_PAUSE", 2 * PATIENCE)
+    found = Watch(articles, {}, interval=0.05)
+    assert settle(found, idle=PATIENCE) == "articles"
+    change(articles_db, INSERT)
+    assert settle(found) == "articles"
 
 
 def test_a_sync_that_failed_is_tried_again(watch, articles_db, monkeypatch):

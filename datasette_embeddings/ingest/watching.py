@@ -56,13 +56,13 @@ class _Watched:
 
     inputs: _Inputs
     #: When its inputs changed first, and last, since they were compared
-    first: float | None
-    last: float
+    first: float | None = None
+    last: float = 0.0
     #: What the last look saw, and what the last comparison found
     seen: object = None
     compared: object = None
-    #: No sync begins before
-    paused: float = 0.0
+    #: No sync begins before; None until the first one ends
+    paused: float | None = None
     #: When a sync that failed is tried again
     retry: float | None = None
 
@@ -137,12 +137,14 @@ class Watch:
     def finish(self, name: str, *, idle: float = 0.0, has_failed: bool = False) -> None:
         """Note that *name* was synced; *idle* are the seconds if nothing was found."""
         each, now = self._watched[name], time.monotonic()
-        each.paused = now + min(PAUSE * idle, LONGEST_PAUSE)
+        # The first one may have loaded the model
+        pause = 0.0 if each.paused is None else min(PAUSE * idle, LONGEST_PAUSE)
+        each.paused = now + pause
         each.retry = now + RETRY if has_failed else None
 
     def _is_due(self, each: _Watched) -> bool:
         now = time.monotonic()
-        if now < each.paused:
+        if each.paused is not None and now < each.paused:
             return False
         is_due = each.retry is not None and now >= each.retry
         if each.first is not None and (
@@ -172,7 +174,7 @@ class Watch:
         """Touch the collections whose database or files have changed."""
         version = self._conn.execute("pragma data_version").fetchone()[0]
         if version != self._version:
-            self._read_sources(now)
+            self._read_sources()
             self._version = version
         for each in self._watched.values():
             seen = (
@@ -183,7 +185,7 @@ class Watch:
                 each.seen = seen
                 each.touch(now)
 
-    def _read_sources(self, now: float) -> None:
+    def _read_sources(self) -> None:
         """Read which collections there are, and what they are made from."""
         stored = {each.name: each for each in collections(self._conn)}
         watched = {}
@@ -191,7 +193,7 @@ class Watch:
             if not self._only or name in self._only:
                 declared = self._declared.get(name)
                 inputs = _inputs_of(self._conn, declared, stored.get(name))
-                watched[name] = self._watched.get(name) or _Watched(inputs, now, now)
+                watched[name] = self._watched.get(name) or _Watched(inputs)
                 watched[name].inputs = inputs
         self._watched = watched
 
@@ -286,11 +288,10 @@ def _inputs_of(
 
 def _state(path: str | os.PathLike[str]) -> State:
     try:
-        found = os.stat(path)
+        file = os.stat(path)
     except (OSError, ValueError):
         return None
-    times = found.st_mtime_ns, found.st_ctime_ns
-    return found.st_dev, found.st_ino, found.st_size, *times
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
 
 
 def _identity(path: str) -> State:
