@@ -256,6 +256,45 @@ def _values(
     }
 
 
+def counted_elements(
+    conn: sqlite3.Connection,
+    rows: Rows,
+    column: str,
+    *,
+    selection: Selection,
+    limit: int,
+) -> list[tuple[Value, int]] | None:
+    """As :func:`counted_values`, of what the lists of *column* contain.
+
+    None if a row of *selection* has something else there, or if none has a list.
+    """
+    lists = f"""
+        with lists as (
+          select row_number() over () as number, {quote(column)} as list
+          from {rows.sql}
+          where {selection.where}
+          and {quote(column)} is not null
+        )
+    """
+    is_list = "case when json_valid(list) then json_type(list) = 'array' end"
+    counts = """
+        select value, count(distinct number)
+        from lists join json_each(list)
+        where typeof(value) != 'null'
+        group by 1
+        order by 2 desc, 1
+        limit :embeddings_limit
+    """
+    values = {**selection.values, "embeddings_limit": limit}
+    with _explained():
+        (are_lists,) = conn.execute(
+            f"{lists} select min(coalesce({is_list}, 0)) from lists", values
+        ).fetchone()
+        if not are_lists:
+            return None
+        return list(map(tuple, conn.execute(lists + counts, values)))
+
+
 @contextmanager
 def _explained() -> Iterator[None]:
     try:

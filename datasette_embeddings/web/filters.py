@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from datasette_embeddings.search.selecting import (
     Rows,
     Selection,
     Value,
+    counted_elements,
     counted_values,
     rows_of,
     selected_items,
@@ -40,13 +42,15 @@ class Facet:
     values: Sequence[tuple[Value, int]]
     #: There are more values than these
     is_truncated: bool
+    #: The values are those that the lists of a column of metadata contain
+    of_lists: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As in Datasette's JSON of a table, without the links of its page."""
         results = [{"value": value, "count": count} for value, count in self.values]
         body = {
             "name": self.column,
-            "type": "column",
+            "type": "array" if self.of_lists else "column",
             "results": results,
             "truncated": self.is_truncated,
         }
@@ -75,13 +79,22 @@ def applied(
         passing = selection(rows, pairs)
         if facet is not None:
             limit = datasette.setting("default_facet_size")
-            values = counted_values(
-                conn, rows, facet, selection=passing, limit=limit + 1
-            )
-            counts = Facet(facet, values[:limit], len(values) > limit)
+            counts = _facet(conn, rows, facet, passing, limit)
         if pairs:
             selected = selected_items(collection, passing, rows=rows)
     return counts, selected
+
+
+def _facet(
+    conn: sqlite3.Connection, rows: Rows, column: str, passing: Selection, limit: int
+) -> Facet:
+    of_lists, most = None, limit + 1
+    if rows.is_metadata:
+        of_lists = counted_elements(conn, rows, column, selection=passing, limit=most)
+    values = of_lists
+    if values is None:
+        values = counted_values(conn, rows, column, selection=passing, limit=most)
+    return Facet(column, values[:limit], len(values) > limit, of_lists is not None)
 
 
 def selection(rows: Rows, pairs: Sequence[Filter]) -> Selection:

@@ -252,7 +252,9 @@ def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:
         return []
     given, column = response.request.filters, response.facet.column
     is_reserved = column in (search_request.QUERY, search_request.LIKE)
-    if is_reserved or "__" in column or is_special(column):
+    if response.facet.of_lists:
+        column = f"{column}__arraycontains"
+    elif is_reserved or "__" in column or is_special(column):
         # A column with a name that the page uses itself needs its comparison
         column = f"{column}__exact"
     pairs = [((column, str(value)), count) for value, count in response.facet.values]

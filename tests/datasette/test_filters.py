@@ -248,6 +248,29 @@ async def test_a_facet_counts_metadata_as_it_counts_columns(datasette, facet_que
     assert (status, facet(body, column)) == (200, facet(expected, column))
 
 
+async def test_a_facet_counts_what_lists_of_metadata_contain(datasette):
+    status, body = await get_json(datasette, f"{METADATA}?_facet=tags&year__gt=2018")
+    expected = sum(row[3] > 2018 and row[0] % 2 for row in ROWS)
+    assert (status, facet(body, "tags")) == (
+        200,
+        [{"value": "x", "count": expected}, {"value": "y", "count": expected}],
+    )
+    assert body["facet_results"]["results"]["tags"]["type"] == "array"
+
+    page = f"{METADATA.removesuffix('.json')}?q=note&_facet=tags"
+    page = BeautifulSoup((await datasette.client.get(page)).text, "html.parser")
+    link = page.select(".embeddings-facet li a")[0]["href"]
+    assert link.endswith("&tags__arraycontains=x")
+    body = (await get_json(datasette, link.replace("?", ".json?")))[1]
+    assert all(int(match["id"]) % 2 for match in body["matches"])
+    assert len(body["matches"]) == 10
+
+
+async def test_a_facet_of_lists_and_texts_counts_them_whole(datasette):
+    _status, body = await get_json(datasette, f"{METADATA}?_facet=topic")
+    assert '["a", "b"]' in [each["value"] for each in facet(body, "topic")]
+
+
 @pytest.mark.parametrize(
     "order", ["_sort=year", "_sort_desc=title", "_sort_desc=topic"]
 )
