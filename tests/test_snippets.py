@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.snippets import Piece, excerpt, shortened
+from datasette_embeddings.sources.definitions import FolderSource
 
 LONG = "filler " * 100
 
@@ -59,6 +62,14 @@ def test_the_title_is_not_said_twice():
         Piece("cats", is_word=True),
         Piece(" need food"),
     ]
+
+
+def test_a_sentence_that_begins_with_the_title_of_its_file_stays_whole():
+    file = Match(id="1", document_id="1", score=0.5, source=FolderSource(()))
+    sentence = replace(file, title="Penguins", content="Penguins swim.")
+    assert sentence.snippet(100) == "Penguins swim."
+    heading = replace(file, title="Penguins", content="Penguins\n\nThey swim.")
+    assert heading.snippet(100) == "They swim."
 
 
 def test_a_long_name_is_shortened_at_a_word():

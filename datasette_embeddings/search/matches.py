@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from datasette_embeddings.chunking import chunk_id
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.snippets import Piece, excerpt
-from datasette_embeddings.sources.definitions import Source, SourceState, TableSource
+from datasette_embeddings.sources.definitions import (
+    FolderSource,
+    Source,
+    SourceState,
+    TableSource,
+)
 from datasette_embeddings.sources.links import link
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
 from datasette_embeddings.store.chunks import (
@@ -89,7 +94,9 @@ class Match:
         """The part of the content after the title that has most words of *query*."""
         content, title = self.content or "", self.title or ""
         rest = content.removeprefix(title)
-        if not rest or rest[0].isspace():
+        # The first sentence of a file may begin with its title
+        ends = "\n" if isinstance(self.source, FolderSource) else " \t\r\n"
+        if not rest or rest[0] in ends:
             content = rest
         return excerpt(content, query, length)
 
