@@ -111,6 +111,11 @@ def test_a_url_that_names_what_a_query_does_not_keep_is_an_error(conn):
         source_from_config(conn, config)
 
 
+def test_a_url_of_columns_without_a_source_asks_for_the_source(conn):
+    config = CollectionConfig(url="/{{ slug }}")
+    assert source_from_config(conn, config) is None
+
+
 ADDRESS = "https://me.dev/{{ path }}"
 
 

@@ -115,7 +115,7 @@ def source_from_config(
 
 def _check_link(config: CollectionConfig, url: str) -> None:
     """Refuse a *url* with a name that is neither kept with an item nor a column."""
-    if config.table or config.files:
+    if not (config.sql or config.input):
         return
     used = columns_of_link(url, config.metadata)
     missing = [name for name in used if name not in config.metadata]
