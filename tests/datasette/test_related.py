@@ -109,7 +109,7 @@ def templates(tmp_path):
         """
         {% extends "default:row.html" %}
         {% block content %}{{ super() }}
-        mine: {{ related_items("articles", rows[0]["id"])|map(attribute="id")|list }}
+        mine: {{ related_items("articles", primary_key_values[0])|map(attribute="id")|list }}
         {% endblock %}
         """
     )
