@@ -109,7 +109,8 @@ def templates(tmp_path):
         """
         {% extends "default:row.html" %}
         {% block content %}{{ super() }}
-        mine: {{ related_items("articles", primary_key_values[0])|map(attribute="id")|list }}
+        {% set mine = related_items("articles", primary_key_values[0]) %}
+        mine: {{ mine|map(attribute="id")|list }}
         {% endblock %}
         """
     )
