@@ -9,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.config import CollectionConfig
+from datasette_embeddings.ingest.check import problems
 from datasette_embeddings.ingest.run import IngestOptions, ingest
-from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.sources.from_config import source_from_config, table_source
 from datasette_embeddings.store import collections
+from tests.models import Eyes
 
 DAMAGES = {
     "orphans": (
@@ -205,6 +208,18 @@ def test_rows_that_fail_are_told_of_until_they_are_mended(run, articles_db):
     assert "has a BLOB among its content" in result.stdout
     change(articles_db, "update articles set title = 'a text' where id = 7")
     assert run("check", articles_db, "--fix").exit_code == 0
+
+
+def test_a_row_that_the_model_refuses_is_told_of_once(tmp_path):
+    (tmp_path / "good.png").write_bytes(b"\x89PNG\r\n\x1a\n image")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    conn = sqlite3.connect(tmp_path / "photos.db")
+    files = source_from_config(conn, CollectionConfig(input=str(tmp_path), images=True))
+    assert ingest(conn, "photos", files, Eyes()).failed == 1
+    assert [(each.problem, each.count) for each in problems(conn)] == [
+        ("rows that failed", 1)
+    ]
+    conn.close()
 
 
 def test_vectors_of_an_unknown_source_are_not_deleted(run, articles_db):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.verifying import count_wrong
@@ -135,6 +136,8 @@ def _stale_rows(
     ):
         ownership = ownership_of(collection, source)
         staging.compare(collection, ownership)
+        # Those are told of as rows that failed
+        staging.fail([Failure(each.id, each.error) for each in collection.failures()])
         counts = staging.counts()
         # A row that could not be read may be the one that seems deleted
         if not counts["unread"]:
