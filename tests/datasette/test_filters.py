@@ -311,6 +311,13 @@ async def test_the_form_offers_keys_of_metadata_and_its_order_leads_to_an_addres
     assert response.headers["location"] == f"{page}?q=note"
 
 
+async def test_the_page_shows_metadata_but_the_title_only_once(datasette):
+    page = f"{METADATA.removesuffix('.json')}?q=note&_size=1&topic=python"
+    page = BeautifulSoup((await datasette.client.get(page)).text, "html.parser")
+    shown = [each.text for each in page.select(".embeddings-metadata dt")]
+    assert shown == ["topic", "year", "created", "tags"]
+
+
 async def test_a_collection_without_metadata_offers_no_columns(datasette):
     response = await datasette.client.get("/notes/-/embeddings/titles?q=note")
     assert "embeddings-sort" not in response.text
