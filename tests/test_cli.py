@@ -82,6 +82,15 @@ def test_embed_tells_of_rows_that_it_left_out(run, source_db):
     )
 
 
+def test_a_folder_without_the_name_of_a_collection_is_told_of(run, articles_db):
+    folder = articles_db.parent
+    for database in (articles_db, folder / "new.db"):
+        result = run("embed", database, folder)
+        assert f"the name of the collection: DB NAME {folder}\n" in result.stderr
+        assert result.exit_code == 1
+    assert not (folder / "new.db").exists()
+
+
 def test_embed_needs_no_source_the_second_time(run, articles_db):
     conn = sqlite3.connect(articles_db)
     conn.execute("insert into articles values (7, 'Chess', 'Openings')")

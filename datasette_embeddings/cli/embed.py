@@ -36,6 +36,7 @@ from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.store.metadata_index import index_metadata
 
 PRUNE = flag("--prune", "Delete items whose source row was deleted.")
+SOURCES = "Expected a folder, a file of rows, --table or --sql"
 
 
 def embed_source(
@@ -169,6 +170,9 @@ def _embed_rows(
     # Rows of a file need no database that exists already
     create = writable and bool(declared.input or declared.files)
     has_failed = False
+    has_source = declared.input or declared.files or declared.table or declared.sql
+    if not has_source and not database.exists():
+        raise _no_source(collection)
     with open_database(database, writable=writable, create=create) as conn:
         sources = _sources(conn, collection, declared)
         if not sources and not options.dry_run:
@@ -197,12 +201,11 @@ def _sources(
     source = source_from_config(conn, declared, existing.sources if existing else ())
     if source is not None:
         return [source]
-    expected = "Expected a folder, a file of rows, --table or --sql"
     own = replace(
         declared, model=None, similarities=None, words=None, metadata_index=()
     )
     if existing is None or own != CollectionConfig():
-        raise InvalidInputError(f"{expected}, to say what to embed")
+        raise _no_source(name)
     try:
         return stored_sources(existing)
     except SourceUnavailableError as reason:
@@ -211,5 +214,12 @@ def _sources(
         )
         if declared == indexes != CollectionConfig():
             return []
-        message = f"{expected} to embed into {name!r}: {reason}"
+        message = f"{SOURCES} to embed into {name!r}: {reason}"
         raise InvalidInputError(message) from reason
+
+
+def _no_source(name: str) -> InvalidInputError:
+    """No source was given for the collection *name*."""
+    forgotten = Path(name).exists()
+    hint = f", after the name of the collection: DB NAME {name}" if forgotten else ""
+    return InvalidInputError(f"{SOURCES}, to say what to embed{hint}")
