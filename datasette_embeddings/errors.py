@@ -102,7 +102,7 @@ class UnknownItemError(EmbeddingsError):
     def __init__(self, collection: str, item_id: str) -> None:
         super().__init__(
             f"No item {quoted(item_id)} in the collection {quoted(collection)}; "
-            "an item id is the source row's primary key, as text"
+            "an item id is the primary key of its row, or the path of its file"
         )
         self.item_id = item_id
 

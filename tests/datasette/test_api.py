@@ -109,7 +109,7 @@ async def test_no_question_is_no_match(datasette):
         (
             f"{SEARCH}?like=77",
             "No item '77' in the collection 'articles'; "
-            "an item id is the source row's primary key, as text",
+            "an item id is the primary key of its row, or the path of its file",
             404,
         ),
         (f"{SEARCH}?q=", "Expected a text to search for, found an empty one", 400),
