@@ -16,12 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from datasette_embeddings.search.selecting import (
-    Selection,
-    counted_values,
-    rows_of,
-    selected_items,
-)
+from datasette_embeddings.search.counting import counted_values
+from datasette_embeddings.search.selecting import Selection, rows_of, selected_items
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.metadata_index import index_metadata

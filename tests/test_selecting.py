@@ -12,10 +12,10 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_vector, similar_items
+from datasette_embeddings.search.counting import counted_values
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.selecting import (
     Selection,
-    counted_values,
     items_where,
     rows_of,
     selected_ids,

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from datasette_embeddings.databases import declared_columns, quote
 from datasette_embeddings.documents import item_id_of
@@ -28,7 +28,6 @@ from datasette_embeddings.store.metadata import (
     metadata_rows,
 )
 
-Value: TypeAlias = str | int | float
 # The start of SQLite's message where the filter is at fault, and what it means
 FILTER_ERRORS = {
     "interrupted": "takes longer than this server's time limit for SQL",
@@ -84,7 +83,7 @@ def rows_of(collection: StoredCollection, named: Sequence[str] | None = None) ->
     """
     source = collection.source
     if not isinstance(source, TableSource):
-        with _explained():
+        with explained():
             keys = metadata_keys(collection, named)
         description = f"the metadata of {collection.name!r}"
         # SQL compares names without case
@@ -113,36 +112,10 @@ def selected_ids(
         from {rows.sql}
         where {selection.where}
     """
-    with _explained():
+    with explained():
         keys = map(tuple, conn.execute(sql, dict(selection.values)))
         # A row with NULL in its key has no item
         return {rows.id_prefix + item_id_of(key) for key in keys if None not in key}
-
-
-def counted_values(
-    conn: sqlite3.Connection,
-    rows: Rows,
-    column: str,
-    *,
-    selection: Selection,
-    limit: int,
-) -> list[tuple[Value, int]]:
-    """The *limit* most frequent values of *column* in *selection*, each with its count.
-
-    NULL and BLOBs are left out.
-    """
-    sql = f"""
-        select {quote(column)}, count(*)
-        from {rows.sql}
-        where {selection.where}
-        and typeof({quote(column)}) not in ('null', 'blob')
-        group by 1
-        order by 2 desc, 1
-        limit :embeddings_limit
-    """
-    with _explained():
-        found = conn.execute(sql, {**selection.values, "embeddings_limit": limit})
-        return list(map(tuple, found))
 
 
 def selected_items(
@@ -256,47 +229,9 @@ def _values(
     }
 
 
-def counted_elements(
-    conn: sqlite3.Connection,
-    rows: Rows,
-    column: str,
-    *,
-    selection: Selection,
-    limit: int,
-) -> list[tuple[Value, int]] | None:
-    """As :func:`counted_values`, of what the lists of *column* contain.
-
-    None if a row of *selection* has something else there, or if none has a list.
-    """
-    lists = f"""
-        with lists as (
-          select row_number() over () as number, {quote(column)} as list
-          from {rows.sql}
-          where {selection.where}
-          and {quote(column)} is not null
-        )
-    """
-    is_list = "case when json_valid(list) then json_type(list) = 'array' end"
-    counts = """
-        select value, count(distinct number)
-        from lists join json_each(list)
-        where typeof(value) != 'null'
-        group by 1
-        order by 2 desc, 1
-        limit :embeddings_limit
-    """
-    values = {**selection.values, "embeddings_limit": limit}
-    with _explained():
-        (are_lists,) = conn.execute(
-            f"{lists} select min(coalesce({is_list}, 0)) from lists", values
-        ).fetchone()
-        if not are_lists:
-            return None
-        return list(map(tuple, conn.execute(lists + counts, values)))
-
-
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Say in errors of SQLite what is wrong with a filter."""
     try:
         yield
     except sqlite3.OperationalError as error:

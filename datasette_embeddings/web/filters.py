@@ -13,12 +13,10 @@ from datasette.filters import Filters
 from datasette.utils import sqlite_timelimit
 
 from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.search.counting import Value, counted_elements, counted_values
 from datasette_embeddings.search.selecting import (
     Rows,
     Selection,
-    Value,
-    counted_elements,
-    counted_values,
     rows_of,
     selected_items,
 )
