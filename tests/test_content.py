@@ -217,6 +217,11 @@ def test_text_before_a_block_is_a_paragraph_of_its_own(html, text):
     assert stripped(html) == text
 
 
+@pytest.mark.parametrize("html", ["<p>a</p>", "<div>a", "<li>", "a<br>"])
+def test_html_of_very_many_elements_is_read(html):
+    assert len(str(stripped(html * 100_000))) <= 300_000
+
+
 def test_html_is_stripped_from_columns_and_from_what_a_template_gets(conn):
     [bread, *_] = read(conn, table="foods", columns=("odd name",), strip_html=True)
     assert bread == Document("1", "Flour & water")

@@ -179,9 +179,31 @@ def test_a_gitignore_above_the_folder_does_not_count(tmp_path):
     assert names(tmp_path / "notes") == ["a.md"]
 
 
-def test_a_pattern_that_is_invalid_is_refused(folder):
-    with pytest.raises(SourceError, match=r"as in a .gitignore.*; found '!'"):
-        found(folder, exclude=("!",))
+@pytest.mark.parametrize("pattern", ["*a" * 20 + "b", "**/a/" * 20, "[z-a]"])
+def test_patterns_that_would_not_end_or_are_invalid_count_for_nothing(
+    tmp_path, pattern
+):
+    name = f"{'a/' * 50}{'a' * 200}.md"
+    write(tmp_path / name, "text")
+    write(tmp_path / "b.log", "text")
+    write(tmp_path / ".gitignore", f"{pattern}\n*.log\n")
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_gitignore_that_is_no_file_counts_for_nothing(tmp_path, kind):
+    write(tmp_path / "a.md", "text")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / ".gitignore")
+    else:
+        (tmp_path / ".gitignore").symlink_to("/dev/zero")
+    assert names(tmp_path) == ["a.md"]
+
+
+@pytest.mark.parametrize("pattern", ["!", "[z-a]"])
+def test_a_pattern_that_is_invalid_is_refused(folder, pattern):
+    with pytest.raises(SourceError, match=r"as in a .gitignore.*; found '[!\[]"):
+        found(folder, exclude=(pattern,))
 
 
 @pytest.mark.parametrize(

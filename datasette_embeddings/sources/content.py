@@ -31,8 +31,11 @@ PARAGRAPHS = (
     *("section", "table", "title", "ul"),
 )
 LINE_BREAK, PARAGRAPH_BREAK = "\ue000", "\ue001"
-PARAGRAPH_BREAKS = re.compile(r"[\s\ue000\ue001]*\ue001[\s\ue000\ue001]*")
-LINE_BREAKS = re.compile(r"\s*\ue000[\s\ue000]*")
+BREAKS = {
+    **dict.fromkeys(LINES, LINE_BREAK),
+    **dict.fromkeys(PARAGRAPHS, PARAGRAPH_BREAK),
+}
+SPACES = re.compile(r"[\s\ue000\ue001]+")
 
 
 class RowReader:
@@ -213,6 +216,7 @@ def stripped(value: object) -> object:
     if not isinstance(value, str) or not ("<" in value or "&" in value):
         return value
     from bs4 import BeautifulSoup
+    from bs4.element import CData, NavigableString, Tag
     from bs4.exceptions import ParserRejectedMarkup
 
     # In an element, because BeautifulSoup warns of a text that is only a URL
@@ -220,9 +224,21 @@ def stripped(value: object) -> object:
         soup = BeautifulSoup(f"<div>{value}</div>", "html.parser")
     except ParserRejectedMarkup as error:
         raise SourceError(f"The HTML cannot be read: {error}") from error
-    for names, mark in ((LINES, LINE_BREAK), (PARAGRAPHS, PARAGRAPH_BREAK)):
-        for element in soup.find_all(names):
-            element.insert_before(mark)
-            element.append(mark)
-    text = PARAGRAPH_BREAKS.sub("\n\n", soup.get_text())
-    return LINE_BREAKS.sub("\n", text).strip()
+    parts, todo = list[str](), list[object]([soup])
+    while todo:
+        # Without changing the tree, where each change looks through all siblings
+        node = todo.pop()
+        if isinstance(node, Tag):
+            mark = BREAKS.get(node.name, "")
+            todo += [mark, *reversed(node.contents), mark]
+        elif isinstance(node, str) and type(node) in (str, NavigableString, CData):
+            # Neither a comment nor a script
+            parts.append(node)
+    return SPACES.sub(_space, "".join(parts)).strip()
+
+
+def _space(found: re.Match[str]) -> str:
+    """A paragraph or line break, if one is marked in white space; else that itself."""
+    if PARAGRAPH_BREAK in found[0]:
+        return "\n\n"
+    return "\n" if LINE_BREAK in found[0] else found[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from datasette_embeddings.errors import SourceError, quoted
 from datasette_embeddings.sources.file_kinds import EXCLUDED, HIDDEN, IGNORED
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 IGNORED_FOLDERS = ("__pycache__/", "node_modules/")
 GITIGNORE = ".gitignore"
 # No file of patterns that a person wrote is longer
-MAX_GITIGNORE_BYTES = 1_000_000
+MAX_GITIGNORE_BYTES = 100_000
+# Of "**" in a pattern, and in each of its names: regular expressions of more can take
+# hours for one path
+MOST_STARS = 3
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def _exclude(patterns: Sequence[str]) -> GitIgnoreSpec:
 
     try:
         return GitIgnoreSpec.from_lines(patterns)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise SourceError(
             "Expected patterns as in a .gitignore, such as 'drafts/**' or '*.log'; "
             f"found {', '.join(map(quoted, patterns))}"
@@ -110,16 +115,22 @@ def _exclude(patterns: Sequence[str]) -> GitIgnoreSpec:
 
 
 def _gitignore(path: Path) -> GitIgnoreSpec:
-    """The patterns of the file at *path*; like git, without those that are invalid."""
+    """The patterns of the file at *path*; like git, without those that are invalid.
+
+    Also without those that have more than :data:`MOST_STARS`.
+    """
     from pathspec import GitIgnoreSpec
 
-    try:
-        with path.open("rb") as file:
-            lines = file.read(MAX_GITIGNORE_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return GitIgnoreSpec([])
-    patterns = GitIgnoreSpec([])
+    lines, patterns = "", list[Any]()
+    # Like git, not of a link; a pipe would be waited for
+    with suppress(OSError):
+        if stat.S_ISREG(path.lstat().st_mode):
+            with path.open("rb") as file:
+                lines = file.read(MAX_GITIGNORE_BYTES).decode("utf-8", "replace")
     for line in lines.splitlines():
-        with suppress(ValueError):
-            patterns += GitIgnoreSpec.from_lines([line])
-    return patterns
+        names = line.split("/")
+        if max(names.count("**"), *(each.count("*") for each in names)) > MOST_STARS:
+            continue
+        with suppress(ValueError, re.error):
+            patterns += GitIgnoreSpec.from_lines([line]).patterns
+    return GitIgnoreSpec(patterns)
