@@ -17,6 +17,8 @@ from datasette_embeddings.errors import DatabaseError
 
 BUSY_TIMEOUT_S = 10.0
 LAST_TRY_MS = 1_000
+#: As Datasette reads texts: a Latin-1 byte in one is no reason to stop
+LENIENT_TEXT = partial(str, encoding="utf-8", errors="replace")
 # The start of SQLite's message, and what a person can do about it
 ADVICE = {
     "database is locked": (
@@ -112,8 +114,7 @@ def connect(
         check_same_thread=False,
         factory=kind,
     )
-    # As Datasette reads it: a Latin-1 byte in a text is no reason to stop
-    conn.text_factory = partial(str, encoding="utf-8", errors="replace")
+    conn.text_factory = LENIENT_TEXT
     return conn
 
 

@@ -428,6 +428,89 @@ def test_a_connection_keeps_how_it_gives_rows(tmp_path):
         assert conn.execute("select 1 as one").fetchone()["one"] == 1
 
 
+@pytest.mark.parametrize("isolation_level", ["", None])
+def test_a_transaction_of_the_caller_is_neither_committed_nor_rolled_back(
+    tmp_path, isolation_level
+):
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path, isolation_level=isolation_level)) as conn:
+        db = Embeddings(conn)
+        notes = db.collection("notes", model=StandIn(), create=True)
+        notes.embed("cat", "Cats purr")
+        conn.execute("create table own (n)")
+        conn.commit()
+        conn.execute("begin")
+        conn.execute("insert into own values (1)")
+        for write in (
+            lambda: notes.embed("dog", "Dogs bark"),
+            lambda: notes.embed_many([("dog", "Dogs bark")]),
+            lambda: notes.delete_items(["cat"]),
+            notes.sync,
+            notes.delete,
+            lambda: db.collection("other", model=StandIn(), create=True),
+        ):
+            with pytest.raises(InvalidInputError, match="without an open transaction"):
+                write()
+        assert [match.id for match in notes.search("cats")] == ["cat"]
+        assert [each.id for each in notes] == ["cat"]
+        assert conn.in_transaction
+        with closing(sqlite3.connect(path)) as other:
+            assert other.execute("select count(*) from own").fetchone() == (0,)
+        conn.commit()
+        notes.embed("dog", "Dogs bark")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"row_factory": lambda cursor, row: {"first": row[0]}},
+        {"row_factory": sqlite3.Row},
+        {"text_factory": bytes},
+    ],
+    ids=["dictionaries", "rows", "bytes"],
+)
+def test_a_connection_may_give_rows_in_any_way(tmp_path, settings):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as conn:
+        for name, value in settings.items():
+            setattr(conn, name, value)
+        notes = Embeddings(conn).collection("notes", model=StandIn(), create=True)
+        notes.embed("cat", "Cats purr", {"kind": "pet"})
+        assert [match.id for match in notes.search("cats")] == ["cat"]
+        assert {name: getattr(conn, name) for name in settings} == settings
+
+
+def test_a_connection_that_is_closed_is_an_error_of_ours(tmp_path):
+    conn = sqlite3.connect(tmp_path / "a.db")
+    conn.close()
+    with pytest.raises(DatabaseError, match="closed"):
+        Embeddings(conn)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db, notes: notes.embed(10**5000, "Cats purr"),
+        lambda db, notes: notes.embed("a", "Cats purr", title="\ud800"),
+        lambda db, notes: notes.embed("a", "Cats purr", {"of": ["\ud800"]}),
+        lambda db, notes: notes.embed_many(None),
+        lambda db, notes: notes.embed_many({"a": "Cats purr"}),
+        lambda db, notes: notes.delete_items(None),
+        lambda db, notes: notes.search("cats", prefix=5),
+        lambda db, notes: notes.search("cats", min_score="high"),
+        lambda db, notes: notes.search("cats", min_cosine=[]),
+        lambda db, notes: notes.search("cats", where="id = :p", params={"p": object()}),
+        lambda db, notes: db.collection(5, create=True),
+        lambda db, notes: db.collection("\ud800", create=True),
+        lambda db, notes: db.collection("notes", model=5),
+        lambda db, notes: Embeddings("a\0b"),
+    ],
+)
+def test_an_argument_of_another_type_is_an_error_of_ours(notes, db, call):
+    with pytest.raises(InvalidInputError, match="Expected"):
+        call(db, notes)
+    assert "\ud800" not in notes
+
+
 def test_a_database_in_memory_lasts_as_long_as_it_is_open():
     with Embeddings(":memory:") as db:
         notes = db.collection("notes", model=StandIn(), create=True)

@@ -256,7 +256,7 @@ def _fault(document: Document, model: EmbeddingModel) -> str | None:
     if not isinstance(metadata, Mapping | None):
         return f"Expected a mapping for its metadata, found {quoted(metadata)}"
     try:
-        json.dumps(metadata, allow_nan=False)
+        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
         f"{document.id}{content if isinstance(content, str) else ''}".encode()
     except UnicodeEncodeError as error:
         return f"Expected text that UTF-8 can hold: {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from datasette_embeddings.config import MODES
@@ -33,8 +33,29 @@ def id_text(item_id: object) -> str:
         raise InvalidInputError(
             f"Expected an id, a text or a whole number; found {quoted(item_id)}"
         )
-    check_utf8([str(item_id)])
-    return str(item_id)
+    try:
+        text = str(item_id)
+    except ValueError as error:  # of a number of thousands of digits
+        raise InvalidInputError(f"Expected an id, a text: {error}") from error
+    check_utf8([text])
+    return text
+
+
+def checked_name(name: object) -> str:
+    """*name*, if it is a text as names of collections are."""
+    if not isinstance(name, str):
+        raise InvalidInputError(
+            f"Expected the name of a collection, a text; found {quoted(name)}"
+        )
+    check_utf8([name])
+    return name
+
+
+def checked_many(values: object, what: str) -> Iterable[Any]:
+    """*values*, if there may be several of them."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"Expected {what}, found {quoted(values)}")
+    return values
 
 
 def document_of(
@@ -99,6 +120,15 @@ def search_options(
         raise InvalidInputError(
             f"Expected a mode, one of {', '.join(MODES)}; found {quoted(mode)}"
         )
+    if not isinstance(others.get("prefix", ""), str):
+        raise InvalidInputError(
+            f"Expected a prefix, a text; found {quoted(others['prefix'])}"
+        )
+    for name in ("min_score", "min_cosine"):
+        if not isinstance(others.get(name), int | float | None):
+            raise InvalidInputError(
+                f"Expected {name}, a number; found {quoted(others[name])}"
+            )
     if params is not None and where is None:
         raise InvalidInputError("Expected where with params, found params alone")
     among = None if where is None else items_where(collection, where, params)

@@ -13,6 +13,7 @@ from datasette_embeddings.models.base import ignore
 from datasette_embeddings.python.arguments import (
     Entry,
     Id,
+    checked_many,
     chunking_of,
     document_of,
     document_of_entry,
@@ -90,6 +91,7 @@ class Collection(ReadableCollection):
                 f"Expected a batch size of at least 1, found {quoted(batch_size)}"
             )
         chunking = chunking_of(chunk)
+        checked_many(entries, "entries, such as a list of (id, content)")
         with self._database.writable(self.name) as (stored, model):
             return embed_items(
                 stored,
@@ -106,9 +108,7 @@ class Collection(ReadableCollection):
 
         An item that a source brought comes back with the next sync.
         """
-        if isinstance(ids, str):
-            raise InvalidInputError(f"Expected a list of ids, found {quoted(ids)}")
-        texts = [id_text(each) for each in ids]
+        texts = [id_text(each) for each in checked_many(ids, "a list of ids")]
         with self._database.prepared(self.name) as stored:
             deleted = delete_items(stored, texts)
             if deleted:

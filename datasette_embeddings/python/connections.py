@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from datasette_embeddings.databases import PatientConnection, connect, explained
+from datasette_embeddings.databases import (
+    LENIENT_TEXT,
+    PatientConnection,
+    connect,
+    explained,
+)
 from datasette_embeddings.errors import DatabaseError
 
 MEMORY = ":memory:"
@@ -82,7 +87,9 @@ class OneConnection:
         self._is_closed = False
         # A caller may use it again within, for example to read what it embeds
         self._lock = threading.RLock()
-        name = conn.execute("pragma database_list").fetchone()[2]
+        self.path = Path(MEMORY)
+        with self.lent():
+            name = conn.execute("pragma database_list").fetchone()[2]
         self.path = Path(name or MEMORY)
 
     @contextmanager
@@ -92,13 +99,14 @@ class OneConnection:
             if self._is_closed:
                 raise _closed(self.path)
             conn = self._conn
-            row_factory, conn.row_factory = conn.row_factory, None
+            factories = conn.row_factory, conn.text_factory
+            conn.row_factory, conn.text_factory = None, LENIENT_TEXT
             try:
                 yield conn
             except sqlite3.DatabaseError as error:
                 raise explained(error, self.path) from error
             finally:
-                conn.row_factory = row_factory
+                conn.row_factory, conn.text_factory = factories
 
     def close(self) -> None:
         """Close the connection, unless the caller opened it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from datasette_embeddings.config import DEFAULT_MODEL, ModelConfig
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.cross_encoder import CrossEncoder, load_reranker
@@ -48,6 +49,7 @@ class Database:
     def prepared(self, name: str) -> Iterator[StoredCollection]:
         """As :meth:`stored`, with all tables of this release, to write to."""
         with self.stored(name) as found:
+            _check_no_transaction(found.conn)
             if not self._is_prepared:
                 schema.prepare(found.conn)
                 self._is_prepared = True
@@ -72,6 +74,7 @@ class Database:
         with self.connections.lent(create=True) as conn:
             if find_collection(conn, name) is None:
                 loaded = self._loaded(model or DEFAULT_MODEL)
+                _check_no_transaction(conn)
                 create_collection(conn, name, loaded.settings, None)
             else:
                 self.check(conn, name, model)
@@ -106,3 +109,13 @@ class Database:
         if not isinstance(model, str):
             return model
         return load_reranker(model, self.models, may_download=self.may_download)
+
+
+def _check_no_transaction(conn: sqlite3.Connection) -> None:
+    """Refuse to commit, or roll back, what the caller wrote with *conn*."""
+    if conn.in_transaction:
+        raise InvalidInputError(
+            "Expected a connection without an open transaction, because this call "
+            "commits; commit or roll back first, or give Embeddings the path of the "
+            "file"
+        )

@@ -12,6 +12,7 @@ from typing import Any
 from datasette_embeddings.config import Config, ModelConfig
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.python.arguments import checked_name
 from datasette_embeddings.python.collection import Collection
 from datasette_embeddings.python.connections import (
     MEMORY,
@@ -28,9 +29,9 @@ class Embeddings:
 
     *database* is the path of a file, ``":memory:"``, a ``sqlite3.Connection`` or a
     ``sqlite_utils.Database``. A file is made by the first ``collection(name,
-    create=True)``. Every call that writes commits. A connection that you give is used
-    by one call at a time, and stays open; for other threads open it with
-    ``check_same_thread=False``.
+    create=True)``. Every call that writes commits, so a connection that you give may
+    have no open transaction then. It is used by one call at a time, and stays open; for
+    other threads open it with ``check_same_thread=False``.
 
     *models* are settings of models by their ids, as under ``models:`` in
     ``metadata.example.yml``. With *may_download*, missing weights are downloaded.
@@ -77,6 +78,11 @@ class Embeddings:
         :raises ModelMismatchError: if its vectors are of another model.
         :raises UnknownModelError: if the model of a new one is not available.
         """
+        checked_name(name)
+        if not isinstance(model, str | EmbeddingModel | None):
+            raise InvalidInputError(
+                f"Expected a model or the id of one, found {quoted(model)}"
+            )
         if create:
             self._database.create(name, model)
         else:
@@ -106,8 +112,10 @@ def _connections(database: object) -> Connections:
     if conn == MEMORY:
         opened = sqlite3.connect(MEMORY, check_same_thread=False)
         return OneConnection(opened, is_own=True)
-    if isinstance(conn, str | os.PathLike) and os.fspath(conn):
-        return FileConnections(Path(conn))
+    if isinstance(conn, str | os.PathLike):
+        path = os.fspath(conn)
+        if isinstance(path, str) and path and "\0" not in path:
+            return FileConnections(Path(path))
     raise InvalidInputError(
         "Expected the path of a database file or a sqlite3.Connection, "
         f"found {quoted(database)}"

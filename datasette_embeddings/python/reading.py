@@ -7,6 +7,7 @@ from typing import Any
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Mode
 from datasette_embeddings.documents import Content
+from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.check import Problem, problems_of
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.python.arguments import (
@@ -173,10 +174,12 @@ class ReadableCollection:
             return item_named(stored, id_text(id))
 
     def __contains__(self, id: object) -> bool:
-        if not isinstance(id, str | int):
+        try:
+            text = id_text(id)
+        except InvalidInputError:
             return False
         with self._database.stored(self.name) as stored:
-            return bool(existing_documents(stored, [str(id)]))
+            return bool(existing_documents(stored, [text]))
 
     def __len__(self) -> int:
         with self._database.stored(self.name) as stored:

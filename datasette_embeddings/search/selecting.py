@@ -144,6 +144,12 @@ def items_where(
             'Expected params as a mapping, such as {"p": 10} for :p; '
             f"found {quoted(params)}"
         )
+    for name, value in values.items():
+        if not isinstance(value, str | int | float | bytes | None):
+            raise InvalidInputError(
+                f"Expected a text, number, bytes or None for :{name}, found "
+                f"{quoted(value)}"
+            )
     selection = Selection((f"{where}\n",), values)
     # To find the keys of all items takes longer than most conditions
     for named in ((), None):

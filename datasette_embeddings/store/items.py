@@ -262,7 +262,11 @@ class Items:
 def _read_metadata(text: str) -> Mapping[str, object] | None:
     try:
         metadata = json.loads(text) if text else None
-    except ValueError:
+        if "\\u" in text:
+            # JSON may have half of a character, which no page can hold
+            whole = json.dumps(metadata, ensure_ascii=False).encode("utf-8", "replace")
+            metadata = json.loads(whole)
+    except (ValueError, RecursionError):
         # llm writes JSON; text that another program put there is shown as it is
         return {"metadata": text}
     return metadata if isinstance(metadata, dict | None) else {"metadata": metadata}
