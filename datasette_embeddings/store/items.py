@@ -17,6 +17,8 @@ from datasette_embeddings.vectors import Vector, decode
 RECENT_S = 2
 # Items that are looked at to see whether there are images among them
 SAMPLED_ITEMS = 1_000
+# Lists in lists that every reader of JSON can still read
+SAFE_DEPTH = 300
 
 
 _ITEMS = f"""
@@ -260,12 +262,16 @@ class Items:
 
 
 def _read_metadata(text: str) -> Mapping[str, object] | None:
+    """The object in *text*; for JSON that no answer can hold, *text* itself."""
     try:
         metadata = json.loads(text) if text else None
+        whole = json.dumps(metadata, ensure_ascii=False, allow_nan=False)
         if "\\u" in text:
-            # JSON may have half of a character, which no page can hold
-            whole = json.dumps(metadata, ensure_ascii=False).encode("utf-8", "replace")
-            metadata = json.loads(whole)
+            # It may have half of a character
+            metadata = json.loads(whole.encode("utf-8", "replace"))
+        if text.count("[") + text.count("{") > SAFE_DEPTH:
+            # A server answers from deeper in Python's stack
+            json.loads(f"{'[' * SAFE_DEPTH}{text}{']' * SAFE_DEPTH}")
     except (ValueError, RecursionError):
         # llm writes JSON; text that another program put there is shown as it is
         return {"metadata": text}

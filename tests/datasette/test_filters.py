@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from urllib.parse import urlencode
 
 import pytest
 from bs4 import BeautifulSoup
 
+from datasette_embeddings import Embeddings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
@@ -542,3 +544,33 @@ async def test_a_search_of_metadata_that_takes_too_long_is_stopped(large_db, que
     status, body = await get_json(datasette, f"{SEARCH}?q=x&{query}")
     message = "The filter takes longer than this server's time limit for SQL"
     assert (status, body["error"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "\\ud800", "title": "\\ud800"}',
+        f'{{"a": {"[" * 950}{"]" * 950}}}',
+        f'{{"a": {"[" * 100_000}{"]" * 100_000}}}',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+    ],
+    ids=["half a character", "deep", "very deep", "no number", "infinity"],
+)
+@pytest.mark.parametrize("question", ["q=cats", "q=cats&_sort=b", "q=cats&_facet=b"])
+async def test_metadata_that_no_answer_can_hold_are_shown_all_the_same(
+    tmp_path, text, question
+):
+    path = tmp_path / "pets.db"
+    with Embeddings(path) as db:
+        pets = db.collection("pets", create=True)
+        pets.embed_many([("cat", "Cats purr", {"a": 1}), ("dog", "Dogs", {"b": 1})])
+    with closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("update embeddings set metadata = ? where id = 'cat'", [text])
+    datasette = make_datasette(path)
+    search = f"/pets/-/embeddings/pets.json?{question}"
+    answer = (await datasette.client.get(search)).text
+    found = json.loads(answer, parse_constant=pytest.fail)["matches"]
+    assert {match["id"] for match in found} == {"cat", "dog"}
+    page = await datasette.client.get(search.replace(".json", ""))
+    assert page.status_code == 200
