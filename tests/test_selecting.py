@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasette_embeddings.databases import quote
+from datasette_embeddings import Embeddings
+from datasette_embeddings.databases import open_database, quote
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_vector, similar_items
-from datasette_embeddings.search.counting import counted_values
+from datasette_embeddings.search.counting import counted_elements, counted_values
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.selecting import (
     Selection,
@@ -325,3 +326,19 @@ def test_an_order_by_no_column_is_an_error(name):
         found_by(items, sort="colour")
     with pytest.raises(InvalidInputError, match="found both"):
         found_by(items, sort="id", sort_desc="id")
+
+
+def test_lists_of_numbers_are_counted_whole(tmp_path):
+    """A filter finds only texts in lists: ``sizes__arraycontains=5`` finds no 5."""
+    with Embeddings(tmp_path / "notes.db") as db:
+        notes = db.collection("notes", create=True)
+        notes.embed("1", "One.", {"sizes": [5, 6], "tags": ["a", "b"]})
+        notes.embed("2", "Two.", {"sizes": [5], "tags": ["a"]})
+    with open_database(tmp_path / "notes.db") as conn:
+        rows = rows_of(collection(conn, "notes"), ["sizes", "tags"])
+
+        def counted(column):
+            return counted_elements(conn, rows, column, selection=Selection(), limit=9)
+
+        assert counted("tags") == [("a", 2), ("b", 1)]
+        assert counted("sizes") is None

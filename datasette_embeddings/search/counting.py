@@ -45,32 +45,29 @@ def counted_elements(
     selection: Selection,
     limit: int,
 ) -> list[tuple[Value, int]] | None:
-    """As :func:`counted_values`, of what the lists of *column* contain.
+    """As :func:`counted_values`, of the texts that the lists of *column* contain.
 
-    None if a row of *selection* has something else there, or if none has a list.
+    None if a row of *selection* has something else there, or no list has a text.
     """
-    lists = f"""
+    name = quote(column)
+    present = f"from {rows.sql} where {selection.where} and {name} is not null"
+    is_list = f"case when json_valid({name}) then json_type({name}) = 'array' end"
+    # Of other columns the first row is enough to know it
+    other = f"select 1 {present} and not coalesce({is_list}, 0) limit 1"
+    counts = f"""
         with lists as (
-          select row_number() over () as number, {quote(column)} as list
-          from {rows.sql}
-          where {selection.where}
-          and {quote(column)} is not null
+          select row_number() over () as number, {name} as list
+          {present}
         )
-    """
-    is_list = "case when json_valid(list) then json_type(list) = 'array' end"
-    counts = """
         select value, count(distinct number)
         from lists join json_each(list)
-        where typeof(value) != 'null'
+        where typeof(value) = 'text'
         group by 1
         order by 2 desc, 1
         limit :embeddings_limit
     """
     values = {**selection.values, "embeddings_limit": limit}
     with explained():
-        (are_lists,) = conn.execute(
-            f"{lists} select min(coalesce({is_list}, 0)) from lists", values
-        ).fetchone()
-        if not are_lists:
+        if conn.execute(other, dict(selection.values)).fetchone() is not None:
             return None
-        return list(map(tuple, conn.execute(lists + counts, values)))
+        return list(map(tuple, conn.execute(counts, values))) or None

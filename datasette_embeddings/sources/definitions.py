@@ -17,6 +17,8 @@ ROWID = "rowid"
 #: Columns that name a row, unless another one is given
 TITLES = ("title", "name", "heading", "headline", "subject")
 STDIN = "-"
+#: The glob of every file
+ALL_FILES = "**/*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,8 @@ class FolderSource(Source):
 
     @property
     def description(self) -> str:
+        if len(self.folders) == 1 and self.folders[0][1] == ALL_FILES:
+            return f"the folder {quoted(self.folders[0][0])}"
         files = ", ".join(f"{folder} {glob}" for folder, glob in self.folders)
         return f"the files {quoted(files)}"
 

@@ -15,6 +15,7 @@ from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.errors import SourceError
 from datasette_embeddings.sources.converters import DocumentConverter
 from datasette_embeddings.sources.definitions import (
+    ALL_FILES,
     CollectionSource,
     FolderSource,
     Source,
@@ -22,9 +23,6 @@ from datasette_embeddings.sources.definitions import (
 from datasette_embeddings.sources.exclusions import FilesBelow, files_below
 from datasette_embeddings.sources.file_kinds import PICTURE, described, kind_of
 from datasette_embeddings.sources.files import FileReader
-
-#: The glob of every file
-ALL_FILES = "**/*"
 
 
 def with_folder(
