@@ -518,6 +518,20 @@ def test_a_database_in_memory_lasts_as_long_as_it_is_open():
         assert ids(notes.search("text")) == ["a"]
 
 
+def test_a_file_that_takes_the_place_of_another_is_the_one_that_is_used(tmp_path):
+    path = tmp_path / "a.db"
+    with Embeddings(path) as db:
+        notes = db.collection("notes", model=StandIn(), create=True)
+        notes.embed("cat", "Cats purr")
+        path.rename(tmp_path / "before.db")
+        with pytest.raises(DatabaseError, match="found nothing"):
+            len(notes)
+        with Embeddings(path) as other:
+            other.collection("notes", model=StandIn(), create=True).embed("a", "One")
+        notes.embed("dog", "Dogs bark")
+        assert [each.id for each in notes] == ["a", "dog"]
+
+
 def test_no_file_is_made_by_looking(tmp_path):
     with Embeddings(tmp_path / "no.db") as db:
         for look in (db.collections, lambda: db.collection("notes")):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +30,8 @@ class FileConnections:
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._is_closed = False
+        #: Which file is at the path; another one may take its place
+        self.identity: tuple[int, int] | None = None
 
     @contextmanager
     def lent(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -51,6 +53,7 @@ class FileConnections:
         with self._lock:
             if self._is_closed:
                 raise _closed(self.path)
+            self._leave_moved_file()
             if self._idle:
                 return self._idle.pop()
         if self.path.is_dir() or not (create or self.path.exists()):
@@ -60,6 +63,18 @@ class FileConnections:
                 "collection(name, create=True) makes one"
             )
         return connect(self.path, "rwc" if create else "rw", PatientConnection)
+
+    def _leave_moved_file(self) -> None:
+        """Forget the connections to a file that is no longer at the path."""
+        identity = None
+        with suppress(OSError):
+            found = self.path.stat()
+            identity = found.st_dev, found.st_ino
+        if identity != self.identity:
+            self.identity = identity
+            for conn in self._idle:
+                conn.close()
+            self._idle.clear()
 
     def _give_back(self, conn: sqlite3.Connection) -> None:
         # An error may have left a transaction open
@@ -81,6 +96,8 @@ class FileConnections:
 
 class OneConnection:
     """A connection that threads use one after the other."""
+
+    identity = None
 
     def __init__(self, conn: sqlite3.Connection, *, is_own: bool = False) -> None:
         self._conn, self._is_own = conn, is_own

@@ -37,7 +37,8 @@ class Database:
         self.connections, self.models = connections, models
         self.may_download = may_download
         self._given: dict[str, EmbeddingModel] = {}
-        self._is_prepared = False
+        # The file that has all tables of this release
+        self._prepared: object = False
 
     @contextmanager
     def stored(self, name: str) -> Iterator[StoredCollection]:
@@ -50,9 +51,9 @@ class Database:
         """As :meth:`stored`, with all tables of this release, to write to."""
         with self.stored(name) as found:
             _check_no_transaction(found.conn)
-            if not self._is_prepared:
+            if self._prepared != self.connections.identity:
                 schema.prepare(found.conn)
-                self._is_prepared = True
+                self._prepared = self.connections.identity
                 found = current(found)
             yield found
 
