@@ -252,3 +252,28 @@ def test_check_says_that_a_url_makes_no_address(conn, tmp_path):
         ingest(conn, "notes", source_from_config(conn, config), StandIn())
         found = [each.problem for each in problems(conn)]
         assert found.count("a url that makes no address of an item") == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/{% for a in range(9) %}{{ a }}{% endfor %}",
+        "/{{ 'a' * 10 ** 10 }}",
+        "/{{ 'a'|center(10 ** 10) }}",
+        "/{{ '%10000000000d' % 1 }}",
+        "/{{ range(99999)|list }}",
+        "/{{ id" + "|replace('', 'a')" * 60 + " }}",
+        "/{{ id.join(id) }}",
+        "/{{ " + "(" * 490 + "id" + ")" * 490 + " }}",
+    ],
+)
+def test_a_database_cannot_bring_a_template_that_takes_long(url):
+    """The setting is refused, and a stored one makes no address."""
+    assert link(Source(url=url), "1", {}) is None
+    with pytest.raises(EmbeddingsError, match=r"Expected a url|No filter|recursion"):
+        link_template(url)
+
+
+def test_a_text_that_grows_makes_no_address():
+    url = "/{{ id" + "|replace('a', 'aaaaaaaaaa')" * 20 + " }}"
+    assert link(Source(url=url), "a", {}) is None

@@ -176,21 +176,16 @@ def _rendered(template: str, row: Mapping[str, object]) -> str:
         raise SourceError(f"The template fails on the row: {error}") from error
 
 
-@lru_cache(maxsize=64)
-def template_of(
-    template: str, written: Callable[[object], object] | None = None
-) -> Render:
+@lru_cache(maxsize=32)
+def template_of(template: str) -> Render:
     """*template* as a function of a row, in a sandbox where it can only read.
 
-    Each value that it inserts is *written* first.  Cached, because compiling takes
-    longer than rendering ten rows of a result.
+    Cached, because compiling takes longer than rendering ten rows of a result.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined, finalize=written
-    )
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     try:
         compiled = environment.from_string(template)
     except TemplateError as error:
