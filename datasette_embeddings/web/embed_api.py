@@ -32,7 +32,7 @@ from datasette_embeddings.validation import AnyText, Checked, Expected, validate
 from datasette_embeddings.vectors import Vector, encode
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, is_allowed
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import cors_headers, json_response, json_view
+from datasette_embeddings.web.middleware import cors_headers, json_view
 from datasette_embeddings.web.search_request import image_bytes, number_of, whole_number
 from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import HARMLESS, MOST_PARAMETERS, Address
@@ -115,7 +115,7 @@ async def openai_models(datasette: Datasette, request: Request) -> Response:
         for model_id in allowed_model_ids(config_of(datasette))
     ]
     body = {"ok": True, "object": "list", "data": models}
-    return json_response(datasette, request, body)
+    return Response.json(body, headers=cors_headers(datasette, request))
 
 
 async def _embed(

@@ -157,22 +157,17 @@ async def limited(
 # Responses
 
 
-def json_response(datasette: Datasette, request: Request, body: object) -> Response:
-    """*body* as JSON, readable for other sites where Datasette allows it."""
-    return Response.json(body, headers=cors_headers(datasette, request))
-
-
 def shaped(
     datasette: Datasette, request: Request, args: MultiParams, body: Body, rows: str
 ) -> Response:
-    """*body*, or with ``_shape=array`` the list ``body[rows]``."""
+    """*body*, or with ``_shape=array`` the list ``body[rows]``, as JSON."""
     shape = args.get(SHAPE) or SHAPES[0]
     if shape not in SHAPES:
         raise InvalidInputError(
             f"{SHAPE}: expected one of {', '.join(SHAPES)}, found {quoted(shape)}"
         )
     found = body if shape == SHAPES[0] else body[rows]
-    return json_response(datasette, request, found)
+    return Response.json(found, headers=cors_headers(datasette, request))
 
 
 def cors_headers(datasette: Datasette, request: Request) -> dict[str, str]:

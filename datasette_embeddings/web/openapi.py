@@ -17,7 +17,7 @@ from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
-from datasette_embeddings.web.middleware import json_response, json_view
+from datasette_embeddings.web.middleware import cors_headers, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
 from datasette_embeddings.web.search_request import QUERIES, SearchRequest
 from datasette_embeddings.web.server import config_of
@@ -59,7 +59,7 @@ async def document(datasette: Datasette, request: Request) -> Response:
         "servers": [{"url": str(datasette.urls.instance()).rstrip("/") or "/"}],
         "components": {**written["components"], "schemas": schemas},
     }
-    return json_response(datasette, request, body)
+    return Response.json(body, headers=cors_headers(datasette, request))
 
 
 @cache
