@@ -19,16 +19,34 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from measuring import duration, print_line, seconds
 from stand_in import StandIn
 
 from datasette_embeddings import Embeddings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.vectors import Vectors
 
 ROWS = [10_000, 100_000, 1_000_000]
+
+
+class Directions(StandIn):
+    """Random directions: of vectors that are all alike, the index compares all."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(model_id)
+        self._chance = np.random.default_rng(0)
+
+    def embed_passages(self, texts: Sequence[str], **options: Any) -> Vectors:
+        super().embed_passages(texts, **options)
+        shape = len(texts), self.dimensions
+        vectors = self._chance.standard_normal(shape, np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def main() -> None:
@@ -55,7 +73,7 @@ def measure(rows: int) -> None:
         )
         conn.commit()
         source = table_source(conn, "rows", content_columns=["title", "body"])
-        model = StandIn("stand-in")
+        model = Directions("stand-in")
         first = seconds(lambda: ingest(conn, "rows", source, model))
         second = seconds(lambda: ingest(conn, "rows", source, model))
         conn.close()
