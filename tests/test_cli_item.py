@@ -181,7 +181,7 @@ def test_an_option_goes_before_the_environment(run, monkeypatch):
     assert "at nowhere.db, found nothing" in run("search", "articles", "pets").stderr
 
 
-def test_a_database_that_nobody_named_is_asked_for(run):
+def test_a_database_that_is_not_named_is_asked_for(run):
     result = run("sync")
     assert (result.exit_code, result.stderr.splitlines()[-1]) == (
         2,

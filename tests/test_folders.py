@@ -421,7 +421,7 @@ def test_a_folder_without_pictures_is_text_for_a_model_of_both(conn, folder):
 
 @pytest.fixture
 def without_converter(monkeypatch):
-    monkeypatch.setattr(file_kinds, "CONVERTER", "a_library_that_nobody_has")
+    monkeypatch.setattr(file_kinds, "CONVERTER", "a_library_that_does_not_exist")
 
 
 @pytest.mark.usefixtures("without_converter")
@@ -434,7 +434,7 @@ def test_without_the_converter_documents_are_left_out_with_the_way_to_read_them(
     assert result.exit_code == 0
     assert (
         "2 PDFs, 1 archive, 1 file of another kind, 1 book, 1 node_modules, 1 Word "
-        "document (to read them: pip install a_library_that_nobody_has)\n"
+        "document (to read them: pip install a_library_that_does_not_exist)\n"
     ) in result.stderr
 
 

@@ -609,7 +609,7 @@ def test_an_unknown_item_and_a_vector_of_another_length_are_told(notes):
 
 
 def test_what_llm_left_is_taken_over(tmp_path):
-    """As its own migrations make the tables, with nothing of ours."""
+    """As its own migrations make the tables, without those of this package."""
     path = tmp_path / "llm.db"
     with closing(sqlite_utils.Database(path)) as database:
         embeddings_migrations.apply(database)

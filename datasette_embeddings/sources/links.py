@@ -21,9 +21,9 @@ SAFE_ADDRESS = re.compile(r"https?://[^/\\?#]|/(?![/\\])", re.IGNORECASE)
 IS_TEMPLATE = re.compile(r"\{[{%#]")
 # What a site shows as a page without it
 PAGE_SUFFIX = re.compile(r"\.(md|markdown|mdx|rst)$", re.IGNORECASE)
-# What a template may have, by the names of Jinja's classes.  A database that somebody
-# else made has templates too: without loops, calls and products none takes long, and
-# of the filters only "replace" makes a text longer
+# What a template may have, by the names of Jinja's classes.  A database from
+# another person has templates too: without loops, calls and products none takes long,
+# and of the filters only "replace" makes a text longer
 NODES = {
     *("Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem"),
     *("Slice", "Filter", "Keyword", "Concat", "CondExpr", "Compare", "Operand", "Test"),
