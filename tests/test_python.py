@@ -672,3 +672,31 @@ def test_the_cosine_is_that_of_llm():
     assert np.isnan(cosine([0, 0], [1, 2]))
     with pytest.raises(DimensionMismatchError):
         cosine([1], [1, 2])
+
+
+def test_what_is_far_too_long_is_refused_in_a_short_sentence(tmp_path):
+    with Embeddings(tmp_path / "notes.db") as db:
+        notes = db.collection("notes", create=True)
+        notes.embed("1", "One.")
+        for work in (
+            lambda: notes.embed("2", "Two.", {"key": "x" * 1_000_000}),
+            lambda: notes.search("one", where="x" * 100_001),
+            lambda: notes.search("one", where="x" * 90_000),
+            lambda: notes.search("one", where=5),
+        ):
+            with pytest.raises(InvalidInputError, match="Expected") as error:
+                work()
+            assert len(str(error.value)) < 600
+        assert len(notes) == 1
+
+
+def test_a_chunk_far_from_the_one_before_makes_no_text(tmp_path):
+    with Embeddings(tmp_path / "notes.db") as db:
+        notes = db.collection("notes", create=True)
+        notes.embed("1", "Cats purr. " * 500)
+        assert notes.get("1").content.startswith("Cats purr.")
+        with closing(sqlite3.connect(tmp_path / "notes.db")) as other, other:
+            other.execute(
+                "update _embedding_chunks set start = 1000000000000 where position = 1"
+            )
+        assert notes.get("1").content is None

@@ -35,6 +35,8 @@ from datasette_embeddings.store.staging import (
 )
 
 LONGEST_ID = 10_000
+# Bytes of JSON; a search reads the metadata of every result
+LARGEST_METADATA = 1_000_000
 
 
 def embed_items(
@@ -256,10 +258,16 @@ def _fault(document: Document, model: EmbeddingModel) -> str | None:
     if not isinstance(metadata, Mapping | None):
         return f"Expected a mapping for its metadata, found {quoted(metadata)}"
     try:
-        json.dumps(metadata, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
         f"{document.id}{content if isinstance(content, str) else ''}".encode()
     except UnicodeEncodeError as error:
         return f"Expected text that UTF-8 can hold: {error}"
     except (TypeError, ValueError, RecursionError) as error:
         return f"The metadata is no JSON: {error}"
+    if size > LARGEST_METADATA:
+        return (
+            f"Expected metadata of at most {LARGEST_METADATA:,} bytes as JSON, "
+            f"found {size:,}"
+        )
     return None

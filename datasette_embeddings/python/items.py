@@ -23,6 +23,8 @@ from datasette_embeddings.vectors import (
 
 # Items that are read at a time
 PAGE = 100
+# White space that was left out between two chunks, in characters
+LONGEST_GAP = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,9 @@ def _joined(chunks: Sequence[Item]) -> str | None:
         if not isinstance(each.content, str) or each.start is None:
             return None
         gap = each.start - len(text)
+        if gap > LONGEST_GAP:
+            # Another program wrote it
+            return None
         text += " " if gap == 1 else "\n" * gap
         text += each.content[max(0, -gap) :]
     return text

@@ -15,7 +15,7 @@ from typing import Any
 
 from datasette_embeddings.databases import declared_columns, quote
 from datasette_embeddings.documents import item_id_of
-from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.errors import InvalidInputError, quoted, shortened
 from datasette_embeddings.search.matches import Match
 from datasette_embeddings.sources.definitions import ROWID, TableSource
 from datasette_embeddings.sources.table_rows import number_or, values_of
@@ -28,6 +28,8 @@ from datasette_embeddings.store.metadata import (
     metadata_rows,
 )
 
+# Characters of a condition; that of a person is shorter
+LONGEST_WHERE = 100_000
 # The start of SQLite's message where the filter is at fault, and what it means
 FILTER_ERRORS = {
     "interrupted": "takes longer than this server's time limit for SQL",
@@ -144,6 +146,11 @@ def items_where(
             'Expected params as a mapping, such as {"p": 10} for :p; '
             f"found {quoted(params)}"
         )
+    if not isinstance(where, str) or len(where) > LONGEST_WHERE:
+        raise InvalidInputError(
+            f"Expected where to be a text of at most {LONGEST_WHERE:,} characters, "
+            f"found {quoted(where)}"
+        )
     for name, value in values.items():
         if not isinstance(value, str | int | float | bytes | None):
             raise InvalidInputError(
@@ -164,7 +171,7 @@ def items_where(
     columns = f"; the columns are {', '.join(rows.columns)}" if is_name else ""
     raise InvalidInputError(
         "Expected where to be one SQL expression, such as 'price < :p', found "
-        f"{quoted(where)}: {fault}{columns}"
+        f"{quoted(where)}: {shortened(str(fault))}{columns}"
     ) from fault
 
 

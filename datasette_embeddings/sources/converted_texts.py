@@ -20,7 +20,8 @@ MOST_FILES = 10_000
 
 def folder() -> Path:
     """The folder of the texts: in ``$XDG_CACHE_HOME``, or else ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    # Unlike Path.home(), this is no error where a container has no user of that number
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base, "datasette-embeddings", "documents")
 
 
