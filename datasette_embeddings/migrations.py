@@ -213,7 +213,46 @@ def m011_headings(db: Any) -> None:  # noqa: ANN401
         db.execute("alter table _embedding_chunks add column headings text")
 
 
+# Only databases with clusters or a map have these
+CLUSTER_TABLES = (
+    """
+    create table if not exists embedding_clusters (
+      collection_id integer, id text, cluster integer, distance real, state text,
+      primary key (collection_id, id)
+    ) without rowid
+    """,
+    """
+    create index if not exists idx_embedding_clusters_collection_id_cluster
+    on embedding_clusters (collection_id, cluster, distance)
+    """,
+    """
+    create table if not exists embedding_cluster_names (
+      collection_id integer, cluster integer, name text, summary text, words text,
+      central text, center blob, primary key (collection_id, cluster)
+    )
+    """,
+)
+MAP_TABLES = (
+    """
+    create table if not exists embedding_coordinates (
+      collection_id integer, id text, x real, y real, tile integer, state text,
+      primary key (collection_id, id)
+    ) without rowid
+    """,
+    """
+    create index if not exists idx_embedding_coordinates_collection_id_tile
+    on embedding_coordinates (collection_id, tile)
+    """,
+)
+
+
+def m012_analysis(db: Any) -> None:  # noqa: ANN401
+    for column in ("clusters", "map"):
+        if column not in db["_embedding_collections"].columns_dict:
+            db.execute(f"alter table _embedding_collections add column {column} text")
+
+
 OUR_STEPS = (
     *(m006_our_tables, m007_words, m008_passages, m009_words_state),
-    *(m010_compact, m011_headings),
+    *(m010_compact, m011_headings, m012_analysis),
 )

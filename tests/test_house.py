@@ -30,6 +30,7 @@ ORDER = [
     {"store"},
     {"index"},
     {"search", "similarities"},
+    {"analysis"},
     {"ingest"},
     {"serving"},
     {"sql"},

@@ -23,7 +23,8 @@ from datasette_embeddings.store.collection_writes import (
     rename_collection,
 )
 from datasette_embeddings.store.documents import write_embeddings
-from datasette_embeddings.store.schema import RAW_TABLES, columns_of
+from datasette_embeddings.store.schema import columns_of
+from datasette_embeddings.store.tables import RAW_TABLES
 
 PARAGRAPHS = Source(chunking=Chunking("paragraphs", size=20))
 GUIDE = "\n\n".join(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.cli.commands import Command, error_text
 from datasette_embeddings.cli.embed import embed_source
 from datasette_embeddings.cli.options import RUN_OPTIONS, SUMMARY, database_argument
@@ -22,7 +23,6 @@ from datasette_embeddings.ingest.run import IngestOptions
 from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.ingest.sync import sync as sync_all
 from datasette_embeddings.ingest.words import index_words
-from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store.collections import collection as collection_named
 from datasette_embeddings.store.collections import current
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.documents import (
     AUTO,
     AUTO_CHUNKS,
@@ -20,7 +21,6 @@ from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.ingest.embed import embed_into
 from datasette_embeddings.ingest.run import FAILURES_SHOWN, Report, save_index
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
-from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.chunks import titles_in_metadata
 from datasette_embeddings.store.collections import StoredCollection, current

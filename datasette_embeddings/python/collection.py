@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.documents import AUTO_CHUNKS, Content
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.ingest.items import embed_item, embed_items
@@ -20,7 +21,6 @@ from datasette_embeddings.python.arguments import (
     id_text,
 )
 from datasette_embeddings.python.reading import ReadableCollection
-from datasette_embeddings.similarities.refreshing import refresh
 from datasette_embeddings.store.collection_writes import delete_collection
 from datasette_embeddings.store.collections import current
 from datasette_embeddings.store.deleting import delete_items

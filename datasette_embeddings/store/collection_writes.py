@@ -34,6 +34,7 @@ from datasette_embeddings.store.collections import (
     find_collection,
 )
 from datasette_embeddings.store.metadata_index import MetadataIndex, index_metadata
+from datasette_embeddings.store.tables import OUR_TABLES
 from datasette_embeddings.store.words import Words, stale_tables
 
 READY = "ready"
@@ -125,7 +126,7 @@ def _store_facts(
 
 
 def stale_facts(
-    conn: sqlite3.Connection, tables: Sequence[str] = schema.OUR_TABLES
+    conn: sqlite3.Connection, tables: Sequence[str] = OUR_TABLES
 ) -> list[str]:
     """SQL for the rows of each of *tables* that belong to no collection.
 

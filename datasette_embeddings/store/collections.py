@@ -62,6 +62,9 @@ class StoredCollection(Items):
     has_chunks: bool = False
     #: A compact index of it is saved
     has_compact: bool = False
+    #: Clusters of its documents are stored, and coordinates on a map
+    has_clusters: bool = False
+    has_map: bool = False
     #: The greatest rowid of all items, which are no more than that
     most_items: int = field(default=0, compare=False)
     #: Documents of which the model read only the beginning; None if that is unknown
@@ -269,6 +272,8 @@ def _collection(
         synced=synced,
         has_chunks=bool(row["has_chunks"]) and has_facts,
         has_compact=bool(row["has_compact"]),
+        has_clusters=row.get("clusters") is not None,
+        has_map=row.get("map") is not None,
         most_items=row["most_items"] or 0,
         truncated=truncated if isinstance(truncated, int) and own else None,
         is_building=row["state"] == BUILDING,

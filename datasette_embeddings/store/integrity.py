@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from datasette_embeddings.store import schema
+from datasette_embeddings.store import schema, tables
 from datasette_embeddings.store.collection_writes import drop_stale_facts, stale_facts
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.origins import owner_sql
@@ -30,7 +30,7 @@ def count_strays(conn: sqlite3.Connection) -> dict[str, int]:
     if not columns["embeddings"]:
         return {}
     # What is made of documents is not counted: they are
-    facts = [e for e in schema.OUR_TABLES if e not in schema.DERIVED_TABLES]
+    facts = [e for e in tables.OUR_TABLES if e not in tables.DERIVED_TABLES]
     chunks = [LOST_CHUNKS] if columns["_embedding_chunks"] else []
     kinds = {
         "embeddings without a collection": [ORPHANS],
@@ -115,7 +115,7 @@ def _odd_rows(conn: sqlite3.Connection) -> dict[str, str]:
             where not ({schema.valid_sql(table)})
             and collection_id = ?
         """
-        for table in filter(columns.get, schema.COLUMN_TYPES)
+        for table in filter(columns.get, tables.COLUMN_TYPES)
     }
 
 
@@ -126,7 +126,7 @@ def _repair_items(collection: StoredCollection, odd: str) -> None:
     )
     # A time or a hash of another type has no meaning
     for column, value in (("updated", int(time.time())), ("content_hash", None)):
-        types = ", ".join(map(repr, schema.COLUMN_TYPES["embeddings"][column]))
+        types = ", ".join(map(repr, tables.COLUMN_TYPES["embeddings"][column]))
         conn.execute(
             f"""
             update embeddings

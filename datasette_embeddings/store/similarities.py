@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import SIMILARITY_TABLES
-from datasette_embeddings.store import schema
+from datasette_embeddings.store import schema, tables
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.facts import read_facts, store_facts
 
 # Another program may have written the limit
 LARGEST_LIMIT = 1_000_000
@@ -75,7 +75,7 @@ class Similarities:
     @property
     def settings(self) -> SimilaritySettings | None:
         """The similarities that the collection is to have; None for none."""
-        stored = self._stored()
+        stored = read_facts(self.collection, "similarities")
         limit, min_score = stored.get("limit"), stored.get("min_score")
         if type(limit) is not int or not 0 < limit <= LARGEST_LIMIT:
             return None
@@ -86,32 +86,14 @@ class Similarities:
     @property
     def state(self) -> list[float] | None:
         """The state of the vectors that the similarities are of."""
-        state = self._stored().get("state")
+        state = read_facts(self.collection, "similarities").get("state")
         return state if isinstance(state, list) else None
 
     @property
     def recall(self) -> float | None:
         """What part of the nearest the lists have, as measured; None if all."""
-        recall = self._stored().get("recall")
+        recall = read_facts(self.collection, "similarities").get("recall")
         return recall if isinstance(recall, float) else None
-
-    def _stored(self) -> dict[str, Any]:
-        """Settings and state as JSON keeps them; empty if another program wrote it."""
-        if not self.collection.columns["_embedding_collections"]:
-            return {}
-        row = self.conn.execute(
-            """
-            select similarities
-            from _embedding_collections
-            where collection_id = ? and name = ?
-            """,
-            [self.collection.id, self.collection.name],
-        ).fetchone()
-        try:
-            stored = json.loads(row[0]) if row and row[0] else None
-        except (TypeError, ValueError):
-            return {}
-        return stored if isinstance(stored, dict) else {}
 
     def store_settings(
         self,
@@ -124,25 +106,13 @@ class Similarities:
         if settings is not None:
             values = {**vars(settings), "state": state, "recall": recall}
         given = {name: value for name, value in values.items() if value is not None}
-        # A collection that llm made has no row yet
-        self.conn.execute(
-            """
-            insert into _embedding_collections
-              (collection_id, name, model, similarities)
-            select id, name, model, ?
-            from collections
-            where id = ?
-            on conflict (collection_id) do update
-            set similarities = excluded.similarities
-            """,
-            [json.dumps(given) if given else None, self.collection.id],
-        )
+        store_facts(self.collection, "similarities", given)
 
     def prepare(self) -> None:
         """Create the tables of similarities, if they do not exist."""
         found = schema.columns_of(self.conn, "similarities")
         if found and not schema.read_columns(self.conn)["similarities"]:
-            required = schema.REQUIRED_COLUMNS["similarities"]
+            required = tables.REQUIRED_COLUMNS["similarities"]
             raise SchemaError("similarities", required, found)
         schema.prepare(self.conn)
         with schema.transaction(self.conn):

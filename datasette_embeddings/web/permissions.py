@@ -19,7 +19,8 @@ from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.queries import tables_of_query
 from datasette_embeddings.store.collections import StoredCollection, all_collections
 from datasette_embeddings.store.origins import has_unsourced_items
-from datasette_embeddings.store.schema import RAW_NAME, columns_of, raw_tables
+from datasette_embeddings.store.schema import columns_of, raw_tables
+from datasette_embeddings.store.tables import RAW_NAME
 from datasette_embeddings.web import compat
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor
 from datasette_embeddings.web.server import config_of

@@ -10,7 +10,7 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.ingest.run import IngestOptions, ingest
 from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.schema import RAW_TABLES
+from datasette_embeddings.store.tables import RAW_TABLES
 from tests.datasette.conftest import execute, get_json, make_datasette
 
 pytestmark = pytest.mark.asyncio

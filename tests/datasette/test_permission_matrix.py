@@ -29,7 +29,7 @@ from datasette_embeddings.store.collection_writes import (
     rename_collection,
 )
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.schema import RAW_TABLES
+from datasette_embeddings.store.tables import RAW_TABLES
 from datasette_embeddings.web.compat import is_modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -18,12 +18,8 @@ from datasette_embeddings.store.collection_writes import (
     delete_collection,
 )
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.schema import (
-    OUR_TABLES,
-    RAW_TABLES,
-    REQUIRED_COLUMNS,
-    raw_tables,
-)
+from datasette_embeddings.store.schema import raw_tables
+from datasette_embeddings.store.tables import OUR_TABLES, RAW_TABLES, REQUIRED_COLUMNS
 from datasette_embeddings.web.compat import is_modern
 from tests.datasette.conftest import actor_cookie, execute, make_datasette
 

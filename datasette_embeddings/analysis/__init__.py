@@ -1,0 +1,1 @@
+"""A collection as a whole: clusters, a map, axes, labels, duplicates, outliers."""
