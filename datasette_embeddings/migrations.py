@@ -241,7 +241,7 @@ MAP_TABLES = (
     """,
     """
     create index if not exists idx_embedding_coordinates_collection_id_tile
-    on embedding_coordinates (collection_id, tile)
+    on embedding_coordinates (collection_id, tile, id, x, y)
     """,
 )
 
