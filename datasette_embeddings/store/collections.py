@@ -65,6 +65,8 @@ class StoredCollection(Items):
     #: Clusters of its documents are stored, and coordinates on a map
     has_clusters: bool = False
     has_map: bool = False
+    #: Its documents are to have similarities
+    has_similarities: bool = False
     #: The greatest rowid of all items, which are no more than that
     most_items: int = field(default=0, compare=False)
     #: Documents of which the model read only the beginning; None if that is unknown
@@ -274,6 +276,7 @@ def _collection(
         has_compact=bool(row["has_compact"]),
         has_clusters=row.get("clusters") is not None,
         has_map=row.get("map") is not None,
+        has_similarities=row.get("similarities") is not None,
         most_items=row["most_items"] or 0,
         truncated=truncated if isinstance(truncated, int) and own else None,
         is_building=row["state"] == BUILDING,
