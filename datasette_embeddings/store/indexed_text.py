@@ -53,6 +53,21 @@ class IndexedText:
         title, _separator, body = text.partition(SEPARATOR)
         return cls(title, body)
 
+    @classmethod
+    def beginning(cls, blob: object, length: int) -> IndexedText:
+        """The first *length* characters of both texts, without the parts of camelCase.
+
+        No more than that is decompressed, or little more.
+        """
+        inflate = zlib.decompressobj(wbits=RAW)
+        try:
+            # A character has at most four bytes
+            found = inflate.decompress(blob, 16 * length + 1)  # type: ignore[arg-type]
+        except (zlib.error, TypeError):
+            found = b""
+        title, _separator, body = found.decode("utf-8", "ignore").partition(SEPARATOR)
+        return cls(_beginning(title, length), _beginning(body, length))
+
     def vocabulary(self) -> set[str]:
         return set(VOCABULARY.findall(f"{self.title} {self.body}".lower()))
 
@@ -61,6 +76,15 @@ def _with_parts(text: str) -> str:
     """*text* and the parts of its identifiers in camelCase."""
     # With spaces, so that the last letters begin trigrams too
     return " ".join([text, *camel_parts(text), PADDING])
+
+
+def _beginning(text: str, length: int) -> str:
+    """The first *length* characters of *text* before :func:`_with_parts`."""
+    # The parts of a text with their spaces are no longer than twice the text
+    if len(text) <= 3 * length + 2:
+        parts = camel_parts(text)
+        text = text.removesuffix(" ".join(["", *parts, PADDING]))
+    return text[:length]
 
 
 def camel_parts(text: str) -> list[str]:
