@@ -36,6 +36,12 @@ EXAMPLES = {
     "embed_average(vector)": (
         "embed_decode(embed_average(value)) from json_each('[[1,0],[0,1]]')"
     ),
+    "embed_axis(vector, low, high)": (
+        "embed_axis(embed('a child'), 'old, aged', 'young, new')"
+    ),
+    "embed_axis(vector, low, high, model)": (
+        "embed_axis(embed('Fog'), 'cold', 'hot, warm', 'all-MiniLM-L6-v2')"
+    ),
     "embed_cosine(a, b)": "embed_cosine('[1, 0]', '[1, 1]')",
     "embed_decode(vector)": "embed_decode(x'0000803f000000c0')",
     "embed_dimensions(vector)": "embed_dimensions('[1, 2, 3]')",
@@ -103,7 +109,9 @@ def signatures(name: str) -> str:
 
 
 def docs(name: str) -> str:
-    return next(each.doc for each in FUNCTIONS if each.name == name)
+    """The first paragraph of what is said of a function."""
+    doc = next(each.doc for each in FUNCTIONS if each.name == name)
+    return " ".join(doc.partition("\n\n")[0].split())
 
 
 def show(sql: str) -> None:

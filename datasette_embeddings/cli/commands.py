@@ -31,6 +31,7 @@ SECTIONS = {
         "similar": ("search:similar", "Find items like one of them, or like a text."),
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
+    "Explore": {"axis": ("axis:axis", "Place every document between two ends.")},
     "Look": {
         "collections": (
             "collections:collections",

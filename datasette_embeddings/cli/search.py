@@ -148,7 +148,7 @@ def search(
         raise InvalidInputError("Expected a text to search for by words, not an image")
     with open_database(database) as conn:
         found, model = collections.collection(conn, collection), None
-        options = replace(options, among=_among(found, where, params))
+        options = replace(options, among=among(found, where, params))
         if not by_words:
             model = load_model(found.model_id, found.located_models(config.models))
         if isinstance(query, str):
@@ -236,7 +236,7 @@ def similar(
     config = config_in(config_file, database)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
-        options = replace(options, among=_among(found, where, params))
+        options = replace(options, among=among(found, where, params))
         if item_id is not None:
             matches = similar_items(found, item_id, options=options)
         else:
@@ -248,7 +248,7 @@ def similar(
     show_matches(matches, output_format, full=full)
 
 
-def _among(
+def among(
     collection: StoredCollection, where: str | None, params: Sequence[tuple[str, str]]
 ) -> frozenset[str] | None:
     """The items for which *where* is true; None without it."""

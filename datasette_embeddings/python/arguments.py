@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from datasette_embeddings.analysis.axes import End
 from datasette_embeddings.config import MODES
 from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Document
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -56,6 +57,20 @@ def checked_many(values: object, what: str) -> Iterable[Any]:
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise InvalidInputError(f"Expected {what}, found {quoted(values)}")
     return values
+
+
+def axis_end(name: str, texts: str | Iterable[str], items: Iterable[Id]) -> End:
+    """The end of an axis called *name*, its arguments checked."""
+    if not isinstance(texts, str):
+        texts = [*checked_many(texts, f"the texts of {name}, a list or a text")]
+        for each in texts:
+            if not isinstance(each, str):
+                raise InvalidInputError(
+                    f"Expected texts for {name}, found {quoted(each)}"
+                )
+    check_utf8([texts] if isinstance(texts, str) else texts)
+    ids = checked_many(items, f"a list of ids for {name}_items")
+    return End.of(name, texts, [id_text(each) for each in ids])
 
 
 def document_of(

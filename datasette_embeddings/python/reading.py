@@ -17,6 +17,7 @@ from datasette_embeddings.python.arguments import (
     search_options,
 )
 from datasette_embeddings.python.database import Database
+from datasette_embeddings.python.exploring import ExploringVerbs
 from datasette_embeddings.python.frames import arrow_table, pandas_frame
 from datasette_embeddings.python.items import (
     Item,
@@ -37,7 +38,7 @@ from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.vectors import Vector, Vectors
 
 
-class ReadableCollection:
+class ReadableCollection(ExploringVerbs):
     """The verbs of a collection that change nothing."""
 
     def __init__(self, database: Database, name: str) -> None:

@@ -33,6 +33,8 @@ LONGEST_VECTOR = 262_144
 LONGEST_NAME = 4_096
 # The primary key of a row may be any text
 LONGEST_ID = 262_144
+# The texts of an end of an axis, which a connection remembers
+LONGEST_END = 100_000
 # A JSON vector of a query is the same for every row: 16 of them are parsed once
 from_json = lru_cache(maxsize=16)(vectors.from_json)
 
@@ -83,14 +85,18 @@ def sql_function(
 def readers(policy: Policy) -> Mapping[str, Reader]:
     """What converts and checks an SQL value, by the name of the argument."""
     text = partial(text_of, "a text", policy.max_text_length)
+    longest = min(LONGEST_END, policy.max_text_length)
+    end = partial(end_of, partial(text_of, "the texts of an end", longest))
     return {
         "a": vector_of,
         "b": vector_of,
         "collection": partial(text_of, "the name of a collection", LONGEST_NAME),
         "content": partial(content_of, text),
+        "high": end,
         "id": partial(text_of, "an item id", LONGEST_ID),
         "json": json_vector_of,
         "limit": checked_limit,
+        "low": end,
         "mode": mode_of,
         "model": partial(text_of, "the id of a model", LONGEST_NAME),
         "number": number_of,
@@ -156,6 +162,15 @@ def content_of(text: Reader, value: SqlValue) -> str | bytes:
         )
     content: str | bytes = value if isinstance(value, bytes) else text(value)
     return content
+
+
+def end_of(text: Reader, value: SqlValue) -> str | bytes:
+    """The *text* of an end of an axis, or a BLOB, which must be a vector."""
+    if isinstance(value, bytes):
+        vector_of(value)
+        return value
+    found: str = text(value)
+    return found
 
 
 def guarded(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeAlias
 
+from datasette_embeddings.analysis.axes import Axis
 from datasette_embeddings.config import DEFAULT_MODEL
 from datasette_embeddings.databases import folder_of
 from datasette_embeddings.errors import EmbeddingsError, shortened
@@ -21,6 +22,8 @@ logger = logging.getLogger("datasette_embeddings")
 SqlValue: TypeAlias = str | bytes | int | float | None
 #: Of a search: its kind or mode, the collection, a digest of the query, the limit
 SearchKey: TypeAlias = tuple[str, str, bytes, int]
+#: Of an axis: its ends as texts or vectors, and the model if it is named
+AxisKey: TypeAlias = tuple[str | bytes, ...]
 # Characters of a text on a connection without the limits of a server
 LONGEST_TEXT = 10_000_000
 # Virtual machine steps between two looks at the clock, as in Datasette
@@ -63,6 +66,8 @@ class Context:
     last_error: str | None = None
     #: Answers of searches, with the state of the database when they were found
     remembered: dict[SearchKey, tuple[object, str]] = field(default_factory=dict)
+    #: Axes of the last calls, whose ends need the model
+    axes: dict[AxisKey, Axis] = field(default_factory=dict)
 
     def model(self, model_id: str) -> EmbeddingModel:
         """The model of that id; loading takes none of the time."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from datasette_embeddings.sql import arithmetic, calls
+from datasette_embeddings.sql import arithmetic, axes, calls
 from datasette_embeddings.sql import searches as searches  # its functions, too
 from datasette_embeddings.sql.calls import FUNCTIONS, Reader, SqlFunction
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
@@ -64,6 +64,8 @@ def _register(
     if function.call is arithmetic.embed_cosine:
         # Called once a row: straight to C for two BLOBs
         call = arithmetic.fast_cosine(call, longest=calls.LONGEST_VECTOR)
+    if function.name == "embed_axis":
+        call = axes.fast_position(context, call, longest=calls.LONGEST_VECTOR)
     context.conn.create_function(
         name, len(reads), call, deterministic=function.deterministic
     )
