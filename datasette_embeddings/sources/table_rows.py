@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +111,39 @@ def values_of(
     sql = _select_sql(source, [source.column_sql(column)])
     rows = _rows_of(conn, source, sql, item_ids)
     return {item_id: value for item_id, (value,) in rows.items()}
+
+
+def beginnings_of(
+    conn: sqlite3.Connection,
+    source: TableSource,
+    column: str,
+    item_ids: Sequence[str],
+    *,
+    length: int,
+) -> dict[str, object]:
+    """:func:`values_of` for thousands of rows: texts are cut, and BLOBs are null."""
+    cut, found = cut_sql(source.column_sql(column), length), dict[str, object]()
+    prefix = source.id_prefix
+    if len(source.key_columns) == 1:
+        keys = [e.removeprefix(prefix) for e in item_ids if e.startswith(prefix)]
+        # One statement, a third of the time, where keys are what their ids say
+        sql = f"""
+            select wanted.value, {cut}
+            from json_each(?) as wanted
+            cross join main.{quote(source.table)}
+              on {source.column_sql(source.key_columns[0])} = wanted.value
+        """
+        rows = conn.execute(sql, [json.dumps(keys)])
+        found = {prefix + key: value for key, value in rows}
+    missing = [each for each in item_ids if each not in found]
+    others = _rows_of(conn, source, _select_sql(source, [cut]), missing)
+    return {**found, **{item_id: value for item_id, (value,) in others.items()}}
+
+
+def cut_sql(value: str, longest: int) -> str:
+    """SQL for *value*, of a text its first characters, of a BLOB null."""
+    cut = f"when 'text' then substr({value}, 1, {longest}) when 'blob' then null"
+    return f"case typeof({value}) {cut} else {value} end"
 
 
 def _value_sql(source: TableSource, column: str, largest: int | None) -> str:

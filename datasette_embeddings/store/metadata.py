@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasette_embeddings.databases import quote
+from datasette_embeddings.sources.table_rows import cut_sql
 from datasette_embeddings.store.chunks import items_with_chunks
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.metadata_index import (
@@ -95,6 +96,42 @@ def metadata_rows(collection: StoredCollection, keys: Sequence[str]) -> str:
         and coalesce(chunks.position, 0) = 0
     ) as {METADATA}
     """
+
+
+def values_of_key(
+    collection: StoredCollection, key: str, document_ids: Sequence[str], *, length: int
+) -> dict[str, object]:
+    """The value of *key* in the metadata of each of *document_ids* that has some.
+
+    Of a text *length* characters are read; a list or an object is JSON.
+    """
+    index = MetadataIndex(collection)
+    table, item_id, value = "embeddings", "embeddings.id", value_sql(key)
+    own = f"embeddings.collection_id = {int(collection.id)}"
+    indexed = index.keys()
+    if key in indexed:
+        table, item_id, own = index.table, f"{index.table}.{ITEM}", "true"
+        value = f"{index.table}.{quote(key)}"
+    selected = cut_sql(value, length)
+    queries = [f"select {item_id}, {selected} from {table} where {own} and {item_id}"]
+    if collection.has_chunks:
+        queries.append(
+            f"""
+            select chunks.document_id, {selected}
+            from _embedding_chunks as chunks
+            join {table} on {item_id} = chunks.id and {own}
+            where chunks.collection_id = {int(collection.id)}
+            and chunks.position = 0
+            and chunks.document_id
+            """
+        )
+    return {
+        document_id: found
+        for sql in queries
+        for document_id, found in rows_in(
+            collection.conn, f"{sql} in", [], document_ids
+        )
+    }
 
 
 def _indexed_rows(
