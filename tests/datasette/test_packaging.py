@@ -21,6 +21,9 @@ WANTED = {
     "datasette_embeddings/templates/embeddings_search.html",
     "datasette_embeddings/templates/embeddings_collections.html",
     "datasette_embeddings/static/embeddings.css",
+    "datasette_embeddings/static/embeddings-map/tiles.js",
+    "datasette_embeddings/static/vendor/d3-zoom.js",
+    "datasette_embeddings/static/vendor/d3-zoom.LICENSE.txt",
     "datasette_embeddings/models/bundled/all-MiniLM-L6-v2/onnx/model.onnx",
     "datasette_embeddings/models/bundled/all-MiniLM-L6-v2/LICENSE",
 }

@@ -1,0 +1,56 @@
+// The names of the clusters on the map, where there is room for them.
+
+const MOST_NAMES = 40;
+const GAP = 4; // CSS pixels between two names
+
+export class Names {
+  constructor(layer) {
+    this.layer = layer;
+    this.names = [];
+  }
+
+  // *clusters* have a name and a place {x, y}, the largest first
+  set(clusters) {
+    this.names = clusters.map(({ name, x, y }) => {
+      const element = document.createElement("bdi");
+      element.textContent = name;
+      element.hidden = true;
+      return { element, x, y, width: 0, height: 0 };
+    });
+    this.layer.replaceChildren(...this.names.map(({ element }) => element));
+    for (const each of this.names) each.element.hidden = false;
+    for (const each of this.names) {
+      each.width = each.element.offsetWidth;
+      each.height = each.element.offsetHeight;
+    }
+    for (const each of this.names) each.element.hidden = true;
+  }
+
+  // Show those that do not overlap a larger cluster's name, or the edge of the map
+  place(view, areDim) {
+    const { width, height } = view;
+    this.layer.classList.toggle("embeddings-dim", areDim);
+    const boxes = [];
+    for (const each of this.names) {
+      const [x, y] = view.toScreen(each.x, each.y);
+      const box = {
+        left: x - each.width / 2 - GAP,
+        right: x + each.width / 2 + GAP,
+        top: y - each.height / 2 - GAP,
+        bottom: y + each.height / 2 + GAP,
+      };
+      const isShown =
+        boxes.length < MOST_NAMES &&
+        box.left >= 0 && box.right <= width && box.top >= 0 && box.bottom <= height &&
+        !boxes.some((other) => overlap(box, other));
+      each.element.hidden = !isShown;
+      if (!isShown) continue;
+      boxes.push(box);
+      each.element.style.transform = `translate(${box.left + GAP}px, ${box.top + GAP}px)`;
+    }
+  }
+}
+
+function overlap(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}
