@@ -22,6 +22,10 @@ class MethodNotAllowedError(EmbeddingsError):
         self.allowed = allowed
 
 
+class OutdatedError(EmbeddingsError):
+    """What was asked for of a version that is no longer there."""
+
+
 class PayloadTooLargeError(EmbeddingsError):
     """A body larger than the configuration allows."""
 
@@ -41,6 +45,7 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (NotFoundError, 404),
     (errors.UnknownItemError, 404),
     (MethodNotAllowedError, 405),
+    (OutdatedError, 410),
     (PayloadTooLargeError, 413),
     (NotAnImageError, 415),
     # The request is right, but this server has no vector for it

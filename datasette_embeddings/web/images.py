@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 
 from datasette.app import Datasette
@@ -13,9 +12,10 @@ from datasette_embeddings import images
 from datasette_embeddings.errors import quoted
 from datasette_embeddings.search.matches import item_image
 from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.web.caching import cached, etag_of
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import NotAnImageError, NotFoundError
-from datasette_embeddings.web.middleware import cors_headers, page_view
+from datasette_embeddings.web.middleware import page_view
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.urls import Address
 
@@ -48,29 +48,24 @@ async def image(datasette: Datasette, request: Request) -> Response:
             f"Expected an image ({', '.join(images.EXTENSIONS)}) for the item "
             f"{quoted(item_id)}, found other content"
         )
-    headers = {
-        **SAFETY,
-        **cors_headers(datasette, request),
-        "Cache-Control": _caching(datasette, request, target),
-        "ETag": etag,
-    }
-    known = request.headers.get("if-none-match", "").replace("W/", "")
-    if not {etag, "*"}.isdisjoint(each.strip() for each in known.split(",")):
-        return Response(b"", status=304, headers=headers, content_type=media_type)
-    headers["Content-Length"] = str(len(content))
-    return Response(content, headers=headers, content_type=media_type)
+    return cached(
+        datasette,
+        request,
+        content,
+        media_type,
+        public=_caching(datasette, target),
+        headers=SAFETY,
+        etag=etag,
+    )
 
 
 def _content_and_etag(
     item_id: str, collection: StoredCollection
 ) -> tuple[bytes | None, str]:
     content = item_image(collection, item_id)
-    return content, f'"{hashlib.sha256(content or b"").hexdigest()[:32]}"'
+    return content, etag_of(content or b"")
 
 
-def _caching(datasette: Datasette, request: Request, target: Target) -> str:
-    """Public caching of what every visitor may see; none for a signed-in actor."""
-    if request.actor is not None:
-        return "private, max-age=0, must-revalidate"
+def _caching(datasette: Datasette, target: Target) -> str:
     immutable = is_immutable(datasette, target.database.name)
-    return f"public, max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"
+    return f"max-age={IMMUTABLE_MAX_AGE_S if immutable else MAX_AGE_S}"

@@ -17,6 +17,7 @@ from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
+from datasette_embeddings.web.map_json import MATCH_NAMES
 from datasette_embeddings.web.middleware import cors_headers, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
 from datasette_embeddings.web.search_request import QUERIES, SearchRequest
@@ -81,6 +82,11 @@ def _written() -> dict[str, Any]:
     for path, schema, names in (
         ("/{database}/-/embeddings/{collection}.json", search, SEARCH_NAMES),
         ("/{database}/-/embeddings/{collection}/pairs.json", search, pairs_names),
+        (
+            "/{database}/-/embeddings/{collection}/map/matches.json",
+            search,
+            {name: SEARCH_NAMES[name] for name in MATCH_NAMES},
+        ),
         ("/-/embeddings/embed.json", embed, embed_names),
     ):
         get = document["paths"][path]["get"]

@@ -8,6 +8,9 @@ from typing import Any
 from datasette_embeddings.web import (
     embed_api,
     images,
+    map_json,
+    map_page,
+    map_tiles,
     openapi,
     pages,
     search_page,
@@ -17,6 +20,7 @@ from datasette_embeddings.web import (
 JSON_SUFFIX = r"\.json$"
 DATABASE = r"^/(?P<database>[^/\.]+)/-/embeddings"
 COLLECTION = DATABASE + r"/(?P<collection>[^/\.]+)"
+TILE = r"(?P<tile>[^/\.]*)"
 
 ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (r"^/-/embeddings$", pages.collections),
@@ -30,6 +34,16 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "$", search_page.search),
     (COLLECTION + JSON_SUFFIX, search_response.search_json),
     (COLLECTION + r"/image/(?P<item>[^/\.]*)$", images.image),
+    (COLLECTION + "/map$", map_page.page),
+    (COLLECTION + "/map" + JSON_SUFFIX, map_json.map_json),
+    (COLLECTION + r"/map\.svg$", map_page.svg),
+    (COLLECTION + r"/map\.png$", map_page.png),
+    (COLLECTION + f"/map/tiles/{TILE}$", map_tiles.tile),
+    (COLLECTION + f"/map/colors/{TILE}$", map_tiles.colors),
+    (COLLECTION + f"/map/ids/{TILE}" + JSON_SUFFIX, map_tiles.ids_json),
+    (COLLECTION + "/map/legend" + JSON_SUFFIX, map_json.legend_json),
+    (COLLECTION + "/map/items" + JSON_SUFFIX, map_json.items_json),
+    (COLLECTION + "/map/matches" + JSON_SUFFIX, map_json.matches_json),
     (COLLECTION + "/pairs$", pages.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
 )

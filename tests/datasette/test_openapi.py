@@ -19,11 +19,18 @@ from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.web import filters, middleware, pages, search_request
+from datasette_embeddings.web import (
+    filters,
+    map_json,
+    middleware,
+    pages,
+    search_request,
+)
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import get_json, http, make_datasette, running
+from tests.maps import give_clusters, give_map
 
 HERE = Path(__file__).parent
 DOCUMENT = "/-/embeddings/openapi.json"
@@ -61,6 +68,9 @@ def demo_db(tmp_path_factory, model):
         conn, "functions", content_columns=("path", "doc"), title_column="path"
     )
     ingest(conn, "stdlib", source, model)
+    places = {each[0]: (number, number % 2) for number, each in enumerate(FUNCTIONS)}
+    give_map(conn, "stdlib", places)
+    give_clusters(conn, "stdlib", {"files": [*places][:3], "sums": [*places][3:]})
     conn.close()
     return path
 
@@ -134,7 +144,7 @@ async def test_every_path_takes_the_methods_of_the_document(datasette):
     document = await document_of(datasette)
     for path, item in document["paths"].items():
         methods = {method.upper() for method in item if method in ("get", "post")}
-        url = path.format(database="demo", collection="stdlib")
+        url = path.format(database="demo", collection="stdlib", tile=1)
         response = await datasette.client.request("OPTIONS", url)
         allowed = set(response.headers["allow"].split(", "))
         assert allowed - {"HEAD", "OPTIONS"} == methods
@@ -159,6 +169,10 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
         document, f"{SEARCH.removesuffix('.json')}/pairs.json", "get"
     )
     assert set(pairs_names) == set(pages.PAIRS_PARAMETERS)
+    on_map = parameters(
+        document, f"{SEARCH.removesuffix('.json')}/map/matches.json", "get"
+    )
+    assert set(on_map) == set(map_json.MATCH_NAMES)
     assert shape["_shape"]["enum"] == list(middleware.SHAPES)
 
 
@@ -240,7 +254,7 @@ async def test_the_examples_of_the_document_are_answered(datasette):
     document = await document_of(datasette)
     asked = 0
     for method, path, operation in operations(document):
-        url = path.format(database="demo", collection="stdlib")
+        url = path.format(database="demo", collection="stdlib", tile=1)
         for line in re.findall("GET (/.*)", operation.get("description", "")):
             response = await datasette.client.get(line)
             assert (line, response.status_code) == (line, 200)

@@ -31,6 +31,7 @@ from datasette_embeddings.store.collection_writes import (
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.tables import RAW_TABLES
 from datasette_embeddings.web.compat import is_modern
+from tests.maps import give_clusters, give_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,6 +45,11 @@ SOURCE_PAGES = ["/articles/articles", "/articles/recent"]
 SEARCH = "/articles/-/embeddings"
 # The second has the same tables and the same configuration, but no collections
 DATABASES = ("articles", "twin")
+# Every path of a map
+MAP_PATHS = (
+    *("", ".json", ".svg", "/tiles/1", "/colors/1?by=cluster", "/ids/1.json"),
+    *("/legend.json?by=cluster", "/items.json?id=5", "/matches.json?q=pets"),
+)
 CLOSED = False
 ROOT, OTHER, EDITORS = {"id": "root"}, {"id": "other"}, {"role": "editor"}
 ALL_KNOWN, STRANGERS = {"id": "*"}, {"unauthenticated": True}
@@ -238,6 +244,9 @@ def paths(tmp_path_factory, built_articles, model):
             chosen = table_source(conn, table, key_columns=("id",), rules=rules)
             ingest(conn, name, chosen, model)
         build(collection(conn, name), SimilaritySettings(limit=5))
+        prefix = f"{tables[0]}/" if len(tables) > 1 else ""
+        give_map(conn, name, {f"{prefix}5": (0, 0), f"{prefix}6": (1, 2)})
+        give_clusters(conn, name, {"pets": [f"{prefix}5"], None: [f"{prefix}6"]})
     give_image(conn, "5")
     conn.close()
     shutil.copyfile(path, twin)
@@ -360,6 +369,7 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         page = f"{SEARCH}/{name}"
         asked = [page, f"{page}?q=pets", f"{page}.json", f"{page}.json?q=pets"]
         asked += [f"{page}/pairs", f"{page}/pairs.json"]
+        asked += [f"{page}/map{each}" for each in MAP_PATHS]
         if has_one_source:
             asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
             asked += [f"{page}/image/5"]
@@ -470,6 +480,9 @@ def library(tmp_path_factory, built_articles, model):
     ingest(conn, "pelican", query_source(conn, joined), model)
     for name in ("wren", "cormorant", "pelican"):
         build(collection(conn, name), SimilaritySettings(limit=5))
+    give_map(conn, "cormorant", {"zq-9071": (0, 0)})
+    give_map(conn, "wren", {"5": (0, 0), "6": (1, 2)})
+    give_clusters(conn, "cormorant", {"marmalade": ["zq-9071"]})
     give_image(conn, "zq-9071")
     conn.execute("insert into collections values (99, 'secretmodel', 'secretmodel')")
     conn.commit()
@@ -570,6 +583,12 @@ async def test_the_lists_are_those_of_a_library_without_secrets(outsider):
         f"{OPEN}/pairs",
         f"{OPEN}/pairs.json?_size=100",
         f"{OPEN}/nothing",
+        f"{OPEN}/map",
+        f"{OPEN}/map.json",
+        f"{OPEN}/map.svg?by=title",
+        f"{OPEN}/map/ids/1.json",
+        f"{OPEN}/map/legend.json?by=title",
+        f"{OPEN}/map/matches.json?q=treasure",
     ],
 )
 async def test_no_page_tells_what_is_hidden(outsider, path):
@@ -617,6 +636,22 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}/pairs.json?_next=none",
         f"{HIDDEN}/image/zq-9071",
         f"{HIDDEN}/image/~ZZ",
+        *(f"{HIDDEN}/map{each}" for each in MAP_PATHS),
+        f"{HIDDEN}/map.png",
+        f"{HIDDEN}/map?by=secretcolumn&embed=1",
+        f"{HIDDEN}/map.svg?by=secretcolumn",
+        f"{HIDDEN}/map/tiles/x",
+        f"{HIDDEN}/map/tiles/1?v=none",
+        f"{HIDDEN}/map/colors/1?by=secretcolumn",
+        f"{HIDDEN}/map/legend.json?by=nonsense",
+        f"{HIDDEN}/map/items.json?id=zq-9071",
+        f"{HIDDEN}/map/items.json",
+        f"{HIDDEN}/map/matches.json?like=zq-9071",
+        f"{HIDDEN}/map/matches.json?_size=none",
+        "/library/-/embeddings/pelican/map.json",
+        f"{OPEN}/map/items.json?id=zq-9071",
+        f"{OPEN}/map/matches.json?like=zq-9071",
+        f"{OPEN}/map/legend.json?by=secretcolumn",
         f"{OPEN}/image/zq-9071",
         "/library/-/embeddings/pelican",
         "/library/-/embeddings/pelican.json?q=x",

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import re
+import sqlite3
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -18,6 +19,7 @@ from datasette_embeddings.validation import json_object
 from datasette_embeddings.web.compat import is_modern
 from datasette_embeddings.web.routes import ROUTES
 from tests.datasette.conftest import make_datasette
+from tests.maps import give_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,6 +37,16 @@ GETS = (
     COLLECTION,
     f"{COLLECTION}.json",
     f"{COLLECTION}/image/1",
+    f"{COLLECTION}/map",
+    f"{COLLECTION}/map.json",
+    f"{COLLECTION}/map.svg",
+    f"{COLLECTION}/map.png",
+    f"{COLLECTION}/map/tiles/1",
+    f"{COLLECTION}/map/colors/1",
+    f"{COLLECTION}/map/ids/1.json",
+    f"{COLLECTION}/map/legend.json",
+    f"{COLLECTION}/map/items.json",
+    f"{COLLECTION}/map/matches.json",
     f"{COLLECTION}/pairs",
     f"{COLLECTION}/pairs.json",
     "/-/embeddings/embed.json",
@@ -67,6 +79,9 @@ QUERIES = {
     "columns": lambda size: "&".join(filled(lambda n: f"c{n}=1", size)),
     "filters": lambda size: "&".join(filled(lambda n: f"id__gt={n}", size)),
     "comparisons": lambda size: "&".join(filled(lambda n: f"title__x{n}=1", size)),
+    "documents": lambda size: "&".join(filled(lambda n: f"id={n}", size)),
+    "one color": lambda size: "by=" + "x" * size,
+    "one version": lambda size: "v=" + "9" * size,
     "questions": lambda size: "q=x&" + "&".join(filled(lambda n: f"q={n}", size)),
     "items": lambda size: "&".join(filled(lambda n: f"like={n}", size)),
     "facets": lambda size: "&".join(filled(lambda n: f"_facet=c{n}", size)),
@@ -121,6 +136,7 @@ PATHS = {
     "names": lambda size: "/x" * (size // 2) + "/-/embeddings/x.json",
     "a collection": lambda size: f"/articles/-/embeddings/{'x' * size}",
     "a collection in JSON": lambda size: f"/articles/-/embeddings/{'x' * size}.json",
+    "a tile": lambda size: f"{COLLECTION}/map/tiles/{'9' * size}",
     "an item": lambda size: f"{COLLECTION}/image/{'~41' * (size // 3)}",
 }
 
@@ -182,6 +198,9 @@ async def work_of(app, path, *, query="", body=None):
 async def app(built_articles, tmp_path_factory):
     path = tmp_path_factory.mktemp("stall") / "articles.db"
     path.write_bytes(built_articles)
+    conn = sqlite3.connect(path)
+    give_map(conn, "articles", {str(number): (number, 1) for number in range(1, 7)})
+    conn.close()
     # As many inputs as 16 KB hold would be embedded
     datasette = make_datasette(path, settings={"max_inputs": 100})
     await datasette.invoke_startup()
