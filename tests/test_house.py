@@ -81,6 +81,7 @@ HEAVY = {
     "torchvision",
     "tqdm",
     "transformers",
+    "umap",
     "watchfiles",
     "yaml",
 }
@@ -240,6 +241,7 @@ CALLED = {
     "markdown_it": "markdown_it_py",
     "open_clip": "open_clip_torch",
     "tomllib": "tomli",
+    "umap": "umap_learn",
     "PIL": "pillow",
     "yaml": "pyyaml",
 }

@@ -22,7 +22,7 @@ def assign_tiles(
     all. What does not fit into the last is in ``HIDDEN_TILE``.
     """
     tiles = np.full(len(ids), HIDDEN_TILE, dtype=np.int64)
-    rest = np.argsort(np.array([_hash(each) for each in ids], np.uint64), kind="stable")
+    rest = shuffled(ids)
     column, row = _cells(x, square.left, square), _cells(y, square.bottom, square)
     node = np.ones(len(ids), dtype=np.int64)
     for depth in range(DEPTH + 1):
@@ -40,6 +40,12 @@ def assign_tiles(
         quarter = (column[rest] >> shift & 1) + 2 * (row[rest] >> shift & 1)
         node[rest] = 4 * node[rest] + quarter
     return tiles
+
+
+def shuffled(ids: Sequence[str]) -> NDArray[np.intp]:
+    """The positions of *ids* by a hash of each: the first are a fair sample of all."""
+    hashes = np.array([_hash(each) for each in ids], np.uint64)
+    return np.argsort(hashes, kind="stable")
 
 
 def _cells(places: Numbers, start: float, square: Square) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from datasette_embeddings.analysis.refreshing import check_can_rebuild, follow
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
@@ -134,6 +135,7 @@ def ingest(
             return run.report_without_writing(existing)
         words, replaces = options.words, options.replace_source
         if options.rebuild:
+            check_can_rebuild(existing)
             collection = collection_writes.begin_rebuild(
                 conn, name, model.settings, source, words=words
             )
@@ -143,17 +145,31 @@ def ingest(
             )
         report = run.write(collection)
     index_words(collection)
+    _derive(collection, existing, options)
+    if options.rebuild and options.limit is None:
+        collection = collection_writes.finish_rebuild(collection, name)
+    save_index(collection)
+    return report
+
+
+def _derive(
+    collection: StoredCollection,
+    existing: StoredCollection | None,
+    options: IngestOptions,
+) -> None:
+    """Bring up to date what is made of vectors; a new collection has it as *existing*.
+
+    Similarities are as *options* say, if they do.
+    """
+    callbacks = {"start": options.start, "progress": options.progress}
     similarities = options.similarities
     if similarities is None and existing is not None:
         similarities = Similarities(existing).settings
     if similarities is not None:
         # Chunks and dimensions may have come with this run
-        collection = current(collection)
-        build(collection, similarities, start=options.start, progress=options.progress)
-    if options.rebuild and options.limit is None:
-        collection = collection_writes.finish_rebuild(collection, name)
-    save_index(collection)
-    return report
+        build(current(collection), similarities, **callbacks)
+    if existing is not None and existing.has_map:
+        follow(existing, current(collection), **callbacks)
 
 
 def save_index(collection: StoredCollection) -> None:

@@ -45,13 +45,13 @@ BLOCK_POINTS = 65_536
 CoordinateRow: TypeAlias = tuple[str, float, float, int, str | None]
 
 # Not the state, which the index lacks that these rows are read from
-_VALID_ROWS = f"""
-    from embedding_coordinates
-    where typeof(id) = 'text' and typeof(tile) = 'integer'
+_VALID = f"""
+    typeof(id) = 'text' and typeof(tile) = 'integer'
     and typeof(x) = 'real' and typeof(y) = 'real'
     and abs(x) < {FARTHEST!r} and abs(y) < {FARTHEST!r}
-    and collection_id = ?
 """
+_VALID_ROWS = f"from embedding_coordinates where {_VALID} and collection_id = ?"
+_ODD = f"from embedding_coordinates where not ({_VALID}) and collection_id = ?"
 
 
 class Coordinates:
@@ -225,6 +225,17 @@ class Coordinates:
             "delete from embedding_coordinates where collection_id = ?",
             [self.collection.id],
         )
+
+    def odd_ids(self) -> set[str]:
+        """The ids of rows with values of other types, as text."""
+        if not self._has_table():
+            return set()
+        key = [self.collection.id]
+        return {str(each) for (each,) in self.conn.execute(f"select id {_ODD}", key)}
+
+    def delete_odd(self) -> None:
+        """Delete the rows with values of other types; part of a transaction."""
+        self.conn.execute(f"delete {_ODD}", [self.collection.id])
 
     def _stored(self) -> dict[str, Any]:
         return read_facts(self.collection, "map")
