@@ -31,7 +31,7 @@ from datasette_embeddings.store.indexed_text import IndexedText
 from datasette_embeddings.store.words import TOKENIZERS
 
 # Documents of one cluster that are read, and of all; characters of title and of body
-MOST_DOCUMENTS, MOST_IN_ALL, LENGTH = 300, 10_000, 2_000
+MOST_DOCUMENTS, MOST_IN_ALL, LENGTH = 300, 6_000, 1_500
 # How much a word of the title counts; one of the text counts 1 besides
 TITLE_COUNT = 3
 # How much more often than elsewhere a document of the cluster has one of its words
