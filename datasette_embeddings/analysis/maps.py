@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ from datasette_embeddings.analysis.projections import (
     projected,
 )
 from datasette_embeddings.analysis.tiles import shuffled
-from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.coordinates import Coordinates
@@ -129,7 +129,10 @@ def refresh(collection: StoredCollection, *, checks: bool = False) -> MapFacts |
         with transaction(collection.conn) if is_last else nullcontext():
             refreshed = _refreshed(collection, checks=checks)
         if refreshed == REMAKE:
-            return build(collection, settings)
+            # Without its library the map stays as it is
+            with suppress(MissingLibraryError):
+                return build(collection, settings)
+            return table.facts
         if isinstance(refreshed, MapFacts):
             return refreshed
     return table.facts

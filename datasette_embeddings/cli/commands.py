@@ -31,7 +31,10 @@ SECTIONS = {
         "similar": ("search:similar", "Find items like one of them, or like a text."),
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
-    "Explore": {"axis": ("axis:axis", "Place every document between two ends.")},
+    "Explore": {
+        "map": ("map:map_collection", "Place similar documents near each other."),
+        "axis": ("axis:axis", "Place every document between two ends."),
+    },
     "Look": {
         "collections": (
             "collections:collections",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from datasette_embeddings.analysis import maps
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
@@ -90,6 +91,8 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
     yield "items that are wrong in the index of metadata", unindexed, "check --fix"
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
+    astray = maps.count_stale(collection)
+    yield "documents that are missing or astray on the map", astray, "check --fix"
     failed = collection.failures()
     if failed:
         remedy = f"repair the rows, then sync. The first, {failed[0].id}: "
@@ -176,6 +179,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     integrity.remove_strays(conn)
     for collection in collections(conn):
         repair_words(collection)
+        maps.refresh(collection, checks=True)
         if count_wrong(collection):
             SavedIndex(collection).delete()
         indexes.save(current(collection))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from datasette_embeddings.analysis.maps import build
+from datasette_embeddings.analysis.projections import DEFAULT_METHOD
 from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.documents import AUTO_CHUNKS, Content
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -20,10 +22,12 @@ from datasette_embeddings.python.arguments import (
     document_of_entry,
     id_text,
 )
+from datasette_embeddings.python.maps import CollectionMap, read_map
 from datasette_embeddings.python.reading import ReadableCollection
 from datasette_embeddings.store.collection_writes import delete_collection
 from datasette_embeddings.store.collections import current
 from datasette_embeddings.store.deleting import delete_items
+from datasette_embeddings.store.map_facts import MapSettings
 from datasette_embeddings.store.staging import WINDOW_DOCUMENTS
 
 
@@ -114,6 +118,25 @@ class Collection(ReadableCollection):
             if deleted:
                 refresh(current(stored))
             return deleted
+
+    def make_map(
+        self,
+        *,
+        method: str = DEFAULT_METHOD,
+        seed: int = 0,
+        progress: Callable[[int], object] = ignore,
+    ) -> CollectionMap:
+        """Place its documents on a map, near those like them, and keep it up to date.
+
+        *method* is ``pacmap``, ``pca`` or ``umap``. The same *seed* gives the same map.
+        *progress* is called with how many more documents have a place.
+
+        :raises InvalidInputError: for another method or seed, or without vectors.
+        :raises MissingLibraryError: for ``umap`` without umap-learn.
+        """
+        with self._database.prepared(self.name) as stored:
+            build(stored, MapSettings(method, seed), progress=progress)
+            return read_map(current(stored))
 
     def delete(self) -> None:
         """Delete the collection with all its items; its sources stay as they are."""
