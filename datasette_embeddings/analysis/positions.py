@@ -88,6 +88,15 @@ class Positions:
             return found
         return found[:limit] + found[-limit:]
 
+    def ranges(self) -> list[tuple[float, float]]:
+        """The lowest and highest position on each axis, nearly; of none -1 and 1."""
+        found = []
+        for axis, cosines in zip(self._axes, self._cosines, strict=True):
+            own = cosines[self._rows] * axis.scale
+            pair = (float(own.min()), float(own.max())) if len(own) else (-1.0, 1.0)
+            found.append(pair)
+        return found
+
     def near(self, *at: float, limit: int) -> list[Position]:
         """The *limit* documents nearest to a position, or to a point of the map."""
         places = zip(at, self._axes, self._cosines, strict=True)

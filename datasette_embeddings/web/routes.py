@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from datasette_embeddings.web import (
+    axis,
     embed_api,
     images,
     map_json,
@@ -44,6 +45,8 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "/map/legend" + JSON_SUFFIX, map_json.legend_json),
     (COLLECTION + "/map/items" + JSON_SUFFIX, map_json.items_json),
     (COLLECTION + "/map/matches" + JSON_SUFFIX, map_json.matches_json),
+    (COLLECTION + "/axis$", axis.axis_page),
+    (COLLECTION + "/axis" + JSON_SUFFIX, axis.axis_json),
     (COLLECTION + "/pairs$", pages.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
 )

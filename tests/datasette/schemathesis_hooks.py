@@ -22,6 +22,8 @@ def before_call(context, case, kwargs):
     if case.operation.path.endswith("/matches.json") and "like" not in case.query:
         case.query.setdefault("q", "read")
     _fit_query(case)
+    if case.operation.path.endswith("/axis.json"):
+        case.query = _fit_ends(case.query or {})
     if isinstance(case.body, dict):
         _fit_body(case.body)
 
@@ -45,6 +47,16 @@ def _fit_query(case):
             query[known] = query.pop(name)
         for name in columns[len(FILTERS) :]:
             del query[name]
+
+
+def _fit_ends(query):
+    """The same with two ends that differ, or four."""
+    has_second = any(value for name, value in query.items() if "2" in name)
+    ends = {"low": "file", "high_item": ITEM}
+    if has_second:
+        ends |= {"low2_item": ITEM, "high2": "sum"}
+    others = {name: query[name] for name in query if name[:3] not in ("low", "hig")}
+    return {**others, **{name: [value] for name, value in ends.items()}}
 
 
 def _is_own(name):

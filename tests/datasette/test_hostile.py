@@ -135,6 +135,8 @@ def questions(text):
         asked[name] = (400, [("q", "x"), (name, text)])
     pages = {kind: (status, "", pairs) for kind, (status, pairs) in asked.items()}
     pages["pairs"] = (200, "/pairs", [])
+    pages["axis"] = (200, "/axis", [("low_item", text), ("high", "cats")])
+    pages["size of an axis"] = (400, "/axis", [("high", text), ("_size", text)])
     pages["no image"] = (404, f"/image/{tilde_encode(text)}", [])
     pages["size of pairs"] = (400, "/pairs", [("_size", text)])
     return pages

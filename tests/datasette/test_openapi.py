@@ -20,6 +20,8 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.web import (
+    axis,
+    axis_request,
     filters,
     map_json,
     middleware,
@@ -173,6 +175,10 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
         document, f"{SEARCH.removesuffix('.json')}/map/matches.json", "get"
     )
     assert set(on_map) == set(map_json.MATCH_NAMES)
+    axis_names = parameters(
+        document, f"{SEARCH.removesuffix('.json')}/axis.json", "get"
+    )
+    assert set(axis_names) == {*axis.KNOWN, *axis_request.FIELDS}
     assert shape["_shape"]["enum"] == list(middleware.SHAPES)
 
 
@@ -266,7 +272,7 @@ async def test_the_examples_of_the_document_are_answered(datasette):
             )
             assert (example, response.status_code) == (example, 200)
             asked += 1
-    assert asked == 14
+    assert asked == 16
 
 
 @pytest.fixture(scope="module")

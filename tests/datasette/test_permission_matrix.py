@@ -370,6 +370,8 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         asked = [page, f"{page}?q=pets", f"{page}.json", f"{page}.json?q=pets"]
         asked += [f"{page}/pairs", f"{page}/pairs.json"]
         asked += [f"{page}/map{each}" for each in MAP_PATHS]
+        ends = "low=pets&high=stars"
+        asked += [f"{page}/axis", f"{page}/axis?{ends}", f"{page}/axis.json?{ends}"]
         if has_one_source:
             asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
             asked += [f"{page}/image/5"]
@@ -580,6 +582,8 @@ async def test_the_lists_are_those_of_a_library_without_secrets(outsider):
         f"{OPEN}.json?q=x&_next=none",
         f"{OPEN}.json?q=x&_min_score=9",
         f"{OPEN}.json?q=x&_prefix=zz",
+        f"{OPEN}/axis?low=treasure&high=x&_size=100",
+        f"{OPEN}/axis.json?low_item=unknown&high=x",
         f"{OPEN}/pairs",
         f"{OPEN}/pairs.json?_size=100",
         f"{OPEN}/nothing",
@@ -630,6 +634,11 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}.json?q=x&_shape=nonsense",
         f"{HIDDEN}.json?q=x&_shape=array",
         f"{HIDDEN}.json?q=%FF",
+        f"{HIDDEN}/axis",
+        f"{HIDDEN}/axis?low=x&high_item=zq-9071",
+        f"{HIDDEN}/axis.json?low=x&high_item=zq-9071&_points=9",
+        f"{HIDDEN}/axis.json?low=x&at=none",
+        f"{OPEN}/axis.json?low=x&high_item=zq-9071",
         f"{HIDDEN}/pairs",
         f"{HIDDEN}/pairs?_size=none",
         f"{HIDDEN}/pairs.json",
