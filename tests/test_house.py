@@ -65,6 +65,7 @@ HEAVY = {
     "pandas",
     "pathspec",
     "PIL",
+    "sklearn",
     "pyarrow",
     "pydantic",
     "pydantic_core",

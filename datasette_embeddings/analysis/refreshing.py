@@ -1,29 +1,33 @@
-"""Everything that is derived from the vectors of a collection, kept up to date."""
+"""Everything that is made of the vectors of a collection, kept up to date."""
 
 from __future__ import annotations
 
-from datasette_embeddings.analysis import maps
+from datasette_embeddings.analysis import clusters, joining, maps
+from datasette_embeddings.analysis.kmeans import check_library
 from datasette_embeddings.analysis.projections import check_method
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.similarities import refreshing as similarities
+from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.coordinates import Coordinates
 
 
 def refresh(collection: StoredCollection) -> None:
-    """Bring what *collection* has of similarities and a map up to date."""
+    """Bring what *collection* has of similarities, clusters and a map up to date."""
     similarities.refresh(collection)
+    if collection.has_clusters:
+        joining.refresh(collection)
     if collection.has_map:
         maps.refresh(collection)
 
 
 def check_can_rebuild(existing: StoredCollection | None) -> None:
-    """Check that what *existing* has can be made again for a rebuilt collection.
-
-    Nothing is embedded in vain.
+    """Check that what *existing* has can be made again for its new vectors.
 
     :raises MissingLibraryError: if a library is not installed.
     """
+    if existing is not None and existing.has_clusters:
+        check_library()
     if existing is not None and existing.has_map:
         settings = Coordinates(existing).settings
         if settings is not None:
@@ -37,13 +41,20 @@ def follow(
     start: Callback = ignore,
     progress: Callback = ignore,
 ) -> None:
-    """Let *collection* have the map that *existing* has.
+    """Let *collection* have the clusters and the map that *existing* has.
 
-    It is refreshed, or made again if the one is being rebuilt for the other.
+    They are refreshed, or made again if the one is being rebuilt for the other.
     """
-    if existing.has_map and collection.id == existing.id:
-        maps.refresh(collection)
-    elif existing.has_map:
-        settings = Coordinates(existing).settings
-        if settings is not None and collection.count_items():
-            maps.build(collection, settings, start=start, progress=progress)
+    if collection.id == existing.id:
+        if existing.has_clusters:
+            joining.refresh(collection)
+        if existing.has_map:
+            maps.refresh(collection)
+    elif collection.count_items():
+        callbacks = {"start": start, "progress": progress}
+        found = Clusters(existing).settings if existing.has_clusters else None
+        if found is not None:
+            clusters.build(collection, found, **callbacks)
+        drawn = Coordinates(existing).settings if existing.has_map else None
+        if drawn is not None:
+            maps.build(collection, drawn, **callbacks)

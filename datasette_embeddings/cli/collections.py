@@ -26,6 +26,7 @@ from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
+from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.metadata_index import MetadataIndex
 from datasette_embeddings.store.origins import count_items_of_sources
@@ -91,6 +92,7 @@ def show_collection(database: Path, collection: str) -> None:
         related = None if table.settings is None else asdict(table.settings)
         if related is not None and table.recall is not None:
             related["recall"] = table.recall
+        clusters = Clusters(found).facts
         row = {
             **_collection_row(found),
             "failed": found.count_failures(),
@@ -108,6 +110,7 @@ def show_collection(database: Path, collection: str) -> None:
             ],
             "without_source": counts.get(None, 0),
             "similarities": related,
+            "clusters": None if clusters is None else clusters.to_json(),
             "words": found.words,
             "indexed": count_indexed(found),
             "closeness": found.closeness,

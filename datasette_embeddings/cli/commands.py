@@ -32,6 +32,7 @@ SECTIONS = {
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
     "Explore": {
+        "clusters": ("clusters:clusters", "Find clusters of documents, with names."),
         "map": ("map:map_collection", "Place similar documents near each other."),
         "axis": ("axis:axis", "Place every document between two ends."),
     },

@@ -12,8 +12,10 @@ from typing import Any, TypeAlias
 
 import click
 
+from datasette_embeddings.analysis.joining import advice
 from datasette_embeddings.ingest.run import Report
 from datasette_embeddings.sources.file_kinds import described
+from datasette_embeddings.store.collections import StoredCollection
 
 Row: TypeAlias = Mapping[str, object]
 
@@ -72,6 +74,13 @@ def progress(
         desc=label, unit=unit, leave=False, disable=silent or None, smoothing=0
     ) as bar:
         yield {"start": bar.reset, "progress": bar.update}
+
+
+def advise_on_clusters(collection: StoredCollection) -> None:
+    """Say so if the clusters of *collection* are outdated."""
+    line = advice(collection)
+    if line is not None:
+        click.echo(line, err=True)
 
 
 def show_report(collection: str, report: Report, output_format: str | None) -> None:

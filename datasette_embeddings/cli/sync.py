@@ -14,7 +14,12 @@ from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.cli.commands import Command, error_text
 from datasette_embeddings.cli.embed import embed_source
 from datasette_embeddings.cli.options import RUN_OPTIONS, SUMMARY, database_argument
-from datasette_embeddings.cli.output import SOME_FAILED, printable, show_report
+from datasette_embeddings.cli.output import (
+    SOME_FAILED,
+    advise_on_clusters,
+    printable,
+    show_report,
+)
 from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
@@ -115,6 +120,7 @@ def synced(
             index_words(skipped)
             refresh(skipped)
             indexes.save(current(skipped))
+            advise_on_clusters(current(skipped))
         yield outcome
 
 

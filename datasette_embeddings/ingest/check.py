@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from datasette_embeddings.analysis import maps
+from datasette_embeddings.analysis import joining, maps
+from datasette_embeddings.analysis.clusters import repair as repair_clusters
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
@@ -19,6 +20,7 @@ from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import integrity, words_check
+from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
 from datasette_embeddings.store.collections import (
     StoredCollection,
@@ -32,6 +34,7 @@ from datasette_embeddings.store.staged_changes import count_unstaged
 from datasette_embeddings.store.staging import staged
 
 FIX_OR_SYNC = "check --fix, or sync"
+NAME = "check --fix, or find them again: datasette embeddings clusters"
 URL = "embed with a --base-url of columns or metadata that items have"
 # States of source rows that a sync changes
 STALE_STATES = {
@@ -93,6 +96,10 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     astray = maps.count_stale(collection)
     yield "documents that are missing or astray on the map", astray, "check --fix"
+    unclustered = joining.count_stale(collection)
+    yield "documents whose cluster is old", unclustered, "check --fix"
+    unnamed = Clusters(collection).count_unnamed()
+    yield "clusters without a name or a center", unnamed, NAME
     failed = collection.failures()
     if failed:
         remedy = f"repair the rows, then sync. The first, {failed[0].id}: "
@@ -180,6 +187,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     for collection in collections(conn):
         repair_words(collection)
         maps.refresh(collection, checks=True)
+        repair_clusters(collection)
         if count_wrong(collection):
             SavedIndex(collection).delete()
         indexes.save(current(collection))

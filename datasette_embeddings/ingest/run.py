@@ -168,7 +168,7 @@ def _derive(
     if similarities is not None:
         # Chunks and dimensions may have come with this run
         build(current(collection), similarities, **callbacks)
-    if existing is not None and existing.has_map:
+    if existing is not None and (existing.has_clusters or existing.has_map):
         follow(existing, current(collection), **callbacks)
 
 

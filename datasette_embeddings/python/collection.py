@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
-from datasette_embeddings.analysis.maps import build
+from datasette_embeddings.analysis import clusters, maps
+from datasette_embeddings.analysis.clusters import Summarizer, check_settings
 from datasette_embeddings.analysis.projections import DEFAULT_METHOD
 from datasette_embeddings.analysis.refreshing import refresh
+from datasette_embeddings.analysis.summaries import ChatModel, summarize
 from datasette_embeddings.documents import AUTO_CHUNKS, Content
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.ingest.items import embed_item, embed_items
@@ -24,6 +28,8 @@ from datasette_embeddings.python.arguments import (
 )
 from datasette_embeddings.python.maps import CollectionMap, read_map
 from datasette_embeddings.python.reading import ReadableCollection
+from datasette_embeddings.store.cluster_facts import KMEANS, ClusterSettings
+from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collection_writes import delete_collection
 from datasette_embeddings.store.collections import current
 from datasette_embeddings.store.deleting import delete_items
@@ -135,13 +141,44 @@ class Collection(ReadableCollection):
         :raises MissingLibraryError: for ``umap`` without umap-learn.
         """
         with self._database.prepared(self.name) as stored:
-            build(stored, MapSettings(method, seed), progress=progress)
+            maps.build(stored, MapSettings(method, seed), progress=progress)
             return read_map(current(stored))
 
     def delete(self) -> None:
         """Delete the collection with all its items; its sources stay as they are."""
         with self._database.prepared(self.name) as stored:
             delete_collection(stored.conn, self.name)
+
+    def cluster(
+        self,
+        count: int | None = None,
+        *,
+        method: str = KMEANS,
+        min_size: int | None = None,
+        seed: int = 0,
+        summary: str | None = None,
+        progress: Callable[[int], object] = ignore,
+    ) -> list[Cluster]:
+        """Find *count* clusters, store them, and return them, the largest first.
+
+        Without *count*, as many as separate the documents best. *method* is ``kmeans``
+        or ``hdbscan``, whose clusters have at least *min_size* documents. *summary* is
+        a chat model of ``llm`` that writes the names. Every change of the collection
+        updates the clusters.
+
+        :raises InvalidInputError: for an option out of range.
+        :raises MissingLibraryError: if scikit-learn, or llm, is not installed.
+        """
+        settings = ClusterSettings(method, count, min_size, seed)
+        check_settings(settings)
+        summarizer: Summarizer | None = None
+        if summary is not None:
+            summarizer = partial(
+                summarize, model=ChatModel(summary), warn=warnings.warn
+            )
+        with self._database.prepared(self.name) as stored:
+            clusters.build(stored, settings, progress=progress, summarizer=summarizer)
+            return Clusters(current(stored)).all()
 
     def sync(self, *, progress: Callable[[int], object] = ignore) -> list[Report]:
         """Read its sources again: embed new and changed rows, delete those of no row.

@@ -6,8 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from datasette_embeddings.analysis.axes import axis_of
 from datasette_embeddings.analysis.positions import Placed, place_documents
-from datasette_embeddings.python.arguments import Id, axis_end, search_options
+from datasette_embeddings.errors import UnknownItemError
+from datasette_embeddings.python.arguments import Id, axis_end, id_text, search_options
 from datasette_embeddings.python.database import Database
+from datasette_embeddings.python.maps import CollectionMap, read_map
+from datasette_embeddings.store.chunks import existing_documents
+from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.vectors import Vectors
 
 
@@ -60,3 +64,34 @@ class ExploringVerbs:
                 limit=None if limit is None else options.limit,
                 keep=options.keep,
             )
+
+    def map(self) -> CollectionMap:
+        """Where its documents are on its map: ids, x, y, clusters, titles.
+
+        :raises InvalidInputError: if it has no map; :meth:`make_map` makes one.
+        """
+        with self._database.stored(self.name) as stored:
+            return read_map(stored)
+
+    def clusters(self) -> list[Cluster]:
+        """Its stored clusters, the largest first; none if they were not found yet.
+
+        Each has a ``number``, ``name``, ``size``, ``words``, the ids of its ``central``
+        documents, and a ``summary`` or None.
+        """
+        with self._database.stored(self.name) as stored:
+            return Clusters(stored).all()
+
+    def cluster_of(self, id: Id) -> int | None:
+        """The number of the cluster of a document; None if it is in none.
+
+        :raises UnknownItemError: if there is none of that *id*.
+        """
+        document = id_text(id)
+        with self._database.stored(self.name) as stored:
+            if not existing_documents(stored, [document]):
+                raise UnknownItemError(self.name, document)
+            number, _distance = (
+                Clusters(stored).of([document]).get(document, (None, None))
+            )
+            return number

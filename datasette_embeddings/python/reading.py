@@ -26,7 +26,6 @@ from datasette_embeddings.python.items import (
     read_items,
     stored_vectors,
 )
-from datasette_embeddings.python.maps import CollectionMap, read_map
 from datasette_embeddings.python.vectors import vector_of
 from datasette_embeddings.search.answers import (
     Answer,
@@ -221,14 +220,6 @@ class ReadableCollection(ExploringVerbs):
         with self._database.stored(self.name) as stored:
             dimensions = stored.dimensions
         return arrow_table(self, dimensions)
-
-    def map(self) -> CollectionMap:
-        """Where its documents are on its map: ids, x, y, clusters, titles.
-
-        :raises InvalidInputError: if it has no map; :meth:`make_map` makes one.
-        """
-        with self._database.stored(self.name) as stored:
-            return read_map(stored)
 
     def check(self) -> list[Problem]:
         """Everything that is wrong with it: what, in how many rows, and a remedy."""

@@ -12,6 +12,8 @@ METHODS = (KMEANS, HDBSCAN)
 # any number
 LARGEST_COUNT = 10_000
 LARGEST_SEED = 2**31 - 1
+# Above this part of all documents, those that joined make clusters outdated
+MOST_JOINED = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class ClusterFacts:
     silhouette: float | None = None
     #: Of the vectors that the clusters are of
     state: list[float | None] | None = None
+    #: When the last full run was, in Unix seconds; None if that is unknown
+    made: int | None = None
+    #: A random number, another with each write of clusters
+    version: int = 0
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another full run would change much: many documents joined."""
+        return self.joined > MOST_JOINED * self.documents
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> ClusterFacts | None:
@@ -66,6 +77,8 @@ class ClusterFacts:
             _whole(stored, "joined", 0) or 0,
             silhouette if isinstance(silhouette, float) else None,
             state if isinstance(state, list) else None,
+            _whole(stored, "made", 0),
+            _whole(stored, "version", 0) or 0,
         )
 
     def to_json(self) -> dict[str, object]:

@@ -86,7 +86,7 @@ class Clusters:
     def all(self) -> list[Cluster]:
         """The clusters that have documents, largest first; as of the last refresh."""
         facts = self.facts
-        if facts is None or not self._exist:
+        if facts is None or not self.exist:
             return []
         rows = self.conn.execute(
             f"select cluster, name, words, central, summary {_VALID_NAMES}",
@@ -107,7 +107,7 @@ class Clusters:
 
         Both are None of a document in no cluster. Unknown documents are left out.
         """
-        if not self._exist:
+        if not self.exist:
             return {}
         sql = f"select id, cluster, distance {_VALID_ROWS} and id in"
         rows = schema.rows_in(self.conn, sql, [self.collection.id], document_ids)
@@ -117,7 +117,7 @@ class Clusters:
         self, number: int, *, limit: int, offset: int = 0
     ) -> list[tuple[str, float]]:
         """The documents of a cluster and their distances, nearest first."""
-        if not self._exist:
+        if not self.exist:
             return []
         rows = self.conn.execute(
             f"""
@@ -135,7 +135,7 @@ class Clusters:
 
     def document_ids(self, number: int) -> set[str]:
         """The documents of a cluster."""
-        if not self._exist:
+        if not self.exist:
             return set()
         sql = f"select id {_VALID_ROWS} and cluster = ?"
         rows = self.conn.execute(sql, [self.collection.id, number])
@@ -157,6 +157,21 @@ class Clusters:
         sql = f"select cluster, max(distance) {_VALID_ROWS} and cluster is not null"
         rows = self.conn.execute(f"{sql} group by cluster", [self.collection.id])
         return {number: distance for number, distance in rows if distance is not None}
+
+    def count_unnamed(self) -> int:
+        """How many clusters with documents lack a name or a center."""
+        if not self.exist:
+            return 0
+        named = f"select cluster {_VALID_NAMES} and center is not null"
+        row = self.conn.execute(
+            f"""
+            select count(distinct cluster)
+            {_VALID_ROWS}
+            and cluster not in ({named})
+            """,
+            [self.collection.id, self.collection.id],
+        ).fetchone()
+        return int(row[0])
 
     def counted(self, facts: ClusterFacts) -> ClusterFacts:
         """*facts* with the sizes that the table has, for all clusters that it named."""
@@ -195,6 +210,22 @@ class Clusters:
             _name_rows(self.collection.id, clusters, centers),
         )
 
+    def write_central(self) -> None:
+        """Write again which documents are central; part of a transaction."""
+        for each in self.all():
+            nearest = self.members(each.number, limit=CENTRAL)
+            central = tuple(document for document, _distance in nearest)
+            if central != each.central:
+                self.conn.execute(
+                    """
+                    update embedding_cluster_names
+                    set central = ?
+                    where collection_id = ?
+                    and cluster = ?
+                    """,
+                    [_json(central), self.collection.id, each.number],
+                )
+
     def clear(self) -> None:
         """Delete all clusters of the collection; part of a transaction."""
         for table in ("embedding_clusters", "embedding_cluster_names"):
@@ -203,7 +234,7 @@ class Clusters:
             )
 
     @property
-    def _exist(self) -> bool:
+    def exist(self) -> bool:
         """Whether the tables exist by now."""
         known = self.collection.columns["embedding_clusters"]
         return bool(known or schema.columns_of(self.conn, "embedding_clusters"))
@@ -227,10 +258,14 @@ def _texts(stored: str | None) -> tuple[str, ...]:
     return tuple(e for e in found if isinstance(e, str)) if is_list else ()
 
 
+def _json(texts: Sequence[str]) -> str:
+    return json.dumps(texts, ensure_ascii=False)
+
+
 def _name_rows(
     collection_id: int, clusters: Iterable[Cluster], centers: Mapping[int, Vector]
 ) -> Iterator[tuple[object, ...]]:
     for each in clusters:
-        lists = (json.dumps(e, ensure_ascii=False) for e in (each.words, each.central))
+        lists = _json(each.words), _json(each.central)
         center = encode(centers[each.number])
         yield collection_id, each.number, each.name, each.summary, *lists, center

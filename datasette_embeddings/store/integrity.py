@@ -100,8 +100,8 @@ def remove_odd_rows(collection: StoredCollection, *, is_known: bool) -> None:
                 table == "_embedding_chunks" and is_known
             ):
                 conn.execute(f"delete {odd}", [collection.id])
-            elif table == "embedding_coordinates":
-                # The next refresh places documents that are not on the map
+            elif table.startswith("embedding_"):
+                # The next refresh makes what is missing of clusters and coordinates
                 conn.execute(f"delete {odd}", [collection.id])
             elif table != "_embedding_chunks" and _count(conn, odd, collection.id):
                 # All similarities are compared again
