@@ -51,10 +51,9 @@ def follow(
         if existing.has_map:
             maps.refresh(collection)
     elif collection.count_items():
-        callbacks = {"start": start, "progress": progress}
         found = Clusters(existing).settings if existing.has_clusters else None
         if found is not None:
-            clusters.build(collection, found, **callbacks)
+            clusters.build(collection, found, start=start, progress=progress)
         drawn = Coordinates(existing).settings if existing.has_map else None
         if drawn is not None:
-            maps.build(collection, drawn, **callbacks)
+            maps.build(collection, drawn, start=start, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.analysis.texts import read_contents
 from datasette_embeddings.errors import (
@@ -66,7 +66,7 @@ class ChatModel:
 
         :raises ModelError: if the model fails, or answers nothing.
         """
-        key = {} if self._key is None else {"key": self._key}
+        key: dict[str, Any] = {} if self._key is None else {"key": self._key}
         documents, answer = "\n".join(texts)[:MOST_OF_PROMPT], ""
         try:
             response = self._model.prompt(documents, system=prompt, **key)
@@ -174,7 +174,7 @@ def _default() -> str:
     import llm
 
     # The one that llm falls back to costs money, and was not chosen by the owner
-    name = llm.get_default_model(default="")
+    name: str = llm.get_default_model(default="")  # type: ignore[no-untyped-call]
     if not name:
         raise InvalidInputError(
             "Expected the name of a chat model, such as --llm gpt-4o-mini, because llm "
