@@ -10,6 +10,7 @@ import schemathesis
 DIMENSIONS = 384
 ITEM = "zlib.compress"
 COLUMN = "module"
+VERSION = "8321000000000000321"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
 OWN_NAMES = {"q", "like"}
 
@@ -21,6 +22,9 @@ def before_call(context, case, kwargs):
         return
     if case.operation.path.endswith("/matches.json") and "like" not in case.query:
         case.query.setdefault("q", "read")
+    for name, value in (("by", COLUMN), ("v", VERSION)):
+        if name in (case.query or ()):
+            case.query[name] = value
     _fit_query(case)
     if case.operation.path.endswith("/axis.json"):
         case.query = _fit_ends(case.query or {})
