@@ -20,6 +20,7 @@ EMBED_FIELDS = ("model", "input", "encoding_format", "input_type")
 REPOSITORY = Path(__file__).parent.parent
 DOCS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 SEARCHING = (REPOSITORY / "docs" / "searching.md").read_text("utf-8")
+EXPLORING = (REPOSITORY / "docs" / "exploring.md").read_text("utf-8")
 TEXT = "\n".join(path.read_text("utf-8") for path in DOCS)
 
 
@@ -69,7 +70,8 @@ def test_every_route_is_documented(route):
     path = path.replace("(?P<database>[^/.]+)", "demo")
     path = path.replace("(?P<collection>[^/.]+)", "stdlib")
     path = path.replace("(?P<item>[^/.]*)", "{id}")
-    assert path in SEARCHING
+    path = path.replace("(?P<tile>[^/.]*)", "{tile}")
+    assert path in SEARCHING + EXPLORING
 
 
 def test_every_link_within_the_project_leads_somewhere():
