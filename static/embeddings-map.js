@@ -140,7 +140,7 @@ class MapPage {
   get radius() {
     const { width, height, transform } = this.view;
     const shown = this.tiles.canBeWhole ? this.map.documents : SAMPLE;
-    const radius = 0.3 * Math.sqrt((width * height) / shown) * transform.k ** 0.35;
+    const radius = 0.25 * Math.sqrt((width * height) / shown) * transform.k ** 0.35;
     return Math.min(Math.max(radius, RADII[0]), RADII[1]);
   }
 

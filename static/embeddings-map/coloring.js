@@ -70,11 +70,14 @@ export class Coloring {
     });
     const dim = palette.map((color) => mix(color, background, DIM));
     if (areAllDim) return [dim];
-    if (this.only === null) return [palette];
-    // Those that are meant are above the others
+    // Those that are meant are above the others; all are that have a color of their own
+    const isMeant = palette.map((_, index) =>
+      this.only === null ? this.legend?.values[index]?.value != null : index === this.only,
+    );
+    const below = this.only === null ? palette : dim;
     return [
-      dim.map((color, index) => (index === this.only ? -1 : color)),
-      palette.map((color, index) => (index === this.only ? color : -1)),
+      below.map((color, index) => (isMeant[index] ? -1 : color)),
+      palette.map((color, index) => (isMeant[index] ? color : -1)),
     ];
   }
 }

@@ -57,7 +57,7 @@ export function safe(url) {
 // An element with properties, such as {className}, and children: elements and text
 export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
-  made.append(...children.filter((each) => each !== null));
+  made.append(...children.filter((each) => each != null));
   return made;
 }
 

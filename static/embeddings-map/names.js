@@ -2,6 +2,7 @@
 
 const MOST_NAMES = 40;
 const GAP = 4; // CSS pixels between two names
+const LENGTH = 24; // characters; the words of a name that do not fit are left out
 
 export class Names {
   constructor(layer) {
@@ -13,7 +14,7 @@ export class Names {
   set(clusters) {
     this.names = clusters.map(({ name, x, y }) => {
       const element = document.createElement("bdi");
-      element.textContent = name;
+      element.textContent = brief(name);
       element.hidden = true;
       return { element, x, y, width: 0, height: 0 };
     });
@@ -49,6 +50,13 @@ export class Names {
       each.element.style.transform = `translate(${box.left + GAP}px, ${box.top + GAP}px)`;
     }
   }
+}
+
+// The first words of "typing, configparser, inspect", each of them whole
+function brief(name) {
+  const words = name.split(", ");
+  while (words.length > 1 && words.join(", ").length > LENGTH) words.pop();
+  return words.join(", ");
 }
 
 function overlap(a, b) {

@@ -21,7 +21,7 @@ export class Selecting {
     });
     element.addEventListener("pointerleave", () => this.hover(null));
     element.addEventListener("click", (event) => {
-      if (!page.area.takes(event)) this.select(this.pointAt(event));
+      if (!page.area.takes(event)) this.select(this.pointAt(event), null, { isMoved: false });
     });
   }
 

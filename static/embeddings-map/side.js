@@ -7,7 +7,7 @@ export const part = (name) => document.getElementById(`embeddings-map-${name}`);
 function fillPart(name, ...children) {
   const section = part(name);
   section.hidden = !children.length;
-  section.replaceChildren(...children);
+  section.replaceChildren(...children.filter(Boolean));
   return section;
 }
 
@@ -31,8 +31,8 @@ export function showItem(item, { cluster, clusterUrl, similar, close }) {
     element("h2", {}, link(item.url || item.image_url, title(item))),
     closing("Close", close),
     image && element("img", { src: image, alt: "", decoding: "async" }),
-    item.snippet ? element("p", {}, element("bdi", {}, item.snippet)) : "",
-    facts || "",
+    item.snippet && element("p", {}, element("bdi", {}, item.snippet)),
+    facts,
     element(
       "p",
       { className: "embeddings-map-actions" },
