@@ -108,6 +108,11 @@ VECTOR_FORMATS = ("json", "blob", "base64", "hex")
 MATCH_OPTIONS = (
     limit("How many matches to show."),
     option("--prefix", "Only items whose ids begin with this.", default=""),
+    option(
+        "--cluster",
+        "Only items of this cluster: 3, several as 3,5, or none for those in none.",
+        metavar="NUMBER",
+    ),
     flag("--all-chunks", "Show every matching chunk of a document, not only the best."),
     flag("--full", "Print the whole content of each match, as nl and json always do."),
     FORMAT,

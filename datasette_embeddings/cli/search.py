@@ -38,6 +38,7 @@ from datasette_embeddings.search.answers import (
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.search.parts import Part, read_clusters
 from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.sources.table_rows import number_or
@@ -109,6 +110,7 @@ def search(
     time_limit_ms: int | None,
     where: str | None,
     params: Sequence[tuple[str, str]],
+    cluster: str | None,
     limit: int,
     full: bool,
     output_format: str | None,
@@ -148,7 +150,7 @@ def search(
         raise InvalidInputError("Expected a text to search for by words, not an image")
     with open_database(database) as conn:
         found, model = collections.collection(conn, collection), None
-        options = replace(options, among=among(found, where, params))
+        options = replace(options, among=among(found, where, params, cluster))
         if not by_words:
             model = load_model(found.model_id, found.located_models(config.models))
         if isinstance(query, str):
@@ -206,6 +208,7 @@ def similar(
     binary: bool,
     where: str | None,
     params: Sequence[tuple[str, str]],
+    cluster: str | None,
     limit: int,
     full: bool,
     output_format: str | None,
@@ -236,7 +239,7 @@ def similar(
     config = config_in(config_file, database)
     with open_database(database) as conn:
         found = collections.collection(conn, collection)
-        options = replace(options, among=among(found, where, params))
+        options = replace(options, among=among(found, where, params, cluster))
         if item_id is not None:
             matches = similar_items(found, item_id, options=options)
         else:
@@ -249,16 +252,23 @@ def similar(
 
 
 def among(
-    collection: StoredCollection, where: str | None, params: Sequence[tuple[str, str]]
+    collection: StoredCollection,
+    where: str | None,
+    params: Sequence[tuple[str, str]],
+    cluster: str | None = None,
 ) -> frozenset[str] | None:
-    """The items for which *where* is true; None without it."""
-    if where is None:
-        if params:
-            raise InvalidInputError("Expected --where with --param, found none")
-        return None
-    # As numbers, because metadata have no types that would convert a text
-    values = {name.lstrip(":"): number_or(value) for name, value in params}
-    return items_where(collection, where, values)
+    """The items of *cluster* for which *where* is true; None without both."""
+    if where is None and params:
+        raise InvalidInputError("Expected --where with --param, found none")
+    chosen = None
+    if cluster is not None:
+        chosen = Part(read_clusters(cluster)).items(collection)
+    if where is not None:
+        # As numbers, because metadata have no types that would convert a text
+        values = {name.lstrip(":"): number_or(value) for name, value in params}
+        found = items_where(collection, where, values)
+        chosen = found if chosen is None else chosen & found
+    return chosen
 
 
 def _query(text: str | None, text_file: Path | None, image: Path | None) -> Content:

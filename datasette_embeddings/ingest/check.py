@@ -15,7 +15,7 @@ from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.ingest.words import index_words, repair_words
-from datasette_embeddings.search.matches import makes_no_address
+from datasette_embeddings.search.addresses import makes_no_address
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source

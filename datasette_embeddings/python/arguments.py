@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from datasette_embeddings.analysis.axes import End
@@ -11,6 +11,7 @@ from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Documen
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import check_utf8
 from datasette_embeddings.search.nearest import Options, checked_limit
+from datasette_embeddings.search.parts import Part, read_clusters
 from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.store.collections import StoredCollection
 
@@ -22,6 +23,8 @@ Entry: TypeAlias = (
     "| tuple[Id, Content | None, Mapping[str, object] | None] "
     "| Mapping[str, Any]"
 )
+#: A cluster, several, or "none" for what is in no cluster
+Cluster: TypeAlias = "int | str | Sequence[int | str]"
 ENTRY_NAMES = ("id", "content", "metadata", "title")
 # Characters; a model reads only the beginning
 LONGEST_QUERY = 1_000_000
@@ -123,9 +126,13 @@ def search_options(
     offset: int,
     where: str | None,
     params: Mapping[str, object] | None,
+    cluster: Cluster | None = None,
     **others: Any,  # noqa: ANN401 - the other fields of Options
 ) -> Options:
-    """The options of a search, checked; *where* is looked up in *collection*."""
+    """The options of a search, checked.
+
+    *where* and *cluster* are looked up in *collection*.
+    """
     if not isinstance(offset, int) or not 0 <= offset <= LARGEST_OFFSET:
         raise InvalidInputError(
             f"Expected an offset, a whole number from 0; found {quoted(offset)}"
@@ -147,4 +154,7 @@ def search_options(
     if params is not None and where is None:
         raise InvalidInputError("Expected where with params, found params alone")
     among = None if where is None else items_where(collection, where, params)
+    if cluster is not None:
+        own = Part(read_clusters(cluster)).items(collection)
+        among = own if among is None else among & own
     return Options(limit=checked_limit(limit), offset=offset, among=among, **others)

@@ -11,6 +11,7 @@ from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.check import Problem, problems_of
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.python.arguments import (
+    Cluster,
     Id,
     checked_content,
     id_text,
@@ -62,6 +63,7 @@ class ReadableCollection(ExploringVerbs):
         mode: Mode = "both",
         where: str | None = None,
         params: Mapping[str, object] | None = None,
+        cluster: Cluster | None = None,
         prefix: str = "",
         min_score: float | None = None,
         min_cosine: float | None = None,
@@ -73,7 +75,8 @@ class ReadableCollection(ExploringVerbs):
 
         *mode* is ``both`` (words and meaning), ``meaning``, or ``words``, which needs
         no model. *where* is an SQL expression over the columns of the source table or
-        the metadata, *params* the values of its ``:names``; *prefix* is how ids begin.
+        the metadata, *params* the values of its ``:names``; *cluster* is the number of
+        one, a list of these, or ``"none"``; *prefix* is how ids begin.
         Scores are 0 to 1, cosines -1 to 1. Of a document in chunks the best one counts,
         unless *all_chunks*. *as_typed* corrects no spelling. *rerank* is a
         cross-encoder, or its id, that orders the best matches again.
@@ -88,6 +91,7 @@ class ReadableCollection(ExploringVerbs):
                 offset=offset,
                 where=where,
                 params=params,
+                cluster=cluster,
                 prefix=prefix,
                 min_score=min_score,
                 min_cosine=min_cosine,
@@ -114,6 +118,7 @@ class ReadableCollection(ExploringVerbs):
         offset: int = 0,
         where: str | None = None,
         params: Mapping[str, object] | None = None,
+        cluster: Cluster | None = None,
         prefix: str = "",
         min_score: float | None = None,
         all_chunks: bool = False,
@@ -131,6 +136,7 @@ class ReadableCollection(ExploringVerbs):
                 offset=offset,
                 where=where,
                 params=params,
+                cluster=cluster,
                 prefix=prefix,
                 min_score=min_score,
                 all_chunks=all_chunks,
@@ -145,6 +151,7 @@ class ReadableCollection(ExploringVerbs):
         offset: int = 0,
         where: str | None = None,
         params: Mapping[str, object] | None = None,
+        cluster: Cluster | None = None,
         prefix: str = "",
         min_score: float | None = None,
         all_chunks: bool = False,
@@ -163,6 +170,7 @@ class ReadableCollection(ExploringVerbs):
                 offset=offset,
                 where=where,
                 params=params,
+                cluster=cluster,
                 prefix=prefix,
                 min_score=min_score,
                 all_chunks=all_chunks,

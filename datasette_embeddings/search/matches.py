@@ -18,19 +18,14 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.sources.links import link
 from datasette_embeddings.sources.table_rows import SourceRow, image_of_row, source_rows
-from datasette_embeddings.store.chunks import (
-    StoredChunk,
-    stored_chunks,
-    stored_documents,
-)
+from datasette_embeddings.store.chunks import StoredChunk, stored_documents
+from datasette_embeddings.store.cluster_names import named_clusters
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.items import StoredItem
 from datasette_embeddings.store.origins import owners
 
 #: Between the title of a document and the headings above a chunk
 HEADINGS_BETWEEN = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
-# Items for which a url is tried
-TRIED_ITEMS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +69,9 @@ class Match:
     url: str | None = None
     #: What the reranker gave it: the higher, the better
     rerank_score: float | None = None
+    #: The number and the name of the cluster of its document, if it is in one
+    cluster: int | None = None
+    cluster_name: str | None = None
 
     @property
     def text(self) -> str:
@@ -121,6 +119,8 @@ def matches(collection: StoredCollection, hits: Sequence[Hit]) -> list[Match]:
             stale = stale or (chunk is not None and chunk.has_other_title(row.title))
         source = sources.get(hit.document_id)
         found.append(_match(hit, item, chunk, source, row, stale))
+    if collection.has_clusters:
+        found = _with_clusters(collection, found)
     has_links = any(each.source.url for each in collection.sources)
     return _with_addresses(collection, found, rows) if has_links else found
 
@@ -165,6 +165,16 @@ def _match(
     )
 
 
+def _with_clusters(collection: StoredCollection, found: list[Match]) -> list[Match]:
+    """*found* with the clusters of their documents."""
+    known = named_clusters(collection, [each.document_id for each in found])
+    named = [known.get(each.document_id, (None, None)) for each in found]
+    return [
+        replace(match, cluster=number, cluster_name=name)
+        for match, (number, name) in zip(found, named, strict=True)
+    ]
+
+
 def _with_addresses(
     collection: StoredCollection,
     found: Sequence[Match],
@@ -191,29 +201,6 @@ def _with_addresses(
             match = replace(match, url=link(source, match.document_id, values))
         linked.append(match)
     return linked
-
-
-def makes_no_address(collection: StoredCollection, source: Source) -> bool:
-    """Whether the url of *source* makes an address for none of some of its items."""
-    if source.url is None:
-        return False
-    rows = collection.conn.execute(
-        """
-        select id
-        from embeddings
-        where collection_id = ?
-        and substr(id, 1, length(?2)) = ?2
-        limit ?
-        """,
-        [collection.id, source.id_prefix, TRIED_ITEMS],
-    )
-    ids = [item_id for (item_id,) in rows if isinstance(item_id, str)]
-    chunks = stored_chunks(collection, ids)
-    found = matches(
-        collection, [Hit(each, 1.0, chunk=chunks.get(each)) for each in ids]
-    )
-    own = [match for match in found if match.source == source and not match.stale]
-    return bool(own) and all(match.url is None for match in own)
 
 
 def _stored_title(item: StoredItem, chunk: StoredChunk | None) -> str | None:

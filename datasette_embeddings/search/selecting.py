@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +30,8 @@ from datasette_embeddings.store.metadata import (
 
 # Characters of a condition; that of a person is shorter
 LONGEST_WHERE = 100_000
+# A function of SQL that is used in one statement
+_IS_ONE = "_embeddings_is_one"
 # The start of SQLite's message where the filter is at fault, and what it means
 FILTER_ERRORS = {
     "interrupted": "takes longer than this server's time limit for SQL",
@@ -103,6 +105,29 @@ def rows_of(collection: StoredCollection, named: Sequence[str] | None = None) ->
         source.key_columns,
         source.id_prefix,
     )
+
+
+@contextmanager
+def rows_of_documents(
+    conn: sqlite3.Connection, rows: Rows, documents: Container[str]
+) -> Iterator[Selection]:
+    """The condition that a row of *rows* is that of one of *documents*.
+
+    It calls a function of *conn*, which knows them while the context is open.
+    """
+
+    def is_one(*key: object) -> bool:
+        # A row with NULL in its key has no item
+        return None not in key and rows.id_prefix + item_id_of(key) in documents
+
+    names = rows.key_columns
+    condition = f"{_IS_ONE}({', '.join(map(quote, names))})"
+    conn.create_function(_IS_ONE, len(names), is_one)
+    try:
+        yield Selection((condition,))
+    finally:
+        # SQLite keeps the name; without the documents it stands for nothing
+        conn.create_function(_IS_ONE, len(names), lambda *_key: None)
 
 
 def selected_ids(

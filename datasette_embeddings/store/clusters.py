@@ -19,6 +19,15 @@ CENTRAL = 3
 #: The id of a document, its cluster, the distance to the center, and its state
 ClusterRow: TypeAlias = tuple[str, int | None, float | None, str]
 
+#: How many documents each cluster has; people run and change it
+CLUSTERS_SQL = """
+    select cluster, name, count(*) as documents
+    from embedding_clusters
+    join embedding_cluster_names using (collection_id, cluster)
+    where collection_id = :collection_id
+    group by cluster
+    order by documents desc, cluster
+"""
 _VALID_ROWS = f"""
     from embedding_clusters
     where {schema.valid_sql("embedding_clusters")}
@@ -133,11 +142,11 @@ class Clusters:
         # Tuples, also from a connection that makes other rows
         return [(each, distance) for each, distance in rows]
 
-    def document_ids(self, number: int) -> set[str]:
-        """The documents of a cluster."""
+    def document_ids(self, number: int | None) -> set[str]:
+        """The documents of a cluster, or for None those in no cluster."""
         if not self.exist:
             return set()
-        sql = f"select id {_VALID_ROWS} and cluster = ?"
+        sql = f"select id {_VALID_ROWS} and cluster is ?"
         rows = self.conn.execute(sql, [self.collection.id, number])
         return {row[0] for row in rows}
 

@@ -10,7 +10,7 @@ from datasette.utils.asgi import Request
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.web.compat import run_sql_path
-from datasette_embeddings.web.search_response import SearchResponse
+from datasette_embeddings.web.search_results import SearchResponse
 from datasette_embeddings.web.urls import Address
 
 
@@ -24,12 +24,16 @@ async def code_samples(
     image has none at all: neither an address nor SQL can hold the image.
     """
     datasette, asked = response.target.datasette, response.request
-    if asked.text is None and asked.like is None:
+    is_list, part = (
+        asked.text is None and asked.like is None,
+        asked.cluster + asked.area,
+    )
+    if is_list and not (part and response.total is not None):
         return []
     samples = []
     options = asked.min_score, asked.min_cosine, asked.order
     is_other = asked.as_typed or any(each is not None for each in options)
-    if not (asked.filters or asked.prefix or is_other):
+    if not (asked.filters or asked.prefix or part or is_other):
         database, (sql, values) = response.target.database.name, _sql(response)
         page = await run_sql_path(datasette, request.actor, database, sql, values)
         if page is not None:

@@ -18,6 +18,7 @@ from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.related import related_items
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.store.cluster_names import named_clusters
 from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target, visible_targets
@@ -111,11 +112,13 @@ async def related_html(
 ) -> str | None:
     """The rows related to *row*, as a part of its page; None if there are none."""
     targets = await _targets(datasette, request.actor, database, table)
-    related = [
-        (target, target.like_path(item_id), matches)
-        for target, item_id in _items(targets, row)
-        if (matches := await _related(target, item_id))
-    ]
+    related = []
+    for target, item_id in _items(targets, row):
+        cluster, matches = None, await _related(target, item_id)
+        if target.collection.has_clusters:
+            cluster = await _cluster(target, item_id)
+        if matches or cluster:
+            related.append((target, target.like_path(item_id), matches, cluster))
     if not related:
         return None
     context = {"related": related, "shortened": shortened}
@@ -156,6 +159,14 @@ def template_vars(
             related_html, datasette, request, database, table
         )
     return functions
+
+
+async def _cluster(target: Target, item_id: str) -> tuple[int, str] | None:
+    """The number and the name of the cluster of an item."""
+    with suppress(sqlite3.DatabaseError):
+        known = await target.read(partial(named_clusters, document_ids=[item_id]))
+        return known.get(item_id)
+    return None
 
 
 async def _related(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from datasette.app import Datasette
@@ -14,13 +15,17 @@ from datasette.utils import sqlite_timelimit
 
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.search.counting import Value, counted_elements, counted_values
+from datasette_embeddings.search.parts import Part
 from datasette_embeddings.search.selecting import (
     Rows,
     Selection,
+    explained,
     rows_of,
+    rows_of_documents,
     selected_items,
 )
 from datasette_embeddings.sources.table_rows import number_or
+from datasette_embeddings.store.chunks import chunks_of_documents
 from datasette_embeddings.store.collections import StoredCollection
 
 #: ``created__gt`` and what it is compared with
@@ -61,8 +66,9 @@ def applied(
     pairs: Sequence[Filter],
     facet: str | None,
     sort: str | None = None,
+    part: Part | None = None,
 ) -> tuple[Facet | None, frozenset[str] | None]:
-    """The counts of the column *facet*, and the items that *pairs* let pass.
+    """The counts of the column *facet*, and the items that *pairs* and *part* let pass.
 
     The column *sort* is checked only.
     """
@@ -70,17 +76,34 @@ def applied(
     conn, counts, selected = collection.conn, None, None
     named = [column for column, _lookup, _value in Filters(pairs).selections()]
     shown = [each for each in (facet, sort) if each is not None]
-    with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")):
+    with sqlite_timelimit(conn, datasette.setting("sql_time_limit_ms")), explained():
         rows = rows_of(collection, [*named, *shown])
         for column in shown:
             rows.check_column(column)
         passing = selection(rows, pairs)
+        documents = None if part is None else part.documents(collection)
         if facet is not None:
             limit = datasette.setting("default_facet_size")
-            counts = _facet(conn, rows, facet, passing, limit)
+            with _within(conn, rows, passing, documents) as counted:
+                counts = _facet(conn, rows, facet, counted, limit)
         if pairs:
             selected = selected_items(collection, passing, rows=rows)
+        if documents is not None:
+            own = documents | chunks_of_documents(collection, documents)
+            selected = frozenset(own if selected is None else selected & own)
     return counts, selected
+
+
+@contextmanager
+def _within(
+    conn: sqlite3.Connection, rows: Rows, passing: Selection, documents: set[str] | None
+) -> Iterator[Selection]:
+    """*passing*, as far as they are of *documents*; None for all."""
+    if documents is None:
+        yield passing
+        return
+    with rows_of_documents(conn, rows, documents) as own:
+        yield replace(passing, conditions=(*passing.conditions, *own.conditions))
 
 
 def _facet(

@@ -77,11 +77,12 @@ def _written() -> dict[str, Any]:
         if name in QUERIES
     ]
     search["oneOf"][QUERIES.index("text")]["not"] = WORDS_WITH_COSINE
-    pairs_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
+    pages_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
     embed_names = {name: name for name in embed["properties"] if name != "input"}
     for path, schema, names in (
         ("/{database}/-/embeddings/{collection}.json", search, SEARCH_NAMES),
-        ("/{database}/-/embeddings/{collection}/pairs.json", search, pairs_names),
+        ("/{database}/-/embeddings/{collection}/clusters.json", search, pages_names),
+        ("/{database}/-/embeddings/{collection}/pairs.json", search, pages_names),
         (
             "/{database}/-/embeddings/{collection}/map/matches.json",
             search,

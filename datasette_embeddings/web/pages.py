@@ -18,6 +18,7 @@ from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.similarities import PAIRS_SQL, Similarities
 from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import database_color, run_sql_path
+from datasette_embeddings.web.filter_links import cluster_count
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.middleware import SHAPE, json_view, page_view, shaped
 from datasette_embeddings.web.resolve import Target, listed_targets, resolve_target
@@ -37,8 +38,14 @@ async def collections(datasette: Datasette, request: Request) -> Response:
     url = datasette.urls.path("/")
     if database is not None:
         url = f"{datasette.urls.database(database.name)}/"
+    counts = {
+        target.path: await target.read(cluster_count)
+        for target, _count in targets
+        if target.collection.has_clusters
+    }
     context = {
         "collections": targets,
+        "cluster_counts": counts,
         "database": database and database.name,
         "db_color": database and database_color(database),
         "alternate_url_json": f"{url}-/embeddings.json",

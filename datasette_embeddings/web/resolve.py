@@ -72,6 +72,8 @@ class Target:
             "end": match.end,
             "stale": match.stale,
             "rerank_score": match.rerank_score,
+            "cluster": match.cluster,
+            "cluster_name": match.cluster_name,
         }
 
     async def model(self) -> AllowedModel:
@@ -84,6 +86,10 @@ class Target:
         if len(document_id) > LONGEST_LINKED_ID:
             return None
         return f"{self.path}?like={quote(document_id, safe='')}"
+
+    def cluster_path(self, number: int | str) -> str:
+        """The list of the documents of a cluster; *number* may be "none"."""
+        return f"{self.path}?_cluster={number}"
 
     def image_path(self, match: Match) -> str | None:
         """Where the image of *match* is served, if it has one."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasette_embeddings.web import (
     axis,
+    clusters,
     embed_api,
     images,
     map_json,
@@ -47,6 +48,8 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "/map/matches" + JSON_SUFFIX, map_json.matches_json),
     (COLLECTION + "/axis$", axis.axis_page),
     (COLLECTION + "/axis" + JSON_SUFFIX, axis.axis_json),
+    (COLLECTION + "/clusters$", clusters.clusters_page),
+    (COLLECTION + "/clusters" + JSON_SUFFIX, clusters.clusters_json),
     (COLLECTION + "/pairs$", pages.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
 )

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
+from datasette_embeddings.web.filter_links import Link, filter_links, part_context
 from datasette_embeddings.web.http_errors import (
     SearchUnavailableError,
     headers_of,
@@ -33,14 +33,13 @@ from datasette_embeddings.web.middleware import SHAPE, page_view
 from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
-from datasette_embeddings.web.search_response import SearchResponse, run_search
+from datasette_embeddings.web.search_response import run_search
+from datasette_embeddings.web.search_results import SearchResponse
 from datasette_embeddings.web.server import config_of
 from datasette_embeddings.web.urls import Address, is_special, joined
 
 # Characters of a match's content, title and metadata that its result shows
 LENGTHS = {"snippet_length": 280, "title_length": 200, "metadata_length": 100}
-# Filters that a page names, each with a link that removes it
-SHOWN_FILTERS = 20
 # Fields of the form that are left out of the URL when they are empty
 OPTIONAL = ("_mode", "_min_score", "_min_cosine", "_prefix", "_facet", "_sort")
 # What the form offers to search by, the default first
@@ -77,6 +76,7 @@ async def search(
     context = {
         **_request_context(target, address, config, is_image=body is not None),
         **await _form_context(target),
+        **await part_context(target, address),
     }
     status, headers = 200, dict[str, str]()
     try:
@@ -110,7 +110,7 @@ def _request_context(
         "text": address.args.get(search_request.QUERY),
         "given": address.args,
         "filters": search_request.filters_of(address.args),
-        "filter_links": _filter_links(address),
+        "filter_links": filter_links(address),
         "comparisons": filters.comparisons(),
         "is_image": is_image,
         "modes": MODES,
@@ -176,6 +176,11 @@ def _ranking_context(address: Address, response: SearchResponse) -> dict[str, An
     conditions = [
         text
         for text, is_set in (
+            (
+                "is in the cluster" if len(asked.cluster) < 2 else "is in the clusters",
+                asked.cluster,
+            ),
+            ("is in the area of the map", asked.area),
             ("passes the filters", asked.filters or asked.prefix),
             ("fits these words", is_by_words or response.is_narrowed),
             (f"scores {asked.min_score} or more", asked.min_score is not None),
@@ -223,27 +228,6 @@ def _for_visitors(error: EmbeddingsError) -> str:
             "deleted since; search for it in the box above."
         )
     return str(error)
-
-
-@dataclass(frozen=True)
-class Link:
-    """A filter or a value of a facet on the page, and where it leads."""
-
-    label: str
-    path: str
-    count: int = 0
-    is_selected: bool = False
-
-
-def _filter_links(address: Address) -> list[Link]:
-    """The first filters of *address*, those included that will turn out wrong."""
-    links = []
-    for pair in search_request.filters_of(address.args)[:SHOWN_FILTERS]:
-        label = "=".join(pair)
-        with suppress(ValueError, RecursionError):
-            label = filters.in_words(pair) or label
-        links.append(Link(label, address.toggle_filter(pair)))
-    return links
 
 
 def _facet_links(address: Address, response: SearchResponse) -> Sequence[Link]:

@@ -14,6 +14,7 @@ from datasette.utils import MultiParams, value_as_boolean
 from datasette_embeddings import validation
 from datasette_embeddings.config import DEFAULT_LIMIT, Config, Mode
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
+from datasette_embeddings.search import parts
 from datasette_embeddings.search.nearest import checked_query
 from datasette_embeddings.validation import (
     AnyText,
@@ -43,6 +44,8 @@ NAMES = {
     "_min_cosine": "min_cosine",
     "_prefix": "prefix",
     "_chunks": "chunks",
+    "_cluster": "cluster",
+    "_area": "area",
     "_facet": "facet",
     "_sort": "sort",
     "_sort_desc": "sort_desc",
@@ -121,6 +124,13 @@ Cosine: TypeAlias = Annotated[
         "a cosine from -1 to 1", component="Score", ge=-1, le=1, allow_inf_nan=False
     ),
 ]
+ClusterFilter: TypeAlias = Annotated[
+    tuple[Any, ...],
+    Expected("clusters", read=parts.read_clusters, component="ClusterFilter"),
+]
+AreaFilter: TypeAlias = Annotated[
+    tuple[Any, ...], Expected("an area", read=parts.read_area, component="AreaFilter")
+]
 Filters: TypeAlias = Annotated[
     tuple[Filter, ...],
     Expected("columns and values", read=from_json, component="Filters"),
@@ -159,6 +169,10 @@ class SearchRequest(Checked):
     """In a chunked collection, the best chunk of each document or all chunks."""
     filters: Filters = ()
     """Conditions on columns of the source table, or on the metadata of items."""
+    cluster: ClusterFilter = ()
+    """Only items of these clusters: 3, several as "3,5", or none."""
+    area: AreaFilter = ()
+    """Only items in this area of the map: the corners x1, y1, x2, y2 and so on."""
     facet: Text | None = None
     """A column, or a key of the metadata, whose values to count."""
     sort: Text | None = None
@@ -183,6 +197,8 @@ class SearchRequest(Checked):
             "min_cosine": self.min_cosine,
             "prefix": self.prefix or None,
             "filters": [list(pair) for pair in self.filters] or None,
+            "cluster": [each or parts.NO_CLUSTER for each in self.cluster] or None,
+            "area": [number for corner in self.area for number in corner] or None,
             "sort": self.sort,
             "sort_desc": self.sort_desc,
         }
@@ -201,6 +217,9 @@ def from_args(
     }
     if QUERY in args and LIKE in args:
         raise InvalidInputError("Expected either q or like, found both")
+    for name in ("_cluster", "_area"):
+        if name in args and NAMES[name] in given:
+            given[NAMES[name]] = ",".join(args.getlist(name))
     facets = args.getlist("_facet")
     if len(facets) > 1:
         raise InvalidInputError(f"Expected one _facet, found {len(facets)}")

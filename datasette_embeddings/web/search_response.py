@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,14 +12,15 @@ from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
-from datasette_embeddings.config import Config, Mode
-from datasette_embeddings.index.cache import Index, indexes
-from datasette_embeddings.search.matches import Match, matches
+from datasette_embeddings.config import Config
+from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.search.matches import matches
 from datasette_embeddings.search.nearest import (
     Options,
     nearest_to_item,
     nearest_to_vector,
 )
+from datasette_embeddings.search.parts import Part
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.reranking import widened
 from datasette_embeddings.search.selecting import in_order
@@ -32,11 +32,12 @@ from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
-from datasette_embeddings.web.filters import Facet
 from datasette_embeddings.web.http_errors import SearchUnavailableError
+from datasette_embeddings.web.listing import list_part
 from datasette_embeddings.web.middleware import SHAPE, json_view, shaped
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.search_request import SearchRequest
+from datasette_embeddings.web.search_results import SearchResponse
 from datasette_embeddings.web.server import config_of, with_rerankers
 from datasette_embeddings.web.urls import Address
 
@@ -47,35 +48,6 @@ MODEL_ERRORS = (
     errors.ModelSettingsMismatchError,
     errors.MissingLibraryError,
 )
-
-
-@dataclass(frozen=True)
-class SearchResponse:
-    """The matches of *request* in *target*, a collection of *count* items."""
-
-    target: Target
-    request: SearchRequest
-    count: int
-    matches: Sequence[Match] = ()
-    #: What the matches were ranked by; None if nothing was searched for
-    mode: Mode | None = None
-    #: The text with other spelling, by which words were looked for
-    corrected: str | None = None
-    #: Whether a match is close to the text; None where that is not known
-    close: bool | None = None
-    #: The text has phrases or excluded words, so that not every item fits
-    is_narrowed: bool = False
-    #: The offset of the next page, if there is one
-    next: int | None = None
-    facet: Facet | None = None
-    #: What was searched; None if nothing was searched for
-    index: Index | None = None
-    #: Items whose vectors cannot be compared with the others
-    left_out: int = 0
-    #: The cross-encoder that ordered the best matches
-    reranked: str | None = None
-    #: Why the one of the settings did not
-    not_reranked: str | None = None
 
 
 @json_view("GET", "HEAD", "POST", limited=True)
@@ -125,6 +97,8 @@ async def search_json(
 async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     """The response to *request* in the collection of *target*."""
     query, collection = None, target.collection
+    if all(getattr(request, name) is None for name in search_request.QUERIES):
+        return await target.read(partial(list_part, target, request))
     # Where only its meaning counts, a text is taken word for word
     goes_by_words = collection.has_words or request.mode == "words"
     if request.text is not None and request.mode != "meaning" and goes_by_words:
@@ -221,13 +195,12 @@ def _search(
     is_reranked: bool = False,
 ) -> SearchResponse:
     """The response in one state of the database, with all that a reranker reads."""
-    facet, selected = None, None
-    if request.filters or request.facet or request.sort or request.sort_desc:
-        facet, selected = filters.applied(
-            target.datasette, collection, request.filters, request.facet, request.order
-        )
-    if vector is None and query is None and request.like is None:
-        return SearchResponse(target, request, collection.count_items(), facet=facet)
+    facet, selected, part = None, None, None
+    if request.cluster or request.area:
+        part = Part(request.cluster, request.area)
+    if part or request.filters or request.facet or request.sort or request.sort_desc:
+        asked = request.filters, request.facet, request.order
+        facet, selected = filters.applied(target.datasette, collection, *asked, part)
     immutable = is_immutable(target.datasette, target.database.name)
     index = indexes.index(collection, immutable=immutable)
     options = Options(

@@ -31,7 +31,7 @@ from datasette_embeddings.store.collection_writes import (
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.tables import RAW_TABLES
 from datasette_embeddings.web.compat import is_modern
-from tests.maps import give_clusters, give_map
+from tests.clusters import give_clusters, give_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -244,9 +244,7 @@ def paths(tmp_path_factory, built_articles, model):
             chosen = table_source(conn, table, key_columns=("id",), rules=rules)
             ingest(conn, name, chosen, model)
         build(collection(conn, name), SimilaritySettings(limit=5))
-        prefix = f"{tables[0]}/" if len(tables) > 1 else ""
-        give_map(conn, name, {f"{prefix}5": (0, 0), f"{prefix}6": (1, 2)})
-        give_clusters(conn, name, {"pets": [f"{prefix}5"], None: [f"{prefix}6"]})
+        give_parts(conn, name, "pets")
     give_image(conn, "5")
     conn.close()
     shutil.copyfile(path, twin)
@@ -255,6 +253,13 @@ def paths(tmp_path_factory, built_articles, model):
         delete_collection(conn, name)
     conn.close()
     return [str(path), str(twin)]
+
+
+def give_parts(conn, name, word):
+    """Two clusters that are called by *word*, and a map, to a collection."""
+    ids = sorted(collection(conn, name).item_ids())
+    give_clusters(conn, name, [([word, "one"], ids[:1]), ([word, "two"], ids[1:])])
+    give_map(conn, name, {each: (n, n) for n, each in enumerate(ids)})
 
 
 def give_image(conn, item_id):
@@ -372,6 +377,8 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         asked += [f"{page}/map{each}" for each in MAP_PATHS]
         ends = "low=pets&high=stars"
         asked += [f"{page}/axis", f"{page}/axis?{ends}", f"{page}/axis.json?{ends}"]
+        asked += [f"{page}.json?_cluster=1", f"{page}/clusters"]
+        asked += [f"{page}/clusters.json"]
         if has_one_source:
             asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
             asked += [f"{page}/image/5"]
@@ -482,9 +489,7 @@ def library(tmp_path_factory, built_articles, model):
     ingest(conn, "pelican", query_source(conn, joined), model)
     for name in ("wren", "cormorant", "pelican"):
         build(collection(conn, name), SimilaritySettings(limit=5))
-    give_map(conn, "cormorant", {"zq-9071": (0, 0)})
-    give_map(conn, "wren", {"5": (0, 0), "6": (1, 2)})
-    give_clusters(conn, "cormorant", {"marmalade": ["zq-9071"]})
+        give_parts(conn, name, "treasure" if name == "wren" else "marmalade")
     give_image(conn, "zq-9071")
     conn.execute("insert into collections values (99, 'secretmodel', 'secretmodel')")
     conn.commit()
@@ -584,6 +589,16 @@ async def test_the_lists_are_those_of_a_library_without_secrets(outsider):
         f"{OPEN}.json?q=x&_prefix=zz",
         f"{OPEN}/axis?low=treasure&high=x&_size=100",
         f"{OPEN}/axis.json?low_item=unknown&high=x",
+        f"{OPEN}?_cluster=1",
+        f"{OPEN}.json?_cluster=1,2&_facet=title",
+        f"{OPEN}.json?_cluster=99",
+        f"{OPEN}.json?_area=-9,-9,9,-9,9,9",
+        f"{OPEN}/clusters",
+        f"{OPEN}/clusters.json",
+        "/library/embedding_clusters.csv",
+        "/library/embedding_cluster_names.json?_facet=name",
+        "/library/embedding_cluster_names.csv",
+        "/library/embedding_coordinates.csv",
         f"{OPEN}/pairs",
         f"{OPEN}/pairs.json?_size=100",
         f"{OPEN}/nothing",
@@ -639,6 +654,18 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}/axis.json?low=x&high_item=zq-9071&_points=9",
         f"{HIDDEN}/axis.json?low=x&at=none",
         f"{OPEN}/axis.json?low=x&high_item=zq-9071",
+        f"{HIDDEN}?_cluster=1",
+        f"{HIDDEN}.json?_cluster=1",
+        f"{HIDDEN}.json?_cluster=none",
+        f"{HIDDEN}.json?_cluster=99",
+        f"{HIDDEN}.json?_area=0,0,9,0,9,9",
+        f"{HIDDEN}.json?_area=0,0",
+        f"{HIDDEN}/clusters",
+        f"{HIDDEN}/clusters.json",
+        f"{HIDDEN}/clusters.json?_size=none",
+        "/library/embedding_clusters/2,zq-9071.json",
+        "/library/embedding_cluster_names/2,1.json",
+        "/library/embedding_coordinates/2,zq-9071.json",
         f"{HIDDEN}/pairs",
         f"{HIDDEN}/pairs?_size=none",
         f"{HIDDEN}/pairs.json",

@@ -49,6 +49,8 @@ GETS = (
     f"{COLLECTION}/map/matches.json",
     f"{COLLECTION}/axis",
     f"{COLLECTION}/axis.json",
+    f"{COLLECTION}/clusters",
+    f"{COLLECTION}/clusters.json",
     f"{COLLECTION}/pairs",
     f"{COLLECTION}/pairs.json",
     "/-/embeddings/embed.json",
@@ -107,6 +109,10 @@ QUERIES = {
     "a list in JSON": lambda size: "id__in=[" + "[" * size,
     "one value": lambda size: "q=pets&title=" + "x" * size,
     "one size": lambda size: "q=pets&_size=" + "9" * size,
+    "one cluster": lambda size: "_cluster=" + "9" * size,
+    "clusters": lambda size: "_cluster=" + ",".join(filled(str, size)),
+    "parts": lambda size: "&".join(filled(lambda n: f"_cluster={n}", size)),
+    "an area": lambda size: "_area=" + ",".join(filled(str, size)),
     "escapes": lambda size: "q=" + "%20" * (size // 3),
 }
 
