@@ -284,6 +284,11 @@ async def test_a_result_names_its_cluster(datasette):
     _status, page = await get_page(datasette, f"{NOTES}?like=2&_size=100")
     links = {each.text: each["href"] for each in page.select(".embeddings-facts a")}
     assert links["in odd"] == f"{NOTES}?_cluster=2"
+    # Not where all are of the same
+    _status, page = await get_page(datasette, f"{NOTES}?_cluster=2")
+    assert {each.text for each in page.select(".embeddings-facts a")} == {
+        "more like this"
+    }
     _status, body = await get_json(datasette, "/notes/-/embeddings/bare.json?q=note")
     assert {(e["cluster"], e["cluster_name"]) for e in body["matches"]} == {
         (None, None)
@@ -356,7 +361,7 @@ async def test_clusters_are_cards_and_json(datasette):
     content = page.select_one(".content").text
     assert "12 items in 2 clusters" in content
     assert "Found by k-means on 2025-06-15" in content
-    assert "2 items that were added or changed since joined" in content
+    assert "Since then, 2 new or changed items joined the nearest cluster." in content
     none = page.find("a", string="3 items in no cluster")
     assert none["href"] == f"{NOTES}?_cluster=none"
 
