@@ -11,8 +11,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from datasette_embeddings import Embeddings, InvalidInputError, UnknownItemError
+from datasette_embeddings import Embeddings
 from datasette_embeddings.cli.commands import embeddings
+from datasette_embeddings.errors import InvalidInputError, UnknownItemError
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import collection
 from tests.conftest import ARTICLES, write_articles
