@@ -158,6 +158,16 @@ class DimensionMismatchError(InvalidVectorError):
         super().__init__(f"Expected a vector of {expected} dimensions, found {found}")
 
 
+class NoSimilaritiesError(EmbeddingsError):
+    """The similarities of a collection are needed, and are not stored."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"The similarities of the collection {quoted(collection)} are not stored. "
+            "The command that stores them: datasette embeddings similarities"
+        )
+
+
 class InvalidInputError(EmbeddingsError):
     """An argument is invalid; *faults* lists everything that is wrong with it."""
 

@@ -106,6 +106,8 @@ OUR_TABLES = (
     """,
 )
 # Only databases whose collections have similarities have these
+# From this score on, an index has the similarities of all documents by score
+NEAR_SCORE = 0.9
 SIMILARITY_TABLES = (
     """
     create table if not exists similarities (
@@ -118,6 +120,15 @@ SIMILARITY_TABLES = (
       collection_id integer, id text, state text, lowest real,
       primary key (collection_id, id)
     ) without rowid
+    """,
+    f"""
+    create index if not exists idx_similarities_near
+    on similarities (collection_id, score)
+    where score >= {NEAR_SCORE}
+    """,
+    """
+    create index if not exists idx__embedding_similarity_marks_lowest
+    on _embedding_similarity_marks (collection_id, lowest)
     """,
 )
 

@@ -48,6 +48,13 @@ EXAMPLES = {
     "embed_dot(a, b)": "embed_dot('[1, 2]', '[3, 4]')",
     "embed_encode(json)": "hex(embed_encode('[1, -2]'))",
     "embed_l2(a, b)": "embed_l2('[0, 0]', '[3, 4]')",
+    "embed_labels(collection, vector, labels)": (
+        "embed_labels('articles', embed('a kitten'), '[\"food\", \"pets\"]') "
+        "->> '$[0].label'"
+    ),
+    "embed_labels(vector, labels)": (
+        """embed_labels(embed('a kitten'), '["a cat", "a dog"]')"""
+    ),
     "embed_nearest(collection, vector, limit)": (
         "embed_nearest('articles', embed('a cat'), 2)"
     ),

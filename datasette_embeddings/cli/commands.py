@@ -35,6 +35,9 @@ SECTIONS = {
         "clusters": ("clusters:clusters", "Find clusters of documents, with names."),
         "map": ("map:map_collection", "Place similar documents near each other."),
         "axis": ("axis:axis", "Place every document between two ends."),
+        "labels": ("labels:labels", "Say which of some labels fits."),
+        "duplicates": ("duplicates:duplicates", "List groups of near-duplicates."),
+        "outliers": ("duplicates:outliers", "List the items farthest from all."),
     },
     "Look": {
         "collections": (

@@ -65,6 +65,8 @@ class EmbeddingModel(ABC):
     supports_images: bool = False
     #: It takes the bytes of files; of which kinds, only it knows
     supports_binary: bool = False
+    #: What its training multiplied cosines by before a softmax; None if unknown
+    logit_scale: float | None = None
     #: It may send texts to another machine, and cost money
     is_remote: bool = False
     #: When it was last requested, on the monotonic clock

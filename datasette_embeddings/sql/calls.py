@@ -7,12 +7,14 @@ anything is copied, and a message quotes only its beginning.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, TypeAlias, TypeVar
 
 from datasette_embeddings import vectors
+from datasette_embeddings.analysis.labels import checked_labels
 from datasette_embeddings.config import MODES, Mode
 from datasette_embeddings.errors import (
     EmbeddingsError,
@@ -31,6 +33,8 @@ Reader: TypeAlias = Callable[[SqlValue], Any]
 LONGEST_VECTOR = 262_144
 # A model's id may be a path, and systems open no longer ones
 LONGEST_NAME = 4_096
+# A JSON array of 1,000 labels of 262 characters
+LONGEST_LABELS = 262_144
 # The primary key of a row may be any text
 LONGEST_ID = 262_144
 # The texts of an end of an axis, which a connection remembers
@@ -95,6 +99,7 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
         "high": end,
         "id": partial(text_of, "an item id", LONGEST_ID),
         "json": json_vector_of,
+        "labels": labels_of,
         "limit": checked_limit,
         "low": end,
         "mode": mode_of,
@@ -123,6 +128,30 @@ def json_vector_of(value: SqlValue) -> vectors.Vector:
     if isinstance(value, str):
         return vector_of(value)
     raise InvalidVectorError(f"Expected a JSON array as TEXT, found {quoted(value)}")
+
+
+def labels_of(value: SqlValue) -> tuple[str, ...]:
+    """The labels in *value*, a JSON array of texts."""
+    if not isinstance(value, str):
+        raise InvalidInputError(
+            f"Expected labels as a JSON array, found {quoted(value)}"
+        )
+    if len(value) > LONGEST_LABELS:
+        raise InvalidInputError(
+            f"Expected labels in at most {LONGEST_LABELS:,} characters, found "
+            f"{len(value):,}"
+        )
+    return _labels_in(value)
+
+
+# As of a vector: the labels are the same for every row
+@lru_cache(maxsize=16)
+def _labels_in(text: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"Expected labels as a JSON array: {error}") from error
+    return tuple(checked_labels(found))
 
 
 def number_of(value: SqlValue) -> int | float:

@@ -17,6 +17,7 @@ from datasette_embeddings.errors import EmbeddingsError, shortened
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
+from datasette_embeddings.vectors import Vectors
 
 logger = logging.getLogger("datasette_embeddings")
 SqlValue: TypeAlias = str | bytes | int | float | None
@@ -24,6 +25,8 @@ SqlValue: TypeAlias = str | bytes | int | float | None
 SearchKey: TypeAlias = tuple[str, str, bytes, int]
 #: Of an axis: its ends as texts or vectors, and the model if it is named
 AxisKey: TypeAlias = tuple[str | bytes, ...]
+#: A collection, or none for the default model, and the labels
+LabelsKey: TypeAlias = tuple[str | None, tuple[str, ...]]
 # Characters of a text on a connection without the limits of a server
 LONGEST_TEXT = 10_000_000
 # Virtual machine steps between two looks at the clock, as in Datasette
@@ -68,6 +71,8 @@ class Context:
     remembered: dict[SearchKey, tuple[object, str]] = field(default_factory=dict)
     #: Axes of the last calls, whose ends need the model
     axes: dict[AxisKey, Axis] = field(default_factory=dict)
+    #: The vectors of labels, (m, d), and their scale, with the state of the database
+    labels: dict[LabelsKey, tuple[object, Vectors, float]] = field(default_factory=dict)
 
     def model(self, model_id: str) -> EmbeddingModel:
         """The model of that id; loading takes none of the time."""

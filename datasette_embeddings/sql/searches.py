@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
+import numpy as np
+
 from datasette_embeddings import vectors
+from datasette_embeddings.analysis.labels import labels_of, scale_of
 from datasette_embeddings.config import Mode
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.images import check_images
 from datasette_embeddings.index.cache import Index, indexes
 from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.nearest import (
     Options,
     checked_query,
@@ -22,13 +27,15 @@ from datasette_embeddings.search.nearest import (
 )
 from datasette_embeddings.search.text_search import query_of, rank
 from datasette_embeddings.sql.calls import sql_function
-from datasette_embeddings.sql.context import Context, SearchKey
+from datasette_embeddings.sql.context import Context, LabelsKey, SearchKey
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector
 
 # Answers that a connection remembers: a join may search for the same once a row
 REMEMBERED = 16
+# Lists of labels whose vectors a connection remembers: 1,000 of 1,024 numbers are 4 MB
+REMEMBERED_LABELS = 4
 # Characters of all remembered answers; a longer one is remembered alone
 LONGEST_REMEMBERED = 1_000_000
 
@@ -108,6 +115,60 @@ def embed_nearest(context: Context, collection: str, vector: Vector, limit: int)
     return _answer(context, ("vector", collection, digest, limit), nearest)
 
 
+@sql_function("embed_labels(collection, vector, labels)", deterministic=False)
+def embed_labels(
+    context: Context, collection: str, vector: Vector, labels: tuple[str, ...]
+) -> str:
+    """How probable each label of a JSON array is for a vector: JSON, the best first."""
+
+    def load() -> EmbeddingModel:
+        found = collections.collection(context.conn, collection)
+        model = context.model(found.model_id)
+        found.check_settings(model.settings)
+        return model
+
+    return _labels(context, (collection, labels), vector, _state(context), load)
+
+
+@sql_function("embed_labels(vector, labels)")
+def embed_labels_by_default(
+    context: Context, vector: Vector, labels: tuple[str, ...]
+) -> str:
+    """The same for a vector of the default model."""
+    load = partial(context.model, context.policy.default_model)
+    return _labels(context, (None, labels), vector, None, load)
+
+
+def _labels(
+    context: Context,
+    key: LabelsKey,
+    vector: Vector,
+    state: object,
+    load: Callable[[], EmbeddingModel],
+) -> str:
+    """The labels of *key* for *vector*, as JSON; their vectors are remembered."""
+    labels, known = key[1], context.labels.get(key)
+    if known is None or known[0] != state:
+        model, rows = load(), []
+        for label in labels:
+            rows.append(model.query_vector(label))
+            if context.clock.is_over:
+                # The model remembers those that it has embedded
+                raise sqlite3.OperationalError("interrupted")
+        if len(context.labels) >= REMEMBERED_LABELS:
+            context.labels.clear()
+        known = state, vectors.normalize(np.stack(rows)), scale_of(model)
+        context.labels[key] = known
+    found = labels_of(vector, labels, *known[1:])
+    return json.dumps([each._asdict() for each in found])
+
+
+def _state(context: Context) -> object:
+    """A value that changes whenever the database does."""
+    path = context.conn.execute("pragma database_list").fetchone()[2]
+    return indexes.state(context.conn, path, immutable=context.policy.immutable)
+
+
 def _digest(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
@@ -117,8 +178,7 @@ def _answer(
 ) -> str:
     """What *nearest* finds, as JSON; the same search again is answered from memory."""
     immutable = context.policy.immutable
-    path = context.conn.execute("pragma database_list").fetchone()[2]
-    state = indexes.state(context.conn, path, immutable=immutable)
+    state = _state(context)
     known = context.remembered.get(key)
     if known is not None and known[0] == state:
         return known[1]

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.errors import SchemaError
-from datasette_embeddings.migrations import SIMILARITY_TABLES
+from datasette_embeddings.migrations import NEAR_SCORE, SIMILARITY_TABLES
 from datasette_embeddings.store import schema, tables
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import StoredCollection
@@ -136,6 +136,45 @@ class Similarities:
         rows = self.conn.execute(PAIRS_SQL, {**key, "limit": limit, "offset": offset})
         # The SQL is shown to people; other programs may have written anything
         return [row for row in rows if tuple(map(type, row)) == (str, str, float)]
+
+    def near(self, min_score: float, *, limit: int = -1) -> Iterator[SimilarityRow]:
+        """The similarities of at least *min_score*, highest first; -1 is no limit.
+
+        From ``NEAR_SCORE`` on, an index has them.
+        """
+        if not schema.read_columns(self.conn)["similarities"]:
+            return iter(())
+        is_near = f"and score >= {NEAR_SCORE}" if min_score >= NEAR_SCORE else ""
+        return self.conn.execute(
+            f"""
+            select id, other_id, score
+            {_VALID_ROWS}
+            {is_near}
+            and score >= ?
+            order by score desc, id desc, other_id desc
+            limit ?
+            """,
+            [self.collection.id, min_score, limit],
+        )
+
+    def by_lowest(self) -> Iterator[tuple[str, float]]:
+        """Each document and the lowest score of a full list of it, lowest first.
+
+        Of a list that is not full, it is what the settings ask for at least.
+        """
+        if not schema.read_columns(self.conn)["_embedding_similarity_marks"]:
+            return iter(())
+        return self.conn.execute(
+            f"""
+            select id, lowest
+            from _embedding_similarity_marks
+            where {schema.valid_sql("_embedding_similarity_marks")}
+            and lowest is not null
+            and collection_id = ?
+            order by lowest, id
+            """,
+            [self.collection.id],
+        )
 
     def rows(self, document_ids: Sequence[str]) -> list[SimilarityRow]:
         """The stored similarities of *document_ids*."""

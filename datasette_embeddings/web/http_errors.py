@@ -44,6 +44,7 @@ STATUSES: tuple[tuple[type[EmbeddingsError], int], ...] = (
     (ForbiddenError, 403),
     (NotFoundError, 404),
     (errors.UnknownItemError, 404),
+    (errors.NoSimilaritiesError, 404),
     (MethodNotAllowedError, 405),
     (OutdatedError, 410),
     (PayloadTooLargeError, 413),

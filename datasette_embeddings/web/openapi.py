@@ -17,6 +17,8 @@ from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
+from datasette_embeddings.web.labels import NAMES as LABEL_NAMES
+from datasette_embeddings.web.labels import LabelsRequest
 from datasette_embeddings.web.map_json import MATCH_NAMES
 from datasette_embeddings.web.middleware import cors_headers, json_view
 from datasette_embeddings.web.search_request import NAMES as SEARCH_NAMES
@@ -70,14 +72,18 @@ def _written() -> dict[str, Any]:
 
     document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text("utf-8"))
     search, embed = json_schema(SearchRequest), json_schema(EmbedRequest)
-    # One thing to search for, and not null
-    search["oneOf"] = [
-        {"required": [name], "properties": {name: schema["anyOf"][0]}}
-        for name, schema in search["properties"].items()
-        if name in QUERIES
-    ]
+    labels = {**json_schema(LabelsRequest), "required": ["labels"]}
+    labels["properties"]["labels"] = labels["properties"]["labels"]["anyOf"][0]
+    for requested in (search, labels):
+        # One thing to search for, and not null
+        requested["oneOf"] = [
+            {"required": [name], "properties": {name: schema["anyOf"][0]}}
+            for name, schema in requested["properties"].items()
+            if name in QUERIES
+        ]
     search["oneOf"][QUERIES.index("text")]["not"] = WORDS_WITH_COSINE
     pages_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
+    label_names = {name: LABEL_NAMES[name] for name in ("q", "like", "_template")}
     embed_names = {name: name for name in embed["properties"] if name != "input"}
     for path, schema, names in (
         ("/{database}/-/embeddings/{collection}.json", search, SEARCH_NAMES),
@@ -88,12 +94,15 @@ def _written() -> dict[str, Any]:
             search,
             {name: SEARCH_NAMES[name] for name in MATCH_NAMES},
         ),
+        ("/{database}/-/embeddings/{collection}/labels.json", labels, label_names),
+        ("/{database}/-/embeddings/{collection}/duplicates.json", search, pages_names),
+        ("/{database}/-/embeddings/{collection}/outliers.json", search, pages_names),
         ("/-/embeddings/embed.json", embed, embed_names),
     ):
         get = document["paths"][path]["get"]
         get["parameters"] = [*_parameters(schema, names), *get["parameters"]]
     schemas = _closed(document["components"]["schemas"])
-    schemas |= {"SearchRequest": search, "EmbedRequest": embed}
+    schemas |= {"SearchRequest": search, "EmbedRequest": embed, "LabelsRequest": labels}
     return {**document, "components": {**document["components"], "schemas": schemas}}
 
 

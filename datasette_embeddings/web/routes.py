@@ -9,7 +9,9 @@ from datasette_embeddings.web import (
     axis,
     clusters,
     embed_api,
+    groups,
     images,
+    labels,
     map_json,
     map_page,
     map_tiles,
@@ -52,6 +54,12 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "/clusters" + JSON_SUFFIX, clusters.clusters_json),
     (COLLECTION + "/pairs$", pages.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
+    (COLLECTION + "/labels$", labels.labels_page),
+    (COLLECTION + "/labels" + JSON_SUFFIX, labels.labels_json),
+    (COLLECTION + "/duplicates$", groups.duplicates_page),
+    (COLLECTION + "/duplicates" + JSON_SUFFIX, groups.duplicates_json),
+    (COLLECTION + "/outliers$", groups.outliers_page),
+    (COLLECTION + "/outliers" + JSON_SUFFIX, groups.outliers_json),
 )
 # Any other path of the API, after all of those
 UNKNOWN = (r"^(/[^/]+)?/-/embeddings(\.json|/.+\.json|/v1/.*)$", pages.unknown_path)

@@ -15,10 +15,13 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
+from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources.from_config import table_source
+from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web import (
     axis,
     axis_request,
@@ -73,6 +76,7 @@ def demo_db(tmp_path_factory, model):
     places = {each[0]: (number, number % 2) for number, each in enumerate(FUNCTIONS)}
     give_map(conn, "stdlib", places)
     give_clusters(conn, "stdlib", {"files": [*places][:3], "sums": [*places][3:]})
+    build(collection(conn, "stdlib"), SimilaritySettings(limit=5))
     conn.close()
     return path
 
@@ -272,7 +276,7 @@ async def test_the_examples_of_the_document_are_answered(datasette):
             )
             assert (example, response.status_code) == (example, 200)
             asked += 1
-    assert asked == 16
+    assert asked == 19
 
 
 @pytest.fixture(scope="module")

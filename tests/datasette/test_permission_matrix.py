@@ -379,6 +379,9 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         asked += [f"{page}/axis", f"{page}/axis?{ends}", f"{page}/axis.json?{ends}"]
         asked += [f"{page}.json?_cluster=1", f"{page}/clusters"]
         asked += [f"{page}/clusters.json"]
+        asked += [f"{page}/{each}" for each in ("duplicates", "duplicates.json")]
+        asked += [f"{page}/{each}" for each in ("outliers", "outliers.json", "labels")]
+        asked += [f"{page}/labels.json?labels=a,b&q=pets"]
         if has_one_source:
             asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
             asked += [f"{page}/image/5"]
@@ -388,6 +391,9 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         found = {path: await visitor.status(path) for path in asked}
         assert found == dict.fromkeys(asked, expected)
         posted = await visitor.client.post(f"{page}.json", json={"text": "pets"})
+        assert (posted.status_code, posted.json()["ok"]) == (expected, expected == 200)
+        body = {"text": "pets", "labels": ["a", "b"]}
+        posted = await visitor.client.post(f"{page}/labels.json", json=body)
         assert (posted.status_code, posted.json()["ok"]) == (expected, expected == 200)
 
 
