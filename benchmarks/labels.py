@@ -1,4 +1,4 @@
-"""Labels: how often the right one is the most probable, and how true its probability is.
+"""Labels: how often the right one is the best, and how true its probability is.
 
     python benchmarks/labels.py --corpus CORPUS.json
     python benchmarks/labels.py --clip tests/tiny_clip

@@ -106,7 +106,7 @@ class OpenClipModel(EmbeddingModel):
             # That of OpenAI's CLIP, and not one of transformers
             self._is_clip_tokenizer = hasattr(self._tokenizer, "encode")
             self.max_tokens = int(self._tokenizer.context_length)
-            self.logit_scale = float(self._model.logit_scale.exp().flatten()[0])
+            self.logit_scale = self._model.logit_scale.exp().max().item()
             self.revision = commit_of(folder)
         self._set_batches_and_threads(config)
         # The processors are busy with one run, and a GPU has memory for one
