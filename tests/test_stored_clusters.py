@@ -125,6 +125,7 @@ def test_a_chosen_count_is_stored_and_chosen_again_later(stored):
         "count": 2,
         "is_chosen": True,
         "seed": 1,
+        "version": 0,
         "sizes": [4, 2],
         "documents": 6,
         "joined": 0,

@@ -20,12 +20,7 @@ from datasette_embeddings.cli.options import (
     flag,
     optional_database_argument,
 )
-from datasette_embeddings.cli.output import (
-    SOME_FAILED,
-    advise_on_clusters,
-    progress,
-    show_report,
-)
+from datasette_embeddings.cli.output import SOME_FAILED, progress, show_report
 from datasette_embeddings.cli.settings import config_in, fetched_model
 from datasette_embeddings.config import CollectionConfig, Config, SimilaritySettings
 from datasette_embeddings.databases import open_database
@@ -83,8 +78,6 @@ def embed_source(
             options, similarities=declared.similarities, words=words, **callbacks
         )
         report = ingest(conn, name, source, model, options=options)
-    if not options.dry_run:
-        advise_on_clusters(collection_named(conn, name))
     if declared.metadata_index and not options.dry_run:
         index_metadata(collection_named(conn, name), declared.metadata_index)
     return report

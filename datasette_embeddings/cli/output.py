@@ -91,6 +91,8 @@ def show_report(collection: str, report: Report, output_format: str | None) -> N
         click.echo(json.dumps(row, ensure_ascii=False))
         return
     click.echo(report_line(collection, report), err=True)
+    if report.advice is not None:
+        click.echo(report.advice, err=True)
     if report.left_out:
         click.echo(f"  left out: {described(report.left_out)}", err=True)
     if report.failed:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from datasette_embeddings.analysis.joining import advice
 from datasette_embeddings.analysis.refreshing import check_can_rebuild, follow
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
@@ -95,6 +96,8 @@ class Report:
     is_dry_run: bool = False
     #: The first of the rows that failed
     failures: tuple[Failure, ...] = ()
+    #: What to do about clusters that many documents joined
+    advice: str | None = None
     #: Files of a folder that are not embedded by design: how many of each kind
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -133,7 +136,7 @@ def ingest(
         run = _Run(source, model, options, staging)
         if options.dry_run:
             return run.report_without_writing(existing)
-        words, replaces = options.words, options.replace_source
+        words = options.words
         if options.rebuild:
             check_can_rebuild(existing)
             collection = collection_writes.begin_rebuild(
@@ -141,11 +144,17 @@ def ingest(
             )
         else:
             collection = collection_writes.create_collection(
-                conn, name, model.settings, source, replace_source=replaces, words=words
+                conn,
+                name,
+                model.settings,
+                source,
+                replace_source=options.replace_source,
+                words=words,
             )
         report = run.write(collection)
     index_words(collection)
-    _derive(collection, existing, options)
+    if existing is not None or options.similarities is not None:
+        report = replace(report, advice=_derive(collection, existing, options))
     if options.rebuild and options.limit is None:
         collection = collection_writes.finish_rebuild(collection, name)
     save_index(collection)
@@ -156,10 +165,10 @@ def _derive(
     collection: StoredCollection,
     existing: StoredCollection | None,
     options: IngestOptions,
-) -> None:
+) -> str | None:
     """Bring up to date what is made of vectors; a new collection has it as *existing*.
 
-    Similarities are as *options* say, if they do.
+    Similarities are as *options* say, if they do.  Returns advice about the clusters.
     """
     callbacks = {"start": options.start, "progress": options.progress}
     similarities = options.similarities
@@ -168,8 +177,10 @@ def _derive(
     if similarities is not None:
         # Chunks and dimensions may have come with this run
         build(current(collection), similarities, **callbacks)
-    if existing is not None and (existing.has_clusters or existing.has_map):
-        follow(existing, current(collection), **callbacks)
+    if existing is None or not (existing.has_clusters or existing.has_map):
+        return None
+    follow(existing, current(collection), **callbacks)
+    return advice(current(collection))
 
 
 def save_index(collection: StoredCollection) -> None:
