@@ -244,6 +244,7 @@ CALLED = {
     "tomllib": "tomli",
     "umap": "umap_learn",
     "PIL": "pillow",
+    "sklearn": "scikit_learn",
     "yaml": "pyyaml",
 }
 BROUGHT = {"httpx2", "pydantic_core", "torch", "torchvision", "transformers"}
