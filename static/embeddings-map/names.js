@@ -27,23 +27,23 @@ export class Names {
     for (const each of this.names) each.element.hidden = true;
   }
 
-  // Show those that do not overlap a larger cluster's name, or the edge of the map
+  // Show those of clusters in view that do not overlap a larger cluster's name
   place(view, areDim) {
     const { width, height } = view;
     this.layer.classList.toggle("embeddings-dim", areDim);
     const boxes = [];
     for (const each of this.names) {
       const [x, y] = view.toScreen(each.x, each.y);
+      const isInside = x >= 0 && x <= width && y >= 0 && y <= height;
+      const left = within(x - each.width / 2 - GAP, width - each.width - 2 * GAP);
+      const top = within(y - each.height / 2 - GAP, height - each.height - 2 * GAP);
       const box = {
-        left: x - each.width / 2 - GAP,
-        right: x + each.width / 2 + GAP,
-        top: y - each.height / 2 - GAP,
-        bottom: y + each.height / 2 + GAP,
+        ...{ left, top },
+        right: left + each.width + 2 * GAP,
+        bottom: top + each.height + 2 * GAP,
       };
       const isShown =
-        boxes.length < MOST_NAMES &&
-        box.left >= 0 && box.right <= width && box.top >= 0 && box.bottom <= height &&
-        !boxes.some((other) => overlap(box, other));
+        boxes.length < MOST_NAMES && isInside && !boxes.some((other) => overlap(box, other));
       each.element.hidden = !isShown;
       if (!isShown) continue;
       boxes.push(box);
@@ -57,6 +57,10 @@ function brief(name) {
   const words = name.split(", ");
   while (words.length > 1 && words.join(", ").length > LENGTH) words.pop();
   return words.join(", ");
+}
+
+function within(number, most) {
+  return Math.max(0, Math.min(number, most));
 }
 
 function overlap(a, b) {
