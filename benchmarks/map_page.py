@@ -6,6 +6,10 @@ It makes a database with as many points around 40 places, serves it with Dataset
 looks at the map in a window in which the map is 1200 x 800 pixels. Beside it stands a
 page that draws the same points with WebGL2 and nothing else, which is less than any
 library of WebGL does: regl-scatterplot, deck.gl, three and OpenLayers took longer.
+
+On two cores with other work beside (load 9), 100,000 documents: first points after
+1.1 s; 40 frames/s and 18 ms of processor time a frame, WebGL2 alone 5 and 188 ms.
+1,000,000 documents: first points after 0.9 s, 235 kB for the first view, 59 frames/s.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from datasette_embeddings.analysis.tiles import assign_tiles
 from datasette_embeddings.documents import Document
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.coordinates import Coordinates
-from datasette_embeddings.store.items import write_embeddings
+from datasette_embeddings.store.documents import write_embeddings
 from datasette_embeddings.store.map_facts import MapFacts
 from datasette_embeddings.store.schema import transaction
 
