@@ -5,11 +5,13 @@ from __future__ import annotations
 from datasette_embeddings.analysis import clusters, joining, maps
 from datasette_embeddings.analysis.kmeans import check_library
 from datasette_embeddings.analysis.projections import check_method
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.similarities import refreshing as similarities
 from datasette_embeddings.store.clusters import Clusters
-from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.coordinates import Coordinates
+from datasette_embeddings.store.similarities import Similarities
 
 
 def refresh(collection: StoredCollection) -> None:
@@ -34,17 +36,27 @@ def check_can_rebuild(existing: StoredCollection | None) -> None:
             check_method(settings.method)
 
 
-def follow(
-    existing: StoredCollection,
+def derive(
     collection: StoredCollection,
+    existing: StoredCollection | None,
+    asked: SimilaritySettings | None,
     *,
     start: Callback = ignore,
     progress: Callback = ignore,
-) -> None:
-    """Let *collection* have the clusters and the map that *existing* has.
+) -> str | None:
+    """Bring what is made of vectors up to date; *collection* has it as *existing*.
 
-    They are refreshed, or made again if the one is being rebuilt for the other.
+    If the one is being rebuilt for the other, everything is made again.  Similarities
+    are as *asked*, if they are.  Returns what to do about outdated clusters.
     """
+    # Chunks and dimensions may have come with this run
+    collection = current(collection)
+    if asked is None and existing is not None:
+        asked = Similarities(existing).settings
+    if asked is not None:
+        similarities.build(collection, asked, start=start, progress=progress)
+    if existing is None or not (existing.has_clusters or existing.has_map):
+        return None
     if collection.id == existing.id:
         if existing.has_clusters:
             joining.refresh(collection)
@@ -57,3 +69,4 @@ def follow(
         drawn = Coordinates(existing).settings if existing.has_map else None
         if drawn is not None:
             maps.build(collection, drawn, start=start, progress=progress)
+    return joining.advice(current(collection))

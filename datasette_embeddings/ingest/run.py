@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from datasette_embeddings.analysis.joining import advice
-from datasette_embeddings.analysis.refreshing import check_can_rebuild, follow
+from datasette_embeddings.analysis.refreshing import check_can_rebuild, derive
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
@@ -18,7 +17,6 @@ from datasette_embeddings.ingest.folders import for_model
 from datasette_embeddings.ingest.plugins import check_plugins, with_captions
 from datasette_embeddings.ingest.words import index_staged_words, index_words
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
-from datasette_embeddings.similarities.refreshing import build
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.store import collection_writes
@@ -31,7 +29,6 @@ from datasette_embeddings.store.collections import (
 from datasette_embeddings.store.diff import LEFT_OUT, WRITTEN
 from datasette_embeddings.store.documents import write_documents
 from datasette_embeddings.store.origins import Ownership, ownership_of
-from datasette_embeddings.store.similarities import Similarities
 from datasette_embeddings.store.staged_changes import (
     count_unstaged,
     delete_emptied,
@@ -154,33 +151,14 @@ def ingest(
         report = run.write(collection)
     index_words(collection)
     if existing is not None or options.similarities is not None:
-        report = replace(report, advice=_derive(collection, existing, options))
+        start, progress = options.start, options.progress
+        asked = options.similarities
+        advice = derive(collection, existing, asked, start=start, progress=progress)
+        report = replace(report, advice=advice)
     if options.rebuild and options.limit is None:
         collection = collection_writes.finish_rebuild(collection, name)
     save_index(collection)
     return report
-
-
-def _derive(
-    collection: StoredCollection,
-    existing: StoredCollection | None,
-    options: IngestOptions,
-) -> str | None:
-    """Bring up to date what is made of vectors; a new collection has it as *existing*.
-
-    Similarities are as *options* say, if they do.  Returns advice about the clusters.
-    """
-    callbacks = {"start": options.start, "progress": options.progress}
-    similarities = options.similarities
-    if similarities is None and existing is not None:
-        similarities = Similarities(existing).settings
-    if similarities is not None:
-        # Chunks and dimensions may have come with this run
-        build(current(collection), similarities, **callbacks)
-    if existing is None or not (existing.has_clusters or existing.has_map):
-        return None
-    follow(existing, current(collection), **callbacks)
-    return advice(current(collection))
 
 
 def save_index(collection: StoredCollection) -> None:
