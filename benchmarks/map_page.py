@@ -30,8 +30,8 @@ import httpx
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from datasette_embeddings.analysis.tiles import assign_tiles
 from datasette_embeddings.documents import Document
+from datasette_embeddings.maps.tiles import assign_tiles
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.documents import write_embeddings

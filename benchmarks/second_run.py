@@ -26,7 +26,8 @@ from measuring import duration, median_seconds, print_line
 from stand_in import StandIn
 
 from datasette_embeddings.config import DEFAULT_MODEL
-from datasette_embeddings.ingest.run import Report, ingest
+from datasette_embeddings.ingest.report import Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.sources.from_config import table_source
 

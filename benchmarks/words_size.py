@@ -22,7 +22,8 @@ from measuring import print_line
 from stand_in import StandIn
 
 from datasette_embeddings.config import DEFAULT_WORDS, NO_WORDS, WORDS
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
 
 MOST = 1.2

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from datasette_embeddings.analysis.tiles import assign_tiles
+from datasette_embeddings.maps.tiles import assign_tiles
 from datasette_embeddings.store.cluster_facts import ClusterFacts, ClusterSettings
 from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collection_writes import create_collection

@@ -9,7 +9,8 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.config import CollectionConfig, SimilaritySettings
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import similar_items
 from datasette_embeddings.similarities.refreshing import count_stale, refresh
 from datasette_embeddings.sources.from_config import source_from_config

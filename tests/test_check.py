@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.ingest.check import problems
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import source_from_config, table_source
 from datasette_embeddings.store import collections
 from tests.models import Eyes

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search import text_search
 from datasette_embeddings.search.answers import answer_text
 from datasette_embeddings.search.nearest import Options

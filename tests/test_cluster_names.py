@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from datasette_embeddings.analysis import names
-from datasette_embeddings.analysis.names import best_words, words_of_clusters
-from datasette_embeddings.analysis.texts import read_texts
+from datasette_embeddings.clusters import names
+from datasette_embeddings.clusters.names import best_words, words_of_clusters
+from datasette_embeddings.clusters.texts import read_texts
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.ingest.items import embed_items
 from datasette_embeddings.store.collection_writes import create_collection

@@ -10,10 +10,10 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from datasette_embeddings.analysis import joining
-from datasette_embeddings.analysis.clusters import build, remove
-from datasette_embeddings.analysis.density import default_min_size
-from datasette_embeddings.analysis.joining import advice, count_stale, refresh
+from datasette_embeddings.clusters import joining
+from datasette_embeddings.clusters.density import default_min_size
+from datasette_embeddings.clusters.finding import build, remove
+from datasette_embeddings.clusters.joining import advice, count_stale, refresh
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -199,8 +199,8 @@ def test_the_number_of_threads_changes_nothing(threads, monkeypatch):
 
 
 def test_all_documents_place_the_centers_and_not_a_sample_alone(monkeypatch):
-    monkeypatch.setattr("datasette_embeddings.analysis.kmeans.SAMPLED", 8)
-    monkeypatch.setattr("datasette_embeddings.analysis.kmeans.LEAST_FOR_EACH", 1)
+    monkeypatch.setattr("datasette_embeddings.clusters.kmeans.SAMPLED", 8)
+    monkeypatch.setattr("datasette_embeddings.clusters.kmeans.LEAST_FOR_EACH", 1)
     found = by_cluster(made(groups(3, 40), THREE))
     assert [len(each) for each in found] == [40, 40, 40, 0]
     assert all(len({id[0] for id in each}) == 1 for each in found[:3])
@@ -255,7 +255,7 @@ def test_the_smallest_size_of_a_cluster_by_default():
 
 
 def test_hdbscan_takes_a_limited_number_of_documents(monkeypatch):
-    monkeypatch.setattr("datasette_embeddings.analysis.density.MOST_DOCUMENTS", 4)
+    monkeypatch.setattr("datasette_embeddings.clusters.density.MOST_DOCUMENTS", 4)
     with pytest.raises(InvalidInputError, match=r"at most 4 .* found 5.* kmeans"):
         made(settings=ClusterSettings(HDBSCAN))
 

@@ -176,7 +176,7 @@ def test_in_python(path):
 KILLED = """
 import os, signal, sys
 from datasette_embeddings import Embeddings
-from datasette_embeddings.analysis.found_clusters import FoundClusters
+from datasette_embeddings.clusters.found import FoundClusters
 
 def rows(found):
     for number, row in enumerate(honest(found)):

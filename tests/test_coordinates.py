@@ -8,8 +8,8 @@ import sqlite3
 import numpy as np
 import pytest
 
-from datasette_embeddings.analysis.tiles import assign_tiles
 from datasette_embeddings.errors import InvalidInputError, SchemaError
+from datasette_embeddings.maps.tiles import assign_tiles
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.coordinates import (
     DEPTH,

@@ -14,7 +14,8 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Document, Failure, LeftOut
 from datasette_embeddings.errors import InvalidInputError, SourceError
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources import file_kinds, reading
 from datasette_embeddings.sources.definitions import FolderSource, source_from_json
 from datasette_embeddings.sources.from_config import source_from_config

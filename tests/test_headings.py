@@ -12,7 +12,8 @@ import pytest
 from datasette_embeddings.chunking import HEADING_CHARACTERS, split
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.documents import AUTO_CHUNKS, Chunking, Document
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.splitting import split_documents
 from datasette_embeddings.search.answers import search_text, similar_items
 from datasette_embeddings.search.matches import HEADINGS_BETWEEN

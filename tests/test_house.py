@@ -31,6 +31,7 @@ ORDER = [
     {"index"},
     {"search", "similarities"},
     {"analysis"},
+    {"clusters", "maps"},
     {"ingest"},
     {"serving"},
     {"sql"},

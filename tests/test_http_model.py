@@ -29,7 +29,8 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.ingest.embed import SIMPLEST_TEXT
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models import openai_api
 from datasette_embeddings.models.names import Candidate, ModelSpec, Unavailable
 from datasette_embeddings.models.openai_api import OpenAIModel

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datasette_embeddings.errors import ModelMismatchError, ModelSettingsMismatchError
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections

@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.errors import InvalidInputError, UnknownCollectionError
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.sources.definitions import QuerySource, Source
 from datasette_embeddings.sources.from_config import table_source

@@ -12,7 +12,8 @@ from datasette_embeddings.errors import (
     ModelError,
     ModelSettingsMismatchError,
 )
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.base import ignore
 from datasette_embeddings.sources.definitions import (
     FileSource,

@@ -8,7 +8,8 @@ import pytest
 
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import (
     search_text,
     search_vector,

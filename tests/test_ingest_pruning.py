@@ -8,7 +8,8 @@ import pytest
 
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import UnknownCollectionError
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import source_from_config, table_source

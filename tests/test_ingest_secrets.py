@@ -9,7 +9,8 @@ import pytest
 
 from datasette_embeddings.cli.transfer import imported
 from datasette_embeddings.documents import Document
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import FileSource, QuerySource
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collection_writes import create_collection

@@ -13,7 +13,8 @@ from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.ingest.check import problems
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_vector, similar_items
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.related import related_items

@@ -14,7 +14,8 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import AUTO, Chunking
 from datasette_embeddings.errors import InvalidInputError, ModelError
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_vector
 from datasette_embeddings.sources.definitions import Source, source_from_json
 from datasette_embeddings.sources.from_config import source_from_config, table_source

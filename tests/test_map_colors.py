@@ -6,14 +6,14 @@ import sqlite3
 
 import pytest
 
-from datasette_embeddings.analysis.colors import (
+from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.maps.colors import (
     NO_VALUE,
     color_names,
     legend_of,
     read_values,
 )
-from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.chunks import stored_chunks

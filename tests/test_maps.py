@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from datasette_embeddings.analysis import maps, pacmap, placing, projections
-from datasette_embeddings.analysis.maps import build, count_stale, refresh, remove
-from datasette_embeddings.analysis.projections import METHODS, Components, projected
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.maps import making, pacmap, placing, projections
+from datasette_embeddings.maps.making import build, count_stale, refresh, remove
+from datasette_embeddings.maps.projections import METHODS, Components, projected
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.collection_writes import create_collection
@@ -135,7 +136,7 @@ def test_another_map_of_another_seed():
 
 @pytest.mark.parametrize("fitted", [30, 1_000])
 def test_the_map_does_not_depend_on_the_order_of_rows(monkeypatch, fitted):
-    monkeypatch.setattr(maps, "MOST_FITTED", fitted)
+    monkeypatch.setattr(making, "MOST_FITTED", fitted)
     vectors = groups(40)
     collection = made(vectors)
     other = of([])
@@ -183,7 +184,7 @@ def test_some_equal_documents_among_others():
 
 
 def test_more_documents_than_the_method_is_given(monkeypatch):
-    monkeypatch.setattr(maps, "MOST_FITTED", 100)
+    monkeypatch.setattr(making, "MOST_FITTED", 100)
     collection = made(groups(400))
     found = points(collection)
     assert len(found) == 400
@@ -197,7 +198,7 @@ def test_more_documents_than_the_method_is_given(monkeypatch):
 @pytest.mark.parametrize("method", ["pca", "pacmap"])
 @pytest.mark.parametrize("fitted", [50, 1_000])
 def test_progress_comes_to_the_number_of_documents(monkeypatch, method, fitted):
-    monkeypatch.setattr(maps, "MOST_FITTED", fitted)
+    monkeypatch.setattr(making, "MOST_FITTED", fitted)
     started, done = [], []
     made(groups(130), method, start=started.append, progress=done.append)
     assert started == [130]
@@ -331,7 +332,7 @@ def test_a_refresh_gives_the_tiles_of_a_full_run(monkeypatch):
 def test_a_change_of_another_program_meanwhile_is_kept(monkeypatch):
     collection = made(groups(100))
     write(collection, groups(103)[100:], first=100)
-    placed, calls = maps.place, []
+    placed, calls = making.place, []
 
     def interrupted(*args):
         calls.append(args)
@@ -340,7 +341,7 @@ def test_a_change_of_another_program_meanwhile_is_kept(monkeypatch):
             refresh(collection)
         return placed(*args)
 
-    monkeypatch.setattr(maps, "place", interrupted)
+    monkeypatch.setattr(making, "place", interrupted)
     refresh(collection)
     # Of the first, of the one meanwhile; then the first finds all done
     assert len(calls) == 2
@@ -408,7 +409,7 @@ def test_a_run_that_is_killed_leaves_the_old_map(tmp_path):
     before = points(collection)
     code = f"""
 import os, sqlite3
-from datasette_embeddings.analysis import maps
+from datasette_embeddings.maps import making
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapSettings
@@ -418,7 +419,7 @@ def killed(self, rows, deleted):
     os.kill(os.getpid(), 9)
 Coordinates.write = killed
 found = collections.collection(sqlite3.connect({str(path)!r}), "notes")
-maps.build(found, MapSettings("pacmap"))
+making.build(found, MapSettings("pacmap"))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     collection = collections.current(collection)

@@ -10,7 +10,8 @@ import pytest
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError, SourceError
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import source_from_config
 from datasette_embeddings.store import staging
 from datasette_embeddings.store.collection_writes import (

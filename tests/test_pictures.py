@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from datasette_embeddings.analysis import pictures
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.maps import pictures
 from tests.maps import give_clusters, give_map, many_places, stored_items
 
 SVG = "{http://www.w3.org/2000/svg}"

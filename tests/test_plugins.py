@@ -20,7 +20,8 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.check import problems
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.sources.from_config import source_from_config

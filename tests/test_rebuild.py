@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from datasette_embeddings.errors import ModelError, UnknownCollectionError
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import ModelSettings
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source

@@ -18,7 +18,8 @@ from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import InvalidInputError, SchemaError
 from datasette_embeddings.ingest.check import problems
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import similar_items
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.search.related import related_items, similar_pairs

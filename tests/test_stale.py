@@ -12,7 +12,8 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.documents import Chunking
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_text, similar_items
 from datasette_embeddings.search.matches import matches, sources_of
 from datasette_embeddings.search.nearest import Options

@@ -12,8 +12,8 @@ import llm
 import pytest
 from llm.plugins import pm
 
-from datasette_embeddings.analysis import summaries
-from datasette_embeddings.analysis.summaries import (
+from datasette_embeddings.clusters import summaries
+from datasette_embeddings.clusters.summaries import (
     DEFAULT_PROMPT,
     ChatModel,
     clusters_as_json,

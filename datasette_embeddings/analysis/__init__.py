@@ -1,1 +1,1 @@
-"""A collection as a whole: clusters, a map, axes, labels, duplicates, outliers."""
+"""Questions about all documents: axes, labels, near-duplicates, outliers."""

@@ -9,19 +9,19 @@ from pathlib import Path
 import click
 from click import Choice
 
-from datasette_embeddings.analysis import clusters as analysis
-from datasette_embeddings.analysis.clusters import ClusterReport, Summarizer
-from datasette_embeddings.analysis.summaries import (
+from datasette_embeddings.cli import options
+from datasette_embeddings.cli.commands import Command
+from datasette_embeddings.cli.output import Row, advise_on_clusters, progress, write
+from datasette_embeddings.clusters import finding
+from datasette_embeddings.clusters.finding import ClusterReport, Summarizer
+from datasette_embeddings.clusters.summaries import (
     DEFAULT_PROMPT,
     TRUNCATE,
     ChatModel,
     clusters_as_json,
     summarize,
 )
-from datasette_embeddings.analysis.texts import read_contents
-from datasette_embeddings.cli import options
-from datasette_embeddings.cli.commands import Command
-from datasette_embeddings.cli.output import Row, advise_on_clusters, progress, write
+from datasette_embeddings.clusters.texts import read_contents
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.store.cluster_facts import KMEANS, METHODS, ClusterSettings
@@ -130,15 +130,15 @@ def clusters(
     with open_database(database, writable=not stored) as conn:
         found = collection_named(conn, collection)
         if remove:
-            analysis.remove(found)
+            finding.remove(found)
             click.echo(f"{collection}: clusters removed", err=True)
             return
         if not stored:
             # Before the work of minutes
-            analysis.check_settings(settings)
+            finding.check_settings(settings)
             summarizer = _summarizer(llm_model, prompt, truncate) if asks else None
             with progress(collection, silent=silent) as callbacks:
-                report = analysis.build(
+                report = finding.build(
                     found, settings, summarizer=summarizer, **callbacks
                 )
             click.echo(f"{collection}: {report_line(report)}", err=True)

@@ -21,7 +21,7 @@ from datasette_embeddings.ingest.check import (
     delete_inconsistent_rows,
     problems,
 )
-from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes

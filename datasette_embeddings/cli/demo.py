@@ -23,7 +23,7 @@ from datasette_embeddings.cli.output import report_line
 from datasette_embeddings.config import DEFAULT_MODEL, Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
-from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.models.registry import load_model
 from datasette_embeddings.search.answers import search_text
 from datasette_embeddings.search.nearest import Options

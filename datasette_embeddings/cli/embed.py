@@ -26,7 +26,8 @@ from datasette_embeddings.config import CollectionConfig, Config, SimilaritySett
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from datasette_embeddings.analysis import maps, pictures
-from datasette_embeddings.analysis.map_rows import map_rows
-from datasette_embeddings.analysis.projections import DEFAULT_METHOD, METHODS
 from datasette_embeddings.cli import options
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.output import progress
 from datasette_embeddings.databases import open_database
+from datasette_embeddings.maps import making, pictures
+from datasette_embeddings.maps.projections import DEFAULT_METHOD, METHODS
+from datasette_embeddings.maps.rows import map_rows
 from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts, MapSettings
@@ -29,7 +29,7 @@ OPTIONS = (
     options.option(
         "--seed",
         "Another number gives another map; the same one the same. Default: 0.",
-        type=click.IntRange(0, maps.MOST_SEEDS - 1),
+        type=click.IntRange(0, making.MOST_SEEDS - 1),
     ),
     options.flag("--remove", "Delete the map and stop maintaining it."),
     options.option("svg_file --svg", "Draw the map as SVG.", type=_FILE),
@@ -76,7 +76,7 @@ def map_collection(
     with open_database(database, writable=True) as conn:
         found = stored.collection(conn, collection)
         if remove:
-            maps.remove(found)
+            making.remove(found)
             click.echo(f"{collection}: map removed", err=True)
             return
         before, facts = Coordinates(found).settings, Coordinates(found).facts
@@ -85,9 +85,9 @@ def map_collection(
             number = old.seed if seed is None else seed
             settings = MapSettings(method or old.method, number)
             with progress(collection, silent=silent) as callbacks:
-                facts = maps.build(found, settings, **callbacks)
+                facts = making.build(found, settings, **callbacks)
         else:
-            facts = maps.refresh(found) or facts
+            facts = making.refresh(found) or facts
         click.echo(_line(collection, facts), err=True)
         _write_files(stored.current(found), **pictured)  # type: ignore[arg-type]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.cli.commands import Command, error_text
 from datasette_embeddings.cli.embed import embed_source
 from datasette_embeddings.cli.options import RUN_OPTIONS, SUMMARY, database_argument
@@ -24,7 +23,8 @@ from datasette_embeddings.cli.settings import config_in
 from datasette_embeddings.config import Config
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.ingest.run import IngestOptions
+from datasette_embeddings.ingest.refreshing import refresh
+from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.ingest.sync import sync as sync_all
 from datasette_embeddings.ingest.words import index_words

@@ -29,7 +29,7 @@ from datasette_embeddings.config import Config
 from datasette_embeddings.databases import explained, open_database
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.ingest.run import IngestOptions, Report
+from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.sync import SyncOutcome
 from datasette_embeddings.ingest.watching import Watch
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from datasette_embeddings.analysis.refreshing import refresh
 from datasette_embeddings.documents import (
     AUTO,
     AUTO_CHUNKS,
@@ -19,7 +18,9 @@ from datasette_embeddings.documents import (
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.images import MAX_BYTES
 from datasette_embeddings.ingest.embed import embed_into
-from datasette_embeddings.ingest.run import FAILURES_SHOWN, Report, save_index
+from datasette_embeddings.ingest.refreshing import refresh
+from datasette_embeddings.ingest.report import FAILURES_SHOWN, Report
+from datasette_embeddings.ingest.run import save_index
 from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
 from datasette_embeddings.store.attaching import writing
 from datasette_embeddings.store.chunks import titles_in_metadata

@@ -13,7 +13,8 @@ from datasette_embeddings.databases import declared_columns, open_database, quot
 from datasette_embeddings.documents import item_id_of
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.index.cache import indexes
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.questions import LONGEST_QUESTION, Question
 from datasette_embeddings.sources.definitions import TableSource

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from datasette_embeddings.analysis.refreshing import check_can_rebuild, derive
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
 from datasette_embeddings.ingest.embed import check_model, embed_into
 from datasette_embeddings.ingest.folders import for_model
 from datasette_embeddings.ingest.plugins import check_plugins, with_captions
+from datasette_embeddings.ingest.refreshing import check_can_rebuild, derive
+from datasette_embeddings.ingest.report import FAILURES_SHOWN, IngestOptions, Report
 from datasette_embeddings.ingest.words import index_staged_words, index_words
-from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
+from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.store import collection_writes
@@ -36,67 +35,6 @@ from datasette_embeddings.store.staged_changes import (
     record_failures,
 )
 from datasette_embeddings.store.staging import Staging, staged
-
-FAILURES_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """Options of a run.
-
-    *start* is called with the number of rows to embed, *progress* with how many more
-    are done.
-    """
-
-    #: Delete items whose row was deleted
-    prune: bool = False
-    start: Callback = ignore
-    progress: Callback = ignore
-    #: Take only the first rows
-    limit: int | None = None
-    #: Build the collection again beside the old one, and swap them at the end
-    rebuild: bool = False
-    #: The source takes the place of another, whose other items are deleted
-    replace_source: bool = False
-    #: Write nothing
-    dry_run: bool = False
-    #: Similarities to store; None for those that the collection has
-    similarities: SimilaritySettings | None = None
-    #: The kind of words index; None for the one that the collection has
-    words: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """How many rows of the source a run found in each state."""
-
-    new: int = 0
-    changed: int = 0
-    #: Only their metadata changed: nothing was embedded
-    metadata: int = 0
-    unchanged: int = 0
-    #: Rows without content: not embedded, and the items they had are deleted
-    empty: int = 0
-    #: Rows that cannot be embedded; the items they had are kept
-    failed: int = 0
-    #: Of those, rows whose id is unknown: nothing is deleted then
-    unread: int = 0
-    #: Embedded items of which the model read only the beginning
-    truncated: int = 0
-    #: Chunks of the new and changed rows; None if they are whole
-    chunks: int | None = None
-    #: Documents whose row was deleted
-    gone: int = 0
-    pruned: bool = False
-    #: Deleted documents of a source that this one replaced
-    replaced: int = 0
-    is_dry_run: bool = False
-    #: The first of the rows that failed
-    failures: tuple[Failure, ...] = ()
-    #: What to do about clusters that many documents joined
-    advice: str | None = None
-    #: Files of a folder that are not embedded by design: how many of each kind
-    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def ingest(
@@ -133,7 +71,7 @@ def ingest(
         run = _Run(source, model, options, staging)
         if options.dry_run:
             return run.report_without_writing(existing)
-        words = options.words
+        words, replaces = options.words, options.replace_source
         if options.rebuild:
             check_can_rebuild(existing)
             collection = collection_writes.begin_rebuild(
@@ -141,20 +79,12 @@ def ingest(
             )
         else:
             collection = collection_writes.create_collection(
-                conn,
-                name,
-                model.settings,
-                source,
-                replace_source=options.replace_source,
-                words=words,
+                conn, name, model.settings, source, replace_source=replaces, words=words
             )
         report = run.write(collection)
     index_words(collection)
     if existing is not None or options.similarities is not None:
-        start, progress = options.start, options.progress
-        asked = options.similarities
-        advice = derive(collection, existing, asked, start=start, progress=progress)
-        report = replace(report, advice=advice)
+        report = replace(report, advice=derive(collection, existing, options))
     if options.rebuild and options.limit is None:
         collection = collection_writes.finish_rebuild(collection, name)
     save_index(collection)

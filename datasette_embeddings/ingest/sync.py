@@ -15,7 +15,7 @@ from datasette_embeddings.errors import (
     SourceUnavailableError,
     UnknownCollectionError,
 )
-from datasette_embeddings.ingest.run import Report
+from datasette_embeddings.ingest.report import Report
 from datasette_embeddings.sources import definitions
 from datasette_embeddings.sources.definitions import Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config

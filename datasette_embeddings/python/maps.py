@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.analysis.map_rows import map_rows
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, quoted
+from datasette_embeddings.maps.rows import map_rows
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.coordinates import Coordinates
 

@@ -16,10 +16,10 @@ from datasette.app import Datasette
 from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request
 
-from datasette_embeddings.analysis.colors import Legend, color_names, legend_of
-from datasette_embeddings.analysis.pictures import no_map
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.maps.colors import Legend, color_names, legend_of
+from datasette_embeddings.maps.pictures import no_map
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts

@@ -11,10 +11,10 @@ from typing import Any
 from datasette.app import Datasette
 from datasette.utils.asgi import Request, Response
 
-from datasette_embeddings.analysis.colors import NO_VALUE_COLOR, Legend
-from datasette_embeddings.analysis.map_points import places_of_clusters
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.matrix import Hit
+from datasette_embeddings.maps.colors import NO_VALUE_COLOR, Legend
+from datasette_embeddings.maps.points import places_of_clusters
 from datasette_embeddings.search.matches import has_images, matches
 from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.store.clusters import Clusters

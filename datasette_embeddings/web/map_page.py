@@ -10,9 +10,9 @@ from datasette.app import Datasette
 from datasette.utils import value_as_boolean
 from datasette.utils.asgi import Request, Response
 
-from datasette_embeddings.analysis import drawing, pictures
-from datasette_embeddings.analysis.drawing import Picture
 from datasette_embeddings.errors import EmbeddingsError, InvalidInputError
+from datasette_embeddings.maps import drawing, pictures
+from datasette_embeddings.maps.drawing import Picture
 from datasette_embeddings.web.caching import cached
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import NotFoundError, status_of

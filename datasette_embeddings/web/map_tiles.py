@@ -10,9 +10,9 @@ import numpy as np
 from datasette.app import Datasette
 from datasette.utils.asgi import Request, Response
 
-from datasette_embeddings.analysis.colors import read_values
-from datasette_embeddings.analysis.map_points import points_of
 from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.maps.colors import read_values
+from datasette_embeddings.maps.points import points_of
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_tiles import children, is_tile
 from datasette_embeddings.web.caching import CHECKED, cached

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from datasette_embeddings.analysis.tiles import assign_tiles
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.maps.tiles import assign_tiles
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.cluster_facts import ClusterFacts, ClusterSettings

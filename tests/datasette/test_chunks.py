@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from datasette_embeddings.documents import Chunking
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.tables import RAW_TABLES

@@ -9,7 +9,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from datasette_embeddings.config import CollectionConfig, SimilaritySettings
-from datasette_embeddings.ingest.run import IngestOptions, ingest
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import source_from_config, table_source
 from datasette_embeddings.web.compat import is_modern

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from datasette_embeddings.analysis import drawing
+from datasette_embeddings.maps import drawing
 from datasette_embeddings.web import map_access
 from tests.datasette.conftest import actor_cookie, get_json, make_datasette
 from tests.maps import VERSION, give_clusters, give_map, many_places, stored_items

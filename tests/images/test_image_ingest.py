@@ -18,7 +18,8 @@ from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.config import CollectionConfig, SimilaritySettings
 from datasette_embeddings.errors import InvalidInputError, SourceError
 from datasette_embeddings.ingest.check import problems
-from datasette_embeddings.ingest.run import IngestOptions, Report, ingest
+from datasette_embeddings.ingest.report import IngestOptions, Report
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import (
     search_text,
     search_vector,

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from datasette_embeddings.analysis import drawing, pictures
+from datasette_embeddings.maps import drawing, pictures
 from tests.maps import give_clusters, give_map, many_places, stored_items
 
 

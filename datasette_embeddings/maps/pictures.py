@@ -9,7 +9,8 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
-from datasette_embeddings.analysis.colors import (
+from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.maps.colors import (
     CATEGORY_COLORS,
     CLUSTER,
     COLUMN,
@@ -19,13 +20,8 @@ from datasette_embeddings.analysis.colors import (
     legend_of,
     read_values,
 )
-from datasette_embeddings.analysis.drawing import Dots, Picture, Text, as_png, as_svg
-from datasette_embeddings.analysis.map_points import (
-    Points,
-    first_points,
-    places_of_clusters,
-)
-from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.maps.drawing import Dots, Picture, Text, as_png, as_svg
+from datasette_embeddings.maps.points import Points, first_points, places_of_clusters
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.analysis.map_points import COUNTED, first_points
 from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.maps.points import COUNTED, first_points
 from datasette_embeddings.search.selecting import rows_of
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import TableSource

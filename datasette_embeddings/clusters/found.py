@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datasette_embeddings.analysis.density import dense_clusters
 from datasette_embeddings.analysis.documents import DocumentVectors
-from datasette_embeddings.analysis.kmeans import (
+from datasette_embeddings.clusters.density import dense_clusters
+from datasette_embeddings.clusters.kmeans import (
     Labels,
     best_count,
     kmeans,

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from datasette_embeddings.analysis.documents import DocumentVectors
-from datasette_embeddings.analysis.kmeans import Labels, Order, one_thread
+from datasette_embeddings.clusters.kmeans import Labels, Order, one_thread
 from datasette_embeddings.errors import InvalidInputError
 
 # 20,000 take half a minute on one core, twice as many four times as long

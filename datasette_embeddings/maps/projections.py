@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from datasette_embeddings.analysis.pacmap import Points, pacmap
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.maps.pacmap import Points, pacmap
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.vectors import Vectors
 

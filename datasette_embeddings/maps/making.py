@@ -18,23 +18,23 @@ from datasette_embeddings.analysis.documents import (
     document_states,
     document_vectors,
 )
-from datasette_embeddings.analysis.pacmap import Points
-from datasette_embeddings.analysis.placed_points import (
+from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.maps.pacmap import Points
+from datasette_embeddings.maps.placed import (
     PlacedPoints,
     changes,
     stored_points,
     tiles_of,
 )
-from datasette_embeddings.analysis.placing import place
-from datasette_embeddings.analysis.projections import (
+from datasette_embeddings.maps.placing import place
+from datasette_embeddings.maps.projections import (
     PCA,
     Components,
     check_method,
     flat,
     projected,
 )
-from datasette_embeddings.analysis.tiles import shuffled
-from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.maps.tiles import shuffled
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.coordinates import Coordinates

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from datasette_embeddings.analysis.tiles import assign_tiles
+from datasette_embeddings.maps.tiles import assign_tiles
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from datasette_embeddings.analysis.documents import document_states, document_vectors
-from datasette_embeddings.analysis.kmeans import nearest_center
+from datasette_embeddings.clusters.kmeans import nearest_center
 from datasette_embeddings.store.cluster_facts import HDBSCAN, ClusterFacts
 from datasette_embeddings.store.clusters import ClusterRow, Clusters
 from datasette_embeddings.store.collections import StoredCollection, current

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datasette_embeddings.analysis import clusters, joining, maps
-from datasette_embeddings.analysis.kmeans import check_library
-from datasette_embeddings.analysis.projections import check_method
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.models.base import Callback, ignore
+from typing import Any
+
+from datasette_embeddings.clusters import finding, joining
+from datasette_embeddings.clusters.kmeans import check_library
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.maps import making
+from datasette_embeddings.maps.projections import check_method
 from datasette_embeddings.similarities import refreshing as similarities
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection, current
@@ -20,7 +22,7 @@ def refresh(collection: StoredCollection) -> None:
     if collection.has_clusters:
         joining.refresh(collection)
     if collection.has_map:
-        maps.refresh(collection)
+        making.refresh(collection)
 
 
 def check_can_rebuild(existing: StoredCollection | None) -> None:
@@ -39,34 +41,32 @@ def check_can_rebuild(existing: StoredCollection | None) -> None:
 def derive(
     collection: StoredCollection,
     existing: StoredCollection | None,
-    asked: SimilaritySettings | None,
-    *,
-    start: Callback = ignore,
-    progress: Callback = ignore,
+    options: IngestOptions,
 ) -> str | None:
     """Bring what is made of vectors up to date; *collection* has it as *existing*.
 
     If the one is being rebuilt for the other, everything is made again.  Similarities
-    are as *asked*, if they are.  Returns what to do about outdated clusters.
+    are as *options* say, if they do.  Returns what to do about outdated clusters.
     """
     # Chunks and dimensions may have come with this run
-    collection = current(collection)
+    collection, asked = current(collection), options.similarities
+    callbacks: dict[str, Any] = {"start": options.start, "progress": options.progress}
     if asked is None and existing is not None:
         asked = Similarities(existing).settings
     if asked is not None:
-        similarities.build(collection, asked, start=start, progress=progress)
+        similarities.build(collection, asked, **callbacks)
     if existing is None or not (existing.has_clusters or existing.has_map):
         return None
     if collection.id == existing.id:
         if existing.has_clusters:
             joining.refresh(collection)
         if existing.has_map:
-            maps.refresh(collection)
+            making.refresh(collection)
     elif collection.count_items():
         found = Clusters(existing).settings if existing.has_clusters else None
         if found is not None:
-            clusters.build(collection, found, start=start, progress=progress)
+            finding.build(collection, found, **callbacks)
         drawn = Coordinates(existing).settings if existing.has_map else None
         if drawn is not None:
-            maps.build(collection, drawn, start=start, progress=progress)
+            making.build(collection, drawn, **callbacks)
     return joining.advice(current(collection))

@@ -19,10 +19,10 @@ from datasette_embeddings.analysis.documents import (
     document_states,
     document_vectors,
 )
-from datasette_embeddings.analysis.found_clusters import FoundClusters
-from datasette_embeddings.analysis.joining import count_stale, refresh, state_of
-from datasette_embeddings.analysis.kmeans import MOST_PASSES, check_library
-from datasette_embeddings.analysis.names import words_of_clusters
+from datasette_embeddings.clusters.found import FoundClusters
+from datasette_embeddings.clusters.joining import count_stale, refresh, state_of
+from datasette_embeddings.clusters.kmeans import MOST_PASSES, check_library
+from datasette_embeddings.clusters.names import words_of_clusters
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, quoted
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.cluster_facts import (

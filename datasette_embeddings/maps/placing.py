@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.analysis.pacmap import Points
+from datasette_embeddings.maps.pacmap import Points
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.similarities.knn import NO_SCORE, Positions, best_columns
 from datasette_embeddings.vectors import Vectors

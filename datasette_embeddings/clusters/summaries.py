@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from datasette_embeddings.analysis.texts import read_contents
+from datasette_embeddings.clusters.texts import read_contents
 from datasette_embeddings.errors import (
     InvalidInputError,
     MissingLibraryError,

@@ -24,8 +24,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from datasette_embeddings.analysis.stop_words import STOP_WORDS
-from datasette_embeddings.analysis.texts import read_texts
+from datasette_embeddings.clusters.stop_words import STOP_WORDS
+from datasette_embeddings.clusters.texts import read_texts
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.indexed_text import IndexedText
 from datasette_embeddings.store.words import TOKENIZERS

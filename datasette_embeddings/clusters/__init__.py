@@ -1,0 +1,1 @@
+"""Clusters of documents that are about the same, with names."""
