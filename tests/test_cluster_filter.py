@@ -218,9 +218,9 @@ def test_unknown_clusters_and_missing_ones_are_said(notes):
     notes.conn.execute("update _embedding_collections set clusters = null, map = null")
     bare = collection(notes.conn, "notes")
     for ask in (Part((1,)).documents, lambda notes: listed(notes, Part((1,)), limit=1)):
-        with pytest.raises(InvalidInputError, match="no clusters; the command datas"):
+        with pytest.raises(InvalidInputError, match="no clusters; the command"):
             ask(bare)
-    with pytest.raises(InvalidInputError, match="has no map; the command datasette em"):
+    with pytest.raises(InvalidInputError, match="has no map; the command"):
         Part(area=square(0, 1)).documents(bare)
 
 
