@@ -80,7 +80,7 @@ def measure(path: Path, *, is_ours: bool) -> None:
 
 
 def ours(path: Path) -> float:
-    from datasette_embeddings.clusters.finding import build
+    from datasette_embeddings.clusters.building import build
     from datasette_embeddings.store.cluster_facts import ClusterSettings
     from datasette_embeddings.store.collections import collection
 

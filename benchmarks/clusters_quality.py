@@ -33,7 +33,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from datasette_embeddings.analysis.documents import document_vectors
-from datasette_embeddings.clusters.finding import build
+from datasette_embeddings.clusters.building import build
 from datasette_embeddings.clusters.names import words_of_clusters
 from datasette_embeddings.clusters.texts import read_texts
 from datasette_embeddings.databases import quote

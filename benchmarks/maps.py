@@ -102,14 +102,14 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     import sqlite3
 
     from datasette_embeddings.analysis.documents import document_vectors
-    from datasette_embeddings.maps import making
-    from datasette_embeddings.maps.placing import place
+    from datasette_embeddings.maps import building
+    from datasette_embeddings.maps.placement import place
     from datasette_embeddings.maps.tiles import shuffled
     from datasette_embeddings.models.base import ignore
     from datasette_embeddings.store.collections import collection
     from datasette_embeddings.store.map_facts import MapSettings
 
-    making.MOST_FITTED = given.sample
+    building.MOST_FITTED = given.sample
     stored = collection(sqlite3.connect(given.database), given.collection)
     with document_vectors(stored) as documents:
         vectors = documents.file.rows(np.arange(len(documents)))
@@ -123,7 +123,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
                 placed = place(vectors[rest], [vectors[fitted]], points[fitted])
                 points[rest] = placed
         else:
-            points = making._points(documents, MapSettings(given.only), ignore)
+            points = building._points(documents, MapSettings(given.only), ignore)
     took = time.perf_counter() - start, time.process_time() - processor
     # Linux counts in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

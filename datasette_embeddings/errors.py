@@ -176,6 +176,26 @@ class InvalidInputError(EmbeddingsError):
         self.faults = faults
 
 
+class NoClustersError(InvalidInputError):
+    """The clusters of a collection are needed, and are not stored."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"The collection {quoted(collection)} has no clusters; the command that "
+            "finds them: datasette embeddings clusters"
+        )
+
+
+class NoMapError(InvalidInputError):
+    """The map of a collection is needed, and is not stored."""
+
+    def __init__(self, collection: str) -> None:
+        super().__init__(
+            f"The collection {quoted(collection)} has no map; the command that makes "
+            "it: datasette embeddings map"
+        )
+
+
 class SourceError(EmbeddingsError):
     """A table, query or file cannot be read."""
 

@@ -1,4 +1,4 @@
-"""Clusters and coordinates that a test writes itself."""
+"""Clusters that a test writes itself."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from datasette_embeddings.store import schema
 from datasette_embeddings.store.cluster_facts import ClusterFacts, ClusterSettings
 from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.store.coordinates import Coordinates
-from datasette_embeddings.store.map_facts import MapFacts
 
 MADE = 1_750_000_000  # 15 June 2025
 
@@ -47,17 +45,10 @@ def give_clusters(conn, name, clusters, *, none=(), summaries=None):
         centers = {each.number: np.zeros(3, "<f4") for each in found}
         store.write_names(found, centers)
         store.store_facts(facts)
+    return collection(conn, name)
 
 
-def give_map(conn, name, points):
-    """A map of the collection called *name*: x and y of documents."""
-    coordinates = Coordinates(collection(conn, name))
-    coordinates.prepare()
-    x, y = zip(*points.values(), strict=True)
-    edges = float(min(x)), float(max(x)), float(min(y)), float(max(y))
-    with schema.transaction(conn):
-        coordinates.write(
-            (each, float(x), float(y), 1, "") for each, (x, y) in points.items()
-        )
-        facts = MapFacts("pca", 0, len(points), 0, 1, *edges)
-        coordinates.store_facts(facts, [1])
+def give_named_clusters(conn, name, members):
+    """:func:`give_clusters` by their names; under None, the documents in none."""
+    named = [([each], ids) for each, ids in members.items() if each is not None]
+    return give_clusters(conn, name, named, none=members.get(None, ()))

@@ -1,4 +1,4 @@
-"""Collections with a map and clusters that are written by hand."""
+"""Maps that a test writes itself."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import json
 import numpy as np
 
 from datasette_embeddings.maps.tiles import assign_tiles
-from datasette_embeddings.store.cluster_facts import ClusterFacts, ClusterSettings
-from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.coordinates import Coordinates
@@ -32,29 +30,6 @@ def give_map(conn, name, places, *, version=VERSION):
         coordinates.clear()
         coordinates.write((*each, "state") for each in points)
         coordinates.store_facts(facts, [1])
-    return collection(conn, name)
-
-
-def give_clusters(conn, name, members):
-    """Store *members*, ids by the name of a cluster; under None, those in none."""
-    clusters = Clusters(collection(conn, name))
-    clusters.prepare()
-    named = [each for each in members if each is not None]
-    numbers = {None: None, **{each: number for number, each in enumerate(named, 1)}}
-    rows = [
-        (each, numbers[key], None if key is None else 0.25, "state")
-        for key, ids in members.items()
-        for each in ids
-    ]
-    sizes = tuple(len(members[each]) for each in named)
-    stored = [Cluster(numbers[each], each, len(members[each])) for each in named]
-    centers = {each.number: np.ones(2, np.float32) for each in stored}
-    with transaction(conn):
-        clusters.clear()
-        clusters.write(rows)
-        clusters.write_names(stored, centers)
-        settings = ClusterSettings(count=len(named))
-        clusters.store_facts(ClusterFacts(settings, sizes, len(rows)))
     return collection(conn, name)
 
 

@@ -14,11 +14,17 @@ from datasette_embeddings.documents import Chunking
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.matches import matches
-from datasette_embeddings.search.parts import Part, listed, read_area, read_clusters
+from datasette_embeddings.search.scope import (
+    Scope,
+    read_area,
+    read_clusters,
+    scope_page,
+)
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
-from tests.clusters import give_clusters, give_map
+from tests.clusters import give_clusters
+from tests.maps import give_map
 from tests.models import StandIn
 
 EVEN, ODD = [(["even", "number"], ["8", "2", "4", "6"]), (["odd"], ["9", "3", "5"])]
@@ -58,38 +64,38 @@ def square(left, right):
 
 
 @pytest.mark.parametrize(
-    ("part", "expected"),
+    ("scope", "expected"),
     [
-        (Part((1,)), {"2", "4", "6", "8"}),
-        (Part((2, 1)), {"2", "3", "4", "5", "6", "8", "9"}),
-        (Part((None,)), {"1", "7", "10"}),
-        (Part((None, 2)), {"1", "3", "5", "7", "9", "10"}),
-        (Part(area=square(2.5, 5.5)), {"3", "4", "5"}),
-        (Part((1,), square(2.5, 6.5)), {"4", "6"}),
+        (Scope((1,)), {"2", "4", "6", "8"}),
+        (Scope((2, 1)), {"2", "3", "4", "5", "6", "8", "9"}),
+        (Scope((None,)), {"1", "7", "10"}),
+        (Scope((None, 2)), {"1", "3", "5", "7", "9", "10"}),
+        (Scope(area=square(2.5, 5.5)), {"3", "4", "5"}),
+        (Scope((1,), square(2.5, 6.5)), {"4", "6"}),
     ],
 )
-def test_a_part_is_what_is_in_its_clusters_and_its_area(notes, part, expected):
-    assert part.documents(notes) == expected
-    assert part.items(notes) == expected
-    hits, count = listed(notes, part, limit=10)
+def test_a_scope_has_what_is_in_its_clusters_and_its_area(notes, scope, expected):
+    assert scope.documents(notes) == expected
+    assert scope.items(notes) == expected
+    hits, count = scope_page(notes, scope, limit=10)
     assert ({hit.id for hit in hits}, count) == (expected, len(expected))
 
 
 def test_the_most_central_documents_of_a_cluster_come_first(notes):
-    hits, count = listed(notes, Part((1,)), limit=2, offset=1)
+    hits, count = scope_page(notes, Scope((1,)), limit=2, offset=1)
     assert [(hit.id, hit.score, hit.cosine) for hit in hits] == [
         ("2", 0.8, 0.8),
         ("4", 0.7, 0.7),
     ]
     assert count == 4
     # Also where several clusters are listed; what is in none comes last, by its id
-    hits, _count = listed(notes, Part((1, 2, None)), limit=9)
+    hits, _count = scope_page(notes, Scope((1, 2, None)), limit=9)
     assert [hit.id for hit in hits] == ["8", "9", "2", "3", "4", "5", "6", "1", "10"]
     assert [(hit.score, hit.cosine) for hit in hits[-2:]] == [(0.0, None)] * 2
 
 
 def test_an_area_is_listed_by_id(notes):
-    hits, count = listed(notes, Part(area=square(0, 20)), limit=3, offset=1)
+    hits, count = scope_page(notes, Scope(area=square(0, 20)), limit=3, offset=1)
     assert ([hit.id for hit in hits], count) == (["10", "2", "3"], 10)
 
 
@@ -103,14 +109,14 @@ def test_an_area_is_listed_by_id(notes):
     ],
 )
 def test_a_list_is_narrowed(notes, options, expected):
-    hits, count = listed(notes, Part((1,)), limit=5, **options)
+    hits, count = scope_page(notes, Scope((1,)), limit=5, **options)
     assert [hit.id for hit in hits] == expected
     assert count == len(expected) + options.get("offset", 0)
 
 
 def test_what_was_deleted_since_is_not_listed(notes):
     notes.conn.execute("delete from embeddings where id = '2'")
-    hits, _count = listed(notes, Part((1,)), limit=5)
+    hits, _count = scope_page(notes, Scope((1,)), limit=5)
     assert [hit.id for hit in hits] == ["8", "4", "6"]
 
 
@@ -119,14 +125,14 @@ def test_of_a_document_in_chunks_the_first_stands_for_it():
     conn = sqlite3.connect(":memory:")
     write_notes(conn, Source(chunking=Chunking("sentences", size=5)))
     notes = collection(conn, "notes")
-    hits, _count = listed(notes, Part((2,)), limit=5)
+    hits, _count = scope_page(notes, Scope((2,)), limit=5)
     assert [(hit.id, hit.document_id) for hit in hits] == [
         ("9#0", "9"),
         ("3#0", "3"),
         ("5#0", "5"),
     ]
     assert matches(notes, hits)[0].content.strip() == "note 9 says this."
-    assert Part((2,)).items(notes) == {
+    assert Scope((2,)).items(notes) == {
         *("3", "5", "9"),
         *("3#0", "3#1", "5#0", "5#1", "9#0", "9#1"),
     }
@@ -212,20 +218,23 @@ def test_an_area_may_have_a_hundred_corners():
 
 def test_unknown_clusters_and_missing_ones_are_said(notes):
     with pytest.raises(InvalidInputError, match="No cluster 3 in 'notes'; there are 1"):
-        Part((3,)).documents(notes)
+        Scope((3,)).documents(notes)
     with pytest.raises(InvalidInputError, match="No cluster 99"):
-        listed(notes, Part((1, 99)), limit=3)
+        scope_page(notes, Scope((1, 99)), limit=3)
     notes.conn.execute("update _embedding_collections set clusters = null, map = null")
     bare = collection(notes.conn, "notes")
-    for ask in (Part((1,)).documents, lambda notes: listed(notes, Part((1,)), limit=1)):
+    for ask in (
+        Scope((1,)).documents,
+        lambda notes: scope_page(notes, Scope((1,)), limit=1),
+    ):
         with pytest.raises(InvalidInputError, match="no clusters; the command"):
             ask(bare)
     with pytest.raises(InvalidInputError, match="has no map; the command"):
-        Part(area=square(0, 1)).documents(bare)
+        Scope(area=square(0, 1)).documents(bare)
 
 
 def test_a_match_names_its_cluster(notes):
-    hits, _count = listed(notes, Part((1, None)), limit=9)
+    hits, _count = scope_page(notes, Scope((1, None)), limit=9)
     found = {
         each.id: (each.cluster, each.cluster_name) for each in matches(notes, hits)
     }
@@ -243,7 +252,7 @@ def test_a_match_names_its_cluster(notes):
     ],
 )
 def test_what_another_program_did_to_names_is_no_error(notes, statement):
-    hits, _count = listed(notes, Part((1,)), limit=1)
+    hits, _count = scope_page(notes, Scope((1,)), limit=1)
     notes.conn.execute(statement)
     [found] = matches(collection(notes.conn, "notes"), hits)
     expected = (None, None) if "drop" in statement else (1, "Cluster 1")

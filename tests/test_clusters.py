@@ -10,10 +10,10 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from datasette_embeddings.clusters import joining
+from datasette_embeddings.clusters import refreshing
+from datasette_embeddings.clusters.building import build, remove
 from datasette_embeddings.clusters.density import default_min_size
-from datasette_embeddings.clusters.finding import build, remove
-from datasette_embeddings.clusters.joining import advice, count_stale, refresh
+from datasette_embeddings.clusters.refreshing import advice, count_stale, refresh
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import (
     InvalidInputError,
@@ -347,7 +347,7 @@ def test_a_document_that_can_no_longer_be_compared_is_in_no_cluster():
 
 def test_nothing_is_read_again_if_nothing_has_changed(monkeypatch):
     found = made()
-    monkeypatch.setattr(joining, "document_states", None)
+    monkeypatch.setattr(refreshing, "document_states", None)
     refresh(found)
     found = write(found, {"f": 40})
     with pytest.raises(TypeError):
@@ -450,7 +450,7 @@ def test_a_refresh_beside_a_run_of_another_program(tmp_path, monkeypatch):
     conn = sqlite3.connect(path)
     conn.execute("pragma journal_mode = wal")
     found = write(made(conn=conn), {"f": 40})
-    read, runs = joining._changes, []
+    read, runs = refreshing._changes, []
 
     def changes(collection, facts):
         changed = read(collection, facts)
@@ -461,7 +461,7 @@ def test_a_refresh_beside_a_run_of_another_program(tmp_path, monkeypatch):
                 build(collection_named(other, "notes"), THREE)
         return changed
 
-    monkeypatch.setattr(joining, "_changes", changes)
+    monkeypatch.setattr(refreshing, "_changes", changes)
     refresh(found)
     table = Clusters(current(found))
     assert table.settings == THREE

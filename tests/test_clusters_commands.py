@@ -176,14 +176,14 @@ def test_in_python(path):
 KILLED = """
 import os, signal, sys
 from datasette_embeddings import Embeddings
-from datasette_embeddings.clusters.found import FoundClusters
+from datasette_embeddings.clusters.clustering import Clustering
 
 def rows(found):
     for number, row in enumerate(honest(found)):
         if number == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         yield row
-honest, FoundClusters.rows = FoundClusters.rows, rows
+honest, Clustering.rows = Clustering.rows, rows
 Embeddings(sys.argv[1]).collection("articles").cluster(3)
 """
 

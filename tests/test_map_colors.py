@@ -19,7 +19,8 @@ from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.chunks import stored_chunks
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.metadata_index import index_metadata
-from tests.maps import give_clusters, give_map, many_places, stored_items
+from tests.clusters import give_named_clusters
+from tests.maps import give_map, many_places, stored_items
 
 
 def with_values(values, conn=None):
@@ -167,7 +168,7 @@ def test_a_column_that_is_called_cluster_is_another_thing_than_clusters(conn):
     assert color_names(found) == ["column:cluster"]
     with pytest.raises(InvalidInputError, match="has no clusters; the command"):
         legend_of(found, "cluster")
-    found = give_clusters(conn, "t", {"odd": ["1", "3"], None: ["2"]})
+    found = give_named_clusters(conn, "t", {"odd": ["1", "3"], None: ["2"]})
     assert color_names(found) == ["cluster", "column:cluster"]
     assert shown(legend_of(found, "column:cluster")) == [("c0", 4), ("c1", 4)]
     assert shown(legend_of(found, "cluster")) == [("odd", 2)]

@@ -13,8 +13,8 @@ from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
-from datasette_embeddings.maps import making, pacmap, placing, projections
-from datasette_embeddings.maps.making import build, count_stale, refresh, remove
+from datasette_embeddings.maps import building, pacmap, placement, projections
+from datasette_embeddings.maps.building import build, count_stale, refresh, remove
 from datasette_embeddings.maps.projections import METHODS, Components, projected
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store import collections
@@ -136,7 +136,7 @@ def test_another_map_of_another_seed():
 
 @pytest.mark.parametrize("fitted", [30, 1_000])
 def test_the_map_does_not_depend_on_the_order_of_rows(monkeypatch, fitted):
-    monkeypatch.setattr(making, "MOST_FITTED", fitted)
+    monkeypatch.setattr(building, "MOST_FITTED", fitted)
     vectors = groups(40)
     collection = made(vectors)
     other = of([])
@@ -184,7 +184,7 @@ def test_some_equal_documents_among_others():
 
 
 def test_more_documents_than_the_method_is_given(monkeypatch):
-    monkeypatch.setattr(making, "MOST_FITTED", 100)
+    monkeypatch.setattr(building, "MOST_FITTED", 100)
     collection = made(groups(400))
     found = points(collection)
     assert len(found) == 400
@@ -198,7 +198,7 @@ def test_more_documents_than_the_method_is_given(monkeypatch):
 @pytest.mark.parametrize("method", ["pca", "pacmap"])
 @pytest.mark.parametrize("fitted", [50, 1_000])
 def test_progress_comes_to_the_number_of_documents(monkeypatch, method, fitted):
-    monkeypatch.setattr(making, "MOST_FITTED", fitted)
+    monkeypatch.setattr(building, "MOST_FITTED", fitted)
     started, done = [], []
     made(groups(130), method, start=started.append, progress=done.append)
     assert started == [130]
@@ -332,7 +332,7 @@ def test_a_refresh_gives_the_tiles_of_a_full_run(monkeypatch):
 def test_a_change_of_another_program_meanwhile_is_kept(monkeypatch):
     collection = made(groups(100))
     write(collection, groups(103)[100:], first=100)
-    placed, calls = making.place, []
+    placed, calls = building.place, []
 
     def interrupted(*args):
         calls.append(args)
@@ -341,7 +341,7 @@ def test_a_change_of_another_program_meanwhile_is_kept(monkeypatch):
             refresh(collection)
         return placed(*args)
 
-    monkeypatch.setattr(making, "place", interrupted)
+    monkeypatch.setattr(building, "place", interrupted)
     refresh(collection)
     # Of the first, of the one meanwhile; then the first finds all done
     assert len(calls) == 2
@@ -409,7 +409,7 @@ def test_a_run_that_is_killed_leaves_the_old_map(tmp_path):
     before = points(collection)
     code = f"""
 import os, sqlite3
-from datasette_embeddings.maps import making
+from datasette_embeddings.maps import building
 from datasette_embeddings.store import collections
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapSettings
@@ -419,7 +419,7 @@ def killed(self, rows, deleted):
     os.kill(os.getpid(), 9)
 Coordinates.write = killed
 found = collections.collection(sqlite3.connect({str(path)!r}), "notes")
-making.build(found, MapSettings("pacmap"))
+building.build(found, MapSettings("pacmap"))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     collection = collections.current(collection)
@@ -467,9 +467,11 @@ def test_a_document_is_placed_at_the_median_of_its_nearest():
     vector = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.0]], np.float32)
     places = np.array([[1, 5], [2, 4], [3, 3], [4, 2], [50, 1], [9, 9]], float)
     # In blocks of three
-    found = placing.place(vector, [references[:3], references[3:]], places)
+    found = placement.place(vector, [references[:3], references[3:]], places)
     assert found.tolist() == [[3, 3]]
-    assert placing.place(vector, [references[:2]], places[:2]).tolist() == [[1.5, 4.5]]
+    assert placement.place(vector, [references[:2]], places[:2]).tolist() == [
+        [1.5, 4.5]
+    ]
 
 
 def test_neighbours_are_the_nearest_by_relative_distance():

@@ -9,9 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    MissingLibraryError,
+    NoMapError,
+)
 from datasette_embeddings.maps import pictures
-from tests.maps import give_clusters, give_map, many_places, stored_items
+from tests.clusters import give_named_clusters
+from tests.maps import give_map, many_places, stored_items
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = "<script>alert('1')</script> & \x00\x1b\ufffe \N{CJK UNIFIED IDEOGRAPH-4E2D}"
@@ -23,7 +28,7 @@ def with_map(places, *, name="notes", metadata=None, clusters=None):
     conn = sqlite3.connect(":memory:")
     stored_items(conn, name, metadata or {each: {} for each in places})
     found = give_map(conn, name, places)
-    return give_clusters(conn, name, clusters) if clusters else found
+    return give_named_clusters(conn, name, clusters) if clusters else found
 
 
 def drawn(found, **options):
@@ -154,7 +159,7 @@ def test_a_size_beyond_the_bounds_is_refused(sides):
 
 def test_without_a_map_the_error_names_the_command():
     found = stored_items(sqlite3.connect(":memory:"), "notes", {"a": {}})
-    with pytest.raises(InvalidInputError, match="`datasette embeddings map` makes one"):
+    with pytest.raises(NoMapError, match="makes it: datasette embeddings map"):
         pictures.svg(found)
 
 

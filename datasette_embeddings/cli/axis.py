@@ -37,7 +37,7 @@ _WHERE, _PARAMS, *_sorting = row_options()
         *(
             option(
                 f"--{end}",
-                f"Texts of the {end} end, between commas, or as a JSON array.",
+                f"Texts of the {end} end, separated by commas, or a JSON array.",
                 metavar="TEXTS",
                 default="",
             )
@@ -82,8 +82,8 @@ def axis(
 ) -> None:
     """Show the documents of COLLECTION that lie nearest to each of two ends.
 
-    Each end is the average of texts, of items, or of both. At -1 is what means the low
-    end, at 1 what means the high end, at 0 what is as close to one as to the other.
+    Each end is the average of texts, of items, or of both. The position -1 is the low
+    end, 1 is the high end, and at 0 a document is as close to one end as to the other.
 
     \b
         datasette embeddings axis docs.db articles \\

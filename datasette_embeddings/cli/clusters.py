@@ -12,8 +12,8 @@ from click import Choice
 from datasette_embeddings.cli import options
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.output import Row, advise_on_clusters, progress, write
-from datasette_embeddings.clusters import finding
-from datasette_embeddings.clusters.finding import ClusterReport, Summarizer
+from datasette_embeddings.clusters import building
+from datasette_embeddings.clusters.building import ClusterReport, Summarizer
 from datasette_embeddings.clusters.summaries import (
     DEFAULT_PROMPT,
     TRUNCATE,
@@ -23,7 +23,7 @@ from datasette_embeddings.clusters.summaries import (
 )
 from datasette_embeddings.clusters.texts import read_contents
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.errors import InvalidInputError, NoClustersError
 from datasette_embeddings.store.cluster_facts import KMEANS, METHODS, ClusterSettings
 from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collections import StoredCollection, current
@@ -34,49 +34,54 @@ TITLE_LENGTH = 60
 HOW = (
     options.option(
         "count -n --number",
-        "How many clusters. Default: chosen by the silhouette.",
+        "How many clusters. Default: the number that separates a sample best.",
         type=int,
     ),
     options.option(
         "--method",
-        "How they are found.",
+        "hdbscan finds the number of clusters itself, and leaves documents out.",
         type=Choice(METHODS),
         default=KMEANS,
         show_default=True,
     ),
     options.option(
-        "--min-size", "hdbscan: the fewest documents of a cluster.", type=int
+        "--min-size", "With hdbscan: the fewest documents of a cluster.", type=int
     ),
     options.option(
         "--seed",
-        "Another one may find other clusters.",
+        "Another seed may find other clusters.",
         type=int,
         default=0,
         show_default=True,
     ),
 )
 TITLES = (
-    options.flag("--summary", "Let a chat model of llm write the names."),
+    options.flag(
+        "--summary", "Let a chat model of llm write a title for each cluster."
+    ),
     options.option(
         "llm_model --llm",
-        "That chat model. Default: the one set in llm.",
+        "The chat model. Default: the default model of llm.",
         metavar="MODEL",
     ),
-    options.option("--prompt", "What it is told to write, instead of a title."),
+    options.option(
+        "--prompt", "The instruction for the chat model, instead of asking for a title."
+    ),
     options.option(
         "--truncate",
-        "Characters of a document that it reads, and that json prints. 0: all.",
+        "Characters of each document that the chat model reads, and that --format json "
+        "prints; 0 for all.",
         type=click.IntRange(min=0),
         default=TRUNCATE,
         show_default=True,
     ),
 )
 OUTPUT = (
-    options.flag("--stored", "Print the stored clusters; find none."),
+    options.flag("--stored", "Print the stored clusters, and find no others."),
     options.flag("--remove", "Delete the stored clusters and stop maintaining them."),
     options.option(
         "output_format --format",
-        "json, nl: every document, as llm-cluster prints them. Default: table.",
+        "json and nl print every document, as llm-cluster does. Default: table.",
         type=Choice(("table", "json", "nl", "csv")),
         default="table",
     ),
@@ -106,18 +111,19 @@ def clusters(
     output_format: str,
     silent: bool,
 ) -> None:
-    """Find clusters of the documents of COLLECTION, and store them.
+    """Find which documents of COLLECTION are about the same, and store the clusters.
 
-    NUMBER is the same as -n. The name of a cluster are words that set it apart. Every
-    later embed, sync and delete updates the clusters: new documents join the nearest
-    one. They are rows of embedding_clusters(collection_id, id, cluster, distance).
+    A cluster is named by words that set it apart from the others. The clusters are rows
+    of embedding_clusters(collection_id, id, cluster, distance). Every later embed, sync
+    and delete updates them: new documents join the nearest cluster. NUMBER is the same
+    as -n.
 
     \b
         datasette embeddings clusters docs.db articles
         datasette embeddings clusters docs.db articles -n 20 --format json
         datasette embeddings clusters docs.db articles --summary --llm gpt-4o-mini
 
-    It needs scikit-learn: pip install 'datasette-semantic-search[maps]'
+    This command needs scikit-learn, which the extra maps installs.
     """
     if number is not None and count is not None:
         raise InvalidInputError("Expected NUMBER or -n, found both")
@@ -130,15 +136,15 @@ def clusters(
     with open_database(database, writable=not stored) as conn:
         found = collection_named(conn, collection)
         if remove:
-            finding.remove(found)
+            building.remove(found)
             click.echo(f"{collection}: clusters removed", err=True)
             return
         if not stored:
             # Before the work of minutes
-            finding.check_settings(settings)
+            building.check_settings(settings)
             summarizer = _summarizer(llm_model, prompt, truncate) if asks else None
             with progress(collection, silent=silent) as callbacks:
-                report = finding.build(
+                report = building.build(
                     found, settings, summarizer=summarizer, **callbacks
                 )
             click.echo(f"{collection}: {report_line(report)}", err=True)
@@ -172,10 +178,7 @@ def _show(found: StoredCollection, output_format: str, truncate: int) -> None:
     """Print the stored clusters of *found*."""
     table = Clusters(found)
     if table.settings is None:
-        raise InvalidInputError(
-            f"The collection {found.name!r} has no clusters; find them with: "
-            "datasette embeddings clusters, without --stored"
-        )
+        raise NoClustersError(found.name)
     clusters = table.all()
     if output_format in ("json", "nl"):
         members = {

@@ -27,7 +27,7 @@ from datasette_embeddings.store import collections
 LINE_LENGTH = 100
 _MIN_SCORE = option(
     "--min-score",
-    "Connect documents of this cosine similarity or more.",
+    "The lowest cosine similarity that connects two documents.",
     type=float,
     default=DUPLICATE_SCORE,
     show_default=True,
@@ -42,9 +42,8 @@ def duplicates(
 ) -> None:
     """List groups of near-duplicates in COLLECTION, the largest first.
 
-    Two documents are in one group if a chain of similar pairs connects them. Its lowest
-    score tells how similar the least similar of its stored pairs is. Run similarities
-    first.
+    Two documents are in one group if a chain of similar pairs connects them. The scores
+    of a group are those of its least and its most similar pair. Run similarities first.
 
     \b
         datasette embeddings duplicates docs.db articles
@@ -83,8 +82,8 @@ def outliers(
 ) -> None:
     """List the items of COLLECTION that are farthest from all others.
 
-    The score is the mean cosine similarity to the three nearest. Run similarities
-    first.
+    The score of an item is its mean cosine similarity to the three nearest items. Run
+    similarities first.
 
     \b
         datasette embeddings outliers docs.db articles -n 20

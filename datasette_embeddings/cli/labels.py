@@ -38,7 +38,7 @@ from datasette_embeddings.vectors import Vector
 
 MAX_TEXT_BYTES = 1_000_000
 _LABELS = (
-    option("labels -l --label", "A label. Repeatable.", multiple=True),
+    option("labels -l --label", "A label, at least two. Repeatable.", multiple=True),
     option(
         "--labels-from",
         "Take the distinct values of a column as labels.",
@@ -47,8 +47,8 @@ _LABELS = (
     ),
     option(
         "--template",
-        "What the model reads for a label, such as 'a photo of a {}'. Default: the "
-        "label alone.",
+        "What the model reads in place of a label, such as 'a photo of a {}'. Default: "
+        "the label alone.",
     ),
     option("-c --content", "The text to label."),
     option(
@@ -58,7 +58,7 @@ _LABELS = (
         metavar="FILE",
     ),
     flag("--binary", "FILE is an image."),
-    flag("every --all", "Every item with its best label."),
+    flag("every --all", "Print every item with its best label."),
     option(
         "output_format --format",
         "nl: a JSON object a line. Default: for people.",
@@ -87,10 +87,10 @@ def labels(
     output_format: str | None,
     config_file: Path | None,
 ) -> None:
-    """Say how probable each label is for ITEM of COLLECTION, a text or an image.
+    """Say how probable each label is for an ITEM of COLLECTION, a text or an image.
 
-    The probabilities share out 1 among the labels, so that one of them is the best even
-    if none fits. The model of COLLECTION compares them.
+    The model of COLLECTION compares the labels. Their probabilities add up to 1, so one
+    of them is the best even if none fits.
 
     \b
         datasette embeddings labels docs.db articles 17 -l recipe -l travel -l code

@@ -11,9 +11,9 @@ from datasette_embeddings.cli import options
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.output import progress
 from datasette_embeddings.databases import open_database
-from datasette_embeddings.maps import making, pictures
+from datasette_embeddings.maps import building, pictures
+from datasette_embeddings.maps.export import map_rows
 from datasette_embeddings.maps.projections import DEFAULT_METHOD, METHODS
-from datasette_embeddings.maps.rows import map_rows
 from datasette_embeddings.store import collections as stored
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts, MapSettings
@@ -22,26 +22,29 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 OPTIONS = (
     options.option(
         "--method",
-        "pacmap keeps near documents near; pca shows the two directions in which they "
-        "differ most; umap needs umap-learn. Default: the stored one, or pacmap.",
+        "pacmap and umap keep near documents near; pca shows the two directions in "
+        "which they differ most. umap needs the extra umap. Default: that of the "
+        "stored map, or pacmap.",
         type=click.Choice(METHODS),
     ),
     options.option(
         "--seed",
-        "Another number gives another map; the same one the same. Default: 0.",
-        type=click.IntRange(0, making.MOST_SEEDS - 1),
+        "Another seed makes another map. Default: that of the stored map, or 0.",
+        type=click.IntRange(0, building.MOST_SEEDS - 1),
     ),
     options.flag("--remove", "Delete the map and stop maintaining it."),
     options.option("svg_file --svg", "Draw the map as SVG.", type=_FILE),
-    options.option("png_file --png", "Draw it as PNG; needs Pillow.", type=_FILE),
+    options.option(
+        "png_file --png", "Draw the map as PNG, which needs Pillow.", type=_FILE
+    ),
     options.option(
         "json_file --json",
-        "Write id, x, y, cluster and title of each document as JSON; - prints it.",
+        "Write id, x, y, cluster and title of each document as JSON; - prints them.",
         type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
     ),
     options.option(
         "--color-by",
-        "What colours the points of a picture: cluster, or a column. Default: cluster.",
+        "Colour the points of a picture by cluster or by a column. Default: cluster.",
         metavar="COLUMN",
     ),
     options.SILENT,
@@ -61,12 +64,12 @@ def map_collection(
     silent: bool,
     **pictured: Path | str | None,
 ) -> None:
-    """Give each document of COLLECTION a place on a map, near those like it.
+    """Place each document of COLLECTION on a map, near those like it.
 
-    The places are rows of the table embedding_coordinates(collection_id, id, x, y).
-    Every later embed, sync and delete updates them: new documents are placed near those
-    like them, and the others stay. A map that exists is made again only with --method
-    or --seed.
+    The coordinates are rows of embedding_coordinates(collection_id, id, x, y). Every
+    later embed, sync and delete updates the map: new documents are placed near those
+    like them, and the others stay. An existing map is made again only with --method or
+    --seed.
 
     \b
         datasette embeddings map docs.db articles
@@ -76,7 +79,7 @@ def map_collection(
     with open_database(database, writable=True) as conn:
         found = stored.collection(conn, collection)
         if remove:
-            making.remove(found)
+            building.remove(found)
             click.echo(f"{collection}: map removed", err=True)
             return
         before, facts = Coordinates(found).settings, Coordinates(found).facts
@@ -85,9 +88,9 @@ def map_collection(
             number = old.seed if seed is None else seed
             settings = MapSettings(method or old.method, number)
             with progress(collection, silent=silent) as callbacks:
-                facts = making.build(found, settings, **callbacks)
+                facts = building.build(found, settings, **callbacks)
         else:
-            facts = making.refresh(found) or facts
+            facts = building.refresh(found) or facts
         click.echo(_line(collection, facts), err=True)
         _write_files(stored.current(found), **pictured)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from datasette_embeddings.clusters.joining import advice
+from datasette_embeddings.clusters.refreshing import advice
 from datasette_embeddings.ingest.report import Report
 from datasette_embeddings.sources.file_kinds import described
 from datasette_embeddings.store.collections import StoredCollection

@@ -38,7 +38,7 @@ from datasette_embeddings.search.answers import (
     similar_items,
 )
 from datasette_embeddings.search.nearest import Options, checked_limit
-from datasette_embeddings.search.parts import Part, read_clusters
+from datasette_embeddings.search.scope import Scope, read_clusters
 from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.sources.definitions import STDIN
 from datasette_embeddings.sources.table_rows import number_or
@@ -262,7 +262,7 @@ def among(
         raise InvalidInputError("Expected --where with --param, found none")
     chosen = None
     if cluster is not None:
-        chosen = Part(read_clusters(cluster)).items(collection)
+        chosen = Scope(read_clusters(cluster)).items(collection)
     if where is not None:
         # As numbers, because metadata have no types that would convert a text
         values = {name.lstrip(":"): number_or(value) for name, value in params}

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from datasette_embeddings.clusters import joining
-from datasette_embeddings.clusters.finding import repair as repair_clusters
+from datasette_embeddings.clusters import refreshing as clusters
+from datasette_embeddings.clusters.building import repair as repair_clusters
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import EmbeddingsError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.index.verifying import count_wrong
 from datasette_embeddings.ingest.sync import current_source, stored_sources
 from datasette_embeddings.ingest.words import index_words, repair_words
-from datasette_embeddings.maps import making
+from datasette_embeddings.maps import building as maps
 from datasette_embeddings.search.addresses import makes_no_address
 from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
@@ -95,9 +95,9 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
     yield "items that are wrong in the index of metadata", unindexed, "check --fix"
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
-    astray = making.count_stale(collection)
+    astray = maps.count_stale(collection)
     yield "documents that are missing or astray on the map", astray, "check --fix"
-    unclustered = joining.count_stale(collection)
+    unclustered = clusters.count_stale(collection)
     yield "documents whose cluster is old", unclustered, "check --fix"
     unnamed = Clusters(collection).count_unnamed()
     yield "clusters without a name or a center", unnamed, NAME
@@ -187,7 +187,7 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     integrity.remove_strays(conn)
     for collection in collections(conn):
         repair_words(collection)
-        making.refresh(collection, checks=True)
+        maps.refresh(collection, checks=True)
         repair_clusters(collection)
         if count_wrong(collection):
             SavedIndex(collection).delete()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasette_embeddings.clusters import finding, joining
+from datasette_embeddings.clusters.building import build as build_clusters
 from datasette_embeddings.clusters.kmeans import check_library
+from datasette_embeddings.clusters.refreshing import advice
+from datasette_embeddings.clusters.refreshing import refresh as refresh_clusters
 from datasette_embeddings.ingest.report import IngestOptions
-from datasette_embeddings.maps import making
+from datasette_embeddings.maps import building as maps
 from datasette_embeddings.maps.projections import check_method
 from datasette_embeddings.similarities import refreshing as similarities
 from datasette_embeddings.store.clusters import Clusters
@@ -20,9 +22,9 @@ def refresh(collection: StoredCollection) -> None:
     """Bring what *collection* has of similarities, clusters and a map up to date."""
     similarities.refresh(collection)
     if collection.has_clusters:
-        joining.refresh(collection)
+        refresh_clusters(collection)
     if collection.has_map:
-        making.refresh(collection)
+        maps.refresh(collection)
 
 
 def check_can_rebuild(existing: StoredCollection | None) -> None:
@@ -59,14 +61,14 @@ def derive(
         return None
     if collection.id == existing.id:
         if existing.has_clusters:
-            joining.refresh(collection)
+            refresh_clusters(collection)
         if existing.has_map:
-            making.refresh(collection)
+            maps.refresh(collection)
     elif collection.count_items():
         found = Clusters(existing).settings if existing.has_clusters else None
         if found is not None:
-            finding.build(collection, found, **callbacks)
+            build_clusters(collection, found, **callbacks)
         drawn = Coordinates(existing).settings if existing.has_map else None
         if drawn is not None:
-            making.build(collection, drawn, **callbacks)
-    return joining.advice(current(collection))
+            maps.build(collection, drawn, **callbacks)
+    return advice(current(collection))

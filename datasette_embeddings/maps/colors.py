@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.errors import InvalidInputError, NoClustersError
 from datasette_embeddings.maps.points import COUNTED, first_points
 from datasette_embeddings.search.selecting import rows_of
 from datasette_embeddings.search.snippets import shortened
@@ -124,7 +124,8 @@ def legend_of(collection: StoredCollection, by: str) -> Legend:
     Values are counted in at most 20,480 documents: of a larger map, those of its first
     tile, which are a fair sample.
 
-    :raises InvalidInputError: if it has no clusters, or no such column.
+    :raises NoClustersError: if it has none.
+    :raises InvalidInputError: if it has no such column.
     """
     if by == CLUSTER:
         return _legend_of_clusters(collection)
@@ -142,8 +143,8 @@ def read_values(
 ) -> list[Value | None]:
     """The value of each of *ids*, by which it has its colour; None without one."""
     if by == CLUSTER:
-        found = Clusters(collection).of(ids)
-        return [found.get(each, (None, None))[0] for each in ids]
+        numbers = Clusters(collection).numbers_of(ids)
+        return [numbers[each] for each in ids]
     return _values(collection, by.removeprefix(COLUMN), ids)
 
 
@@ -194,10 +195,7 @@ def _first(text: str) -> object:
 def _legend_of_clusters(collection: StoredCollection) -> Legend:
     clusters = Clusters(collection)
     if (facts := clusters.facts) is None:
-        raise InvalidInputError(
-            "This collection has no clusters; the command `datasette embeddings "
-            "clusters` finds them"
-        )
+        raise NoClustersError(collection.name)
     counts = [(each.number, each.name, each.size) for each in clusters.all()]
     return Legend(CLUSTER, _entries(counts), False, facts.documents, False)
 

@@ -9,7 +9,7 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
-from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.errors import InvalidInputError, NoMapError, quoted
 from datasette_embeddings.maps.colors import (
     CATEGORY_COLORS,
     CLUSTER,
@@ -21,7 +21,11 @@ from datasette_embeddings.maps.colors import (
     read_values,
 )
 from datasette_embeddings.maps.drawing import Dots, Picture, Text, as_png, as_svg
-from datasette_embeddings.maps.points import Points, first_points, places_of_clusters
+from datasette_embeddings.maps.points import (
+    DocumentPoints,
+    first_points,
+    places_of_clusters,
+)
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection
@@ -92,8 +96,9 @@ def svg(
 
     *color_by* is "cluster" or a column; None: clusters, where there are any.
 
-    :raises InvalidInputError: if it has no map, no such column, or for a side of less
-        than 300 or more than 4,000 pixels.
+    :raises NoMapError: if it has no map.
+    :raises InvalidInputError: if it has no such column, or for a side of less than 300
+        or more than 4,000 pixels.
     """
     return as_svg(picture(collection, color_by, width, height))
 
@@ -112,14 +117,6 @@ def png(
     return as_png(picture(collection, color_by, width, height))
 
 
-def no_map(name: str) -> str:
-    """What to say of a collection called *name* that has no map."""
-    return (
-        f"The collection {quoted(name)} has no map; the command `datasette "
-        "embeddings map` makes one"
-    )
-
-
 def picture(
     collection: StoredCollection, color_by: str | None, width: int, height: int
 ) -> Picture:
@@ -132,7 +129,7 @@ def picture(
             )
     facts = Coordinates(collection).facts
     if facts is None:
-        raise InvalidInputError(no_map(collection.name))
+        raise NoMapError(collection.name)
     if color_by is None and Clusters(collection).settings is not None:
         color_by = CLUSTER
     legend = None if color_by is None else legend_of(collection, color_by)
@@ -163,7 +160,7 @@ def _description(facts: MapFacts, drawn: int, legend: Legend | None) -> str:
     return f"{text} Coloured by {legend.by.removeprefix(COLUMN):.200}: {counts}."
 
 
-def _fit(points: Points, plot: _Box) -> Fit:
+def _fit(points: DocumentPoints, plot: _Box) -> Fit:
     """From coordinates of the map to pixels: as large as *plot* allows, undistorted."""
     if not len(points):
         return lambda _x, _y: (plot.left, plot.top)
@@ -183,7 +180,10 @@ def _fit(points: Points, plot: _Box) -> Fit:
 
 
 def _dots(
-    collection: StoredCollection, points: Points, legend: Legend | None, fit: Fit
+    collection: StoredCollection,
+    points: DocumentPoints,
+    legend: Legend | None,
+    fit: Fit,
 ) -> Iterator[Dots]:
     """The points, by colour; those without a value lie below the others."""
     positions = np.zeros(len(points), np.uint8)

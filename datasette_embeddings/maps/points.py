@@ -21,7 +21,7 @@ FIRST_TILE = 1
 
 
 @dataclass(frozen=True)
-class Points:
+class DocumentPoints:
     """Documents of a map and their coordinates, (n,) each."""
 
     ids: list[str]
@@ -34,7 +34,7 @@ class Points:
         return len(self.ids)
 
 
-def first_points(collection: StoredCollection, most: int) -> Points:
+def first_points(collection: StoredCollection, most: int) -> DocumentPoints:
     """All points of the map if they are at most *most*, else those of its first tile.
 
     The first tile is a random sample of at most 4,096 points.
@@ -52,11 +52,13 @@ def first_points(collection: StoredCollection, most: int) -> Points:
 
 def points_of(
     rows: Iterable[tuple[str, float, float]], *, is_sample: bool = False
-) -> Points:
+) -> DocumentPoints:
     """*rows* of id, x and y as arrays."""
     found = list(rows)
     places = np.array([row[1:] for row in found], np.float64).reshape(-1, 2)
-    return Points([row[0] for row in found], places[:, 0], places[:, 1], is_sample)
+    return DocumentPoints(
+        [row[0] for row in found], places[:, 0], places[:, 1], is_sample
+    )
 
 
 def places_of_clusters(
@@ -68,8 +70,8 @@ def places_of_clusters(
     the cluster.  A cluster without documents on the map is left out.
     """
     points, table = first_points(collection, COUNTED), Clusters(collection)
-    found = table.of(points.ids)
-    numbers = np.array([found.get(each, (None, None))[0] or 0 for each in points.ids])
+    number_of = table.numbers_of(points.ids)
+    numbers = np.array([number_of[each] or 0 for each in points.ids])
     places = {}
     for cluster in clusters:
         own = np.flatnonzero(numbers == cluster.number)

@@ -11,7 +11,7 @@ from datasette_embeddings.documents import NO_CHUNKS, Chunking, Content, Documen
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import check_utf8
 from datasette_embeddings.search.nearest import Options, checked_limit
-from datasette_embeddings.search.parts import Part, read_clusters
+from datasette_embeddings.search.scope import Scope, read_clusters
 from datasette_embeddings.search.selecting import items_where
 from datasette_embeddings.store.collections import StoredCollection
 
@@ -155,6 +155,6 @@ def search_options(
         raise InvalidInputError("Expected where with params, found params alone")
     among = None if where is None else items_where(collection, where, params)
     if cluster is not None:
-        own = Part(read_clusters(cluster)).items(collection)
+        own = Scope(read_clusters(cluster)).items(collection)
         among = own if among is None else among & own
     return Options(limit=checked_limit(limit), offset=offset, among=among, **others)

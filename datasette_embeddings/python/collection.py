@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from datasette_embeddings.clusters import finding
-from datasette_embeddings.clusters.finding import Summarizer, check_settings
+from datasette_embeddings.clusters import building as clusters
+from datasette_embeddings.clusters.building import Summarizer, check_settings
 from datasette_embeddings.clusters.summaries import ChatModel, summarize
 from datasette_embeddings.documents import AUTO_CHUNKS, Content
 from datasette_embeddings.errors import InvalidInputError, quoted
@@ -16,7 +16,7 @@ from datasette_embeddings.ingest.refreshing import refresh
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.sync import stored_sources
-from datasette_embeddings.maps import making
+from datasette_embeddings.maps import building as maps
 from datasette_embeddings.maps.projections import DEFAULT_METHOD
 from datasette_embeddings.models.base import ignore
 from datasette_embeddings.python.arguments import (
@@ -143,7 +143,7 @@ class Collection(ReadableCollection):
         :raises MissingLibraryError: for ``umap`` without umap-learn.
         """
         with self._database.prepared(self.name) as stored:
-            making.build(stored, MapSettings(method, seed), progress=progress)
+            maps.build(stored, MapSettings(method, seed), progress=progress)
             return read_map(current(stored))
 
     def delete(self) -> None:
@@ -179,7 +179,7 @@ class Collection(ReadableCollection):
                 summarize, model=ChatModel(summary), warn=warnings.warn
             )
         with self._database.prepared(self.name) as stored:
-            finding.build(stored, settings, progress=progress, summarizer=summarizer)
+            clusters.build(stored, settings, progress=progress, summarizer=summarizer)
             return Clusters(current(stored)).all()
 
     def sync(self, *, progress: Callable[[int], object] = ignore) -> list[Report]:

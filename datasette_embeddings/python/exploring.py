@@ -68,7 +68,7 @@ class ExploringVerbs:
     def map(self) -> CollectionMap:
         """Where its documents are on its map: ids, x, y, clusters, titles.
 
-        :raises InvalidInputError: if it has no map; :meth:`make_map` makes one.
+        :raises NoMapError: if it has none; :meth:`make_map` makes one.
         """
         with self._database.stored(self.name) as stored:
             return read_map(stored)
@@ -91,7 +91,4 @@ class ExploringVerbs:
         with self._database.stored(self.name) as stored:
             if not existing_documents(stored, [document]):
                 raise UnknownItemError(self.name, document)
-            number, _distance = (
-                Clusters(stored).of([document]).get(document, (None, None))
-            )
-            return number
+            return Clusters(stored).numbers_of([document])[document]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, quoted
-from datasette_embeddings.maps.rows import map_rows
+from datasette_embeddings.errors import MissingLibraryError, NoMapError
+from datasette_embeddings.maps.export import map_rows
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.coordinates import Coordinates
 
@@ -57,12 +57,11 @@ class CollectionMap:
 def read_map(collection: StoredCollection) -> CollectionMap:
     """The stored map of *collection*.
 
-    :raises InvalidInputError: if it has none.
+    :raises NoMapError: if it has none.
     """
     facts = Coordinates(collection).facts
     if facts is None:
-        name = quoted(collection.name)
-        raise InvalidInputError(f"{name} has no map: make_map() makes one")
+        raise NoMapError(collection.name)
     rows: list[dict[str, Any]] = list(map_rows(collection))
     return CollectionMap(
         [row["id"] for row in rows],

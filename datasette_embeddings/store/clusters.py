@@ -122,6 +122,13 @@ class Clusters:
         rows = schema.rows_in(self.conn, sql, [self.collection.id], document_ids)
         return {each: (cluster, distance) for each, cluster, distance in rows}
 
+    def numbers_of(self, document_ids: Sequence[str]) -> dict[str, int | None]:
+        """The number of the cluster of each of *document_ids*, None in no cluster."""
+        found = self.of(document_ids)
+        return {
+            each: found[each][0] if each in found else None for each in document_ids
+        }
+
     def members(
         self, number: int, *, limit: int, offset: int = 0
     ) -> list[tuple[str, float]]:

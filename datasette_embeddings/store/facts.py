@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.store.collections import StoredCollection
+
+# JavaScript has whole numbers up to 2**53
+VERSION_BITS = 52
+
+
+def new_version() -> int:
+    """A random number, by which a reader sees that something was written meanwhile."""
+    return secrets.randbits(VERSION_BITS)
 
 
 def read_facts(collection: StoredCollection, column: str) -> dict[str, Any]:

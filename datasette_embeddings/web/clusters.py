@@ -11,9 +11,10 @@ from typing import Any
 from datasette.app import Datasette
 from datasette.utils.asgi import Request, Response
 
+from datasette_embeddings.errors import NoClustersError
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
-from datasette_embeddings.search.parts import NO_CLUSTER, NO_CLUSTERS
+from datasette_embeddings.search.scope import NO_CLUSTER
 from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.store.cluster_facts import ClusterFacts
 from datasette_embeddings.store.clusters import CLUSTERS_SQL, Cluster, Clusters
@@ -91,7 +92,7 @@ async def clusters_json(datasette: Datasette, request: Request) -> Response:
     target, address, page = await _read(datasette, request)
     facts = page.facts
     if facts is None:
-        raise NotFoundError(NO_CLUSTERS.format(target.collection.name))
+        raise NotFoundError(str(NoClustersError(target.collection.name)))
     next_path = address.next_path(page.next)
 
     def absolute(path: str) -> str:

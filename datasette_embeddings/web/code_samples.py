@@ -24,16 +24,14 @@ async def code_samples(
     image has none at all: neither an address nor SQL can hold the image.
     """
     datasette, asked = response.target.datasette, response.request
-    is_list, part = (
-        asked.text is None and asked.like is None,
-        asked.cluster + asked.area,
-    )
-    if is_list and not (part and response.total is not None):
+    is_list = asked.text is None and asked.like is None
+    is_scoped = bool(asked.cluster or asked.area)
+    if is_list and not (is_scoped and response.total is not None):
         return []
     samples = []
     options = asked.min_score, asked.min_cosine, asked.order
     is_other = asked.as_typed or any(each is not None for each in options)
-    if not (asked.filters or asked.prefix or part or is_other):
+    if not (asked.filters or asked.prefix or is_scoped or is_other):
         database, (sql, values) = response.target.database.name, _sql(response)
         page = await run_sql_path(datasette, request.actor, database, sql, values)
         if page is not None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from datasette_embeddings.errors import EmbeddingsError
-from datasette_embeddings.search.parts import ClusterNumbers, read_clusters
+from datasette_embeddings.search.scope import ClusterNumbers, read_clusters
 from datasette_embeddings.store.cluster_names import names_of
 from datasette_embeddings.store.clusters import Clusters, cluster_name
 from datasette_embeddings.store.collections import StoredCollection
@@ -45,7 +45,7 @@ def filter_links(address: Address) -> list[Link]:
     return links
 
 
-async def part_context(target: Target, address: Address) -> dict[str, Any]:
+async def scope_context(target: Target, address: Address) -> dict[str, Any]:
     """How many clusters there are, and the cluster and the area of *address*."""
     given, collection = ",".join(address.args.getlist(CLUSTER)), target.collection
     numbers: ClusterNumbers = ()
@@ -61,7 +61,7 @@ async def part_context(target: Target, address: Address) -> dict[str, Any]:
         links.append(_removing(address, CLUSTER, label))
     if address.args.get(AREA):
         links.append(_removing(address, AREA, "Area of the map"))
-    return {"cluster_count": count, "part_links": links}
+    return {"cluster_count": count, "scope_links": links}
 
 
 def _read_names(

@@ -15,7 +15,7 @@ from datasette.utils import sqlite_timelimit
 
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.search.counting import Value, counted_elements, counted_values
-from datasette_embeddings.search.parts import Part
+from datasette_embeddings.search.scope import Scope
 from datasette_embeddings.search.selecting import (
     Rows,
     Selection,
@@ -66,9 +66,9 @@ def applied(
     pairs: Sequence[Filter],
     facet: str | None,
     sort: str | None = None,
-    part: Part | None = None,
+    scope: Scope | None = None,
 ) -> tuple[Facet | None, frozenset[str] | None]:
-    """The counts of the column *facet*, and the items that *pairs* and *part* let pass.
+    """The counts of the column *facet*, and the items in *scope* that *pairs* let pass.
 
     The column *sort* is checked only.
     """
@@ -81,7 +81,7 @@ def applied(
         for column in shown:
             rows.check_column(column)
         passing = selection(rows, pairs)
-        documents = None if part is None else part.documents(collection)
+        documents = None if scope is None else scope.documents(collection)
         if facet is not None:
             limit = datasette.setting("default_facet_size")
             with _within(conn, rows, passing, documents) as counted:

@@ -16,10 +16,9 @@ from datasette.app import Datasette
 from datasette.utils import sqlite_timelimit
 from datasette.utils.asgi import Request
 
-from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.errors import InvalidInputError, NoMapError, quoted
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.maps.colors import Legend, color_names, legend_of
-from datasette_embeddings.maps.pictures import no_map
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts
@@ -129,7 +128,7 @@ class MapRequest:
             with _explained(), sqlite_timelimit(conn, limit_ms), one_moment(conn):
                 facts = Coordinates(collection).facts
                 if facts is None:
-                    raise NotFoundError(no_map(collection.name))
+                    raise NotFoundError(str(NoMapError(collection.name)))
                 self._check_version(facts)
                 kept = _kept.setdefault(datasette, Kept())
                 return function(Map(collection, facts, kept, key))
@@ -148,7 +147,7 @@ async def resolve_map(datasette: Datasette, request: Request) -> MapRequest:
     """The map that the URL of *request* names, if its actor may see it."""
     target = await resolve_target(datasette, request)
     if not target.collection.has_map:
-        raise NotFoundError(no_map(target.collection.name))
+        raise NotFoundError(str(NoMapError(target.collection.name)))
     address = Address.of(request)
     address.check_names(())
     return MapRequest(target, address)

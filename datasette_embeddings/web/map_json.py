@@ -129,7 +129,10 @@ def _items(target: Target, ids: Sequence[str], found: Map) -> list[dict[str, Any
     collection = found.collection
     existing = existing_documents(collection, ids)
     shown = matches(collection, [Hit(each, 1.0) for each in ids if each in existing])
-    places, clusters = Coordinates(collection).of(ids), Clusters(collection).of(ids)
+    places, clusters = (
+        Coordinates(collection).of(ids),
+        Clusters(collection).numbers_of(ids),
+    )
     bodies = []
     for match in shown:
         if match.row_is_missing:
@@ -142,7 +145,7 @@ def _items(target: Target, ids: Sequence[str], found: Map) -> list[dict[str, Any
             "url": target.url(match),
             "image_url": target.image_path(match),
             "like_url": target.like_path(match.id),
-            "cluster": clusters.get(match.id, (None, None))[0],
+            "cluster": clusters[match.id],
         }
         bodies.append({**body, "x": x, "y": y})
     return bodies

@@ -23,7 +23,7 @@ from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
 from datasette_embeddings.web.compat import database_color
-from datasette_embeddings.web.filter_links import Link, filter_links, part_context
+from datasette_embeddings.web.filter_links import Link, filter_links, scope_context
 from datasette_embeddings.web.http_errors import (
     SearchUnavailableError,
     headers_of,
@@ -76,7 +76,7 @@ async def search(
     context = {
         **_request_context(target, address, config, is_image=body is not None),
         **await _form_context(target),
-        **await part_context(target, address),
+        **await scope_context(target, address),
     }
     status, headers = 200, dict[str, str]()
     try:

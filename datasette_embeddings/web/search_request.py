@@ -14,7 +14,7 @@ from datasette.utils import MultiParams, value_as_boolean
 from datasette_embeddings import validation
 from datasette_embeddings.config import DEFAULT_LIMIT, Config, Mode
 from datasette_embeddings.errors import InvalidInputError, InvalidVectorError, quoted
-from datasette_embeddings.search import parts
+from datasette_embeddings.search import scope
 from datasette_embeddings.search.nearest import checked_query
 from datasette_embeddings.validation import (
     AnyText,
@@ -126,10 +126,10 @@ Cosine: TypeAlias = Annotated[
 ]
 ClusterFilter: TypeAlias = Annotated[
     tuple[Any, ...],
-    Expected("clusters", read=parts.read_clusters, component="ClusterFilter"),
+    Expected("clusters", read=scope.read_clusters, component="ClusterFilter"),
 ]
 AreaFilter: TypeAlias = Annotated[
-    tuple[Any, ...], Expected("an area", read=parts.read_area, component="AreaFilter")
+    tuple[Any, ...], Expected("an area", read=scope.read_area, component="AreaFilter")
 ]
 Filters: TypeAlias = Annotated[
     tuple[Filter, ...],
@@ -197,7 +197,7 @@ class SearchRequest(Checked):
             "min_cosine": self.min_cosine,
             "prefix": self.prefix or None,
             "filters": [list(pair) for pair in self.filters] or None,
-            "cluster": [each or parts.NO_CLUSTER for each in self.cluster] or None,
+            "cluster": [each or scope.NO_CLUSTER for each in self.cluster] or None,
             "area": [number for corner in self.area for number in corner] or None,
             "sort": self.sort,
             "sort_desc": self.sort_desc,

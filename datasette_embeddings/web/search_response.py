@@ -20,9 +20,9 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
-from datasette_embeddings.search.parts import Part
 from datasette_embeddings.search.query import Query
 from datasette_embeddings.search.reranking import widened
+from datasette_embeddings.search.scope import Scope
 from datasette_embeddings.search.selecting import in_order
 from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.serving.allowed_models import log_once
@@ -33,9 +33,9 @@ from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import SearchUnavailableError
-from datasette_embeddings.web.listing import list_part
 from datasette_embeddings.web.middleware import SHAPE, json_view, shaped
 from datasette_embeddings.web.resolve import Target, resolve_target
+from datasette_embeddings.web.scope_list import list_scope
 from datasette_embeddings.web.search_request import SearchRequest
 from datasette_embeddings.web.search_results import SearchResponse
 from datasette_embeddings.web.server import config_of, with_rerankers
@@ -98,7 +98,7 @@ async def run_search(target: Target, request: SearchRequest) -> SearchResponse:
     """The response to *request* in the collection of *target*."""
     query, collection = None, target.collection
     if all(getattr(request, name) is None for name in search_request.QUERIES):
-        return await target.read(partial(list_part, target, request))
+        return await target.read(partial(list_scope, target, request))
     # Where only its meaning counts, a text is taken word for word
     goes_by_words = collection.has_words or request.mode == "words"
     if request.text is not None and request.mode != "meaning" and goes_by_words:
@@ -195,12 +195,12 @@ def _search(
     is_reranked: bool = False,
 ) -> SearchResponse:
     """The response in one state of the database, with all that a reranker reads."""
-    facet, selected, part = None, None, None
+    facet, selected, scope = None, None, None
     if request.cluster or request.area:
-        part = Part(request.cluster, request.area)
-    if part or request.filters or request.facet or request.sort or request.sort_desc:
+        scope = Scope(request.cluster, request.area)
+    if scope or request.filters or request.facet or request.sort or request.sort_desc:
         asked = request.filters, request.facet, request.order
-        facet, selected = filters.applied(target.datasette, collection, *asked, part)
+        facet, selected = filters.applied(target.datasette, collection, *asked, scope)
     immutable = is_immutable(target.datasette, target.database.name)
     index = indexes.index(collection, immutable=immutable)
     options = Options(

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.sources.from_config import table_source
-from tests.clusters import give_clusters, give_map
+from tests.clusters import give_clusters
 from tests.datasette import browsing
 from tests.datasette.browsing import (
     ask,
@@ -25,6 +25,7 @@ from tests.datasette.browsing import (
 )
 from tests.datasette.conftest import served
 from tests.datasette.test_browser import UNBROKEN, write_notes
+from tests.maps import give_map
 
 pytestmark = browsing.MARKS
 NOTES = "/notes/-/embeddings/notes"

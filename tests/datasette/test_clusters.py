@@ -17,7 +17,7 @@ from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.sources.queries import query_source
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web.compat import is_modern
-from tests.clusters import MADE, give_clusters, give_map
+from tests.clusters import MADE, give_clusters
 from tests.datasette.conftest import (
     actor_cookie,
     execute,
@@ -25,6 +25,7 @@ from tests.datasette.conftest import (
     make_datasette,
     open_datasette,
 )
+from tests.maps import give_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -236,19 +237,26 @@ async def test_a_part_that_is_none_is_said(datasette, query, message):
 
 
 @pytest.mark.parametrize(
-    ("query", "command"),
-    [("_cluster=1", "embeddings clusters"), (f"_area={AREA}", "embeddings map")],
+    ("query", "missing"),
+    [
+        (
+            "_cluster=1",
+            "clusters; the command that finds them: datasette embeddings clusters",
+        ),
+        (f"_area={AREA}", "map; the command that makes it: datasette embeddings map"),
+    ],
 )
-async def test_without_clusters_or_a_map_the_command_is_said(datasette, query, command):
+async def test_without_clusters_or_a_map_the_command_is_said(datasette, query, missing):
     path = f"/notes/-/embeddings/bare.json?{query}"
     status, body = await get_json(datasette, path)
-    assert (status, f"the command datasette {command}" in body["error"]) == (400, True)
+    error = f"The collection 'bare' has no {missing}"
+    assert (status, body["error"]) == (400, error)
 
 
 # What the page shows of them
 
 
-async def test_the_page_names_the_part_and_removes_it(datasette):
+async def test_the_page_names_the_scope_and_removes_it(datasette):
     path = f"{NOTES}?q=note&_cluster=2,none&_area={AREA}&topic=cats"
     _status, page = await get_page(datasette, path)
     shown = [
@@ -406,7 +414,9 @@ async def test_a_collection_without_clusters_says_how_to_find_them(datasette):
         "datasette embeddings clusters",
     )
     status, body = await get_json(datasette, f"{path}.json")
-    message = "'bare' has no clusters; the command datasette embeddings clusters finds"
+    message = (
+        "'bare' has no clusters; the command that finds them: datasette embeddings"
+    )
     assert (status, message in body["error"]) == (404, True)
 
 

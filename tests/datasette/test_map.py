@@ -13,8 +13,9 @@ import pytest
 
 from datasette_embeddings.maps import drawing
 from datasette_embeddings.web import map_access
+from tests.clusters import give_named_clusters
 from tests.datasette.conftest import actor_cookie, get_json, make_datasette
-from tests.maps import VERSION, give_clusters, give_map, many_places, stored_items
+from tests.maps import VERSION, give_map, many_places, stored_items
 
 pytestmark = pytest.mark.asyncio
 BASE = "/articles/-/embeddings/articles"
@@ -31,7 +32,7 @@ def mapped_db(articles_db):
     conn.execute("update articles set topic = 'topic ' || (id % 2)")
     conn.commit()
     give_map(conn, "articles", PLACES)
-    give_clusters(conn, "articles", CLUSTERS)
+    give_named_clusters(conn, "articles", CLUSTERS)
     conn.close()
     return articles_db
 
@@ -378,7 +379,7 @@ async def test_odd_ids_titles_and_values_come_back_as_they_are(tmp_path):
     ids = [ODD, f"{ODD}2", f"{ODD}3", f"{ODD}4"]
     stored_items(conn, "odd", dict(zip(ids, values, strict=True)))
     give_map(conn, "odd", {each: (number, 0) for number, each in enumerate(ids)})
-    give_clusters(conn, "odd", {"</script><script>alert(2)": ids})
+    give_named_clusters(conn, "odd", {"</script><script>alert(2)": ids})
     conn.close()
     datasette = make_datasette(path)
     base = "/odd/-/embeddings/odd/map"

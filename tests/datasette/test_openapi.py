@@ -34,8 +34,9 @@ from datasette_embeddings.web import (
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.middleware import POST_PATHS
 from datasette_embeddings.web.routes import ROUTES
+from tests.clusters import give_named_clusters
 from tests.datasette.conftest import get_json, http, make_datasette, running
-from tests.maps import give_clusters, give_map
+from tests.maps import give_map
 
 HERE = Path(__file__).parent
 DOCUMENT = "/-/embeddings/openapi.json"
@@ -75,7 +76,7 @@ def demo_db(tmp_path_factory, model):
     ingest(conn, "stdlib", source, model)
     places = {each[0]: (number, number % 2) for number, each in enumerate(FUNCTIONS)}
     give_map(conn, "stdlib", places)
-    give_clusters(conn, "stdlib", {"files": [*places][:3], "sums": [*places][3:]})
+    give_named_clusters(conn, "stdlib", {"files": [*places][:3], "sums": [*places][3:]})
     build(collection(conn, "stdlib"), SimilaritySettings(limit=5))
     conn.close()
     return path

@@ -31,7 +31,8 @@ from datasette_embeddings.store.collection_writes import (
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.tables import RAW_TABLES
 from datasette_embeddings.web.compat import is_modern
-from tests.clusters import give_clusters, give_map
+from tests.clusters import give_clusters
+from tests.maps import give_map
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

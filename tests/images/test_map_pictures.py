@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from datasette_embeddings.maps import drawing, pictures
-from tests.maps import give_clusters, give_map, many_places, stored_items
+from tests.clusters import give_named_clusters
+from tests.maps import give_map, many_places, stored_items
 
 
 @pytest.fixture(params=["fonts of the system", "no fonts"])
@@ -24,7 +25,7 @@ def found(request, monkeypatch):
     stored_items(conn, "notes", {each: {} for each in places})
     give_map(conn, "notes", places)
     clusters = {"bread \N{SNOWMAN}": ids[:200], "stars": ids[200:290], None: ids[290:]}
-    yield give_clusters(conn, "notes", clusters)
+    yield give_named_clusters(conn, "notes", clusters)
     drawing._font.cache_clear()
 
 

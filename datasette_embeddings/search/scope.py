@@ -1,4 +1,4 @@
-"""A part of a collection: some of its clusters, an area of its map, or both."""
+"""What a search is limited to: some of its clusters, an area of its map, or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from datasette_embeddings.chunking import chunk_id
-from datasette_embeddings.errors import InvalidInputError, quoted
+from datasette_embeddings.errors import (
+    InvalidInputError,
+    NoClustersError,
+    NoMapError,
+    quoted,
+)
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.store.chunks import (
     chunks_of_documents,
@@ -30,10 +35,6 @@ LONGEST_CLUSTER = 18
 LONGEST_COORDINATE = 30
 FEWEST_CORNERS = 3
 
-NO_CLUSTERS = (
-    "{!r} has no clusters; the command datasette embeddings clusters finds them"
-)
-
 #: Numbers of clusters; None for the documents that are in none
 ClusterNumbers: TypeAlias = tuple[int | None, ...]
 #: The corners of an area, each an x and a y on the map
@@ -41,7 +42,7 @@ Area: TypeAlias = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class Scope:
     """The documents in any of *clusters* and in *area*; an empty one is no limit."""
 
     clusters: ClusterNumbers = ()
@@ -73,15 +74,12 @@ class Part:
         :raises InvalidInputError: if not, with the command that makes them.
         """
         if self.area and not collection.has_map:
-            raise InvalidInputError(
-                f"{collection.name!r} has no map; the command "
-                "datasette embeddings map makes it"
-            )
+            raise NoMapError(collection.name)
         if not self.clusters:
             return
         facts = Clusters(collection).facts if collection.has_clusters else None
         if facts is None:
-            raise InvalidInputError(NO_CLUSTERS.format(collection.name))
+            raise NoClustersError(collection.name)
         for number in self.clusters:
             if number is not None and number > len(facts.sizes):
                 known = f"1 to {len(facts.sizes):,}" if facts.sizes else "none"
@@ -162,9 +160,9 @@ def _coordinate(piece: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def listed(
+def scope_page(
     collection: StoredCollection,
-    part: Part,
+    scope: Scope,
     *,
     limit: int,
     offset: int = 0,
@@ -172,7 +170,7 @@ def listed(
     prefix: str = "",
     least: float = -1.0,
 ) -> tuple[list[Hit], int]:
-    """A page of the documents of *part*, and how many there are.
+    """A page of the documents of *scope*, and how many there are.
 
     Those of clusters come in the order of their distance to the center, and have the
     cosine to it as their score; those of an area alone come by id, and have the score
@@ -181,17 +179,17 @@ def listed(
 
     :raises InvalidInputError: if the collection has no such cluster, or no map.
     """
-    part.check(collection)
-    known, clusters = Clusters(collection), part.clusters
+    scope.check(collection)
+    known, clusters = Clusters(collection), scope.clusters
     is_narrowed = among is not None or bool(prefix) or least > -1
     rows: Sequence[tuple[str, float | None]]
-    if len(clusters) == 1 and clusters[0] and not part.area and not is_narrowed:
+    if len(clusters) == 1 and clusters[0] and not scope.area and not is_narrowed:
         # One of the indexes of SQLite has its documents in their order
         facts = known.facts
         count = facts.sizes[clusters[0] - 1] if facts else 0
         rows = known.members(clusters[0], limit=limit, offset=offset)
     else:
-        found = _distances(collection, part)
+        found = _distances(collection, scope)
         chosen = [
             (each, distance)
             for each, distance in found.items()
@@ -217,15 +215,15 @@ def listed(
     return hits, count
 
 
-def _distances(collection: StoredCollection, part: Part) -> dict[str, float | None]:
-    """The distance of each document of *part* to the center of its cluster."""
+def _distances(collection: StoredCollection, scope: Scope) -> dict[str, float | None]:
+    """The distance of each document of *scope* to the center of its cluster."""
     known, found = Clusters(collection), dict[str, float | None]()
     within = None
-    if part.area:
-        within = Coordinates(collection).within(part.area)
-    if not part.clusters:
+    if scope.area:
+        within = Coordinates(collection).within(scope.area)
+    if not scope.clusters:
         return dict.fromkeys(within or ())
-    for number in part.clusters:
+    for number in scope.clusters:
         if number is None:
             found.update(dict.fromkeys(known.document_ids(None)))
         else:

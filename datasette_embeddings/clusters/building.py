@@ -7,7 +7,6 @@ the nearest center; how many did is counted, because centers and names stay.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -19,10 +18,10 @@ from datasette_embeddings.analysis.documents import (
     document_states,
     document_vectors,
 )
-from datasette_embeddings.clusters.found import FoundClusters
-from datasette_embeddings.clusters.joining import count_stale, refresh, state_of
+from datasette_embeddings.clusters.clustering import Clustering
 from datasette_embeddings.clusters.kmeans import MOST_PASSES, check_library
 from datasette_embeddings.clusters.names import words_of_clusters
+from datasette_embeddings.clusters.refreshing import count_stale, refresh, state_of
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, quoted
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.cluster_facts import (
@@ -34,6 +33,7 @@ from datasette_embeddings.store.cluster_facts import (
 )
 from datasette_embeddings.store.clusters import CENTRAL, Cluster, Clusters, cluster_name
 from datasette_embeddings.store.collections import StoredCollection, current
+from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 from datasette_embeddings.store.similarities import kept_in_memory
@@ -95,7 +95,7 @@ def build(
             documents = stack.enter_context(document_vectors(collection))
             others = _others(collection, documents)
         start((MOST_PASSES + 1) * len(documents))
-        found = FoundClusters(documents, settings, progress)
+        found = Clustering(documents, settings, progress)
         members = found.members()
         names = namer(collection, members, limit=WORDS_IN_NAME)
         titles = summarizer(collection, members) if summarizer is not None else {}
@@ -110,7 +110,7 @@ def build(
             silhouette=found.silhouette,
             state=None if is_recent(state) else state,
             made=int(time.time()),
-            version=secrets.randbits(53),
+            version=new_version(),
         )
         _write(current(collection), facts, clusters, found, others)
     if state_of(collection) != state:
@@ -198,7 +198,7 @@ def _write(
     collection: StoredCollection,
     facts: ClusterFacts,
     clusters: Sequence[Cluster],
-    found: FoundClusters,
+    found: Clustering,
     others: Sequence[tuple[str, str]],
 ) -> None:
     """Put the clusters of a run in the place of the old ones."""

@@ -21,7 +21,7 @@ from datasette_embeddings.store.clusters import ClusterRow
 from datasette_embeddings.vectors import Vector, Vectors
 
 
-class FoundClusters:
+class Clustering:
     """The clusters of documents: numbers from 1 by size, centers and distances."""
 
     def __init__(

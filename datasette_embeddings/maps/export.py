@@ -27,7 +27,7 @@ def map_rows(
     rows = iter(Coordinates(collection).rows())
     while block := list(islice(rows, BLOCK)):
         ids = [row[0] for row in block]
-        cluster_of = Clusters(collection).of(ids) if has_clusters else {}
+        cluster_of = Clusters(collection).numbers_of(ids) if has_clusters else {}
         title_of: dict[str, str | None] = {}
         if titles:
             hits = [Hit(each, 1.0) for each in ids]
@@ -35,7 +35,7 @@ def map_rows(
         for each, x, y, _tile, _state in block:
             row: dict[str, object] = {"id": each, "x": x, "y": y}
             if has_clusters:
-                row["cluster"] = cluster_of.get(each, (None, None))[0]
+                row["cluster"] = cluster_of[each]
             if titles:
                 row["title"] = title_of.get(each)
             yield row

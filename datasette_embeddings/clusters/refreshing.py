@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from datasette_embeddings.clusters.kmeans import nearest_center
 from datasette_embeddings.store.cluster_facts import HDBSCAN, ClusterFacts
 from datasette_embeddings.store.clusters import ClusterRow, Clusters
 from datasette_embeddings.store.collections import StoredCollection, current
+from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import one_moment, transaction
 
@@ -137,7 +137,7 @@ def _write(
         state=None if is_recent(state) else state,
     )
     if changes.rows or changes.gone:
-        facts = replace(facts, version=secrets.randbits(53))
+        facts = replace(facts, version=new_version())
     table.store_facts(facts)
     if changes.rows or changes.gone:
         table.write_central()

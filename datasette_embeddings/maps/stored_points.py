@@ -12,15 +12,15 @@ from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.map_facts import MapFacts
 
 #: By the id of a document its x and y, and the state of the vector that they are of
-PlacedPoints: TypeAlias = dict[str, tuple[float, float, str | None]]
+PointsById: TypeAlias = dict[str, tuple[float, float, str | None]]
 
 
-def stored_points(table: Coordinates, facts: MapFacts) -> tuple[PlacedPoints, set[str]]:
+def stored_points(table: Coordinates, facts: MapFacts) -> tuple[PointsById, set[str]]:
     """The stored points, and the ids of what another program wrote among them.
 
     These are beyond the edges of the map, or not in their tile.
     """
-    points: PlacedPoints = {}
+    points: PointsById = {}
     rows = table.rows()
     for each, x, y, _tile, state in rows:
         if facts.min_x <= x <= facts.max_x and facts.min_y <= y <= facts.max_y:
@@ -30,9 +30,7 @@ def stored_points(table: Coordinates, facts: MapFacts) -> tuple[PlacedPoints, se
     return points, odd | table.odd_ids()
 
 
-def changes(
-    points: PlacedPoints, states: Mapping[str, str]
-) -> tuple[set[str], set[str]]:
+def changes(points: PointsById, states: Mapping[str, str]) -> tuple[set[str], set[str]]:
     """Documents without a point of their vector, and points without a document."""
     changed = {
         each
@@ -42,7 +40,7 @@ def changes(
     return changed, points.keys() - states.keys()
 
 
-def tiles_of(points: PlacedPoints, facts: MapFacts) -> list[int]:
+def tiles_of(points: PointsById, facts: MapFacts) -> list[int]:
     """The tile of each of *points*."""
     x, y = np.array([each[:2] for each in points.values()]).reshape(-1, 2).T
     tiles: list[int] = assign_tiles(list(points), x, y, facts.square).tolist()

@@ -6,7 +6,6 @@ or change later, are placed among these without moving them.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
@@ -20,13 +19,7 @@ from datasette_embeddings.analysis.documents import (
 )
 from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
 from datasette_embeddings.maps.pacmap import Points
-from datasette_embeddings.maps.placed import (
-    PlacedPoints,
-    changes,
-    stored_points,
-    tiles_of,
-)
-from datasette_embeddings.maps.placing import place
+from datasette_embeddings.maps.placement import place
 from datasette_embeddings.maps.projections import (
     PCA,
     Components,
@@ -34,10 +27,17 @@ from datasette_embeddings.maps.projections import (
     flat,
     projected,
 )
+from datasette_embeddings.maps.stored_points import (
+    PointsById,
+    changes,
+    stored_points,
+    tiles_of,
+)
 from datasette_embeddings.maps.tiles import shuffled
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.coordinates import Coordinates
+from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.map_facts import MapFacts, MapSettings
 from datasette_embeddings.store.schema import one_moment, transaction
@@ -52,8 +52,6 @@ SMALL_MAP = 1_000
 # A refresh starts again when another program changed the map, at most so often
 ATTEMPTS = 3
 MOST_SEEDS = 2**32
-# JavaScript has numbers of 53 bits
-VERSION_BITS = 52
 
 # What a refresh cannot do
 REMAKE = "remake"
@@ -92,7 +90,7 @@ def build(
         found = _points(documents, settings, progress)
     x, y = found.T.tolist()
     rows = zip(documents.ids, x, y, documents.states, strict=True)
-    points: PlacedPoints = {each: (one, two, own) for each, one, two, own in rows}
+    points: PointsById = {each: (one, two, own) for each, one, two, own in rows}
     facts = MapFacts(
         method=settings.method,
         seed=settings.seed,
@@ -241,8 +239,8 @@ def _refreshed(collection: StoredCollection, *, checks: bool) -> MapFacts | str 
 
 
 def _placed(
-    documents: DocumentVectors, points: PlacedPoints, new: Collection[str]
-) -> PlacedPoints:
+    documents: DocumentVectors, points: PointsById, new: Collection[str]
+) -> PointsById:
     """The points of *new* documents among those that have one."""
     ids = documents.ids
     positions = {each: row for row, each in enumerate(ids)}
@@ -251,7 +249,7 @@ def _placed(
     near.sort(key=positions.__getitem__)
     references = documents.file.rows(np.array([positions[each] for each in near]))
     places = np.array([points[each][:2] for each in near])
-    found: PlacedPoints = {}
+    found: PointsById = {}
     for start, block in documents.blocks():
         own = ids[start : start + len(block)]
         rows = [row for row, each in enumerate(own) if each in new]
@@ -266,7 +264,7 @@ def _placed(
 def _write(
     collection: StoredCollection,
     facts: MapFacts,
-    points: PlacedPoints,
+    points: PointsById,
     state: tuple[float | None, ...],
 ) -> MapFacts:
     """Store *points* and *facts*, with another version; part of a transaction."""
@@ -281,7 +279,7 @@ def _write(
     changed = [row for each, row in rows.items() if stored.get(each) != row]
     deleted = stored.keys() - rows.keys()
     if changed or deleted:
-        facts = replace(facts, version=secrets.randbits(VERSION_BITS))
+        facts = replace(facts, version=new_version())
     table.write(changed, deleted=deleted)
     # Within the same second a vector may change again
     table.store_facts(facts, None if is_recent(state) else state)
