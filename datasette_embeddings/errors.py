@@ -189,11 +189,12 @@ class NoClustersError(InvalidInputError):
 class NoMapError(InvalidInputError):
     """The map of a collection is needed, and is not stored."""
 
-    def __init__(self, collection: str) -> None:
-        super().__init__(
-            f"The collection {quoted(collection)} has no map; the command that makes "
-            "it: datasette embeddings map"
-        )
+    def __init__(
+        self,
+        collection: str,
+        way_out: str = "the command that makes it: datasette embeddings map",
+    ) -> None:
+        super().__init__(f"The collection {quoted(collection)} has no map; {way_out}")
 
 
 class SourceError(EmbeddingsError):

@@ -61,7 +61,7 @@ def read_map(collection: StoredCollection) -> CollectionMap:
     """
     facts = Coordinates(collection).facts
     if facts is None:
-        raise NoMapError(collection.name)
+        raise NoMapError(collection.name, "make_map() makes it")
     rows: list[dict[str, Any]] = list(map_rows(collection))
     return CollectionMap(
         [row["id"] for row in rows],
