@@ -123,6 +123,7 @@ def test_embed_tells_a_script_what_it_did(run, source_db):
         "replaced": 0,
         "is_dry_run": False,
         "failures": [{"id": "row 2", "error": "Line 2 is no JSON: Expecting value"}],
+        "advice": None,
         "left_out": {},
     }
 

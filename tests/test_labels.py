@@ -29,6 +29,11 @@ from datasette_embeddings.errors import (
 )
 from datasette_embeddings.store.collections import collection
 
+# Once Datasette is imported, sqlite3 prints the traceback of a function that raises
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 LABELS = ["baking bread", "planets", "bicycle repair", "animals"]
 
 

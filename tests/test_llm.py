@@ -338,6 +338,7 @@ def test_what_we_knew_of_a_deleted_collection_is_not_told_of_the_next(reused_id)
         "dimensions": 384,
         "failed": 0,
         "similarities": None,
+        "clusters": None,
         "source": None,
         "sources": [],
         "without_source": 1,

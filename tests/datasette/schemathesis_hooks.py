@@ -11,6 +11,8 @@ DIMENSIONS = 384
 ITEM = "zlib.compress"
 COLUMN = "module"
 VERSION = "8321000000000000321"
+AREA = "-1,-1,1,-1,0,1"
+LABELS = "files,numbers"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
 OWN_NAMES = {"q", "like"}
 
@@ -22,7 +24,9 @@ def before_call(context, case, kwargs):
         return
     if case.operation.path.endswith("/matches.json") and "like" not in case.query:
         case.query.setdefault("q", "read")
-    for name, value in (("by", COLUMN), ("v", VERSION)):
+    # Each corner of an area has two numbers, and each label is another one
+    fixed = {"by": COLUMN, "v": VERSION, "_area": AREA, "labels": LABELS}
+    for name, value in fixed.items():
         if name in (case.query or ()):
             case.query[name] = value
     _fit_query(case)
@@ -72,6 +76,8 @@ def _fit_body(body):
         body["vector"] = (body["vector"] * DIMENSIONS)[:DIMENSIONS]
         if not any(body["vector"]):
             body["vector"] = [1.0] * DIMENSIONS  # zeros have no direction
+    if isinstance(body.get("area"), list):
+        body["area"] = body["area"][: len(body["area"]) // 2 * 2]
     if body.get("like") is not None:
         body["like"] = ITEM
     if body.get("dimensions") is not None:

@@ -77,6 +77,8 @@ async def test_a_search_answers_what_the_design_promises(datasette):
                 "end": None,
                 "stale": False,
                 "rerank_score": None,
+                "cluster": None,
+                "cluster_name": None,
             }
         ],
         "next": "1",

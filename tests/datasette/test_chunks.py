@@ -57,6 +57,8 @@ async def test_a_match_is_the_best_passage_of_a_document(chunked):
         "stale": False,
         "matched": ["words", "meaning"],
         "rerank_score": None,
+        "cluster": None,
+        "cluster_name": None,
     }
     assert GUIDE[best["start"] : best["end"]] == best["content"]
 

@@ -22,7 +22,9 @@ from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.schema import columns_of
+from tests.clusters import give_clusters
 from tests.datasette.conftest import make_datasette
+from tests.maps import give_map
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -49,12 +51,15 @@ TABLES = {
     "collections": 3,
     "embeddings": 8,
     "similarities": 4,
-    "_embedding_collections": 17,
+    "_embedding_collections": 19,
     "_embedding_sources": 6,
     "_embedding_origins": 6,
     "_embedding_chunks": 10,
     "_embedding_failures": 6,
     "_embedding_similarity_marks": 4,
+    "embedding_clusters": 5,
+    "embedding_cluster_names": 7,
+    "embedding_coordinates": 6,
 }
 COMMANDS = (
     "search {db} docs pets",
@@ -68,6 +73,10 @@ COMMANDS = (
     "check {db}",
     "sync {db} --dry-run --silent",
     "similarities {db} docs --limit 3 --silent",
+    "clusters {db} docs --stored",
+    "map {db} docs --silent",
+    "search {db} docs pets --cluster 1",
+    "outliers {db} docs",
     "sync {db} --silent",
     "embed {db} docs --table articles --chunk fixed --chunk-size 8 --silent",
     "check {db} --fix",
@@ -83,6 +92,21 @@ ROUTES = (
     "/articles/-/embeddings/docs/pairs",
     "/articles/-/embeddings/docs/pairs.json",
     "/articles/-/embeddings/docs/image/2",
+    "/articles/-/embeddings/docs/clusters",
+    "/articles/-/embeddings/docs/clusters.json",
+    "/articles/-/embeddings/docs?_cluster=1",
+    "/articles/-/embeddings/docs.json?_cluster=none",
+    "/articles/-/embeddings/docs.json?_area=-1,-1,9,-1,9,9",
+    "/articles/-/embeddings/docs/map",
+    "/articles/-/embeddings/docs/map.json",
+    "/articles/-/embeddings/docs/map.svg",
+    "/articles/-/embeddings/docs/map/tiles/1",
+    "/articles/-/embeddings/docs/map/colors/1?by=cluster",
+    "/articles/-/embeddings/docs/map/ids/1.json",
+    "/articles/-/embeddings/docs/map/matches.json?q=pets",
+    "/articles/-/embeddings/docs/axis.json?low=pets&high=stars",
+    "/articles/-/embeddings/docs/duplicates.json",
+    "/articles/-/embeddings/docs/outliers.json",
     "/articles/articles/2",
     "/articles.json?sql=select+embed_similar('docs','2',3)",
     "/articles.json?sql=select+embed_search('docs','pets',3)",
@@ -115,6 +139,8 @@ def built(tmp_path_factory, built_articles, model):
     rules = Source(chunking=Chunking("fixed", size=8, overlap=0))
     ingest(conn, "docs", table_source(conn, "articles", rules=rules), model)
     build(collection(conn, "docs"), SimilaritySettings(3))
+    give_clusters(conn, "docs", [(["pets"], ["1", "2"]), (["sky"], ["3"])])
+    give_map(conn, "docs", {"1": (0, 0), "2": (1, 2), "3": (2, 1)})
     for table, count in TABLES.items():
         assert len(columns_of(conn, table)) == count, table
         row = conn.execute(f"select 1 from {table} limit 1").fetchone()

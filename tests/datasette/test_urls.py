@@ -11,8 +11,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COLLECTION = "/articles/-/embeddings/articles"
 SEARCH = (
-    "_as_typed, _chunks, _facet, _min_cosine, _min_score, _mode, _next, _prefix, "
-    "_shape, _size, _sort, _sort_desc, _typing, like, q"
+    "_area, _as_typed, _chunks, _cluster, _facet, _min_cosine, _min_score, _mode, "
+    "_next, _prefix, _shape, _size, _sort, _sort_desc, _typing, like, q"
 )
 LIST = "_shape"
 PAIRS = "_next, _shape, _size"
