@@ -42,7 +42,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedDocument:
     """A document of a collection, and its *position* on an axis.
 
     The low end is at -1, the high end at 1.
@@ -196,24 +196,26 @@ def place_documents(
     *,
     limit: int | None,
     keep: Keep | None = None,
-) -> list[Placed]:
+) -> list[PlacedDocument]:
     """The *limit* lowest documents of *collection* and the *limit* highest, in order.
 
     All of them, if *limit* is None; only those that *keep* takes.
     """
     positions = Positions(collection, [axis], keep=keep)
     found = positions.all() if limit is None else positions.ends(limit)
-    return placed(collection, found)
+    return placed_documents(collection, found)
 
 
-def placed(collection: StoredCollection, found: Sequence[Position]) -> list[Placed]:
+def placed_documents(
+    collection: StoredCollection, found: Sequence[Position]
+) -> list[PlacedDocument]:
     """The documents *found* with their titles; without those of deleted rows."""
     documents = []
     for start in range(0, len(found), BATCH):
         some = found[start : start + BATCH]
         hits = [Hit(each.id, each.position) for each in some]
         documents += [
-            Placed(match, each.position, each.position2)
+            PlacedDocument(match, each.position, each.position2)
             for each, match in zip(some, matches(collection, hits), strict=True)
             if not match.row_is_missing
         ]

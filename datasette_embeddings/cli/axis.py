@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from datasette_embeddings.analysis.axes import End, axis_of
-from datasette_embeddings.analysis.positions import Placed, place_documents
+from datasette_embeddings.analysis.positions import PlacedDocument, place_documents
 from datasette_embeddings.cli.commands import Command
 from datasette_embeddings.cli.options import (
     CONFIG,
@@ -116,7 +116,7 @@ def axis(
     write(rows, output_format)
 
 
-def _show(documents: Sequence[Placed], limit: int) -> None:
+def _show(documents: Sequence[PlacedDocument], limit: int) -> None:
     """Print a line for each of *documents*, with a gap between the two ends."""
     for number, each in enumerate(documents):
         if number == limit and number:

@@ -35,8 +35,7 @@ from datasette_embeddings.store.clusters import CENTRAL, Cluster, Clusters, clus
 from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
-from datasette_embeddings.store.schema import one_moment, transaction
-from datasette_embeddings.store.similarities import kept_in_memory
+from datasette_embeddings.store.schema import kept_in_memory, one_moment, transaction
 
 # More are no overview, and take long
 MOST_COUNT = 1_000

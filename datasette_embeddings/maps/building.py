@@ -40,8 +40,7 @@ from datasette_embeddings.store.coordinates import Coordinates
 from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.map_facts import MapFacts, MapSettings
-from datasette_embeddings.store.schema import one_moment, transaction
-from datasette_embeddings.store.similarities import kept_in_memory
+from datasette_embeddings.store.schema import kept_in_memory, one_moment, transaction
 
 # Documents that the method is given; if there are more, the rest is placed among these
 MOST_FITTED = 20_000

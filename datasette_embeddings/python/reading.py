@@ -27,7 +27,6 @@ from datasette_embeddings.python.items import (
     read_items,
     stored_vectors,
 )
-from datasette_embeddings.python.labels import LabelVerbs
 from datasette_embeddings.python.vectors import vector_of
 from datasette_embeddings.search.answers import (
     Answer,
@@ -40,7 +39,7 @@ from datasette_embeddings.store.chunks import existing_documents
 from datasette_embeddings.vectors import Vector, Vectors
 
 
-class ReadableCollection(ExploringVerbs, LabelVerbs):
+class ReadableCollection(ExploringVerbs):
     """The verbs of a collection that change nothing."""
 
     def __init__(self, database: Database, name: str) -> None:

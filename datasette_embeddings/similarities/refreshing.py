@@ -31,12 +31,8 @@ from datasette_embeddings.similarities.partitions import (
 from datasette_embeddings.similarities.vector_file import StoredDocuments, VectorFile
 from datasette_embeddings.store.collections import StoredCollection, current
 from datasette_embeddings.store.items import is_recent
-from datasette_embeddings.store.schema import one_moment, transaction
-from datasette_embeddings.store.similarities import (
-    Similarities,
-    SimilarityRow,
-    kept_in_memory,
-)
+from datasette_embeddings.store.schema import kept_in_memory, one_moment, transaction
+from datasette_embeddings.store.similarities import Similarities, SimilarityRow
 from datasette_embeddings.vectors import Vectors
 
 # A run starts again when another program wrote meanwhile, at most so often

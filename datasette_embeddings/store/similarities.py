@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeAlias
 
 from datasette_embeddings.config import SimilaritySettings
@@ -17,9 +15,6 @@ from datasette_embeddings.store.facts import read_facts, store_facts
 
 # Another program may have written the limit
 LARGEST_LIMIT = 1_000_000
-# Changes that are kept in memory until they are committed: 10 million similarities of
-# short ids take 400 MB
-CHANGED_BYTES = 600_000_000
 #: id, other_id and score
 SimilarityRow: TypeAlias = tuple[str, str, float]
 #: By the id of a document the state of the vectors that its list is of, and what a new
@@ -237,23 +232,3 @@ class Similarities:
             self.conn.execute(
                 f"delete from {table} where collection_id = ?", [self.collection.id]
             )
-
-
-@contextmanager
-def kept_in_memory(conn: sqlite3.Connection, *, is_mapped: bool) -> Iterator[None]:
-    """Within, the changes of a transaction are not written before its commit.
-
-    In rollback-journal mode SQLite locks readers out when its cache is full. If the
-    file *is_mapped* into memory, reading every vector takes half the time.
-    """
-    before = conn.execute("pragma cache_spill").fetchone()[0]
-    mapped = conn.execute("pragma mmap_size").fetchone()
-    page_size = conn.execute("pragma page_size").fetchone()[0]
-    conn.execute(f"pragma cache_spill = {CHANGED_BYTES // page_size}")
-    if is_mapped:
-        conn.execute("pragma mmap_size = 1000000000")
-    try:
-        yield
-    finally:
-        conn.execute(f"pragma cache_spill = {int(before)}")
-        conn.execute(f"pragma mmap_size = {mapped[0] if mapped else 0}")

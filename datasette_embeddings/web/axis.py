@@ -14,7 +14,12 @@ from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import errors
 from datasette_embeddings.analysis.axes import Axis, End, axis_of
-from datasette_embeddings.analysis.positions import Placed, Position, Positions, placed
+from datasette_embeddings.analysis.positions import (
+    PlacedDocument,
+    Position,
+    Positions,
+    placed_documents,
+)
 from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.serving.allowed_models import log_once
@@ -53,8 +58,8 @@ class AxisAnswer:
     #: How many documents have a position
     count: int
     #: The lowest and the highest on the first axis, in order
-    documents: Sequence[Placed]
-    near: Sequence[Placed]
+    documents: Sequence[PlacedDocument]
+    near: Sequence[PlacedDocument]
     points: Sequence[Position]
 
 
@@ -98,7 +103,7 @@ def _end_body(end: End) -> dict[str, list[str]]:
     return {"texts": list(end.texts), "items": list(end.items)}
 
 
-def _placed_body(target: Target, each: Placed) -> dict[str, Any]:
+def _placed_body(target: Target, each: PlacedDocument) -> dict[str, Any]:
     match = each.match
     return {
         "id": match.id,
@@ -211,7 +216,7 @@ def _read(
         axes,
         positions.ranges(),
         len(positions),
-        placed(collection, positions.ends(asked.size)),
-        placed(collection, near),
+        placed_documents(collection, positions.ends(asked.size)),
+        placed_documents(collection, near),
         positions.sample(asked.points) if asked.points else (),
     )
