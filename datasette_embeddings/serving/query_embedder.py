@@ -75,6 +75,20 @@ class QueryEmbedder:
 query_embedder = QueryEmbedder()
 
 
+async def query_vectors(model: AllowedModel, texts: Sequence[str]) -> list[Vector]:
+    """The vectors of *texts* as queries.
+
+    A batch at a time, so that the queries of other visitors get their turn.
+    """
+    rows: list[Vector] = []
+    for start in range(0, len(texts), LARGEST_BATCH):
+        batch = texts[start : start + LARGEST_BATCH]
+        rows += await asyncio.gather(
+            *(query_embedder.vector(model, text) for text in batch)
+        )
+    return rows
+
+
 async def passage_vectors(model: AllowedModel, texts: Sequence[str]) -> Vectors:
     """The vectors of *texts* as passages, (n, d); queries get their turn in between."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +22,7 @@ from datasette_embeddings.analysis.positions import (
 from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
 from datasette_embeddings.index.cache import indexes
 from datasette_embeddings.serving.allowed_models import log_once
-from datasette_embeddings.serving.query_embedder import query_embedder
+from datasette_embeddings.serving.query_embedder import query_vectors
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.vectors import Vector, Vectors
 from datasette_embeddings.web import axis_request
@@ -179,9 +178,7 @@ async def _vectors(target: Target, texts: Sequence[str]) -> Sequence[Vector]:
         return ()
     model = await target.model()
     try:
-        found = await asyncio.gather(
-            *(query_embedder.vector(model, text) for text in texts)
-        )
+        found = await query_vectors(model, texts)
         loaded = model.loaded()
         if loaded is not None:
             target.collection.check_settings(loaded.settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,16 +32,15 @@ from datasette_embeddings.errors import (
 from datasette_embeddings.index.matrix import Hit
 from datasette_embeddings.search.matches import Match, matches
 from datasette_embeddings.search.nearest import checked_query
-from datasette_embeddings.serving.allowed_models import AllowedModel, log_once
+from datasette_embeddings.serving.allowed_models import log_once
 from datasette_embeddings.serving.query_embedder import (
-    LARGEST_BATCH,
     image_vectors,
     passage_vectors,
-    query_embedder,
+    query_vectors,
 )
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.validation import AnyText, Checked, Expected, validated
-from datasette_embeddings.vectors import Vector, Vectors, normalize
+from datasette_embeddings.vectors import Vector, normalize
 from datasette_embeddings.web.compat import database_color
 from datasette_embeddings.web.http_errors import (
     SearchUnavailableError,
@@ -62,6 +61,8 @@ FIELD_NAMES = {field_name: name for name, field_name in NAMES.items()}
 QUERIES = ("text", "like", "image")
 # What the script of the search page sends while the user types, and the form keeps
 TYPING, KEPT_LIKE = "_typing", "_like"
+# Labels take as long as so many searches, at most
+MOST_QUERIES = 16
 
 
 Labels: TypeAlias = Annotated[
@@ -229,6 +230,13 @@ def _checked(
             )
     if asked.text is not None:
         checked_query(asked.text, max_length=longest)
+    if asked.labels is not None:
+        length = sum(map(len, prompts(asked.labels, asked.template)))
+        if length > MOST_QUERIES * longest:
+            raise InvalidInputError(
+                f"labels: expected at most {MOST_QUERIES * longest:,} characters "
+                f"together, with the template of each; found {length:,}"
+            )
     return asked
 
 
@@ -249,7 +257,7 @@ async def _run(target: Target, asked: LabelsRequest) -> LabelsResponse:
         elif asked.image is not None:
             (vector,) = await image_vectors(model, [asked.image])
         texts = prompts(asked.labels, asked.template)
-        label_vectors = await _label_vectors(model, texts)
+        label_vectors = normalize(np.stack(await query_vectors(model, texts)))
         loaded = model.loaded()
         if loaded is None:
             loaded = await model.run(model.load)
@@ -266,20 +274,6 @@ async def _run(target: Target, asked: LabelsRequest) -> LabelsResponse:
 def _item(document_id: str, collection: StoredCollection) -> tuple[Match, Vector]:
     vector = document_vector(collection, document_id)
     return matches(collection, [Hit(document_id, 1.0)])[0], vector
-
-
-async def _label_vectors(model: AllowedModel, texts: Sequence[str]) -> Vectors:
-    """The vectors of *texts* as queries, of length 1: (m, d).
-
-    A batch at a time, so that the queries of other visitors get their turn.
-    """
-    rows: list[Vector] = []
-    for start in range(0, len(texts), LARGEST_BATCH):
-        batch = texts[start : start + LARGEST_BATCH]
-        rows += await asyncio.gather(
-            *(query_embedder.vector(model, text) for text in batch)
-        )
-    return normalize(np.stack(rows))
 
 
 @contextmanager

@@ -113,6 +113,11 @@ async def test_texts_take_no_picture(datasette):
         (f"{QUERY}&q={'x' * 2_001}", "at most 2,000 characters"),
         (f"labels=a,{'x' * 2_001}&q=x", "at most 2,000 characters"),
         (f"labels={','.join(map(str, range(1_001)))}&q=x", "at most 1,000 labels"),
+        (
+            f"labels={','.join(map(str, range(100)))}&q=x&_template={'x' * 400}{{}}",
+            "at most 32,000 characters together, with the template of each; found "
+            "40,190",
+        ),
     ],
 )
 async def test_what_is_wrong_is_said(datasette, query, message):
@@ -121,6 +126,7 @@ async def test_what_is_wrong_is_said(datasette, query, message):
 
 
 HOSTILE = [
+    {"labels": [f"{number} {'x' * 1_900}" for number in range(17)], "text": "x"},
     {"labels": ["a", "x" * 1_000_000], "text": "x"},
     {"labels": [str(number) for number in range(100_000)], "text": "x"},
     {"labels": [["a"], ["b"]], "text": "x"},
