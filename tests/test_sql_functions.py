@@ -387,6 +387,17 @@ def test_a_query_ends_when_its_time_is_up_inside_a_function(clock):
     conn.close()
 
 
+def test_a_query_ends_when_its_time_is_up_within_the_ends_of_an_axis(clock):
+    counting = CountingModel(clock, takes_s=0.01)
+    conn = sqlite3.connect(":memory:")
+    register(conn, Policy(load=lambda _model_id: counting, time_limit_s=0.1))
+    low = ", ".join(f"text {number}" for number in range(50))
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        conn.execute("select embed_axis(?, ?, 'high')", [bytes(8), low]).fetchone()
+    assert counting.runs == 11
+    conn.close()
+
+
 def test_loading_a_model_is_not_charged_to_the_query(clock):
     counting = CountingModel()
 

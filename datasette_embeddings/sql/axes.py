@@ -92,5 +92,4 @@ def _end_vectors(
     if isinstance(end, bytes):
         return vectors.decode(end)[None]
     texts = End.of(name, end).texts
-    model = context.model(model_id)
-    return np.stack([model.query_vector(text) for text in texts])
+    return np.stack(context.query_vectors(context.model(model_id), texts))

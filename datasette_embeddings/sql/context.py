@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -17,7 +17,7 @@ from datasette_embeddings.errors import EmbeddingsError, shortened
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import is_path, located
 from datasette_embeddings.models.registry import load_model
-from datasette_embeddings.vectors import Vectors
+from datasette_embeddings.vectors import Vector, Vectors
 
 logger = logging.getLogger("datasette_embeddings")
 SqlValue: TypeAlias = str | bytes | int | float | None
@@ -78,6 +78,21 @@ class Context:
         """The model of that id; loading takes none of the time."""
         with self.clock.loading():
             return self.policy.load(model_id)
+
+    def query_vectors(
+        self, model: EmbeddingModel, texts: Sequence[str]
+    ) -> list[Vector]:
+        """The vectors of *texts* as queries, as long as there is time.
+
+        :raises sqlite3.OperationalError: if the time is up.
+        """
+        rows = []
+        for text in texts:
+            rows.append(model.query_vector(text))
+            if self.clock.is_over:
+                # The model remembers those that it has embedded
+                raise sqlite3.OperationalError("interrupted")
+        return rows
 
     def report(self, name: str, error: EmbeddingsError) -> EmbeddingsError:
         """Report *error*, and return a short one to raise instead.

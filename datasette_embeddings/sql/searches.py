@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -149,12 +148,8 @@ def _labels(
     """The labels of *key* for *vector*, as JSON; their vectors are remembered."""
     labels, known = key[1], context.labels.get(key)
     if known is None or known[0] != state:
-        model, rows = load(), []
-        for label in labels:
-            rows.append(model.query_vector(label))
-            if context.clock.is_over:
-                # The model remembers those that it has embedded
-                raise sqlite3.OperationalError("interrupted")
+        model = load()
+        rows = context.query_vectors(model, labels)
         if len(context.labels) >= REMEMBERED_LABELS:
             context.labels.clear()
         known = state, vectors.normalize(np.stack(rows)), scale_of(model)
