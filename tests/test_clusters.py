@@ -540,6 +540,23 @@ def test_the_vectors_of_another_model_do_not_stop_a_refresh():
     assert by_cluster(current(found)) == [sorted(DEGREES)]
 
 
+@pytest.mark.parametrize("number", [-7, 0, 1, 9])
+def test_no_document_joins_a_center_of_another_program(number):
+    found = made()
+    center = encode(np.array([np.nan, 1], "<f4") if number == 1 else vector(10))
+    with found.conn:
+        found.conn.execute("delete from embedding_cluster_names")
+        found.conn.execute(
+            "insert into embedding_cluster_names (collection_id, cluster, center) "
+            "values (?, ?, ?)",
+            [found.id, number, center],
+        )
+        found.conn.execute("update embeddings set updated = updated + 1")
+        found.conn.execute("update embedding_clusters set state = 'other'")
+    refresh(current(found))
+    assert set(Clusters(found).of(list(DEGREES)).values()) == {(None, None)}
+
+
 def test_sizes_of_documents_in_chunks(conn, model):
     found = create_collection(conn, "notes", model.settings, None)
     texts = {"cats": "Cats purr. " * 40, "dogs": "Dogs bark. " * 40, "tax": "Pay tax."}

@@ -111,6 +111,11 @@ def test_a_list_has_the_colour_of_its_first_value():
     ]
 
 
+def test_half_of_a_character_in_a_list_is_replaced():
+    found = legend_of(with_values([["a\ud800"], ["a\ud800"]]), "kind")
+    assert shown(found) == [("a?", 2)]
+
+
 def test_a_value_that_sql_calls_a_number_and_is_none_has_no_colour(conn):
     conn.execute("create table t (id integer primary key, body text, kind)")
     values = [1e999, -1e999, b"\x00", None, "", "  ", "a", "a", 1]

@@ -394,6 +394,25 @@ def test_facts_that_are_not_valid_make_a_new_map():
     assert count_stale(collection) == 0
 
 
+@pytest.mark.parametrize(
+    "settings", ["'$.method', 'tsne'", "'$.seed', -4", "'$.seed', 1e300"]
+)
+def test_settings_of_another_program_stop_no_run(settings):
+    collection = made(groups(50))
+    sql = "update _embedding_collections set map = json_set(map, '$.min_x', null, {})"
+    collection.conn.execute(sql.format(settings))
+    collection.conn.commit()
+    assert refresh(collection, checks=True) is None
+
+
+def test_lost_facts_of_an_empty_map_stop_no_run():
+    collection = made(groups(50))
+    sql = "update _embedding_collections set map = json_set(map, '$.min_x', 'left')"
+    collection.conn.execute(sql)
+    delete(collection, *(f"d{number}" for number in range(50)))
+    assert refresh(collection) is None
+
+
 def test_a_map_is_removed():
     collection = made(groups(50))
     remove(collection)

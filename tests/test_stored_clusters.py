@@ -13,7 +13,8 @@ from datasette_embeddings.store.cluster_facts import (
     ClusterFacts,
     ClusterSettings,
 )
-from datasette_embeddings.store.clusters import Cluster, Clusters
+from datasette_embeddings.store.cluster_names import named_clusters, names_of
+from datasette_embeddings.store.clusters import CENTRAL, Cluster, Clusters
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import current
 
@@ -143,6 +144,8 @@ def test_a_chosen_count_is_stored_and_chosen_again_later(stored):
         '{"method": "kmeans", "sizes": "many", "count": -1, "seed": "x"}',
         '{"method": "kmeans", "sizes": [1, "many", -5, null], "state": 5}',
         '{"method": "kmeans", "joined": 1e9, "silhouette": "x", "min_size": 0}',
+        # What no run takes would stop the next one
+        '{"method": "kmeans", "count": 1001, "min_size": 9, "made": 253402300800}',
     ],
 )
 def test_facts_of_another_program(stored, facts):
@@ -150,6 +153,57 @@ def test_facts_of_another_program(stored, facts):
     assert all(each.size == 1 for each in stored.all())
     found = stored.facts
     assert found is None or found.settings == ClusterSettings()
+    assert found is None or found.made is None
+
+
+def test_half_of_a_character_is_left_out(stored):
+    texts = '["\\ud800", "a"]'
+    sql = "update embedding_cluster_names set words = ?, central = ?"
+    stored.conn.execute(sql, [texts, texts])
+    assert {(each.words, each.central) for each in stored.all()} == {(("a",), ("a",))}
+
+
+def test_names_of_another_program_are_read_up_to_a_length(stored):
+    sql = "update embedding_cluster_names set name = ?, summary = ?"
+    stored.conn.execute(sql, ["x" * 5_000_000] * 2)
+    names = [each.name for each in stored.all()]
+    names += names_of(stored.collection, [1, 2]).values()
+    names += [name for _number, name in named_clusters(stored.collection, "a").values()]
+    assert [len(each) for each in names] == [1_000] * 5
+    assert all(len(each.summary) == 1_000 for each in stored.all())
+
+
+def test_of_long_lists_the_beginning_is_read(stored):
+    sql = "update embedding_cluster_names set words = ?1, central = ?1"
+    stored.conn.execute(sql, [json.dumps(["a"] * 10_000)])
+    assert {(len(e.words), len(e.central)) for e in stored.all()} == {(20, CENTRAL)}
+
+
+def test_names_of_no_cluster_are_not_read(stored):
+    stored.conn.execute(
+        """
+        with recursive n(i) as (select 10 union all select i + 1 from n where i < 10000)
+        insert into embedding_cluster_names (collection_id, cluster, name)
+        select ?, i, 'name' from n
+        """,
+        [stored.collection.id],
+    )
+    steps = 0
+
+    def count():
+        nonlocal steps
+        steps += 1
+
+    stored.conn.set_progress_handler(count, 100)
+    stored.all()
+    stored.conn.set_progress_handler(None, 0)
+    assert steps < 20
+
+
+def test_settings_of_another_program_are_those_of_a_run(stored):
+    facts = '{"method": "hdbscan", "count": 5, "min_size": 1000001, "made": 1e15}'
+    stored.conn.execute("update _embedding_collections set clusters = ?", [facts])
+    assert stored.facts == ClusterFacts(ClusterSettings("hdbscan"), (), 0)
 
 
 @pytest.mark.parametrize("value", [None, b"\xff", "x", 5, 1.5, "[1, {}]", "[" * 9_999])

@@ -26,8 +26,10 @@ from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, 
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.store.cluster_facts import (
     KMEANS,
+    LARGEST_MIN_SIZE,
     LARGEST_SEED,
     METHODS,
+    MOST_COUNT,
     ClusterFacts,
     ClusterSettings,
 )
@@ -37,8 +39,6 @@ from datasette_embeddings.store.facts import new_version
 from datasette_embeddings.store.items import is_recent
 from datasette_embeddings.store.schema import kept_in_memory, one_moment, transaction
 
-# More are no overview, and take long
-MOST_COUNT = 1_000
 WORDS_IN_NAME = 4
 #: The documents of each cluster by its number, nearest to the center first
 Members = Mapping[int, Sequence[str]]
@@ -143,7 +143,7 @@ def check_settings(settings: ClusterSettings) -> None:
         )
     for name, value, least, most in (
         ("number of clusters", count, 1, MOST_COUNT),
-        ("smallest size of clusters", size, 2, 1_000_000),
+        ("smallest size of clusters", size, 2, LARGEST_MIN_SIZE),
         ("seed", seed, 0, LARGEST_SEED),
     ):
         if value is not None and not (type(value) is int and least <= value <= most):

@@ -108,7 +108,9 @@ def _changes(collection: StoredCollection, facts: ClusterFacts) -> _Changes:
             centers = {
                 number: center
                 for number, center in Clusters(collection).centers().items()
-                if len(center) == length and number <= len(facts.sizes)
+                if len(center) == length
+                and 1 <= number <= len(facts.sizes)
+                and np.isfinite(center).all()
             }
             numbers, farthest = list(centers), Clusters(collection).farthest()
             is_bounded = facts.settings.method == HDBSCAN

@@ -126,8 +126,9 @@ def refresh(collection: StoredCollection, *, checks: bool = False) -> MapFacts |
         with transaction(collection.conn) if is_last else nullcontext():
             refreshed = _refreshed(collection, checks=checks)
         if refreshed == REMAKE:
-            # Without its library the map stays as it is
-            with suppress(MissingLibraryError):
+            # Without its library, without documents, or with settings of another
+            # program or a later release the map stays as it is
+            with suppress(MissingLibraryError, InvalidInputError):
                 return build(collection, settings)
             return table.facts
         if isinstance(refreshed, MapFacts):

@@ -189,6 +189,9 @@ def _first(text: str) -> object:
         found: object = json.JSONDecoder().raw_decode(text[1:].lstrip())[0]
     except (ValueError, RecursionError):
         return None if text == "[]" else text
+    if isinstance(found, str):
+        # JSON can have half of a character, and no page can
+        return found.encode(errors="replace").decode()
     return found
 
 

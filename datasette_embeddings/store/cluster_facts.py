@@ -8,10 +8,14 @@ from typing import Any
 
 KMEANS, HDBSCAN = "kmeans", "hdbscan"
 METHODS = (KMEANS, HDBSCAN)
-# More clusters than this are no longer an overview; another program may have written
-# any number
-LARGEST_COUNT = 10_000
+# More are no overview, and take long
+MOST_COUNT = 1_000
+LARGEST_MIN_SIZE = 1_000_000
 LARGEST_SEED = 2**31 - 1
+# Sizes that are read; hdbscan may find more clusters than another method is asked for
+MOST_SIZES = 10_000
+# The last second of the year 9999
+LAST_SECOND = 253_402_300_799
 # Above this part of all documents, those that joined make clusters outdated
 MOST_JOINED = 0.1
 
@@ -61,23 +65,18 @@ class ClusterFacts:
         """
         if stored.get("method") not in METHODS:
             return None
-        count, state = _whole(stored, "count", 1, LARGEST_COUNT), stored.get("state")
         silhouette, sizes = stored.get("silhouette"), stored.get("sizes")
-        if not isinstance(sizes, list) or len(sizes) > LARGEST_COUNT:
+        if not isinstance(sizes, list) or len(sizes) > MOST_SIZES:
             sizes = []
+        state = stored.get("state")
         return cls(
-            ClusterSettings(
-                stored["method"],
-                None if stored.get("is_chosen") else count,
-                _whole(stored, "min_size", 2),
-                _whole(stored, "seed", 0, LARGEST_SEED) or 0,
-            ),
+            _settings(stored),
             tuple(each if type(each) is int and each > 0 else 0 for each in sizes),
             _whole(stored, "documents", 0) or 0,
             _whole(stored, "joined", 0) or 0,
             silhouette if isinstance(silhouette, float) else None,
             state if isinstance(state, list) else None,
-            _whole(stored, "made", 0),
+            _whole(stored, "made", 0, LAST_SECOND),
             _whole(stored, "version", 0) or 0,
         )
 
@@ -92,6 +91,18 @@ class ClusterFacts:
             "is_chosen": is_chosen,
         }
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _settings(stored: Mapping[str, Any]) -> ClusterSettings:
+    """The settings in *stored*, without what no run takes."""
+    is_kmeans = stored["method"] == KMEANS
+    count, size = None, None
+    if is_kmeans and not stored.get("is_chosen"):
+        count = _whole(stored, "count", 1, MOST_COUNT)
+    if not is_kmeans:
+        size = _whole(stored, "min_size", 2, LARGEST_MIN_SIZE)
+    seed = _whole(stored, "seed", 0, LARGEST_SEED) or 0
+    return ClusterSettings(stored["method"], count, size, seed)
 
 
 def _whole(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasette_embeddings.store import schema
-from datasette_embeddings.store.clusters import cluster_name
+from datasette_embeddings.store.clusters import cluster_name, text_sql
 from datasette_embeddings.store.collections import StoredCollection
 
-_NAME = schema.typed_sql("embedding_cluster_names.name", "text")
+_NAME = text_sql(schema.typed_sql("embedding_cluster_names.name", "text"))
 
 
 def named_clusters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -16,6 +17,10 @@ from datasette_embeddings.vectors import Vector, decode, encode
 
 #: Documents of a cluster that are stored as central
 CENTRAL = 3
+# Characters and words of a name that are read; no run writes so many
+LONGEST_NAME, MOST_WORDS = 1_000, 20
+# A lone surrogate
+HALF = re.compile("[\ud800-\udfff]")
 #: The id of a document, its cluster, the distance to the center, and its state
 ClusterRow: TypeAlias = tuple[str, int | None, float | None, str]
 
@@ -55,6 +60,11 @@ class Cluster:
     central: tuple[str, ...] = ()
     #: What a chat model wrote about it
     summary: str | None = None
+
+
+def text_sql(column: str) -> str:
+    """SQL for a name as it is read: another program may have written any length."""
+    return f"substr({column}, 1, {LONGEST_NAME})"
 
 
 def cluster_name(number: int, words: Sequence[str], summary: str | None = None) -> str:
@@ -98,8 +108,12 @@ class Clusters:
         if facts is None or not self.exist:
             return []
         rows = self.conn.execute(
-            f"select cluster, name, words, central, summary {_VALID_NAMES}",
-            [self.collection.id],
+            f"""
+            select cluster, {text_sql("name")}, words, central, {text_sql("summary")}
+            {_VALID_NAMES}
+            and cluster between 1 and ?
+            """,
+            [self.collection.id, len(facts.sizes)],
         )
         by_number = {row[0]: row for row in rows}
         found = [
@@ -259,9 +273,9 @@ class Clusters:
 def _cluster(row: Sequence[Any], size: int) -> Cluster:
     """The cluster of a row of names, of *size* documents."""
     number, name, words, central, summary = row
-    found = _texts(words)
+    found, near = _texts(words)[:MOST_WORDS], _texts(central)[:CENTRAL]
     own_name = name or cluster_name(number, found, summary)
-    return Cluster(number, own_name, size, found, _texts(central), summary)
+    return Cluster(number, own_name, size, found, near, summary)
 
 
 def _texts(stored: str | None) -> tuple[str, ...]:
@@ -270,8 +284,9 @@ def _texts(stored: str | None) -> tuple[str, ...]:
         found = json.loads(stored or "[]")
     except (ValueError, RecursionError):
         return ()
-    is_list = isinstance(found, list)
-    return tuple(e for e in found if isinstance(e, str)) if is_list else ()
+    texts = [e for e in found if isinstance(e, str)] if isinstance(found, list) else []
+    # JSON can have half of a character, and no page can
+    return tuple(each for each in texts if not HALF.search(each))
 
 
 def _json(texts: Sequence[str]) -> str:
