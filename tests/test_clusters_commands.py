@@ -53,6 +53,16 @@ def test_the_command_prints_a_table(path):
         assert each.name in result.stdout
 
 
+def test_a_long_title_is_cut_at_a_word_and_says_so(path):
+    with sqlite3.connect(path) as conn:
+        conn.execute("update articles set title = ?", ["A very long title " * 9])
+    run("embed", path, "articles", "--table", "articles", "--column", "body")
+    result = run("clusters", path, "articles", "-n", 2)
+    central = [line for line in result.stdout.splitlines() if "A very" in line]
+    assert central
+    assert all(each.endswith("\N{HORIZONTAL ELLIPSIS}") for each in central)
+
+
 def test_json_is_that_of_llm_cluster(path):
     result = run("clusters", path, "articles", 2, "--format", "json", "--truncate", 9)
     found = json.loads(result.stdout)

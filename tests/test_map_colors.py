@@ -70,6 +70,22 @@ def test_twelve_values_have_no_others():
     assert (len(legend.entries), legend.positions(["else"])[0]) == (12, NO_VALUE)
 
 
+@pytest.mark.parametrize(("count", "colored"), [(24, 24), (25, 23), (50, 23)])
+def test_up_to_24_clusters_have_a_colour_each_and_of_more_the_largest(count, colored):
+    found = with_values(["a"] * count)
+    give_clusters(
+        found.conn,
+        found.name,
+        {f"word{number}": [f"i{number}"] for number in range(count)},
+    )
+    entries = legend_of(found, "cluster").entries
+    assert len({each.color for each in entries}) == len(entries)
+    assert sum(each.value is not None for each in entries) == colored
+    smaller = [each.label for each in entries[colored:]]
+    assert smaller == ([] if count == 24 else [f"{count - 23} smaller clusters"])
+    assert sum(each.count for each in entries) == count
+
+
 @pytest.mark.parametrize(
     ("values", "first", "last"),
     [

@@ -24,6 +24,7 @@ from datasette_embeddings.clusters.summaries import (
 from datasette_embeddings.clusters.texts import read_contents
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, NoClustersError
+from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.cluster_facts import KMEANS, METHODS, ClusterSettings
 from datasette_embeddings.store.clusters import Cluster, Clusters
 from datasette_embeddings.store.collections import StoredCollection, current
@@ -208,5 +209,5 @@ def _rows(found: StoredCollection, clusters: Sequence[Cluster]) -> Iterator[Row]
             "cluster": each.number,
             "documents": each.size,
             "name": each.name,
-            "central": "\n".join(name[:TITLE_LENGTH] for name in names),
+            "central": "\n".join(shortened(name, TITLE_LENGTH) for name in names),
         }

@@ -30,14 +30,20 @@ from datasette_embeddings.store.metadata import ID, values_of_key
 CLUSTER, COLUMN = "cluster", "column:"
 #: The position of a document without a value, and its colour
 NO_VALUE, NO_VALUE_COLOR = 255, "#c3c7cb"
-#: Of categories, "other" included; of ranges
-MOST_CATEGORIES, MOST_RANGES = 12, 8
+#: Of values and of clusters, the rest included; of ranges
+MOST_CATEGORIES, MOST_CLUSTERS, MOST_RANGES = 12, 24, 8
 OTHER = "other"
 OTHER_COLOR = "#80868b"
 # Twelve hues in turn light and dark, and a scale from light to dark (OKLCH)
 CATEGORY_COLORS = (
     *("#4278d2", "#e77f3e", "#3a9742", "#b7445d", "#8c54b2", "#e0af3b"),
     *("#00b2bd", "#d76fad", "#9fb83c", "#5043a3", "#8d1c11", "#007759"),
+)
+# Twelve more, as far from those, from the greys and from white as can be (OKLab)
+CLUSTER_COLORS = (
+    *CATEGORY_COLORS,
+    *("#600058", "#98a0f8", "#004800", "#00e8a8", "#886000", "#f8a0f8"),
+    *("#104860", "#40d8f8", "#980878", "#a88800", "#101898", "#705068"),
 )
 RANGE_COLORS = (
     *("#e4e1ac", "#b4d291", "#78c28a", "#29ae91"),
@@ -200,7 +206,9 @@ def _legend_of_clusters(collection: StoredCollection) -> Legend:
     if (facts := clusters.facts) is None:
         raise NoClustersError(collection.name)
     counts = [(each.number, each.name, each.size) for each in clusters.all()]
-    return Legend(CLUSTER, _entries(counts), False, facts.documents, False)
+    smaller = f"{len(counts) - MOST_CLUSTERS + 1:,} smaller clusters"
+    entries = _entries(counts, CLUSTER_COLORS, smaller)
+    return Legend(CLUSTER, entries, False, facts.documents, False)
 
 
 def _categories(found: Sequence[Value]) -> tuple[Entry, ...]:
@@ -208,17 +216,21 @@ def _categories(found: Sequence[Value]) -> tuple[Entry, ...]:
     return _entries([(value, _label(value), count) for value, count in counts])
 
 
-def _entries(counts: Sequence[tuple[Value, str, int]]) -> tuple[Entry, ...]:
-    """The first of *counts*, each a value, its label and its count; the rest as one."""
-    is_cut = len(counts) > MOST_CATEGORIES
-    shown = counts[: MOST_CATEGORIES - 1 if is_cut else MOST_CATEGORIES]
+def _entries(
+    counts: Sequence[tuple[Value, str, int]],
+    colors: Sequence[str] = CATEGORY_COLORS,
+    rest: str = OTHER,
+) -> tuple[Entry, ...]:
+    """The first of *counts*, each a value, its label and its count; then the *rest*."""
+    is_cut = len(counts) > len(colors)
+    shown = counts[: len(colors) - 1 if is_cut else len(colors)]
     entries = [
-        Entry(value, shortened(label, LONGEST_LABEL), count, CATEGORY_COLORS[number])
-        for number, (value, label, count) in enumerate(shown)
+        Entry(value, shortened(label, LONGEST_LABEL), count, color)
+        for (value, label, count), color in zip(shown, colors, strict=False)
     ]
     if is_cut:
-        rest = sum(count for _value, _label, count in counts[len(shown) :])
-        entries.append(Entry(None, OTHER, rest, OTHER_COLOR))
+        left = sum(count for _value, _label, count in counts[len(shown) :])
+        entries.append(Entry(None, rest, left, OTHER_COLOR))
     return tuple(entries)
 
 

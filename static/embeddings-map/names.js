@@ -2,6 +2,7 @@
 
 const MOST_NAMES = 40;
 const GAP = 4; // CSS pixels between two names
+const ABOVE = 5; // CSS pixels between a name and the middle of its cluster, which it does not hide
 const LENGTH = 24; // characters; the words of a name that do not fit are left out
 
 export class Names {
@@ -36,7 +37,7 @@ export class Names {
       const [x, y] = view.toScreen(each.x, each.y);
       const isInside = x >= 0 && x <= width && y >= 0 && y <= height;
       const left = within(x - each.width / 2 - GAP, width - each.width - 2 * GAP);
-      const top = within(y - each.height / 2 - GAP, height - each.height - 2 * GAP);
+      const top = within(y - each.height - ABOVE - GAP, height - each.height - 2 * GAP);
       const box = {
         ...{ left, top },
         right: left + each.width + 2 * GAP,

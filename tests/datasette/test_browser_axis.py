@@ -43,6 +43,15 @@ def slider(page, name="Position"):
     return page.get_by_label(name, exact=True)
 
 
+@in_both_windows
+def test_the_slider_is_as_wide_as_the_picture_above_it(page):
+    page.goto(f"{AXIS}?{ENDS}")
+    picture = page.locator("#embeddings-axis-plot").bounding_box()
+    own = slider(page).bounding_box()
+    assert abs(picture["x"] - own["x"]) <= 1
+    assert abs(picture["width"] - own["width"]) <= 1
+
+
 @browsing.on_both_datasettes
 @with_and_without_script
 def test_a_person_names_two_ends_and_looks_at_a_place_between_them(page):
