@@ -48,8 +48,8 @@ def test_the_slider_is_as_wide_as_the_picture_above_it(page):
     page.goto(f"{AXIS}?{ENDS}")
     picture = page.locator("#embeddings-axis-plot").bounding_box()
     own = slider(page).bounding_box()
-    assert abs(picture["x"] - own["x"]) <= 1
-    assert abs(picture["width"] - own["width"]) <= 1
+    assert picture["x"] == own["x"]
+    assert picture["width"] - own["width"] == 2  # its borders
 
 
 @browsing.on_both_datasettes
