@@ -73,7 +73,7 @@ def test_twelve_values_have_no_others():
 @pytest.mark.parametrize(("count", "colored"), [(24, 24), (25, 23), (50, 23)])
 def test_up_to_24_clusters_have_a_colour_each_and_of_more_the_largest(count, colored):
     found = with_values(["a"] * count)
-    give_clusters(
+    give_named_clusters(
         found.conn,
         found.name,
         {f"word{number}": [f"i{number}"] for number in range(count)},
