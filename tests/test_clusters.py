@@ -518,6 +518,18 @@ def test_check_finds_and_repairs_names_of_clusters(sql, monkeypatch):
     assert by_cluster(current(found)) == rows
 
 
+@pytest.mark.parametrize("table", ["embedding_clusters", "embedding_cluster_names"])
+def test_check_finds_and_repairs_a_table_that_is_gone(table):
+    found = made()
+    found.conn.execute(f"drop table {table}")
+    found = current(found)
+    assert Clusters(found).all() == []
+    assert problems_of(found.conn) == {"documents whose cluster is old": 5}
+    delete_inconsistent_rows(found.conn)
+    assert problems_of(found.conn) == {}
+    assert sum(each.size for each in Clusters(current(found)).all()) == 5
+
+
 def test_check_removes_clusters_whose_facts_are_gone():
     found = made()
     with found.conn:

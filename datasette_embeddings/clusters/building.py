@@ -168,6 +168,8 @@ def repair(collection: StoredCollection) -> None:
     without scikit-learn.
     """
     table = Clusters(collection)
+    if table.facts is not None and not table.exist:
+        table.prepare()
     if not (table.count_unnamed() or count_stale(collection)):
         return
     facts = table.facts

@@ -59,7 +59,7 @@ def count_stale(collection: StoredCollection) -> int:
     """How many documents changed, came or went since their cluster was stored."""
     table = Clusters(collection)
     if not table.exist:
-        return 0
+        return 0 if table.facts is None else collection.count_items()
     with one_moment(collection.conn):
         if table.facts is None:
             # They belong to clusters that were removed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datasette_embeddings.store import schema
-from datasette_embeddings.store.clusters import cluster_name, text_sql
+from datasette_embeddings.store.cluster_texts import text_sql
+from datasette_embeddings.store.clusters import cluster_name
 from datasette_embeddings.store.collections import StoredCollection
 
 _NAME = text_sql(schema.typed_sql("embedding_cluster_names.name", "text"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -11,16 +10,13 @@ from typing import Any, TypeAlias
 from datasette_embeddings.migrations import CLUSTER_TABLES
 from datasette_embeddings.store import schema
 from datasette_embeddings.store.cluster_facts import ClusterFacts, ClusterSettings
+from datasette_embeddings.store.cluster_texts import MOST_WORDS, text_sql, texts_of
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.facts import read_facts, store_facts
 from datasette_embeddings.vectors import Vector, decode, encode
 
 #: Documents of a cluster that are stored as central
 CENTRAL = 3
-# Characters and words of a name that are read; no run writes so many
-LONGEST_NAME, MOST_WORDS = 1_000, 20
-# A lone surrogate
-HALF = re.compile("[\ud800-\udfff]")
 #: The id of a document, its cluster, the distance to the center, and its state
 ClusterRow: TypeAlias = tuple[str, int | None, float | None, str]
 
@@ -60,11 +56,6 @@ class Cluster:
     central: tuple[str, ...] = ()
     #: What a chat model wrote about it
     summary: str | None = None
-
-
-def text_sql(column: str) -> str:
-    """SQL for a name as it is read: another program may have written any length."""
-    return f"substr({column}, 1, {LONGEST_NAME})"
 
 
 def cluster_name(number: int, words: Sequence[str], summary: str | None = None) -> str:
@@ -266,27 +257,19 @@ class Clusters:
     @property
     def exist(self) -> bool:
         """Whether the tables exist by now."""
-        known = self.collection.columns["embedding_clusters"]
-        return bool(known or schema.columns_of(self.conn, "embedding_clusters"))
+        known = self.collection.columns
+        return all(
+            known[table] or schema.columns_of(self.conn, table)
+            for table in ("embedding_clusters", "embedding_cluster_names")
+        )
 
 
 def _cluster(row: Sequence[Any], size: int) -> Cluster:
     """The cluster of a row of names, of *size* documents."""
     number, name, words, central, summary = row
-    found, near = _texts(words)[:MOST_WORDS], _texts(central)[:CENTRAL]
+    found, near = texts_of(words)[:MOST_WORDS], texts_of(central)[:CENTRAL]
     own_name = name or cluster_name(number, found, summary)
     return Cluster(number, own_name, size, found, near, summary)
-
-
-def _texts(stored: str | None) -> tuple[str, ...]:
-    """The texts in a JSON list; none if another program wrote something else."""
-    try:
-        found = json.loads(stored or "[]")
-    except (ValueError, RecursionError):
-        return ()
-    texts = [e for e in found if isinstance(e, str)] if isinstance(found, list) else []
-    # JSON can have half of a character, and no page can
-    return tuple(each for each in texts if not HALF.search(each))
 
 
 def _json(texts: Sequence[str]) -> str:
