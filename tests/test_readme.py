@@ -144,7 +144,7 @@ def test_the_client_of_openai_is_answered_as_the_document_says(served_demo):
 
 
 @pytest.mark.skipif(not SAME_LIBRARY, reason="the outputs are those of Python 3.11.7")
-@pytest.mark.parametrize(("name", "count"), [("README.md", 1), ("docs/python.md", 12)])
+@pytest.mark.parametrize(("name", "count"), [("README.md", 1), ("docs/python.md", 13)])
 def test_python_prints_what_stands_below_it(demo, tmp_path, monkeypatch, name, count):
     shutil.copyfile(demo.path, tmp_path / "demo.db")
     monkeypatch.chdir(tmp_path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 
 import numpy as np
 import pytest
 
+from datasette_embeddings.errors import SchemaError
+from datasette_embeddings.ingest.check import problems
 from datasette_embeddings.store import clusters, schema
 from datasette_embeddings.store.cluster_facts import (
     HDBSCAN,
@@ -16,7 +19,8 @@ from datasette_embeddings.store.cluster_facts import (
 from datasette_embeddings.store.cluster_names import named_clusters, names_of
 from datasette_embeddings.store.clusters import CENTRAL, Cluster, Clusters
 from datasette_embeddings.store.collection_writes import create_collection
-from datasette_embeddings.store.collections import current
+from datasette_embeddings.store.collections import collection, current
+from datasette_embeddings.store.coordinates import Coordinates
 
 PETS = Cluster(1, "cats, dogs", 3, ("cats", "dogs"), ("a", "b", "c"))
 TAXES = Cluster(2, "Forms", 1, ("tax",), ("d",), "Forms")
@@ -232,3 +236,16 @@ def test_rows_of_another_program(stored, column, value):
     stored.centers()
     stored.farthest()
     stored.counted(FACTS)
+
+
+@pytest.mark.parametrize("table", ["embedding_clusters", "embedding_coordinates"])
+def test_a_table_of_another_program_stops_only_what_would_need_it(table):
+    conn = sqlite3.connect(":memory:")
+    found = create_collection(conn, "notes", "some-model", None)
+    conn.execute(f"create table {table} (place text)")
+    conn.execute(f"insert into {table} values ('here')")
+    assert collection(conn, "notes").count_items() == 0
+    assert list(problems(conn)) == []
+    with pytest.raises(SchemaError, match=table):
+        (Clusters(found) if "cluster" in table else Coordinates(found)).prepare()
+    assert conn.execute(f"select * from {table}").fetchall() == [("here",)]

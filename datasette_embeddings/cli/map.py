@@ -109,10 +109,11 @@ def _write_files(
     json_file: Path | None,
     color_by: str | None,
 ) -> None:
-    if svg_file is not None:
-        svg_file.write_text(pictures.svg(collection, color_by=color_by), "utf-8")
+    # The PNG first: its library may be missing
     if png_file is not None:
         png_file.write_bytes(pictures.png(collection, color_by=color_by))
+    if svg_file is not None:
+        svg_file.write_text(pictures.svg(collection, color_by=color_by), "utf-8")
     if json_file is not None:
         text = json.dumps(list(map_rows(collection)), ensure_ascii=False)
         with click.open_file(json_file, "w", encoding="utf-8") as file:

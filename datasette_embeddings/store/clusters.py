@@ -88,10 +88,8 @@ class Clusters:
 
     def prepare(self) -> None:
         """Create the tables of clusters, if they do not exist."""
-        schema.prepare(self.conn)
-        with schema.transaction(self.conn):
-            for sql in CLUSTER_TABLES:
-                self.conn.execute(sql)
+        names = "embedding_clusters", "embedding_cluster_names"
+        schema.create_tables(self.conn, names, CLUSTER_TABLES)
 
     def all(self) -> list[Cluster]:
         """The clusters that have documents, largest first; as of the last refresh."""

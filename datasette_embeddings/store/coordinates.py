@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import MAP_TABLES
-from datasette_embeddings.store import schema, tables
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.facts import read_facts, store_facts
 from datasette_embeddings.store.map_areas import (
@@ -87,14 +86,7 @@ class Coordinates:
 
     def prepare(self) -> None:
         """Create the table of coordinates, if it does not exist."""
-        schema.prepare(self.conn)
-        found = schema.columns_of(self.conn, "embedding_coordinates")
-        required = tables.REQUIRED_COLUMNS["embedding_coordinates"]
-        if found and not set(required) <= set(found):
-            raise SchemaError("embedding_coordinates", required, found)
-        with schema.transaction(self.conn):
-            for sql in MAP_TABLES:
-                self.conn.execute(sql)
+        schema.create_tables(self.conn, ["embedding_coordinates"], MAP_TABLES)
 
     def of(self, ids: Sequence[str]) -> dict[str, tuple[float, float]]:
         """The coordinates of those of *ids* that are on the map."""

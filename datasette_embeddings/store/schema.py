@@ -17,6 +17,7 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.store.tables import (
     COLUMN_TYPES,
+    LLM_TABLES,
     METADATA_OF_COLLECTION,
     RAW_TABLES,
     REQUIRED_COLUMNS,
@@ -78,7 +79,8 @@ def transaction(conn: sqlite3.Connection) -> Iterator[None]:
 def read_columns(conn: sqlite3.Connection) -> Columns:
     """The columns of each of our tables and llm's, read in one statement.
 
-    A table ``similarities`` of another program counts as missing.
+    A table of another program counts as missing if its name has no underscore in front,
+    such as ``similarities``.
 
     :raises SchemaError: if another table of these names has other columns.
     """
@@ -87,8 +89,8 @@ def read_columns(conn: sqlite3.Connection) -> Columns:
         found[table].append(column)
     for table, required in REQUIRED_COLUMNS.items():
         if found[table] and not set(required) <= set(found[table]):
-            # openai-to-sqlite has one, too, without collections
-            if table != "similarities":
+            # openai-to-sqlite has similarities, too, without collections
+            if table.startswith("_") or table in LLM_TABLES:
                 raise SchemaError(table, required, found[table])
             found[table] = []
     return found
@@ -165,6 +167,23 @@ def prepare(conn: sqlite3.Connection) -> None:
             "One of the tables 'collections' and 'embeddings' is there without the "
             "other; restore it from a copy, or use another database file"
         )
+
+
+def create_tables(
+    conn: sqlite3.Connection, names: Sequence[str], statements: Sequence[str]
+) -> None:
+    """Create the tables *names* by *statements*, if they do not exist.
+
+    :raises SchemaError: if another program has a table of such a name.
+    """
+    for table in names:
+        found, required = columns_of(conn, table), REQUIRED_COLUMNS[table]
+        if found and not set(required) <= set(found):
+            raise SchemaError(table, required, found)
+    prepare(conn)
+    with transaction(conn):
+        for sql in statements:
+            conn.execute(sql)
 
 
 def columns_of(conn: sqlite3.Connection, table: str) -> list[str]:

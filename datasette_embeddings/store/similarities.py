@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.errors import SchemaError
 from datasette_embeddings.migrations import NEAR_SCORE, SIMILARITY_TABLES
-from datasette_embeddings.store import schema, tables
+from datasette_embeddings.store import schema
 from datasette_embeddings.store.chunks import DOCUMENT, items_with_chunks
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.facts import read_facts, store_facts
@@ -105,14 +104,8 @@ class Similarities:
 
     def prepare(self) -> None:
         """Create the tables of similarities, if they do not exist."""
-        found = schema.columns_of(self.conn, "similarities")
-        if found and not schema.read_columns(self.conn)["similarities"]:
-            required = tables.REQUIRED_COLUMNS["similarities"]
-            raise SchemaError("similarities", required, found)
-        schema.prepare(self.conn)
-        with schema.transaction(self.conn):
-            for sql in SIMILARITY_TABLES:
-                self.conn.execute(sql)
+        names = "similarities", "_embedding_similarity_marks"
+        schema.create_tables(self.conn, names, SIMILARITY_TABLES)
 
     def of(self, document_id: str) -> list[tuple[str, float]]:
         """The documents similar to a document and their scores, best first."""

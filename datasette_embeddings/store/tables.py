@@ -46,6 +46,7 @@ REQUIRED_COLUMNS = {
 }
 #: Every table whose rows belong to all collections of a database at once
 RAW_TABLES = tuple(REQUIRED_COLUMNS)
+LLM_TABLES = RAW_TABLES[:2]
 #: Those that are not of llm: their rows belong to a collection by its id
 OUR_TABLES = RAW_TABLES[2:]
 #: Those that are made again from what is stored, with the words of each document

@@ -132,11 +132,11 @@ async def png(datasette: Datasette, request: Request) -> Response:
     found, picture = await asked.read(partial(_picture, asked.by))
     # Not in a thread of the database: it takes half a second
     draw = partial(drawing.as_png, picture)
-    name = f"png {asked.by}"
+    name = f"png {asked.by!r}"
     content = await asyncio.to_thread(found.value, name, draw, kind="picture")
     return cached(datasette, request, content, PNG, headers=SAFETY)
 
 
 def _picture(by: str | None, found: Map) -> tuple[Map, Picture]:
     make = partial(pictures.picture, found.collection, by, WIDTH, HEIGHT)
-    return found, found.value(f"picture {by}", make, kind="picture")
+    return found, found.value(f"picture {by!r}", make, kind="picture")
