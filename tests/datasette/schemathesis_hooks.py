@@ -11,6 +11,7 @@ DIMENSIONS = 384
 ITEM = "zlib.compress"
 COLUMN = "module"
 VERSION = "8321000000000000321"
+CLUSTER = "1"
 AREA = "-1,-1,1,-1,0,1"
 LABELS = "files,numbers"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
@@ -22,10 +23,12 @@ def before_call(context, case, kwargs):
     """Change requests that are meant to be valid; the others stay as they are."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    if case.operation.path.endswith("/matches.json") and "like" not in case.query:
+    needs_query = case.operation.path.endswith(("/matches.json", "/labels.json"))
+    if needs_query and case.method == "GET" and "like" not in (case.query or {}):
         case.query.setdefault("q", "read")
     # Each corner of an area has two numbers, and each label is another one
-    fixed = {"by": COLUMN, "v": VERSION, "_area": AREA, "labels": LABELS}
+    fixed = {"by": COLUMN, "v": VERSION, "labels": LABELS}
+    fixed |= {"_cluster": CLUSTER, "_area": AREA}
     for name, value in fixed.items():
         if name in (case.query or ()):
             case.query[name] = value
