@@ -11,6 +11,7 @@ DIMENSIONS = 384
 ITEM = "zlib.compress"
 COLUMN = "module"
 VERSION = "8321000000000000321"
+TEMPLATE = "about {}"  # the server of the test takes no long ones
 CLUSTER = "1"
 AREA = "-1,-1,1,-1,0,1"
 LABELS = "files,numbers"
@@ -28,7 +29,7 @@ def before_call(context, case, kwargs):
         case.query.setdefault("q", "read")
     # Each corner of an area has two numbers, and each label is another one
     fixed = {"by": COLUMN, "v": VERSION, "labels": LABELS}
-    fixed |= {"_cluster": CLUSTER, "_area": AREA}
+    fixed |= {"_cluster": CLUSTER, "_area": AREA, "_template": TEMPLATE}
     for name, value in fixed.items():
         if name in (case.query or ()):
             case.query[name] = value
