@@ -25,6 +25,7 @@ FITTING = {
     "a": "[1]",
     "b": "[1]",
     "collection": "articles",
+    "labels": '["pets", "stars"]',
     "content": "a text",
     "high": "stars",
     "id": "5",
