@@ -493,7 +493,7 @@ async def test_what_another_program_stored_is_no_error(notes_db, tmp_path):
             datasette.close()
 
 
-async def test_names_of_clusters_are_shown_to_nobody_who_may_not_see_the_rows(notes_db):
+async def test_names_of_clusters_are_hidden_from_who_may_not_see_the_rows(notes_db):
     allow = {"notes": {"tables": {"notes": {"allow": {"id": "root"}}}}}
     datasette = make_datasette(notes_db, allow=allow)
     root = {"cookies": actor_cookie(datasette, "root")}
