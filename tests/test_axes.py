@@ -420,3 +420,11 @@ def test_python_returns_documents_with_their_positions(articles_db):
             articles.axis(PETS, SKY, limit=0)
         with pytest.raises(InvalidInputError):
             articles.axis(low_items="52", high_items=["2"])
+
+
+@pytest.mark.parametrize("texts", ["x" * 1_000_001, ["x" * 600_000, "y" * 600_000]])
+def test_an_end_has_a_length_that_is_checked_before_it_is_read(texts):
+    with pytest.raises(
+        InvalidInputError, match="at most 1,000,000 characters together"
+    ):
+        End.of("low", texts)

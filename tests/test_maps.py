@@ -501,3 +501,9 @@ def test_neighbours_are_the_nearest_by_relative_distance():
     assert not (near == np.arange(80)[:, None]).any()
     further = pacmap._further(near, np.random.default_rng(0))
     assert not (further[:, :, None] == near[:, None]).any()
+
+
+def test_a_long_method_is_quoted_in_part():
+    with pytest.raises(InvalidInputError) as raised:
+        projections.check_method("x" * 1_000_000)
+    assert len(str(raised.value)) < 500

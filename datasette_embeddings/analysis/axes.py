@@ -34,6 +34,8 @@ from datasette_embeddings.vectors import Vector, Vectors, normalize
 
 #: Texts and items of one end
 MOST_OF_AN_END = 50
+# Characters of its texts together, as many as a search takes
+LONGEST_END = 1_000_000
 # What is between two texts of an end, unless they are a JSON array
 BETWEEN_TEXTS = re.compile(r"[,\n]")
 # Shorter than this is no direction: the rounding of float32, or of a batch
@@ -58,8 +60,11 @@ class End:
 
         A str is read by :func:`texts_of`.
 
-        :raises InvalidInputError: if it has none, or more than 50.
+        :raises InvalidInputError: if it has none, more than 50, or more than 1,000,000
+            characters of text.
         """
+        if isinstance(texts, str):
+            _check_length(name, len(texts))
         each_text = texts_of(texts) if isinstance(texts, str) else texts
         stripped = (text.strip() for text in each_text)
         end = cls(
@@ -72,7 +77,16 @@ class End:
                 f"Expected 1 to {MOST_OF_AN_END} texts or items for {name}, "
                 f"found {found:,}"
             )
+        _check_length(name, sum(map(len, end.texts)))
         return end
+
+
+def _check_length(name: str, found: int) -> None:
+    if found > LONGEST_END:
+        raise InvalidInputError(
+            f"Expected texts of at most {LONGEST_END:,} characters together for "
+            f"{name}, found {found:,}"
+        )
 
 
 def texts_of(value: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from datasette_embeddings.errors import InvalidInputError, MissingLibraryError
+from datasette_embeddings.errors import InvalidInputError, MissingLibraryError, quoted
 from datasette_embeddings.maps.pacmap import Points, pacmap
 from datasette_embeddings.models.base import Callback, ignore
 from datasette_embeddings.vectors import Vectors
@@ -61,7 +61,7 @@ def check_method(method: str) -> None:
     """
     if method not in METHODS:
         raise InvalidInputError(
-            f"Expected a method, one of {', '.join(METHODS)}; found {method!r}"
+            f"Expected a method, one of {', '.join(METHODS)}; found {quoted(method)}"
         )
     if method == UMAP:
         _umap_library()
