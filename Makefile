@@ -15,6 +15,7 @@ NEXT_ENV = .venv-datasette-1
 IMAGES_ENV = .venv-images
 # What makes them: a few times as fast as pip, which brings it. As pip does, it trusts
 # the certificates that the system trusts
+AGENTS_ENV = .venv-agents
 UV_ENV = .venv-uv
 UV = $(UV_ENV)/bin/uv
 VENV = $(UV) venv --quiet --system-certs --seed --allow-existing --no-python-downloads --python $(PYTHON)
@@ -26,6 +27,10 @@ NEXT_TOOLS = axe-playwright-python build hatchling 'httpx<1' openai playwright \
 	pytest pytest-asyncio pytest-xdist schemathesis==4.32.5
 # torch is the one that pyproject.toml names for the other tests
 IMAGES_TOOLS = pytest pytest-asyncio pytest-xdist safetensors torch==2.13.0
+
+# The hosts of the tools: docs/design/tools.md
+AGENTS_TOOLS = 'datasette-mcp>=0.3' 'datasette-agent>=0.4a0' 'httpx<1' pytest \
+	pytest-asyncio pytest-xdist
 
 .PHONY: demo serve wheel test test-all test-classic test-next lint docs bundled-model \
 	tiny-clip clean
@@ -44,11 +49,12 @@ wheel: $(DEMO_ENV)/.installed
 # Where make can, it prints what each has said when that is over
 test test-all: SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 test-all: ALL = --all
-test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed
+test test-all: $(TEST_ENV)/.installed $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed \
+		$(AGENTS_ENV)/.installed
 	$(MAKE) --no-print-directory -j3 $(SYNC) ALL=$(ALL) lint test-classic test-next
 
 # Everything on 0.65.5; on 1.0 what faces Datasette, with the core dependencies only;
-# images in their own environment, because pytest leaves that folder out by itself.
+# images and agents in environments of their own; pytest leaves their folders out.
 # Each line is one program, which make can end: a shell between them could not
 PYTEST = -m pytest -n $(WORKERS) --dist worksteal --durations 10 $(ALL)
 # The tests start many programs, each of which would compile all that it imports where
@@ -58,9 +64,10 @@ test-classic test-next: export PYTHONDONTWRITEBYTECODE =
 test-classic: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/python $(PYTEST)
 
-test-next: $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed
+test-next: $(NEXT_ENV)/.installed $(IMAGES_ENV)/.installed $(AGENTS_ENV)/.installed
 	$(NEXT_ENV)/bin/python $(PYTEST) tests/datasette
 	$(IMAGES_ENV)/bin/python $(PYTEST) tests/images
+	$(AGENTS_ENV)/bin/python $(PYTEST) tests/agents
 
 lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/ruff format --check .
@@ -81,7 +88,7 @@ tiny-clip: $(IMAGES_ENV)/.installed
 	$(IMAGES_ENV)/bin/python -m scripts.train_tiny_clip tests/tiny_clip
 
 clean:
-	rm -rf $(DEMO_ENV) $(TEST_ENV) $(NEXT_ENV) $(IMAGES_ENV) $(UV_ENV) demo.db
+	rm -rf $(DEMO_ENV) $(TEST_ENV) $(NEXT_ENV) $(IMAGES_ENV) $(AGENTS_ENV) $(UV_ENV) demo.db
 
 $(UV):
 	$(PYTHON) -m venv $(UV_ENV)
@@ -105,4 +112,9 @@ $(NEXT_ENV)/.installed: pyproject.toml | $(UV)
 $(IMAGES_ENV)/.installed: pyproject.toml | $(UV)
 	$(VENV) $(IMAGES_ENV)
 	$(INSTALL) --python $(IMAGES_ENV) --editable '.[images,documents]' '$(NEXT)' $(IMAGES_TOOLS)
+	touch $@
+
+$(AGENTS_ENV)/.installed: pyproject.toml | $(UV)
+	$(VENV) $(AGENTS_ENV)
+	$(INSTALL) --python $(AGENTS_ENV) --editable '.[llm]' '$(NEXT)' $(AGENTS_TOOLS)
 	touch $@

@@ -30,21 +30,23 @@ ORDER = [
     {"store"},
     {"index"},
     {"search", "similarities"},
+    {"context"},
     {"analysis"},
     {"clusters", "maps"},
     {"ingest"},
     {"serving"},
+    {"tools"},
     {"sql"},
     {"python"},
     {"cli", "web"},
-    {"datasette_plugin", "sqlite_utils_plugin"},
+    {"datasette_plugin", "llm_plugin", "sqlite_utils_plugin"},
     {"__init__"},
 ]
 # A command reads the configuration file as Datasette does, and hooks of this package
 # are called through Datasette's plugin manager
 KNOW_DATASETTE = {"cli", "datasette_plugin", "hooks", "web"}
 # Any program that loads plugins imports these, so their functions import the rest
-LIGHT = {"datasette_plugin.py", "sqlite_utils_plugin.py"}
+LIGHT = {"datasette_plugin.py", "llm_plugin.py", "sqlite_utils_plugin.py"}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 # Imported by the function that needs them: they take long, or may not be there.  Not
 # numpy, which Datasette and sqlite-utils import themselves where it is installed
@@ -52,12 +54,14 @@ HEAVY = {
     "bs4",
     "datasette",
     "faiss",
+    "filelock",
     "httpx2",
     "huggingface_hub",
     "jinja2",
     "llm",
     "markdown_it",
     "markitdown",
+    "mcp",
     "onnx",
     "onnxruntime",
     "onnxscript",

@@ -1,0 +1,1 @@
+"""The passages that answer a question, within a number of tokens."""

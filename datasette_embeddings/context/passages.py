@@ -1,0 +1,53 @@
+"""Passages with their sources, and the context that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A piece of a document, and where it is from."""
+
+    #: Its number in the context, from 1
+    number: int
+    #: The collection, as a reader may look it up again
+    collection: str
+    #: The id of the document
+    id: str
+    title: str | None
+    headings: tuple[str, ...] = ()
+    #: Its address on the owner's site, or of the page of its row; None if it has none
+    url: str | None = None
+    #: Where its text is in the document, in characters; None for a whole document
+    start: int | None = None
+    end: int | None = None
+    #: The best score of what it is made of, 0 to 1
+    score: float
+    text: str
+    #: How many tokens its text takes with its line of source
+    tokens: int
+    #: Whether its end was left out, to fit
+    truncated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The passages for a question, best first, and the text that a model reads."""
+
+    question: str
+    passages: tuple[Passage, ...]
+    #: The passages with numbered sources; a model cites them as [1]
+    text: str
+    #: The most tokens that the text may have, and how many it has
+    budget: int
+    tokens: int
+    #: What counted them: "tokenizer" or "characters", of which 4 count as one
+    counted_by: str
+    #: Whether a passage is close to the question; None where that is not known
+    close: bool | None
+    #: The question with other spelling, by which words were looked for
+    corrected: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
