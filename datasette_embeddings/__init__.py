@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from datasette_embeddings.datasette_plugin import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from datasette_embeddings.context.passages import Context, Passage
     from datasette_embeddings.errors import EmbeddingsError
     from datasette_embeddings.models.cross_encoder import load_reranker
     from datasette_embeddings.models.registry import load_model
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Collection",
+    "Context",
     "Embeddings",
     "EmbeddingsError",
     "Item",
     "Match",
+    "Passage",
     "cosine",
     "decode",
     "encode",
@@ -46,6 +49,7 @@ __all__ = [
 ]
 # The modules that the public names are imported from when they are first used
 _MODULES = {
+    "context.passages": ("Context", "Passage"),
     "errors": ("EmbeddingsError",),
     "models.cross_encoder": ("load_reranker",),
     "models.registry": ("load_model",),

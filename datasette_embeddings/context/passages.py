@@ -13,8 +13,11 @@ class Passage:
     number: int
     #: The collection, as a reader may look it up again
     collection: str
+    #: The database of it; None where all passages are from one
+    database: str | None = None
     #: The id of the document
     id: str
+    #: That of its document, joined with the *headings*
     title: str | None
     headings: tuple[str, ...] = ()
     #: Its address on the owner's site, or of the page of its row; None if it has none
@@ -51,3 +54,38 @@ class Context:
 
     def __str__(self) -> str:
         return self.text
+
+
+def context_json(context: Context) -> dict[str, object]:
+    """*context* as every interface writes it in JSON."""
+    return {
+        "question": context.question,
+        "close": context.close,
+        "corrected": context.corrected,
+        "tokens": {
+            "budget": context.budget,
+            "used": context.tokens,
+            "counted_by": context.counted_by,
+        },
+        "passages": [_passage_json(each) for each in context.passages],
+        "text": context.text,
+    }
+
+
+def _passage_json(passage: Passage) -> dict[str, object]:
+    place: dict[str, object] = {"number": passage.number}
+    if passage.database is not None:
+        place["database"] = passage.database
+    return place | {
+        "collection": passage.collection,
+        "id": passage.id,
+        "title": passage.title,
+        "headings": list(passage.headings),
+        "url": passage.url,
+        "start": passage.start,
+        "end": passage.end,
+        "score": passage.score,
+        "text": passage.text,
+        "tokens": passage.tokens,
+        "truncated": passage.truncated,
+    }

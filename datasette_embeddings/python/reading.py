@@ -6,17 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from datasette_embeddings.config import DEFAULT_LIMIT, Mode
+from datasette_embeddings.context.budget import DEFAULT_TOKENS
+from datasette_embeddings.context.passages import Context
 from datasette_embeddings.documents import Content
-from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.ingest.check import Problem, problems_of
 from datasette_embeddings.models.cross_encoder import CrossEncoder
 from datasette_embeddings.python.arguments import (
     Cluster,
     Id,
     checked_content,
+    checked_many,
     id_text,
     search_options,
 )
+from datasette_embeddings.python.contexts import context_of
 from datasette_embeddings.python.database import Database
 from datasette_embeddings.python.exploring import ExploringVerbs
 from datasette_embeddings.python.frames import arrow_table, pandas_frame
@@ -109,6 +113,45 @@ class ReadableCollection(ExploringVerbs):
             [vector] = model.embed_images([query])
             found = search_vector(stored, vector, options=options)
             return Answer(found, mode="meaning")
+
+    def context(
+        self,
+        question: str,
+        *,
+        tokens: int = DEFAULT_TOKENS,
+        also: Sequence[ReadableCollection] = (),
+        where: str | None = None,
+        params: Mapping[str, object] | None = None,
+        cluster: Cluster | None = None,
+        prefix: str = "",
+    ) -> Context:
+        """The passages that answer *question*, and a text of at most *tokens* tokens.
+
+        The tokenizer of the model counts; 4 characters are a token of a remote model.
+        *also* are up to four other collections, of any database. The filters are as
+        for :meth:`search`, and about this collection alone.
+
+        :raises InvalidInputError: for a blank question, or tokens not from 50 to
+            100,000.
+        """
+        others = [*checked_many(also, "other collections, a list")]
+        for each in others:
+            if not isinstance(each, ReadableCollection):
+                raise InvalidInputError(
+                    f"Expected other collections, found {quoted(each)}"
+                )
+        return context_of(
+            question,
+            (self._database, self.name),
+            [(each._database, each.name) for each in others],
+            tokens=tokens,
+            filters={
+                "where": where,
+                "params": params,
+                "cluster": cluster,
+                "prefix": prefix,
+            },
+        )
 
     def similar(
         self,

@@ -1,0 +1,74 @@
+"""Which pieces of documents a context has: the best that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datasette_embeddings.context.budget import Tokens
+from datasette_embeddings.context.joining import Piece, joined
+from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_line
+
+#: The share of the tokens that one document has at most while others wait, and how
+#: many it may have in any case: a chunk of most models
+DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 300
+# Fewer tokens of a piece that is cut, with its source, are not worth reading
+USEFUL_TOKENS = 50
+
+
+class Selection:
+    """The best of *pieces* that have *room* tokens together, joined; best first."""
+
+    def __init__(self, pieces: Sequence[Piece], room: int, tokens: Tokens) -> None:
+        self._tokens, self._room = tokens, room
+        self._after_cut = tokens.part(LEFT_OUT + BETWEEN)
+        #: What was chosen, each joined with its neighbours
+        self.pieces = list[Piece]()
+        self._useful = min(USEFUL_TOKENS, room // 2)
+        others_wait = len({each.document for each in pieces}) > 1
+        share = max(int(room * DOCUMENT_SHARE), DOCUMENT_TOKENS)
+        self._share = min(share, room) if others_wait else room
+        waiting = [each for each in pieces if not self._add(each)]
+        # There is room left: a document may now have more than its share
+        self._share = room
+        for each in waiting:
+            self._add(each)
+        self.pieces.sort(key=lambda each: each.rank)
+
+    def _add(self, piece: Piece) -> bool:
+        """Add *piece* as far as it fits; return False if it waits for more."""
+        # What it had while others waited
+        cut = [each for each in self.pieces if each.is_cut and each.rank == piece.rank]
+        kept = [each for each in self.pieces if each not in cut]
+        own = [each for each in kept if each.document == piece.document]
+        left = self._room - _sum(kept)
+        of_share = self._share - _sum(own)
+        room = min(left, of_share)
+        if self._join(piece, kept, own, room):
+            return True
+        is_of_room = left <= of_share
+        if (own and not is_of_room) or room < self._useful:
+            return is_of_room
+        before, most = source_line(piece, piece.rank + 1), room - self._after_cut
+        text = self._tokens.beginning(piece.text, before, most)
+        if text and self._tokens.part(before + text) >= self._useful - self._after_cut:
+            # What waits for more is joined with nothing, so that it can be replaced
+            own = own if is_of_room else []
+            self._join(piece.beginning(text), kept, own, room)
+        return is_of_room
+
+    def _join(
+        self, piece: Piece, kept: list[Piece], own: list[Piece], room: int
+    ) -> bool:
+        """Choose *piece*, joined with its neighbours in *own*, if it has *room*."""
+        whole, replaced = joined(piece, [each for each in own if not each.is_cut])
+        size = self._tokens.part(block(whole, whole.rank + 1) + BETWEEN)
+        if size - _sum(replaced) > room:
+            return False
+        rest = [each for each in kept if each not in replaced]
+        self.pieces = [*rest, replace(whole, tokens=size)]
+        return True
+
+
+def _sum(pieces: Sequence[Piece]) -> int:
+    return sum(each.tokens for each in pieces)

@@ -1,0 +1,47 @@
+"""What a model reads of a context: sentences, and passages below their sources."""
+
+from __future__ import annotations
+
+from datasette_embeddings.context.joining import Piece
+from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.sources.definitions import TableSource
+
+NOT_CLOSE = (
+    "Note: nothing that was found is close to the question; the passages below may be "
+    "about something else."
+)
+NOTHING_FOUND = "Note: no passage was found for the question."
+NOTHING_FITS = "Note: no passage fits into so few tokens."
+# Characters of a title in a line of source
+TITLE_CHARACTERS = 200
+#: What stands for a left out end
+LEFT_OUT = " \N{HORIZONTAL ELLIPSIS}"
+BETWEEN = "\n\n"
+
+
+def source_line(piece: Piece, number: int) -> str:
+    """The number, the title and the address of *piece*, with the end of the line."""
+    title = shortened(piece.match.title or piece.match.document_id, TITLE_CHARACTERS)
+    address = f" ({piece.url})" if piece.url else ""
+    return f"[{number}] {title}{address}\n"
+
+
+def block(piece: Piece, number: int) -> str:
+    """*piece* below its source."""
+    end = LEFT_OUT if piece.is_cut else ""
+    return f"{source_line(piece, number)}{_after_title(piece)}{end}"
+
+
+def _after_title(piece: Piece) -> str:
+    """The text of *piece* without the title, which its source says, and blank lines."""
+    text, match, source = piece.text, piece.match, piece.match.source
+    title = match.title or ""
+    rest = text.removeprefix(title)
+    ends = "\n"
+    if isinstance(source, TableSource) and source.content_columns[:1] == (
+        source.title_column,
+    ):
+        # The columns of a row stand behind each other
+        ends = " \n"
+    is_said = 0 < len(title) <= TITLE_CHARACTERS and rest[:1] in tuple(ends)
+    return rest.lstrip() if is_said and not match.headings else text.lstrip("\n")
