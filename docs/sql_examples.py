@@ -42,6 +42,9 @@ EXAMPLES = {
     "embed_axis(vector, low, high, model)": (
         "embed_axis(embed('Fog'), 'cold', 'hot, warm', 'all-MiniLM-L6-v2')"
     ),
+    "embed_context(collection, question, tokens)": (
+        "embed_context('articles', 'What do cats eat?', 60) ->> 'text'"
+    ),
     "embed_cosine(a, b)": "embed_cosine('[1, 0]', '[1, 1]')",
     "embed_decode(vector)": "embed_decode(x'0000803f000000c0')",
     "embed_dimensions(vector)": "embed_dimensions('[1, 2, 3]')",

@@ -35,7 +35,9 @@ FITTING = {
     "mode": "both",
     "model": "all-MiniLM-L6-v2",
     "number": 2,
+    "question": "a text",
     "text": "a text",
+    "tokens": 100,
     "vector": json.dumps([0.5] * 384),
 }
 CALLS = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import datasette_embeddings
+from datasette_embeddings.context.passages import context_json
 from datasette_embeddings.index.matrix import VectorIndex
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.search.answers import search_text
@@ -127,6 +128,27 @@ def test_a_search_goes_by_words_and_meaning_unless_it_names_a_mode(articles, mod
             assert {"words", "meaning"} <= {*expected[0]["matched"]}
 
 
+def test_a_context_is_that_of_python(articles):
+    register(articles)
+    question = "What do young cats eat?"
+    sql = "select embed_context('articles', ?, ?)"
+    for tokens in (50, 2000, 20_000):
+        [answer] = articles.execute(sql, [question, tokens]).fetchone()
+        found = datasette_embeddings.Embeddings(articles).collection("articles")
+        expected = context_json(found.context(question, tokens=tokens))
+        assert json.loads(answer) == json.loads(json.dumps(expected))
+
+
+def test_the_passages_of_a_context_are_rows(sql):
+    query = """
+        select found.value ->> 'number', articles.title
+        from json_each(embed_context('articles', 'kittens', 100), '$.passages') as found
+        join articles on articles.id = found.value ->> 'id'
+        limit 1
+    """
+    assert sql(query) == (1, "Kittens")
+
+
 def test_a_search_by_words_loads_no_model_and_no_vectors(articles, monkeypatch):
     def fail(*_arguments, **_options):
         pytest.fail("Words need neither")
@@ -210,6 +232,11 @@ def test_every_function_has_a_doc_and_an_example_that_runs(sql, function):
         ("embed_search('nowhere', 'x', 3)", "No collection 'nowhere'"),
         ("embed_search('articles', '', 3)", "found an empty one"),
         ("embed_search('articles', 'x', 0)", "from 1; found 0"),
+        ("embed_context('nowhere', 'x', 300)", "No collection 'nowhere'"),
+        ("embed_context('articles', ' ', 300)", "found an empty one"),
+        ("embed_context('articles', 'x', 49)", "from 50 to 20,000; found 49"),
+        ("embed_context('articles', 'x', 20001)", "from 50 to 20,000; found 20001"),
+        ("embed_context('articles', 'x', 'all')", "from 50 to 20,000; found 'all'"),
         ("embed_average(v) from (select '[1]' v union select '[1, 2]')", "dimensions"),
     ],
     ids=lambda value: value.partition("(")[0] if "(" in value else None,
@@ -295,7 +322,12 @@ def test_a_filter_on_the_source_still_returns_as_many_as_asked_for(sql, articles
 
 def test_a_text_longer_than_the_policy_allows_is_refused(articles):
     register(articles, Policy(max_text_length=10))
-    for call in ("embed(?)", "embed_query(?)", "embed_search('articles', ?, 1)"):
+    for call in (
+        "embed(?)",
+        "embed_query(?)",
+        "embed_search('articles', ?, 1)",
+        "embed_context('articles', ?, 100)",
+    ):
         with pytest.raises(sqlite3.OperationalError):
             articles.execute(f"select {call}", ["x" * 11])
         reason = articles.execute("select embed_error()").fetchone()[0]

@@ -52,6 +52,7 @@ class Tokens:
     def __init__(self, count: Count | None) -> None:
         self._count = count
         self._known: dict[str, int] = {}
+        self._most_characters = CHARACTERS if count is None else MOST_CHARACTERS
         #: What every text has: special tokens, and a prompt
         self.of_none = 0 if count is None else self.whole("")
 
@@ -62,7 +63,11 @@ class Tokens:
 
     def longest(self, tokens: int) -> int:
         """The most characters that a text of so many *tokens* can have."""
-        return tokens * (CHARACTERS if self._count is None else MOST_CHARACTERS)
+        return tokens * self._most_characters
+
+    def fewest(self, text: str) -> float:
+        """About how many tokens *text* has at least, without counting."""
+        return len(text) / self._most_characters
 
     def whole(self, text: str) -> int:
         """The tokens of *text* by itself, with those that every text has."""

@@ -26,8 +26,8 @@ from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.store.collections import StoredCollection
 
-# A search for more matches than these takes longer than their passages are worth
-FEWEST_CANDIDATES, MOST_CANDIDATES = 50, 400
+# How many chunks are read for a context: documents may be long
+FEWEST_CANDIDATES, MOST_CANDIDATES = 50, 200
 # Of short passages, that many tokens with the source
 SHORT_PASSAGE = 20
 #: The most other collections that a context has passages of
@@ -55,6 +55,11 @@ def candidate_count(tokens: int) -> int:
     return max(FEWEST_CANDIDATES, min(MOST_CANDIDATES, tokens // SHORT_PASSAGE))
 
 
+def candidate_options(tokens: int, options: Options = Options()) -> Options:
+    """*options* for what a context of so many *tokens* is made of."""
+    return replace(options, all_chunks=True, limit=candidate_count(tokens))
+
+
 def candidates(
     collection: StoredCollection,
     question: str,
@@ -68,7 +73,7 @@ def candidates(
 
     :raises InvalidInputError: if *question* is blank.
     """
-    options = replace(options, all_chunks=True, limit=candidate_count(tokens))
+    options = candidate_options(tokens, options)
     answer = answer_text(collection, question, model=model, options=options)
     return ranked(collection, answer, database=database)
 

@@ -12,6 +12,8 @@ from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_
 #: The share of the tokens that one document has at most while others wait, and how
 #: many it may have in any case: a chunk of most models
 DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 300
+# No piece with its source has fewer
+LEAST_TOKENS = 5
 # Fewer tokens of a piece that is cut, with its source, are not worth reading
 USEFUL_TOKENS = 50
 
@@ -37,6 +39,10 @@ class Selection:
 
     def _add(self, piece: Piece) -> bool:
         """Add *piece* as far as it fits; return False if it waits for more."""
+        left = self._room - _sum(self.pieces)
+        if max(LEAST_TOKENS, min(self._useful, self._tokens.fewest(piece.text))) > left:
+            # Neither it nor a useful part of it fits
+            return self._share == self._room or left < LEAST_TOKENS
         # What it had while others waited
         cut = [each for each in self.pieces if each.is_cut and each.rank == piece.rank]
         kept = [each for each in self.pieces if each not in cut]

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 from datasette_embeddings import vectors
 from datasette_embeddings.analysis.labels import checked_labels
 from datasette_embeddings.config import MODES, Mode
+from datasette_embeddings.context.budget import MOST_VISITOR_TOKENS, checked_tokens
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,
@@ -105,7 +106,9 @@ def readers(policy: Policy) -> Mapping[str, Reader]:
         "mode": mode_of,
         "model": partial(text_of, "the id of a model", LONGEST_NAME),
         "number": number_of,
+        "question": text,
         "text": text,
+        "tokens": tokens_of,
         "vector": vector_of,
     }
 
@@ -158,6 +161,11 @@ def number_of(value: SqlValue) -> int | float:
     if not isinstance(value, int | float):
         raise InvalidInputError(f"Expected a number to scale by, found {quoted(value)}")
     return value
+
+
+def tokens_of(value: SqlValue) -> int:
+    """*value* as the tokens of a context, as many as a visitor may have."""
+    return checked_tokens(value, MOST_VISITOR_TOKENS)
 
 
 def mode_of(value: SqlValue) -> Mode:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from datasette_embeddings.sql import arithmetic, axes, calls
-from datasette_embeddings.sql import searches as searches  # its functions, too
+from datasette_embeddings.sql import contexts as contexts  # its functions, too
+from datasette_embeddings.sql import searches as searches
 from datasette_embeddings.sql.calls import FUNCTIONS, Reader, SqlFunction
 from datasette_embeddings.sql.context import Clock, Context, Policy, load_local
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
@@ -24,7 +23,7 @@ from datasette_embeddings.search.nearest import (
     nearest_to_item,
     nearest_to_vector,
 )
-from datasette_embeddings.search.text_search import query_of, rank
+from datasette_embeddings.search.text_search import TextHits, query_of, rank
 from datasette_embeddings.sql.calls import sql_function
 from datasette_embeddings.sql.context import Context, LabelsKey, SearchKey
 from datasette_embeddings.store import collections
@@ -85,33 +84,40 @@ def embed_search_by(
 ) -> str:
     """The same by 'both' words and meaning, by 'meaning' alone or by 'words' alone."""
 
-    def best(
-        found: StoredCollection, *, options: Options, index: Index | None
-    ) -> Sequence[Hit]:
-        options = replace(options, mode=mode)
-        query, vector = query_of(found, checked_query(text), options), None
-        if mode != "words":
-            model = context.model(found.model_id)
-            found.check_settings(model.settings)
-            vector = model.query_vector(query.text)
-        return rank(found, query, vector, options=options, index=index).hits
+    def answer(found: StoredCollection) -> str:
+        options = Options(limit=limit, mode=mode)
+        return _rows(text_hits(context, found, text, options).hits)
 
-    return _answer(context, (mode, collection, _digest(text), limit), best)
+    return remembered(context, (mode, collection, digest(text), limit), answer)
+
+
+def text_hits(
+    context: Context, found: StoredCollection, text: str, options: Options
+) -> TextHits:
+    """What is best for *text* in the collection *found*, and how it was understood."""
+    query = query_of(found, checked_query(text), options)
+    if options.mode == "words":
+        return rank(found, query, None, options=options, index=None)
+    index = _index(context, found)
+    model = context.model(found.model_id)
+    found.check_settings(model.settings)
+    vector = model.query_vector(query.text)
+    return rank(found, query, vector, options=options, index=index)
 
 
 @sql_function("embed_similar(collection, id, limit)", deterministic=False)
 def embed_similar(context: Context, collection: str, item_id: str, limit: int) -> str:
     """The items closest to one of the collection, itself left out: JSON, no model."""
     nearest = partial(nearest_to_item, item_id=item_id)
-    return _answer(context, ("item", collection, _digest(item_id), limit), nearest)
+    return _answer(context, ("item", collection, digest(item_id), limit), nearest)
 
 
 @sql_function("embed_nearest(collection, vector, limit)", deterministic=False)
 def embed_nearest(context: Context, collection: str, vector: Vector, limit: int) -> str:
     """The items of a collection closest to a vector: JSON for json_each()."""
     nearest = partial(nearest_to_vector, vector=vector)
-    digest = sha256(vectors.encode(vector)).digest()
-    return _answer(context, ("vector", collection, digest, limit), nearest)
+    key = "vector", collection, sha256(vectors.encode(vector)).digest(), limit
+    return _answer(context, key, nearest)
 
 
 @sql_function("embed_labels(collection, vector, labels)", deterministic=False)
@@ -164,31 +170,46 @@ def _state(context: Context) -> object:
     return indexes.state(context.conn, path, immutable=context.policy.immutable)
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """What stands for *text* among the answers that are remembered."""
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _answer(
     context: Context, key: SearchKey, nearest: Callable[..., Sequence[Hit]]
 ) -> str:
-    """What *nearest* finds, as JSON; the same search again is answered from memory."""
-    immutable = context.policy.immutable
+    """What *nearest* finds, as JSON."""
+
+    def answer(found: StoredCollection) -> str:
+        options, index = Options(limit=key[-1]), _index(context, found)
+        return _rows(nearest(found, options=options, index=index))
+
+    return remembered(context, key, answer)
+
+
+def _index(context: Context, found: StoredCollection) -> Index:
+    with context.clock.loading():
+        return indexes.index(found, immutable=context.policy.immutable)
+
+
+def remembered(
+    context: Context, key: SearchKey, answer: Callable[[StoredCollection], str]
+) -> str:
+    """The *answer* of the collection of *key*, or the one that is remembered of it."""
     state = _state(context)
     known = context.remembered.get(key)
     if known is not None and known[0] == state:
         return known[1]
-    kind, name, _digest, limit = key
-    found, index = collections.collection(context.conn, name), None
-    if kind != "words":
-        with context.clock.loading():
-            index = indexes.index(found, immutable=immutable)
-    hits = nearest(found, options=Options(limit=limit), index=index)
-    answer = json.dumps([_row(hit) for hit in hits])
+    new = answer(collections.collection(context.conn, key[1]))
     lengths = [len(each) for _state, each in context.remembered.values()]
-    if len(lengths) >= REMEMBERED or sum(lengths) + len(answer) > LONGEST_REMEMBERED:
+    if len(lengths) >= REMEMBERED or sum(lengths) + len(new) > LONGEST_REMEMBERED:
         context.remembered.clear()
-    context.remembered[key] = state, answer
-    return answer
+    context.remembered[key] = state, new
+    return new
+
+
+def _rows(hits: Sequence[Hit]) -> str:
+    return json.dumps([_row(hit) for hit in hits])
 
 
 def _row(hit: Hit) -> dict[str, object]:

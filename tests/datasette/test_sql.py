@@ -48,6 +48,12 @@ async def test_a_search_in_an_immutable_database(articles_db):
     assert await rows(datasette, sql) == (200, [{"found": 2}])
 
 
+async def test_a_context_of_a_database_that_is_immutable(articles_db):
+    datasette = make_datasette(immutables=[str(articles_db)])
+    sql = "select embed_context('articles', 'pets', 50) ->> '$.passages[0].id' as id"
+    assert await rows(datasette, sql) == (200, [{"id": "5"}])
+
+
 async def test_a_model_that_is_not_offered_is_refused(datasette, tmp_path, caplog):
     (tmp_path / "modules.json").write_text("[]")
     for model_id in ("some/other-model", str(tmp_path)):
