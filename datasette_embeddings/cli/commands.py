@@ -29,6 +29,7 @@ SECTIONS = {
     "Search": {
         "search": ("search:search", "Search by a text or an image."),
         "similar": ("search:similar", "Find items like one of them, or like a text."),
+        "context": ("context:context", "Print the passages that answer a question."),
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
     "Explore": {
