@@ -88,6 +88,24 @@ def test_the_text_never_has_more_tokens_than_the_budget(tokens, count):
         assert sum(each.tokens for each in found.passages) <= tokens
 
 
+@pytest.mark.parametrize(
+    "tokens_of",
+    [lambda text: int(len(text) ** 1.1) + 9, lambda text: int(len(text) ** 0.9) + 9],
+    ids=["more together", "fewer together"],
+)
+@pytest.mark.parametrize("tokens", [50, 300, 3000])
+def test_a_tokenizer_may_read_a_text_in_another_way_than_its_parts(tokens_of, tokens):
+    matches = [
+        chunk(f"doc {number % 7}", number // 7, "Some words of it. " * 9, number * 200)
+        for number in range(70)
+    ]
+    found = context(
+        *matches, tokens=tokens, count=lambda texts: [*map(tokens_of, texts)]
+    )
+    assert tokens_of(found.text) == found.tokens <= tokens
+    assert found.passages or tokens == 50
+
+
 @pytest.mark.parametrize("text", [CHINESE, THAI, CODE, "naïve cafés " * 400])
 @pytest.mark.parametrize("tokens", [50, 120, 300])
 def test_a_passage_is_cut_between_words(text, tokens):

@@ -42,7 +42,7 @@ class Selection:
         left = self._room - _sum(self.pieces)
         if max(LEAST_TOKENS, min(self._useful, self._tokens.fewest(piece.text))) > left:
             # Neither it nor a useful part of it fits
-            return self._share == self._room or left < LEAST_TOKENS
+            return True
         # What it had while others waited
         cut = [each for each in self.pieces if each.is_cut and each.rank == piece.rank]
         kept = [each for each in self.pieces if each not in cut]
