@@ -11,7 +11,12 @@ from datasette_embeddings import Context, load_model
 from datasette_embeddings.context.building import Ranked, build
 from datasette_embeddings.context.passages import context_json
 from datasette_embeddings.context.selecting import DOCUMENT_SHARE, DOCUMENT_TOKENS
-from datasette_embeddings.context.texts import NOT_CLOSE, NOTHING_FITS, NOTHING_FOUND
+from datasette_embeddings.context.texts import (
+    NO_TEXT,
+    NOT_CLOSE,
+    NOTHING_FITS,
+    NOTHING_FOUND,
+)
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.search.matches import HEADINGS_BETWEEN as ABOVE
 from datasette_embeddings.search.matches import Match
@@ -102,7 +107,8 @@ def test_a_tokenizer_may_read_a_text_in_another_way_than_its_parts(tokens_of, to
     found = context(
         *matches, tokens=tokens, count=lambda texts: [*map(tokens_of, texts)]
     )
-    assert tokens_of(found.text) == found.tokens <= tokens
+    assert found.tokens == (tokens_of(found.text) if found.text else 0)
+    assert found.tokens <= tokens
     assert found.passages or tokens == 50
 
 
@@ -126,6 +132,13 @@ def test_a_word_that_does_not_fit_is_left_out():
     assert texts_of(found) == ["It is here."]
     found = context(whole("giant", "x" * 5000), tokens=50)
     assert (found.text, found.passages) == (NOTHING_FITS, ())
+
+
+def test_a_prompt_that_leaves_no_room_leaves_no_text():
+    found = context(
+        whole("1", "text"), tokens=50, count=lambda texts: [60 for _text in texts]
+    )
+    assert (found.text, found.passages, found.tokens) == ("", (), 0)
 
 
 def test_the_text_has_numbered_sources():
@@ -216,6 +229,8 @@ def test_what_is_stale_or_has_no_text_is_left_out():
         whole("4", "A caption", has_image=True),
     )
     assert ids_of(found) == ["4"]
+    none = context(whole("1", "Old text", stale=True), tokens=50, count=None)
+    assert (none.text, none.passages) == (NO_TEXT, ())
 
 
 def test_a_document_has_at_most_its_share_while_others_wait():

@@ -10,7 +10,7 @@ import sqlite_utils
 from llm.embeddings_migrations import embeddings_migrations
 
 from datasette_embeddings import Context, Embeddings, encode, load_model
-from datasette_embeddings.context.texts import NOT_CLOSE, NOTHING_FOUND
+from datasette_embeddings.context.texts import NO_TEXT, NOT_CLOSE, NOTHING_FOUND
 from datasette_embeddings.errors import InvalidInputError, UnknownCollectionError
 from tests.conftest import ARTICLES, DOCUMENTS
 from tests.models import Eyes, StandIn
@@ -170,7 +170,7 @@ def test_an_image_is_there_by_its_caption_only(db):
     images = db.collection("images", model=Eyes(), create=True)
     images.embed_many([("one", PNG + b"1"), ("two", PNG + b"2")])
     found = images.context("a chair")
-    assert (found.passages, found.text) == ((), NOTHING_FOUND)
+    assert (found.passages, found.text) == ((), NO_TEXT)
 
 
 def test_a_collection_that_llm_made(tmp_path):

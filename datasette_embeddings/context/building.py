@@ -15,6 +15,7 @@ from datasette_embeddings.context.passages import Context, Passage
 from datasette_embeddings.context.selecting import Selection
 from datasette_embeddings.context.texts import (
     BETWEEN,
+    NO_TEXT,
     NOT_CLOSE,
     NOTHING_FITS,
     NOTHING_FOUND,
@@ -109,7 +110,7 @@ def build(
     close = _close(found)
     note = NOT_CLOSE if close is False else ""
     if not pieces:
-        note = NOTHING_FOUND
+        note = NO_TEXT if any(each.matches for each in found) else NOTHING_FOUND
     room, text, chosen = most - counter.of_none, note, list[Piece]()
     while pieces and room > 0:
         of_note = counter.part(note + BETWEEN) if note else 0
@@ -134,7 +135,7 @@ def build(
         ),
         text=text,
         budget=most,
-        tokens=counter.whole(text),
+        tokens=counter.whole(text) if text else 0,
         counted_by=counter.counted_by,
         close=close,
         corrected=next((each.corrected for each in found if each.corrected), None),

@@ -11,6 +11,10 @@ NOT_CLOSE = (
     "about something else."
 )
 NOTHING_FOUND = "Note: no passage was found for the question."
+NO_TEXT = (
+    "Note: of what was found, no text is stored, or its row has changed since it was "
+    "embedded."
+)
 NOTHING_FITS = "Note: no passage fits into so few tokens."
 # Characters of a title in a line of source
 TITLE_CHARACTERS = 200
