@@ -107,6 +107,11 @@ Seconds: TypeAlias = Annotated[
 ]
 
 
+def whole_number(value: object) -> object:
+    """*value*; in JSON, 3.0 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object in *body*."""
     # JSON holds no cycles. While it is read, the collector would look at hundreds of

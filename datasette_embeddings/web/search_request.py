@@ -23,6 +23,7 @@ from datasette_embeddings.validation import (
     Flag,
     Text,
     validated,
+    whole_number,
 )
 from datasette_embeddings.vectors import Vector, vector_of_numbers
 from datasette_embeddings.web.filters import Filter, from_json
@@ -53,11 +54,6 @@ NAMES = {
 FIELD_NAMES = {field_name: name for name, field_name in NAMES.items()}
 # More than any model has: others are not worth reading
 MOST_DIMENSIONS = 65_536
-
-
-def whole_number(value: object) -> object:
-    """*value*; in JSON, 3.0 is a whole number too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def number_of(text: object) -> int:

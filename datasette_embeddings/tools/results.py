@@ -1,0 +1,130 @@
+"""What a model reads as the result of a tool: the same small JSON in all hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasette_embeddings.context.passages import Context, Passage
+from datasette_embeddings.search.matches import Match
+from datasette_embeddings.search.snippets import shortened
+
+#: Characters of a match's text
+SNIPPET_LENGTH = 300
+LONGEST_TITLE, LONGEST_URL = 200, 1_000
+#: Collections in one result
+MOST_LISTED = 100
+NOTHING_CLOSE = (
+    "Nothing here is about this: the matches are the nearest there are, and probably "
+    "no answer."
+)
+NOTHING_FOUND = "Nothing was found."
+
+
+def collections_result(
+    rows: Sequence[Mapping[str, object]], *, note: str | None = None
+) -> dict[str, Any]:
+    """The collections that a model may read, each with what is known of it.
+
+    A row has what ``described()`` takes; of more than MOST_LISTED, the first are given.
+    """
+    names = ("database", "name", "count", "title", "about", "model")
+    listed = [_known({name: row.get(name) for name in names}) for row in rows]
+    more = len(rows) - MOST_LISTED
+    if not rows:
+        note = note or "There are no collections here."
+    return _known(
+        {
+            "collections": listed[:MOST_LISTED],
+            "more": more if more > 0 else None,
+            "note": note,
+        }
+    )
+
+
+def match_result(
+    match: Match, *, query: str | None = None, url: str | None = None
+) -> dict[str, Any]:
+    """*match* as a model reads it; the snippet is where most words of *query* are.
+
+    *url* is its address, unless it has one on the owner's site.
+    """
+    pieces = match.excerpt(query, SNIPPET_LENGTH - 4)
+    address = match.url or url
+    return _known(
+        {
+            "id": match.document_id,
+            "title": match.title and shortened(match.title, LONGEST_TITLE),
+            "url": address if address and len(address) <= LONGEST_URL else None,
+            "score": round(match.score, 3),
+            "snippet": "".join(piece.text for piece in pieces) or None,
+            "cluster_name": match.cluster_name
+            and shortened(match.cluster_name, LONGEST_TITLE),
+            "image": match.has_image or None,
+            "stale": match.stale or None,
+        }
+    )
+
+
+def matches_result(
+    matches: Sequence[Mapping[str, object]],
+    close: bool | None = None,
+    *,
+    corrected: str | None = None,
+    note: str | None = None,
+) -> dict[str, Any]:
+    """The *matches*, each of :func:`match_result`, and what a model must know of them.
+
+    *close* and *corrected* are those of the answer; *note* says what it lacks.
+    """
+    notes = [note, NOTHING_CLOSE if close is False and matches else None]
+    if not matches:
+        notes.append(NOTHING_FOUND)
+    return _known(
+        {
+            "matches": list(matches),
+            "close": close,
+            "corrected": corrected,
+            "note": " ".join(each for each in notes if each) or None,
+        }
+    )
+
+
+def context_result(context: Context, *, note: str | None = None) -> dict[str, Any]:
+    """The text of *context*, and the facts of its passages without their texts."""
+    return _known(
+        {
+            "text": context.text,
+            "sources": [_source(each) for each in context.passages],
+            "close": context.close,
+            "corrected": context.corrected,
+            "tokens": context.tokens,
+            "note": note or (None if context.passages else NOTHING_FOUND),
+        }
+    )
+
+
+def error_result(message: str) -> dict[str, Any]:
+    """What a model reads instead of a result: what was expected, and what to do."""
+    return {"error": message}
+
+
+def _source(passage: Passage) -> dict[str, Any]:
+    return _known(
+        {
+            "number": passage.number,
+            "collection": passage.collection,
+            "id": passage.id,
+            "title": passage.title and shortened(passage.title, LONGEST_TITLE),
+            "url": passage.url,
+            "start": passage.start,
+            "end": passage.end,
+            "score": round(passage.score, 3),
+            "truncated": passage.truncated or None,
+        }
+    )
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """*values* without those that are not known."""
+    return {name: value for name, value in values.items() if value is not None}
