@@ -164,7 +164,7 @@ def input_schema(
         most = "maximum" if plain["type"] == "integer" else "maxLength"
         plain[most] = bounds.of(name)
         if known[name].default not in (MISSING, None):
-            plain["default"] = min(known[name].default, bounds.of(name))
+            plain["default"] = min(getattr(tool.arguments, name), bounds.of(name))
         properties[name] = plain
     return {
         "type": "object",

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasette_embeddings.context.passages import Context, Passage
-from datasette_embeddings.search.matches import Match
+from datasette_embeddings.search.matches import Match, has_images
 from datasette_embeddings.search.snippets import shortened
+from datasette_embeddings.store.cluster_names import names_of
+from datasette_embeddings.store.clusters import Clusters
+from datasette_embeddings.store.collections import StoredCollection
 
 #: Characters of a match's text
 SNIPPET_LENGTH = 300
 LONGEST_TITLE, LONGEST_URL = 200, 1_000
 #: Collections in one result
 MOST_LISTED = 100
+# The clusters that say what a collection is about, and characters of the name of each
+MOST_ABOUT, LONGEST_ABOUT = 5, 60
 NOTHING_CLOSE = (
     "Nothing here is about this: the matches are the nearest there are, and probably "
     "no answer."
 )
 NOTHING_FOUND = "Nothing was found."
+
+
+def collection_facts(collection: StoredCollection) -> dict[str, Any]:
+    """What a model is told of *collection*: ``name``, ``count`` of items and ``about``.
+
+    The latter are the names of its largest clusters, if it has any; ``images`` is true
+    if its items are images.
+    """
+    facts = Clusters(collection).facts
+    sizes = {} if facts is None else dict(enumerate(facts.sizes, 1))
+    largest = sorted(sizes, key=lambda number: (-sizes[number], number))[:MOST_ABOUT]
+    names = names_of(collection, largest)
+    about = [shortened(names[each], LONGEST_ABOUT) for each in largest if each in names]
+    return _known(
+        {
+            "name": collection.name,
+            "count": collection.count_items(),
+            "about": "; ".join(about) or None,
+            "images": has_images(collection) or None,
+        }
+    )
 
 
 def collections_result(
@@ -28,7 +55,7 @@ def collections_result(
 
     A row has what ``described()`` takes; of more than MOST_LISTED, the first are given.
     """
-    names = ("database", "name", "count", "title", "about", "model")
+    names = ("database", "name", "count", "title", "about", "images")
     listed = [_known({name: row.get(name) for name in names}) for row in rows]
     more = len(rows) - MOST_LISTED
     if not rows:
@@ -104,9 +131,11 @@ def context_result(context: Context, *, note: str | None = None) -> dict[str, An
     )
 
 
-def error_result(message: str) -> dict[str, Any]:
-    """What a model reads instead of a result: what was expected, and what to do."""
-    return {"error": message}
+def as_text(result: Mapping[str, Any]) -> str:
+    """*result* as JSON in UTF-8, for a host that takes only texts."""
+    text = json.dumps(result, ensure_ascii=False)
+    # Metadata in JSON may hold half of a surrogate pair, which UTF-8 does not have
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _source(passage: Passage) -> dict[str, Any]:

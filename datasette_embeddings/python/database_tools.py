@@ -1,0 +1,201 @@
+"""The tools on the database file of the person who runs the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datasette_embeddings import errors
+from datasette_embeddings.errors import InvalidInputError, listed, quoted, shortened
+from datasette_embeddings.models import registry
+from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.python.connections import FileConnections
+from datasette_embeddings.python.database import Database
+from datasette_embeddings.search.answers import answer_text, similar_items
+from datasette_embeddings.search.nearest import Options
+from datasette_embeddings.store.collections import StoredCollection, collections
+from datasette_embeddings.tools import results
+from datasette_embeddings.tools.definitions import (
+    ContextArguments,
+    SearchArguments,
+    SimilarArguments,
+    Tool,
+    arguments,
+)
+
+T = TypeVar("T")
+
+#: Why a model does not embed a query; words alone may answer then
+MODEL_ERRORS = (
+    errors.MissingLibraryError,
+    errors.ModelError,
+    errors.ModelMismatchError,
+    errors.ModelSettingsMismatchError,
+    errors.UnknownModelError,
+)
+REMOTE = "It may cost money; remote_models=true allows that to Embeddings"
+
+
+class DatabaseTools:
+    """The tools on a database file, for any thread. Nothing is downloaded."""
+
+    def __init__(
+        self, path: Path, names: Sequence[str] | None, *, remote_models: bool
+    ) -> None:
+        """*names* are those of the collections that may be read; None: all.
+
+        Models that may cost money embed queries only with *remote_models*.
+
+        :raises EmbeddingsError: if the file or one of the collections is not there.
+        """
+        self._database = _Database(path, remote_models=remote_models)
+        self._names = None if names is None else frozenset(names)
+        known = [each["name"] for each in self.rows()]
+        if missing := [each for each in names or () if each not in known]:
+            raise InvalidInputError(
+                f"No collection {quoted(missing[0])} in {path}: it has "
+                f"{listed(self._database.names()) or 'none'}"
+            )
+        if not known:
+            raise InvalidInputError(
+                f"There are no collections in {path}. Make one with: "
+                "datasette embeddings embed"
+            )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What a model is told of each collection."""
+        with self._database.connections.lent() as conn:
+            return [
+                results.collection_facts(each)
+                for each in collections(conn)
+                if self._may_read(each.name)
+            ]
+
+    def call(self, tool: Tool, given: Mapping[str, object]) -> dict[str, Any]:
+        """The result of *tool* for the arguments that a model has *given*.
+
+        :raises EmbeddingsError: with what the model can do about it.
+        """
+        asked = arguments(tool, given, has_databases=False)
+        calls: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+            "collections": lambda _asked: results.collections_result(self.rows()),
+            "search": self._search,
+            "similar": self._similar,
+            "context": self._context,
+        }
+        try:
+            return calls[tool.name](asked)
+        except errors.UnknownCollectionError:
+            raise InvalidInputError(
+                f"No collection {quoted(asked.collection)} here. Call collections to "
+                "see those there are"
+            ) from None
+        except errors.UnknownItemError:
+            raise InvalidInputError(
+                f"No item {quoted(asked.id)} in the collection "
+                f"{quoted(asked.collection)}. Take an id from a match of search"
+            ) from None
+        except errors.DatabaseError as error:
+            raise errors.DatabaseError(
+                f"The database cannot be read: {shortened(str(error))}"
+            ) from error
+
+    def _search(self, asked: SearchArguments) -> dict[str, Any]:
+        with self._database.stored(self._named(asked.collection)) as stored:
+            options = Options(limit=asked.limit)
+            answer, note = self._answered(
+                stored,
+                options,
+                lambda model, options: answer_text(
+                    stored, asked.query, model=model, options=options
+                ),
+            )
+        return results.matches_result(
+            [results.match_result(each, query=asked.query) for each in answer],
+            answer.close,
+            corrected=answer.corrected,
+            note=note,
+        )
+
+    def _similar(self, asked: SimilarArguments) -> dict[str, Any]:
+        with self._database.stored(self._named(asked.collection)) as stored:
+            found = similar_items(stored, asked.id, options=Options(limit=asked.limit))
+        return results.matches_result([results.match_result(each) for each in found])
+
+    def _context(self, asked: ContextArguments) -> dict[str, Any]:
+        from datasette_embeddings.context.budget import counter_of
+        from datasette_embeddings.context.building import build, candidates
+
+        count = None
+        with self._database.stored(self._named(asked.collection)) as stored:
+            found, note = self._answered(
+                stored,
+                Options(),
+                lambda model, options: (
+                    candidates(
+                        stored,
+                        asked.question,
+                        model=model,
+                        tokens=asked.tokens,
+                        options=options,
+                    ),
+                    None if model is None else counter_of(model),
+                ),
+            )
+            ranked, count = found
+        context = build(asked.question, [ranked], tokens=asked.tokens, count=count)
+        return results.context_result(context, note=note)
+
+    def _answered(
+        self,
+        stored: StoredCollection,
+        options: Options,
+        answer: Callable[[EmbeddingModel | None, Options], T],
+    ) -> tuple[T, str | None]:
+        """What *answer* returns, by words alone if the model fails; and why it did."""
+        try:
+            return answer(self._database.model(stored), options), None
+        except MODEL_ERRORS as error:
+            reason = shortened(str(error))
+            if not stored.has_words:
+                raise InvalidInputError(
+                    f"The collection {quoted(stored.name)} cannot be searched here: "
+                    f"{reason}"
+                ) from error
+        by_words = answer(None, replace(options, mode="words"))
+        return by_words, f"Found by words alone, not by meaning: {reason}."
+
+    def _may_read(self, name: str) -> bool:
+        return self._names is None or name in self._names
+
+    def _named(self, name: str) -> str:
+        """*name*, if the collection may be read; it may be there or not."""
+        if not self._may_read(name):
+            raise errors.UnknownCollectionError(name, ())
+        return name
+
+
+class _Database(Database):
+    """A database whose models embed queries, of which remote ones may be excluded."""
+
+    def __init__(self, path: Path, *, remote_models: bool) -> None:
+        super().__init__(FileConnections(path), {}, may_download=False)
+        self.remote_models = remote_models
+
+    def names(self) -> list[str]:
+        with self.connections.lent() as conn:
+            return [each.name for each in collections(conn)]
+
+    def model(self, found: StoredCollection) -> EmbeddingModel:
+        models = found.embedding_models(self.models)
+        spec = registry.model_spec(found.model_id, models)
+        try:
+            return registry.load(spec, may_be_remote=self.remote_models)
+        except errors.UnknownModelError as error:
+            with suppress(errors.UnknownModelError):
+                if not self.remote_models and registry.find(spec).is_remote:
+                    raise errors.UnknownModelError(found.model_id, REMOTE) from error
+            raise
