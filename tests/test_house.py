@@ -45,8 +45,10 @@ ORDER = [
 # A command reads the configuration file as Datasette does, and hooks of this package
 # are called through Datasette's plugin manager
 KNOW_DATASETTE = {"cli", "datasette_plugin", "hooks", "web"}
-# Any program that loads plugins imports these, so their functions import the rest
+# Any program that loads plugins imports these, so their functions import the rest; llm
+# asks for the toolbox at every prompt
 LIGHT = {"datasette_plugin.py", "llm_plugin.py", "sqlite_utils_plugin.py"}
+LIGHT |= {"python/toolbox.py"}
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 50
 # Imported by the function that needs them: they take long, or may not be there.  Not
 # numpy, which Datasette and sqlite-utils import themselves where it is installed

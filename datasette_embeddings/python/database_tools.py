@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from datasette_embeddings import errors
+from datasette_embeddings.context.budget import counter_of
+from datasette_embeddings.context.building import build, candidates
 from datasette_embeddings.errors import InvalidInputError, listed, quoted, shortened
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.python.connections import FileConnections
 from datasette_embeddings.python.database import Database
 from datasette_embeddings.search.answers import answer_text, similar_items
@@ -126,12 +128,8 @@ class DatabaseTools:
         return results.matches_result([results.match_result(each) for each in found])
 
     def _context(self, asked: ContextArguments) -> dict[str, Any]:
-        from datasette_embeddings.context.budget import counter_of
-        from datasette_embeddings.context.building import build, candidates
-
-        count = None
         with self._database.stored(self._named(asked.collection)) as stored:
-            found, note = self._answered(
+            (ranked, count), note = self._answered(
                 stored,
                 Options(),
                 lambda model, options: (
@@ -145,7 +143,6 @@ class DatabaseTools:
                     None if model is None else counter_of(model),
                 ),
             )
-            ranked, count = found
         context = build(asked.question, [ranked], tokens=asked.tokens, count=count)
         return results.context_result(context, note=note)
 
@@ -195,7 +192,13 @@ class _Database(Database):
         try:
             return registry.load(spec, may_be_remote=self.remote_models)
         except errors.UnknownModelError as error:
-            with suppress(errors.UnknownModelError):
-                if not self.remote_models and registry.find(spec).is_remote:
-                    raise errors.UnknownModelError(found.model_id, REMOTE) from error
-            raise
+            if self.remote_models or not _is_remote(spec):
+                raise
+            raise errors.UnknownModelError(found.model_id, REMOTE) from error
+
+
+def _is_remote(spec: ModelSpec) -> bool:
+    try:
+        return registry.find(spec).is_remote
+    except errors.UnknownModelError:
+        return False

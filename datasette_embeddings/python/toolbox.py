@@ -30,7 +30,7 @@ def toolbox() -> type[Any]:
     """The class that ``llm`` makes from ``-T 'Embeddings("demo.db")'``."""
     import llm
 
-    class Embeddings(llm.Toolbox):
+    class Embeddings(llm.Toolbox):  # type: ignore[no-untyped-call]  # llm's hook
         """Search the collections of a SQLite database by meaning and words.
 
         collections: a name or a list of names, to offer only these. remote_models: true
@@ -50,7 +50,7 @@ def toolbox() -> type[Any]:
             except EmbeddingsError as error:
                 raise ToolboxError(str(error)) from error
             # llm keeps them for a chat that goes on later, maybe in another folder
-            self._config = {**self._config, "database": str(path)}
+            vars(self)["_config"]["database"] = str(path)
 
         @classmethod
         def method_tools(cls) -> list[llm.Tool]:

@@ -21,7 +21,8 @@ from datasette_embeddings.validation import Checked, Expected, Text, validated
 
 #: Tokens of a context, unless a model asks for another number
 DEFAULT_TOKENS = 2_000
-FEWEST_TOKENS = 50
+#: As context/budget.py has them, which is no light import
+FEWEST_TOKENS, MOST_TOKENS = 50, 20_000
 #: The field that only a host with several databases has
 DATABASE = "database"
 NUMBERS = ("limit", "tokens")
@@ -112,7 +113,7 @@ class Bounds:
     limit: int = 100
     #: Characters of a query or of a question
     query: int = 2_000
-    tokens: int = 20_000
+    tokens: int = MOST_TOKENS
 
     def of(self, name: str) -> int:
         """The greatest value of the argument *name*, or the length of its text."""

@@ -126,7 +126,7 @@ def context_result(context: Context, *, note: str | None = None) -> dict[str, An
             "close": context.close,
             "corrected": context.corrected,
             "tokens": context.tokens,
-            "note": note or (None if context.passages else NOTHING_FOUND),
+            "note": note,
         }
     )
 

@@ -28,12 +28,18 @@ from datasette_embeddings.serving.query_embedder import (
     passage_vectors,
     query_embedder,
 )
-from datasette_embeddings.validation import AnyText, Checked, Expected, validated
+from datasette_embeddings.validation import (
+    AnyText,
+    Checked,
+    Expected,
+    validated,
+    whole_number,
+)
 from datasette_embeddings.vectors import Vector, encode
 from datasette_embeddings.web.compat import EMBED_ACTION, Actor, is_allowed
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.middleware import cors_headers, json_view
-from datasette_embeddings.web.search_request import image_bytes, number_of, whole_number
+from datasette_embeddings.web.search_request import image_bytes, number_of
 from datasette_embeddings.web.server import allowed_model, config_of
 from datasette_embeddings.web.urls import HARMLESS, MOST_PARAMETERS, Address
 
