@@ -86,6 +86,7 @@ def assert_same(shown: str, found: str, *, is_sample: bool) -> None:
         ("docs/building.md", 8),
         ("docs/searching.md", 3),
         ("docs/cli.md", 3),
+        ("docs/tools.md", 1),
     ],
 )
 def test_every_command_prints_what_stands_below_it(
