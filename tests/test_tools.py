@@ -104,12 +104,11 @@ def test_the_bounds_of_tokens_are_those_of_a_context():
 
 
 def test_all_faults_are_told_at_once():
-    given = {"query": "x" * 3_000, "limit": "5", "tokens": 3, "colection": "notes"}
+    given = {"query": "x" * 3_000, "limit": "5", "tokens": 3, "name": "notes"}
     assert faults(SEARCH, given) == [
         "collection: expected a value, found none",
         "limit: expected a whole number of at least 1, found '5'",
-        "unknown: 'tokens', 'colection'; expected only query, collection, database, "
-        "limit",
+        "unknown: 'tokens', 'name'; expected only query, collection, database, limit",
         "query: expected at most 2,000 characters, found 3,000",
     ]
 
@@ -246,6 +245,20 @@ def test_a_snippet_has_at_most_300_characters(length):
             match = Match(id="3", document_id="3", score=0.5, content=content)
             found = results.match_result(match, query=query)
             assert len(found.get("snippet", "")) <= 300
+
+
+def test_a_long_id_or_name_is_left_out_as_no_part_of_it_could_be_sent_back():
+    match = Match(id="x" * 1_001, document_id="x" * 1_001, score=0.5)
+    assert results.match_result(match) == {"score": 0.5}
+    found = results.collections_result([{"name": "x" * 1_001}, {"name": "notes"}])
+    assert found == {"collections": [{"name": "notes"}], "more": 1}
+
+
+def test_a_snippet_of_a_long_text_is_found_for_a_long_query():
+    content = "cats purr " * 10**6
+    match = Match(id="1", document_id="1", score=0.5, content=content)
+    query = " ".join(f"word{each}" for each in range(10**5))
+    assert results.match_result(match, query=query)["snippet"].startswith("cats purr")
 
 
 def test_a_model_is_told_in_a_sentence_that_nothing_is_close():

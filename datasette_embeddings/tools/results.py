@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasette_embeddings.context.passages import Context, Passage
@@ -12,10 +13,13 @@ from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.cluster_names import names_of
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection
+from datasette_embeddings.tools.definitions import LONGEST_NAME
 
-#: Characters of a match's text
-SNIPPET_LENGTH = 300
-LONGEST_TITLE, LONGEST_URL = 200, 1_000
+#: Characters of a match's text, and those of "… " and " …" around it
+SNIPPET_LENGTH, AROUND = 300, 4
+# Characters of a text and of a query that decide which part of the text that is
+SEARCHED_CHARACTERS, SEARCHED_QUERY = 20_000, 200
+LONGEST_TITLE = 200
 #: Collections in one result
 MOST_LISTED = 100
 # The clusters that say what a collection is about, and characters of the name of each
@@ -56,16 +60,16 @@ def collections_result(
     A row has what ``described()`` takes; of more than MOST_LISTED, the first are given.
     """
     names = ("database", "name", "count", "title", "about", "images")
-    listed = [_known({name: row.get(name) for name in names}) for row in rows]
-    more = len(rows) - MOST_LISTED
+    listed = [
+        _known({name: row.get(name) for name in names})
+        for row in rows
+        if _whole(str(row["name"]))
+    ]
+    more = len(rows) - len(listed[:MOST_LISTED])
     if not rows:
         note = note or "There are no collections here."
     return _known(
-        {
-            "collections": listed[:MOST_LISTED],
-            "more": more if more > 0 else None,
-            "note": note,
-        }
+        {"collections": listed[:MOST_LISTED], "more": more or None, "note": note}
     )
 
 
@@ -74,15 +78,17 @@ def match_result(
 ) -> dict[str, Any]:
     """*match* as a model reads it; the snippet is where most words of *query* are.
 
-    *url* is its address, unless it has one on the owner's site.
+    *url* is its address, unless it has one on the owner's site. Only the beginning of a
+    long query or text is compared: each word of one is looked for in all of the other.
     """
-    pieces = match.excerpt(query, SNIPPET_LENGTH - 4)
-    address = match.url or url
+    known = replace(match, content=(match.content or "")[:SEARCHED_CHARACTERS])
+    words = None if query is None else query[:SEARCHED_QUERY]
+    pieces = known.excerpt(words, SNIPPET_LENGTH - AROUND)
     return _known(
         {
-            "id": match.document_id,
+            "id": _whole(match.document_id),
             "title": match.title and shortened(match.title, LONGEST_TITLE),
-            "url": address if address and len(address) <= LONGEST_URL else None,
+            "url": _whole(match.url or url),
             "score": round(match.score, 3),
             "snippet": "".join(piece.text for piece in pieces) or None,
             "cluster_name": match.cluster_name
@@ -143,15 +149,20 @@ def _source(passage: Passage) -> dict[str, Any]:
         {
             "number": passage.number,
             "collection": passage.collection,
-            "id": passage.id,
+            "id": _whole(passage.id),
             "title": passage.title and shortened(passage.title, LONGEST_TITLE),
-            "url": passage.url,
+            "url": _whole(passage.url),
             "start": passage.start,
             "end": passage.end,
             "score": round(passage.score, 3),
             "truncated": passage.truncated or None,
         }
     )
+
+
+def _whole(text: str | None) -> str | None:
+    """*text*, or None if it is too long to be sent back: a part would be another."""
+    return text if text and len(text) <= LONGEST_NAME else None
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
