@@ -38,7 +38,26 @@ MODEL_ERRORS = (
     errors.ModelSettingsMismatchError,
     errors.UnknownModelError,
 )
+SPEC = """-T 'Embeddings("demo.db")'"""
 REMOTE = "It may cost money; remote_models=true allows that to Embeddings"
+
+
+def opened(
+    database: object, collections: object, remote_models: object
+) -> DatabaseTools:
+    """The tools on the file *database*, of all *collections* or of those named.
+
+    :raises EmbeddingsError: if one of the arguments is wrong.
+    """
+    path, names = _path(database), _names(collections)
+    if not isinstance(remote_models, bool):
+        raise InvalidInputError(
+            f"Expected true or false for remote_models, found {quoted(remote_models)}"
+        )
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise InvalidInputError(f"Expected a database file at {path}, found {found}")
+    return DatabaseTools(path, names, remote_models=remote_models)
 
 
 class DatabaseTools:
@@ -53,6 +72,7 @@ class DatabaseTools:
 
         :raises EmbeddingsError: if the file or one of the collections is not there.
         """
+        self.path = path
         self._database = _Database(path, remote_models=remote_models)
         self._names = None if names is None else frozenset(names)
         known = [each["name"] for each in self.rows()]
@@ -104,6 +124,10 @@ class DatabaseTools:
             raise errors.DatabaseError(
                 f"The database cannot be read: {shortened(str(error))}"
             ) from error
+
+    def call_text(self, tool: Tool, given: Mapping[str, object]) -> str:
+        """As :meth:`call`, as JSON."""
+        return results.as_text(self.call(tool, given))
 
     def _search(self, asked: SearchArguments) -> dict[str, Any]:
         with self._database.stored(self._named(asked.collection)) as stored:
@@ -202,3 +226,28 @@ def _is_remote(spec: ModelSpec) -> bool:
         return registry.find(spec).is_remote
     except errors.UnknownModelError:
         return False
+
+
+def _path(database: object) -> Path:
+    if not isinstance(database, str | Path) or not str(database):
+        raise InvalidInputError(
+            f"Expected the path of a database file, {SPEC}; found {quoted(database)}"
+        )
+    if "\0" in str(database):
+        raise InvalidInputError(
+            f"Expected the path of a file, found {quoted(database)}"
+        )
+    return Path(database).expanduser().absolute()
+
+
+def _names(collections: object) -> list[str] | None:
+    if collections is None:
+        return None
+    names = [collections] if isinstance(collections, str) else collections
+    if not isinstance(names, list | tuple) or not names:
+        names = [None]
+    if not all(isinstance(each, str) for each in names):
+        raise InvalidInputError(
+            f"Expected the names of collections, found {quoted(collections)}"
+        )
+    return list(names)
