@@ -15,9 +15,9 @@ from llm.plugins import pm
 from datasette_embeddings.clusters import summaries
 from datasette_embeddings.clusters.summaries import (
     DEFAULT_PROMPT,
-    ChatModel,
     clusters_as_json,
     summarize,
+    title,
 )
 from datasette_embeddings.documents import Chunking, Document
 from datasette_embeddings.errors import (
@@ -27,6 +27,8 @@ from datasette_embeddings.errors import (
     UnknownModelError,
 )
 from datasette_embeddings.ingest.items import embed_items
+from datasette_embeddings.models import chat as chat_models
+from datasette_embeddings.models.chat import ChatModel
 from datasette_embeddings.store.collection_writes import create_collection
 from datasette_embeddings.store.collections import current
 
@@ -141,7 +143,7 @@ def test_a_document_is_one_line_with_its_title(conn, model, chat):
 
 
 @pytest.mark.parametrize(
-    ("answer", "title"),
+    ("answer", "expected"),
     [
         ("\n\n  **Cats, large and small**\n\nBecause …", "Cats, large and small"),
         ('"Cats"', "Cats"),
@@ -153,15 +155,15 @@ def test_a_document_is_one_line_with_its_title(conn, model, chat):
     ],
     ids=["bold", "quoted", "heading", "controls", "words", "a long word", "streamed"],
 )
-def test_a_title_is_one_line_and_not_too_long(conn, model, chat, answer, title):
+def test_a_title_is_one_line_and_not_too_long(conn, model, chat, answer, expected):
     chat.answer = answer
     found = notes(conn, model)
-    assert summarize(found, MEMBERS, model=ChatModel("chatty"))[1] == title
+    assert summarize(found, MEMBERS, model=ChatModel("chatty"))[1] == expected
 
 
 def test_a_model_that_does_not_stop_is_stopped(conn, model, chat):
     chat.answer = ("cats " for _ in range(1_000_000))
-    assert ChatModel("chatty").title(["text"]).startswith("cats cats")
+    assert title(ChatModel("chatty"), ["text"]).startswith("cats cats")
     assert chat.parts < 1_000
 
 
@@ -218,7 +220,7 @@ def test_an_unknown_model_is_an_error(chat):
 
 
 def test_without_llm_an_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(summaries, "find_spec", lambda _name: None)
+    monkeypatch.setattr(chat_models, "find_spec", lambda _name: None)
     with pytest.raises(MissingLibraryError, match="llm"):
         ChatModel("chatty")
 
@@ -227,17 +229,17 @@ def test_a_key_is_given_or_is_that_of_llm(chat, tmp_path, monkeypatch):
     name = LockedChat.model_id
     with pytest.raises(ModelError, match="key"):
         ChatModel(name)
-    assert ChatModel(name, "a-key").title(["text"]) == "opened with a-key"
+    assert title(ChatModel(name, "a-key"), ["text"]) == "opened with a-key"
     monkeypatch.setenv("LOCKED_KEY", "of-the-environment")
-    assert ChatModel(name).title(["text"]) == "opened with of-the-environment"
+    assert title(ChatModel(name), ["text"]) == "opened with of-the-environment"
     (tmp_path / "keys.json").write_text(json.dumps({"locked": "stored", "mine": "own"}))
-    assert ChatModel(name).title(["text"]) == "opened with stored"
-    assert ChatModel(name, "mine").title(["text"]) == "opened with own"
+    assert title(ChatModel(name), ["text"]) == "opened with stored"
+    assert title(ChatModel(name, "mine"), ["text"]) == "opened with own"
 
 
 def test_a_message_never_shows_the_key(chat):
     with pytest.raises(ModelError) as raised:
-        ChatModel(LockedChat.model_id, "wrong-key-1234").title(["text"])
+        title(ChatModel(LockedChat.model_id, "wrong-key-1234"), ["text"])
     assert "*** is not valid" in str(raised.value)
 
 

@@ -17,13 +17,13 @@ from datasette_embeddings.clusters.building import ClusterReport, Summarizer
 from datasette_embeddings.clusters.summaries import (
     DEFAULT_PROMPT,
     TRUNCATE,
-    ChatModel,
     clusters_as_json,
     summarize,
 )
 from datasette_embeddings.clusters.texts import read_contents
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, NoClustersError
+from datasette_embeddings.models.chat import ChatModel
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.store.cluster_facts import KMEANS, METHODS, ClusterSettings
 from datasette_embeddings.store.clusters import Cluster, Clusters
@@ -156,7 +156,7 @@ def clusters(
 def _summarizer(name: str | None, prompt: str | None, truncate: int) -> Summarizer:
     return partial(
         summarize,
-        model=ChatModel(name),
+        model=ChatModel(name, purpose="a title"),
         prompt=prompt or DEFAULT_PROMPT,
         truncate=truncate,
         warn=partial(click.echo, err=True),

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 
 from datasette_embeddings.clusters.texts import read_contents
-from datasette_embeddings.errors import (
-    InvalidInputError,
-    MissingLibraryError,
-    ModelError,
-    UnknownModelError,
-)
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.models.base import Callback, ignore
-from datasette_embeddings.models.remote import quoted
+from datasette_embeddings.models.chat import ChatModel
 from datasette_embeddings.store.collections import StoredCollection
-
-if TYPE_CHECKING:
-    from llm.models import Model
 
 DEFAULT_PROMPT = (
     "Each line is the beginning of a document, and the documents belong together. "
@@ -37,53 +27,20 @@ MOST_FAILURES = 3
 AROUND = " \t\"'`*_#“”„«»"
 
 
-class ChatModel:
-    """A chat model of ``llm``, and the key that it is called with.
+def title(model: ChatModel, texts: Sequence[str], prompt: str = DEFAULT_PROMPT) -> str:
+    """A title of one line that *model* gives *texts*, as far as they fit a prompt.
 
-    *name* is its id or alias in ``llm``; None stands for the default model that the
-    owner has set there.  Without *key*, ``llm`` finds its own.
-
-    :raises MissingLibraryError: if ``llm`` is not installed.
-    :raises InvalidInputError: without *name*, if the owner has set no default model.
-    :raises UnknownModelError: if no installed plugin has it.
-    :raises ModelError: if it needs a key and there is none.
+    :raises ModelError: if the model fails, or answers nothing.
     """
-
-    def __init__(self, name: str | None, key: str | None = None) -> None:
-        if find_spec("llm") is None:
-            raise MissingLibraryError("llm", "a title by a chat model")
-        self._model, self._key = _found(name or _default()), key
-        self.model_id: str = self._model.model_id
-        if self._model.needs_key:
-            try:
-                # A name of a key that llm has stored stands for that key
-                self._key = self._model.get_key(key)
-            except Exception as error:
-                raise self._failed(error) from error
-
-    def title(self, texts: Sequence[str], prompt: str = DEFAULT_PROMPT) -> str:
-        """A title of one line for *texts*, as far as they fit into a prompt.
-
-        :raises ModelError: if the model fails, or answers nothing.
-        """
-        key: dict[str, Any] = {} if self._key is None else {"key": self._key}
-        documents, answer = "\n".join(texts)[:MOST_OF_PROMPT], ""
-        try:
-            response = self._model.prompt(documents, system=prompt, **key)
-            for part in response:
-                answer += part
-                if len(answer) > MOST_OF_ANSWER:
-                    break
-        except Exception as error:  # a plugin can raise any
-            raise self._failed(error) from error
-        title = _one_line(answer)
-        if not title:
-            raise ModelError(f"The chat model {self.model_id!r} gave no title")
-        return title
-
-    def _failed(self, error: Exception) -> ModelError:
-        message = quoted(str(error) or type(error).__name__, self._key)
-        return ModelError(f"The chat model {self.model_id!r} fails: {message}")
+    answer = ""
+    for part in model.answer("\n".join(texts)[:MOST_OF_PROMPT], system=prompt):
+        answer += part
+        if len(answer) > MOST_OF_ANSWER:
+            break
+    found = _one_line(answer)
+    if not found:
+        raise ModelError(f"The chat model {model.model_id!r} gave no title")
+    return found
 
 
 def summarize(
@@ -109,7 +66,7 @@ def summarize(
         texts = _texts(collection, ids, truncate) if failures < MOST_FAILURES else []
         if texts:
             try:
-                titles[number] = model.title(texts, prompt)
+                titles[number] = title(model, texts, prompt)
                 failures = 0
             except ModelError as error:
                 failures += 1
@@ -163,34 +120,8 @@ def _texts(
 def _one_line(answer: str) -> str:
     """The first line of *answer* that says something, without marks, not too long."""
     lines = (line.strip(AROUND) for line in answer.splitlines())
-    title = next(filter(None, lines), "")
-    title = "".join(each for each in title if each.isprintable())
-    if len(title) > MOST_OF_TITLE:
-        title = title[:MOST_OF_TITLE].rpartition(" ")[0] or title[:MOST_OF_TITLE]
-    return title
-
-
-def _default() -> str:
-    import llm
-
-    # The one that llm falls back to costs money, and was not chosen by the owner
-    name: str = llm.get_default_model(default="")  # type: ignore[no-untyped-call]
-    if not name:
-        raise InvalidInputError(
-            "Expected the name of a chat model, such as --llm gpt-4o-mini, because llm "
-            "has no default model set. Set one with: llm models default MODEL"
-        )
-    return name
-
-
-def _found(name: str) -> Model:
-    import llm
-
-    try:
-        return llm.get_model(name)
-    except llm.UnknownModelError as error:
-        raise UnknownModelError(
-            name, "Expected a chat model of llm. See which there are with: llm models"
-        ) from error
-    except Exception as error:  # a plugin can raise any
-        raise ModelError(f"A plugin of llm cannot be loaded: {error!r:.300}") from error
+    found = next(filter(None, lines), "")
+    found = "".join(each for each in found if each.isprintable())
+    if len(found) > MOST_OF_TITLE:
+        found = found[:MOST_OF_TITLE].rpartition(" ")[0] or found[:MOST_OF_TITLE]
+    return found

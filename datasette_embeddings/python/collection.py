@@ -8,7 +8,7 @@ from functools import partial
 
 from datasette_embeddings.clusters import building as clusters
 from datasette_embeddings.clusters.building import Summarizer, check_settings
-from datasette_embeddings.clusters.summaries import ChatModel, summarize
+from datasette_embeddings.clusters.summaries import summarize
 from datasette_embeddings.documents import AUTO_CHUNKS, Content
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.ingest.items import embed_item, embed_items
@@ -19,6 +19,7 @@ from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.maps import building as maps
 from datasette_embeddings.maps.projections import DEFAULT_METHOD
 from datasette_embeddings.models.base import ignore
+from datasette_embeddings.models.chat import ChatModel
 from datasette_embeddings.python.arguments import (
     Entry,
     Id,
@@ -176,7 +177,9 @@ class Collection(ReadableCollection):
         summarizer: Summarizer | None = None
         if summary is not None:
             summarizer = partial(
-                summarize, model=ChatModel(summary), warn=warnings.warn
+                summarize,
+                model=ChatModel(summary, purpose="a title"),
+                warn=warnings.warn,
             )
         with self._database.prepared(self.name) as stored:
             clusters.build(stored, settings, progress=progress, summarizer=summarizer)
