@@ -33,10 +33,10 @@ Result = TypeVar("Result")
 READS = ("GET", "HEAD")
 # The parameter of Datasette's shapes: the answer itself, and the list in it
 SHAPE, SHAPES = "_shape", ("objects", "array")
-# What takes a POST: the embedding API, the search page and the page of labels
+# What takes a POST: the embedding API, the search page, that of labels, contexts
 POST_PATHS = re.compile(
     r"/-/embeddings/(embed\.json|v1/embeddings)$"
-    r"|/[^/.]+/-/embeddings/[^/.]+(/labels)?(\.json)?$"
+    r"|/[^/.]+/-/embeddings/[^/.]+((/labels)?(\.json)?|/context\.json)$"
 )
 FOREIGN_POST = (
     "Refused: a POST must come from a page of this Datasette or from no browser, and "

@@ -15,6 +15,8 @@ from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.serving.allowed_models import allowed_model_ids
 from datasette_embeddings.validation import json_schema
 from datasette_embeddings.web.compat import is_allowed
+from datasette_embeddings.web.context import NAMES as CONTEXT_NAMES
+from datasette_embeddings.web.context import ContextRequest
 from datasette_embeddings.web.embed_api import EmbedRequest
 from datasette_embeddings.web.http_errors import ForbiddenError
 from datasette_embeddings.web.labels import NAMES as LABEL_NAMES
@@ -84,9 +86,11 @@ def _written() -> dict[str, Any]:
     search["oneOf"][QUERIES.index("text")]["not"] = WORDS_WITH_COSINE
     pages_names = {name: SEARCH_NAMES[name] for name in ("_size", "_next")}
     label_names = {name: LABEL_NAMES[name] for name in ("q", "like", "_template")}
+    context = json_schema(ContextRequest)
     embed_names = {name: name for name in embed["properties"] if name != "input"}
     for path, schema, names in (
         ("/{database}/-/embeddings/{collection}.json", search, SEARCH_NAMES),
+        ("/{database}/-/embeddings/{collection}/context.json", context, CONTEXT_NAMES),
         ("/{database}/-/embeddings/{collection}/clusters.json", search, pages_names),
         ("/{database}/-/embeddings/{collection}/pairs.json", search, pages_names),
         (
@@ -103,6 +107,7 @@ def _written() -> dict[str, Any]:
         get["parameters"] = [*_parameters(schema, names), *get["parameters"]]
     schemas = _closed(document["components"]["schemas"])
     schemas |= {"SearchRequest": search, "EmbedRequest": embed, "LabelsRequest": labels}
+    schemas["ContextRequest"] = context
     return {**document, "components": {**document["components"], "schemas": schemas}}
 
 
@@ -115,6 +120,7 @@ def _parameters(schema: dict[str, Any], names: Mapping[str, str]) -> list[Any]:
             "description": schema["properties"][field].get("description", ""),
             "allowEmptyValue": name.startswith("_"),
             "schema": schema["properties"][field]["anyOf"][0],
+            **({"required": True} if field in schema.get("required", ()) else {}),
         }
         for name, field in names.items()
     ]

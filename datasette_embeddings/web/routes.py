@@ -8,6 +8,7 @@ from typing import Any
 from datasette_embeddings.web import (
     axis,
     clusters,
+    context,
     embed_api,
     groups,
     images,
@@ -52,6 +53,7 @@ ROUTES: tuple[tuple[str, Callable[..., Any]], ...] = (
     (COLLECTION + "/axis" + JSON_SUFFIX, axis.axis_json),
     (COLLECTION + "/clusters$", clusters.clusters_page),
     (COLLECTION + "/clusters" + JSON_SUFFIX, clusters.clusters_json),
+    (COLLECTION + "/context" + JSON_SUFFIX, context.context_view),
     (COLLECTION + "/pairs$", pages.pairs_page),
     (COLLECTION + "/pairs" + JSON_SUFFIX, pages.pairs_json),
     (COLLECTION + "/labels$", labels.labels_page),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import schemathesis
 
 DIMENSIONS = 384
+COLLECTION = "stdlib"
 ITEM = "zlib.compress"
 COLUMN = "module"
 VERSION = "8321000000000000321"
@@ -16,6 +17,7 @@ CLUSTER = "1"
 AREA = "-1,-1,1,-1,0,1"
 LABELS = "files,numbers"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
+MOST_OF_A_LIST = 900 // len(FILTERS)
 OWN_NAMES = {"q", "like"}
 
 
@@ -29,6 +31,7 @@ def before_call(context, case, kwargs):
         case.query.setdefault("q", "read")
     # Each corner of an area has two numbers, and each label is another one
     fixed = {"by": COLUMN, "v": VERSION, "labels": LABELS}
+    fixed |= {"_also": [COLLECTION]}
     fixed |= {"_cluster": CLUSTER, "_area": AREA, "_template": TEMPLATE}
     for name, value in fixed.items():
         if name in (case.query or ()):
@@ -38,6 +41,9 @@ def before_call(context, case, kwargs):
         case.query = _fit_ends(case.query or {})
     if isinstance(case.body, dict):
         _fit_body(case.body)
+        for name, value in (("also", [COLLECTION]), ("cluster", CLUSTER)):
+            if case.body.get(name):
+                case.body[name] = value
 
 
 def _fit_query(case):
@@ -53,7 +59,7 @@ def _fit_query(case):
             query[name] = COLUMN
     if "dimensions" in query:
         query["dimensions"] = DIMENSIONS
-    if case.operation.path.endswith("{collection}.json"):
+    if case.operation.path.endswith(("{collection}.json", "/context.json")):
         columns = [name for name in query if not _is_own(name)]
         for name, known in zip(columns, FILTERS, strict=False):
             query[known] = query.pop(name)
@@ -92,5 +98,9 @@ def _fit_body(body):
         if body.get(name) is not None:
             body[name] = COLUMN
     if body.get("filters"):
-        values = body["filters"].values()
+        # All together are few enough for SQLite
+        values = [
+            each[:MOST_OF_A_LIST] if isinstance(each, list) else each
+            for each in body["filters"].values()
+        ]
         body["filters"] = dict(zip(FILTERS, values, strict=False))

@@ -16,6 +16,8 @@ import pytest
 import schemathesis
 
 from datasette_embeddings.config import SimilaritySettings
+from datasette_embeddings.context.budget import DEFAULT_TOKENS, MOST_VISITOR_TOKENS
+from datasette_embeddings.context.building import MOST_OTHERS
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
 from datasette_embeddings.models.onnx import BUNDLED_FOLDER
@@ -25,6 +27,7 @@ from datasette_embeddings.store.collections import collection
 from datasette_embeddings.web import (
     axis,
     axis_request,
+    context,
     filters,
     map_json,
     middleware,
@@ -180,6 +183,10 @@ async def test_the_names_of_a_query_string_are_those_that_the_code_reads(dataset
         document, f"{SEARCH.removesuffix('.json')}/map/matches.json", "get"
     )
     assert set(on_map) == set(map_json.MATCH_NAMES)
+    of_context = parameters(
+        document, f"{SEARCH.removesuffix('.json')}/context.json", "get"
+    )
+    assert set(of_context) - {"filters"} == set(context.NAMES)
     axis_names = parameters(
         document, f"{SEARCH.removesuffix('.json')}/axis.json", "get"
     )
@@ -199,12 +206,18 @@ async def test_the_keys_of_a_body_are_those_that_the_code_reads(datasette):
     assert [each["required"] for each in search["oneOf"]] == [
         [name] for name in search_request.QUERIES
     ]
+    of_context = body_schema(document, f"{SEARCH.removesuffix('.json')}/context.json")
+    assert set(of_context["properties"]) == {*context.NAMES.values(), "filters"}
+    assert of_context["required"] == ["question"]
     to_embed = body_schema(document, EMBED)
     assert set(to_embed["properties"]) == EMBED_FIELDS
     schemas = document["components"]["schemas"]
     _value, values = schemas["Filters"]["additionalProperties"]["anyOf"]
     assert values["maxItems"] == filters.MOST_VALUES
     assert schemas["Vector"]["maxItems"] == search_request.MOST_DIMENSIONS
+    tokens, others = schemas["Tokens"], schemas["Others"]
+    assert (tokens["minimum"], tokens["maximum"]) == (50, MOST_VISITOR_TOKENS)
+    assert (tokens["default"], others["maxItems"]) == (DEFAULT_TOKENS, MOST_OTHERS)
 
 
 @pytest.mark.asyncio
@@ -277,7 +290,7 @@ async def test_the_examples_of_the_document_are_answered(datasette):
             )
             assert (example, response.status_code) == (example, 200)
             asked += 1
-    assert asked == 19
+    assert asked == 23
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ answer to the same actor.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -383,6 +384,7 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         asked += [f"{page}/{each}" for each in ("duplicates", "duplicates.json")]
         asked += [f"{page}/{each}" for each in ("outliers", "outliers.json", "labels")]
         asked += [f"{page}/labels.json?labels=a,b&q=pets"]
+        asked += [f"{page}/context.json?q=pets"]
         if has_one_source:
             asked += [f"{page}.json?like=5", f"{page}.json?q=pets&_facet=title"]
             asked += [f"{page}/image/5"]
@@ -396,6 +398,22 @@ async def test_a_collection_is_there_exactly_when_core_shows_its_source(
         body = {"text": "pets", "labels": ["a", "b"]}
         posted = await visitor.client.post(f"{page}/labels.json", json=body)
         assert (posted.status_code, posted.json()["ok"]) == (expected, expected == 200)
+        body = {"question": "pets"}
+        posted = await visitor.client.post(f"{page}/context.json", json=body)
+        assert (posted.status_code, posted.json()["ok"]) == (expected, expected == 200)
+
+
+async def test_a_context_reads_others_exactly_where_core_shows_their_sources(visitor):
+    visible = visitor.visible()
+    for first in visible[:1]:
+        for name in SOURCES:
+            expected = 200 if name in visible else 404
+            path, body = f"{SEARCH}/{first}/context.json", {"question": "pets"}
+            for also in (name, f"articles/{name}"):
+                found = await visitor.status(f"{path}?q=pets&_also={also}")
+                posted = await visitor.client.post(path, json={**body, "also": [also]})
+                assert (also, found) == (also, expected)
+                assert (also, posted.status_code) == (also, expected)
 
 
 async def test_lists_name_exactly_the_collections_that_are_there(visitor):
@@ -606,6 +624,8 @@ async def test_the_lists_are_those_of_a_library_without_secrets(outsider):
         "/library/embedding_cluster_names.json?_facet=name",
         "/library/embedding_cluster_names.csv",
         "/library/embedding_coordinates.csv",
+        f"{OPEN}/context.json?q=treasure",
+        f"{OPEN}/context.json?q=treasure&_also=nothing",
         f"{OPEN}/pairs",
         f"{OPEN}/pairs.json?_size=100",
         f"{OPEN}/nothing",
@@ -661,6 +681,19 @@ SEARCH_SQL = "embed_search('cormorant', 'marmalade', 3)"
         f"{HIDDEN}/axis.json?low=x&high_item=zq-9071&_points=9",
         f"{HIDDEN}/axis.json?low=x&at=none",
         f"{OPEN}/axis.json?low=x&high_item=zq-9071",
+        f"{HIDDEN}/context.json",
+        f"{HIDDEN}/context.json?q=marmalade",
+        f"{HIDDEN}/context.json?q=x&_tokens=none",
+        f"{HIDDEN}/context.json?q=x&_also=wren",
+        f"{OPEN}/context.json?q=x&_also=cormorant",
+        f"{OPEN}/context.json?q=x&_also=wren&_also=library/cormorant",
+        f"{OPEN}/context.json?q=x&_also=pelican&_also=wren",
+        f"{OPEN}/context.json?q=x&_also=cloister/articles",
+        f"{OPEN}/context.json?q=x&_also=cloister/nothing",
+        f"{OPEN}/context.json?q=x&_also=cloister/",
+        f"{OPEN}/context.json?q=x&secretcolumn=1",
+        f"{OPEN}/context.json?q=x&_also=cormorant&secretcolumn=1",
+        f"{OPEN}/context.json?_also=cormorant",
         f"{HIDDEN}?_cluster=1",
         f"{HIDDEN}.json?_cluster=1",
         f"{HIDDEN}.json?_cluster=none",
@@ -753,8 +786,26 @@ async def test_other_methods_do_not_tell_what_is_hidden_either(outsider, method,
     ],
     ids=lambda body: body[:50],
 )
-@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json"])
+@pytest.mark.parametrize("path", [HIDDEN, f"{HIDDEN}.json", f"{HIDDEN}/context.json"])
 async def test_no_body_finds_out_what_is_hidden(outsider, path, body):
+    await assert_answered_like_its_double(outsider, "POST", path, content=body)
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        ["cormorant"],
+        ["wren", "library/cormorant"],
+        ["pelican", "wren"],
+        ["cloister/articles"],
+        ["cloister/nothing", "cormorant"],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("question", ["x", "", None, 5], ids=repr)
+async def test_no_other_collection_of_a_body_finds_it_out(outsider, also, question):
+    body = json.dumps({"question": question, "also": also})
+    path = f"{OPEN}/context.json"
     await assert_answered_like_its_double(outsider, "POST", path, content=body)
 
 

@@ -14,6 +14,7 @@ SEARCH = (
     "_area, _as_typed, _chunks, _cluster, _facet, _min_cosine, _min_score, _mode, "
     "_next, _prefix, _shape, _size, _sort, _sort_desc, _typing, like, q"
 )
+CONTEXT = "_also, _cluster, _prefix, _tokens, q"
 LIST = "_shape"
 PAIRS = "_next, _shape, _size"
 NONE = "this address has none that begins with _"
@@ -25,6 +26,7 @@ GETS = {
     "/articles/-/embeddings.json": f". Known: {LIST}",
     COLLECTION: f", did you mean _size? Known: {SEARCH}",
     f"{COLLECTION}.json": f", did you mean _size? Known: {SEARCH}",
+    f"{COLLECTION}/context.json": f". Known: {CONTEXT}",
     f"{COLLECTION}/image/1": f"; {NONE}",
     f"{COLLECTION}/pairs": f", did you mean _size? Known: {PAIRS}",
     f"{COLLECTION}/pairs.json": f", did you mean _size? Known: {PAIRS}",
@@ -34,6 +36,7 @@ GETS = {
 BODIES = {
     COLLECTION: '{"image": "aGk="}',
     f"{COLLECTION}.json": '{"text": "pets"}',
+    f"{COLLECTION}/context.json": '{"question": "pets"}',
     "/-/embeddings/embed.json": '{"input": "x"}',
     "/-/embeddings/v1/embeddings": '{"input": "x"}',
 }
