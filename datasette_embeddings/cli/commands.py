@@ -30,6 +30,7 @@ SECTIONS = {
         "search": ("search:search", "Search by a text or an image."),
         "similar": ("search:similar", "Find items like one of them, or like a text."),
         "context": ("context:context", "Print the passages that answer a question."),
+        "ask": ("ask:ask", "Let a chat model answer from the passages."),
         "evaluate": ("evaluate:evaluate", "Measure how good a search is."),
     },
     "Explore": {
