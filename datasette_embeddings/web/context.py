@@ -114,14 +114,13 @@ class ContextRequest(Checked):
     filters: Filters = ()
     """Conditions on columns of its source table, or on the metadata of its items."""
 
-    def searches(self) -> Iterator[SearchRequest]:
-        """The searches whose matches the passages are made of.
+    def searches(self, most: int) -> Iterator[SearchRequest]:
+        """The searches of each collection, for at most *most* matches.
 
         The filters are about the first collection, of which the others have no columns.
         """
-        plain = SearchRequest(
-            text=self.question, chunks="all", size=candidate_count(self.tokens)
-        )
+        size = min(candidate_count(self.tokens), most)
+        plain = SearchRequest(text=self.question, chunks="all", size=size)
         yield replace(
             plain, prefix=self.prefix, cluster=self.cluster, filters=self.filters
         )
@@ -163,7 +162,9 @@ async def run_context(
     *link* makes a whole address of a path.
     """
     found = list[Ranked]()
-    for target, search in zip(targets, asked.searches(), strict=False):
+    # A visitor makes the server read no more texts than by a search
+    searches = asked.searches(config_of(targets[0].datasette).max_size)
+    for target, search in zip(targets, searches, strict=False):
         response = await run_search(target, search)
         urls = {each.id: target.url(each) for each in response.matches}
         found.append(

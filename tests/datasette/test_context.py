@@ -205,6 +205,13 @@ async def test_tokens_are_counted_where_the_model_runs(articles_db, monkeypatch)
     assert threads
 
 
+async def test_no_more_texts_are_read_than_by_a_search(two):
+    datasette = make_datasette(*two, settings={"max_size": 2})
+    _status, body = await get_json(datasette, f"{PATH}?{QUERY}&_also=other/a~2Fb")
+    read = [each["database"] for each in body["passages"]]
+    assert sorted(read) == ["articles", "articles", "other", "other"]
+
+
 @pytest.mark.parametrize("cors", [True, False])
 async def test_other_sites_may_read_where_datasette_lets_them(articles_db, cors):
     datasette = make_datasette(articles_db, cors=cors)
