@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import click
     from datasette.app import Datasette
     from datasette.utils.asgi import Request
+    from datasette_agent.tools import AgentTool
     from jinja2 import Environment
+    from mcp.server.mcpserver import MCPServer
 
     from datasette_embeddings.web.compat import Actor
     from datasette_embeddings.web.datasette_pages import Links, Row
@@ -178,3 +180,22 @@ def permission_resources_sql(
     from datasette_embeddings.web.permissions import permission_rule
 
     return permission_rule(datasette, actor, action)
+
+
+# Hooks of other plugins, which Datasette calls only where these are installed
+
+
+@hookimpl
+def register_mcp_tools(datasette: Datasette, mcp: MCPServer) -> None:
+    """Of datasette-mcp."""
+    from datasette_embeddings.web.mcp_tools import register
+
+    register(datasette, mcp)
+
+
+@hookimpl
+def register_agent_tools(datasette: Datasette) -> list[AgentTool]:
+    """Of datasette-agent."""
+    from datasette_embeddings.web.agent_tools import agent_tools
+
+    return agent_tools(datasette)
