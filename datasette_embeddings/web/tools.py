@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,7 @@ from datasette_embeddings.tools.definitions import (
     arguments,
 )
 from datasette_embeddings.tools.results import (
+    as_text,
     collection_facts,
     collections_result,
     context_result,
@@ -107,7 +109,9 @@ async def call_tool(
     asked = arguments(tool, given, bounds=bounds)
     call = _CALLS[tool.name]
     try:
-        return await limited(datasette, call, datasette, actor, asked, absolute)
+        found = await limited(datasette, call, datasette, actor, asked, absolute)
+        # Without half surrogate pairs, which no host could send
+        return dict(json.loads(as_text(found)))
     except NotFoundError as error:
         raise NotFoundError(f"{error}. {LIST_FIRST}") from error
     except UnknownItemError as error:

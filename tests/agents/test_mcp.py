@@ -17,9 +17,10 @@ from datasette.app import Datasette
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from datasette_embeddings import Embeddings
 from datasette_embeddings.serving import allowed_models
 from tests.agents.conftest import ALLOW, EDITOR, NAMES, SECRET
-from tests.servers import actor_cookie, http, make_datasette, running, served
+from tests.servers import actor_cookie, execute, http, make_datasette, running, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OURS = [f"embeddings_{name}" for name in NAMES]
@@ -279,6 +280,23 @@ async def test_an_error_says_what_was_expected(site, name, arguments, message):
         told = await refusal(client, name, collection="articles", **arguments)
     assert told.startswith(message)
     assert len(told) < 1_000
+
+
+async def test_half_a_character_is_sent_as_a_question_mark(tmp_path):
+    """JSON may hold half of a surrogate pair, which no answer over HTTP can."""
+    path = tmp_path / "notes.db"
+    with Embeddings(path) as db:
+        notes = db.collection("notes", create=True)
+        notes.embed("1", "Cats purr", title="A title", store=True)
+    title = json.dumps({"title": "Half of \ud83d"})
+    execute(path, f"update embeddings set metadata = '{title}'")
+    with running(make_datasette(path)) as url:
+        async with connected(url) as client:
+            asked = {"collection": "notes"}
+            found = await answer(client, "search", query="cats", **asked)
+            assert found["matches"][0]["title"] == "Half of ?"
+            read = await answer(client, "context", question="cats?", **asked)
+            assert read["text"].startswith("[1] Half of ?")
 
 
 @pytest.mark.parametrize("mode", MODES)
