@@ -315,40 +315,36 @@ async def test_a_permission_that_is_taken_back_counts_at_once(databases, mode):
 
 async def test_a_crowd_is_told_to_come_again_and_the_server_goes_on(databases):
     settings = {"max_searches": 2, "max_waiting": 8}
+    asked = {"collection": "articles", "database": "library"}
+    # Two run until the model is free, eight wait for them
+    is_free = threading.Event()
     with running(make_datasette(*databases, settings=settings)) as url:
-        # Two run until the model is free, eight wait for them
-        is_free = threading.Event()
-        allowed_models.model_thread.submit(is_free.wait)
         async with connected(url) as client:
-            asked = [
-                asyncio.create_task(
-                    client.call_tool(
-                        "embeddings_search",
-                        {
-                            "query": f"cats {number}",
-                            "collection": "articles",
-                            "database": "library",
-                        },
+            allowed_models.model_thread.submit(is_free.wait)
+            try:
+                calls = [
+                    asyncio.create_task(
+                        client.call_tool(
+                            "embeddings_search", {"query": f"cats {number}", **asked}
+                        )
                     )
-                )
-                for number in range(200)
-            ]
-            coming = asyncio.as_completed(asked)
-            for _ in range(190):
-                refused = await next(coming)
-                assert refused.is_error
-                assert "try again in a moment" in refused.content[0].text
-            # The event loop is free while the others run
-            assert len((await client.list_tools()).tools) >= len(OURS)
-            async with httpx2.AsyncClient() as other:
-                assert (await other.get(f"{url}/library.json")).status_code == 200
-            is_free.set()
+                    for number in range(200)
+                ]
+                coming = asyncio.as_completed(calls)
+                for _ in range(190):
+                    refused = await next(coming)
+                    assert refused.is_error
+                    assert "try again in a moment" in refused.content[0].text
+                # The event loop is free while the others run
+                assert len((await client.list_tools()).tools) >= len(OURS)
+                async with httpx2.AsyncClient(timeout=None) as other:
+                    assert (await other.get(f"{url}/library.json")).status_code == 200
+                assert sum(each.done() for each in calls) == 190
+            finally:
+                is_free.set()
             answered = [await each for each in coming]
             assert [each.is_error for each in answered] == [False] * 10
-            again = await answer(
-                client, "search", query="x", collection="articles", database="library"
-            )
-            assert again["matches"]
+            assert (await answer(client, "search", query="x", **asked))["matches"]
 
 
 async def test_without_its_host_no_tool_is_registered_and_no_sdk_imported(databases):
