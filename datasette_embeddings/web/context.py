@@ -32,7 +32,13 @@ from datasette_embeddings.context.building import (
 from datasette_embeddings.context.passages import Context, context_json
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.search.nearest import checked_query
-from datasette_embeddings.validation import AnyText, Checked, Expected, validated
+from datasette_embeddings.validation import (
+    AnyText,
+    Checked,
+    Expected,
+    validated,
+    whole_number,
+)
 from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.middleware import cors_headers, json_view
@@ -47,7 +53,6 @@ from datasette_embeddings.web.search_request import (
     SearchRequest,
     filters_of,
     number_of,
-    whole_number,
 )
 from datasette_embeddings.web.search_response import run_search
 from datasette_embeddings.web.server import config_of
