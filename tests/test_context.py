@@ -237,7 +237,7 @@ def test_a_document_has_at_most_its_share_while_others_wait():
     words = [" ".join(f"word{n}x{m}" for m in range(40)) for n in range(30)]
     long = [chunk("long", n, words[n], 400 * n) for n in range(0, 30, 2)]
     short = [whole(f"short {n}", words[n]) for n in range(1, 30, 2)]
-    tokens = 2000
+    tokens = 3000
     found = context(*long, *short, tokens=tokens)
     used = sum(each.tokens for each in found.passages if each.id == "long")
     assert tokens * DOCUMENT_SHARE * 0.7 < used <= tokens * DOCUMENT_SHARE

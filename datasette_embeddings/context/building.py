@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, islice
 
 from datasette_embeddings.context.budget import Count, Tokens, checked_tokens
 from datasette_embeddings.context.joining import Piece, place_of
+from datasette_embeddings.context.ordering import OF_WORDS, shares_of_words
 from datasette_embeddings.context.passages import Context, Passage
 from datasette_embeddings.context.selecting import Selection
 from datasette_embeddings.context.texts import (
@@ -106,7 +108,7 @@ def build(
     """
     counter = Tokens(count)
     most = checked_tokens(tokens)
-    pieces = list(_different(_merged(found, counter.longest(most))))
+    pieces = list(_different(_merged(question, found, counter.longest(most))))
     close = _close(found)
     note = NOT_CLOSE if close is False else ""
     if not pieces:
@@ -172,25 +174,38 @@ def _close(found: Sequence[Ranked]) -> bool | None:
     return False if known == {False} else None
 
 
-def _merged(found: Sequence[Ranked], longest: int) -> Iterator[Piece]:
-    """The matches of all of *found* as pieces, best first.
+def _merged(question: str, found: Sequence[Ranked], longest: int) -> Iterator[Piece]:
+    """The matches of all of *found* as pieces, best for *question* first.
 
     Those of collections where nothing is close come last.  Scores decide if all are of
     one scale; else each collection has its turn.  No text is longer than *longest*.
     """
     is_comparable = len({each.scale for each in found}) < 2
+    known = [[*filter(_has_text, each.matches)] for each in found]
+    texts = [match.content or "" for some in known for match in some]
+    shares = iter(shares_of_words(question, texts))
     places = list[tuple[tuple[float, ...], int, Match]]()
-    for number, each in enumerate(found):
-        is_far = each.close is False
-        best = 1.0
-        for turn, match in enumerate(filter(_has_text, each.matches)):
-            # As they were ordered, even where another model did that
-            best = min(best, match.score)
-            order = -best if is_comparable else turn
-            places.append(((is_far, order, number, turn), number, match))
+    for number, (each, some) in enumerate(zip(found, known, strict=True)):
+        scores = _scores(some, [*islice(shares, len(some))])
+        best_first = sorted(range(len(some)), key=lambda place: -scores[place])
+        for turn, place in enumerate(best_first):
+            order = -scores[place] if is_comparable else turn
+            places.append(
+                ((each.close is False, order, number, turn), number, some[place])
+            )
     places.sort(key=lambda place: place[0])
     for rank, (_order, number, match) in enumerate(places):
         yield _piece(rank, number, match, found[number], longest)
+
+
+def _scores(found: Sequence[Match], shares: Sequence[float]) -> list[float]:
+    """What orders *found*: their scores, and *shares* of the question's words."""
+    # As they were ordered, even where another model did that
+    scores = accumulate((match.score for match in found), min)
+    if any(match.rerank_score is not None for match in found):
+        return [*scores]
+    pairs = zip(scores, shares, strict=True)
+    return [score + OF_WORDS * share for score, share in pairs]
 
 
 def _has_text(match: Match) -> bool:

@@ -10,8 +10,8 @@ from datasette_embeddings.context.joining import Piece, joined
 from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_line
 
 #: The share of the tokens that one document has at most while others wait, and how
-#: many it may have in any case: a chunk of most models
-DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 300
+#: many it may have in any case: some chunks of most models
+DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 1_000
 # No piece with its source has fewer
 LEAST_TOKENS = 5
 # Fewer tokens of a piece that is cut, with its source, are not worth reading
