@@ -30,6 +30,8 @@ from datasette_embeddings.store.metadata import (
 
 # Characters of a condition; that of a person is shorter
 LONGEST_WHERE = 100_000
+# Conditions between two brackets
+AT_ONCE = 100
 # A function of SQL that is used in one statement
 _IS_ONE = "_embeddings_is_one"
 # The start of SQLite's message where the filter is at fault, and what it means
@@ -52,7 +54,10 @@ class Selection:
     @property
     def where(self) -> str:
         """The conditions as one; true if there is none."""
-        return " and ".join(f"({each})" for each in self.conditions) or "true"
+        each = [f"({condition})" for condition in self.conditions]
+        # SQLite takes an expression of at most 1,000 levels, and each AND is one
+        some = [each[n : n + AT_ONCE] for n in range(0, len(each), AT_ONCE)]
+        return " and ".join(f"({' and '.join(group)})" for group in some) or "true"
 
 
 @dataclass(frozen=True)

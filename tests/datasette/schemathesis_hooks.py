@@ -17,7 +17,7 @@ CLUSTER = "1"
 AREA = "-1,-1,1,-1,0,1"
 LABELS = "files,numbers"
 FILTERS = ("module", "kind__not", "path__startswith", "doc__contains", "summary__gt")
-MOST_OF_A_LIST = 900 // len(FILTERS)
+MOST_OF_A_LIST = 1_000 // len(FILTERS)
 OWN_NAMES = {"q", "like"}
 
 
@@ -98,7 +98,7 @@ def _fit_body(body):
         if body.get(name) is not None:
             body[name] = COLUMN
     if body.get("filters"):
-        # All together are few enough for SQLite
+        # The most that one request may have
         values = [
             each[:MOST_OF_A_LIST] if isinstance(each, list) else each
             for each in body["filters"].values()

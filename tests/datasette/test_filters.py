@@ -514,6 +514,14 @@ async def test_many_names_that_no_item_has_are_one_error(datasette):
     assert (status, body["error"]) == (400, message)
 
 
+@pytest.mark.parametrize("page", [SEARCH, METADATA])
+async def test_as_many_conditions_as_a_request_may_have(datasette, page):
+    query = "&".join(f"title__not=nothing{number}" for number in range(1_000))
+    status, body = await get_json(datasette, f"{page}?q=note&{query}")
+    assert (status, body.get("error")) == (200, None)
+    assert body["matches"]
+
+
 @pytest.fixture(scope="module")
 def large_db(tmp_path_factory, model):
     """Metadata that take SQLite far longer than 50 ms."""
