@@ -257,6 +257,18 @@ MAP_TABLES = (
 )
 
 
+# Only databases in which the changes of a source are recorded have it
+CHANGES_TABLES = (
+    """
+    create table if not exists _embedding_changes (
+      collection_id integer, source_id integer, key text, changed real,
+      version integer, error text, attempts integer, tried real,
+      primary key (collection_id, source_id, key)
+    ) without rowid
+    """,
+)
+
+
 def m012_analysis(db: Any) -> None:  # noqa: ANN401
     for column in ("clusters", "map"):
         if column not in db["_embedding_collections"].columns_dict:

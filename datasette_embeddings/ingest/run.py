@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from datasette_embeddings.documents import Document
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.index.cache import LEAST_SAVED, indexes
-from datasette_embeddings.ingest.embed import check_model, embed_into
+from datasette_embeddings.ingest.embed import Embedded, check_model, embed_into
 from datasette_embeddings.ingest.folders import for_model
 from datasette_embeddings.ingest.plugins import check_plugins, with_captions
 from datasette_embeddings.ingest.refreshing import check_can_rebuild, derive
 from datasette_embeddings.ingest.report import FAILURES_SHOWN, IngestOptions, Report
 from datasette_embeddings.ingest.words import index_staged_words, index_words
-from datasette_embeddings.models.base import EmbeddingModel
+from datasette_embeddings.models.base import Callback, EmbeddingModel, ignore
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import FolderSource, Source
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store.attaching import check_source, finish_sync, writing
+from datasette_embeddings.store.change_rows import Change, changes_of, settle
 from datasette_embeddings.store.collections import (
     StoredCollection,
     current,
@@ -60,6 +62,8 @@ def ingest(
     check_model(source, model)
     if source.uses_plugin:
         check_plugins(source)
+    # Before its rows are read: what changes meanwhile is not among them
+    covered = changes_of(conn, name, source)
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,
@@ -68,7 +72,7 @@ def ingest(
         existing = find_collection(conn, name)
         if existing is not None and not options.replace_source:
             _check_deletions(existing, source, options)
-        run = _Run(source, model, options, staging)
+        run = _Run(source, model, options, staging, covered)
         if options.dry_run:
             return run.report_without_writing(existing)
         words, replaces = options.words, options.replace_source
@@ -89,6 +93,31 @@ def ingest(
         collection = collection_writes.finish_rebuild(collection, name)
     save_index(collection)
     return report
+
+
+def embedded_window(
+    collection: StoredCollection,
+    window: Sequence[Document],
+    source: Source,
+    model: EmbeddingModel,
+    ownership: Ownership,
+    *,
+    progress: Callback = ignore,
+) -> Embedded:
+    """*window*, documents of *source*, with vectors and captions for *collection*."""
+    embedded = embed_into(
+        collection,
+        window,
+        model,
+        chunking=source.chunking,
+        takes_over=not ownership.is_other_kind,
+        binary=source.binary,
+        progress=progress,
+    )
+    if source.caption is None:
+        return embedded
+    keeps = ownership.keeps_captions
+    return with_captions(collection, embedded, source.caption, keeps=keeps)
 
 
 def save_index(collection: StoredCollection) -> None:
@@ -123,6 +152,8 @@ class _Run:
     model: EmbeddingModel
     options: IngestOptions
     staging: Staging
+    #: Changes of its rows that were recorded before they were read
+    covered: Sequence[Change] = ()
 
     def write(self, collection: StoredCollection) -> Report:
         """Bring *collection* up to date."""
@@ -135,18 +166,14 @@ class _Run:
             delete_emptied(collection, ownership)
         chunks, truncated = 0, 0
         for window in self.staging.windows(uses_plugin=self.source.uses_plugin):
-            embedded = embed_into(
+            embedded = embedded_window(
                 collection,
                 window,
+                self.source,
                 self.model,
-                chunking=self.source.chunking,
-                takes_over=not ownership.is_other_kind,
-                binary=self.source.binary,
+                ownership,
                 progress=self.options.progress,
             )
-            if self.source.caption is not None:
-                name, keeps = self.source.caption, ownership.keeps_captions
-                embedded = with_captions(collection, embedded, name, keeps=keeps)
             with writing(collection, ownership.source_id):
                 write_documents(
                     collection,
@@ -164,6 +191,14 @@ class _Run:
         report = self._report(collection, ownership, delete_unstaged)
         if is_whole:
             finish_sync(collection, self.source)
+        if report.pruned:
+            settle(
+                collection,
+                self.source,
+                self.covered,
+                failed=self.staging.failed_ids(),
+                finds_deleted=not report.unread,
+            )
         is_split = chunks > 0 or (ownership.is_chunked and not ownership.is_auto)
         shown_chunks = chunks if is_split else None
         return replace(report, truncated=truncated, chunks=shown_chunks)

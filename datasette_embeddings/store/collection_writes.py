@@ -25,6 +25,10 @@ from datasette_embeddings.models.names import (
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import schema
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
+from datasette_embeddings.store.change_triggers import (
+    drop_stale_triggers,
+    drop_triggers,
+)
 from datasette_embeddings.store.collections import (
     BUILDING,
     StoredCollection,
@@ -162,6 +166,7 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         conn.execute(f"drop table {table}")
     for rows in stale:
         conn.execute(f"delete {rows}")
+    drop_stale_triggers(conn)
 
 
 def rename_collection(
@@ -223,6 +228,7 @@ def remove_collection(collection: StoredCollection) -> None:
         MetadataIndex(collection).drop()
         conn.execute("delete from embeddings where collection_id = ?", [collection.id])
         conn.execute("delete from collections where id = ?", [collection.id])
+        drop_triggers(conn, collection.id)
         drop_stale_facts(conn)
 
 

@@ -62,6 +62,63 @@ def _delete(collection: StoredCollection, ids: Sequence[str]) -> int:
     return len(existing)
 
 
+def delete_owned(
+    collection: StoredCollection, is_own_sql: str, ids: Sequence[str]
+) -> int:
+    """Delete the documents of *ids*, as far as *is_own_sql* holds for their items.
+
+    Part of a transaction.  Returns how many there were.
+    """
+    conn, found = collection.conn, list[str]()
+    for each in ids:
+        values = {"collection_id": collection.id, "id": each}
+        items = conn.execute(_OWN_ITEMS.format(is_own=is_own_sql), values).fetchall()
+        if not items:
+            continue
+        found.append(each)
+        for table in ("embeddings", "_embedding_origins"):
+            conn.executemany(
+                f"delete from {table} where collection_id = ? and id = ?",
+                [(collection.id, item_id) for (item_id,) in items],
+            )
+        # All of them: an item that is left counts as whole
+        conn.execute(
+            """
+            delete from _embedding_chunks
+            where collection_id = :collection_id
+            and document_id = :id
+            """,
+            values,
+        )
+    left = existing_documents(collection, found)
+    Words(collection).delete([each for each in found if each not in left])
+    return len(found)
+
+
+# The items of a document: its chunks, or what has its id and is no chunk of another
+_OWN_ITEMS = """
+    select id
+    from embeddings
+    where collection_id = :collection_id
+    and {is_own}
+    and id in (
+      select id
+      from _embedding_chunks
+      where collection_id = :collection_id
+      and document_id = :id
+      union all
+      select :id
+      where not exists (
+        select 1
+        from _embedding_chunks
+        where collection_id = :collection_id
+        and id = :id
+        and document_id is not :id
+      )
+    )
+"""
+
+
 def delete_failures(collection: StoredCollection, ids: Sequence[str]) -> None:
     """Forget that rows of no source with these *ids* failed; part of a transaction."""
     collection.conn.executemany(

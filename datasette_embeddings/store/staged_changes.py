@@ -54,6 +54,21 @@ def record_failures(
             )
 
 
+def forget_failures(
+    collection: StoredCollection, source_id: int, ids: Iterable[str]
+) -> None:
+    """Forget that rows of a source with these *ids* failed; part of a transaction."""
+    collection.conn.executemany(
+        """
+        delete from _embedding_failures
+        where collection_id = ?
+        and id = ?
+        and (source_id is null or source_id = ?)
+        """,
+        [(collection.id, each, source_id) for each in ids],
+    )
+
+
 def delete_emptied(collection: StoredCollection, ownership: Ownership) -> None:
     """Delete the documents of the source whose rows no longer have any content."""
     _delete(collection, ownership.is_own_sql, _EMPTIED)

@@ -176,6 +176,15 @@ class Staging:
         sql = f"select state, count(*) from {STAGED} group by state"
         return Counter(dict(self.conn.execute(sql).fetchall()))
 
+    def failed_ids(self) -> set[str]:
+        """The ids of the rows that failed."""
+        return {each for each, state, _error in self.states() if state == FAILED}
+
+    def states(self) -> list[tuple[str, str, str | None]]:
+        """The id, the state and the error of each row, by its number."""
+        sql = f"select id, state, error from {STAGED} order by number"
+        return self.conn.execute(sql).fetchall()
+
     def left_out(self) -> dict[str, int]:
         """How many files of each kind are not embedded by design."""
         sql = f"select error, count(*) from {STAGED} where state = ? group by error"

@@ -27,6 +27,10 @@ REQUIRED_COLUMNS = {
         *("start", "end"),
     ),
     "_embedding_failures": ("collection_id", "id", "error", "attempts", "last_tried"),
+    "_embedding_changes": (
+        *("collection_id", "source_id", "key", "changed", "version", "error"),
+        *("attempts", "tried"),
+    ),
     "_embedding_words": (
         *("id", "collection_id", "document_id", "reversed_title", "content_hash"),
         "text",
