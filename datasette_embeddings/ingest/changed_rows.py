@@ -19,7 +19,7 @@ from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sources.content import RowReader
 from datasette_embeddings.sources.definitions import TableSource
 from datasette_embeddings.sources.row_keys import RowKey, rows_of_keys
-from datasette_embeddings.store.attaching import writing
+from datasette_embeddings.store.attaching import counting_truncated, writing
 from datasette_embeddings.store.change_rows import (
     Change,
     changes_due,
@@ -165,7 +165,10 @@ class _Run:
                 self.collection, window, self.source, self.model, ownership
             )
             ids = [each.document.id for each in embedded.documents]
-            with writing(self.collection, self.source_id) as found:
+            with (
+                writing(self.collection, self.source_id) as found,
+                counting_truncated(found, ids),
+            ):
                 write_documents(
                     self.collection,
                     embedded.documents,
@@ -212,7 +215,10 @@ class _Run:
             for each in self.batch.changes
             if each not in errors and each not in written
         ]
-        with writing(self.collection, self.source_id) as found:
+        with (
+            writing(self.collection, self.source_id) as found,
+            counting_truncated(found, [*empty, *gone]),
+        ):
             delete_owned(found, ownership.is_own_sql, empty)
             deleted = delete_owned(found, ownership.is_own_sql, gone)
             forget_failures(found, self.source_id, done)

@@ -21,6 +21,7 @@ from datasette_embeddings.similarities.refreshing import count_stale
 from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import integrity, words_check
+from datasette_embeddings.store.changes import count_lost, repair_tracking
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collection_writes import remove_collection, unfinished
 from datasette_embeddings.store.collections import (
@@ -93,6 +94,8 @@ def _possible_problems(collection: StoredCollection) -> Iterator[tuple[str, int,
     index = MetadataIndex(collection)
     unindexed = index.count_wrong() or int(index.is_stale())
     yield "items that are wrong in the index of metadata", unindexed, "check --fix"
+    lost = count_lost(collection)
+    yield "sources whose changes are no longer recorded", lost, "check --fix"
     stale = count_stale(collection)
     yield "documents whose similarities are old", stale, FIX_OR_SYNC
     astray = maps.count_stale(collection)
@@ -177,8 +180,9 @@ def delete_inconsistent_rows(conn: sqlite3.Connection) -> None:
     for each in unfinished(conn):
         remove_collection(each)
     for collection in collections(conn):
-        # First: where a table of the index is missing, no item can be written
+        # First: where a table is missing that triggers write, nothing can be written
         repair_index(collection)
+        repair_tracking(collection)
         is_repairable = _why_not_repairable(collection) is None
         if is_repairable:
             integrity.remove_odd_vectors(collection)

@@ -191,7 +191,7 @@ class _Run:
         report = self._report(collection, ownership, delete_unstaged)
         if is_whole:
             finish_sync(collection, self.source)
-        if report.pruned:
+        if is_whole and self.options.prune:
             settle(
                 collection,
                 self.source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from datasette_embeddings.errors import InvalidInputError
@@ -118,6 +118,61 @@ def finish_sync(collection: StoredCollection, source: Source | None) -> None:
                     f"delete from {table} where collection_id = ? and source_id = ?",
                     [collection.id, each.id],
                 )
+
+
+@contextmanager
+def counting_truncated(
+    collection: StoredCollection, document_ids: Sequence[str]
+) -> Iterator[None]:
+    """Keep the number of documents that were cut, while the block writes some of them.
+
+    Part of a transaction.  It is counted as :func:`finish_sync` does, without the
+    others.
+    """
+    unknown_before, cut_before = _truncated(collection, document_ids)
+    yield
+    unknown, cut = _truncated(collection, document_ids)
+    if collection.dimensions is None or (unknown, cut) != (unknown_before, cut_before):
+        collection.conn.execute(
+            """
+            update _embedding_collections
+            set truncated = case when ? = 0 then coalesce(truncated, ?) + ? end
+            where collection_id = ?
+            """,
+            [
+                unknown,
+                # It is null of an empty collection, too
+                0 if collection.dimensions is None else None,
+                cut - cut_before,
+                collection.id,
+            ],
+        )
+
+
+def _truncated(
+    collection: StoredCollection, document_ids: Sequence[str]
+) -> tuple[int, int]:
+    """Of how many items of documents it is unknown whether they were cut, and known."""
+    unknown = cut = 0
+    for each in document_ids:
+        row = collection.conn.execute(
+            """
+            select count(*) - count(truncated), coalesce(sum(truncated), 0)
+            from _embedding_origins
+            where collection_id = :collection_id
+            and id in (
+              select :id
+              union
+              select id
+              from _embedding_chunks
+              where collection_id = :collection_id
+              and document_id = :id
+            )
+            """,
+            {"collection_id": collection.id, "id": each},
+        ).fetchone()
+        unknown, cut = unknown + row[0], cut + row[1]
+    return unknown, cut
 
 
 def move_old_sources(conn: sqlite3.Connection) -> None:

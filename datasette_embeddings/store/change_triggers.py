@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.row_keys import key_sql
+from datasette_embeddings.store.schema import columns_of
 
 CHANGES = "_embedding_changes"
 #: The key of the row about the source as a whole
 WHOLE = "*"
 # The names by which a statement may set a rowid
 ROWIDS = ("rowid", "oid", "_rowid_")
-_TRIGGER = re.compile(rf"{CHANGES}_([0-9]+)_([0-9]+)_[a-z]+")
+_TRIGGER = re.compile(rf"{CHANGES}_([0-9]+)_([0-9]+)_[a-z_]+")
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
 
 
@@ -42,81 +43,114 @@ def is_trackable(conn: sqlite3.Connection, source: Source) -> bool:
     ).fetchone()
     if row is None or str(row[0]).lower().startswith("create virtual"):
         return False
-    names, keys = _columns(conn, source.table)
+    columns = _columns(conn, source.table)
     own = {each.lower() for each in source.key_columns}
-    if own == {ROWID} and ROWID not in names:
+    if own == {ROWID} and ROWID not in columns:
         return True
-    return own == keys
-
-
-def _columns(conn: sqlite3.Connection, table: str) -> tuple[set[str], set[str]]:
-    """The names of the columns of *table*, and those of its primary key, in lower case.
-
-    The names of hidden columns are included, those of generated ones.
-    """
-    rows = conn.execute(f"pragma main.table_xinfo({quote(table)})").fetchall()
-    names = {str(row[1]).lower() for row in rows}
-    return names, {str(row[1]).lower() for row in rows if row[5]}
-
-
-def trigger_names(collection_id: int, source_id: int) -> list[str]:
-    start = f"{CHANGES}_{int(collection_id)}_{int(source_id)}"
-    return [f"{start}_{each}" for each in ("inserted", "updated", "deleted")]
+    return own == {name for name, (is_key, _generated) in columns.items() if is_key}
 
 
 def triggers(
     conn: sqlite3.Connection, collection_id: int, source_id: int, source: TableSource
 ) -> Mapping[str, str]:
     """The SQL of each trigger by its name, as SQLite stores it."""
-    table = quote(source.table)
-    old, new = (
-        record_sql(
-            collection_id,
-            source_id,
-            f"coalesce({key_sql(source.key_columns, row)}, '{WHOLE}')",
-        )
-        for row in ("old", "new")
-    )
-    read = ", ".join(map(quote, _columns_read(conn, source)))
-    updated = f"update of {read}" if read else "update"
-    bodies = (
-        f"after insert on {table} begin {new}; end",
+    table, ids = quote(source.table), (collection_id, source_id)
+    columns = _columns(conn, source.table)
+    key = {e: f"({_key_sql(source, e)})" for e in ("old", "new", "other")}
+    old, new = (f"{record_sql(*ids, key[each])};" for each in ("old", "new"))
+    read = _columns_read(source, columns)
+    updated = f"update of {', '.join(map(quote, read))}" if read else "update"
+    bodies = {
+        "inserted": f"after insert on {table} begin {new} end",
         # Its key may have changed
-        f"after {updated} on {table} begin {old}; {new}; end",
-        f"after delete on {table} begin {old}; end",
-    )
-    names = trigger_names(collection_id, source_id)
+        "updated": f"after {updated} on {table} begin {old} {new} end",
+        "deleted": f"after delete on {table} begin {old} end",
+    }
+    # A statement with "or replace" deletes the rows that are in its way, and no trigger
+    # is told
+    replaced, names = list[str](), dict[str, None]()
+    for index in _unique_indexes(conn, source, columns):
+        same = " and ".join(
+            f"other.{quote(name)} = new.{quote(name)} collate {quote(collation)}"
+            for name, collation in index
+        )
+        rows = f"from {table} as other where {same}"
+        replaced.append(f"{record_sql(*ids, key['other'], rows)};")
+        names |= dict.fromkeys(quote(name) for name, _collation in index)
+    if replaced:
+        body = f"on {table} begin {' '.join(replaced)} end"
+        bodies["replaced_by_insert"] = f"before insert {body}"
+        bodies["replaced_by_update"] = f"before update of {', '.join(names)} {body}"
+    start = f"{CHANGES}_{int(collection_id)}_{int(source_id)}"
     return {
-        name: f"CREATE TRIGGER {name} {body}"
-        for name, body in zip(names, bodies, strict=True)
+        f"{start}_{name}": f"CREATE TRIGGER {start}_{name} {body}"
+        for name, body in bodies.items()
     }
 
 
-def _columns_read(conn: sqlite3.Connection, source: TableSource) -> list[str]:
+def _key_sql(source: TableSource, row: str) -> str:
+    return f"coalesce({key_sql(source.key_columns, row)}, '{WHOLE}')"
+
+
+def _columns(conn: sqlite3.Connection, table: str) -> dict[str, tuple[bool, bool]]:
+    """The columns of *table*, in lower case: of the primary key, and generated."""
+    rows = conn.execute(f"pragma main.table_xinfo({quote(table)})").fetchall()
+    return {str(row[1]).lower(): (row[5] > 0, row[6] > 1) for row in rows}
+
+
+def _columns_read(
+    source: TableSource, columns: Mapping[str, tuple[bool, bool]]
+) -> list[str]:
     """The columns whose changes matter: those that are stored of a row, and its key.
 
     None are all columns: a statement does not name the generated ones that it changes.
     """
     title = () if source.title_column is None else (source.title_column,)
     used = *source.key_columns, *source.content_columns, *source.metadata_columns
-    rows = conn.execute(f"pragma main.table_xinfo({quote(source.table)})").fetchall()
-    is_generated = {str(row[1]).lower(): row[6] > 1 for row in rows}
-    found = dict.fromkeys([*used, *title])
-    if any(is_generated.get(each.lower()) for each in found):
+    found = [e for e in dict.fromkeys([*used, *title]) if e.lower() in columns]
+    if any(columns[each.lower()][1] for each in found):
         return []
     # A statement may set the key by a name of the rowid
-    return [e for e in found if e.lower() in is_generated] + list(ROWIDS)
+    return [*found, *ROWIDS]
 
 
-def record_sql(collection_id: int, source_id: int, key: str) -> str:
-    """SQL that records a change of the row with *key*.
+def _unique_indexes(
+    conn: sqlite3.Connection,
+    source: TableSource,
+    columns: Mapping[str, tuple[bool, bool]],
+) -> list[list[tuple[str, str]]]:
+    """The columns and collations of each unique index that is not that of the key.
+
+    Without indexes of a part of the rows, or of expressions.
+    """
+    found, key = [], {each.lower() for each in source.key_columns}
+    indexes = conn.execute(f"pragma main.index_list({quote(source.table)})").fetchall()
+    for _number, name, is_unique, _origin, is_partial, *_rest in indexes:
+        if not is_unique or is_partial:
+            continue
+        rows = conn.execute(f"pragma main.index_xinfo({quote(name)})").fetchall()
+        own = [(row[2], row[4]) for row in rows if row[5]]
+        names = {column and column.lower() for column, _collation in own}
+        is_plain = all(each in columns and not columns[each][1] for each in names)
+        if is_plain and names != key:
+            found.append(own)
+    # SQLite's order is that of their creation, the last one first
+    return sorted(found)
+
+
+def record_sql(
+    collection_id: int, source_id: int, key: str, rows: str = "where true"
+) -> str:
+    """SQL that records a change of the row with *key*, or of several *rows*.
 
     The conflict clause of the statement that fires a trigger rules over its own, such
     as "insert or ignore", but not over "do update".
     """
+    values = f"{int(collection_id)}, {int(source_id)}, {key}, {_NOW}, random()"
     return f"""
       insert into {CHANGES} (collection_id, source_id, key, changed, version)
-      values ({int(collection_id)}, {int(source_id)}, {key}, {_NOW}, random())
+      select {values}
+      {rows}
       on conflict (collection_id, source_id, key) do update
       set changed = coalesce(changed, excluded.changed),
           version = excluded.version,
@@ -129,26 +163,32 @@ def drop_triggers(conn: sqlite3.Connection, collection_id: int) -> None:
     """Delete all triggers of a collection; part of a transaction."""
     for name, ids in stored_triggers(conn).items():
         if ids[0] == collection_id:
-            conn.execute(f"drop trigger if exists {quote(name)}")
+            conn.execute(f"drop trigger if exists {name}")
 
 
-def drop_stale_triggers(conn: sqlite3.Connection) -> None:
-    """Delete the triggers of sources that no longer exist; part of a transaction."""
-    found = stored_triggers(conn)
-    if not found:
+def drop_stale_changes(conn: sqlite3.Connection) -> None:
+    """Delete the triggers of sources that are not read, and what they recorded.
+
+    Part of a transaction.
+    """
+    stored, has_table = stored_triggers(conn), bool(columns_of(conn, CHANGES))
+    if not (stored or has_table):
         return
-    known = set(
-        conn.execute(
-            """
-            select collection_id, id
-            from _embedding_sources
-            where state = 'current'
-            """
-        )
-    )
-    for name, ids in found.items():
+    known = set(conn.execute(_CURRENT))
+    for name, ids in stored.items():
         if ids not in known:
-            conn.execute(f"drop trigger if exists {quote(name)}")
+            conn.execute(f"drop trigger if exists {name}")
+    if has_table:
+        is_current = f"(collection_id, source_id) in ({_CURRENT})"
+        conn.execute(f"delete from {CHANGES} where not {is_current}")
+
+
+_CURRENT = """
+    select collection_id, id
+    from _embedding_sources
+    where state = 'current'
+    and collection_id in (select id from collections)
+"""
 
 
 def stored_triggers(conn: sqlite3.Connection) -> Mapping[str, tuple[int, int]]:

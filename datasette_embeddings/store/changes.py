@@ -9,10 +9,12 @@ be compared once.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from datasette_embeddings.databases import declared_columns
 from datasette_embeddings.documents import Failure
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.migrations import CHANGES_TABLES
@@ -24,19 +26,22 @@ from datasette_embeddings.sources.definitions import (
 )
 from datasette_embeddings.sources.row_keys import row_key, text_encoding
 from datasette_embeddings.store import schema
+from datasette_embeddings.store.attaching import move_old_sources
 from datasette_embeddings.store.change_rows import IS_DUE
 from datasette_embeddings.store.change_triggers import (
     CHANGES,
     WHOLE,
-    drop_stale_triggers,
+    drop_stale_changes,
     drop_triggers,
     is_trackable,
     record_sql,
-    trigger_names,
+    stored_triggers,
     triggers,
 )
 from datasette_embeddings.store.collections import StoredCollection, current
 
+# Of the table of changes, which the triggers rely on
+KEY = ["collection_id", "source_id", "key"]
 #: Failing rows that are shown
 FAILURES_SHOWN = 10
 
@@ -74,14 +79,22 @@ def track(collection: StoredCollection, source: Source) -> None:
         )
     schema.create_tables(collection.conn, [CHANGES], CHANGES_TABLES)
     with schema.transaction(collection.conn):
+        if _primary_key(collection.conn) != KEY:
+            # A copy of it; other sources are tracked again as this one is
+            collection.conn.execute(f"drop table {CHANGES}")
+            for sql in CHANGES_TABLES:
+                collection.conn.execute(sql)
+        move_old_sources(collection.conn)
         found = current(collection)
-        drop_stale_triggers(collection.conn)
-        attached = _attached(found, source)
-        for name in trigger_names(found.id, attached.id):
-            found.conn.execute(f"drop trigger if exists {name}")
-        for sql in triggers(found.conn, found.id, attached.id, source).values():
+        drop_stale_changes(found.conn)
+        source_id = _attached(found, source).id
+        wanted = triggers(found.conn, found.id, source_id, source)
+        for name, ids in stored_triggers(found.conn).items():
+            if ids == (found.id, source_id):
+                found.conn.execute(f"drop trigger {name}")
+        for sql in wanted.values():
             found.conn.execute(sql)
-        found.conn.execute(record_sql(found.id, attached.id, "?"), [WHOLE])
+        found.conn.execute(record_sql(found.id, source_id, "?"), [WHOLE])
 
 
 def untrack(collection: StoredCollection) -> None:
@@ -96,37 +109,87 @@ def untrack(collection: StoredCollection) -> None:
 
 def is_tracked(collection: StoredCollection, source: Source) -> bool:
     """Whether the changes of *source*, as the collection stores it, are recorded."""
-    conn = collection.conn
     attached = collection.attached(source)
-    if attached is None or not isinstance(source, TableSource):
+    return (
+        attached is not None
+        and isinstance(source, TableSource)
+        and attached.source == source_from_json(source.to_json())
+        and _is_recorded(collection, attached.id, source)
+    )
+
+
+def count_lost(collection: StoredCollection) -> int:
+    """Of how many sources the changes were recorded, and are no longer.
+
+    Where only the table is missing, no row of the source can be written.
+    """
+    found = _tracked_ids(collection)
+    return sum(
+        each.id in found
+        and isinstance(each.source, TableSource)
+        and not _is_recorded(collection, each.id, each.source)
+        for each in collection.current_sources
+    )
+
+
+def repair_tracking(collection: StoredCollection) -> None:
+    """Record the changes of those sources again of which they are no longer recorded.
+
+    All of their rows have to be compared once.
+    """
+    found = _tracked_ids(collection)
+    for each in collection.current_sources:
+        if each.id not in found or not isinstance(each.source, TableSource):
+            continue
+        if is_trackable(collection.conn, each.source):
+            track(collection, each.source)
+        else:
+            # Its table was replaced by a view, or deleted
+            untrack(collection)
+
+
+def _tracked_ids(collection: StoredCollection) -> set[int]:
+    """The sources that have triggers, or were tracked and have none."""
+    conn = collection.conn
+    stored = stored_triggers(conn).values()
+    found = {source_id for each, source_id in stored if each == collection.id}
+    if schema.columns_of(conn, CHANGES):
+        rows = conn.execute(
+            f"select source_id from {CHANGES} where collection_id = ? and key = ?",
+            [collection.id, WHOLE],
+        )
+        found.update(source_id for (source_id,) in rows)
+    return found
+
+
+def _is_recorded(
+    collection: StoredCollection, source_id: int, source: TableSource
+) -> bool:
+    """Whether the triggers of a source are as they should be, and can write."""
+    conn = collection.conn
+    if _primary_key(conn) != KEY:
         return False
     stored = conn.execute(
         f"""
         select name, sql
         from sqlite_master
         where type = 'trigger'
-        and name glob '{CHANGES}_{collection.id}_{attached.id}_*'
+        and name glob '{CHANGES}_{int(collection.id)}_{int(source_id)}_*'
         """
     ).fetchall()
-    if not stored or dict(stored) != triggers(conn, collection.id, attached.id, source):
+    if not stored or dict(stored) != triggers(conn, collection.id, source_id, source):
         return False
-    if not is_as_stored(collection, source):
-        return False
-    return bool(schema.columns_of(conn, CHANGES)) and (
-        _version(collection, attached.id, WHOLE) is not None
-    )
-
-
-def _version(collection: StoredCollection, source_id: int, key: str) -> object:
-    row = collection.conn.execute(
-        f"""
-        select version
-        from {CHANGES}
-        where (collection_id, source_id, key) = (?, ?, ?)
-        """,
-        [collection.id, source_id, key],
+    row = conn.execute(
+        f"select 1 from {CHANGES} where (collection_id, source_id, key) = (?, ?, ?)",
+        [collection.id, source_id, WHOLE],
     ).fetchone()
-    return row and row[0]
+    return row is not None
+
+
+def _primary_key(conn: sqlite3.Connection) -> list[str]:
+    columns = declared_columns(conn, CHANGES)
+    keys = sorted((each.key_position, each.name) for each in columns)
+    return [name for position, name in keys if position]
 
 
 def count_changes(collection: StoredCollection) -> Behind:
@@ -134,6 +197,7 @@ def count_changes(collection: StoredCollection) -> Behind:
     conn, now = collection.conn, time.time()
     if not schema.columns_of(conn, CHANGES):
         return Behind()
+    current_ids = schema.listed(each.id for each in collection.current_sources)
     rows, since, due, whole, failed = conn.execute(
         f"""
         select
@@ -144,6 +208,7 @@ def count_changes(collection: StoredCollection) -> Behind:
           count(error)
         from {CHANGES}
         where collection_id = :id
+        and source_id in ({current_ids})
         """,
         {"now": now, "id": collection.id},
     ).fetchone()
@@ -153,12 +218,13 @@ def count_changes(collection: StoredCollection) -> Behind:
 
 
 def _failures(collection: StoredCollection) -> Iterable[Failure]:
-    sources = {each.id: each for each in collection.sources}
+    sources = {each.id: each for each in collection.current_sources}
     rows = collection.conn.execute(
         f"""
         select source_id, key, error
         from {CHANGES}
         where collection_id = ?
+        and source_id in ({schema.listed(sources)})
         and error is not null
         order by changed, key
         limit ?
@@ -167,8 +233,7 @@ def _failures(collection: StoredCollection) -> Iterable[Failure]:
     ).fetchall()
     encoding = text_encoding(collection.conn)
     for source_id, text, error in rows:
-        attached = sources.get(source_id)
-        source = None if attached is None else attached.source
+        source = sources[source_id].source
         if isinstance(source, TableSource):
             key = row_key(text, len(source.key_columns), encoding)
             item_id = str(text) if key is None else source.id_prefix + key.item_id
@@ -183,11 +248,3 @@ def _attached(collection: StoredCollection, source: Source) -> CollectionSource:
             "yet; sync it first"
         )
     return attached
-
-
-def is_as_stored(collection: StoredCollection, source: Source) -> bool:
-    """Whether *source* is the one that *collection* was made from, with its rules."""
-    attached = collection.attached(source)
-    return attached is not None and (
-        attached.source == source_from_json(source.to_json())
-    )

@@ -25,10 +25,7 @@ from datasette_embeddings.models.names import (
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.store import schema
 from datasette_embeddings.store.attaching import attach_source, move_old_sources
-from datasette_embeddings.store.change_triggers import (
-    drop_stale_triggers,
-    drop_triggers,
-)
+from datasette_embeddings.store.change_triggers import drop_stale_changes, drop_triggers
 from datasette_embeddings.store.collections import (
     BUILDING,
     StoredCollection,
@@ -166,7 +163,7 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         conn.execute(f"drop table {table}")
     for rows in stale:
         conn.execute(f"delete {rows}")
-    drop_stale_triggers(conn)
+    drop_stale_changes(conn)
 
 
 def rename_collection(
