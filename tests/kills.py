@@ -1,4 +1,4 @@
-"""An `embed` that is killed at a statement of SQL.
+"""An `embed`, or what follows changed rows, that is killed at a statement of SQL.
 
 It runs in a process that is forked from one that has imported everything: the model
 costs nothing either, so that a run is all reading and writing.
@@ -18,8 +18,11 @@ from pathlib import Path
 from datasette.cli import cli
 
 from datasette_embeddings.ingest import run
+from datasette_embeddings.ingest.changed_rows import embed_changes
 from datasette_embeddings.models import registry
 from datasette_embeddings.store import documents, staging
+from datasette_embeddings.store.changes import count_changes
+from datasette_embeddings.store.collections import collection
 from tests.models import StandIn, runtimes_with
 
 _forks = multiprocessing.get_context("forkserver")
@@ -83,4 +86,30 @@ def _embed(path, arguments, last):
     sqlite3.connect = traced
     command = ["embed", path, "docs", "-m", Words.model_id, *arguments, "--silent"]
     cli(["embeddings", *command], standalone_mode=False)
+    _counted(path).write_text(str(next(numbers) - 1))
+
+
+def follow(path: Path, *, last: int | None = None) -> int:
+    """The exit code of a program that embeds the changes of `docs`, killed likewise."""
+    process = _forks.Process(target=_follow, args=(str(path), last))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _follow(path, last):
+    staging.WINDOW_DOCUMENTS = 4
+    numbers = itertools.count(1)
+
+    def begins(_sql):
+        if next(numbers) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    conn = sqlite3.connect(path)
+    conn.execute("pragma synchronous = off")
+    conn.set_trace_callback(begins)
+    found = collection(conn, "docs")
+    while count_changes(found).due:
+        embed_changes(found, found.source, Words(), limit=16)
+    conn.close()
     _counted(path).write_text(str(next(numbers) - 1))

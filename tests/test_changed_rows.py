@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sqlite3
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import connect, declared_columns
-from datasette_embeddings.documents import AUTO, Chunking
+from datasette_embeddings.documents import AUTO, Chunking, Document
+from datasette_embeddings.errors import ModelError
 from datasette_embeddings.ingest.changed_rows import embed_changes
+from datasette_embeddings.ingest.check import problems
+from datasette_embeddings.ingest.items import embed_item
 from datasette_embeddings.ingest.report import IngestOptions
 from datasette_embeddings.ingest.run import ingest
+from datasette_embeddings.maps.building import PCA
+from datasette_embeddings.maps.building import build as build_map
+from datasette_embeddings.similarities.refreshing import build as build_similarities
+from datasette_embeddings.similarities.refreshing import count_stale
+from datasette_embeddings.sources import reading
 from datasette_embeddings.sources.definitions import Source
 from datasette_embeddings.sources.from_config import table_source
-from datasette_embeddings.store.changes import count_changes, is_tracked, track, untrack
+from datasette_embeddings.store.change_rows import retry_failed
+from datasette_embeddings.store.changes import (
+    Behind,
+    count_changes,
+    is_tracked,
+    track,
+    untrack,
+)
 from datasette_embeddings.store.collections import collection
+from datasette_embeddings.store.diff import WRITTEN
+from datasette_embeddings.store.map_facts import MapSettings
+from datasette_embeddings.store.origins import ownership_of
+from datasette_embeddings.store.staging import staged
 from datasette_embeddings.vectors import decode
+from tests import kills
 from tests.words_in_step import assert_collection_in_step
 
 PRUNE = IngestOptions(prune=True)
@@ -266,3 +289,276 @@ def test_random_changes(conn, model, tmp_path, table, seed):
         follow(conn, source, model, limit=choose.choice([2, 256]))
         assert not count_changes(collection(conn, "docs")).needs_sync
         mirror.assert_same(conn)
+
+
+FIRST = "create table docs (id integer primary key, title text, body text)"
+
+
+def tracked_rows(conn, model, number=3, **options):
+    """The source of a table with some rows, embedded and tracked."""
+    conn.execute(FIRST)
+    conn.executemany(
+        "insert into docs (title, body) values (?, ?)",
+        ((f"title {each}", f"{WORDS[each % 8]} {each}") for each in range(number)),
+    )
+    conn.commit()
+    return followed(conn, model, content_columns=["body"], **options)
+
+
+def change(conn, sql, *parameters):
+    conn.execute(sql, parameters)
+    conn.commit()
+
+
+def behind(conn):
+    return count_changes(collection(conn, "docs"))
+
+
+def changes_of_all_kinds(conn, step):
+    first = "from docs where id < 40 and id"
+    conn.execute(
+        f"update docs set body = body || ? where id in (select id {first} % 7 = ?)",
+        [step, step % 7],
+    )
+    conn.execute(
+        f"update docs set title = ? where id in (select id {first} % 5 = ?)",
+        [f"t{step}", step % 5],
+    )
+    conn.execute("delete from docs where id = ?", [step * 3 + 1])
+    conn.execute("update docs set id = -id where id = ?", [step * 3 + 2])
+    conn.execute("update docs set body = '' where id = ?", [step * 3 + 3])
+    conn.execute("update docs set body = x'00' where id = 30")
+    conn.execute("insert into docs (body) values (?)", [f"new {step} " * 20])
+    conn.commit()
+
+
+def test_killed_at_any_statement(conn, tmp_path, request):
+    """What was not written is still recorded, and the next run completes it."""
+    rules = Source(chunking=Chunking("fixed", 8))
+    source = tracked_rows(conn, kills.Words(), 40, rules=rules)
+    changes_of_all_kinds(conn, 1)
+    conn.close()
+    prepared, path = tmp_path / "docs.db", tmp_path / "killed.db"
+    shutil.copy(prepared, path)
+    assert kills.follow(path) == 0
+    with closing(connect(path, "rw")) as done:
+        expected, _vectors = contents(done)
+    count = kills.statements(path)
+    step = 1 if request.config.getoption("--all") else count // 12
+    for last in range(1, count, step):
+        shutil.copy(prepared, path)
+        assert kills.follow(path, last=last) == -signal.SIGKILL
+        with closing(connect(path, "rw")) as stopped:
+            assert_recorded(stopped, source)
+        assert kills.follow(path) == 0
+        with closing(connect(path, "rw")) as done:
+            assert contents(done)[0] == expected
+            assert behind(done).due == 0
+
+
+def assert_recorded(conn, source):
+    """Each item is that of its row, unless its change is still recorded."""
+    assert conn.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert_collection_in_step(conn, collection(conn, "docs"))
+    left = {
+        key[1:]
+        for (key,) in conn.execute(
+            "select key from _embedding_changes where changed is not null"
+        )
+    }
+    with reading.documents(conn, source) as rows, staged(conn, rows) as staging:
+        found = collection(conn, "docs")
+        staging.compare(found, ownership_of(found, source))
+        states = staging.states()
+    assert {each for each, state, _e in states if state in WRITTEN} <= left
+    documents = conn.execute("select document_id from _embedding_words").fetchall()
+    assert {each for (each,) in documents} - {each for each, *_rest in states} <= left
+
+
+def test_a_row_that_changes_while_it_is_embedded(conn, model, tmp_path, monkeypatch):
+    source = tracked_rows(conn, model)
+    change(conn, "update docs set body = 'first' where id = 1")
+    change(conn, "update docs set body = 'other' where id = 2")
+
+    embed = model.embed_passages
+
+    def embed_slowly(texts, **options):
+        with closing(sqlite3.connect(tmp_path / "docs.db")) as other:
+            change(other, "update docs set body = 'second' where id = 1")
+            change(other, "delete from docs where id = 3")
+        return embed(texts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "embed_passages", embed_slowly)
+        report = embed_changes(collection(conn, "docs"), source, model)
+    assert report.changed == 2
+    assert behind(conn).rows == 2
+    mirror = Mirror(conn, source, model, tmp_path)
+    follow(conn, source, model)
+    mirror.assert_same(conn)
+
+
+def test_a_model_that_is_down_loses_nothing(conn, model, tmp_path, monkeypatch):
+    source = tracked_rows(conn, model)
+    change(conn, "update docs set body = 'first' where id = 1")
+    change(conn, "delete from docs where id = 2")
+
+    def fail(texts, **options):
+        raise ModelError("The model is down")
+
+    before = behind(conn)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "embed_passages", fail)
+        for _time in range(2):
+            with pytest.raises(ModelError, match="is down"):
+                embed_changes(collection(conn, "docs"), source, model)
+    assert behind(conn) == before
+    mirror = Mirror(conn, source, model, tmp_path)
+    follow(conn, source, model)
+    mirror.assert_same(conn)
+
+
+def test_a_row_that_fails_waits(conn, model, tmp_path):
+    source = tracked_rows(conn, model)
+    change(conn, "update docs set body = x'00' where id = 1")
+    change(conn, "insert into docs (body) values ('fine')")
+    [report] = follow(conn, source, model)
+    assert (report.new, report.failed) == (1, 1)
+    found = behind(conn)
+    assert (found.rows, found.due, found.failed) == (1, 0, 1)
+    [failure] = found.failures
+    assert failure.id == "1"
+    assert "BLOB" in failure.error
+    [stored] = collection(conn, "docs").failures()
+    assert (stored.id, stored.error) == (failure.id, failure.error)
+    # Not at once, but later and later
+    pauses = []
+    for _time in range(9):
+        waited = 0
+        while not behind(conn).due:
+            waited += 15
+            conn.execute("update _embedding_changes set tried = tried - 15")
+        conn.commit()
+        pauses.append(waited)
+        embed_changes(collection(conn, "docs"), source, model)
+        assert behind(conn).due == 0
+    assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    # When the owner asks, and when it changes
+    retry_failed(collection(conn, "docs"))
+    assert behind(conn).due == 1
+    embed_changes(collection(conn, "docs"), source, model)
+    assert behind(conn).due == 0
+    mirror = Mirror(conn, source, model, tmp_path)
+    change(conn, "update docs set body = 'fine again' where id = 1")
+    [report] = follow(conn, source, model)
+    assert report.changed == 1
+    assert behind(conn) == Behind()
+    assert collection(conn, "docs").failures() == []
+    mirror.assert_same(conn)
+
+
+def test_a_failing_row_stays_recorded_after_a_sync(conn, model):
+    source = tracked_rows(conn, model)
+    change(conn, "update docs set body = x'00' where id = 1")
+    follow(conn, source, model)
+    sync(conn, source, model)
+    assert behind(conn).failed == 1
+    change(conn, "delete from docs where id = 1")
+    [report] = follow(conn, source, model)
+    assert report.gone == 1
+    assert behind(conn) == Behind()
+    assert collection(conn, "docs").failures() == []
+
+
+def test_the_work_is_that_of_the_changed_rows(tmp_path):
+    """However many others there are."""
+    steps = [_steps(tmp_path / f"{number}.db", number) for number in (100, 1_500)]
+    assert steps[1] < steps[0] * 1.1
+
+
+def _steps(path, number):
+    """Steps of SQLite's machine for some changes, in tens."""
+    path.touch()
+    with closing(connect(path, "rw")) as conn:
+        source = tracked_rows(conn, kills.Words(), number)
+        changes_of_all_kinds(conn, 1)
+        counted = []
+        conn.set_progress_handler(lambda: counted.append(1), 10)
+        follow(conn, source, kills.Words())
+        conn.set_progress_handler(None, 0)
+        return len(counted)
+
+
+def test_oldest_changes_come_first_and_some_at_a_time(conn, model):
+    source = tracked_rows(conn, model, 5)
+    for number in (4, 2, 5):
+        change(conn, "update docs set body = 'new' where id = ?", number)
+        conn.execute("update _embedding_changes set changed = changed - 1")
+    # The latest of them is the oldest by its time
+    report = embed_changes(collection(conn, "docs"), source, model, limit=2)
+    assert report.changed == 2
+    rows = conn.execute("select key from _embedding_changes where key <> '*'")
+    assert rows.fetchall() == [("i5",)]
+
+
+def test_what_is_made_of_vectors_is_refreshed_once_all_is_done(conn, model):
+    source = tracked_rows(conn, model, 12)
+    build_similarities(collection(conn, "docs"), SimilaritySettings(limit=3))
+    build_map(collection(conn, "docs"), MapSettings(PCA))
+    change(conn, "update docs set body = 'bridge over water' where id < 5")
+    change(conn, "delete from docs where id = 6")
+    embed_changes(collection(conn, "docs"), source, model, limit=2)
+    assert count_stale(collection(conn, "docs")) > 0
+    follow(conn, source, model)
+    assert list(problems(conn)) == []
+
+
+def test_long_documents_and_titles(conn, model, tmp_path):
+    """A title is part of what the model reads of a chunk."""
+    source = tracked_rows(conn, model)
+    mirror = Mirror(conn, source, model, tmp_path)
+    change(conn, "update docs set body = ? where id = 1", "A long sentence. " * 400)
+    follow(conn, source, model)
+    mirror.assert_same(conn)
+    change(conn, "update docs set title = 'Another title'")
+    [report] = follow(conn, source, model)
+    assert (report.changed, report.unchanged) == (1, 2)
+    mirror.assert_same(conn)
+    change(conn, "update docs set body = 'short' where id = 1")
+    follow(conn, source, model)
+    mirror.assert_same(conn)
+
+
+def test_rows_of_another_source_stay(conn, model, tmp_path):
+    """Deleting a row deletes no item of another source, or of none."""
+    source = tracked_rows(conn, model)
+    embed_item(collection(conn, "docs"), model, Document("8", "an own item"))
+    change(conn, "insert into docs (id, body) values (8, 'a row')")
+    follow(conn, source, model)
+    embed_item(collection(conn, "docs"), model, Document("8", "an own item"))
+    change(conn, "delete from docs where id = 8")
+    [report] = follow(conn, source, model)
+    assert report.gone == 0
+    assert "8" in collection(conn, "docs").item_ids()
+
+
+def test_one_program_writes_while_another_embeds(conn, model, tmp_path):
+    source = tracked_rows(conn, model, 20)
+    mirror = Mirror(conn, source, model, tmp_path)
+    writer = threading.Thread(target=_write, args=(tmp_path / "docs.db",))
+    writer.start()
+    while writer.is_alive():
+        follow(conn, source, model)
+    writer.join()
+    follow(conn, source, model)
+    assert behind(conn).rows == 0
+    mirror.assert_same(conn)
+
+
+def _write(path):
+    choose = random.Random(1)
+    with closing(sqlite3.connect(path, timeout=60)) as conn:
+        for number in range(150):
+            key = choose.randint(1, 40)
+            change(conn, "replace into docs values (?, 't', ?)", key, f"text {number}")
+            change(conn, "delete from docs where id = ?", choose.randint(1, 40))
