@@ -113,8 +113,16 @@ def is_tracked(collection: StoredCollection, source: Source) -> bool:
     return (
         attached is not None
         and isinstance(source, TableSource)
-        and attached.source == source_from_json(source.to_json())
+        and is_as_stored(collection, source)
         and _is_recorded(collection, attached.id, source)
+    )
+
+
+def is_as_stored(collection: StoredCollection, source: Source) -> bool:
+    """Whether *source* has the rules by which a run has read all of it."""
+    attached = collection.attached(source)
+    return attached is not None and (
+        attached.source == source_from_json(source.to_json())
     )
 
 
