@@ -16,7 +16,7 @@ import pytest
 from datasette_embeddings.config import SimilaritySettings
 from datasette_embeddings.databases import connect, declared_columns
 from datasette_embeddings.documents import AUTO, Chunking, Document
-from datasette_embeddings.errors import ModelError
+from datasette_embeddings.errors import ModelError, SourceError
 from datasette_embeddings.ingest.changed_rows import embed_changes
 from datasette_embeddings.ingest.check import problems
 from datasette_embeddings.ingest.items import embed_item
@@ -44,6 +44,7 @@ from datasette_embeddings.store.origins import ownership_of
 from datasette_embeddings.store.staging import staged
 from datasette_embeddings.vectors import decode
 from tests import kills
+from tests.models import Eyes
 from tests.words_in_step import assert_collection_in_step
 
 PRUNE = IngestOptions(prune=True)
@@ -527,6 +528,33 @@ def test_long_documents_and_titles(conn, model, tmp_path):
     change(conn, "update docs set body = 'short' where id = 1")
     follow(conn, source, model)
     mirror.assert_same(conn)
+
+
+def test_images(conn, tmp_path):
+    """The model is a stand-in for one of images, which takes torch."""
+    conn.execute("create table docs (id integer primary key, picture blob)")
+    picture = b"\x89PNG and more"
+    conn.execute("insert into docs (picture) values (?)", [picture])
+    conn.commit()
+    eyes = Eyes()
+    source = followed(conn, eyes, rules=Source(images=True))
+    mirror = Mirror(conn, source, eyes, tmp_path)
+    change(conn, "insert into docs (picture) values (?)", picture + b"!")
+    change(conn, "insert into docs (picture) values (?)", b"no picture")
+    change(conn, "update docs set picture = null where id = 1")
+    [report] = follow(conn, source, eyes)
+    assert (report.new, report.failed, report.empty) == (1, 1, 1)
+    mirror.assert_same(conn)
+
+
+def test_a_table_that_lost_a_column(conn, model):
+    source = tracked_rows(conn, model)
+    change(conn, "update docs set body = 'new'")
+    change(conn, "alter table docs rename column body to text")
+    assert not is_tracked(collection(conn, "docs"), source)
+    with pytest.raises(SourceError, match="no such column"):
+        embed_changes(collection(conn, "docs"), source, model)
+    assert behind(conn).rows == 3
 
 
 def test_rows_of_another_source_stay(conn, model, tmp_path):

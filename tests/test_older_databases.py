@@ -12,7 +12,11 @@ from click.testing import CliRunner
 
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.ingest.changed_rows import embed_changes
+from datasette_embeddings.ingest.report import IngestOptions
+from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.search.answers import search_text, similar_items
+from datasette_embeddings.store.changes import Behind, count_changes, is_tracked, track
 from datasette_embeddings.store.collections import collection
 from datasette_embeddings.store.origins import has_unsourced_items
 
@@ -152,3 +156,19 @@ def test_words_that_a_sync_indexes_reach_an_index_in_memory(old):
         articles = collection(conn, "articles")
         assert articles.has_words
         assert indexes.index(articles).numbers.all()
+
+
+def test_the_changes_of_a_table_are_recorded(old, model):
+    """The table is made when it is first needed, and the source gets an id."""
+    with closing(sqlite3.connect(old / "tables.db")) as conn:
+        articles = collection(conn, "articles")
+        track(articles, articles.source)
+        articles = collection(conn, "articles")
+        assert is_tracked(articles, articles.source)
+        options = IngestOptions(prune=True)
+        ingest(conn, "articles", articles.source, model, options=options)
+        assert is_tracked(articles, articles.source)
+        conn.execute("delete from articles where id = 1")
+        conn.commit()
+        assert embed_changes(articles, articles.source, model).gone == 1
+        assert count_changes(articles) == Behind()

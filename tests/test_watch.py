@@ -22,6 +22,8 @@ from click.testing import CliRunner
 from datasette_embeddings.cli.commands import embeddings
 from datasette_embeddings.ingest import watching
 from datasette_embeddings.ingest.watching import FolderChanges, Watch
+from datasette_embeddings.store.changes import track
+from datasette_embeddings.store.collections import collection
 from tests.conftest import write_articles
 from tests.programs import ours
 
@@ -126,6 +128,22 @@ def test_collections_follow_files_and_tables(articles_db, notes, tmp_path):
         (tmp_path / "away").rename(notes)
         deleted = "1 no longer in the source (deleted)"
         assert program.line() == f"notes: 0 new, 0 changed, 1 unchanged, {deleted}"
+        assert program.end(signal.SIGTERM) == (None, 0)
+    assert "nothing is wrong" in ours("check", articles_db).output
+
+
+def test_of_a_tracked_table_only_changed_rows_are_read(articles_db):
+    """The first run compares all rows; the others are not even counted then."""
+    with closing(sqlite3.connect(articles_db)) as conn:
+        found = collection(conn, "articles")
+        track(found, found.source)
+    with running(articles_db) as program:
+        assert program.line() == "articles: 0 new, 0 changed, 6 unchanged"
+        change(articles_db, "insert into articles values (7, 'Moon', 'far')")
+        assert program.line() == "articles: 1 new, 0 changed, 0 unchanged"
+        change(articles_db, "delete from articles where id = 7")
+        deleted = "1 no longer in the source (deleted)"
+        assert program.line() == f"articles: 0 new, 0 changed, 0 unchanged, {deleted}"
         assert program.end(signal.SIGTERM) == (None, 0)
     assert "nothing is wrong" in ours("check", articles_db).output
 

@@ -26,12 +26,14 @@ from datasette_embeddings.config import CollectionConfig, Config, SimilaritySett
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError, SourceUnavailableError
 from datasette_embeddings.index.cache import indexes
+from datasette_embeddings.ingest.changed_rows import embed_all_changes
 from datasette_embeddings.ingest.report import IngestOptions, Report
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.ingest.sync import stored_sources
 from datasette_embeddings.ingest.words import index_words
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
 from datasette_embeddings.sources.from_config import source_from_config
+from datasette_embeddings.store.changes import has_recorded_all
 from datasette_embeddings.store.collections import collection as collection_named
 from datasette_embeddings.store.collections import find_collection
 from datasette_embeddings.store.metadata_index import index_metadata
@@ -78,7 +80,15 @@ def embed_source(
         options = replace(
             options, similarities=declared.similarities, words=words, **callbacks
         )
-        report = ingest(conn, name, source, model, options=options)
+        if (
+            options.changed_only
+            and existing is not None
+            and isinstance(source, TableSource)
+            and has_recorded_all(existing, source)
+        ):
+            report = embed_all_changes(existing, source, model)
+        else:
+            report = ingest(conn, name, source, model, options=options)
     if declared.metadata_index and not options.dry_run:
         index_metadata(collection_named(conn, name), declared.metadata_index)
     return report

@@ -113,6 +113,8 @@ class _Following:
     config: Config
     printer: _Printer
     silent: bool
+    #: The collections of which all rows were compared
+    compared: set[str] = field(default_factory=set)
 
     def until_replaced(self, watched: Watch) -> None:
         """Sync each collection that is due, until the file is replaced."""
@@ -128,7 +130,10 @@ class _Following:
 
     def _sync(self, name: str, watched: Watch) -> None:
         """Sync the collection *name*, and report the result to *watched*."""
-        started, options = time.monotonic(), IngestOptions(prune=True)
+        started, options = (
+            time.monotonic(),
+            IngestOptions(prune=True, changed_only=True),
+        )
         has_written = has_failed = False
         try:
             for outcome in synced(
@@ -145,6 +150,8 @@ class _Following:
             if not watched.is_replaced:
                 self.printer.print_error(explained(error, self.database), name)
             has_failed = True
+        if not has_failed:
+            self.compared.add(name)
         idle = 0.0 if has_written else time.monotonic() - started
         watched.finish(name, idle=idle, has_failed=has_failed)
 

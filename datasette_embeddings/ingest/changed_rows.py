@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from datasette_embeddings.ingest.words import index_staged_words
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.sources.content import RowReader
 from datasette_embeddings.sources.definitions import TableSource
-from datasette_embeddings.sources.row_keys import RowKey, rows_of_keys
+from datasette_embeddings.sources.row_keys import rows_of_key
 from datasette_embeddings.store.attaching import counting_truncated, writing
 from datasette_embeddings.store.change_rows import (
     Change,
@@ -100,6 +101,29 @@ def embed_changes(
     return report
 
 
+def embed_all_changes(
+    collection: StoredCollection, source: TableSource, model: EmbeddingModel
+) -> Report:
+    """Embed all changes of *source* that are due; what came of them together."""
+    total, failures = Counter[str](), list[Failure]()
+    chunks: int | None = None
+    while changes_due(collection, source, limit=1):
+        report = embed_changes(collection, source, model)
+        total.update({name: getattr(report, name) for name in _COUNTS})
+        failures += report.failures
+        if report.chunks is not None:
+            chunks = (chunks or 0) + report.chunks
+    counts: dict[str, Any] = dict(total)
+    shown = tuple(failures[:FAILURES_SHOWN])
+    return Report(**counts, pruned=True, chunks=chunks, failures=shown)
+
+
+_COUNTS = (
+    *("new", "changed", "metadata", "unchanged", "empty", "failed", "gone"),
+    "truncated",
+)
+
+
 def _read(collection: StoredCollection, source: TableSource, limit: int) -> _Batch:
     """At most *limit* changes that can be embedded now, and their rows."""
     batch, filled = _Batch(), 0.0
@@ -107,12 +131,13 @@ def _read(collection: StoredCollection, source: TableSource, limit: int) -> _Bat
     count = len(source.key_columns)
     with one_moment(collection.conn):
         changes = changes_due(collection, source, limit=limit)
-        by_key: dict[RowKey, Change] = {e.key: e for e in changes if e.key is not None}
         batch.unknown = [each for each in changes if each.key is None]
-        for key, names, rows in rows_of_keys(collection.conn, source, by_key):
-            batch.names = names
-            item_id = source.id_prefix + key.item_id
-            batch.changes.setdefault(item_id, []).append(by_key[key])
+        for change in changes:
+            if change.key is None:
+                continue
+            batch.names, rows = rows_of_key(collection.conn, source, change.key)
+            item_id = source.id_prefix + change.key.item_id
+            batch.changes.setdefault(item_id, []).append(change)
             for row in rows:
                 # Two keys may have one id
                 own = tuple((type(each), each) for each in row[:count])

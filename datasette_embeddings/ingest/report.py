@@ -29,6 +29,8 @@ class IngestOptions:
     limit: int | None = None
     #: Build the collection again beside the old one, and swap them at the end
     rebuild: bool = False
+    #: Read only the rows that changed, where their changes are recorded
+    changed_only: bool = False
     #: The source takes the place of another, whose other items are deleted
     replace_source: bool = False
     #: Write nothing

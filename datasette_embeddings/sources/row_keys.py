@@ -8,7 +8,7 @@ function that makes it fails on any value, unlike ``json_array``, which takes no
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -101,22 +101,19 @@ def text_encoding(conn: sqlite3.Connection) -> str:
     return str(conn.execute("pragma encoding").fetchone()[0])
 
 
-def rows_of_keys(
-    conn: sqlite3.Connection, source: TableSource, keys: Iterable[RowKey]
-) -> Iterable[tuple[RowKey, Sequence[str], list[Any]]]:
-    """For each of *keys* the names of the columns, and the rows with its item's id.
-
-    The values of a row are those of ``source.sql``.
+def rows_of_key(
+    conn: sqlite3.Connection, source: TableSource, key: RowKey
+) -> tuple[Sequence[str], list[Any]]:
+    """The names of the columns of ``source.sql``, and the rows of the item of *key*.
 
     :raises SourceError: if the table lacks a column by now.
     """
     columns = [source.column_sql(each) for each in source.key_columns]
-    for key in keys:
-        condition, values = key.condition(columns)
-        try:
-            found = conn.execute(f"{source.sql} where {condition}", values)
-        except sqlite3.OperationalError as error:
-            if not str(error).startswith("no such"):
-                raise
-            raise SourceError(f"The rows cannot be read: {error}") from error
-        yield key, [each[0] for each in found.description], found.fetchall()
+    condition, values = key.condition(columns)
+    try:
+        found = conn.execute(f"{source.sql} where {condition}", values)
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith("no such"):
+            raise
+        raise SourceError(f"The rows cannot be read: {error}") from error
+    return [each[0] for each in found.description], found.fetchall()

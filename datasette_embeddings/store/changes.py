@@ -118,6 +118,22 @@ def is_tracked(collection: StoredCollection, source: Source) -> bool:
     )
 
 
+def has_recorded_all(collection: StoredCollection, source: Source) -> bool:
+    """Whether no row of *source* has to be embedded but those that are recorded."""
+    attached = collection.attached(source)
+    if attached is None or not is_tracked(collection, source):
+        return False
+    row = collection.conn.execute(
+        f"""
+        select changed
+        from {CHANGES}
+        where (collection_id, source_id, key) = (?, ?, ?)
+        """,
+        [collection.id, attached.id, WHOLE],
+    ).fetchone()
+    return row == (None,)
+
+
 def is_as_stored(collection: StoredCollection, source: Source) -> bool:
     """Whether *source* has the rules by which a run has read all of it."""
     attached = collection.attached(source)
