@@ -266,6 +266,15 @@ CHANGES_TABLES = (
       primary key (collection_id, source_id, key)
     ) without rowid
     """,
+    """
+    create index if not exists idx__embedding_changes_changed
+    on _embedding_changes (collection_id, source_id, changed)
+    """,
+    """
+    create index if not exists idx__embedding_changes_error
+    on _embedding_changes (collection_id, source_id, error)
+    where error is not null
+    """,
 )
 
 

@@ -49,7 +49,7 @@ from tests.words_in_step import assert_collection_in_step
 
 PRUNE = IngestOptions(prune=True)
 WORDS = ["apple", "bridge", "cloud", "dance", "engine", "forest", "garden", "harbour"]
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.fixture

@@ -447,6 +447,21 @@ def test_rows_of_other_programs(conn, model, column, value):
     assert report.changed or count_changes(docs(conn)).needs_sync
 
 
+@pytest.mark.parametrize("value", [None, "text", b"blob", 1e12, -7], ids=repr)
+@pytest.mark.parametrize("column", ["attempts", "tried"])
+def test_a_failing_row_of_which_other_programs_wrote(conn, model, column, value):
+    source = tracked(conn, model)
+    conn.execute("update docs set body = x'00'")
+    conn.commit()
+    embed_changes(docs(conn), source, model)
+    assert count_changes(docs(conn)).due == 0
+    conn.execute(f"update _embedding_changes set {column} = ?", [value])
+    conn.execute("update _embedding_changes set tried = tried - 4000")
+    conn.commit()
+    assert count_changes(docs(conn)).due == 1
+    assert embed_changes(docs(conn), source, model).failed == 1
+
+
 def test_a_sync_forgets_the_changes_that_it_has_seen(conn, model):
     source = tracked(conn, model)
     conn.execute("update docs set body = 'new'")

@@ -18,13 +18,13 @@ from datasette_embeddings.store.collections import StoredCollection, find_collec
 FIRST_PAUSE, MOST_DOUBLED, LONGEST_PAUSE = 60, 6, 3_600
 #: SQL for whether a row is to be embedded by the time :now
 IS_DUE = f"""
-    (
+    coalesce(
       error is null
-      or tried is null
       or tried > :now
       or tried <= :now - min(
         {LONGEST_PAUSE}, {FIRST_PAUSE} << min(attempts - 1, {MOST_DOUBLED})
-      )
+      ),
+      1
     )
 """
 

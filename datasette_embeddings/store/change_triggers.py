@@ -58,29 +58,32 @@ def triggers(
     columns = _columns(conn, source.table)
     key = {e: f"({_key_sql(source, e)})" for e in ("old", "new", "other")}
     old, new = (f"{record_sql(*ids, key[each])};" for each in ("old", "new"))
+    other_key = f"where {key['new']} is not {key['old']}"
+    moved = f"{record_sql(*ids, key['new'], other_key)};"
     read = _columns_read(source, columns)
-    updated = f"update of {', '.join(map(quote, read))}" if read else "update"
+    update = f"update of {', '.join(map(quote, read))}" if read else "update"
     bodies = {
         "inserted": f"after insert on {table} begin {new} end",
-        # Its key may have changed
-        "updated": f"after {updated} on {table} begin {old} {new} end",
+        "updated": f"after {update} on {table} begin {old} {moved} end",
         "deleted": f"after delete on {table} begin {old} end",
     }
     # A statement with "or replace" deletes the rows that are in its way, and no trigger
     # is told
-    replaced, names = list[str](), dict[str, None]()
+    inserted, updated, names = "", "", dict[str, None]()
     for index in _unique_indexes(conn, source, columns):
         same = " and ".join(
             f"other.{quote(name)} = new.{quote(name)} collate {quote(collation)}"
             for name, collation in index
         )
         rows = f"from {table} as other where {same}"
-        replaced.append(f"{record_sql(*ids, key['other'], rows)};")
+        inserted += f"{record_sql(*ids, key['other'], rows)}; "
+        rows = f"{rows} and {key['other']} is not {key['old']}"
+        updated += f"{record_sql(*ids, key['other'], rows)}; "
         names |= dict.fromkeys(quote(name) for name, _collation in index)
-    if replaced:
-        body = f"on {table} begin {' '.join(replaced)} end"
-        bodies["replaced_by_insert"] = f"before insert {body}"
-        bodies["replaced_by_update"] = f"before update of {', '.join(names)} {body}"
+    if names:
+        of = f"of {', '.join(names)} on {table}"
+        bodies["replaced_by_insert"] = f"before insert on {table} begin {inserted}end"
+        bodies["replaced_by_update"] = f"before update {of} begin {updated}end"
     start = f"{CHANGES}_{int(collection_id)}_{int(source_id)}"
     return {
         f"{start}_{name}": f"CREATE TRIGGER {start}_{name} {body}"
