@@ -131,7 +131,7 @@ def has_recorded_all(collection: StoredCollection, source: Source) -> bool:
         """,
         [collection.id, attached.id, WHOLE],
     ).fetchone()
-    return row == (None,)
+    return bool(row == (None,))
 
 
 def is_as_stored(collection: StoredCollection, source: Source) -> bool:
