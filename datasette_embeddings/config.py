@@ -199,11 +199,15 @@ class CollectionConfig(Checked):
     #: A cross-encoder that orders the best matches of a search again
     rerank: Reranker | None = None
     index: DeclaredIndex | None = None
+    #: A server embeds the rows as they are written
+    live: Flag = False
 
     @property
     def is_of_searches(self) -> bool:
         """Whether it says nothing of where rows come from and how they are embedded."""
-        return self == CollectionConfig(rerank=self.rerank, index=self.index)
+        return self == CollectionConfig(
+            rerank=self.rerank, index=self.index, live=self.live
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

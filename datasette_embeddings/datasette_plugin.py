@@ -59,10 +59,10 @@ def prepare_connection(
 
 
 @hookimpl
-def asgi_wrapper() -> Callable[[Any], Any]:
-    from datasette_embeddings.web.server import with_sql_errors
+def asgi_wrapper(datasette: Datasette) -> Callable[[Any], Any]:
+    from datasette_embeddings.web.live import application
 
-    return with_sql_errors
+    return application(datasette)
 
 
 @hookimpl

@@ -26,6 +26,8 @@ from datasette_embeddings.similarities import refreshing
 from datasette_embeddings.sources.definitions import CollectionSource
 from datasette_embeddings.store import collection_writes
 from datasette_embeddings.store import collections as stored
+from datasette_embeddings.store.change_triggers import stored_triggers
+from datasette_embeddings.store.changes import count_changes
 from datasette_embeddings.store.clusters import Clusters
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.metadata_index import MetadataIndex
@@ -61,10 +63,14 @@ def list_collections(database: Path, output_format: str | None) -> None:
 
 
 def _collection_row(collection: StoredCollection) -> Row:
+    behind: Row = {}
+    if stored_triggers(collection.conn):
+        behind = {"behind": count_changes(collection).rows}
     return {
         "name": collection.name,
         "model": collection.model_id,
         "count": collection.count_items(),
+        **behind,
         "dimensions": collection.dimensions,
         "sources": "; ".join(map(source_line, collection.current_sources)) or None,
     }
@@ -92,7 +98,7 @@ def show_collection(database: Path, collection: str) -> None:
         related = None if table.settings is None else asdict(table.settings)
         if related is not None and table.recall is not None:
             related["recall"] = table.recall
-        clusters = Clusters(found).facts
+        clusters, behind = Clusters(found).facts, count_changes(found)
         row = {
             **_collection_row(found),
             "failed": found.count_failures(),
@@ -116,6 +122,8 @@ def show_collection(database: Path, collection: str) -> None:
             "closeness": found.closeness,
             "metadata_index": MetadataIndex(found).keys(),
         }
+        if behind.since is not None:
+            row["behind_since"] = iso_time(int(behind.since))
         if found.truncated:
             row["truncated"] = found.truncated
     write([row], "nl")

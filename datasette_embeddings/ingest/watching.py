@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from datasette_embeddings.config import CollectionConfig
 from datasette_embeddings.databases import real_path
 from datasette_embeddings.errors import EmbeddingsError, UnknownCollectionError
+from datasette_embeddings.ingest.folder_changes import FolderChanges, identity, state_of
 from datasette_embeddings.sources.definitions import (
     FileSource,
     FolderSource,
@@ -30,12 +30,6 @@ MOST_INTERVALS = 20
 PAUSE = 4
 # In seconds: the longest such pause, and until a sync that failed is tried again
 LONGEST_PAUSE = RETRY = 60.0
-# A signal is handled between two steps of waiting
-STEP_MS = 100
-
-#: Numbers that differ if a file does; None if it cannot be reached
-State: TypeAlias = "tuple[int, ...] | None"
-Reports: TypeAlias = "Iterator[Set[tuple[int, str]]]"
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ class Watch:
         self._interval = interval
         self._changes = FolderChanges(interval, polls=polls)
         self._path = conn.execute("pragma database_list").fetchone()[2]
-        self._file = _identity(self._path)
+        self._file = identity(self._path)
         self._version: int | None = None
         self._watched: dict[str, _Watched] = {}
         # The first sync waits for nothing
@@ -113,7 +107,7 @@ class Watch:
     @property
     def is_replaced(self) -> bool:
         """Whether another file, or none, is where the database was."""
-        return _identity(self._path) != self._file
+        return identity(self._path) != self._file
 
     def wait(self) -> str | None:
         """The name of a collection that is due; None if the database was replaced.
@@ -121,26 +115,48 @@ class Watch:
         :raises sqlite3.Error: if the database cannot be read.
         """
         while not self.is_replaced:
-            for name, each in self._watched.items():
-                if self._is_due(each):
-                    return name
-            roots = [e for each in self._watched.values() for e in each.inputs.roots]
-            changed = self._changes.wait(roots)
-            now = time.monotonic()
-            for each in self._watched.values():
-                if not changed.isdisjoint(each.inputs.roots):
-                    each.touch(now)
-            # Last, because a database that is locked is an error
-            self._look(now)
+            if (name := self.due()) is not None:
+                return name
+            self.look()
         return None
 
-    def finish(self, name: str, *, idle: float = 0.0, has_failed: bool = False) -> None:
-        """Note that *name* was synced; *idle* are the seconds if nothing was found."""
+    def due(self) -> str | None:
+        """The name of a collection that is due by now."""
+        watched = self._watched.items()
+        return next((name for name, each in watched if self._is_due(each)), None)
+
+    def look(self) -> None:
+        """Wait for an interval at most, and note what has changed.
+
+        :raises sqlite3.Error: if the database cannot be read.
+        """
+        roots = [e for each in self._watched.values() for e in each.inputs.roots]
+        changed = self._changes.wait(roots)
+        now = time.monotonic()
+        for each in self._watched.values():
+            if not changed.isdisjoint(each.inputs.roots):
+                each.touch(now)
+        # Last, because a database that is locked is an error
+        self._look(now)
+
+    def finish(
+        self,
+        name: str,
+        *,
+        idle: float = 0.0,
+        has_failed: bool = False,
+        retry_s: float | None = None,
+    ) -> None:
+        """Note that *name* was synced; *idle* are the seconds if nothing was found.
+
+        If it *has_failed*, it is tried again after *retry_s*, or RETRY seconds.
+        """
         each, now = self._watched[name], time.monotonic()
         # The first one may have loaded the model
         pause = 0.0 if each.paused is None else min(PAUSE * idle, LONGEST_PAUSE)
         each.paused = now + pause
-        each.retry = now + RETRY if has_failed else None
+        wait_s = RETRY if retry_s is None else retry_s
+        each.retry = now + wait_s if has_failed else None
 
     def _is_due(self, each: _Watched) -> bool:
         now = time.monotonic()
@@ -163,7 +179,7 @@ class Watch:
         with suppress(EmbeddingsError, OSError):
             return hash(
                 tuple(
-                    (str(path), _state(path))
+                    (str(path), state_of(path))
                     for source in inputs.folders
                     for path in paths_of_folders(self._conn, source)
                 )
@@ -179,7 +195,7 @@ class Watch:
         for each in self._watched.values():
             seen = (
                 version if each.inputs.database else None,
-                [_state(path) for path in each.inputs.files],
+                [state_of(path) for path in each.inputs.files],
             )
             if seen != each.seen:
                 each.seen = seen
@@ -196,60 +212,6 @@ class Watch:
                 watched[name] = self._watched.get(name) or _Watched(inputs)
                 watched[name].inputs = inputs
         self._watched = watched
-
-
-class FolderChanges:
-    """Reports in which folders something changes."""
-
-    def __init__(self, interval: float, *, polls: bool) -> None:
-        self._interval_ms, self._polls = round(interval * 1000), polls
-        self._states: Mapping[str, State] = {}
-        self._reports: Reports | None = None
-
-    def wait(self, roots: Iterable[str]) -> set[str]:
-        """Wait for an interval at most; the *roots* in which files may have changed.
-
-        All of them are, when one is another folder than before, or is not there now.
-        """
-        states = {root: _identity(root) for root in roots}
-        if states != self._states:
-            self._reports, self._states = None, states
-        is_new, paths = self._reports is None, set[str]()
-        if self._reports is None:
-            there = [root for root, state in states.items() if state is not None]
-            self._reports = self._watch(there)
-        try:
-            paths = {path for _change, path in next(self._reports)}
-        except FileNotFoundError:
-            # It was there a moment ago
-            self._reports = None
-        except (OSError, RuntimeError):
-            # There are more folders than the system reports changes of
-            self._polls, self._reports = True, None
-        if not paths.isdisjoint(states):
-            # Reports of a folder end when it is deleted; the next may have its number
-            self._reports = None
-        if is_new or self._polls:
-            return set(states)
-        return {
-            root
-            for root in states
-            if any(path == root or path.startswith(root + os.sep) for path in paths)
-        }
-
-    def _watch(self, folders: Iterable[str]) -> Reports:
-        from watchfiles import watch
-
-        return watch(
-            *(() if self._polls else folders),
-            # Which files count is what the sources know
-            watch_filter=None,
-            step=min(STEP_MS, self._interval_ms),
-            debounce=self._interval_ms,
-            rust_timeout=self._interval_ms,
-            yield_on_timeout=True,
-            ignore_permission_denied=True,
-        )
 
 
 def _inputs_of(
@@ -284,17 +246,3 @@ def _inputs_of(
         for folder, _glob in source.folders
     ]
     return _Inputs(database, tuple(files), tuple(folders), tuple(roots))
-
-
-def _state(path: str | os.PathLike[str]) -> State:
-    try:
-        file = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns
-
-
-def _identity(path: str) -> State:
-    """Which file or folder is at *path*, whatever is in it."""
-    state = _state(path)
-    return state and state[:2]

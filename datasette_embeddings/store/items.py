@@ -155,8 +155,8 @@ class Items:
         failures = schema.table_or_empty("_embedding_failures", self.columns)
         return self._count(f"from {failures} where collection_id = ?")
 
-    def failures(self) -> list[StoredFailure]:
-        """The rows that could not be embedded, by id."""
+    def failures(self, limit: int = -1) -> list[StoredFailure]:
+        """The rows that could not be embedded, by id; at most *limit* if given."""
         if not self.columns["_embedding_failures"]:
             return []
         rows = self.conn.execute(
@@ -166,8 +166,9 @@ class Items:
             where {schema.valid_sql("_embedding_failures")}
             and collection_id = ?
             order by id
+            limit ?
             """,
-            [self.id],
+            [self.id, limit],
         )
         return [StoredFailure(*row) for row in rows]
 

@@ -20,6 +20,7 @@ from datasette_embeddings.web import search_request
 from datasette_embeddings.web.compat import database_color, run_sql_path
 from datasette_embeddings.web.filter_links import cluster_count
 from datasette_embeddings.web.http_errors import NotFoundError
+from datasette_embeddings.web.live import live_json
 from datasette_embeddings.web.middleware import SHAPE, json_view, page_view, shaped
 from datasette_embeddings.web.resolve import Target, listed_targets, resolve_target
 from datasette_embeddings.web.server import config_of
@@ -60,7 +61,12 @@ async def collections_json(datasette: Datasette, request: Request) -> Response:
     address = Address.of(request)
     address.check_names((SHAPE,))
     rows = [
-        {"database": target.database.name, **target.to_json(count), "url": target.path}
+        {
+            "database": target.database.name,
+            **target.to_json(count),
+            **await live_json(target),
+            "url": target.path,
+        }
         for target, count in targets
     ]
     body: dict[str, Any] = {"ok": True, "collections": rows}

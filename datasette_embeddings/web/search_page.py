@@ -29,6 +29,7 @@ from datasette_embeddings.web.http_errors import (
     headers_of,
     status_of,
 )
+from datasette_embeddings.web.live import live_json
 from datasette_embeddings.web.middleware import SHAPE, page_view
 from datasette_embeddings.web.pages import render_page
 from datasette_embeddings.web.resolve import Target, resolve_target
@@ -77,6 +78,7 @@ async def search(
         **_request_context(target, address, config, is_image=body is not None),
         **await _form_context(target),
         **await scope_context(target, address),
+        "live": (await live_json(target)).get("live"),
     }
     status, headers = 200, dict[str, str]()
     try:

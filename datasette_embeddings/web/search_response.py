@@ -33,6 +33,7 @@ from datasette_embeddings.vectors import Vector
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.http_errors import SearchUnavailableError
+from datasette_embeddings.web.live import followers, live_json
 from datasette_embeddings.web.middleware import SHAPE, json_view, shaped
 from datasette_embeddings.web.resolve import Target, resolve_target
 from datasette_embeddings.web.scope_list import list_scope
@@ -89,6 +90,8 @@ async def search_json(
         "not_reranked": response.not_reranked,
         "took_ms": round(took_ms, 1),
     }
+    if datasette in followers:
+        answer["collection"].update(await live_json(target))
     if response.facet is not None:
         answer["facet_results"] = response.facet.to_json()
     return shaped(datasette, request, address.args, answer, "matches")

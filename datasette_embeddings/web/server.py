@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from datasette.app import Datasette
 from datasette.utils import StartupError
 
-from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, Config
+from datasette_embeddings.config import LLM_EMBED, PLUGIN_NAME, CollectionConfig, Config
 from datasette_embeddings.errors import ConfigError
 from datasette_embeddings.models.registry import with_llm_keys
 from datasette_embeddings.serving import allowed_models, reranking
@@ -76,7 +76,7 @@ async def start(datasette: Datasette) -> None:
     config = await asyncio.to_thread(config_of, datasette)
     with _startup_errors():
         await asyncio.to_thread(allowed_models.start, config)
-        configs = {name: _of_database(datasette, name) for name in datasette.databases}
+        configs = {name: of_database(datasette, name) for name in datasette.databases}
     if any(each.rerankers for each in configs.values()):
         with_rerankers[datasette] = configs
         if config.preload:
@@ -84,14 +84,20 @@ async def start(datasette: Datasette) -> None:
                 reranking.reranker_thread.submit(reranking.preload, each)
 
 
-def _of_database(datasette: Datasette, database: str) -> Config:
-    """The settings of *datasette*, with the rerankers that it has for *database*."""
-    config = config_of(datasette)
+def of_database(datasette: Datasette, database: str) -> Config:
+    """The settings of *datasette*, with those of *database* that a server needs."""
+    config, own = config_of(datasette), own_collections(datasette, database)
+    return replace(config, collections={**config.collections, **own}) if own else config
+
+
+def own_collections(
+    datasette: Datasette, database: str
+) -> Mapping[str, CollectionConfig]:
+    """The collections in the settings of *database*, if a server needs any of them."""
     settings = datasette.plugin_config(PLUGIN_NAME, database=database, fallback=False)
-    if "'rerank'" not in str(settings):
-        return config
-    own = Config.from_plugin_config(settings).collections
-    return replace(config, collections={**config.collections, **own})
+    if not any(each in str(settings) for each in ("'rerank'", "'live'")):
+        return {}
+    return Config.from_plugin_config(settings).collections
 
 
 @contextmanager
@@ -120,10 +126,16 @@ def server_policy(
     )
 
 
-def with_sql_errors(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-    """*app*, with the reasons why SQL functions fail collected for each request."""
+def with_sql_errors(app: Any, lifespan: Any) -> Any:  # noqa: ANN401 - ASGI applications
+    """*app*, with the reasons why SQL functions fail collected for each request.
+
+    *lifespan* is called for the start and the end of the server.
+    """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        if scope["type"] == "lifespan":
+            await lifespan(scope, receive, send)
+            return
         token = _sql_errors.set([])
         try:
             await app(scope, receive, send)
