@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker
@@ -60,9 +61,10 @@ def prepare_connection(
 
 @hookimpl
 def asgi_wrapper(datasette: Datasette) -> Callable[[Any], Any]:
-    from datasette_embeddings.web.live import application
+    from datasette_embeddings.web.live import while_serving
+    from datasette_embeddings.web.server import with_sql_errors
 
-    return application(datasette)
+    return partial(with_sql_errors, lifespan=partial(while_serving, datasette))
 
 
 @hookimpl

@@ -101,7 +101,7 @@ def embed_documents(
         for content, (digest, _item) in by_content.items()
         if digest in stored
     }
-    report = _scaled(progress, max(1, len(by_content)), len(documents))
+    report = _Progress(progress, max(1, len(by_content)), len(documents))
     report(len(outcomes))
     new = [content for content in by_content if content not in outcomes]
     cut = _embed(new, model, outcomes, report, binary=binary)
@@ -205,18 +205,21 @@ def _chunks(
     return chunks
 
 
-def _scaled(progress: Callback, parts: int, whole: int) -> Callback:
+@dataclass
+class _Progress:
     """A callback for each of *parts*, which reports at most *whole* to *progress*."""
-    done, reported = 0, 0
 
-    def report(count: int) -> None:
-        nonlocal done, reported
-        done += count
-        due = min(whole, whole * done // parts)
-        progress(due - reported)
-        reported = due
+    progress: Callback
+    parts: int
+    whole: int
+    done: int = 0
+    reported: int = 0
 
-    return report
+    def __call__(self, count: int) -> None:
+        self.done += count
+        due = min(self.whole, self.whole * self.done // self.parts)
+        self.progress(due - self.reported)
+        self.reported = due
 
 
 def _embed(

@@ -63,7 +63,7 @@ def ingest(
     if source.uses_plugin:
         check_plugins(source)
     # Before its rows are read: what changes meanwhile is not among them
-    covered = changes_of(conn, name, source)
+    covered = changes_of(conn, name, source) if options.prune else ()
     with (
         reading.documents(conn, source, limit=options.limit) as documents,
         staged(conn, documents) as staging,

@@ -163,7 +163,8 @@ def drop_stale_facts(conn: sqlite3.Connection) -> None:
         conn.execute(f"drop table {table}")
     for rows in stale:
         conn.execute(f"delete {rows}")
-    drop_stale_changes(conn)
+    if schema.read_columns(conn)["_embedding_changes"]:
+        drop_stale_changes(conn)
 
 
 def rename_collection(

@@ -31,7 +31,7 @@ from datasette_embeddings.store.collections import StoredCollection, collections
 from datasette_embeddings.web.compat import is_immutable
 from datasette_embeddings.web.permissions import served_databases
 from datasette_embeddings.web.resolve import Target
-from datasette_embeddings.web.server import config_of, own_collections, with_sql_errors
+from datasette_embeddings.web.server import config_of, own_collections
 
 IMMUTABLE = LiveState("off", "This database is served as immutable")
 IN_MEMORY = LiveState("off", "This database is in memory")
@@ -42,19 +42,18 @@ logger = logging.getLogger("datasette_embeddings")
 followers: WeakKeyDictionary[Datasette, Mapping[str, Follower]] = WeakKeyDictionary()
 
 
-def application(datasette: Datasette) -> Callable[[Any], Any]:
-    """What wraps the ASGI application: live collections are followed while it serves.
+async def while_serving(
+    datasette: Datasette,
+    app: Any,  # noqa: ANN401 - an ASGI application
+    scope: Any,  # noqa: ANN401
+    receive: Any,  # noqa: ANN401
+    send: Any,  # noqa: ANN401
+) -> None:
+    """Follow the live collections of *datasette* during the lifespan of its server.
 
-    Only a server has a lifespan: ``datasette --get`` and other commands have none.
+    Only a server has one: ``datasette --get`` and other commands have none.
     """
-
-    def wrap(app: Any) -> Any:  # noqa: ANN401 - an ASGI application
-        async def lifespan(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
-            await app(scope, receive, partial(_send, datasette, send))
-
-        return with_sql_errors(app, lifespan)
-
-    return wrap
+    await app(scope, receive, partial(_send, datasette, send))
 
 
 async def _send(

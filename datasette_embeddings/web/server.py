@@ -126,15 +126,15 @@ def server_policy(
     )
 
 
-def with_sql_errors(app: Any, lifespan: Any) -> Any:  # noqa: ANN401 - ASGI applications
+def with_sql_errors(app: Any, lifespan: Any) -> Any:  # noqa: ANN401 - an ASGI application
     """*app*, with the reasons why SQL functions fail collected for each request.
 
-    *lifespan* is called for the start and the end of the server.
+    *lifespan* is called with *app* for the start and the end of the server.
     """
 
     async def wrapped(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
         if scope["type"] == "lifespan":
-            await lifespan(scope, receive, send)
+            await lifespan(app, scope, receive, send)
             return
         token = _sql_errors.set([])
         try:
