@@ -24,12 +24,10 @@ from datasette_embeddings.index import matrix
 from datasette_embeddings.index.building import read_compact
 from datasette_embeddings.index.catching_up import caught_up, restored, save_compact
 from datasette_embeddings.index.compact import CompactIndex
+from datasette_embeddings.index.exact import followed, read_exact
 from datasette_embeddings.index.matrix import VectorIndex
-from datasette_embeddings.index.reading import read_index
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import SavedIndex
-from datasette_embeddings.store.items import is_recent
-from datasette_embeddings.store.numbered import numbered_vectors
 from datasette_embeddings.store.schema import one_moment
 from datasette_embeddings.vectors import BYTES_PER_NUMBER
 
@@ -53,16 +51,13 @@ class _Loaded:
     """An index, and the version of the file that it is of."""
 
     version: tuple[int, int]
-    #: Of a collection with an exact index; None while rows may change unseen
-    state: object
     index: Index
 
     def current(self, collection: StoredCollection) -> Index | None:
         """The index with what was committed since; None if it has to be read again."""
         if isinstance(self.index, CompactIndex):
             return caught_up(replace(self.index, collection=collection))
-        state = collection.snapshot(), collection.words_state()
-        return self.index if state == self.state else None
+        return followed(self.index, collection)
 
 
 class _DatabaseIndexes:
@@ -90,29 +85,23 @@ class _DatabaseIndexes:
                 return loaded.index
             own = collection.bound_to(self.conn)
             with one_moment(self.conn):
-                state, index = None, None
-                if loaded is not None:
-                    state, index = loaded.state, loaded.current(own)
+                index = None if loaded is None else loaded.current(own)
                 if index is None:
-                    state, index = self._read(own, memory_limit, kind)
+                    index = self._read(own, memory_limit, kind)
                     memory.release()
-            self._loaded[own.id] = _Loaded(version, state, index)
+            self._loaded[own.id] = _Loaded(version, index)
             return index
 
     def _read(
         self, collection: StoredCollection, memory_limit: int, kind: IndexKind
-    ) -> tuple[object, Index]:
-        """The index of *collection*, and the state that it is of."""
+    ) -> Index:
+        """The index of *collection*."""
         length = BYTES_PER_NUMBER * (collection.dimensions or 0)
         size = exact_size(collection.count_items(), length)
         if kind == "compact" or (kind == "auto" and size > memory_limit):
             saved = restored(collection, self.lock) if collection.has_compact else None
-            return None, saved or read_compact(collection, self.lock)
-        length, _count = collection.usual_vector_length()
-        vectors = collection.snapshot()
-        state = None if is_recent(vectors) else (vectors, collection.words_state())
-        items = int(vectors[0] or 0)
-        return state, read_index(numbered_vectors(collection), length, items)
+            return saved or read_compact(collection, self.lock)
+        return read_exact(collection)
 
     def version(self) -> tuple[int, int]:
         """What changes with every commit of another connection; needs the lock."""
@@ -176,9 +165,7 @@ class Indexes:
         """
         if not collection.path:
             # No other connection can open a database in memory
-            length, _count = collection.usual_vector_length()
-            rows, count = numbered_vectors(collection), collection.count_items()
-            return read_index(rows, length, count)
+            return read_exact(collection)
         limit = self.memory_limit_mb * BYTES_PER_MB
         database = self._database(collection.path, immutable)
         kind = self.kinds.get(collection.name, self.kind)

@@ -20,7 +20,12 @@ from datasette_embeddings.index.compact import CompactIndex, signs_of
 from datasette_embeddings.index.documents import Documents, Numbers, places_of, small
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.store.compact_index import DAMAGED, SavedIndex
-from datasette_embeddings.store.landmarks import OF_VECTORS, OF_WORDS, first_new
+from datasette_embeddings.store.landmarks import (
+    OF_VECTORS,
+    OF_WORDS,
+    Landmarks,
+    first_new,
+)
 from datasette_embeddings.store.numbered import (
     count_words,
     items_of_words,
@@ -110,7 +115,14 @@ def caught_up(index: CompactIndex) -> CompactIndex | None:
     first = first_new(own, OF_VECTORS, index.facts.of_vectors)
     end = int(np.searchsorted(index.rowids, first))
     most = MOST_NEW * end - index.facts.added
-    numbers = _current_numbers(index, end, first, most)
+    numbers = current_numbers(
+        own,
+        index.rowids[:end],
+        index.numbers if end == len(index.numbers) else index.numbers[:end],
+        index.facts.of_words,
+        first=first,
+        most=most,
+    )
     added = None if numbers is None else _added(index, first, most)
     if numbers is None or added is None:
         return None
@@ -172,29 +184,34 @@ def _added(index: CompactIndex, first: int, most: float) -> _Added | None:
     return _Added(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _current_numbers(
-    index: CompactIndex, end: int, first: int, most: float
+def current_numbers(
+    collection: StoredCollection,
+    rowids: Sequence[int] | NDArray[np.int64],
+    numbers: Numbers,
+    of_words: Landmarks,
+    *,
+    first: int,
+    most: float,
 ) -> Numbers | None:
-    """The numbers of the first *end* rows, whose rowids are below *first*.
+    """The numbers by now of rows with *rowids*, which ascend and are below *first*.
 
-    None if those of more than *most* may be others than they were.
+    *numbers* are those that they had.  None if those of more than *most* may be others.
     """
-    own, numbers = index.collection, index.numbers
-    same: Numbers = numbers if end == len(numbers) else numbers[:end]
-    if not own.has_words:
-        return np.zeros(end, np.int64) if numbers.any() else same
-    word = first_new(own, OF_WORDS, index.facts.of_words)
-    changed = {*index.rowids[:end][numbers[:end] >= word].tolist()}
-    if len(changed) > most or count_words(own, word) > most:
+    rowids = np.asarray(rowids, np.int64)
+    if not collection.has_words:
+        return np.zeros(len(rowids), np.int64) if numbers.any() else numbers
+    word = first_new(collection, OF_WORDS, of_words)
+    changed = {*rowids[numbers >= word].tolist()}
+    if len(changed) > most or count_words(collection, word) > most:
         return None
-    changed |= {rowid for rowid in items_of_words(own, word) if rowid < first}
+    changed |= {each for each in items_of_words(collection, word) if each < first}
     if not changed:
-        return same
-    rowids = np.array(sorted(changed), np.int64)
-    found = numbers_of(own, rowids.tolist())
-    places, is_here = places_of(rowids, index.rowids[:end])
-    current: Numbers = same.copy()
-    current[places[is_here]] = [found.get(each, 0) for each in rowids[is_here].tolist()]
+        return numbers
+    others = np.array(sorted(changed), np.int64)
+    found = numbers_of(collection, others.tolist())
+    places, is_here = places_of(others, rowids)
+    current: Numbers = numbers.copy()
+    current[places[is_here]] = [found.get(each, 0) for each in others[is_here].tolist()]
     return current
 
 

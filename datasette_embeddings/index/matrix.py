@@ -25,6 +25,7 @@ from datasette_embeddings.index.documents import (
     Rows,
     best_rows,
 )
+from datasette_embeddings.index.reading import ReadRows
 from datasette_embeddings.store.chunks import StoredChunk
 from datasette_embeddings.vectors import BLOCK_ROWS, Vector, Vectors, normalize
 
@@ -120,6 +121,21 @@ class CoarseMatrix:
             error = max(error, float(distances.max()))
         return cls(steps, sizes.astype(np.float32), error)
 
+    def only(self, rows: NDArray[np.intp]) -> CoarseMatrix:
+        """The copy of some *rows*."""
+        return CoarseMatrix(self.steps[rows], self.sizes[rows], self.error)
+
+    def with_rows(self, vectors: Vectors) -> CoarseMatrix:
+        """The copy with that of *vectors* below it."""
+        if not len(vectors):
+            return self
+        new = CoarseMatrix.of(vectors)
+        return CoarseMatrix(
+            np.concatenate([self.steps, new.steps]),
+            np.append(self.sizes, new.sizes),
+            max(self.error, new.error),
+        )
+
     def products(self, query: Vector) -> tuple[Vector, float]:
         """The product of each row with *query*, (n,), and how far off it may be."""
         import simsimd
@@ -155,6 +171,8 @@ class VectorIndex:
     skipped: int = 0
     #: Bytes of memory, nearly
     size: int = 0
+    #: What it was read from, if it is to follow
+    rows: ReadRows | None = field(default=None, compare=False)
 
     kind = "exact"
     recall = 1.0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import compress, islice
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasette_embeddings.index import matrix
-from datasette_embeddings.index.matrix import CoarseMatrix, VectorIndex
+from datasette_embeddings.store.landmarks import Landmarks
 from datasette_embeddings.vectors import (
     BYTES_PER_NUMBER,
     FLOAT32,
@@ -18,30 +18,27 @@ from datasette_embeddings.vectors import (
     normalize_in_place,
 )
 
+
+@dataclass(frozen=True)
+class ReadRows:
+    """The rows of SQLite that an index was read from, in the order of rowids, (n,).
+
+    Those without a *usable* vector are among them.
+    """
+
+    rowids: NDArray[np.int64]
+    #: When each was written, in unix seconds; 0 where that is no number
+    updated: NDArray[np.float64]
+    usable: NDArray[np.bool_]
+    #: The bytes of a usable vector
+    length: int
+    #: What tells later from which row on there are new ones
+    of_vectors: Landmarks = field(default_factory=dict)
+    of_words: Landmarks = field(default_factory=dict)
+
+
 # Rows that SQLite and numpy hand over at a time
 ROWS = 500
-
-
-def read_index(
-    rows: Iterator[tuple[str, int, bytes]], length: int, count: int
-) -> VectorIndex:
-    """The index of *rows* of a collection of *count* items.
-
-    A row is the id of an item, the number of its document, as `numbered_vectors()` has
-    it, and its vector.
-    """
-    ids: list[str] = []
-    numbers: list[int] = []
-    vectors, usable = read_vectors(rows, [ids, numbers], length, count)
-    coarse = CoarseMatrix.of(vectors) if len(vectors) >= matrix.LARGE_ROWS else None
-    size = vectors.nbytes + len(ids) * matrix.BYTES_PER_ID
-    size += coarse.steps.nbytes if coarse else 0
-    skipped = count - len(vectors)
-    usable_ids = list(compress(ids, usable))
-    usable_numbers = np.array(numbers, np.int64)[usable]
-    return VectorIndex(
-        usable_ids, vectors, coarse, usable_numbers, count, skipped, size
-    )
 
 
 def read_vectors(

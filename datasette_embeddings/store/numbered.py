@@ -25,6 +25,61 @@ def numbered_vectors(
     return collection.conn.execute(sql)
 
 
+def rows_from(
+    collection: StoredCollection, first: int | None
+) -> Iterator[tuple[int, object, str, int, bytes]]:
+    """Rowid, time, id, number and vector of each item, in the order of rowids.
+
+    Of those from the rowid *first* on, or of all.
+    """
+    names = "rowid, embeddings.updated, embeddings.id"
+    sql = _numbered_sql(collection, names, "embedding", by_rowid=True)
+    own = f"select rowid from embeddings where collection_id = {int(collection.id)}"
+    chosen = f"in ({own})" if first is None else f">= {int(first)}"
+    sql += f"and embeddings.rowid {chosen} order by embeddings.rowid"
+    return collection.conn.execute(sql)
+
+
+def count_items_from(collection: StoredCollection, first: int | None) -> int:
+    """How many items have that rowid or a higher one; all of them for None."""
+    if first is None:
+        return collection.count_items()
+    row = collection.conn.execute(
+        """
+        select count(*)
+        from embeddings not indexed
+        where collection_id = ?
+        and rowid >= ?
+        """,
+        [collection.id, first],
+    ).fetchone()
+    return int(row[0])
+
+
+def sums_below(collection: StoredCollection, first: int) -> tuple[int, float, float]:
+    """Count, and sums of rowids and times, of the items below the rowid *first*."""
+    row = collection.conn.execute(
+        """
+        select count(*), total(rowid), total(
+          case when typeof(updated) in ('integer', 'real') then updated end
+        )
+        from embeddings
+        where collection_id = ?
+        and rowid < ?
+        and typeof(id) = 'text'
+        and typeof(embedding) = 'blob'
+        """,
+        [collection.id, first],
+    ).fetchone()
+    return row[0], row[1], row[2]
+
+
+def rowids_of(collection: StoredCollection) -> list[int]:
+    """The rowids of all rows of the collection, which an index has."""
+    sql = "select rowid from embeddings where collection_id = ?"
+    return [rowid for (rowid,) in collection.conn.execute(sql, [collection.id])]
+
+
 def odd_items(collection: StoredCollection, first: int) -> list[int]:
     """The rowids from *first* on whose id is no TEXT, or whose vector is no BLOB."""
     rows = collection.conn.execute(
