@@ -43,10 +43,7 @@ class _Part(NamedTuple):
 def read_exact(collection: StoredCollection) -> VectorIndex:
     """The index of *collection*, of all its vectors."""
     length, _count = collection.usual_vector_length()
-    part = _read(collection, length, None)
-    is_large = len(part.ids) >= matrix.LARGE_ROWS
-    coarse = CoarseMatrix.of(part.vectors) if is_large else None
-    return _index(collection, part, coarse)
+    return _index(collection, _read(collection, length, None))
 
 
 def followed(index: VectorIndex, collection: StoredCollection) -> VectorIndex | None:
@@ -60,12 +57,10 @@ def followed(index: VectorIndex, collection: StoredCollection) -> VectorIndex | 
         return None
     first = first_new(collection, OF_VECTORS, known.of_vectors)
     end = int(np.searchsorted(known.rowids, first))
-    kept = _kept(collection, known, first, end)
+    kept, usable = _kept(collection, known, first, end), known.usable[:end]
     if kept is None or kept.sum() <= MOST_NEW * len(known.rowids):
         return None
-    usable = known.usable[:end]
-    places = np.flatnonzero(kept[usable])
-    below = int(usable.sum())
+    places, below = np.flatnonzero(kept[usable]), int(usable.sum())
     current = current_numbers(
         collection,
         known.rowids[:end][usable & kept],
@@ -77,33 +72,25 @@ def followed(index: VectorIndex, collection: StoredCollection) -> VectorIndex | 
     new = _read(collection, known.length, first)
     if current is None or len(new.ids) > MOST_NEW * len(places):
         return None
-    numbers_now = np.append(current, new.numbers)
+    rows = ReadRows(
+        np.append(known.rowids[:end][kept], new.rows.rowids),
+        np.append(known.updated[:end][kept], new.rows.updated),
+        np.append(usable[kept], new.rows.usable),
+        known.length,
+    )
+    current = np.append(current, new.numbers)
     if (
-        len(places) == below
-        and np.array_equal(numbers, numbers_now)
-        and np.array_equal(known.rowids[end:], new.rows.rowids)
-        and np.array_equal(known.updated[end:], new.rows.updated)
+        np.array_equal(known.rowids, rows.rowids)
+        and np.array_equal(known.updated, rows.updated)
+        and np.array_equal(numbers, current)
         and index.ids[below:] == new.ids
         and np.array_equal(index.vectors[below:], new.vectors)
     ):
         return index
-    joined = _Part(
-        ReadRows(
-            np.append(known.rowids[:end][kept], new.rows.rowids),
-            np.append(known.updated[:end][kept], new.rows.updated),
-            np.append(usable[kept], new.rows.usable),
-            known.length,
-        ),
-        [*map(index.ids.__getitem__, places.tolist()), *new.ids],
-        np.concatenate([index.vectors[places], new.vectors]),
-        numbers_now,
-    )
-    coarse = None
-    if index.coarse is not None:
-        coarse = index.coarse.only(places).with_rows(new.vectors)
-    elif len(joined.ids) >= matrix.LARGE_ROWS:
-        coarse = CoarseMatrix.of(joined.vectors)
-    return _index(collection, joined, coarse)
+    ids = [*map(index.ids.__getitem__, places.tolist()), *new.ids]
+    vectors = np.concatenate([index.vectors[places], new.vectors])
+    coarse = index.coarse and index.coarse.only(places).with_rows(new.vectors)
+    return _index(collection, _Part(rows, ids, vectors, current), coarse)
 
 
 def _read(collection: StoredCollection, length: int, first: int | None) -> _Part:
@@ -125,9 +112,11 @@ def _read(collection: StoredCollection, length: int, first: int | None) -> _Part
 
 
 def _index(
-    collection: StoredCollection, part: _Part, coarse: CoarseMatrix | None
+    collection: StoredCollection, part: _Part, coarse: CoarseMatrix | None = None
 ) -> VectorIndex:
     """The index of *part*, with what tells later which rows are new."""
+    if coarse is None and len(part.ids) >= matrix.LARGE_ROWS:
+        coarse = CoarseMatrix.of(part.vectors)
     count, words = collection.count_items(), np.unique(part.numbers)
     size = part.vectors.nbytes + len(part.ids) * matrix.BYTES_PER_ID
     return VectorIndex(
