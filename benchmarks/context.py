@@ -38,7 +38,7 @@ import numpy as np
 from datasette_embeddings import load_model
 from datasette_embeddings.context import building, selecting
 from datasette_embeddings.context.budget import Tokens
-from datasette_embeddings.context.building import Ranked, build, candidates
+from datasette_embeddings.context.building import BestChunks, best_chunks, build
 from datasette_embeddings.context.ordering import OF_WORDS, shares_of_words
 from datasette_embeddings.context.texts import BETWEEN, NOT_CLOSE, block
 from datasette_embeddings.index.matrix import Hit
@@ -86,13 +86,13 @@ class Asked:
     model: EmbeddingModel
     questions: Sequence[Question]
     count: Callable[[Sequence[str]], list[int]]
-    _ranked: dict[int, list[tuple[Ranked, float]]] = field(default_factory=dict)
+    _ranked: dict[int, list[tuple[BestChunks, float]]] = field(default_factory=dict)
 
-    def ranked(self, tokens: int) -> list[tuple[Ranked, float]]:
+    def ranked(self, tokens: int) -> list[tuple[BestChunks, float]]:
         """What ranks for each question, and the time of the search."""
-        count = building.candidate_count(tokens)
+        count = building.chunk_count(tokens)
         if count not in self._ranked:
-            search = partial(candidates, self.found, model=self.model, tokens=tokens)
+            search = partial(best_chunks, self.found, model=self.model, tokens=tokens)
             self._ranked[count] = [timed(search, e.text) for e in self.questions]
         return self._ranked[count]
 
@@ -111,21 +111,21 @@ class Asked:
         return contexts
 
 
-def context(question: str, found: Sequence[Ranked], **given: Any) -> Made:
+def context(question: str, found: Sequence[BestChunks], **given: Any) -> Made:
     """What this package makes."""
     made = build(question, found, **given)
     return Made([(each.id, each.text) for each in made.passages], made.tokens)
 
 
 def plain_chunks(
-    question: str, found: Sequence[Ranked], *, tokens: int, count: Callable
+    question: str, found: Sequence[BestChunks], *, tokens: int, count: Callable
 ) -> Made:
     """The best chunks, whole, until one does not fit."""
     counter = Tokens(count)
     blocks = [NOT_CLOSE] if found[0].close is False else []
     text, passages = BETWEEN.join(blocks), list[tuple[str, str]]()
     for match in found[0].matches:
-        piece = building._piece(0, 0, match, found[0], len(match.content or ""))
+        piece = building._piece(0, 0, match, len(match.content or ""))
         blocks.append(block(piece, len(passages) + 1))
         longer = BETWEEN.join(blocks)
         if counter.whole(longer) > tokens:
@@ -135,7 +135,7 @@ def plain_chunks(
     return Made(passages, counter.whole(text))
 
 
-def unchanged(_found: StoredCollection, _question: str, best: Ranked) -> Ranked:
+def unchanged(_found: StoredCollection, _question: str, best: BestChunks) -> BestChunks:
     return best
 
 
@@ -145,11 +145,13 @@ class Rule:
 
     name: str
     patches: Mapping[tuple[Any, str], Any] = field(default_factory=dict)
-    change: Callable[[StoredCollection, str, Ranked], Ranked] = unchanged
+    change: Callable[[StoredCollection, str, BestChunks], BestChunks] = unchanged
     make: Callable[..., Made] = context
 
 
-def documents_first(_found: StoredCollection, question: str, best: Ranked) -> Ranked:
+def documents_first(
+    _found: StoredCollection, question: str, best: BestChunks
+) -> BestChunks:
     """All that ranks of the best document, then of the next one."""
     ordered = by_words(question, best)
     places = {each.document_id: n for n, each in reversed([*enumerate(ordered)])}
@@ -158,8 +160,8 @@ def documents_first(_found: StoredCollection, question: str, best: Ranked) -> Ra
 
 
 def with_neighbours(
-    found: StoredCollection, question: str, best: Ranked, most: int
-) -> Ranked:
+    found: StoredCollection, question: str, best: BestChunks, most: int
+) -> BestChunks:
     """After each of the best *most*, the chunks before and after it."""
     widened: dict[str, Match] = {}
     for place, match in enumerate(by_words(question, best)):
@@ -175,7 +177,7 @@ def with_neighbours(
     return replace(best, matches=[*widened.values()])
 
 
-def by_words(question: str, best: Ranked) -> list[Match]:
+def by_words(question: str, best: BestChunks) -> list[Match]:
     """What ranks, as a context orders it."""
     texts = [each.content or "" for each in best.matches]
     shares = shares_of_words(question, texts)
@@ -205,9 +207,7 @@ RULES = (
     Rule("nothing cut", {(Tokens, "beginning"): lambda *_arguments: ""}),
     Rule("documents first", AS_IT_IS, documents_first),
     *(
-        Rule(
-            f"{most} candidates", {(building, "candidate_count"): lambda _t, n=most: n}
-        )
+        Rule(f"{most} chunks", {(building, "chunk_count"): lambda _t, n=most: n})
         for most in (20, 50, 100)
     ),
 )

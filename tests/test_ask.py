@@ -188,15 +188,15 @@ def test_no_model_is_asked_where_no_passage_was_found(articles_db, chat):
 
 def test_where_nothing_is_close_it_is_said(articles_db, chat, monkeypatch):
     # Of so few documents it is not known
-    monkeypatch.setattr(context, "candidates", far(context.candidates))
+    monkeypatch.setattr(context, "best_chunks", far(context.best_chunks))
     result = run(articles_db, "--llm", "chatty")
     assert "Nothing here is close to that question" in result.stderr
     assert "Note: nothing that was found is close" in chat.asked[0][1]
 
 
-def far(candidates):
+def far(best_chunks):
     def found(*arguments, **options):
-        return replace(candidates(*arguments, **options), close=False)
+        return replace(best_chunks(*arguments, **options), close=False)
 
     return found
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from datasette_embeddings import Context, load_model
-from datasette_embeddings.context.building import Ranked, build
+from datasette_embeddings.context.building import BestChunks, build
 from datasette_embeddings.context.passages import context_json
 from datasette_embeddings.context.selecting import DOCUMENT_SHARE, DOCUMENT_TOKENS
 from datasette_embeddings.context.texts import (
@@ -49,7 +49,7 @@ def whole(document, text, *, score=0.5, **others):
 
 
 def context(*matches, tokens=2000, count=MODEL.count_tokens, **others):
-    found = Ranked(collection="notes", matches=matches, **others)
+    found = BestChunks(collection="notes", matches=matches, **others)
     return build("question", [found], tokens=tokens, count=count)
 
 
@@ -275,13 +275,13 @@ def test_a_context_says_that_nothing_was_close():
     ids=["one", "none", "unknown", "no collection"],
 )
 def test_one_collection_that_is_close_is_enough(known, expected):
-    found = [Ranked(collection="c", matches=(), close=each) for each in known]
+    found = [BestChunks(collection="c", matches=(), close=each) for each in known]
     assert build("q", found, tokens=50, count=None).close is expected
 
 
 def ranked(name, *scores, **others):
     matches = [whole(f"{name} {n}", f"{name} {n}", score=n) for n in scores]
-    return Ranked(collection=name, matches=matches, **others)
+    return BestChunks(collection=name, matches=matches, **others)
 
 
 @pytest.mark.parametrize(
@@ -313,8 +313,12 @@ def test_tokens_out_of_range_are_an_error(tokens):
 def test_the_json_has_all_that_an_interface_shows():
     title = f"Bread{ABOVE}Dough"
     found = context(
-        chunk("1", 0, "Bread rises.", 3, title=title, headings=("Dough",)),
-        urls={"1#0": "/db/notes/1"},
+        chunk(
+            *("1", 0, "Bread rises.", 3),
+            title=title,
+            headings=("Dough",),
+            url="/db/notes/1",
+        ),
         database="other",
         corrected="bread",
     )

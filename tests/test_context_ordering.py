@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasette_embeddings.context.building import Ranked, build
+from datasette_embeddings.context.building import BestChunks, build
 from datasette_embeddings.context.ordering import (
     MOST_CHARACTERS,
     OF_WORDS,
@@ -38,7 +38,7 @@ def texts(question, *found, tokens=500):
 
 
 def test_a_chunk_that_has_the_words_comes_before_a_better_one_that_has_not():
-    ranked = Ranked(collection="c", matches=[ABOUT, MORE, ANSWER])
+    ranked = BestChunks(collection="c", matches=[ABOUT, MORE, ANSWER])
     ordered = [ANSWER.content, ABOUT.content, MORE.content]
     assert texts("which port must the firewall open", ranked) == ordered
     assert texts("how are you", ranked) == [ABOUT.content, MORE.content, ANSWER.content]
@@ -46,25 +46,25 @@ def test_a_chunk_that_has_the_words_comes_before_a_better_one_that_has_not():
 
 def test_words_add_to_a_score_and_do_not_replace_it():
     far = replace(ANSWER, score=ABOUT.score - OF_WORDS - 0.01)
-    ranked = Ranked(collection="c", matches=[ABOUT, far])
+    ranked = BestChunks(collection="c", matches=[ABOUT, far])
     assert texts("open port firewall", ranked) == [ABOUT.content, far.content]
 
 
 def test_a_passage_keeps_the_score_of_its_search():
-    ranked = Ranked(collection="c", matches=[ABOUT, ANSWER])
+    ranked = BestChunks(collection="c", matches=[ABOUT, ANSWER])
     made = build("open port firewall", [ranked], tokens=500, count=None)
     assert [each.score for each in made.passages] == [0.45, 0.5]
 
 
 def test_the_order_of_a_reranker_stays():
     best, last = replace(ABOUT, rerank_score=3.0), replace(ANSWER, rerank_score=1.0)
-    ranked = Ranked(collection="c", matches=[best, last])
+    ranked = BestChunks(collection="c", matches=[best, last])
     assert texts("open port firewall", ranked) == [best.content, last.content]
 
 
 def test_collections_that_cannot_be_compared_have_their_turns():
-    one = Ranked(collection="a", matches=[ABOUT, ANSWER], scale=("both", "m"))
-    other = Ranked(
+    one = BestChunks(collection="a", matches=[ABOUT, ANSWER], scale=("both", "m"))
+    other = BestChunks(
         collection="b", matches=[chunk(9, "Unlike it", 0.9)], scale=("both", "n")
     )
     assert texts("open port firewall", one, other) == [

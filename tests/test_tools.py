@@ -223,7 +223,7 @@ def test_a_match_is_small():
         cluster_name="pets",
         has_image=True,
     )
-    found = results.match_result(match, query="kitten", url="/-/3")
+    found = results.match_result(match, query="kitten")
     assert found.keys() == {
         *("id", "title", "url", "score", "snippet", "cluster_name", "image")
     }

@@ -30,7 +30,12 @@ from datasette_embeddings.context.budget import (
     Count,
     counter_of,
 )
-from datasette_embeddings.context.building import MOST_OTHERS, Ranked, build, candidates
+from datasette_embeddings.context.building import (
+    MOST_OTHERS,
+    BestChunks,
+    best_chunks,
+    build,
+)
 from datasette_embeddings.context.passages import Context, context_json
 from datasette_embeddings.databases import open_database
 from datasette_embeddings.errors import InvalidInputError
@@ -134,7 +139,7 @@ def found_context(
             f"Expected --also at most {MOST_OTHERS} times, found {len(places) - 1}"
         )
     is_of_one = len({path.absolute() for path, _name in places}) == 1
-    ranked, counters = list[Ranked](), list[Count | None]()
+    ranked, counters = list[BestChunks](), list[Count | None]()
     for path, name in places:
         config = config_in(config_file, path)
         reranker = config.reranker_of(name)
@@ -146,7 +151,7 @@ def found_context(
             found = collections.collection(conn, name)
             model = load_model(found.model_id, found.located_models(config.models))
             counters.append(counter_of(model))
-            best = candidates(
+            best = best_chunks(
                 found,
                 question,
                 model=model,

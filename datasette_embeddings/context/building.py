@@ -6,8 +6,8 @@ compared are ordered by their scores, others by turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 
 from datasette_embeddings.context.budget import Count, Tokens, checked_tokens
@@ -30,7 +30,7 @@ from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.store.collections import StoredCollection
 
 # How many chunks are read for a context: documents may be long
-FEWEST_CANDIDATES, MOST_CANDIDATES = 50, 200
+FEWEST_CHUNKS, MOST_CHUNKS = 50, 200
 # Of short passages, that many tokens with the source
 SHORT_PASSAGE = 20
 #: The most other collections that a context has passages of
@@ -38,7 +38,7 @@ MOST_OTHERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranked:
+class BestChunks:
     """What one collection gives for a question: its best chunks, best first."""
 
     collection: str
@@ -47,23 +47,39 @@ class Ranked:
     matches: Sequence[Match]
     close: bool | None = None
     corrected: str | None = None
-    #: The addresses of matches by their ids; of others, their own ``url``
-    urls: Mapping[str, str | None] = field(default_factory=dict)
     #: What scores can be compared by: those of one model and mode
     scale: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        collection: StoredCollection,
+        answer: Answer,
+        *,
+        database: str | None = None,
+    ) -> BestChunks:
+        """The chunks that *answer* has found in *collection*."""
+        return cls(
+            collection=collection.name,
+            database=database,
+            matches=answer.matches,
+            close=answer.close,
+            corrected=answer.corrected,
+            scale=(answer.mode, collection.model_id),
+        )
 
-def candidate_count(tokens: int) -> int:
+
+def chunk_count(tokens: int) -> int:
     """How many of the best chunks to search for, for a context of so many *tokens*."""
-    return max(FEWEST_CANDIDATES, min(MOST_CANDIDATES, tokens // SHORT_PASSAGE))
+    return max(FEWEST_CHUNKS, min(MOST_CHUNKS, tokens // SHORT_PASSAGE))
 
 
-def candidate_options(tokens: int, options: Options = Options()) -> Options:
+def chunk_options(tokens: int, options: Options = Options()) -> Options:
     """*options* for what a context of so many *tokens* is made of."""
-    return replace(options, all_chunks=True, limit=candidate_count(tokens))
+    return replace(options, all_chunks=True, limit=chunk_count(tokens))
 
 
-def candidates(
+def best_chunks(
     collection: StoredCollection,
     question: str,
     *,
@@ -71,32 +87,18 @@ def candidates(
     tokens: int,
     options: Options = Options(),
     database: str | None = None,
-) -> Ranked:
+) -> BestChunks:
     """The best chunks of *collection* for *question*, of those that pass *options*.
 
     :raises InvalidInputError: if *question* is blank.
     """
-    options = candidate_options(tokens, options)
+    options = chunk_options(tokens, options)
     answer = answer_text(collection, question, model=model, options=options)
-    return ranked(collection, answer, database=database)
-
-
-def ranked(
-    collection: StoredCollection, answer: Answer, *, database: str | None = None
-) -> Ranked:
-    """The chunks that *answer* has found in *collection*."""
-    return Ranked(
-        collection=collection.name,
-        database=database,
-        matches=answer.matches,
-        close=answer.close,
-        corrected=answer.corrected,
-        scale=(answer.mode, collection.model_id),
-    )
+    return BestChunks.of(collection, answer, database=database)
 
 
 def build(
-    question: str, found: Sequence[Ranked], *, tokens: int, count: Count | None
+    question: str, found: Sequence[BestChunks], *, tokens: int, count: Count | None
 ) -> Context:
     """The context of *found* for *question*, of at most *tokens* tokens.
 
@@ -110,23 +112,12 @@ def build(
     most = checked_tokens(tokens)
     pieces = list(_different(_merged(question, found, counter.longest(most))))
     close = _close(found)
-    note = NOT_CLOSE if close is False else ""
-    if not pieces:
-        note = NO_TEXT if any(each.matches for each in found) else NOTHING_FOUND
-    room, text, chosen = most - counter.of_none, note, list[Piece]()
-    while pieces and room > 0:
-        of_note = counter.part(note + BETWEEN) if note else 0
-        chosen = Selection(pieces, room - of_note, counter).pieces
-        blocks = [block(each, number) for number, each in enumerate(chosen, 1)]
-        text = BETWEEN.join([note, *blocks] if note else blocks)
-        # A tokenizer may read a text in another way than its parts
-        over = counter.whole(text) - most
-        if over <= 0:
-            break
-        room -= max(over, room // 50)
-        chosen, text = [], ""
-    if pieces and not chosen:
-        text = NOTHING_FITS
+    chosen: Sequence[Piece] = ()
+    if pieces:
+        note = NOT_CLOSE if close is False else None
+        chosen, text = _fitting(pieces, note, most, counter)
+    else:
+        text = NO_TEXT if any(each.matches for each in found) else NOTHING_FOUND
     if counter.whole(text) > most:
         text = ""
     return Context(
@@ -144,8 +135,31 @@ def build(
     )
 
 
+def _fitting(
+    pieces: Sequence[Piece], note: str | None, most: int, tokens: Tokens
+) -> tuple[Sequence[Piece], str]:
+    """The best of *pieces*, and the text of *note* and them, of at most *most* tokens.
+
+    If not one piece fits, the text says so.
+    """
+    of_note = tokens.part(note + BETWEEN) if note else 0
+    room = most - tokens.of_none
+    while room > 0:
+        chosen = Selection(pieces, room - of_note, tokens).pieces
+        if not chosen:
+            break
+        blocks = [block(each, number) for number, each in enumerate(chosen, 1)]
+        text = BETWEEN.join([note, *blocks] if note else blocks)
+        # A tokenizer may read a text in another way than its parts
+        over = tokens.whole(text) - most
+        if over <= 0:
+            return chosen, text
+        room -= max(over, room // 50)
+    return (), NOTHING_FITS
+
+
 def _passage(
-    piece: Piece, number: int, found: Sequence[Ranked], tokens: Tokens
+    piece: Piece, number: int, found: Sequence[BestChunks], tokens: Tokens
 ) -> Passage:
     origin, match = found[piece.collection], piece.match
     is_part = piece.is_cut or match.start is not None
@@ -156,7 +170,7 @@ def _passage(
         id=match.document_id,
         title=match.title,
         headings=match.headings,
-        url=piece.url,
+        url=match.url,
         start=piece.start if is_part else None,
         end=piece.end if is_part else None,
         score=piece.score,
@@ -166,7 +180,7 @@ def _passage(
     )
 
 
-def _close(found: Sequence[Ranked]) -> bool | None:
+def _close(found: Sequence[BestChunks]) -> bool | None:
     """Whether one of *found* is close to the question; None if that is not known."""
     known = {each.close for each in found}
     if True in known:
@@ -174,32 +188,35 @@ def _close(found: Sequence[Ranked]) -> bool | None:
     return False if known == {False} else None
 
 
-def _merged(question: str, found: Sequence[Ranked], longest: int) -> Iterator[Piece]:
+def _merged(
+    question: str, found: Sequence[BestChunks], longest: int
+) -> Iterator[Piece]:
     """The matches of all of *found* as pieces, best for *question* first.
 
     Those of collections where nothing is close come last.  Scores decide if all are of
     one scale; else each collection has its turn.  No text is longer than *longest*.
     """
     is_comparable = len({each.scale for each in found}) < 2
-    known = [[*filter(_has_text, each.matches)] for each in found]
-    texts = [match.content or "" for some in known for match in some]
+    readable = [[*filter(_has_text, each.matches)] for each in found]
+    texts = [match.content or "" for matches in readable for match in matches]
     shares = iter(shares_of_words(question, texts))
     places = list[tuple[tuple[float, ...], int, Match]]()
-    for number, (each, some) in enumerate(zip(found, known, strict=True)):
-        scores = _scores(some, [*islice(shares, len(some))])
-        best_first = sorted(range(len(some)), key=lambda place: -scores[place])
-        for turn, place in enumerate(best_first):
-            order = -scores[place] if is_comparable else turn
-            places.append(
-                ((each.close is False, order, number, turn), number, some[place])
-            )
+    for number, matches in enumerate(readable):
+        is_far = found[number].close is False
+        scored = zip(
+            _scores(matches, islice(shares, len(matches))), matches, strict=True
+        )
+        best_first = sorted(scored, key=lambda pair: -pair[0])
+        for turn, (score, match) in enumerate(best_first):
+            order = -score if is_comparable else turn
+            places.append(((is_far, order, number, turn), number, match))
     places.sort(key=lambda place: place[0])
     for rank, (_order, number, match) in enumerate(places):
-        yield _piece(rank, number, match, found[number], longest)
+        yield _piece(rank, number, match, longest)
 
 
-def _scores(found: Sequence[Match], shares: Sequence[float]) -> list[float]:
-    """What orders *found*: their scores, and *shares* of the question's words."""
+def _scores(found: Sequence[Match], shares: Iterable[float]) -> list[float]:
+    """What orders *found*: their scores, and the *shares* of the question's words."""
     # As they were ordered, even where another model did that
     scores = accumulate((match.score for match in found), min)
     if any(match.rerank_score is not None for match in found):
@@ -214,7 +231,7 @@ def _has_text(match: Match) -> bool:
     return not is_gone and bool(match.content and match.content.strip())
 
 
-def _piece(rank: int, number: int, match: Match, origin: Ranked, longest: int) -> Piece:
+def _piece(rank: int, number: int, match: Match, longest: int) -> Piece:
     # One character more than fits, so that a word that goes on is not taken for one
     text = (match.content or "").rstrip()[: longest + 1]
     place, start = place_of(match), match.start or 0
@@ -222,7 +239,6 @@ def _piece(rank: int, number: int, match: Match, origin: Ranked, longest: int) -
         rank=rank,
         collection=number,
         match=match,
-        url=origin.urls.get(match.id, match.url),
         score=match.score,
         text=text,
         first=place,

@@ -23,7 +23,6 @@ class Piece:
     collection: int
     #: What it begins with: the source of it is named by this
     match: Match
-    url: str | None
     score: float
     text: str
     #: Its first and last chunk, from 0; None if it is a whole document
@@ -46,8 +45,7 @@ class Piece:
         """What is left of it with *text*, its beginning."""
         if text == self.text:
             return self
-        start = self.start or 0
-        return replace(self, text=text, start=start, end=start + len(text), is_cut=True)
+        return replace(self, text=text, end=self.start + len(text), is_cut=True)
 
 
 def place_of(match: Match) -> int | None:

@@ -25,8 +25,9 @@ BETWEEN = "\n\n"
 
 def source_line(piece: Piece, number: int) -> str:
     """The number, the title and the address of *piece*, with the end of the line."""
-    title = shortened(piece.match.title or piece.match.document_id, TITLE_CHARACTERS)
-    address = f" ({piece.url})" if piece.url else ""
+    match = piece.match
+    title = shortened(match.title or match.document_id, TITLE_CHARACTERS)
+    address = f" ({match.url})" if match.url else ""
     return f"[{number}] {title}{address}\n"
 
 

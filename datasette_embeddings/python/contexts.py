@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from datasette_embeddings.context.budget import Count, checked_tokens, counter_of
-from datasette_embeddings.context.building import MOST_OTHERS, Ranked, build, candidates
+from datasette_embeddings.context.building import (
+    MOST_OTHERS,
+    BestChunks,
+    best_chunks,
+    build,
+)
 from datasette_embeddings.context.passages import Context
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.python.arguments import checked_content, search_options
@@ -38,7 +43,7 @@ def context_of(
     places = [first, *others]
     paths = [str(database.connections.path) for database, _name in places]
     is_of_one = len(set(paths)) == 1
-    found, counters = list[Ranked](), list[Count | None]()
+    found, counters = list[BestChunks](), list[Count | None]()
     for path, (database, name) in zip(paths, places, strict=True):
         own = {} if found else filters
         with database.stored(name) as stored:
@@ -49,7 +54,7 @@ def context_of(
             model = database.model(stored)
             counters.append(counter_of(model))
             found.append(
-                candidates(
+                best_chunks(
                     stored,
                     question,
                     model=model,

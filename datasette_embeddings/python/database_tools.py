@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from datasette_embeddings import errors
 from datasette_embeddings.context.budget import counter_of
-from datasette_embeddings.context.building import build, candidates
+from datasette_embeddings.context.building import best_chunks, build
 from datasette_embeddings.errors import InvalidInputError, listed, quoted, shortened
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import EmbeddingModel
@@ -157,7 +157,7 @@ class DatabaseTools:
                 stored,
                 Options(),
                 lambda model, options: (
-                    candidates(
+                    best_chunks(
                         stored,
                         asked.question,
                         model=model,

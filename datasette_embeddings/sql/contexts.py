@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from datasette_embeddings.context.budget import counter_of
-from datasette_embeddings.context.building import build, candidate_options, ranked
+from datasette_embeddings.context.building import BestChunks, build, chunk_options
 from datasette_embeddings.context.passages import context_json
 from datasette_embeddings.search.answers import Answer
 from datasette_embeddings.search.matches import matches
@@ -24,10 +24,11 @@ def embed_context(context: Context, collection: str, question: str, tokens: int)
     """
 
     def answer(found: StoredCollection) -> str:
-        hits = text_hits(context, found, question, candidate_options(tokens))
+        hits = text_hits(context, found, question, chunk_options(tokens))
         best = Answer(matches(found, hits.hits), hits.mode, hits.corrected, hits.close)
+        chunks = BestChunks.of(found, best)
         count = counter_of(context.model(found.model_id))
-        built = build(question, [ranked(found, best)], tokens=tokens, count=count)
+        built = build(question, [chunks], tokens=tokens, count=count)
         return json.dumps(context_json(built), ensure_ascii=False)
 
     key = "context", collection, digest(question), tokens

@@ -73,13 +73,11 @@ def collections_result(
     )
 
 
-def match_result(
-    match: Match, *, query: str | None = None, url: str | None = None
-) -> dict[str, Any]:
+def match_result(match: Match, *, query: str | None = None) -> dict[str, Any]:
     """*match* as a model reads it; the snippet is where most words of *query* are.
 
-    *url* is its address, unless it has one on the owner's site. Only the beginning of a
-    long query or text is compared: each word of one is looked for in all of the other.
+    Only the beginning of a long query or text is compared: each word of one is looked
+    for in all of the other.
     """
     known = replace(match, content=(match.content or "")[:SEARCHED_CHARACTERS])
     words = None if query is None else query[:SEARCHED_QUERY]
@@ -88,7 +86,7 @@ def match_result(
         {
             "id": _whole(match.document_id),
             "title": match.title and shortened(match.title, LONGEST_TITLE),
-            "url": _whole(match.url or url),
+            "url": _whole(match.url),
             "score": round(match.score, 3),
             "snippet": "".join(piece.text for piece in pieces) or None,
             "cluster_name": match.cluster_name

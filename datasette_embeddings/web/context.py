@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +25,13 @@ from datasette_embeddings.context.budget import (
 )
 from datasette_embeddings.context.building import (
     MOST_OTHERS,
-    Ranked,
+    BestChunks,
     build,
-    candidate_count,
+    chunk_count,
 )
 from datasette_embeddings.context.passages import Context, context_json
 from datasette_embeddings.errors import InvalidInputError
+from datasette_embeddings.search.answers import Answer
 from datasette_embeddings.search.nearest import checked_query
 from datasette_embeddings.validation import (
     AnyText,
@@ -43,7 +44,12 @@ from datasette_embeddings.web.compat import Actor
 from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.middleware import cors_headers, json_view
 from datasette_embeddings.web.permissions import NOT_SERVED
-from datasette_embeddings.web.resolve import Target, resolve_target, visible_targets
+from datasette_embeddings.web.resolve import (
+    Absolute,
+    Target,
+    resolve_target,
+    visible_targets,
+)
 from datasette_embeddings.web.search_request import (
     LIKE,
     QUERY,
@@ -124,7 +130,7 @@ class ContextRequest(Checked):
 
         The filters are about the first collection, of which the others have no columns.
         """
-        size = min(candidate_count(self.tokens), most)
+        size = min(chunk_count(self.tokens), most)
         plain = SearchRequest(text=self.question, chunks="all", size=size)
         yield replace(
             plain, prefix=self.prefix, cluster=self.cluster, filters=self.filters
@@ -148,41 +154,37 @@ async def context_view(
     targets = [target]
     for name in asked.also:
         other = await _other(datasette, request.actor, target.database, name)
-        if not any(is_same(other, each) for each in targets):
+        if not any(_is_same(other, each) for each in targets):
             targets.append(other)
     started = time.perf_counter()
     # A text that leaves the site needs whole addresses
-    link = partial(datasette.absolute_url, request)
-    found = await run_context(targets, asked, link)
+    absolute = partial(datasette.absolute_url, request)
+    found = await run_context(targets, asked, absolute)
     took_ms = (time.perf_counter() - started) * 1000
     answer = {"ok": True, **context_json(found), "took_ms": round(took_ms, 1)}
     return Response.json(answer, headers=cors_headers(datasette, request))
 
 
 async def run_context(
-    targets: Sequence[Target], asked: ContextRequest, link: Callable[[str], str]
+    targets: Sequence[Target], asked: ContextRequest, absolute: Absolute
 ) -> Context:
     """The context of *asked* from *targets*; the model of the first counts tokens.
 
-    *link* makes a whole address of a path.
+    *absolute* makes the addresses of its sources.
     """
-    found = list[Ranked]()
+    found = list[BestChunks]()
     # A visitor makes the server read no more texts than by a search
     searches = asked.searches(config_of(targets[0].datasette).max_size)
     for target, search in zip(targets, searches, strict=False):
         response = await run_search(target, search)
-        urls = {each.id: target.url(each) for each in response.matches}
-        found.append(
-            Ranked(
-                collection=target.collection.name,
-                database=target.database.name,
-                matches=response.matches,
-                close=response.close,
-                corrected=response.corrected,
-                urls={id: url and link(url) for id, url in urls.items()},
-                scale=(response.mode or "", target.collection.model_id),
-            )
+        answer = Answer(
+            [target.linked(each, absolute) for each in response.matches],
+            response.mode or search.mode,
+            response.corrected,
+            response.close,
         )
+        name = target.database.name
+        found.append(BestChunks.of(target.collection, answer, database=name))
     model = await targets[0].model()
     loaded = model.loaded()
     if loaded is None:
@@ -191,7 +193,7 @@ async def run_context(
     return await model.run(partial(work, count=counter_of(loaded)))
 
 
-def is_same(one: Target, other: Target) -> bool:
+def _is_same(one: Target, other: Target) -> bool:
     """Whether both are one collection."""
     is_one_database = one.database.name == other.database.name
     return is_one_database and one.collection.name == other.collection.name

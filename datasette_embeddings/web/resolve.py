@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 from datasette.app import Datasette
@@ -24,6 +24,8 @@ from datasette_embeddings.web.http_errors import NotFoundError
 from datasette_embeddings.web.server import allowed_model
 
 Result = TypeVar("Result")
+#: Makes an address that the reader can open of a path of this Datasette
+Absolute: TypeAlias = Callable[[str], str]
 # No server takes a URL with a longer id in it
 LONGEST_LINKED_ID = 2_000
 
@@ -100,6 +102,11 @@ class Target:
     def url(self, match: Match) -> str | None:
         """Where *match* is on the owner's site, else the page of its source row."""
         return match.url or self.row_path(match)
+
+    def linked(self, match: Match, absolute: Absolute) -> Match:
+        """*match* with its address, made by *absolute*, for a reader elsewhere."""
+        url = self.url(match)
+        return replace(match, url=url and absolute(url))
 
     def row_path(self, match: Match) -> str | None:
         """The page of the source row of *match*, if there is one."""

@@ -6,7 +6,6 @@ import json
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +19,6 @@ from datasette_embeddings.errors import (
     listed,
     quoted,
 )
-from datasette_embeddings.search.matches import Match
 from datasette_embeddings.tools.definitions import (
     COLLECTIONS,
     CONTEXT,
@@ -47,13 +45,11 @@ from datasette_embeddings.web.context import ContextRequest, run_context
 from datasette_embeddings.web.http_errors import NotFoundError, SearchUnavailableError
 from datasette_embeddings.web.middleware import limited
 from datasette_embeddings.web.permissions import served_databases
-from datasette_embeddings.web.resolve import Target, visible_targets
+from datasette_embeddings.web.resolve import Absolute, Target, visible_targets
 from datasette_embeddings.web.search_request import checked
 from datasette_embeddings.web.search_response import run_search
 from datasette_embeddings.web.server import config_of
 
-#: Makes an address that the reader can open of a path of this Datasette
-Absolute: TypeAlias = Callable[[str], str]
 Result: TypeAlias = dict[str, Any]
 
 # Of the names of the tools, beside those of other plugins
@@ -155,7 +151,10 @@ async def _search(
         given, note = given | {"mode": "words"}, BY_WORDS
         response = await run_search(target, checked(given, config, names))
     return matches_result(
-        [_match(target, each, asked.query, absolute) for each in response.matches],
+        [
+            match_result(target.linked(each, absolute), query=asked.query)
+            for each in response.matches
+        ],
         response.close,
         corrected=response.corrected,
         note=note,
@@ -169,15 +168,16 @@ async def _similar(
     given = {"like": asked.id, "size": asked.limit}
     names = {"like": "id", "size": "limit"}
     response = await run_search(target, checked(given, config_of(datasette), names))
-    found = [_match(target, each, None, absolute) for each in response.matches]
-    return matches_result(found)
+    linked = [target.linked(each, absolute) for each in response.matches]
+    return matches_result([match_result(each) for each in linked])
 
 
-def _match(
-    target: Target, match: Match, query: str | None, absolute: Absolute
+async def _context(
+    datasette: Datasette, actor: Actor, asked: ContextArguments, absolute: Absolute
 ) -> Result:
-    url = target.url(match)
-    return match_result(replace(match, url=url and absolute(url)), query=query)
+    target = await _target(datasette, actor, asked.database, asked.collection)
+    request = ContextRequest(question=asked.question, tokens=asked.tokens)
+    return context_result(await run_context([target], request, absolute))
 
 
 async def _targets(
@@ -207,14 +207,6 @@ async def _target(
         return found[0]
     place = "" if database is None else f" in the database {quoted(database)}"
     raise NotFoundError(f"No collection {quoted(name)}{place}")
-
-
-async def _context(
-    datasette: Datasette, actor: Actor, asked: ContextArguments, absolute: Absolute
-) -> Result:
-    target = await _target(datasette, actor, asked.database, asked.collection)
-    request = ContextRequest(question=asked.question, tokens=asked.tokens)
-    return context_result(await run_context([target], request, absolute))
 
 
 _CALLS: dict[str, Callable[..., Awaitable[Result]]] = {
