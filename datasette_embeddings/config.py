@@ -28,6 +28,9 @@ PLUGIN_NAME = "datasette-embeddings"
 LLM_EMBED = "datasette-llm-embed"
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_LIMIT = 10
+DEFAULT_TOKENS = 2_000
+#: Tokens of a context: the fewest, the most, and the most of one for a visitor
+LEAST_TOKENS, MOST_TOKENS, MOST_VISITOR_TOKENS = 50, 100_000, 20_000
 DEFAULT_INDEX_MEMORY_MB = 256
 DEFAULT_RERANK_TIME_LIMIT_MS = 1_000
 

@@ -7,11 +7,10 @@ import json
 import pytest
 
 from datasette_embeddings import Embeddings, Match
-from datasette_embeddings.context import budget
 from datasette_embeddings.context.passages import Context, Passage
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.store.collections import collection
-from datasette_embeddings.tools import definitions, results
+from datasette_embeddings.tools import results
 from datasette_embeddings.tools.definitions import (
     COLLECTIONS,
     CONTEXT,
@@ -95,12 +94,6 @@ def test_arguments_have_defaults_within_the_bounds():
     question = {"question": "cats?", "collection": "notes"}
     assert arguments(CONTEXT, question).tokens == 2_000
     assert vars(arguments(COLLECTIONS, {})) == {"database": None}
-
-
-def test_the_bounds_of_tokens_are_those_of_a_context():
-    most, least = definitions.MOST_TOKENS, definitions.FEWEST_TOKENS
-    assert (least, most) == (budget.LEAST_TOKENS, budget.MOST_VISITOR_TOKENS)
-    assert definitions.DEFAULT_TOKENS == budget.DEFAULT_TOKENS
 
 
 def test_all_faults_are_told_at_once():

@@ -12,7 +12,7 @@ from datasette_embeddings.cli.commands import Command, ended_like_interrupted
 from datasette_embeddings.cli.contents import read_file
 from datasette_embeddings.cli.context import (
     CONTEXT_OPTIONS,
-    Place,
+    NamedCollection,
     found_context,
     show_notes,
 )
@@ -67,7 +67,7 @@ def ask(
     *,
     llm_model: str | None,
     tokens: int,
-    also: Sequence[Place],
+    also: Sequence[NamedCollection],
     prompt: str | None,
     is_json: bool,
     config_file: Path | None,

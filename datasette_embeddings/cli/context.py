@@ -21,12 +21,10 @@ from datasette_embeddings.cli.options import (
 )
 from datasette_embeddings.cli.output import printable
 from datasette_embeddings.cli.settings import config_in, fetched_reranker
+from datasette_embeddings.config import DEFAULT_TOKENS, LEAST_TOKENS, MOST_TOKENS
 from datasette_embeddings.context.budget import (
     BY_CHARACTERS,
     CHARACTERS,
-    DEFAULT_TOKENS,
-    LEAST_TOKENS,
-    MOST_TOKENS,
     Count,
     counter_of,
 )
@@ -47,7 +45,7 @@ from datasette_embeddings.store import collections
 # Characters of a question; models read far less
 LONGEST_QUESTION = 100_000
 #: A database and the name of a collection in it
-Place: TypeAlias = tuple[Path, str]
+NamedCollection: TypeAlias = tuple[Path, str]
 
 #: Of ``context`` and ``ask``
 CONTEXT_OPTIONS = (
@@ -86,7 +84,7 @@ def context(
     question: str,
     *,
     tokens: int,
-    also: Sequence[Place],
+    also: Sequence[NamedCollection],
     as_json: bool,
     config_file: Path | None,
 ) -> None:
@@ -118,7 +116,11 @@ def context(
 
 
 def found_context(
-    places: Sequence[Place], question: str, *, tokens: int, config_file: Path | None
+    places: Sequence[NamedCollection],
+    question: str,
+    *,
+    tokens: int,
+    config_file: Path | None,
 ) -> Context:
     """The context of the collections at *places*, the first of which counts tokens.
 

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from datasette_embeddings.chunking import UNSPACED
+from datasette_embeddings.config import LEAST_TOKENS, MOST_TOKENS
 from datasette_embeddings.errors import InvalidInputError, quoted
 from datasette_embeddings.models.base import EmbeddingModel
 
 #: The tokens of each text, as ``EmbeddingModel.count_tokens`` returns them
 Count: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
-DEFAULT_TOKENS = 2_000
-#: Tokens of a context: the fewest, the most, and the most of one for a visitor
-LEAST_TOKENS, MOST_TOKENS, MOST_VISITOR_TOKENS = 50, 100_000, 20_000
 BY_TOKENIZER, BY_CHARACTERS = "tokenizer", "characters"
 #: Characters of a token where no tokenizer counts
 CHARACTERS = 4

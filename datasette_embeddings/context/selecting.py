@@ -12,10 +12,9 @@ from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_
 #: The share of the tokens that one document has at most while others wait, and how
 #: many it may have in any case: some chunks of most models
 DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 1_000
-# No piece with its source has fewer
-LEAST_TOKENS = 5
-# Fewer tokens of a piece that is cut, with its source, are not worth reading
-USEFUL_TOKENS = 50
+# Tokens of a piece with its source: no piece has fewer, and fewer of one that is cut
+# are not worth reading
+SMALLEST_PIECE, USEFUL_TOKENS = 5, 50
 
 
 class Selection:
@@ -40,7 +39,10 @@ class Selection:
     def _add(self, piece: Piece) -> bool:
         """Add *piece* as far as it fits; return False if it waits for more."""
         left = self._room - _sum(self.pieces)
-        if max(LEAST_TOKENS, min(self._useful, self._tokens.fewest(piece.text))) > left:
+        if (
+            max(SMALLEST_PIECE, min(self._useful, self._tokens.fewest(piece.text)))
+            > left
+        ):
             # Neither it nor a useful part of it fits
             return True
         # What it had while others waited

@@ -18,13 +18,13 @@ from datasette_embeddings.python.arguments import checked_content, search_option
 from datasette_embeddings.python.database import Database
 
 #: A collection by its database and name
-Place: TypeAlias = tuple[Database, str]
+NamedCollection: TypeAlias = tuple[Database, str]
 
 
 def context_of(
     question: object,
-    first: Place,
-    others: Sequence[Place],
+    first: NamedCollection,
+    others: Sequence[NamedCollection],
     *,
     tokens: int,
     filters: Mapping[str, Any],

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from datasette_embeddings.config import DEFAULT_LIMIT, Mode
-from datasette_embeddings.context.budget import DEFAULT_TOKENS
+from datasette_embeddings.config import DEFAULT_LIMIT, DEFAULT_TOKENS, Mode
 from datasette_embeddings.context.passages import Context
 from datasette_embeddings.documents import Content
 from datasette_embeddings.errors import InvalidInputError, quoted

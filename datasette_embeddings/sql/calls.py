@@ -15,8 +15,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from datasette_embeddings import vectors
 from datasette_embeddings.analysis.labels import checked_labels
-from datasette_embeddings.config import MODES, Mode
-from datasette_embeddings.context.budget import MOST_VISITOR_TOKENS, checked_tokens
+from datasette_embeddings.config import MODES, MOST_VISITOR_TOKENS, Mode
+from datasette_embeddings.context.budget import checked_tokens
 from datasette_embeddings.errors import (
     EmbeddingsError,
     InvalidInputError,

@@ -14,15 +14,16 @@ from itertools import islice
 from typing import Annotated, Any, TypeAlias
 
 from datasette_embeddings import validation
-from datasette_embeddings.config import DEFAULT_LIMIT
+from datasette_embeddings.config import (
+    DEFAULT_LIMIT,
+    DEFAULT_TOKENS,
+    LEAST_TOKENS,
+    MOST_VISITOR_TOKENS,
+)
 from datasette_embeddings.errors import InvalidInputError, listed, quoted
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.validation import Checked, Expected, Text, validated
 
-#: Tokens of a context, unless a model asks for another number
-DEFAULT_TOKENS = 2_000
-#: As context/budget.py has them, which is no light import
-FEWEST_TOKENS, MOST_TOKENS = 50, 20_000
 #: The field that only a host with several databases has
 DATABASE = "database"
 NUMBERS = ("limit", "tokens")
@@ -40,9 +41,9 @@ Whole: TypeAlias = Annotated[
 Tokens: TypeAlias = Annotated[
     int,
     Expected(
-        f"a whole number of at least {FEWEST_TOKENS}",
+        f"a whole number of at least {LEAST_TOKENS}",
         read=validation.whole_number,
-        ge=FEWEST_TOKENS,
+        ge=LEAST_TOKENS,
     ),
 ]
 
@@ -113,7 +114,7 @@ class Bounds:
     limit: int = 100
     #: Characters of a query or of a question
     query: int = 2_000
-    tokens: int = MOST_TOKENS
+    tokens: int = MOST_VISITOR_TOKENS
 
     def of(self, name: str) -> int:
         """The greatest value of the argument *name*, or the length of its text."""

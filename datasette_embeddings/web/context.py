@@ -16,13 +16,13 @@ from datasette.utils import MultiParams, tilde_decode
 from datasette.utils.asgi import Request, Response
 
 from datasette_embeddings import validation
-from datasette_embeddings.config import Config
-from datasette_embeddings.context.budget import (
+from datasette_embeddings.config import (
     DEFAULT_TOKENS,
     LEAST_TOKENS,
     MOST_VISITOR_TOKENS,
-    counter_of,
+    Config,
 )
+from datasette_embeddings.context.budget import counter_of
 from datasette_embeddings.context.building import (
     MOST_OTHERS,
     BestChunks,

@@ -15,8 +15,11 @@ import jsonschema_rs
 import pytest
 import schemathesis
 
-from datasette_embeddings.config import SimilaritySettings
-from datasette_embeddings.context.budget import DEFAULT_TOKENS, MOST_VISITOR_TOKENS
+from datasette_embeddings.config import (
+    DEFAULT_TOKENS,
+    MOST_VISITOR_TOKENS,
+    SimilaritySettings,
+)
 from datasette_embeddings.context.building import MOST_OTHERS
 from datasette_embeddings.ingest.run import ingest
 from datasette_embeddings.models.names import BUNDLED_ALIASES
