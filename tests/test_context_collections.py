@@ -166,6 +166,15 @@ def test_a_title_of_a_row_is_said_once(articles_db):
     assert found.text.startswith(f"[1] Kittens\n{ARTICLES[4][2]}")
 
 
+def test_a_title_of_a_row_of_a_file_is_said_once(articles_db, tmp_path):
+    path = tmp_path / "recipes.csv"
+    path.write_text("id,title,body\n1,Kimchi,Salt cabbage.\n", "utf-8")
+    columns = ["--column", "title", "--column", "body", "--metadata", "title"]
+    ours("embed", articles_db, "recipes", path, *columns)
+    found = context(articles_db, "cabbage", name="recipes", tokens=50)
+    assert found.text == "[1] Kimchi\nSalt cabbage."
+
+
 def test_an_image_is_there_by_its_caption_only(db):
     images = db.collection("images", model=Eyes(), create=True)
     images.embed_many([("one", PNG + b"1"), ("two", PNG + b"2")])

@@ -38,32 +38,29 @@ class Selection:
 
     def _add(self, piece: Piece) -> bool:
         """Add *piece* as far as it fits; return False if it waits for more."""
-        left = self._room - _sum(self.pieces)
-        if (
-            max(SMALLEST_PIECE, min(self._useful, self._tokens.fewest(piece.text)))
-            > left
-        ):
+        fewest = min(self._useful, self._tokens.fewest(piece.text))
+        if max(SMALLEST_PIECE, fewest) > self._room - _sum(self.pieces):
             # Neither it nor a useful part of it fits
             return True
         # What it had while others waited
         cut = [each for each in self.pieces if each.is_cut and each.rank == piece.rank]
         kept = [each for each in self.pieces if each not in cut]
         own = [each for each in kept if each.document == piece.document]
-        left = self._room - _sum(kept)
-        of_share = self._share - _sum(own)
+        left, of_share = self._room - _sum(kept), self._share - _sum(own)
         room = min(left, of_share)
         if self._join(piece, kept, own, room):
             return True
-        is_of_room = left <= of_share
-        if (own and not is_of_room) or room < self._useful:
-            return is_of_room
+        # A larger share would give it no more
+        is_final = left <= of_share
+        if room < self._useful or (own and not is_final):
+            return is_final
         before, most = source_line(piece, piece.rank + 1), room - self._after_cut
         text = self._tokens.beginning(piece.text, before, most)
         if text and self._tokens.part(before + text) >= self._useful - self._after_cut:
             # What waits for more is joined with nothing, so that it can be replaced
-            own = own if is_of_room else []
+            own = own if is_final else []
             self._join(piece.beginning(text), kept, own, room)
-        return is_of_room
+        return is_final
 
     def _join(
         self, piece: Piece, kept: list[Piece], own: list[Piece], room: int

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datasette_embeddings.context.joining import Piece
 from datasette_embeddings.search.snippets import shortened
-from datasette_embeddings.sources.definitions import TableSource
+from datasette_embeddings.sources.definitions import (
+    FileSource,
+    QuerySource,
+    Source,
+    TableSource,
+)
 
 NOT_CLOSE = (
     "Note: nothing that was found is close to the question; the passages below may be "
@@ -39,14 +44,19 @@ def block(piece: Piece, number: int) -> str:
 
 def _after_title(piece: Piece) -> str:
     """The text of *piece* without the title, which its source says, and blank lines."""
-    text, match, source = piece.text, piece.match, piece.match.source
+    text, match = piece.text, piece.match
     title = match.title or ""
     rest = text.removeprefix(title)
-    ends = "\n"
-    if isinstance(source, TableSource) and source.content_columns[:1] == (
-        source.title_column,
-    ):
-        # The columns of a row stand behind each other
-        ends = " \n"
-    is_said = 0 < len(title) <= TITLE_CHARACTERS and rest[:1] in tuple(ends)
+    ends = (" ", "\n") if _begins_with_title(match.source) else ("\n",)
+    is_said = 0 < len(title) <= TITLE_CHARACTERS and rest[:1] in ends
     return rest.lstrip() if is_said and not match.headings else text.lstrip("\n")
+
+
+def _begins_with_title(source: Source | None) -> bool:
+    """Whether the title is the first of the columns, which stand behind each other."""
+    if isinstance(source, TableSource):
+        return source.content_columns[:1] == (source.title_column,)
+    if isinstance(source, QuerySource | FileSource):
+        # Their titles are those of the metadata
+        return source.content_columns[:1] == ("title",)
+    return False
