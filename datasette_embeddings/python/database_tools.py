@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from datasette_embeddings import errors
 from datasette_embeddings.context.budget import counter_of
-from datasette_embeddings.context.building import best_chunks, build
+from datasette_embeddings.context.building import BestChunks, build, chunk_options
 from datasette_embeddings.errors import InvalidInputError, listed, quoted, shortened
 from datasette_embeddings.models import registry
 from datasette_embeddings.models.base import EmbeddingModel
 from datasette_embeddings.models.names import ModelSpec
 from datasette_embeddings.python.connections import FileConnections
 from datasette_embeddings.python.database import Database
-from datasette_embeddings.search.answers import answer_text, similar_items
+from datasette_embeddings.search.answers import Answer, answer_text, similar_items
 from datasette_embeddings.search.nearest import Options
 from datasette_embeddings.store.collections import StoredCollection, collections
 from datasette_embeddings.tools import results
@@ -27,8 +27,6 @@ from datasette_embeddings.tools.definitions import (
     Tool,
     arguments,
 )
-
-T = TypeVar("T")
 
 #: Why a model does not embed a query; words alone may answer then
 MODEL_ERRORS = (
@@ -96,8 +94,8 @@ class DatabaseTools:
                 if self._may_read(each.name)
             ]
 
-    def call(self, tool: Tool, given: Mapping[str, object]) -> dict[str, Any]:
-        """The result of *tool* for the arguments that a model has *given*.
+    def call(self, tool: Tool, given: Mapping[str, object]) -> str:
+        """The result of *tool* in JSON, for the arguments that a model has *given*.
 
         :raises EmbeddingsError: with what the model can do about it.
         """
@@ -109,7 +107,7 @@ class DatabaseTools:
             "context": self._context,
         }
         try:
-            return calls[tool.name](asked)
+            return results.as_text(calls[tool.name](asked))
         except errors.UnknownCollectionError:
             raise InvalidInputError(
                 f"No collection {quoted(asked.collection)} here. Call collections to "
@@ -125,20 +123,10 @@ class DatabaseTools:
                 f"The database cannot be read: {shortened(str(error))}"
             ) from error
 
-    def call_text(self, tool: Tool, given: Mapping[str, object]) -> str:
-        """As :meth:`call`, as JSON."""
-        return results.as_text(self.call(tool, given))
-
     def _search(self, asked: SearchArguments) -> dict[str, Any]:
         with self._database.stored(self._named(asked.collection)) as stored:
             options = Options(limit=asked.limit)
-            answer, note = self._answered(
-                stored,
-                options,
-                lambda model, options: answer_text(
-                    stored, asked.query, model=model, options=options
-                ),
-            )
+            answer, _model, note = self._answered(stored, asked.query, options)
         return results.matches_result(
             [results.match_result(each, query=asked.query) for each in answer],
             answer.close,
@@ -152,33 +140,21 @@ class DatabaseTools:
         return results.matches_result([results.match_result(each) for each in found])
 
     def _context(self, asked: ContextArguments) -> dict[str, Any]:
+        question, tokens = asked.question, asked.tokens
         with self._database.stored(self._named(asked.collection)) as stored:
-            (ranked, count), note = self._answered(
-                stored,
-                Options(),
-                lambda model, options: (
-                    best_chunks(
-                        stored,
-                        asked.question,
-                        model=model,
-                        tokens=asked.tokens,
-                        options=options,
-                    ),
-                    None if model is None else counter_of(model),
-                ),
-            )
-        context = build(asked.question, [ranked], tokens=asked.tokens, count=count)
+            options = chunk_options(tokens)
+            answer, model, note = self._answered(stored, question, options)
+            chunks = BestChunks.of(stored, answer)
+        context = build(question, [chunks], tokens=tokens, count=counter_of(model))
         return results.context_result(context, note=note)
 
     def _answered(
-        self,
-        stored: StoredCollection,
-        options: Options,
-        answer: Callable[[EmbeddingModel | None, Options], T],
-    ) -> tuple[T, str | None]:
-        """What *answer* returns, by words alone if the model fails; and why it did."""
+        self, stored: StoredCollection, text: str, options: Options
+    ) -> tuple[Answer, EmbeddingModel | None, str | None]:
+        """The answer to *text*, the model of it, and a note if words alone found it."""
         try:
-            return answer(self._database.model(stored), options), None
+            model = self._database.model(stored)
+            return answer_text(stored, text, model=model, options=options), model, None
         except MODEL_ERRORS as error:
             reason = shortened(str(error))
             if not stored.has_words:
@@ -186,8 +162,9 @@ class DatabaseTools:
                     f"The collection {quoted(stored.name)} cannot be searched here: "
                     f"{reason}"
                 ) from error
-        by_words = answer(None, replace(options, mode="words"))
-        return by_words, f"Found by words alone, not by meaning: {reason}."
+        options = replace(options, mode="words")
+        answer = answer_text(stored, text, model=None, options=options)
+        return answer, None, results.by_words_note(reason)
 
     def _may_read(self, name: str) -> bool:
         return self._names is None or name in self._names

@@ -43,7 +43,7 @@ def tools_of(
 def _function(tool: Tool) -> Callable[..., str]:
     # What a model sends may have any names
     def call(self: Any, /, **given: Any) -> str:  # noqa: ANN401 - the class is llm's
-        text: str = self._opened.call_text(tool, given)
+        text: str = self._database_tools.call(tool, given)
         return text
 
     schema = input_schema(tool, has_databases=False)

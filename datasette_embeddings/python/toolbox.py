@@ -35,12 +35,12 @@ def toolbox() -> type[Any]:
             from datasette_embeddings.python.llm_tools import ToolboxError
 
             try:
-                self._opened = opened(database, collections, remote_models)
-                self._rows = self._opened.rows()
+                self._database_tools = opened(database, collections, remote_models)
+                self._rows = self._database_tools.rows()
             except EmbeddingsError as error:
                 raise ToolboxError(str(error)) from error
             # llm keeps them for a chat that goes on later, maybe in another folder
-            vars(self)["_config"]["database"] = str(self._opened.path)
+            vars(self)["_config"]["database"] = str(self._database_tools.path)
 
         @classmethod
         def method_tools(cls) -> list[llm.Tool]:
@@ -54,7 +54,7 @@ def toolbox() -> type[Any]:
 
             # If the file is not there any more, the call of a tool says so
             with suppress(EmbeddingsError):
-                self._rows = self._opened.rows()
+                self._rows = self._database_tools.rows()
             for each in tools_of(self, self._rows):
                 each.plugin = getattr(self, "plugin", None)
                 yield each

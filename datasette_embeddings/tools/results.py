@@ -31,6 +31,11 @@ NOTHING_CLOSE = (
 NOTHING_FOUND = "Nothing was found."
 
 
+def by_words_note(reason: str) -> str:
+    """What a model is told where its query was not embedded, for that *reason*."""
+    return f"Found by words alone, not by meaning: {reason}."
+
+
 def collection_facts(collection: StoredCollection) -> dict[str, Any]:
     """What a model is told of *collection*: ``name``, ``count`` of items and ``about``.
 

@@ -34,6 +34,7 @@ from datasette_embeddings.tools.definitions import (
 )
 from datasette_embeddings.tools.results import (
     as_text,
+    by_words_note,
     collection_facts,
     collections_result,
     context_result,
@@ -61,10 +62,7 @@ NO_MODEL = (
     f"{PREFIX}{SIMILAR.name} needs none, and {PREFIX}{SEARCH.name} finds by words "
     "alone where a collection has them."
 )
-BY_WORDS = (
-    "Found by words alone, not by meaning: the model of this collection is not "
-    "available on this server."
-)
+BY_WORDS = by_words_note("the model of this collection is not available on this server")
 logger = logging.getLogger("datasette_embeddings")
 
 
