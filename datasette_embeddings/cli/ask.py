@@ -49,8 +49,8 @@ _NOT_COMPLETE = "The answer above is not complete"
         *CONTEXT_OPTIONS,
         option(
             "--prompt",
-            "The instruction for the chat model, or @FILE, instead of that of this "
-            "program.",
+            "The instruction for the chat model, or @FILE. Default: to answer from the "
+            "passages only, and to cite them.",
             metavar="TEXT",
         ),
         flag("is_json --json", "Print the answer, citations and passages as JSON."),
@@ -138,7 +138,7 @@ def _tell(context: Context, model: ChatModel) -> None:
     show_notes(context)
     if context.close is False:
         click.echo(
-            "Nothing here is close to that question. The nearest passages anyway:",
+            "Nothing here is close to that question; the model reads what is nearest",
             err=True,
         )
     count = len(context.passages)

@@ -15,7 +15,7 @@ from datasette.app import Datasette
 from datasette_embeddings.errors import EmbeddingsError
 from datasette_embeddings.tools.definitions import TOOLS, Bounds, Tool, input_schema
 from datasette_embeddings.web.compat import Actor
-from datasette_embeddings.web.tools import bounds_of, call_tool, described, name_of
+from datasette_embeddings.web.tools import bounds_of, call_tool, description_of, name_of
 
 if TYPE_CHECKING:
     from datasette_agent.tools import AgentTool
@@ -38,7 +38,7 @@ def agent_tools(datasette: Datasette) -> list[AgentTool]:
     return [
         AgentTool(
             name=name_of(tool),
-            description=described(tool),
+            description=description_of(tool),
             input_schema=input_schema(tool, bounds=bounds),
             fn=partial(_answer, tool, bounds),
         )

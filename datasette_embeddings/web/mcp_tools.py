@@ -20,7 +20,7 @@ from datasette_embeddings.tools.definitions import (
     Tool,
     input_schema,
 )
-from datasette_embeddings.web.tools import bounds_of, call_tool, described, name_of
+from datasette_embeddings.web.tools import bounds_of, call_tool, description_of, name_of
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -114,7 +114,7 @@ def register(datasette: Datasette, mcp: MCPServer) -> None:
         mcp.add_tool(
             _function(datasette, tool),
             name=name_of(tool),
-            description=described(tool),
+            description=description_of(tool),
             annotations=reads_only,
         )
 

@@ -71,7 +71,7 @@ def name_of(tool: Tool) -> str:
     return PREFIX + tool.name
 
 
-def described(tool: Tool) -> str:
+def description_of(tool: Tool) -> str:
     """The description of *tool*; who may see which collection is not known yet."""
     return (
         tool.description if tool is COLLECTIONS else f"{tool.description} {LIST_FIRST}"
