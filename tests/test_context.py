@@ -101,7 +101,7 @@ def test_the_text_never_has_more_tokens_than_the_budget(tokens, count):
 @pytest.mark.parametrize("tokens", [50, 300, 3000])
 def test_a_tokenizer_may_read_a_text_in_another_way_than_its_parts(tokens_of, tokens):
     matches = [
-        chunk(f"doc {number % 7}", number // 7, "Some words of it. " * 9, number * 200)
+        chunk(f"doc {number % 7}", number // 7, f"Words {number}. " * 12, number * 200)
         for number in range(70)
     ]
     found = context(
@@ -110,6 +110,7 @@ def test_a_tokenizer_may_read_a_text_in_another_way_than_its_parts(tokens_of, to
     assert found.tokens == (tokens_of(found.text) if found.text else 0)
     assert found.tokens <= tokens
     assert found.passages or tokens == 50
+    assert all(each.text in found.text for each in found.passages)
 
 
 @pytest.mark.parametrize("text", [CHINESE, THAI, CODE, "naïve cafés " * 400])
@@ -152,6 +153,8 @@ def test_the_text_has_numbered_sources():
         f"[2] Sky{ABOVE}Rings\nA telescope.\n\n"
         "[3] 3\nNo title at all."
     )
+    places = [(each.start, each.end) for each in found.passages]
+    assert places == [(None, None), (0, len("A telescope.")), (None, None)]
 
 
 def test_a_title_that_the_text_begins_with_is_said_once():

@@ -50,15 +50,14 @@ class Selection:
         room = min(left, of_share)
         if self._join(piece, kept, own, room):
             return True
-        # A larger share would give it no more
+        # A larger share would give it no more.  Else what is cut now is replaced later,
+        # so it must not be joined
         is_final = left <= of_share
         if room < self._useful or (own and not is_final):
             return is_final
         before, most = source_line(piece, piece.rank + 1), room - self._after_cut
         text = self._tokens.beginning(piece.text, before, most)
         if text and self._tokens.part(before + text) >= self._useful - self._after_cut:
-            # What waits for more is joined with nothing, so that it can be replaced
-            own = own if is_final else []
             self._join(piece.beginning(text), kept, own, room)
         return is_final
 
