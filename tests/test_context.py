@@ -8,6 +8,7 @@ import re
 import pytest
 
 from datasette_embeddings import Context, load_model
+from datasette_embeddings.context.budget import Tokens
 from datasette_embeddings.context.building import BestChunks, build
 from datasette_embeddings.context.passages import context_json
 from datasette_embeddings.context.selecting import DOCUMENT_SHARE, DOCUMENT_TOKENS
@@ -124,6 +125,12 @@ def test_a_passage_is_cut_between_words(text, tokens):
     is_unspaced = text in (CHINESE, THAI)
     assert is_unspaced or not (passage.text[-1].isalnum() and rest[0].isalnum())
     assert not re.match("[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]", rest)
+
+
+def test_a_mark_stays_with_its_letter():
+    letter = "\u0e01\u0e47"
+    # 4 characters are a token: there is room for 19 after the first
+    assert Tokens(None).beginning(letter * 40, "x", 5) == letter * 9
 
 
 def test_a_word_that_does_not_fit_is_left_out():
