@@ -18,7 +18,7 @@ from datasette_embeddings.vectors import Vector, Vectors
 Result = TypeVar("Result")
 # A query waits for one run at most. On two cores, 8 texts of 30 tokens take 12 ms, and
 # one text of 256 tokens takes 20 ms
-TEXTS_OF_A_RUN, CHARACTERS_OF_A_RUN = 8, 2_000
+TEXTS_OF_A_RUN, CHARACTERS_OF_A_RUN = 2, 600
 IMAGES_OF_A_RUN = 2
 
 
