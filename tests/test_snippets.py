@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -75,3 +77,30 @@ def test_a_sentence_that_begins_with_the_title_of_its_file_stays_whole():
 def test_a_long_name_is_shortened_at_a_word():
     assert shortened("a name\nthat is too long", 12) == "a name that …"
     assert shortened("short", 12) == "short"
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "expected"),
+    [
+        ("passes, passed, passing", "pass", "[passes], [passed], [passing]"),
+        ("a test and tests", "tests test", "a [test] and [tests]"),
+        ("snake_case in 2024", "snake_case 2024", "[snake_case] in [2024]"),
+    ],
+)
+def test_the_ends_of_words_are_theirs(content, query, expected):
+    assert shown(excerpt(content, query, 100)) == expected
+
+
+def test_a_query_of_many_words_takes_no_longer_than_one_of_few():
+    content = "unrelated words of a long text " * 3_000
+    few, many = "one two three", " ".join(str(number) for number in range(100, 600))
+
+    def seconds(query):
+        best = math.inf
+        for _ in range(5):
+            started = time.process_time()
+            excerpt(content, query, 280)
+            best = min(best, time.process_time() - started)
+        return best
+
+    assert seconds(many) < 3 * seconds(few)

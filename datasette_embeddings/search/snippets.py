@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,7 +11,10 @@ from itertools import islice
 SEARCHED_CHARACTERS = 100_000
 # Beginnings of an excerpt that are compared
 MOST_STARTS = 200
-SHORTEST_WORD = 3
+# Words of two letters say little
+WORD = re.compile(r"\w{3,}")
+# What English puts on some words; nothing first
+ENDS = ("", "s", "es", "ed", "ing")
 # Words of most English sentences, which say nothing of where the answer is
 COMMON = frozenset(
     re.findall(
@@ -39,10 +42,10 @@ def excerpt(content: str, query: str | None, length: int) -> list[Piece]:
     On one line, cut at words, "…" where something is left out.
     """
     text = " ".join(content[:SEARCHED_CHARACTERS].split())
-    words = _pattern(query)
-    start = 0 if words is None else _best_start(text, words, length)
+    forms = _forms(query)
+    start = _best_start(text, forms, length) if forms else 0
     cut = _cut(text, start, length)
-    return [Piece(cut)] if words is None else list(_marked(cut, words))
+    return list(_marked(cut, forms)) if forms else [Piece(cut)]
 
 
 def shortened(text: str, length: int) -> str:
@@ -50,23 +53,33 @@ def shortened(text: str, length: int) -> str:
     return _cut(" ".join(text[: length * 10].split()), 0, length)
 
 
-def _pattern(query: str | None) -> re.Pattern[str] | None:
-    found = re.findall(r"\w+", (query or "").lower())
-    words = [
-        word for word in found if len(word) >= SHORTEST_WORD and word not in COMMON
-    ]
-    if not words:
-        return None
-    # Longer words first, and the ends that English puts on some
-    choices = "|".join(map(re.escape, sorted(set(words), key=len, reverse=True)))
-    return re.compile(rf"(?<!\w)({choices})(?:s|es|ed|ing)?(?!\w)", re.IGNORECASE)
+def _forms(query: str | None) -> dict[str, str]:
+    """The words of *query* that are looked for, by each form that they may have."""
+    found = (word[0].lower() for word in WORD.finditer(query or ""))
+    words = {word: None for word in found if word not in COMMON}
+    forms: dict[str, str] = {}
+    for end in ENDS:
+        for word in words:
+            forms.setdefault(word + end, word)
+    return forms
 
 
-def _best_start(text: str, words: re.Pattern[str], length: int) -> int:
+def _found(text: str, forms: Mapping[str, str]) -> Iterator[tuple[re.Match[str], str]]:
+    """Where *text* has one of *forms*, and of which word.
+
+    Each word of *text* is looked up; a pattern would try all forms at each place.
+    """
+    for match in WORD.finditer(text):
+        word = forms.get(match[0].lower())
+        if word is not None:
+            yield match, word
+
+
+def _best_start(text: str, forms: Mapping[str, str], length: int) -> int:
     """Where the excerpt with the most different words begins, the first of several."""
     found = [
-        (match.start(), match[1].lower())
-        for match in islice(words.finditer(text), MOST_STARTS)
+        (match.start(), word)
+        for match, word in islice(_found(text, forms), MOST_STARTS)
     ]
 
     def different(start: int) -> int:
@@ -87,9 +100,9 @@ def _cut(text: str, start: int, length: int) -> str:
     return f"… {cut}" if start else cut
 
 
-def _marked(text: str, words: re.Pattern[str]) -> Iterator[Piece]:
+def _marked(text: str, forms: Mapping[str, str]) -> Iterator[Piece]:
     end = 0
-    for match in words.finditer(text):
+    for match, _word in _found(text, forms):
         if match.start() > end:
             yield Piece(text[end : match.start()])
         yield Piece(match[0], is_word=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from datasette_embeddings.context.passages import Context, Passage
@@ -17,8 +16,6 @@ from datasette_embeddings.tools.definitions import LONGEST_NAME
 
 #: Characters of a match's text, and those of "… " and " …" around it
 SNIPPET_LENGTH, AROUND = 300, 4
-# Characters of a text and of a query that decide which part of the text that is
-SEARCHED_CHARACTERS, SEARCHED_QUERY = 20_000, 200
 LONGEST_TITLE = 200
 #: Collections in one result
 MOST_LISTED = 100
@@ -79,14 +76,8 @@ def collections_result(
 
 
 def match_result(match: Match, *, query: str | None = None) -> dict[str, Any]:
-    """*match* as a model reads it; the snippet is where most words of *query* are.
-
-    Only the beginning of a long query or text is compared: each word of one is looked
-    for in all of the other.
-    """
-    known = replace(match, content=(match.content or "")[:SEARCHED_CHARACTERS])
-    words = None if query is None else query[:SEARCHED_QUERY]
-    pieces = known.excerpt(words, SNIPPET_LENGTH - AROUND)
+    """*match* as a model reads it; the snippet is where most words of *query* are."""
+    pieces = match.excerpt(query, SNIPPET_LENGTH - AROUND)
     return _known(
         {
             "id": _whole(match.document_id),

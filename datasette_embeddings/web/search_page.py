@@ -17,8 +17,9 @@ from datasette.utils.asgi import Request, Response
 from datasette_embeddings.config import Config
 from datasette_embeddings.errors import EmbeddingsError, UnknownItemError
 from datasette_embeddings.index.matrix import Hit
-from datasette_embeddings.search.matches import has_images, matches
+from datasette_embeddings.search.matches import Match, has_images, matches
 from datasette_embeddings.search.selecting import rows_of
+from datasette_embeddings.search.snippets import Piece
 from datasette_embeddings.store.collections import StoredCollection
 from datasette_embeddings.web import filters, search_request
 from datasette_embeddings.web.code_samples import code_samples
@@ -158,10 +159,13 @@ async def _response_context(
     like_image_path = None
     if asked.like is not None:
         like_image_path = await target.read(partial(_image_path, target, asked.like))
+    marked = " ".join(filter(None, [asked.text, response.corrected])) or None
     return {
         "response": response,
         "search": asked,
         **_ranking_context(address, response),
+        # Not in the template: other requests would wait for long texts
+        "excerpts": await asyncio.to_thread(_excerpts, response.matches, marked),
         "is_grid": any(map(target.image_path, response.matches)),
         "like_image_path": like_image_path,
         "facet_links": _facet_links(address, response),
@@ -195,12 +199,16 @@ def _ranking_context(address: Address, response: SearchResponse) -> dict[str, An
     ]
     return {
         "best_score": max((match.score for match in response.matches), default=0.0),
-        "marked": " ".join(filter(None, [asked.text, response.corrected])) or None,
         "found_by": _found_by,
         "as_typed_path": address.with_args({"_as_typed": "1", "_next": None}),
         "conditions": conditions,
         "is_narrowed": bool(conditions),
     }
+
+
+def _excerpts(found: Sequence[Match], marked: str | None) -> list[list[Piece]]:
+    """The part of each match that is shown, with the words of *marked*."""
+    return [each.excerpt(marked, LENGTHS["snippet_length"]) for each in found]
 
 
 def _found_by(matched: Sequence[str]) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -149,10 +151,7 @@ async def _search(
         given, note = given | {"mode": "words"}, BY_WORDS
         response = await run_search(target, checked(given, config, names))
     return matches_result(
-        [
-            match_result(target.linked(each, absolute), query=asked.query)
-            for each in response.matches
-        ],
+        await _matches(target, response.matches, asked.query, absolute),
         response.close,
         corrected=response.corrected,
         note=note,
@@ -166,8 +165,7 @@ async def _similar(
     given = {"like": asked.id, "size": asked.limit}
     names = {"like": "id", "size": "limit"}
     response = await run_search(target, checked(given, config_of(datasette), names))
-    linked = [target.linked(each, absolute) for each in response.matches]
-    return matches_result([match_result(each) for each in linked])
+    return matches_result(await _matches(target, response.matches, None, absolute))
 
 
 async def _context(
@@ -176,6 +174,15 @@ async def _context(
     target = await _target(datasette, actor, asked.database, asked.collection)
     request = ContextRequest(question=asked.question, tokens=asked.tokens)
     return context_result(await run_context([target], request, absolute))
+
+
+async def _matches(
+    target: Target, found: Sequence[Match], query: str | None, absolute: Absolute
+) -> list[Result]:
+    linked = [target.linked(each, absolute) for each in found]
+    # Other requests would wait for the snippets of long texts
+    written = partial(match_result, query=query)
+    return await asyncio.to_thread(lambda: [*map(written, linked)])
 
 
 async def _targets(
