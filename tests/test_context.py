@@ -270,6 +270,47 @@ def test_a_long_document_is_cut_to_its_share_or_to_what_is_left():
     assert found.tokens > 1900
 
 
+class Counted:
+    """Counts the characters of which MODEL counts the tokens."""
+
+    def __init__(self):
+        self.characters = 0
+
+    def __call__(self, texts):
+        self.characters += sum(map(len, texts))
+        return MODEL.count_tokens(texts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 100_000, ".," * 50_000, "word and " * 11_000, "word" + " " * 90_000 + "."],
+    ids=["one word", "full stops", "words", "white space"],
+)
+def test_long_documents_are_counted_for_a_bounded_time(text):
+    count = Counted()
+    documents = [whole(f"{n}", f"{n} {text}") for n in range(100)]
+    found = context(*documents, tokens=20_000, count=count)
+    assert found.tokens <= 20_000
+    # 20,000,000 where each is counted in each try
+    assert count.characters < 2_500_000
+
+
+def test_a_document_that_grows_by_its_chunks_is_not_counted_again_each_time():
+    text = " ".join(f"word {number}" for number in range(20_000))
+    starts = range(0, 80_000, 1_000)
+    parts = [chunk("long", n, text[at : at + 1_000], at) for n, at in enumerate(starts)]
+    count = Counted()
+    found = context(*parts, tokens=20_000, count=count)
+    assert found.tokens > 19_900
+    assert count.characters < 1_000_000
+
+
+def test_what_ranks_below_is_still_chosen_where_long_words_do_not_fit():
+    long = [whole(f"{n}", f"{n}" + "x" * 3_000) for n in range(100)]
+    short = whole("short", "There is more.")
+    assert "short" in ids_of(context(*long, short, tokens=200))
+
+
 def test_a_context_says_that_nothing_was_close():
     match = whole("1", "Bread rises.")
     assert context(match, close=False).text == f"{NOT_CLOSE}\n\n[1] 1\nBread rises."

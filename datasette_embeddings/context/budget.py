@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ CHARACTERS = 4
 #: A tokenizer takes a word that it does not know for one token, and white space for
 #: none, however long they are. So many characters count as a token at least
 MOST_CHARACTERS = 10
+# Counting a token takes a tokenizer as long as so many characters
+WORK = 3
 # Where a text may be cut: beside white space, and in scripts without spaces anywhere
 BETWEEN_WORDS = re.compile(rf"(?<=\S)(?=\s)|(?<=[{UNSPACED}])(?=\S)|(?=[{UNSPACED}])")
 
@@ -50,6 +53,8 @@ class Tokens:
     def __init__(self, count: Count | None) -> None:
         self._count = count
         self._known: dict[str, int] = {}
+        #: How much was counted: the characters of all texts and their tokens by WORK
+        self.work = 0
         self._most_characters = CHARACTERS if count is None else MOST_CHARACTERS
         #: What every text has: special tokens, and a prompt
         self.of_none = 0 if count is None else self.whole("")
@@ -76,6 +81,7 @@ class Tokens:
             [counted] = self._count([text])
             found = max(counted, math.ceil(len(text) / MOST_CHARACTERS))
             self._known[text] = found
+            self.work += len(text) + WORK * counted
         return found
 
     def part(self, text: str) -> int:
@@ -92,14 +98,35 @@ class Tokens:
         ends = [end for end in ends if end and not _joins(near, end)]
         if near == text:
             ends.append(len(text))
-        fitting, too_long = 0, len(ends) + 1
-        while too_long - fitting > 1:
-            middle = (fitting + too_long) // 2
-            if self.part(before + text[: ends[middle - 1]]) <= most:
-                fitting = middle
-            else:
-                too_long = middle
-        return text[: ends[fitting - 1]].rstrip() if fitting else ""
+        end = _last_fitting(
+            [0, *ends], most, lambda end: self.part(before + text[:end])
+        )
+        return text[:end].rstrip()
+
+
+def _last_fitting(ends: Sequence[int], most: int, size: Callable[[int], int]) -> int:
+    """The last of *ends* whose *size* is at most *most*; the first one, 0, fits.
+
+    Each *size* takes time, and grows about as evenly as the ends: so every second try
+    is where it would be *most* then, and the others halve what is left.
+    """
+    fitting, too_long = 0, len(ends)
+    of_fitting, of_too_long = 0, 0
+    tries = 0
+    while too_long - fitting > 1:
+        middle = (fitting + too_long) // 2
+        if not tries:
+            middle = too_long - 1
+        elif tries % 2 and of_too_long > of_fitting:
+            share = (most - of_fitting) / (of_too_long - of_fitting)
+            at = ends[fitting] + share * (ends[too_long] - ends[fitting])
+            middle = min(max(bisect(ends, at), fitting + 1), too_long - 1)
+        found, tries = size(ends[middle]), tries + 1
+        if found <= most:
+            fitting, of_fitting = middle, found
+        else:
+            too_long, of_too_long = middle, found
+    return ends[fitting]
 
 
 def _joins(text: str, end: int) -> bool:

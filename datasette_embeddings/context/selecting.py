@@ -12,9 +12,13 @@ from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_
 #: The share of the tokens that one document has at most while others wait, and how
 #: many it may have in any case: some chunks of most models
 DOCUMENT_SHARE, DOCUMENT_TOKENS = 0.5, 1_000
-# Tokens of a piece with its source: no piece has fewer, and fewer of one that is cut
-# are not worth reading
-SMALLEST_PIECE, USEFUL_TOKENS = 5, 50
+# No piece with its source has fewer tokens
+SMALLEST_PIECE = 5
+#: Counting tokens takes time: so much work is done, or so much for each token of room,
+#: and of what ranks below then, nothing is chosen.  See Tokens.work
+LEAST_WORK, WORK_OF_TOKEN = 1_000_000, 50
+# Fewer tokens of a piece that is cut, with its source, are not worth reading
+USEFUL_TOKENS = 50
 
 
 class Selection:
@@ -29,12 +33,18 @@ class Selection:
         others_wait = len({each.document for each in pieces}) > 1
         share = max(int(room * DOCUMENT_SHARE), DOCUMENT_TOKENS)
         self._share = min(share, room) if others_wait else room
-        waiting = [each for each in pieces if not self._add(each)]
+        waiting = self._chosen_of(pieces)
         # There is room left: a document may now have more than its share
         self._share = room
-        for each in waiting:
-            self._add(each)
+        self._chosen_of(waiting)
         self.pieces.sort(key=lambda each: each.rank)
+
+    def _chosen_of(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Add what fits of *pieces*, and return those that wait for more."""
+        most = self._tokens.work + max(LEAST_WORK, self._room * WORK_OF_TOKEN)
+        return [
+            each for each in pieces if self._tokens.work <= most and not self._add(each)
+        ]
 
     def _add(self, piece: Piece) -> bool:
         """Add *piece* as far as it fits; return False if it waits for more."""
@@ -66,12 +76,27 @@ class Selection:
     ) -> bool:
         """Choose *piece*, joined with its neighbours in *own*, if it has *room*."""
         whole, replaced = joined(piece, [each for each in own if not each.is_cut])
-        size = self._tokens.part(block(whole, whole.rank + 1) + BETWEEN)
+        # Where it grows, what is new of it is counted, or it would be counted each time
+        size = _sum(replaced) + self._tokens.part(_added(whole, replaced))
+        if not replaced or size - _sum(replaced) > room:
+            size = self._tokens.part(block(whole, whole.rank + 1) + BETWEEN)
         if size - _sum(replaced) > room:
             return False
         rest = [each for each in kept if each not in replaced]
         self.pieces = [*rest, replace(whole, tokens=size)]
         return True
+
+
+def _added(whole: Piece, parts: Sequence[Piece]) -> str:
+    """The text of *whole* that is not in *parts*, at its beginning or end or both."""
+    if not parts:
+        return ""
+    text = whole.text
+    first = min(parts, key=lambda each: each.start)
+    last = max(parts, key=lambda each: each.end)
+    start = len(first.text) if first.start == whole.start else 0
+    end = len(last.text) if last.end == whole.end else 0
+    return text[start : len(text) - end]
 
 
 def _sum(pieces: Sequence[Piece]) -> int:

@@ -6,6 +6,7 @@ Vectors are those of its own ``encode_text`` and ``encode_image``.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 RUNTIME = "open_clip"
 PREFIX = "open_clip/"
+# The tokenizer of CLIP takes a second for a word of 4,000 letters, and four times as
+# long for one that is twice as long.  Such words are counted in parts
+LONG_WORD = re.compile(r"\S{200}(?=\S)")
 # Threads that decode: more hold more images in memory and wait for the same cores
 MAX_DECODERS = 4
 
@@ -129,7 +133,10 @@ class OpenClipModel(EmbeddingModel):
         with self._tokenizing:
             if self._is_clip_tokenizer:
                 # One token more at each end
-                return [len(self._tokenizer.encode(text)) + 2 for text in texts]
+                return [
+                    len(self._tokenizer.encode(LONG_WORD.sub(r"\g<0> ", text))) + 2
+                    for text in texts
+                ]
             return [
                 len(ids) for ids in self._tokenizer.tokenizer(list(texts)).input_ids
             ]

@@ -22,7 +22,7 @@ from datasette_embeddings.config import (
     MOST_VISITOR_TOKENS,
     Config,
 )
-from datasette_embeddings.context.budget import counter_of
+from datasette_embeddings.context.budget import MOST_CHARACTERS, counter_of
 from datasette_embeddings.context.building import (
     MOST_OTHERS,
     BestChunks,
@@ -32,6 +32,7 @@ from datasette_embeddings.context.building import (
 from datasette_embeddings.context.passages import Context, context_json
 from datasette_embeddings.errors import InvalidInputError
 from datasette_embeddings.search.answers import Answer
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.search.nearest import checked_query
 from datasette_embeddings.validation import (
     AnyText,
@@ -178,7 +179,10 @@ async def run_context(
     for target, search in zip(targets, searches, strict=False):
         response = await run_search(target, search)
         answer = Answer(
-            [target.linked(each, absolute) for each in response.matches],
+            [
+                _within(target.linked(each, absolute), asked.tokens)
+                for each in response.matches
+            ],
             response.mode or search.mode,
             response.corrected,
             response.close,
@@ -191,6 +195,13 @@ async def run_context(
         loaded = await model.run(model.load)
     work = partial(build, asked.question, found, tokens=asked.tokens)
     return await model.run(partial(work, count=counter_of(loaded)))
+
+
+def _within(match: Match, tokens: int) -> Match:
+    """*match* with no more text than is read: the others may be long, and wait."""
+    # One character more shows that the text goes on
+    most = tokens * MOST_CHARACTERS + 1
+    return replace(match, content=match.content and match.content.rstrip()[:most])
 
 
 def _is_same(one: Target, other: Target) -> bool:

@@ -21,6 +21,7 @@ from datasette_embeddings.errors import (
     listed,
     quoted,
 )
+from datasette_embeddings.search.matches import Match
 from datasette_embeddings.tools.definitions import (
     COLLECTIONS,
     CONTEXT,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -185,6 +186,13 @@ def test_tokens_are_counted_uncut(clip, by_hand):
         assert count == int((ids != 0).sum()), text
     assert counts[2] == 2
     assert counts[4] > 100
+
+
+def test_a_long_word_takes_no_long_time_to_count(clip):
+    started = time.process_time()
+    [count] = clip.count_tokens(["".join(chr(97 + n % 26) for n in range(20_000))])
+    assert 1_000 < count < 20_100
+    assert time.process_time() - started < 5
 
 
 def test_a_text_cannot_be_split(clip):
