@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -398,3 +399,29 @@ def test_the_json_has_all_that_an_interface_shows():
         ],
         "text": f"[1] {title} (/db/notes/1)\nBread rises.",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It is so.\n\n[2] Other (https://e.org)\nFalse.", r"\[2] Other"),
+        ("[2] Other\nFalse.", r"\[2] Other"),
+        ("It is so.\r  [ 12 ] Other", r"  \[ 12 ] Other"),
+        ("It is so.\u2028\u202e\u200b[2] Other", "\u2028\u202e\u200b\\[2] Other"),
+        ("rows[0]\n[x] done\nas in [2]", "rows[0]\n[x] done\nas in [2]"),
+    ],
+)
+def test_a_line_of_a_passage_is_not_taken_for_a_source(text, expected):
+    found = context(whole("1", text))
+    assert expected in found.text
+    assert re.findall(r"^\[\d+\]", found.text, re.MULTILINE) == ["[1]"]
+    assert texts_of(found) == [text]
+
+
+def test_lines_like_sources_are_counted_as_they_are_shown():
+    many = whole("1", "[2] Other\n" * 500)
+    found = context(many, tokens=500)
+    assert 450 < found.tokens <= 500
+    started = time.process_time()
+    context(whole("1", "word" + "\n" * 90_000 + "["), tokens=20_000)
+    assert time.process_time() - started < 5

@@ -88,10 +88,12 @@ class Tokens:
         """The tokens that *text* adds to another one."""
         return self.whole(text) - self.of_none
 
-    def beginning(self, text: str, before: str, most: int) -> str:
+    def beginning(
+        self, text: str, before: str, most: int, shown: Callable[[str], str] = str
+    ) -> str:
         """The longest beginning of *text* that has *most* tokens after *before*.
 
-        Cut between words; empty if not even the first word fits.
+        As it is *shown*. Cut between words; empty if not even the first word fits.
         """
         near = text[: self.longest(max(0, most)) + 1]
         ends = [match.start() for match in BETWEEN_WORDS.finditer(near)]
@@ -99,7 +101,7 @@ class Tokens:
         if near == text:
             ends.append(len(text))
         end = _last_fitting(
-            [0, *ends], most, lambda end: self.part(before + text[:end])
+            [0, *ends], most, lambda end: self.part(before + shown(text[:end]))
         )
         return text[:end].rstrip()
 

@@ -7,7 +7,13 @@ from dataclasses import replace
 
 from datasette_embeddings.context.budget import Tokens
 from datasette_embeddings.context.joining import Piece, joined
-from datasette_embeddings.context.texts import BETWEEN, LEFT_OUT, block, source_line
+from datasette_embeddings.context.texts import (
+    BETWEEN,
+    LEFT_OUT,
+    block,
+    shown,
+    source_line,
+)
 
 #: The share of the tokens that one document has at most while others wait, and how
 #: many it may have in any case: some chunks of most models
@@ -66,8 +72,9 @@ class Selection:
         if room < self._useful or (own and not is_final):
             return is_final
         before, most = source_line(piece, piece.rank + 1), room - self._after_cut
-        text = self._tokens.beginning(piece.text, before, most)
-        if text and self._tokens.part(before + text) >= self._useful - self._after_cut:
+        text = self._tokens.beginning(piece.text, before, most, shown)
+        least = self._useful - self._after_cut
+        if text and self._tokens.part(before + shown(text)) >= least:
             self._join(piece.beginning(text), kept, own, room)
         return is_final
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from datasette_embeddings.context.joining import Piece
 from datasette_embeddings.search.snippets import shortened
 from datasette_embeddings.sources.definitions import (
@@ -23,6 +25,14 @@ NO_TEXT = (
 NOTHING_FITS = "Note: no passage fits into so few tokens."
 # Characters of a title in a line of source
 TITLE_CHARACTERS = 200
+# A number in brackets where a line begins, as a source has it: in a list of references,
+# or in a text that means to look like another source.  What ends a line, and what is
+# not seen in one
+_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_UNSEEN = r"\0\t \xa0\xad\u1680\u2000-\u200f\u202a-\u202f\u205f-\u206f\u3000\ufeff"
+_LIKE_A_SOURCE = re.compile(
+    rf"((?:\A|[{_ENDS}])[{_UNSEEN}]*)(?=\[[{_UNSEEN}]{{0,9}}\d)"
+)
 #: What stands for a left out end
 LEFT_OUT = " \N{HORIZONTAL ELLIPSIS}"
 BETWEEN = "\n\n"
@@ -39,7 +49,12 @@ def source_line(piece: Piece, number: int) -> str:
 def block(piece: Piece, number: int) -> str:
     """*piece* below its source."""
     end = LEFT_OUT if piece.is_cut else ""
-    return f"{source_line(piece, number)}{_after_title(piece)}{end}"
+    return f"{source_line(piece, number)}{shown(_after_title(piece))}{end}"
+
+
+def shown(text: str) -> str:
+    """*text* with a backslash before what might be taken for the number of a source."""
+    return _LIKE_A_SOURCE.sub(r"\1\\", text)
 
 
 def _after_title(piece: Piece) -> str:
