@@ -125,3 +125,14 @@ def test_a_message_has_the_sources_between_tags_that_are_not_in_them():
 @pytest.mark.parametrize("words", ["sources only", "[1]", "say so", "no instruction"])
 def test_the_instruction_says_what_an_answer_must_be(words):
     assert words in DEFAULT_PROMPT
+
+
+def test_a_zero_where_the_text_begins_is_no_index():
+    assert checked(["[0] says so"])[0] == "[0 \N{EM DASH} no such source] says so"
+
+
+def test_backticks_without_end_do_not_wait():
+    check = CitationCheck(GIVEN)
+    written = "".join(check.checked("`") for _ in range(3_000))
+    assert len(written) >= 2_000
+    assert written + check.end() == "`" * 3_000

@@ -17,6 +17,8 @@ _NUMBERS = re.compile(
     re.ASCII,
 )
 _ONE_OR_RANGE = re.compile(r"(\d+)(?:\s*[\u2013\u2014-]\s*(\d+))?", re.ASCII)
+# Characters that wait for the next part
+LONGEST_UNFINISHED = 1_000
 # A run of so many begins a block of code, which goes on after the end of its line
 BLOCK = "```"
 
@@ -48,6 +50,9 @@ class CitationCheck:
         text = self._rest + part
         unfinished = _UNFINISHED.search(text)
         end = len(text) if unfinished is None else unfinished.start()
+        if len(text) - end > LONGEST_UNFINISHED:
+            # A model may write backticks without end: they are not read each time
+            end = len(text)
         self._rest = text[end:]
         return self._marked(text[:end])
 
@@ -70,7 +75,7 @@ class CitationCheck:
             return written
         before = token.string[token.start() - 1] if token.start() else self._before
         numbers = list(_numbers(token[1]))
-        if 0 in numbers and (before.isalnum() or before in "_)]"):
+        if 0 in numbers and before and (before.isalnum() or before in "_)]"):
             return written
         is_link = token[2] is not None
         missing = [each for each in numbers if each not in self.given]
