@@ -306,3 +306,9 @@ def test_an_interrupted_answer_says_that_it_is_not_complete(
     assert process.returncode == 1
     assert stdout.startswith(" [1] and\n\nSources:\n[1] Sourdough")
     assert stderr.endswith("Error: Interrupted. The answer above is not complete\n")
+
+
+def test_half_a_character_does_not_lose_an_answer(articles_db, chat):
+    chat.parts = ["Flour \ud800 and water [1]."]
+    result = run(articles_db, "--llm", "chatty", "--json")
+    assert json.loads(result.stdout)["answer"] == "Flour ? and water [1]."

@@ -23,7 +23,7 @@ from datasette_embeddings.cli.options import (
     flag,
     option,
 )
-from datasette_embeddings.cli.output import printable
+from datasette_embeddings.cli.output import printable, writable
 from datasette_embeddings.context.citations import CitationCheck, ranges
 from datasette_embeddings.context.passages import Context, Passage, context_json
 from datasette_embeddings.context.prompts import DEFAULT_PROMPT, message
@@ -237,4 +237,5 @@ def _write_json(
         "unknown": sorted(check.unknown),
         "context": context_json(context),
     }
-    click.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    # An answer may have cost money: nothing in it must be an error
+    click.echo(writable(json.dumps(found, ensure_ascii=False, indent=2)))

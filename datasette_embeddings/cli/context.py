@@ -19,7 +19,7 @@ from datasette_embeddings.cli.options import (
     flag,
     option,
 )
-from datasette_embeddings.cli.output import printable
+from datasette_embeddings.cli.output import printable, writable
 from datasette_embeddings.cli.settings import config_in, fetched_reranker
 from datasette_embeddings.config import DEFAULT_TOKENS, LEAST_TOKENS, MOST_TOKENS
 from datasette_embeddings.context.budget import (
@@ -107,12 +107,13 @@ def context(
     found = found_context(places, question, tokens=tokens, config_file=config_file)
     show_notes(found)
     if as_json:
-        click.echo(json.dumps(context_json(found), ensure_ascii=False, indent=2))
+        written = json.dumps(context_json(found), ensure_ascii=False, indent=2)
+        click.echo(writable(written))
         return
     text = found.text
     if sys.stdout.isatty():
         text = "\n".join(map(printable, text.splitlines()))
-    click.echo(text)
+    click.echo(writable(text))
 
 
 def found_context(

@@ -61,6 +61,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
+def writable(text: str) -> str:
+    """*text* without half surrogate pairs, which UTF-8 does not have."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @contextmanager
 def progress(
     label: str, *, silent: bool, unit: str = " rows"

@@ -87,8 +87,7 @@ def _others(value: object) -> tuple[str, ...]:
         raise ValueError
     if len(names) > MOST_OTHERS:
         raise InvalidInputError(
-            f"{ALSO}: expected at most {MOST_OTHERS} other collections, found "
-            f"{len(names):,}"
+            f"Expected at most {MOST_OTHERS} other collections, found {len(names):,}"
         )
     return tuple(names)
 
