@@ -261,6 +261,15 @@ def test_hostile_names(conn, model):
     assert embed_changes(docs(conn), source, model).new == 1
 
 
+def test_a_trigger_of_another_program_with_a_number_beyond_all(conn, model):
+    """Python reads no number of 5,000 digits."""
+    source = tracked(conn, model)
+    name = f"_embedding_changes_{'9' * 5_000}_1_x"
+    conn.execute(f"create trigger {name} after insert on docs begin select 1; end")
+    assert len(stored_triggers(conn)) == 3
+    assert ingest(conn, "docs", source, model).unchanged == 1
+
+
 def test_two_collections_of_one_table(conn, model):
     source = tracked(conn, model)
     ingest(conn, "other", source, model)

@@ -26,8 +26,10 @@ from datasette_embeddings.serving.live_state import (
 )
 from datasette_embeddings.serving.live_work import (
     LiveWork,
+    StoppedError,
     has_due_changes,
     is_followed_by_rows,
+    resume,
     untrack_others,
 )
 from datasette_embeddings.store.collections import StoredCollection, collections
@@ -114,6 +116,7 @@ class Follower:
         with open_database(self.path, writable=True) as conn:
             _check_writable(conn)
             untrack_others(conn, self.live)
+            resume(conn, self.live)
             if self.live:
                 _Following(conn, self).until_replaced()
         self.wait(TICK_S)
@@ -181,9 +184,14 @@ class _Following:
         """The collections that are behind; each is to be brought up to date at once."""
         for name, found in self._recorded.items():
             begin = max(self._pauses[name].until, self._rests.get(name, 0.0))
-            if time.monotonic() >= begin and has_due_changes(found):
+            if time.monotonic() < begin:
+                continue
+            if has_due_changes(found):
                 self._follower.set_state(name, LiveState("behind"))
                 yield name
+            else:
+                # Also at the start, and where another program brought it up to date
+                self._follower.set_state(name, FOLLOWING)
         while self._watched and (due := self._watch.due()) is not None:
             yield due
 
@@ -193,6 +201,14 @@ class _Following:
             outcomes.extend(self._work.outcomes(name))
         except EmbeddingsError as error:
             outcomes.append(SyncOutcome(name, error=error))
+        except StoppedError:
+            return
+        except sqlite3.Error:
+            # The database cannot be used, nor can its other collections
+            raise
+        except Exception as error:  # other collections are followed all the same
+            message = f"{type(error).__name__}: {error}"
+            outcomes.append(SyncOutcome(name, error=EmbeddingsError(message)))
         now, pause = time.monotonic(), self._pauses[name]
         failed = next((each.error for each in outcomes if each.error), None)
         skipped = [each.skipped for each in outcomes if each.skipped]

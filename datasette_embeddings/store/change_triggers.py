@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from datasette_embeddings.databases import quote
 from datasette_embeddings.sources.definitions import ROWID, Source, TableSource
@@ -20,7 +20,8 @@ CHANGES = "_embedding_changes"
 WHOLE = "*"
 # The names by which a statement may set a rowid
 ROWIDS = ("rowid", "oid", "_rowid_")
-_TRIGGER = re.compile(rf"{CHANGES}_([0-9]+)_([0-9]+)_[a-z_]+")
+# Python reads no number of 5,000 digits
+_TRIGGER = re.compile(rf"{CHANGES}_([0-9]{{1,19}})_([0-9]{{1,19}})_[a-z_]+")
 _NOW = "(julianday('now') - 2440587.5) * 86400.0"
 
 
@@ -48,6 +49,17 @@ def is_trackable(conn: sqlite3.Connection, source: Source) -> bool:
     if own == {ROWID} and ROWID not in columns:
         return True
     return own == {name for name, (is_key, _generated) in columns.items() if is_key}
+
+
+def may_miss_rows(conn: sqlite3.Connection, source: TableSource) -> bool:
+    """Whether rows of *source* can change and no trigger is told.
+
+    VACUUM changes rowids, and "or replace" deletes rows by indexes that no trigger can
+    look up.
+    """
+    columns = _columns(conn, source.table)
+    has_rowids = [each.lower() for each in source.key_columns] == [ROWID]
+    return has_rowids or None in _all_unique_indexes(conn, source, columns)
 
 
 def triggers(
@@ -122,23 +134,33 @@ def _unique_indexes(
     source: TableSource,
     columns: Mapping[str, tuple[bool, bool]],
 ) -> list[list[tuple[str, str]]]:
-    """The columns and collations of each unique index that is not that of the key.
-
-    Without indexes of a part of the rows, or of expressions.
-    """
+    """The columns and collations of each unique index that is not that of the key."""
     found, key = [], {each.lower() for each in source.key_columns}
-    indexes = conn.execute(f"pragma main.index_list({quote(source.table)})").fetchall()
-    for _number, name, is_unique, _origin, is_partial, *_rest in indexes:
-        if not is_unique or is_partial:
-            continue
-        rows = conn.execute(f"pragma main.index_xinfo({quote(name)})").fetchall()
-        own = [(row[2], row[4]) for row in rows if row[5]]
-        names = {column and column.lower() for column, _collation in own}
-        is_plain = all(each in columns and not columns[each][1] for each in names)
-        if is_plain and names != key:
+    for own in _all_unique_indexes(conn, source, columns):
+        if own is not None and {name.lower() for name, _collation in own} != key:
             found.append(own)
     # SQLite's order is that of their creation, the last one first
     return sorted(found)
+
+
+def _all_unique_indexes(
+    conn: sqlite3.Connection,
+    source: TableSource,
+    columns: Mapping[str, tuple[bool, bool]],
+) -> Iterator[list[tuple[str, str]] | None]:
+    """The columns and collations of each unique index.
+
+    None is for one that no trigger can look up: of a part of the rows, of expressions,
+    or of generated columns.
+    """
+    indexes = conn.execute(f"pragma main.index_list({quote(source.table)})").fetchall()
+    for _number, name, is_unique, _origin, is_partial, *_rest in indexes:
+        if is_unique:
+            rows = conn.execute(f"pragma main.index_xinfo({quote(name)})").fetchall()
+            own = [(row[2], row[4]) for row in rows if row[5]]
+            names = {column and column.lower() for column, _collation in own}
+            is_plain = all(each in columns and not columns[each][1] for each in names)
+            yield own if is_plain and not is_partial else None
 
 
 def record_sql(
@@ -167,6 +189,25 @@ def drop_triggers(conn: sqlite3.Connection, collection_id: int) -> None:
     for name, ids in stored_triggers(conn).items():
         if ids[0] == collection_id:
             conn.execute(f"drop trigger if exists {name}")
+
+
+def moved_triggers(
+    conn: sqlite3.Connection, tables: Mapping[tuple[int, int], str]
+) -> list[str]:
+    """The names of the triggers that are not on the table of their source.
+
+    *tables* has the table of each source, by the ids of the collection and the source.
+    Triggers go with a table that is renamed.
+    """
+    rows = conn.execute(
+        "select name, tbl_name from sqlite_master where type = 'trigger'"
+    ).fetchall()
+    found = {name: str(table).lower() for name, table in rows}
+    return [
+        name
+        for name, ids in stored_triggers(conn).items()
+        if ids in tables and tables[ids].lower() != found.get(name)
+    ]
 
 
 def drop_stale_changes(conn: sqlite3.Connection) -> None:
