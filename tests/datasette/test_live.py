@@ -219,6 +219,8 @@ def test_rows_are_embedded_in_the_order_of_their_changes(shared):
             row = number, f"Row {number}", "word " * (number % 40)
             conn.execute("insert into articles values (?, ?, ?)", row)
             conn.commit()
+            # SQLite's clock counts milliseconds
+            time.sleep(0.002)
         until(lambda: shared.state()["behind"] == 0 and shared.is_in("following"))
         found = conn.execute(
             "select updated from embeddings where id > '1000' and length(id) = 4"
