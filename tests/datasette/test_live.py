@@ -373,9 +373,9 @@ def test_an_immutable_database_is_served_and_said_to_be_off(articles_db, collect
 
 
 def test_a_collection_that_there_is_not_is_told_in_the_log(articles_db, caplog):
-    settings = {"collections": {"articels": {"live": True}}}
+    settings = {"collections": {"artikles": {"live": True}}}
     with running(make_datasette(articles_db, settings=settings)) as url:
-        until(lambda: "'articels'" in caplog.text)
+        until(lambda: "'artikles'" in caplog.text)
         assert Site(url).get("/-/embeddings.json")["ok"]
 
 
